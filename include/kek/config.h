@@ -1,0 +1,97 @@
+/*
+ * The configuration file: one YAML file, one struct.
+ *
+ * Only kekd and kekctl read it; the rooms get what they need of the struct.  Every error names file,
+ * line, column, the key and what was expected: "kekd.yaml:7:13: data_key.max_uses: expected a whole
+ * number from 1 to 1000000000, found \"many\"".  Unknown and duplicate keys are errors.  Nothing is
+ * read but the file itself: whether a path exists is for `kekctl doctor` and the programs to say.
+ * The struct owns all it points to and is read-only once loaded.  docs/kekd.conf.5 describes it.
+ */
+#ifndef KEK_CONFIG_H
+#define KEK_CONFIG_H
+
+#include <sys/types.h>
+
+#include "kek/bytes.h"
+#include "kek/kek.h"
+#include "kek/log.h"
+
+#define KEK_CONFIG_PROVIDERS_MAX 8
+#define KEK_CONFIG_PROCESSES_MAX 16
+#define KEK_CONFIG_SESSIONS_MAX 64
+#define KEK_CONFIG_FILE_MAX (256 * 1024) /* bytes */
+
+enum kek_strategy { KEK_STRATEGY_AUTO = 0, KEK_STRATEGY_WRAP_KEY, KEK_STRATEGY_ENCRYPT };
+
+/* A `versions:` entry: a key with a name of its own, or one whose state the token cannot hold. */
+struct kek_config_version {
+    uint32_t number;
+    char *label;          /* NULL: "<keyring>.v<n>" */
+    enum kek_state state; /* PRE_ACTIVE, ACTIVE or DEACTIVATED */
+};
+
+struct kek_config_provider {
+    char *name; /* unique; [a-z0-9-]{1,32} */
+    char *type; /* "pkcs11" */
+    char *uri;  /* RFC 7512 with module-path (or module-name), pin-source; no pin-value */
+    enum kek_strategy strategy;
+    unsigned processes, sessions;
+    uint64_t timeout_ms;       /* one HSM call */
+    uint64_t start_timeout_ms; /* spawn to ready */
+    uint64_t recycle_after;    /* operations */
+    uint64_t recycle_memory;   /* bytes */
+    char **env;                /* "NAME=value", NULL-terminated; NULL if none */
+    char *init_args;           /* for C_Initialize; NULL if none */
+    char *user;                /* run the workers as this user; NULL: as kekd */
+    char **groups;             /* supplementary groups, NULL-terminated; NULL if none */
+    struct kek_config_version *versions;
+    size_t version_count;
+};
+
+struct kek_config {
+    char *path; /* the file it came from */
+    char *listen; /* absolute path of the Unix socket */
+    uid_t *allow_uids;
+    size_t allow_uid_count; /* default: 0 and the effective uid */
+    char *keyring;          /* [a-z0-9][a-z0-9.-]{0,62} */
+    char *context;          /* default "" */
+    char **context_accept;  /* NULL-terminated, never NULL */
+    struct {
+        uint64_t max_uses; /* 1: strict mode */
+        uint64_t max_age_ms;
+        size_t cache_entries;
+        uint64_t cache_ttl_ms;
+    } data_key;
+    struct {
+        uint64_t probe_interval_ms;
+        uint64_t grace_ms;
+    } health;
+    uint64_t refresh_ms;
+    uint64_t settle_ms;
+    char *state_dir;
+    struct kek_config_provider *providers;
+    size_t provider_count; /* >= 1 */
+    char *metrics_host;    /* numeric address; NULL: off */
+    uint16_t metrics_port;
+    char *audit_file; /* NULL: off */
+    enum kek_log_level log_level;
+    enum kek_log_format log_format;
+};
+
+struct kek_config *kek_config_load(const char *path, struct kek_why *why);
+
+/* The same from memory; `name` stands for the file in messages. This is what the fuzzer feeds. */
+struct kek_config *kek_config_parse(struct kek_bytes yaml, const char *name, struct kek_why *why);
+
+void kek_config_free(struct kek_config *config);
+KEK_DEFINE_AUTO(kek_config);
+
+/* A complete, commented example that kek_config_parse accepts. Static. */
+const char *kek_config_example(void);
+
+/* Checks a PKCS#11 URI as a provider's `uri` must be (RFC 7512 syntax; module-path or module-name;
+ * token, serial or slot-id; pin-source "file:/absolute/path" or "credential:NAME"; no pin-value).
+ * Nothing in kekd itself loads p11-kit; the worker parses the URI again with it. */
+enum kek_rc kek_config_check_pkcs11_uri(const char *uri, struct kek_why *why) KEK_MUST_CHECK;
+
+#endif

@@ -1,0 +1,79 @@
+/*
+ * Data keys: the current one per KEK version for sealing, the cache for opening.
+ *
+ * A sealing key is reused up to max_uses or max_age; the next is wrapped ahead at half of either.
+ * With max_uses 1 (strict mode) every seal is one HSM wrap and every open one HSM unwrap: no cache,
+ * nothing ahead, nothing shared.  Otherwise unwrapped keys are cached (bounded, LRU, time to live
+ * counted from the HSM unwrap), entering only once an envelope under them has verified, and
+ * concurrent misses for one key are one unwrap that ends with its last waiter.
+ * Keys are handed out as references; whoever holds one drops it with kek_datakey_ref_free().
+ * One thread: the loop's.
+ */
+#ifndef KEK_DATAKEY_H
+#define KEK_DATAKEY_H
+
+#include "kek/keyring.h"
+
+struct kek_datakey_store;
+struct kek_datakey_ref; /* a data key in use */
+struct kek_datakey_wait; /* somebody waiting for one */
+
+#define KEK_DATAKEY_FLIGHTS_MAX 1024 /* HSM calls under way for data keys, at most */
+
+struct kek_datakey_settings {
+    const struct kek_config *config; /* borrowed */
+    struct kek_pool *pool;           /* borrowed */
+    struct kek_keyring *ring;        /* borrowed */
+};
+
+struct kek_datakey_store *kek_datakey_store_new(uv_loop_t *loop,
+                                                const struct kek_datakey_settings *settings,
+                                                struct kek_why *why);
+void kek_datakey_store_stop(struct kek_datakey_store *store); /* fails every waiter */
+void kek_datakey_store_free(struct kek_datakey_store *store);
+
+struct kek_envelope_key *kek_datakey_ref_key(struct kek_datakey_ref *ref);
+struct kek_bytes kek_datakey_ref_header(const struct kek_datakey_ref *ref); /* sealing keys only */
+void kek_datakey_ref_free(struct kek_datakey_ref *ref);
+KEK_DEFINE_AUTO(kek_datakey_ref);
+
+/* ref is the callee's to free; NULL unless KEK_OK. */
+typedef void kek_datakey_done_fn(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
+                                 const struct kek_why *why);
+
+/* A key to seal one payload with. Three outcomes: *ref is set (KEK_OK, *wait NULL); it must be
+ * waited for (KEK_OK, *ref NULL, *wait set: `done` will run once, or the wait is cancelled);
+ * failure. */
+enum kek_rc kek_datakey_for_sealing(struct kek_datakey_store *store, const struct kek_id *kek_id,
+                                    uint64_t deadline_ms, kek_datakey_done_fn *done, void *arg,
+                                    struct kek_datakey_ref **ref, struct kek_datakey_wait **wait,
+                                    struct kek_why *why) KEK_MUST_CHECK;
+
+/* The key that opens envelopes whose entry is `entry`, in this context; outcomes as above. The
+ * caller says kek_datakey_verified() once an envelope under it has opened. */
+enum kek_rc kek_datakey_for_opening(struct kek_datakey_store *store,
+                                    const struct kek_envelope_entry *entry,
+                                    struct kek_bytes context, uint64_t deadline_ms,
+                                    kek_datakey_done_fn *done, void *arg,
+                                    struct kek_datakey_ref **ref, struct kek_datakey_wait **wait,
+                                    struct kek_why *why) KEK_MUST_CHECK;
+
+void kek_datakey_verified(struct kek_datakey_store *store, struct kek_datakey_ref *ref);
+void kek_datakey_cancel(struct kek_datakey_wait *wait);
+
+/* The keyring's `prepare`, `lost_wrap`, `lost_unwrap`. */
+void kek_datakey_prepare(struct kek_datakey_store *store, const struct kek_id *kek_id);
+void kek_datakey_lost_wrap(struct kek_datakey_store *store, const struct kek_id *kek_id);
+void kek_datakey_lost_unwrap(struct kek_datakey_store *store, const struct kek_id *kek_id);
+
+/* Could a payload be sealed under this version right now, without the HSM? False in strict mode. */
+bool kek_datakey_can_seal(const struct kek_datakey_store *store, const struct kek_id *kek_id);
+
+struct kek_datakey_stats {
+    uint64_t wraps, unwraps;              /* HSM operations asked for */
+    uint64_t cache_hits, cache_misses, cache_evictions;
+    size_t cache_entries, flights;
+};
+void kek_datakey_stats(const struct kek_datakey_store *store, struct kek_datakey_stats *stats);
+
+#endif

@@ -1,0 +1,26 @@
+/*
+ * A small file that a crash never tears: written beside it, synced, renamed over it, folder synced.
+ *
+ * kek_durable_write() works on libuv's thread pool and never blocks the loop; it copies what it is
+ * given.  Writes to one path are the caller's to order: one at a time.  Reading is for start-up.
+ */
+#ifndef KEK_DURABLE_H
+#define KEK_DURABLE_H
+
+#include <uv.h>
+
+#include "kek/bytes.h"
+
+typedef void kek_durable_done_fn(void *arg, enum kek_rc rc, const struct kek_why *why);
+
+/* mode 0600. `done` runs on the loop, once, never before this returns; on failure to begin, it is
+ * not called and rc says why. */
+enum kek_rc kek_durable_write(uv_loop_t *loop, const char *path, struct kek_bytes content,
+                              kek_durable_done_fn *done, void *arg,
+                              struct kek_why *why) KEK_MUST_CHECK;
+
+/* Reads a whole regular file of at most max bytes. KEK_NOT_FOUND if there is none. Blocks. */
+enum kek_rc kek_durable_read(const char *path, size_t max, struct kek_buf *content,
+                             struct kek_why *why) KEK_MUST_CHECK;
+
+#endif

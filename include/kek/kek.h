@@ -1,0 +1,66 @@
+/*
+ * The words every room shares: what a key-encryption key (KEK) is called and how it wraps.
+ *
+ * A KEK version is a secret key on a token, label "<keyring>.v<N>", found by its kek id (a random
+ * 16-byte CKA_ID; for a cloud key the first 16 bytes of SHA-256 of its resource name).  What a
+ * version may do is what the token lets it do.
+ */
+#ifndef KEK_KEK_H
+#define KEK_KEK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#define KEK_ID_LEN 16
+#define KEK_DATA_KEY_LEN 32 /* bytes of every data key */
+#define KEK_WRAPPED_MAX 512 /* bytes of a wrapped data key, at most */
+#define KEK_LABEL_MAX 128   /* bytes of a key's label, with its NUL */
+
+struct kek_id {
+    uint8_t bytes[KEK_ID_LEN];
+};
+
+static inline bool kek_id_equal(const struct kek_id *a, const struct kek_id *b)
+{
+    return memcmp(a->bytes, b->bytes, KEK_ID_LEN) == 0;
+}
+
+#define KEK_ID_TEXT (2 * KEK_ID_LEN + 1)
+void kek_id_format(const struct kek_id *id, char text[static KEK_ID_TEXT]); /* lower-case hex */
+
+/* The "wrap alg" byte of an envelope entry. It fixes the wrapped key's layout; never a CKM number. */
+enum kek_wrap_alg {
+    KEK_WRAP_NONE = 0,    /* unknown: nothing proven yet */
+    KEK_WRAP_AES_KW = 1,  /* RFC 3394: 40 bytes */
+    KEK_WRAP_AES_KWP = 2, /* RFC 5649: 40 bytes */
+    KEK_WRAP_AES_GCM = 3, /* IV [12] | ciphertext [32] | tag [16] */
+    KEK_WRAP_AES_CBC = 4, /* IV [16] | ciphertext [32]; authenticated by the envelope's tag alone */
+};
+
+const char *kek_wrap_alg_name(enum kek_wrap_alg alg); /* "AES-KW", ...; "none" if not one of these */
+size_t kek_wrap_alg_len(enum kek_wrap_alg alg); /* bytes of a wrapped data key; 0 if not one of these */
+
+/* One KEK version as one provider shows it. */
+struct kek_version {
+    uint32_t number; /* N of "<keyring>.v<N>", >= 1 */
+    struct kek_id id;
+    enum kek_wrap_alg alg; /* what the provider wraps with; NONE until a round trip proved one */
+    bool can_wrap;         /* the token lets it wrap (or encrypt) */
+    bool can_unwrap;       /* the token lets it unwrap (or decrypt) */
+    bool eligible;         /* class, type, length, usages and origin are as they must be */
+    char label[KEK_LABEL_MAX];
+    char refusal[160]; /* why it is not eligible, else empty */
+};
+
+/* SP 800-57 part 1 states, derived from what the token allows and from the other versions. */
+enum kek_state {
+    KEK_STATE_PRE_ACTIVE = 0, /* newer than every active one; may unwrap, not wrap */
+    KEK_STATE_ACTIVE,
+    KEK_STATE_DEACTIVATED, /* may unwrap only, a newer one is active */
+    KEK_STATE_DISABLED,    /* exists, may not unwrap */
+};
+
+const char *kek_state_name(enum kek_state state);
+
+#endif

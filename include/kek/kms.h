@@ -1,0 +1,67 @@
+/*
+ * KMS v2 and v1beta1: messages to calls and back; the one place that combines keyring, data keys and
+ * envelopes.
+ *
+ * It is a service in the sense of kek/rpc.h: kek_kms_methods() is its table.  Status is answered from
+ * memory.  Every call ends in exactly one kek_kms_event, for audit and metrics; a failure is logged
+ * here, once, with the request's uid, the key_id and the native code.
+ * One thread: the loop's.
+ */
+#ifndef KEK_KMS_H
+#define KEK_KMS_H
+
+#include "kek/datakey.h"
+#include "kek/rpc.h"
+
+struct kek_kms;
+
+enum kek_kms_method {
+    KEK_KMS_V2_STATUS = 0,
+    KEK_KMS_V2_ENCRYPT,
+    KEK_KMS_V2_DECRYPT,
+    KEK_KMS_V1_VERSION,
+    KEK_KMS_V1_ENCRYPT,
+    KEK_KMS_V1_DECRYPT,
+    KEK_KMS_METHODS,
+};
+
+/* "v2.Encrypt" and so on; "other" past the end. */
+const char *kek_kms_method_name(enum kek_kms_method method);
+
+/* A call that has ended. Everything borrowed, valid while the observer runs. */
+struct kek_kms_event {
+    enum kek_kms_method method;
+    enum kek_rpc_status status;
+    uint64_t duration_us;
+    const struct kek_rpc_peer *peer;
+    const char *uid;     /* the request's, escaped by whoever prints it; "" for v1 */
+    const char *key_id;  /* of the KEK used or asked for; "" if none */
+    bool hsm;            /* it waited for an HSM operation */
+    const struct kek_why *why; /* NULL on success */
+};
+
+typedef void kek_kms_observer_fn(void *arg, const struct kek_kms_event *event);
+
+struct kek_kms_settings {
+    const struct kek_config *config; /* borrowed */
+    struct kek_keyring *ring;        /* borrowed */
+    struct kek_datakey_store *store; /* borrowed */
+    kek_kms_observer_fn *observer;   /* NULL: none */
+    void *arg;
+};
+
+struct kek_kms *kek_kms_new(const struct kek_kms_settings *settings, struct kek_why *why);
+void kek_kms_free(struct kek_kms *kms);
+
+/* The table to give to a transport, with the kek_kms as its service. Static. */
+const struct kek_rpc_method *kek_kms_methods(size_t *count);
+
+/* SO_PEERCRED's uid against allow_uids. */
+bool kek_kms_allowed(void *kms, const struct kek_rpc_peer *peer);
+
+/* What healthz says: "ok" or one short line. KEK_PRECONDITION: the Status call itself must fail
+ * (loss); KEK_UNAVAILABLE: nothing was ever announced. */
+enum kek_rc kek_kms_healthz(const struct kek_kms *kms, char *text, size_t size,
+                            struct kek_why *why) KEK_MUST_CHECK;
+
+#endif

@@ -1,0 +1,123 @@
+/*
+ * The pool: every provider's worker processes, and the one queue in front of them.
+ *
+ * It owns the workers (spawn, handshake, serialised login, deadline, kill, respawn with backoff,
+ * recycle) and the calls that wait for them or run in them.  A call ends exactly once: its `done`
+ * runs, or the caller cancels it.  Wrap, unwrap and list may be sent again elsewhere after a link
+ * failure, inside the call's own deadline; generate, set_state and destroy are sent once.
+ * It knows nothing of envelopes or of who is primary: `may` tells it which provider may serve a key.
+ * One thread: the loop's.  The pool holds no PIN and no KEK handle.
+ */
+#ifndef KEK_POOL_H
+#define KEK_POOL_H
+
+#include <uv.h>
+
+#include "kek/config.h"
+#include "kek/kek.h"
+#include "kek/secret.h"
+
+#define KEK_POOL_ANY SIZE_MAX    /* any provider that may serve the key */
+#define KEK_POOL_QUEUE_MAX 4096  /* calls waiting or running; one more fails with KEK_EXHAUSTED */
+
+struct kek_pool;
+struct kek_pool_call;
+
+enum kek_pool_op {
+    KEK_POOL_LIST,
+    KEK_POOL_WRAP,
+    KEK_POOL_UNWRAP,
+    KEK_POOL_GENERATE, /* officer pools only, as the next two */
+    KEK_POOL_SET_STATE,
+    KEK_POOL_DESTROY,
+};
+
+struct kek_pool_settings {
+    const struct kek_config *config; /* borrowed, outlives the pool */
+    bool officer;                    /* kekctl's role: one process a provider, officer operations */
+    /* May this provider serve this key now? Asked at dispatch for calls to KEK_POOL_ANY. NULL: yes. */
+    bool (*may)(void *arg, size_t provider, enum kek_pool_op op, const struct kek_id *kek_id);
+    /* A provider became ready, stopped being ready, or got a new `why`. May be NULL. */
+    void (*provider_changed)(void *arg, size_t provider);
+    void *arg;
+};
+
+struct kek_pool_request {
+    enum kek_pool_op op;
+    size_t provider; /* an index, or KEK_POOL_ANY (wrap and unwrap only) */
+    struct kek_id kek_id;
+    const struct kek_secret *data_key; /* wrap: copied */
+    enum kek_wrap_alg alg;             /* unwrap */
+    struct kek_bytes blob;             /* unwrap: copied */
+    uint32_t number;                   /* generate */
+    enum kek_state state;              /* generate, set_state */
+    /* Only a worker spawned after this submission may answer: for what a library caches (a list).
+     * An older worker is recycled for it. */
+    bool fresh;
+    uint64_t deadline_ms; /* of kek_clock_ms() */
+};
+
+/* What a call brought; valid while `done` runs. */
+struct kek_pool_result {
+    size_t provider; /* who answered */
+    const struct kek_version *versions;
+    size_t version_count;
+    enum kek_wrap_alg alg; /* wrap */
+    struct kek_bytes blob; /* wrap */
+    struct kek_secret *data_key; /* unwrap; KEK_STEAL it to keep it */
+};
+
+/* rc: KEK_OK; KEK_DAMAGED (the token says that the blob is bad; final only where the caller knows
+ * that this provider still opens its witness); KEK_PRECONDITION (the key's state forbids it);
+ * KEK_NOT_FOUND (no such key there); KEK_DENIED (PIN refused or unusable, or the key is unfit);
+ * KEK_UNAVAILABLE, KEK_DEADLINE, KEK_EXHAUSTED, KEK_NO_MEMORY, KEK_UNIMPLEMENTED, KEK_INTERNAL.
+ * result is NULL unless KEK_OK. */
+typedef void kek_pool_done_fn(void *arg, enum kek_rc rc, struct kek_pool_result *result,
+                              const struct kek_why *why);
+
+/* Spawns nothing yet. NULL on failure (a worker program cannot be found, out of memory). */
+struct kek_pool *kek_pool_new(uv_loop_t *loop, const struct kek_pool_settings *settings,
+                              struct kek_why *why);
+void kek_pool_start(struct kek_pool *pool);
+
+/* `done` never runs before this returns. NULL: not accepted, why says why (full, or waiting cannot
+ * help: every provider that may serve it has its PIN refused, or none was ready for 5 s). */
+struct kek_pool_call *kek_pool_submit(struct kek_pool *pool, const struct kek_pool_request *request,
+                                      kek_pool_done_fn *done, void *arg, struct kek_why *why);
+
+/* Forgets the caller; a call still queued never reaches the HSM. `done` will not run. */
+void kek_pool_cancel(struct kek_pool_call *call);
+
+enum kek_pool_health {
+    KEK_POOL_STARTING = 0, /* no worker has been ready yet, none has failed yet */
+    KEK_POOL_READY,        /* at least one worker is ready */
+    KEK_POOL_DOWN,         /* none is ready; why says the last failure; trying again */
+    KEK_POOL_PIN_REFUSED,  /* not trying again until the PIN file changes */
+};
+
+struct kek_pool_provider {
+    const char *name;
+    enum kek_pool_health health;
+    uint64_t since_ms;     /* of kek_clock_ms(): when health last changed */
+    size_t workers_ready;
+    size_t calls_running;
+    uint64_t spawned, killed, crashed, recycled, operations, failures; /* since the start */
+    char serial[64], model[64], firmware[32], library[96]; /* empty until a worker was ready */
+    bool pin_count_low;
+    struct kek_why why;    /* the last failure; rc KEK_OK if none */
+    /* What the workers' last start or list showed. */
+    const struct kek_version *versions;
+    size_t version_count;
+};
+
+size_t kek_pool_provider_count(const struct kek_pool *pool);
+void kek_pool_provider_get(const struct kek_pool *pool, size_t provider,
+                           struct kek_pool_provider *status);
+size_t kek_pool_queued(const struct kek_pool *pool);
+
+/* Fails every call with KEK_UNAVAILABLE, closes the sockets, kills what has not left after
+ * 500 ms, then runs `closed` once. */
+void kek_pool_close(struct kek_pool *pool, void (*closed)(void *arg), void *arg);
+void kek_pool_free(struct kek_pool *pool); /* after `closed` */
+
+#endif

@@ -1,0 +1,79 @@
+/*
+ * A provider, as its worker process sees it: a table of functions and the loop that serves it.
+ *
+ * A worker is one main() that hands its table to kek_provider_main().  The loop speaks
+ * proto/provider.proto on descriptor 3; it opens the provider, logs in when told, then runs
+ * `sessions` threads that block in recv() on that one socket: one request in, one table call, one
+ * reply out.  No lock, no queue.  It ends by _exit() on end-of-file: module exit handlers crash.
+ *
+ * Everything a table function leaves behind for its threads is made before the threads start and is
+ * read-only after; what a session finds out later it keeps in its own session object.
+ */
+#ifndef KEK_PROVIDER_H
+#define KEK_PROVIDER_H
+
+#include "kek/kek.h"
+#include "kek/secret.h"
+
+#define KEK_PROVIDER_SOCKET 3
+#define KEK_PROVIDER_PROTOCOL 1u
+#define KEK_PROVIDER_MESSAGE_MAX (16u * 1024)
+#define KEK_PROVIDER_VERSIONS_MAX 64 /* versions of one keyring on one token */
+
+struct kek_provider;         /* the table's own: a loaded module and its token */
+struct kek_provider_session; /* the table's own: one session, one thread */
+
+/* The generated message types (proto/provider.pb-c.h). */
+struct _Kek__Provider__Hello;
+struct _Kek__Provider__Token;
+
+/* A failure as the wire carries it. */
+struct kek_provider_failure {
+    int step;  /* Kek__Provider__Step */
+    int cause; /* Kek__Provider__Cause */
+    struct kek_why why;
+};
+
+struct kek_provider_versions {
+    size_t count;
+    struct kek_version items[KEK_PROVIDER_VERSIONS_MAX];
+};
+
+struct kek_provider_wrapped {
+    enum kek_wrap_alg alg;
+    size_t len;
+    uint8_t blob[KEK_WRAPPED_MAX];
+};
+
+/* Every function returns true, or false with *failure filled and its outputs untouched. */
+struct kek_provider_ops {
+    const char *type; /* "pkcs11" */
+    bool (*open)(const struct _Kek__Provider__Hello *hello, struct kek_provider **provider,
+                 struct _Kek__Provider__Token *token, struct kek_provider_failure *failure);
+    bool (*login)(struct kek_provider *provider, struct kek_provider_versions *versions,
+                  enum kek_wrap_alg *alg, struct kek_provider_failure *failure);
+    bool (*session_open)(struct kek_provider *provider, struct kek_provider_session **session,
+                         struct kek_provider_failure *failure);
+    bool (*list)(struct kek_provider_session *session, struct kek_provider_versions *versions,
+                 struct kek_provider_failure *failure);
+    bool (*wrap)(struct kek_provider_session *session, const struct kek_id *kek_id,
+                 const struct kek_secret *data_key, struct kek_provider_wrapped *wrapped,
+                 struct kek_provider_failure *failure);
+    bool (*unwrap)(struct kek_provider_session *session, const struct kek_id *kek_id,
+                   enum kek_wrap_alg alg, struct kek_bytes blob, struct kek_secret **data_key,
+                   struct kek_provider_failure *failure);
+    /* Known to a worker with --role officer only. */
+    bool (*generate)(struct kek_provider_session *session, uint32_t number,
+                     const struct kek_id *kek_id, enum kek_state state,
+                     struct kek_provider_failure *failure);
+    bool (*set_state)(struct kek_provider_session *session, const struct kek_id *kek_id,
+                      enum kek_state state, struct kek_provider_failure *failure);
+    bool (*destroy)(struct kek_provider_session *session, const struct kek_id *kek_id,
+                    struct kek_provider_failure *failure);
+};
+
+/* The worker's whole main(): arguments `--role serve|officer`, then the loop. Returns only for bad
+ * usage (2); otherwise it ends the process. */
+int kek_provider_main(int argc, char **argv, const struct kek_provider_ops *ops);
+
+#endif

@@ -1,0 +1,171 @@
+#include "kek/durable.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define PATH_BYTES 4096
+
+/* One write, carried to libuv's thread pool and back. */
+struct write_job {
+    uv_work_t work;
+    char path[PATH_BYTES];
+    struct kek_buf content;
+    kek_durable_done_fn *done;
+    void *arg;
+    enum kek_rc rc;
+    struct kek_why why;
+};
+
+static enum kek_rc write_all(int fd, struct kek_bytes content, const char *path,
+                             struct kek_why *why)
+{
+    while (content.len > 0) {
+        ssize_t n = write(fd, content.data, content.len);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                                   "writing %s", path);
+        }
+        content = kek_bytes(content.data + n, content.len - (size_t)n);
+    }
+    if (fsync(fd) != 0) {
+        return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "syncing %s", path);
+    }
+    return KEK_OK;
+}
+
+static enum kek_rc sync_folder(const char *path, struct kek_why *why)
+{
+    char folder[PATH_BYTES];
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL) {
+        memcpy(folder, ".", 2);
+    } else {
+        size_t len = slash == path ? 1 : (size_t)(slash - path);
+        memcpy(folder, path, len);
+        folder[len] = '\0';
+    }
+    KEK_AUTO_CLOSE int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) != 0) {
+        return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "syncing %s", folder);
+    }
+    return KEK_OK;
+}
+
+static enum kek_rc replace(const char *path, struct kek_bytes content, struct kek_why *why)
+{
+    char beside[PATH_BYTES + 8];
+    snprintf(beside, sizeof beside, "%s.new", path);
+    KEK_AUTO_CLOSE int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+                                 S_IRUSR | S_IWUSR);
+    if (fd < 0) {
+        return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "creating %s", beside);
+    }
+    enum kek_rc rc = write_all(fd, content, beside, why);
+    if (rc != KEK_OK) {
+        (void)unlink(beside);
+        return rc;
+    }
+    if (rename(beside, path) != 0) {
+        rc = kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                             "renaming %s to %s", beside, path);
+        (void)unlink(beside);
+        return rc;
+    }
+    return sync_folder(path, why);
+}
+
+static void run(uv_work_t *work)
+{
+    struct write_job *job = work->data;
+    job->rc = replace(job->path, kek_buf_bytes(&job->content), &job->why);
+}
+
+static void finish(uv_work_t *work, int status)
+{
+    struct write_job *job = work->data;
+    if (status != 0) {
+        job->rc = kek_fail_native(&job->why, KEK_CANCELLED, KEK_NATIVE_UV, (unsigned long)-status,
+                                  "writing %s was cancelled", job->path);
+    }
+    job->done(job->arg, job->rc, job->rc == KEK_OK ? NULL : &job->why);
+    kek_buf_done(&job->content);
+    free(job);
+}
+
+enum kek_rc kek_durable_write(uv_loop_t *loop, const char *path, struct kek_bytes content,
+                              kek_durable_done_fn *done, void *arg, struct kek_why *why)
+{
+    size_t len = strlen(path);
+    if (len >= PATH_BYTES) {
+        return kek_fail(why, KEK_INVALID, "a path of %zu bytes is too long", len);
+    }
+    struct write_job *job = calloc(1, sizeof *job);
+    if (job == NULL) {
+        return kek_fail(why, KEK_NO_MEMORY, "no memory to write %s", path);
+    }
+    memcpy(job->path, path, len + 1);
+    kek_buf_init(&job->content, content.len);
+    job->done = done;
+    job->arg = arg;
+    job->work.data = job;
+    enum kek_rc rc = kek_buf_append(&job->content, content, why);
+    if (rc == KEK_OK) {
+        int queued = uv_queue_work(loop, &job->work, run, finish);
+        if (queued == 0) {
+            return KEK_OK;
+        }
+        rc = kek_fail_native(why, KEK_INTERNAL, KEK_NATIVE_UV, (unsigned long)-queued,
+                             "cannot queue the write of %s", path);
+    }
+    kek_buf_done(&job->content);
+    free(job);
+    return rc;
+}
+
+enum kek_rc kek_durable_read(const char *path, size_t max, struct kek_buf *content,
+                             struct kek_why *why)
+{
+    KEK_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        return kek_fail_native(why, errno == ENOENT ? KEK_NOT_FOUND : KEK_DENIED, KEK_NATIVE_ERRNO,
+                               (unsigned long)errno, "opening %s", path);
+    }
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        return kek_fail(why, KEK_INVALID, "%s is not a regular file", path);
+    }
+    KEK_AUTO_BUF struct kek_buf all;
+    kek_buf_init(&all, max + 1);
+    for (;;) {
+        size_t room = max + 1 - all.len;
+        uint8_t *at = kek_buf_reserve(&all, room < 16384 ? room : 16384, why);
+        if (at == NULL) {
+            return why == NULL ? KEK_NO_MEMORY : why->rc;
+        }
+        ssize_t n = read(fd, at, room < 16384 ? room : 16384);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                                   "reading %s", path);
+        }
+        if (n == 0) {
+            break;
+        }
+        all.len += (size_t)n;
+        if (all.len > max) {
+            return kek_fail(why, KEK_TOO_LARGE, "%s has more than %zu bytes", path, max);
+        }
+    }
+    return kek_buf_append(content, kek_buf_bytes(&all), why);
+}

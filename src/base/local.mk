@@ -1,0 +1,20 @@
+noinst_LIBRARIES += libkek-base.a
+libkek_base_a_SOURCES = \
+	src/base/bytes.c \
+	src/base/clock.c \
+	src/base/durable.c \
+	src/base/kek.c \
+	src/base/log.c \
+	src/base/rc.c \
+	src/base/secret.c
+
+if HAVE_CHECK
+UNIT_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+UNIT_LIBS = $(CHECK_LIBS)
+
+BASE_TESTS = tests/unit/test_base
+check_PROGRAMS += $(BASE_TESTS)
+TESTS += $(BASE_TESTS)
+tests_unit_test_base_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_base_LDADD = $(BASE_LIBS) $(UNIT_LIBS)
+endif

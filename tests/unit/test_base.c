@@ -1,0 +1,231 @@
+/* The base room: results, buffers, secrets, names. */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "kek/bytes.h"
+#include "kek/durable.h"
+#include "kek/kek.h"
+#include "kek/rpc.h"
+#include "kek/secret.h"
+
+START_TEST(fail_native_keeps_the_code_and_names_errno)
+{
+    struct kek_why why;
+    ck_assert_int_eq(
+        kek_fail_native(&why, KEK_NOT_FOUND, KEK_NATIVE_ERRNO, ENOENT, "opening %s", "x"),
+        KEK_NOT_FOUND);
+    ck_assert_uint_eq(why.code, ENOENT);
+    ck_assert_int_eq(why.native, KEK_NATIVE_ERRNO);
+    ck_assert_str_eq(why.text, "opening x: No such file or directory");
+}
+END_TEST
+
+START_TEST(fail_within_prefixes_and_keeps_the_native_code)
+{
+    struct kek_why why;
+    kek_fail_native(&why, KEK_UNAVAILABLE, KEK_NATIVE_PKCS11, 0x30, "C_WrapKey failed");
+    kek_fail_within(&why, KEK_INTERNAL, "provider %s", "hsm-a");
+    ck_assert_str_eq(why.text, "provider hsm-a: C_WrapKey failed");
+    ck_assert_uint_eq(why.code, 0x30);
+    ck_assert_int_eq(why.rc, KEK_INTERNAL);
+}
+END_TEST
+
+START_TEST(fail_marks_a_text_that_is_too_long)
+{
+    char big[2 * KEK_WHY_TEXT];
+    memset(big, 'a', sizeof big);
+    big[sizeof big - 1] = '\0';
+    struct kek_why why;
+    kek_fail(&why, KEK_INVALID, "%s", big);
+    ck_assert_uint_eq(strlen(why.text), KEK_WHY_TEXT - 1);
+    ck_assert_str_eq(why.text + KEK_WHY_TEXT - 4, "...");
+    kek_fail_within(&why, KEK_INVALID, "%s", big);
+    ck_assert_str_eq(why.text + KEK_WHY_TEXT - 4, "...");
+}
+END_TEST
+
+START_TEST(every_rc_has_a_name_and_a_status)
+{
+    for (int rc = KEK_OK; rc <= KEK_INTERNAL; rc++) {
+        ck_assert_str_ne(kek_rc_name((enum kek_rc)rc), "unknown");
+        enum kek_rpc_status status = kek_rpc_status_of((enum kek_rc)rc);
+        ck_assert((status == KEK_RPC_OK) == (rc == KEK_OK));
+        ck_assert_str_ne(kek_rpc_status_name(status), "UNKNOWN");
+    }
+    ck_assert_str_eq(kek_rc_name((enum kek_rc)99), "unknown");
+    ck_assert_str_eq(kek_rpc_status_name((enum kek_rpc_status)6), "UNKNOWN");
+}
+END_TEST
+
+START_TEST(buffer_refuses_to_pass_its_maximum_and_stays_as_it_was)
+{
+    struct kek_buf buf;
+    struct kek_why why;
+    kek_buf_init(&buf, 100);
+    ck_assert_int_eq(kek_buf_append(&buf, kek_bytes_of("hello"), &why), KEK_OK);
+    ck_assert_ptr_null(kek_buf_reserve(&buf, 96, &why));
+    ck_assert_int_eq(why.rc, KEK_TOO_LARGE);
+    ck_assert_ptr_null(kek_buf_reserve(&buf, SIZE_MAX, NULL));
+    ck_assert(kek_bytes_equal(kek_buf_bytes(&buf), kek_bytes_of("hello")));
+    ck_assert_ptr_nonnull(kek_buf_reserve(&buf, 95, &why));
+    kek_buf_reset(&buf);
+    ck_assert_uint_eq(buf.len, 0);
+    kek_buf_done(&buf);
+    ck_assert_ptr_null(buf.data);
+}
+END_TEST
+
+START_TEST(hex_is_lower_case)
+{
+    struct kek_id id;
+    for (int i = 0; i < KEK_ID_LEN; i++) {
+        id.bytes[i] = (uint8_t)(i * 17);
+    }
+    char text[KEK_ID_TEXT];
+    kek_id_format(&id, text);
+    ck_assert_str_eq(text, "00112233445566778899aabbccddeeff");
+}
+END_TEST
+
+START_TEST(secret_is_zeroed_copied_and_compared)
+{
+    bool locked;
+    ck_assert_int_eq(kek_secret_setup(65536, &locked, NULL), KEK_OK);
+    KEK_AUTO(kek_secret) zero = kek_secret_new(32);
+    KEK_AUTO(kek_secret) random = kek_secret_random(32);
+    ck_assert_ptr_nonnull(zero);
+    ck_assert_ptr_nonnull(random);
+    ck_assert(!kek_secret_equal(zero, random));
+    KEK_AUTO(kek_secret) copy = kek_secret_dup(kek_secret_bytes(random));
+    ck_assert(kek_secret_equal(copy, random));
+    kek_secret_data(copy)[31] ^= 1;
+    ck_assert(!kek_secret_equal(copy, random));
+    for (size_t i = 0; i < 32; i++) {
+        ck_assert_uint_eq(kek_secret_data(zero)[i], 0);
+    }
+}
+END_TEST
+
+START_TEST(secret_is_null_when_the_arena_is_full)
+{
+    bool locked;
+    ck_assert_int_eq(kek_secret_setup(65536, &locked, NULL), KEK_OK);
+    ck_assert_ptr_null(kek_secret_new(0));
+    ck_assert_ptr_null(kek_secret_new(SIZE_MAX));
+    ck_assert_ptr_null(kek_secret_new(65537));
+    struct kek_secret *held[65536 / 32];
+    size_t count = 0;
+    while (count < sizeof held / sizeof held[0]) {
+        held[count] = kek_secret_new(8);
+        if (held[count] == NULL) {
+            break;
+        }
+        count++;
+    }
+    ck_assert_uint_gt(count, 1000);
+    ck_assert_ptr_null(kek_secret_new(1024));
+    while (count > 0) {
+        kek_secret_free(held[--count]);
+    }
+    KEK_AUTO(kek_secret) again = kek_secret_new(1024);
+    ck_assert_ptr_nonnull(again);
+}
+END_TEST
+
+struct outcome {
+    int calls;
+    enum kek_rc rc;
+};
+
+static void note(void *arg, enum kek_rc rc, const struct kek_why *why)
+{
+    struct outcome *outcome = arg;
+    outcome->calls++;
+    outcome->rc = rc;
+    ck_assert((why == NULL) == (rc == KEK_OK));
+}
+
+static enum kek_rc write_now(const char *path, const char *text)
+{
+    uv_loop_t loop;
+    struct outcome outcome = {0};
+    ck_assert_int_eq(uv_loop_init(&loop), 0);
+    ck_assert_int_eq(kek_durable_write(&loop, path, kek_bytes_of(text), note, &outcome, NULL),
+                     KEK_OK);
+    ck_assert_int_eq(outcome.calls, 0);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    ck_assert_int_eq(uv_loop_close(&loop), 0);
+    ck_assert_int_eq(outcome.calls, 1);
+    return outcome.rc;
+}
+
+START_TEST(durable_write_replaces_the_whole_file_or_nothing)
+{
+    char folder[] = "/tmp/kek-base-XXXXXX", path[64], beside[64];
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/state", folder);
+    snprintf(beside, sizeof beside, "%s/state.new", folder);
+
+    ck_assert_int_eq(write_now(path, "a longer first content"), KEK_OK);
+    ck_assert_int_eq(write_now(path, "second"), KEK_OK);
+    struct kek_buf content;
+    kek_buf_init(&content, 100);
+    ck_assert_int_eq(kek_durable_read(path, 100, &content, NULL), KEK_OK);
+    ck_assert(kek_bytes_equal(kek_buf_bytes(&content), kek_bytes_of("second")));
+    struct stat st;
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_eq(st.st_mode & 0777, 0600);
+    ck_assert_int_ne(access(beside, F_OK), 0);
+
+    /* A folder where the new file should be: the write fails and the old content stays. */
+    ck_assert_int_eq(mkdir(beside, 0700), 0);
+    ck_assert_int_eq(write_now(path, "third"), KEK_UNAVAILABLE);
+    kek_buf_reset(&content);
+    ck_assert_int_eq(kek_durable_read(path, 100, &content, NULL), KEK_OK);
+    ck_assert(kek_bytes_equal(kek_buf_bytes(&content), kek_bytes_of("second")));
+    kek_buf_done(&content);
+
+    rmdir(beside);
+    unlink(path);
+    rmdir(folder);
+}
+END_TEST
+
+START_TEST(durable_read_names_what_is_wrong)
+{
+    struct kek_buf content;
+    struct kek_why why;
+    kek_buf_init(&content, 1 << 20);
+    ck_assert_int_eq(kek_durable_read("/nonexistent/x", 10, &content, &why), KEK_NOT_FOUND);
+    ck_assert_int_eq(kek_durable_read("/dev/null", 10, &content, &why), KEK_INVALID);
+    ck_assert_int_eq(kek_durable_read("/proc/self/maps", 10, &content, &why), KEK_TOO_LARGE);
+    ck_assert_uint_eq(content.len, 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("base");
+    TCase *tcase = tcase_create("base");
+    suite_add_tcase(suite, tcase);
+    tcase_add_test(tcase, fail_native_keeps_the_code_and_names_errno);
+    tcase_add_test(tcase, fail_within_prefixes_and_keeps_the_native_code);
+    tcase_add_test(tcase, fail_marks_a_text_that_is_too_long);
+    tcase_add_test(tcase, every_rc_has_a_name_and_a_status);
+    tcase_add_test(tcase, buffer_refuses_to_pass_its_maximum_and_stays_as_it_was);
+    tcase_add_test(tcase, hex_is_lower_case);
+    tcase_add_test(tcase, secret_is_zeroed_copied_and_compared);
+    tcase_add_test(tcase, secret_is_null_when_the_arena_is_full);
+    tcase_add_test(tcase, durable_write_replaces_the_whole_file_or_nothing);
+    tcase_add_test(tcase, durable_read_names_what_is_wrong);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
