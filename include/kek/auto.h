@@ -13,20 +13,20 @@
 #define KEK_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
 /* For a type `struct T` whose destructor is `void T_free(struct T *)`, which takes NULL. */
-#define KEK_DEFINE_AUTO(T)                                                                         \
-    static inline void T##_auto(struct T **object)                                                 \
-    {                                                                                              \
-        T##_free(*object);                                                                         \
-    }                                                                                              \
+#define KEK_DEFINE_AUTO(T)                         \
+    static inline void T##_auto(struct T **object) \
+    {                                              \
+        T##_free(*object);                         \
+    }                                              \
     struct T
 
 #define KEK_AUTO(T) __attribute__((cleanup(T##_auto))) struct T *
 
-#define KEK_STEAL(object)                                                                          \
-    __extension__({                                                                                \
-        __typeof__(object) kek_stolen = (object);                                                  \
-        (object) = NULL;                                                                           \
-        kek_stolen;                                                                                \
+#define KEK_STEAL(object)                         \
+    __extension__({                               \
+        __typeof__(object) kek_stolen = (object); \
+        (object) = NULL;                          \
+        kek_stolen;                               \
     })
 
 /* A heap string or array, released by free(3). */

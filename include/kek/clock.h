@@ -9,8 +9,8 @@
 
 #define KEK_NEVER UINT64_MAX
 
-uint64_t kek_clock_ms(void); /* monotonic milliseconds */
-uint64_t kek_clock_us(void); /* monotonic microseconds, for durations */
+uint64_t kek_clock_ms(void);     /* monotonic milliseconds */
+uint64_t kek_clock_us(void);     /* monotonic microseconds, for durations */
 int64_t kek_clock_wall_ms(void); /* milliseconds since 1970-01-01 UTC */
 
 /* Replaces the monotonic clock, in microseconds (tests only); NULL puts the real one back. */

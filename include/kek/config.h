@@ -49,7 +49,7 @@ struct kek_config_provider {
 };
 
 struct kek_config {
-    char *path; /* the file it came from */
+    char *path;   /* the file it came from */
     char *listen; /* absolute path of the Unix socket */
     uid_t *allow_uids;
     size_t allow_uid_count; /* default: 0 and the effective uid */

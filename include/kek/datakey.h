@@ -15,7 +15,7 @@
 #include "kek/keyring.h"
 
 struct kek_datakey_store;
-struct kek_datakey_ref; /* a data key in use */
+struct kek_datakey_ref;  /* a data key in use */
 struct kek_datakey_wait; /* somebody waiting for one */
 
 #define KEK_DATAKEY_FLIGHTS_MAX 1024 /* HSM calls under way for data keys, at most */
@@ -70,7 +70,7 @@ void kek_datakey_lost_unwrap(struct kek_datakey_store *store, const struct kek_i
 bool kek_datakey_can_seal(const struct kek_datakey_store *store, const struct kek_id *kek_id);
 
 struct kek_datakey_stats {
-    uint64_t wraps, unwraps;              /* HSM operations asked for */
+    uint64_t wraps, unwraps; /* HSM operations asked for */
     uint64_t cache_hits, cache_misses, cache_evictions;
     size_t cache_entries, flights;
 };

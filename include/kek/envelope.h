@@ -57,8 +57,9 @@ void kek_envelope_key_free(struct kek_envelope_key *key);
 KEK_DEFINE_AUTO(kek_envelope_key);
 
 /* Writes the header for n = `count` entries; the same header serves every envelope under them. */
-enum kek_rc kek_envelope_header(uint8_t mode, const struct kek_envelope_entry *entries, size_t count,
-                                struct kek_buf *header, struct kek_why *why) KEK_MUST_CHECK;
+enum kek_rc kek_envelope_header(uint8_t mode, const struct kek_envelope_entry *entries,
+                                size_t count, struct kek_buf *header,
+                                struct kek_why *why) KEK_MUST_CHECK;
 
 /* The size of an envelope: header + IV + padded ciphertext + tag. */
 size_t kek_envelope_sealed_len(size_t header_len, size_t plaintext_len);

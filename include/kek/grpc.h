@@ -22,11 +22,12 @@ struct kek_grpc_settings {
     void *service; /* first argument of every method's start */
     /* Peers that may call; others get PERMISSION_DENIED with their uid on every call. */
     bool (*allowed)(void *service, const struct kek_rpc_peer *peer);
-    size_t max_message;          /* bytes of a request message: larger is RESOURCE_EXHAUSTED */
-    uint32_t max_streams;        /* concurrent, per connection; advertised and enforced */
-    size_t max_connections;      /* one more is closed at accept */
-    uint32_t max_header_list;    /* bytes, as RFC 9113 section 6.5.2 counts them */
-    uint64_t default_timeout_ms; /* where the client sends no grpc-timeout, and the cap where it does */
+    size_t max_message;       /* bytes of a request message: larger is RESOURCE_EXHAUSTED */
+    uint32_t max_streams;     /* concurrent, per connection; advertised and enforced */
+    size_t max_connections;   /* one more is closed at accept */
+    uint32_t max_header_list; /* bytes, as RFC 9113 section 6.5.2 counts them */
+    uint64_t
+        default_timeout_ms; /* where the client sends no grpc-timeout, and the cap where it does */
     /* Told of every call that never reached a method (unknown path, refused peer, malformed);
      * may be NULL. */
     void (*rejected)(void *service, const struct kek_rpc_peer *peer, const char *path,
@@ -45,8 +46,8 @@ struct kek_grpc_stats {
 };
 
 /* Copies the settings. NULL: out of memory. */
-struct kek_grpc_server *kek_grpc_server_new(uv_loop_t *loop, const struct kek_grpc_settings *settings,
-                                            struct kek_why *why);
+struct kek_grpc_server *
+kek_grpc_server_new(uv_loop_t *loop, const struct kek_grpc_settings *settings, struct kek_why *why);
 
 /* Starts accepting on a bound, listening Unix stream socket, which the server owns from here on
  * (also on failure).  It never unlinks the socket's path. */

@@ -38,8 +38,10 @@ enum kek_wrap_alg {
     KEK_WRAP_AES_CBC = 4, /* IV [16] | ciphertext [32]; authenticated by the envelope's tag alone */
 };
 
-const char *kek_wrap_alg_name(enum kek_wrap_alg alg); /* "AES-KW", ...; "none" if not one of these */
-size_t kek_wrap_alg_len(enum kek_wrap_alg alg); /* bytes of a wrapped data key; 0 if not one of these */
+const char *
+kek_wrap_alg_name(enum kek_wrap_alg alg); /* "AES-KW", ...; "none" if not one of these */
+size_t
+kek_wrap_alg_len(enum kek_wrap_alg alg); /* bytes of a wrapped data key; 0 if not one of these */
 
 /* One KEK version as one provider shows it. */
 struct kek_version {

@@ -107,7 +107,7 @@ struct kek_keyring_version {
     struct kek_id kek_id;
     enum kek_state state;
     bool primary;
-    size_t providers;       /* that show it */
+    size_t providers;        /* that show it */
     size_t providers_proven; /* that opened its witness */
 };
 size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_version *versions,

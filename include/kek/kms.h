@@ -34,9 +34,9 @@ struct kek_kms_event {
     enum kek_rpc_status status;
     uint64_t duration_us;
     const struct kek_rpc_peer *peer;
-    const char *uid;     /* the request's, escaped by whoever prints it; "" for v1 */
-    const char *key_id;  /* of the KEK used or asked for; "" if none */
-    bool hsm;            /* it waited for an HSM operation */
+    const char *uid;           /* the request's, escaped by whoever prints it; "" for v1 */
+    const char *key_id;        /* of the KEK used or asked for; "" if none */
+    bool hsm;                  /* it waited for an HSM operation */
     const struct kek_why *why; /* NULL on success */
 };
 

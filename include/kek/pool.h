@@ -17,8 +17,8 @@
 #include "kek/kek.h"
 #include "kek/secret.h"
 
-#define KEK_POOL_ANY SIZE_MAX    /* any provider that may serve the key */
-#define KEK_POOL_QUEUE_MAX 4096  /* calls waiting or running; one more fails with KEK_EXHAUSTED */
+#define KEK_POOL_ANY SIZE_MAX   /* any provider that may serve the key */
+#define KEK_POOL_QUEUE_MAX 4096 /* calls waiting or running; one more fails with KEK_EXHAUSTED */
 
 struct kek_pool;
 struct kek_pool_call;
@@ -62,8 +62,8 @@ struct kek_pool_result {
     size_t provider; /* who answered */
     const struct kek_version *versions;
     size_t version_count;
-    enum kek_wrap_alg alg; /* wrap */
-    struct kek_bytes blob; /* wrap */
+    enum kek_wrap_alg alg;       /* wrap */
+    struct kek_bytes blob;       /* wrap */
     struct kek_secret *data_key; /* unwrap; KEK_STEAL it to keep it */
 };
 
@@ -98,13 +98,13 @@ enum kek_pool_health {
 struct kek_pool_provider {
     const char *name;
     enum kek_pool_health health;
-    uint64_t since_ms;     /* of kek_clock_ms(): when health last changed */
+    uint64_t since_ms; /* of kek_clock_ms(): when health last changed */
     size_t workers_ready;
     size_t calls_running;
     uint64_t spawned, killed, crashed, recycled, operations, failures; /* since the start */
     char serial[64], model[64], firmware[32], library[96]; /* empty until a worker was ready */
     bool pin_count_low;
-    struct kek_why why;    /* the last failure; rc KEK_OK if none */
+    struct kek_why why; /* the last failure; rc KEK_OK if none */
     /* What the workers' last start or list showed. */
     const struct kek_version *versions;
     size_t version_count;

@@ -53,9 +53,9 @@ struct kek_rpc_transport {
 
 struct kek_rpc {
     const struct kek_rpc_transport *transport;
-    struct kek_rpc_peer *peer;  /* the connection's; valid while the call is */
-    uint64_t deadline_ms;       /* of kek_clock_ms(); always set, the transport has a default */
-    uint64_t started_us;        /* of kek_clock_us() */
+    struct kek_rpc_peer *peer; /* the connection's; valid while the call is */
+    uint64_t deadline_ms;      /* of kek_clock_ms(); always set, the transport has a default */
+    uint64_t started_us;       /* of kek_clock_us() */
     /* Set by the service before its `start` returns, if the call is still open then. */
     void (*ended)(struct kek_rpc *rpc, enum kek_rpc_status status);
     void *state; /* the service's, for this call */
@@ -72,7 +72,8 @@ static inline void kek_rpc_reply(struct kek_rpc *rpc, struct kek_bytes message)
     rpc->transport->reply(rpc, message);
 }
 
-static inline void kek_rpc_fail(struct kek_rpc *rpc, enum kek_rpc_status status, const char *message)
+static inline void kek_rpc_fail(struct kek_rpc *rpc, enum kek_rpc_status status,
+                                const char *message)
 {
     rpc->transport->error(rpc, status, message);
 }

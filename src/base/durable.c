@@ -63,8 +63,8 @@ static enum kek_rc replace(const char *path, struct kek_bytes content, struct ke
 {
     char beside[PATH_BYTES + 8];
     snprintf(beside, sizeof beside, "%s.new", path);
-    KEK_AUTO_CLOSE int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-                                 S_IRUSR | S_IWUSR);
+    KEK_AUTO_CLOSE int fd =
+        open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
     if (fd < 0) {
         return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
                                "creating %s", beside);

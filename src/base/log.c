@@ -68,11 +68,12 @@ static bool emit(enum kek_log_level level, const char *message)
     char when[40], safe[3 * MESSAGE_MAX], line[LINE_MAX_BYTES];
     stamp(when, sizeof when);
     escape(message, shape == KEK_LOG_JSON, safe, sizeof safe);
-    int len = snprintf(line, sizeof line,
-                       shape == KEK_LOG_JSON
-                           ? "{\"time\":\"%s\",\"program\":\"%s\",\"level\":\"%s\",\"msg\":\"%s\"}\n"
-                           : "%s %s %s: %s\n",
-                       when, program, level_names[level], safe);
+    int len =
+        snprintf(line, sizeof line,
+                 shape == KEK_LOG_JSON
+                     ? "{\"time\":\"%s\",\"program\":\"%s\",\"level\":\"%s\",\"msg\":\"%s\"}\n"
+                     : "%s %s %s: %s\n",
+                 when, program, level_names[level], safe);
     struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
     if (len <= 0 || (size_t)len >= sizeof line || poll(&out, 1, 0) != 1 ||
         (out.revents & POLLOUT) == 0) {
