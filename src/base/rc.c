@@ -39,6 +39,7 @@ static void mark_truncated(char *text, int wanted)
     }
 }
 
+KEK_PRINTF(5, 0)
 static void fill(struct kek_why *why, enum kek_rc rc, enum kek_native native, unsigned long code,
                  const char *format, va_list args)
 {
