@@ -1,0 +1,32 @@
+# Fuzz targets. A new one needs tests/fuzz/fuzz_X.c, seeds in tests/fuzz/seeds/X/ and two lines here:
+#   FUZZ_TARGETS += tests/fuzz/fuzz_X
+#   tests_fuzz_fuzz_X_LDADD = $(FUZZ_LIBS) libkek-ROOM.a ... $(BASE_LIBS)
+EXTRA_DIST += tests/fuzz/README.md tests/fuzz/seeds
+noinst_HEADERS += tests/fuzz/fuzz.h
+check_LIBRARIES =
+FUZZ_TARGETS =
+
+FUZZ_TARGETS += tests/fuzz/fuzz_envelope
+tests_fuzz_fuzz_envelope_LDADD = $(FUZZ_LIBS) $(ENVELOPE_LIBS)
+
+check_PROGRAMS += $(FUZZ_TARGETS)
+if FUZZING
+FUZZ_LIBS = $(KEK_FUZZ_LDFLAGS)
+FUZZ_SECONDS = 60
+
+# Each target in turn; what it finds is left in fuzz-corpus/.
+fuzz: $(FUZZ_TARGETS)
+	@for target in $(FUZZ_TARGETS); do \
+	  name=$${target##*/fuzz_}; \
+	  $(MKDIR_P) fuzz-corpus/$$name || exit 1; \
+	  $$target -max_total_time=$(FUZZ_SECONDS) -timeout=5 -print_final_stats=1 \
+	    -artifact_prefix=fuzz-corpus/crash-$$name- \
+	    fuzz-corpus/$$name $(srcdir)/tests/fuzz/seeds/$$name || exit 1; \
+	done
+.PHONY: fuzz
+else
+TESTS += $(FUZZ_TARGETS)
+check_LIBRARIES += libkek-replay.a
+libkek_replay_a_SOURCES = tests/fuzz/replay.c
+FUZZ_LIBS = libkek-replay.a
+endif
