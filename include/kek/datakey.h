@@ -58,6 +58,10 @@ enum kek_rc kek_datakey_for_opening(struct kek_datakey_store *store,
                                     struct kek_datakey_ref **ref, struct kek_datakey_wait **wait,
                                     struct kek_why *why) KEK_MUST_CHECK;
 
+/* Is that key in the cache? For trying the likelier of several contexts first. */
+bool kek_datakey_cached(const struct kek_datakey_store *store,
+                        const struct kek_envelope_entry *entry, struct kek_bytes context);
+
 void kek_datakey_verified(struct kek_datakey_store *store, struct kek_datakey_ref *ref);
 void kek_datakey_cancel(struct kek_datakey_wait *wait);
 

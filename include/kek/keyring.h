@@ -27,6 +27,8 @@ struct kek_keyring_settings {
     /* A version may no longer wrap (unwrap): drop what was made under it (was cached from it). */
     void (*lost_wrap)(void *arg, const struct kek_id *kek_id);
     void (*lost_unwrap)(void *arg, const struct kek_id *kek_id);
+    /* Something an operator wants to read once: a new primary, a replica with another key, a loss. */
+    void (*notice)(void *arg, enum kek_log_level level, const char *text);
     void *arg;
 };
 
@@ -62,17 +64,22 @@ void kek_keyring_key_id(struct kek_bytes context, uint8_t mode, const struct kek
                         size_t count, char key_id[static KEK_KEY_ID_TEXT]);
 
 enum kek_keyring_knows {
-    KEK_KEYRING_UNKNOWN = 0, /* no provider has shown it; a refresh may find it */
-    KEK_KEYRING_OPENS,       /* some provider unwraps it */
-    KEK_KEYRING_CLOSED,      /* it exists, nobody may unwrap it now */
+    KEK_KEYRING_UNSEEN = 0, /* not shown so far, but some provider has not answered yet */
+    KEK_KEYRING_UNKNOWN,    /* every provider answered, none has it; a refresh may find it */
+    KEK_KEYRING_OPENS,      /* some provider unwraps it */
+    KEK_KEYRING_CLOSED,     /* it is or was there, and nobody may unwrap it now */
 };
 /* alg: what this version wraps with, NONE if not known yet. */
 enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring, const struct kek_id *kek_id,
                                         enum kek_wrap_alg *alg);
 
+/* May new data keys be wrapped under it, by some provider, as last seen? */
+bool kek_keyring_wraps(const struct kek_keyring *ring, const struct kek_id *kek_id);
+
 /* Looks again on every provider, at most once in 5 s for the whole process; `done` runs once, soon if
- * the limit or a refresh under way decides it. Never before this returns. */
-void kek_keyring_refresh(struct kek_keyring *ring, void (*done)(void *arg), void *arg);
+ * the limit or a refresh under way decides it. Never before this returns. False: out of memory, and
+ * `done` will not run. */
+bool kek_keyring_refresh(struct kek_keyring *ring, void (*done)(void *arg), void *arg);
 
 /* What traffic showed: counts as a probe when it worked, starts a look when it did not. */
 void kek_keyring_observe(struct kek_keyring *ring, size_t provider, const struct kek_id *kek_id,
@@ -82,9 +89,10 @@ void kek_keyring_observe(struct kek_keyring *ring, size_t provider, const struct
 bool kek_keyring_trusts(const struct kek_keyring *ring, size_t provider,
                         const struct kek_id *kek_id);
 
-/* Runs the witness now; `done` says whether it opened. Never before this returns. */
-void kek_keyring_check(struct kek_keyring *ring, size_t provider, const struct kek_id *kek_id,
-                       void (*done)(void *arg, bool opens), void *arg);
+/* Runs the witness now; `done` says whether it opened, never before this returns. False: there is no
+ * witness to run, or no way to run it now, and `done` will not be called. */
+bool kek_keyring_check(struct kek_keyring *ring, size_t provider, const struct kek_id *kek_id,
+                       void (*done)(void *arg, bool opens), void *arg) KEK_MUST_CHECK;
 
 enum kek_keyring_state {
     KEK_KEYRING_STARTING = 0, /* nothing announced yet */

@@ -1,0 +1,8 @@
+noinst_LIBRARIES += libkek-datakey.a
+libkek_datakey_a_SOURCES = \
+	src/datakey/flight.c \
+	src/datakey/opening.c \
+	src/datakey/sealing.c \
+	src/datakey/store.c \
+	src/datakey/store.h
+libkek_datakey_a_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src

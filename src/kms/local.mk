@@ -1,0 +1,8 @@
+noinst_LIBRARIES += libkek-kms.a
+libkek_kms_a_SOURCES = \
+	src/kms/call.h \
+	src/kms/kms.c \
+	src/kms/message.c \
+	src/kms/open.c \
+	src/kms/seal.c
+libkek_kms_a_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src $(PROTOBUF_C_CFLAGS)

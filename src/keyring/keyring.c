@@ -1,0 +1,594 @@
+/* The versions, what each provider shows of them, and who is primary. */
+#include "kek/keyring.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+
+#include "kek/clock.h"
+#include "keyring/ring.h"
+
+#define CANARY_MS (10u * 60 * 1000)
+#define LIST_TIMEOUT_MS 10000u
+
+/* ---- key_id ---- */
+
+void kek_keyring_key_id(struct kek_bytes context, uint8_t mode, const struct kek_id *kek_ids,
+                        size_t count, char key_id[static KEK_KEY_ID_TEXT])
+{
+    static const char domain[] = "kekd/key_id/1";
+    uint8_t input[sizeof domain + 2 + KEK_ENVELOPE_CONTEXT_MAX + 1 +
+                  KEK_ENVELOPE_ENTRIES_MAX * KEK_ID_LEN];
+    uint8_t digest[32];
+    size_t at = sizeof domain - 1;
+    size_t len = context.len <= KEK_ENVELOPE_CONTEXT_MAX ? context.len : KEK_ENVELOPE_CONTEXT_MAX;
+
+    memcpy(input, domain, at);
+    input[at++] = (uint8_t)(len >> 8);
+    input[at++] = (uint8_t)len;
+    if (len > 0) {
+        memcpy(input + at, context.data, len);
+    }
+    at += len;
+    input[at++] = mode;
+    for (size_t i = 0; i < count && i < KEK_ENVELOPE_ENTRIES_MAX; i++) {
+        memcpy(input + at, kek_ids[i].bytes, KEK_ID_LEN);
+        at += KEK_ID_LEN;
+    }
+    memset(digest, 0, sizeof digest);
+    (void)EVP_Digest(input, at, digest, NULL, EVP_sha256(), NULL);
+    memcpy(key_id, "kek1-", 5);
+    kek_hex(kek_bytes(digest, 16), key_id + 5);
+}
+
+/* ---- versions ---- */
+
+struct version *ring_find(const struct kek_keyring *ring, const struct kek_id *kek_id)
+{
+    for (size_t i = 0; i < ring->version_count; i++) {
+        if (kek_id_equal(&ring->versions[i]->id, kek_id)) {
+            return ring->versions[i];
+        }
+    }
+    return NULL;
+}
+
+struct version *ring_add(struct kek_keyring *ring, const struct kek_id *kek_id, uint32_t number)
+{
+    struct version *version = ring_find(ring, kek_id);
+    if (version != NULL) {
+        return version;
+    }
+    if (ring->version_count == VERSIONS_MAX) {
+        return NULL;
+    }
+    version = calloc(1, sizeof *version);
+    if (version == NULL) {
+        return NULL;
+    }
+    version->id = *kek_id;
+    version->number = number;
+    ring->versions[ring->version_count++] = version;
+    return version;
+}
+
+void ring_notice(const struct kek_keyring *ring, enum kek_log_level level, const char *format, ...)
+{
+    if (ring->settings.notice == NULL) {
+        return;
+    }
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    ring->settings.notice(ring->settings.arg, level, text);
+}
+
+/* Unwrapping asks for no proof beforehand: the envelope's tag proves what comes back, and a "damaged"
+ * from a provider that did not open its witness lately is not believed. */
+bool held_unwraps(const struct version *version, size_t provider)
+{
+    const struct held *held = &version->held[provider];
+    return held->present && held->eligible && held->can_unwrap && !held->refused;
+}
+
+bool held_wraps(const struct version *version, size_t provider)
+{
+    const struct held *held = &version->held[provider];
+    return held_unwraps(version, provider) && held->can_wrap && held->opened_ms > 0;
+}
+
+bool ring_answers(const struct kek_keyring *ring, size_t provider)
+{
+    struct kek_pool_provider status;
+    kek_pool_provider_get(ring->settings.pool, provider, &status);
+    return status.health == KEK_POOL_READY && ring->sources[provider].listed &&
+           !ring->sources[provider].probe_failed;
+}
+
+bool ring_any(const struct kek_keyring *ring, const struct version *version,
+              bool (*holds)(const struct version *, size_t))
+{
+    for (size_t p = 0; p < ring->source_count; p++) {
+        if (holds(version, p)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool kek_keyring_may(struct kek_keyring *ring, size_t provider, enum kek_pool_op op,
+                     const struct kek_id *kek_id)
+{
+    const struct version *version = ring_find(ring, kek_id);
+    if (version == NULL) {
+        return false;
+    }
+    return op == KEK_POOL_WRAP ? held_wraps(version, provider) : held_unwraps(version, provider);
+}
+
+bool kek_keyring_wraps(const struct kek_keyring *ring, const struct kek_id *kek_id)
+{
+    const struct version *version = ring_find(ring, kek_id);
+    return version != NULL && ring_any(ring, version, held_wraps);
+}
+
+enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring, const struct kek_id *kek_id,
+                                        enum kek_wrap_alg *alg)
+{
+    const struct version *version = ring_find(ring, kek_id);
+    *alg = KEK_WRAP_NONE;
+    if (version != NULL) {
+        for (size_t p = 0; p < ring->source_count && *alg == KEK_WRAP_NONE; p++) {
+            *alg = version->held[p].alg;
+        }
+        if (ring_any(ring, version, held_unwraps)) {
+            return KEK_KEYRING_OPENS;
+        }
+    }
+    for (size_t p = 0; p < ring->source_count; p++) {
+        if (!ring->sources[p].listed) {
+            return KEK_KEYRING_UNSEEN;
+        }
+    }
+    return version == NULL ? KEK_KEYRING_UNKNOWN : KEK_KEYRING_CLOSED;
+}
+
+/* ---- what a provider shows ---- */
+
+static void take_one(struct kek_keyring *ring, size_t provider, const struct kek_version *seen)
+{
+    struct version *version = ring_add(ring, &seen->id, seen->number);
+    if (version == NULL) {
+        ring_notice(ring, KEK_LOG_ERROR,
+                    "a version of the keyring cannot be kept: more than %d are known; label=%s",
+                    VERSIONS_MAX, seen->label);
+        return;
+    }
+    struct held *held = &version->held[provider];
+    if (!seen->eligible && (!held->present || held->eligible)) {
+        struct kek_pool_provider status;
+        kek_pool_provider_get(ring->settings.pool, provider, &status);
+        ring_notice(ring, KEK_LOG_WARN, "a key is not used: %s provider=%s label=%s", seen->refusal,
+                    status.name, seen->label);
+    }
+    held->present = true;
+    held->eligible = seen->eligible;
+    held->can_wrap = seen->can_wrap;
+    held->can_unwrap = seen->can_unwrap;
+    if (seen->alg != KEK_WRAP_NONE) {
+        held->alg = seen->alg;
+    }
+}
+
+/* What was lost between two looks is told once, when the last provider has lost it. */
+static void tell_losses(struct kek_keyring *ring, const bool *wrapped, const bool *unwrapped)
+{
+    for (size_t i = 0; i < ring->version_count; i++) {
+        const struct version *version = ring->versions[i];
+        if (wrapped[i] && !ring_any(ring, version, held_wraps)) {
+            ring->settings.lost_wrap(ring->settings.arg, &version->id);
+        }
+        if (unwrapped[i] && !ring_any(ring, version, held_unwraps)) {
+            ring->settings.lost_unwrap(ring->settings.arg, &version->id);
+        }
+    }
+}
+
+/* Takes in what one provider shows now. */
+static void take_versions(struct kek_keyring *ring, size_t provider, const struct kek_version *seen,
+                          size_t count)
+{
+    bool wrapped[VERSIONS_MAX], unwrapped[VERSIONS_MAX];
+    for (size_t i = 0; i < ring->version_count; i++) {
+        wrapped[i] = ring_any(ring, ring->versions[i], held_wraps);
+        unwrapped[i] = ring_any(ring, ring->versions[i], held_unwraps);
+    }
+    size_t before = ring->version_count;
+    for (size_t i = 0; i < before; i++) {
+        ring->versions[i]->held[provider].present = false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        take_one(ring, provider, &seen[i]);
+    }
+    for (size_t i = 0; i < before; i++) {
+        struct held *held = &ring->versions[i]->held[provider];
+        if (!held->present) {
+            held->opened_ms = 0;
+            held->refused = false;
+        }
+    }
+    memset(wrapped + before, 0, sizeof wrapped - before * sizeof wrapped[0]);
+    memset(unwrapped + before, 0, sizeof unwrapped - before * sizeof unwrapped[0]);
+    ring->sources[provider].listed = true;
+    ring->sources[provider].answered_ms = kek_clock_ms();
+    tell_losses(ring, wrapped, unwrapped);
+    witness_prove_all(ring, provider);
+    ring_evaluate(ring);
+}
+
+void kek_keyring_provider_changed(struct kek_keyring *ring, size_t provider)
+{
+    if (ring->stopped) {
+        return;
+    }
+    struct kek_pool_provider status;
+    kek_pool_provider_get(ring->settings.pool, provider, &status);
+    if (status.health == KEK_POOL_READY) {
+        ring->sources[provider].probe_failed = false;
+        take_versions(ring, provider, status.versions, status.version_count);
+        return;
+    }
+    ring_evaluate(ring);
+}
+
+/* ---- refresh ---- */
+
+static void wake_waiters(struct kek_keyring *ring)
+{
+    struct refresh_waiter *waiters = ring->waiters;
+    ring->waiters = NULL;
+    while (waiters != NULL) {
+        struct refresh_waiter *next = waiters->next;
+        waiters->done(waiters->arg);
+        free(waiters);
+        waiters = next;
+    }
+}
+
+static void listed(void *arg, enum kek_rc rc, struct kek_pool_result *result,
+                   const struct kek_why *why)
+{
+    (void)why;
+    struct source *source = arg;
+    struct kek_keyring *ring = source->ring;
+    source->list = NULL;
+    source->confirmed = rc == KEK_OK && source->confirming;
+    source->confirming = false;
+    ring->lists_running--;
+    if (rc == KEK_OK) {
+        take_versions(ring, source->index, result->versions, result->version_count);
+    }
+    source->confirmed = false;
+    if (ring->lists_running == 0) {
+        wake_waiters(ring);
+    }
+}
+
+static void ask_list(struct kek_keyring *ring, size_t provider, bool fresh)
+{
+    struct source *source = &ring->sources[provider];
+    if (source->list != NULL) {
+        return;
+    }
+    struct kek_pool_request request = {
+        .op = KEK_POOL_LIST,
+        .provider = provider,
+        .fresh = fresh,
+        .deadline_ms = kek_clock_ms() + LIST_TIMEOUT_MS,
+    };
+    source->list = kek_pool_submit(ring->settings.pool, &request, listed, source, NULL);
+    if (source->list != NULL) {
+        source->confirming = fresh;
+        ring->lists_running++;
+    }
+}
+
+void ring_confirm_loss(struct kek_keyring *ring, size_t provider)
+{
+    ask_list(ring, provider, true);
+}
+
+static void refresh_now(struct kek_keyring *ring)
+{
+    ring->refreshed_ms = kek_clock_ms();
+    for (size_t p = 0; p < ring->source_count; p++) {
+        ask_list(ring, p, false);
+    }
+}
+
+static void refresh_due(uv_timer_t *timer)
+{
+    refresh_now(timer->data);
+}
+
+static void waiters_due(uv_timer_t *timer)
+{
+    struct kek_keyring *ring = timer->data;
+    if (ring->lists_running == 0) {
+        wake_waiters(ring);
+    }
+}
+
+bool kek_keyring_refresh(struct kek_keyring *ring, void (*done)(void *arg), void *arg)
+{
+    struct refresh_waiter *waiter = malloc(sizeof *waiter);
+    if (waiter == NULL) {
+        return false;
+    }
+    *waiter = (struct refresh_waiter){.done = done, .arg = arg, .next = ring->waiters};
+    ring->waiters = waiter;
+    if (ring->lists_running == 0 && !ring->stopped &&
+        kek_clock_ms() - ring->refreshed_ms >= REFRESH_LIMIT_MS) {
+        refresh_now(ring);
+    }
+    if (ring->lists_running == 0) {
+        uv_timer_start(&ring->timers[SOON], waiters_due, 0, 0);
+    }
+    return true;
+}
+
+/* ---- primary ---- */
+
+/* Could it be primary: active on every provider that answers, and proven there? */
+static bool could_lead(const struct kek_keyring *ring, const struct version *version)
+{
+    bool answered = false;
+    for (size_t p = 0; p < ring->source_count; p++) {
+        if (!ring_answers(ring, p)) {
+            continue;
+        }
+        if (!held_wraps(version, p)) {
+            return false;
+        }
+        answered = true;
+    }
+    return answered;
+}
+
+static void settle_due(uv_timer_t *timer)
+{
+    ring_evaluate(timer->data);
+}
+
+/* The newest version that could lead and is newer than what was announced. */
+static struct version *candidate(struct kek_keyring *ring)
+{
+    struct version *best = NULL;
+    for (size_t i = 0; i < ring->version_count; i++) {
+        struct version *version = ring->versions[i];
+        if (!could_lead(ring, version)) {
+            version->ready_ms = 0;
+            continue;
+        }
+        if (version->ready_ms == 0) {
+            version->ready_ms = kek_clock_ms();
+        }
+        if (ring->announced && version->number <= ring->primary.number) {
+            continue;
+        }
+        if (best == NULL || version->number > best->number) {
+            best = version;
+        }
+    }
+    return best;
+}
+
+void ring_evaluate(struct kek_keyring *ring)
+{
+    if (ring->stopped) {
+        return;
+    }
+    health_evaluate(ring);
+    struct version *next = candidate(ring);
+    if (next == NULL || ring->announcing != NULL) {
+        return;
+    }
+    /* Without a record nobody has seen an older one from here: announced at once. */
+    uint64_t settle = ring->announced ? ring->settings.config->settle_ms : 0;
+    uint64_t now = kek_clock_ms();
+    if (now - next->ready_ms < settle) {
+        uv_timer_start(&ring->timers[SETTLE], settle_due, settle - (now - next->ready_ms) + 1, 0);
+        return;
+    }
+    if (next->prepared) {
+        ring->announcing = next;
+        record_save(ring);
+        return;
+    }
+    /* Asked again at each refresh until a data key is wrapped. */
+    ring->settings.prepare(ring->settings.arg, &next->id);
+}
+
+void kek_keyring_prepared(struct kek_keyring *ring, const struct kek_id *kek_id)
+{
+    struct version *version = ring_find(ring, kek_id);
+    if (version != NULL && !version->prepared) {
+        version->prepared = true;
+        ring_evaluate(ring);
+    }
+}
+
+bool kek_keyring_primary(const struct kek_keyring *ring, struct kek_keyring_primary *primary)
+{
+    if (ring->announced) {
+        *primary = ring->primary;
+    }
+    return ring->announced;
+}
+
+/* ---- what traffic shows ---- */
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+void kek_keyring_observe(struct kek_keyring *ring, size_t provider, const struct kek_id *kek_id,
+                         enum kek_pool_op op, enum kek_rc rc)
+{
+    (void)op;
+    (void)kek_id;
+    if (ring->stopped) {
+        return;
+    }
+    if (rc == KEK_OK && provider < ring->source_count) {
+        ring->sources[provider].answered_ms = kek_clock_ms();
+        if (ring->sources[provider].probe_failed) {
+            ring->sources[provider].probe_failed = false;
+            ring_evaluate(ring);
+        }
+    } else if (rc == KEK_PRECONDITION || rc == KEK_NOT_FOUND) {
+        (void)kek_keyring_refresh(ring, nothing, NULL);
+    }
+}
+
+bool kek_keyring_trusts(const struct kek_keyring *ring, size_t provider,
+                        const struct kek_id *kek_id)
+{
+    const struct version *version = ring_find(ring, kek_id);
+    if (version == NULL || provider >= ring->source_count || version->witness_len == 0) {
+        return true;
+    }
+    uint64_t opened = version->held[provider].opened_ms;
+    return opened > 0 && kek_clock_ms() - opened < WITNESS_TRUST_MS;
+}
+
+size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_version *versions,
+                            size_t max)
+{
+    size_t count = 0;
+    uint32_t newest_active = 0;
+    for (size_t i = 0; i < ring->version_count; i++) {
+        if (ring_any(ring, ring->versions[i], held_wraps) &&
+            ring->versions[i]->number > newest_active) {
+            newest_active = ring->versions[i]->number;
+        }
+    }
+    for (size_t i = 0; i < ring->version_count && count < max; i++) {
+        const struct version *version = ring->versions[i];
+        struct kek_keyring_version *out = &versions[count++];
+        *out = (struct kek_keyring_version){
+            .number = version->number,
+            .kek_id = version->id,
+            .primary = ring->announced && kek_id_equal(&ring->primary.kek_id, &version->id),
+            .state = KEK_STATE_DISABLED,
+        };
+        for (size_t p = 0; p < ring->source_count; p++) {
+            out->providers += version->held[p].present;
+            out->providers_proven += version->held[p].opened_ms > 0;
+        }
+        if (ring_any(ring, version, held_wraps)) {
+            out->state = KEK_STATE_ACTIVE;
+        } else if (ring_any(ring, version, held_unwraps)) {
+            out->state =
+                version->number > newest_active ? KEK_STATE_PRE_ACTIVE : KEK_STATE_DEACTIVATED;
+        }
+    }
+    return count;
+}
+
+/* ---- life ---- */
+
+static void canary_due(uv_timer_t *timer)
+{
+    struct kek_keyring *ring = timer->data;
+    for (size_t p = 0; p < ring->source_count; p++) {
+        for (size_t i = 0; i < ring->version_count; i++) {
+            if (ring->versions[i]->held[p].present && ring_answers(ring, p)) {
+                witness_prove(ring, p, ring->versions[i]);
+            }
+        }
+    }
+}
+
+static void probe_due(uv_timer_t *timer)
+{
+    struct kek_keyring *ring = timer->data;
+    uint64_t interval = ring->settings.config->health.probe_interval_ms;
+    for (size_t p = 0; p < ring->source_count; p++) {
+        if (kek_clock_ms() - ring->sources[p].answered_ms >= interval) {
+            witness_probe(ring, p);
+        }
+    }
+}
+
+struct kek_keyring *kek_keyring_new(uv_loop_t *loop, const struct kek_keyring_settings *settings,
+                                    struct kek_why *why)
+{
+    struct kek_keyring *ring = calloc(1, sizeof *ring);
+    if (ring == NULL) {
+        kek_fail(why, KEK_NO_MEMORY, "no memory for the keyring");
+        return NULL;
+    }
+    ring->settings = *settings;
+    ring->loop = loop;
+    ring->source_count = settings->config->provider_count;
+    for (size_t p = 0; p < ring->source_count; p++) {
+        ring->sources[p].ring = ring;
+        ring->sources[p].index = p;
+    }
+    if (record_load(ring, why) != KEK_OK) {
+        kek_keyring_free(ring);
+        return NULL;
+    }
+    for (size_t i = 0; i < TIMERS; i++) {
+        uv_timer_init(loop, &ring->timers[i]); /* never fails */
+        ring->timers[i].data = ring;
+    }
+    return ring;
+}
+
+void kek_keyring_start(struct kek_keyring *ring)
+{
+    const struct kek_config *config = ring->settings.config;
+    uint64_t probe = config->health.probe_interval_ms;
+    uv_timer_start(&ring->timers[REFRESH], refresh_due, config->refresh_ms, config->refresh_ms);
+    uv_timer_start(&ring->timers[PROBE], probe_due, probe, probe);
+    uv_timer_start(&ring->timers[CANARY], canary_due, CANARY_MS, CANARY_MS);
+    health_evaluate(ring);
+}
+
+void kek_keyring_stop(struct kek_keyring *ring)
+{
+    if (ring->stopped) {
+        return;
+    }
+    ring->stopped = true;
+    for (size_t p = 0; p < ring->source_count; p++) {
+        if (ring->sources[p].list != NULL) {
+            kek_pool_cancel(ring->sources[p].list);
+            ring->sources[p].list = NULL;
+        }
+    }
+    ring->lists_running = 0;
+    witness_stop(ring);
+    wake_waiters(ring);
+    for (size_t i = 0; i < TIMERS; i++) {
+        uv_close((uv_handle_t *)&ring->timers[i], NULL);
+    }
+}
+
+void kek_keyring_free(struct kek_keyring *ring)
+{
+    if (ring == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < ring->version_count; i++) {
+        free(ring->versions[i]);
+    }
+    free(ring->record_path);
+    free(ring);
+}

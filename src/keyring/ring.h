@@ -1,0 +1,120 @@
+/*
+ * The keyring's own face: what its files share.  keyring.c owns the versions and who is primary,
+ * witness.c proves them on providers, record.c is the state file, health.c judges.
+ */
+#ifndef KEK_KEYRING_RING_H
+#define KEK_KEYRING_RING_H
+
+#include "kek/keyring.h"
+
+#define WITNESS_MAX 256        /* bytes of a witness envelope */
+#define VERSIONS_MAX 64        /* versions known at once */
+#define WITNESS_TRUST_MS 60000 /* how long an opened witness vouches for its provider */
+#define REFRESH_LIMIT_MS 5000  /* refreshes asked for by traffic, at most one in this time */
+
+struct proof;
+
+/* A version as one provider shows it. */
+struct held {
+    bool present;
+    bool eligible;
+    bool can_wrap;
+    bool can_unwrap;
+    bool refused; /* it could not open the witness: another key under the same name */
+    enum kek_wrap_alg alg;
+    uint64_t opened_ms;  /* when it last opened the witness; 0: never */
+    struct proof *proof; /* under way */
+};
+
+struct version {
+    uint32_t number;
+    struct kek_id id;
+    size_t witness_len; /* 0: none yet */
+    uint8_t witness[WITNESS_MAX];
+    uint64_t ready_ms; /* since when it could be primary, by all that answer; 0: it cannot now */
+    bool prepare_asked;
+    bool prepared;
+    struct held held[KEK_CONFIG_PROVIDERS_MAX];
+};
+
+/* A provider as the keyring sees it. */
+struct source {
+    struct kek_keyring *ring;
+    size_t index;
+    bool listed;          /* its versions were seen since the start */
+    bool confirming;      /* the list under way comes from a fresh worker, to confirm a loss */
+    bool gone;            /* a fresh worker saw the primary missing or unusable there */
+    bool confirmed;       /* what is being taken in comes from such a list */
+    uint64_t answered_ms; /* when an operation there last worked */
+    bool probe_failed;
+    struct kek_pool_call *list;
+    struct probe *probe;
+};
+
+enum { REFRESH, PROBE, CANARY, SETTLE, SOON, TIMERS };
+
+struct refresh_waiter {
+    void (*done)(void *arg);
+    void *arg;
+    struct refresh_waiter *next;
+};
+
+struct kek_keyring {
+    struct kek_keyring_settings settings;
+    uv_loop_t *loop;
+    uv_timer_t timers[TIMERS];
+    bool stopped;
+
+    struct version *versions[VERSIONS_MAX];
+    size_t version_count;
+    struct source sources[KEK_CONFIG_PROVIDERS_MAX];
+    size_t source_count;
+
+    bool announced;
+    struct kek_keyring_primary primary;
+
+    /* The record on disk: written whole, one write at a time. */
+    char *record_path;
+    bool record_writing;
+    bool record_dirty;
+    bool record_announces;      /* the write under way holds `announcing` as the primary */
+    struct version *announcing; /* to be announced once it is on disk as the primary */
+
+    size_t lists_running;
+    uint64_t refreshed_ms;
+    struct refresh_waiter *waiters;
+
+    bool loss;
+    uint64_t loss_since_ms;
+    bool outage;
+    uint64_t outage_since_ms;
+};
+
+/* keyring.c */
+struct version *ring_find(const struct kek_keyring *ring, const struct kek_id *kek_id);
+struct version *ring_add(struct kek_keyring *ring, const struct kek_id *kek_id, uint32_t number);
+void ring_evaluate(struct kek_keyring *ring); /* something changed: who is primary, what is lost? */
+bool ring_answers(const struct kek_keyring *ring, size_t provider);
+bool held_unwraps(const struct version *version, size_t provider);
+bool held_wraps(const struct version *version, size_t provider);
+bool ring_any(const struct kek_keyring *ring, const struct version *version,
+              bool (*holds)(const struct version *, size_t));
+void ring_confirm_loss(struct kek_keyring *ring, size_t provider);
+
+void ring_notice(const struct kek_keyring *ring, enum kek_log_level level, const char *format, ...)
+    KEK_PRINTF(3, 4);
+
+/* witness.c */
+void witness_prove(struct kek_keyring *ring, size_t provider, struct version *version);
+void witness_prove_all(struct kek_keyring *ring, size_t provider);
+void witness_probe(struct kek_keyring *ring, size_t provider);
+void witness_stop(struct kek_keyring *ring);
+
+/* record.c */
+enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why);
+void record_save(struct kek_keyring *ring);
+
+/* health.c */
+void health_evaluate(struct kek_keyring *ring);
+
+#endif

@@ -1,0 +1,406 @@
+/*
+ * Proofs: a witness is a small envelope whose data key one KEK version wrapped.  A provider that opens
+ * it holds that very key; one that cannot holds another key under the same name.
+ */
+#include "keyring/ring.h"
+
+#include <string.h>
+
+#include "kek/clock.h"
+
+#define PROOF_TIMEOUT_MS 10000u
+
+/* Witnesses have a context of their own, so that no cluster's ciphertext passes for one. */
+static const char witness_context[] = "kekd/witness/1";
+static const char witness_text[] = "kekd";
+
+enum step { MAKE, OPEN };
+
+struct proof_waiter {
+    void (*done)(void *arg, bool opens);
+    void *arg;
+    struct proof_waiter *next;
+};
+
+/* One provider being asked about one version. */
+struct proof {
+    struct kek_keyring *ring;
+    struct version *version;
+    size_t provider;
+    enum step step;
+    bool made_here; /* the witness is this proof's own, and not adopted yet */
+    struct kek_secret *data_key;
+    size_t witness_len;
+    uint8_t witness[WITNESS_MAX];
+    struct kek_pool_call *call;
+    struct proof_waiter *waiters;
+};
+
+/* A periodic wrap and unwrap under the primary. */
+struct probe {
+    struct kek_keyring *ring;
+    size_t provider;
+    struct kek_id kek_id;
+    struct kek_secret *data_key;
+    struct kek_pool_call *call;
+};
+
+static const char *provider_name(const struct kek_keyring *ring, size_t provider)
+{
+    return ring->settings.config->providers[provider].name;
+}
+
+static void proof_free(struct proof *proof)
+{
+    kek_secret_free(proof->data_key);
+    free(proof);
+}
+
+static void proof_finish(struct proof *proof, bool opens)
+{
+    struct kek_keyring *ring = proof->ring;
+    struct proof_waiter *waiter = proof->waiters;
+    proof->version->held[proof->provider].proof = NULL;
+    proof_free(proof);
+    while (waiter != NULL) {
+        struct proof_waiter *next = waiter->next;
+        waiter->done(waiter->arg, opens);
+        free(waiter);
+        waiter = next;
+    }
+    ring_evaluate(ring);
+}
+
+/* This provider's key of that name does not open what the version sealed. */
+static void refuse(struct proof *proof)
+{
+    struct kek_keyring *ring = proof->ring;
+    struct version *version = proof->version;
+    struct held *held = &version->held[proof->provider];
+    bool wrapped = ring_any(ring, version, held_wraps);
+    bool unwrapped = ring_any(ring, version, held_unwraps);
+    if (!held->refused) {
+        ring_notice(
+            ring, KEK_LOG_ERROR,
+            "provider %s holds a different key under the name of version %u: refused for it",
+            provider_name(ring, proof->provider), version->number);
+    }
+    held->refused = true;
+    held->opened_ms = 0;
+    if (wrapped && !ring_any(ring, version, held_wraps)) {
+        ring->settings.lost_wrap(ring->settings.arg, &version->id);
+    }
+    if (unwrapped && !ring_any(ring, version, held_unwraps)) {
+        ring->settings.lost_unwrap(ring->settings.arg, &version->id);
+    }
+}
+
+static void adopt(struct proof *proof)
+{
+    struct version *version = proof->version;
+    if (version->witness_len > 0) {
+        return;
+    }
+    memcpy(version->witness, proof->witness, proof->witness_len);
+    version->witness_len = proof->witness_len;
+    record_save(proof->ring);
+    for (size_t p = 0; p < proof->ring->source_count; p++) {
+        if (p != proof->provider && version->held[p].present) {
+            witness_prove(proof->ring, p, version);
+        }
+    }
+}
+
+static bool opens_witness(const struct proof *proof, const struct kek_secret *data_key)
+{
+    struct kek_envelope envelope;
+    KEK_AUTO(kek_envelope_key)
+    key = kek_envelope_key_new(data_key, kek_bytes_of(witness_context), NULL);
+    KEK_AUTO(kek_secret) text = NULL;
+    return key != NULL &&
+           kek_envelope_parse(kek_bytes(proof->witness, proof->witness_len), &envelope, NULL) ==
+               KEK_OK &&
+           kek_envelope_open(key, &envelope, kek_bytes_of(witness_context), &text, NULL) == KEK_OK;
+}
+
+static void opened(void *arg, enum kek_rc rc, struct kek_pool_result *result,
+                   const struct kek_why *why)
+{
+    struct proof *proof = arg;
+    struct held *held = &proof->version->held[proof->provider];
+    proof->call = NULL;
+    bool opens = rc == KEK_OK && opens_witness(proof, result->data_key);
+    if (opens) {
+        held->refused = false;
+        held->opened_ms = kek_clock_ms();
+        proof->ring->sources[proof->provider].answered_ms = kek_clock_ms();
+        if (proof->made_here) {
+            adopt(proof);
+        }
+    } else if (rc == KEK_OK || rc == KEK_DAMAGED) {
+        refuse(proof);
+    } else {
+        ring_notice(proof->ring, KEK_LOG_DEBUG, "version %u is not proven on provider %s: %s",
+                    proof->version->number, provider_name(proof->ring, proof->provider), why->text);
+    }
+    proof_finish(proof, opens);
+}
+
+static bool ask_open(struct proof *proof)
+{
+    struct kek_envelope envelope;
+    if (kek_envelope_parse(kek_bytes(proof->witness, proof->witness_len), &envelope, NULL) !=
+        KEK_OK) {
+        return false;
+    }
+    struct kek_pool_request request = {
+        .op = KEK_POOL_UNWRAP,
+        .provider = proof->provider,
+        .kek_id = proof->version->id,
+        .alg = envelope.entries[0].alg,
+        .blob = envelope.entries[0].wrapped,
+        .deadline_ms = kek_clock_ms() + PROOF_TIMEOUT_MS,
+    };
+    proof->step = OPEN;
+    proof->call = kek_pool_submit(proof->ring->settings.pool, &request, opened, proof, NULL);
+    return proof->call != NULL;
+}
+
+static bool seal_witness(struct proof *proof, const struct kek_pool_result *wrapped)
+{
+    struct kek_envelope_entry entry = {
+        .alg = wrapped->alg, .kek_id = proof->version->id, .wrapped = wrapped->blob};
+    struct kek_bytes context = kek_bytes_of(witness_context);
+    KEK_AUTO_BUF struct kek_buf header;
+    kek_buf_init(&header, WITNESS_MAX);
+    KEK_AUTO_BUF struct kek_buf sealed;
+    kek_buf_init(&sealed, WITNESS_MAX);
+    KEK_AUTO(kek_envelope_key) key = kek_envelope_key_new(proof->data_key, context, NULL);
+    if (key == NULL ||
+        kek_envelope_header(KEK_ENVELOPE_MODE_ANY, &entry, 1, &header, NULL) != KEK_OK ||
+        kek_envelope_seal(key, kek_buf_bytes(&header), context, kek_bytes_of(witness_text), &sealed,
+                          NULL) != KEK_OK) {
+        return false;
+    }
+    memcpy(proof->witness, sealed.data, sealed.len);
+    proof->witness_len = sealed.len;
+    proof->made_here = true;
+    return true;
+}
+
+static void made(void *arg, enum kek_rc rc, struct kek_pool_result *result,
+                 const struct kek_why *why)
+{
+    struct proof *proof = arg;
+    proof->call = NULL;
+    if (rc != KEK_OK) {
+        ring_notice(proof->ring, KEK_LOG_DEBUG, "no witness of version %u from provider %s: %s",
+                    proof->version->number, provider_name(proof->ring, proof->provider), why->text);
+        proof_finish(proof, false);
+        return;
+    }
+    if (!seal_witness(proof, result) || !ask_open(proof)) {
+        proof_finish(proof, false);
+    }
+}
+
+static bool ask_make(struct proof *proof)
+{
+    proof->data_key = kek_secret_random(KEK_DATA_KEY_LEN);
+    if (proof->data_key == NULL) {
+        return false;
+    }
+    struct kek_pool_request request = {
+        .op = KEK_POOL_WRAP,
+        .provider = proof->provider,
+        .kek_id = proof->version->id,
+        .data_key = proof->data_key,
+        .deadline_ms = kek_clock_ms() + PROOF_TIMEOUT_MS,
+    };
+    proof->step = MAKE;
+    proof->call = kek_pool_submit(proof->ring->settings.pool, &request, made, proof, NULL);
+    return proof->call != NULL;
+}
+
+/* Only one provider makes a version's first witness; the others open it. */
+static bool being_made(const struct kek_keyring *ring, const struct version *version)
+{
+    for (size_t p = 0; p < ring->source_count; p++) {
+        const struct proof *proof = version->held[p].proof;
+        if (proof != NULL && (proof->step == MAKE || proof->made_here)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void witness_prove(struct kek_keyring *ring, size_t provider, struct version *version)
+{
+    struct held *held = &version->held[provider];
+    if (held->proof != NULL || !held->eligible || !held->can_unwrap) {
+        return;
+    }
+    bool make = version->witness_len == 0;
+    if (make && (!held->can_wrap || being_made(ring, version))) {
+        return;
+    }
+    struct proof *proof = calloc(1, sizeof *proof);
+    if (proof == NULL) {
+        return;
+    }
+    proof->ring = ring;
+    proof->version = version;
+    proof->provider = provider;
+    memcpy(proof->witness, version->witness, version->witness_len);
+    proof->witness_len = version->witness_len;
+    if (make ? ask_make(proof) : ask_open(proof)) {
+        held->proof = proof;
+        return;
+    }
+    proof_free(proof);
+}
+
+void witness_prove_all(struct kek_keyring *ring, size_t provider)
+{
+    for (size_t i = 0; i < ring->version_count; i++) {
+        struct version *version = ring->versions[i];
+        if (version->held[provider].present && version->held[provider].opened_ms == 0) {
+            witness_prove(ring, provider, version);
+        }
+    }
+}
+
+bool kek_keyring_check(struct kek_keyring *ring, size_t provider, const struct kek_id *kek_id,
+                       void (*done)(void *arg, bool opens), void *arg)
+{
+    struct version *version = ring_find(ring, kek_id);
+    if (ring->stopped || version == NULL || provider >= ring->source_count ||
+        version->witness_len == 0) {
+        return false;
+    }
+    struct proof_waiter *waiter = malloc(sizeof *waiter);
+    if (waiter == NULL) {
+        return false;
+    }
+    witness_prove(ring, provider, version);
+    struct proof *proof = version->held[provider].proof;
+    if (proof == NULL) {
+        free(waiter);
+        return false;
+    }
+    *waiter = (struct proof_waiter){.done = done, .arg = arg, .next = proof->waiters};
+    proof->waiters = waiter;
+    return true;
+}
+
+/* ---- the probe ---- */
+
+static void probe_finish(struct probe *probe, bool worked)
+{
+    struct kek_keyring *ring = probe->ring;
+    struct source *source = &ring->sources[probe->provider];
+    source->probe = NULL;
+    source->probe_failed = !worked;
+    if (worked) {
+        source->answered_ms = kek_clock_ms();
+    }
+    kek_secret_free(probe->data_key);
+    free(probe);
+    ring_evaluate(ring);
+}
+
+static void probe_unwrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
+                            const struct kek_why *why)
+{
+    struct probe *probe = arg;
+    probe->call = NULL;
+    bool same = rc == KEK_OK && kek_secret_equal(result->data_key, probe->data_key);
+    if (!same) {
+        ring_notice(probe->ring, KEK_LOG_WARN, "the probe of provider %s failed: %s",
+                    provider_name(probe->ring, probe->provider),
+                    rc == KEK_OK ? "it unwrapped another data key than it wrapped" : why->text);
+    }
+    probe_finish(probe, same);
+}
+
+static void probe_wrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
+                          const struct kek_why *why)
+{
+    struct probe *probe = arg;
+    probe->call = NULL;
+    if (rc != KEK_OK) {
+        ring_notice(probe->ring, KEK_LOG_WARN, "the probe of provider %s failed: %s",
+                    provider_name(probe->ring, probe->provider), why->text);
+        probe_finish(probe, false);
+        return;
+    }
+    struct kek_pool_request request = {
+        .op = KEK_POOL_UNWRAP,
+        .provider = probe->provider,
+        .kek_id = probe->kek_id,
+        .alg = result->alg,
+        .blob = result->blob,
+        .deadline_ms = kek_clock_ms() + PROOF_TIMEOUT_MS,
+    };
+    probe->call =
+        kek_pool_submit(probe->ring->settings.pool, &request, probe_unwrapped, probe, NULL);
+    if (probe->call == NULL) {
+        probe_finish(probe, false);
+    }
+}
+
+void witness_probe(struct kek_keyring *ring, size_t provider)
+{
+    struct source *source = &ring->sources[provider];
+    const struct version *version = ring->announced ? ring_find(ring, &ring->primary.kek_id) : NULL;
+    struct kek_pool_provider status;
+    kek_pool_provider_get(ring->settings.pool, provider, &status);
+    if (source->probe != NULL || status.health != KEK_POOL_READY || version == NULL ||
+        !held_wraps(version, provider)) {
+        return;
+    }
+    struct probe *probe = calloc(1, sizeof *probe);
+    if (probe == NULL) {
+        return;
+    }
+    probe->ring = ring;
+    probe->provider = provider;
+    probe->kek_id = version->id;
+    probe->data_key = kek_secret_random(KEK_DATA_KEY_LEN);
+    if (probe->data_key != NULL) {
+        struct kek_pool_request request = {
+            .op = KEK_POOL_WRAP,
+            .provider = provider,
+            .kek_id = version->id,
+            .data_key = probe->data_key,
+            .deadline_ms = kek_clock_ms() + PROOF_TIMEOUT_MS,
+        };
+        probe->call = kek_pool_submit(ring->settings.pool, &request, probe_wrapped, probe, NULL);
+    }
+    if (probe->call == NULL) {
+        kek_secret_free(probe->data_key);
+        free(probe);
+        return;
+    }
+    source->probe = probe;
+}
+
+void witness_stop(struct kek_keyring *ring)
+{
+    for (size_t p = 0; p < ring->source_count; p++) {
+        struct probe *probe = ring->sources[p].probe;
+        if (probe != NULL) {
+            kek_pool_cancel(probe->call);
+            kek_secret_free(probe->data_key);
+            free(probe);
+            ring->sources[p].probe = NULL;
+        }
+        for (size_t i = 0; i < ring->version_count; i++) {
+            struct proof *proof = ring->versions[i]->held[p].proof;
+            if (proof != NULL) {
+                kek_pool_cancel(proof->call);
+                proof_finish(proof, false);
+            }
+        }
+    }
+}

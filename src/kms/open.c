@@ -1,0 +1,251 @@
+/*
+ * Decrypt, v1 and v2.  What comes here was written by whoever can write etcd.  One message answers
+ * every damaged or truncated ciphertext; the log names the cause.
+ */
+#include "kms/call.h"
+
+#include <string.h>
+
+static void find_kek(struct call *call);
+static void open_next(struct call *call);
+
+static size_t context_count(const struct call *call)
+{
+    size_t count = 1;
+    while (call->kms->settings.config->context_accept[count - 1] != NULL) {
+        count++;
+    }
+    return count;
+}
+
+static struct kek_bytes context_at(const struct call *call, size_t index)
+{
+    const struct kek_config *config = call->kms->settings.config;
+    return kek_bytes_of(index == 0 ? config->context : config->context_accept[index - 1]);
+}
+
+/* The context of this attempt: the likeliest first, then the others in their order. */
+static struct kek_bytes context_now(const struct call *call)
+{
+    size_t attempt = call->context_attempt, first = call->context_first;
+    return context_at(call, attempt == 0 ? first : attempt <= first ? attempt - 1 : attempt);
+}
+
+/* The request's bytes go when its start returns: whoever waits keeps a copy. */
+static bool keep_sealed(struct call *call)
+{
+    struct kek_why why;
+    if (call->sealed_copy.data != NULL) {
+        return true;
+    }
+    kek_buf_init(&call->sealed_copy, call->sealed.len);
+    enum kek_rc rc = kek_buf_append(&call->sealed_copy, call->sealed, &why);
+    if (rc != KEK_OK) {
+        call_fail(call, rc, &why);
+        return false;
+    }
+    call->sealed = kek_buf_bytes(&call->sealed_copy);
+    return true;
+}
+
+static void answer(struct call *call, const struct kek_secret *plaintext)
+{
+    struct kek_bytes bytes = kek_secret_bytes(plaintext);
+    struct kek_why why;
+    KEK_AUTO_BUF struct kek_buf message;
+    kek_buf_init(&message, bytes.len + 16);
+    if (!message_write_payload(call->method, bytes, NULL, &message)) {
+        kek_fail(&why, KEK_NO_MEMORY, "no memory for the answer");
+        call_fail(call, KEK_NO_MEMORY, &why);
+        return;
+    }
+    call_reply(call, kek_buf_bytes(&message));
+}
+
+static void open_with(struct call *call, struct kek_datakey_ref *ref)
+{
+    struct kek_envelope envelope;
+    struct kek_why why;
+    KEK_AUTO(kek_secret) plaintext = NULL;
+    enum kek_rc rc = kek_envelope_parse(call->sealed, &envelope, &why);
+    if (rc == KEK_OK) {
+        rc = kek_envelope_open(kek_datakey_ref_key(ref), &envelope, context_now(call), &plaintext,
+                               &why);
+    }
+    if (rc == KEK_OK) {
+        kek_datakey_verified(call->kms->settings.store, ref);
+        answer(call, plaintext);
+        return;
+    }
+    if (rc == KEK_DAMAGED && !call->context_known &&
+        call->context_attempt + 1 < context_count(call)) {
+        call->context_attempt++;
+        open_next(call);
+        return;
+    }
+    call_fail(call, rc, &why);
+}
+
+static void key_came(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
+                     const struct kek_why *why)
+{
+    struct call *call = arg;
+    call->wait = NULL;
+    if (rc != KEK_OK) {
+        call_fail(call, rc, why);
+        return;
+    }
+    open_with(call, ref);
+    kek_datakey_ref_free(ref);
+}
+
+static void open_next(struct call *call)
+{
+    struct kek_envelope envelope;
+    struct kek_why why;
+    struct kek_datakey_ref *ref = NULL;
+    enum kek_rc rc = kek_envelope_parse(call->sealed, &envelope, &why);
+    if (rc == KEK_OK) {
+        rc = kek_datakey_for_opening(call->kms->settings.store, &envelope.entries[0],
+                                     context_now(call), call->rpc->deadline_ms, key_came, call,
+                                     &ref, &call->wait, &why);
+    }
+    if (rc != KEK_OK) {
+        call_fail(call, rc, &why);
+        return;
+    }
+    if (ref != NULL) {
+        open_with(call, ref);
+        kek_datakey_ref_free(ref);
+        return;
+    }
+    call->hsm = true;
+    (void)keep_sealed(call);
+}
+
+/* v1 does not say which context: the one whose data key is at hand is the likeliest. */
+static void choose_context(struct call *call, const struct kek_envelope *envelope)
+{
+    size_t count = context_count(call);
+    for (size_t i = 0; !call->context_known && i < count; i++) {
+        if (kek_datakey_cached(call->kms->settings.store, &envelope->entries[0],
+                               context_at(call, i))) {
+            call->context_first = i;
+            return;
+        }
+    }
+}
+
+static void looked_again(void *arg)
+{
+    struct call *call = arg;
+    call->refreshing = false;
+    if (call->rpc == NULL) {
+        call_free(call);
+        return;
+    }
+    find_kek(call);
+}
+
+static void look_again(struct call *call)
+{
+    struct kek_why why;
+    if (!keep_sealed(call)) {
+        return;
+    }
+    call->refreshed = true;
+    call->refreshing = kek_keyring_refresh(call->kms->settings.ring, looked_again, call);
+    if (!call->refreshing) {
+        kek_fail(&why, KEK_NO_MEMORY, "no memory to look for the KEK");
+        call_fail(call, KEK_NO_MEMORY, &why);
+    }
+}
+
+static void find_kek(struct call *call)
+{
+    struct kek_envelope envelope;
+    struct kek_why why;
+    enum kek_wrap_alg alg;
+    char id[KEK_ID_TEXT];
+    enum kek_rc rc = kek_envelope_parse(call->sealed, &envelope, &why);
+    if (rc != KEK_OK) {
+        call_fail(call, rc, &why);
+        return;
+    }
+    const struct kek_envelope_entry *entry = &envelope.entries[0];
+    enum kek_keyring_knows knows = kek_keyring_find(call->kms->settings.ring, &entry->kek_id, &alg);
+    if (knows != KEK_KEYRING_OPENS && !call->refreshed) {
+        look_again(call);
+        return;
+    }
+    kek_id_format(&entry->kek_id, id);
+    if (knows == KEK_KEYRING_UNKNOWN) {
+        kek_fail(&why, KEK_INVALID,
+                 "no HSM here has the KEK that sealed this ciphertext: kek_id=%s", id);
+        call_fail(call, KEK_INVALID, &why);
+    } else if (knows == KEK_KEYRING_UNSEEN) {
+        kek_fail(&why, KEK_UNAVAILABLE,
+                 "no HSM that answers has the KEK of this ciphertext: kek_id=%s", id);
+        call_fail(call, KEK_UNAVAILABLE, &why);
+    } else if (knows == KEK_KEYRING_CLOSED) {
+        kek_fail(&why, KEK_PRECONDITION,
+                 "the KEK of this ciphertext is missing or may not unwrap: kek_id=%s", id);
+        call_fail(call, KEK_PRECONDITION, &why);
+    } else if (alg != KEK_WRAP_NONE && alg != entry->alg) {
+        kek_fail(&why, KEK_DAMAGED, "it says %s, and its KEK wraps with %s: kek_id=%s",
+                 kek_wrap_alg_name(entry->alg), kek_wrap_alg_name(alg), id);
+        call_fail(call, KEK_DAMAGED, &why);
+    } else {
+        choose_context(call, &envelope);
+        open_next(call);
+    }
+}
+
+/* The key_id must be that of the envelope's own KEK, in a context that may be opened here. */
+static bool check_key_id(struct call *call, const struct kek_envelope *envelope, const char *key_id)
+{
+    char expected[KEK_KEY_ID_TEXT];
+    size_t count = context_count(call);
+    for (size_t i = 0; i < count; i++) {
+        kek_keyring_key_id(context_at(call, i), envelope->mode, &envelope->entries[0].kek_id, 1,
+                           expected);
+        if (strcmp(key_id, expected) == 0) {
+            memcpy(call->key_id, expected, sizeof expected);
+            call->context_first = i;
+            call->context_known = true;
+            return true;
+        }
+    }
+    return false;
+}
+
+void call_decrypt(struct call *call, struct kek_bytes sealed, const char *key_id)
+{
+    struct kek_envelope envelope;
+    struct kek_why why;
+    call->sealed = sealed;
+    if (sealed.len == 0) {
+        kek_fail(&why, KEK_INVALID, "the ciphertext is empty");
+        call_fail(call, KEK_INVALID, &why);
+        return;
+    }
+    enum kek_rc rc = kek_envelope_parse(sealed, &envelope, &why);
+    if (rc != KEK_OK) {
+        call_fail(call, rc, &why);
+        return;
+    }
+    if (envelope.mode != KEK_ENVELOPE_MODE_ANY || envelope.count != 1) {
+        kek_fail(&why, KEK_DAMAGED,
+                 "mode %u with %u entries, where this kekd has one root of trust", envelope.mode,
+                 envelope.count);
+        call_fail(call, KEK_DAMAGED, &why);
+        return;
+    }
+    if (call->method == KEK_KMS_V2_DECRYPT && !check_key_id(call, &envelope, key_id)) {
+        kek_fail(&why, KEK_INVALID,
+                 "key_id is not that of the KEK that sealed this ciphertext in this context");
+        call_fail(call, KEK_INVALID, &why);
+        return;
+    }
+    find_kek(call);
+}

@@ -1,0 +1,123 @@
+/* Encrypt, v1 and v2. */
+#include "kms/call.h"
+
+#include <string.h>
+
+#include "kek/clock.h"
+
+/* How long after a change an Encrypt still follows its own connection's last Status: the API server
+ * takes a new seed only if Encrypt's key_id is the one Status gave it. */
+#define FOLLOW_STATUS_MS 90000u
+
+static void seal_with(struct call *call, struct kek_datakey_ref *ref, struct kek_bytes plaintext)
+{
+    struct kek_bytes context = kek_bytes_of(call->kms->settings.config->context);
+    struct kek_bytes header = kek_datakey_ref_header(ref);
+    struct kek_why why;
+    bool v2 = call->method == KEK_KMS_V2_ENCRYPT;
+    size_t len = kek_envelope_sealed_len(header.len, plaintext.len);
+    if (v2 && len > V2_CIPHERTEXT_MAX) {
+        kek_fail(&why, KEK_INVALID,
+                 "a plaintext of %zu bytes would make a ciphertext of %zu, over KMS v2's %d",
+                 plaintext.len, len, V2_CIPHERTEXT_MAX);
+        call_fail(call, KEK_INVALID, &why);
+        return;
+    }
+    KEK_AUTO_BUF struct kek_buf sealed;
+    kek_buf_init(&sealed, len);
+    enum kek_rc rc =
+        kek_envelope_seal(kek_datakey_ref_key(ref), header, context, plaintext, &sealed, &why);
+    if (rc != KEK_OK) {
+        call_fail(call, rc, &why);
+        return;
+    }
+    KEK_AUTO_BUF struct kek_buf message;
+    kek_buf_init(&message, len + 256);
+    if (!message_write_payload(call->method, kek_buf_bytes(&sealed), call->key_id, &message)) {
+        kek_fail(&why, KEK_NO_MEMORY, "no memory for the answer");
+        call_fail(call, KEK_NO_MEMORY, &why);
+        return;
+    }
+    call_reply(call, kek_buf_bytes(&message));
+}
+
+static void key_came(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
+                     const struct kek_why *why)
+{
+    struct call *call = arg;
+    call->wait = NULL;
+    if (rc != KEK_OK) {
+        call_fail(call, rc, why);
+        return;
+    }
+    seal_with(call, ref, kek_secret_bytes(call->plaintext));
+    kek_datakey_ref_free(ref);
+}
+
+/* The version to seal under, and its key_id: one snapshot. */
+static bool choose_version(struct call *call, struct kek_why *why)
+{
+    const struct kek_kms *kms = call->kms;
+    struct kek_keyring_primary primary;
+    struct kek_keyring_health health;
+    kek_keyring_health(kms->settings.ring, &health);
+    if (!kek_keyring_primary(kms->settings.ring, &primary)) {
+        kek_fail(why, KEK_UNAVAILABLE, "%s", health.text);
+        return false;
+    }
+    if (health.state == KEK_KEYRING_LOSS) {
+        kek_fail(why, KEK_PRECONDITION, "%s", health.text);
+        return false;
+    }
+    const struct peer_room *room = (const struct peer_room *)call->rpc->peer->room;
+    call->kek_id = primary.kek_id;
+    if (call->method == KEK_KMS_V2_ENCRYPT && room->said &&
+        !kek_id_equal(&room->kek_id, &primary.kek_id) && primary.since_ms > 0 &&
+        kek_clock_ms() - primary.since_ms < FOLLOW_STATUS_MS &&
+        kek_keyring_wraps(kms->settings.ring, &room->kek_id)) {
+        call->kek_id = room->kek_id;
+    }
+    kek_keyring_key_id(kek_bytes_of(kms->settings.config->context), KEK_ENVELOPE_MODE_ANY,
+                       &call->kek_id, 1, call->key_id);
+    return true;
+}
+
+void call_encrypt(struct call *call, struct kek_bytes plaintext)
+{
+    struct kek_why why;
+    if (plaintext.len == 0) {
+        kek_fail(&why, KEK_INVALID, "the plaintext is empty");
+        call_fail(call, KEK_INVALID, &why);
+        return;
+    }
+    if (call->method == KEK_KMS_V2_ENCRYPT && plaintext.len > V2_CIPHERTEXT_MAX) {
+        kek_fail(&why, KEK_INVALID, "a plaintext of %zu bytes is over what KMS v2 can carry",
+                 plaintext.len);
+        call_fail(call, KEK_INVALID, &why);
+        return;
+    }
+    if (!choose_version(call, &why)) {
+        call_fail(call, why.rc, &why);
+        return;
+    }
+    struct kek_datakey_ref *ref = NULL;
+    enum kek_rc rc =
+        kek_datakey_for_sealing(call->kms->settings.store, &call->kek_id, call->rpc->deadline_ms,
+                                key_came, call, &ref, &call->wait, &why);
+    if (rc != KEK_OK) {
+        call_fail(call, rc, &why);
+        return;
+    }
+    if (ref != NULL) {
+        seal_with(call, ref, plaintext);
+        kek_datakey_ref_free(ref);
+        return;
+    }
+    call->hsm = true;
+    call->plaintext = kek_secret_dup(plaintext);
+    if (call->plaintext == NULL) {
+        kek_fail(&why, KEK_EXHAUSTED, "no locked memory to keep a plaintext of %zu bytes",
+                 plaintext.len);
+        call_fail(call, KEK_EXHAUSTED, &why);
+    }
+}
