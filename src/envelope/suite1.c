@@ -1,0 +1,314 @@
+#include "suite1.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/kdf.h>
+
+#define MAC_LEN 64 /* bytes of HMAC-SHA-512 before it is truncated */
+
+struct kek_suite1 {
+    struct kek_secret *key;
+    EVP_MAC_CTX *mac;
+    EVP_CIPHER_CTX *encrypt, *decrypt; /* NULL until first used */
+};
+
+/* Fetching an algorithm costs more than using it: once per process, kept until it ends. */
+static struct {
+    EVP_CIPHER *aes;
+    EVP_MAC *hmac;
+    EVP_KDF *hkdf;
+} fetched;
+static pthread_once_t fetched_once = PTHREAD_ONCE_INIT;
+
+static void fetch(void)
+{
+    fetched.aes = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
+    fetched.hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    fetched.hkdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
+}
+
+static bool have_algorithms(struct kek_why *why)
+{
+    pthread_once(&fetched_once, fetch);
+    if (fetched.aes == NULL || fetched.hmac == NULL || fetched.hkdf == NULL) {
+        kek_fail(why, KEK_INTERNAL, "OpenSSL's configuration lacks AES-256-CBC, HMAC or HKDF");
+        return false;
+    }
+    return true;
+}
+
+static OSSL_PARAM octets(const char *name, struct kek_bytes bytes)
+{
+    return OSSL_PARAM_construct_octet_string(name, (void *)bytes.data, bytes.len);
+}
+
+static OSSL_PARAM sha512(const char *name)
+{
+    return OSSL_PARAM_construct_utf8_string(name, (char *)"SHA512", 0);
+}
+
+enum kek_rc kek_suite1_hkdf(struct kek_bytes ikm, struct kek_bytes info, uint8_t *out,
+                            size_t out_len, struct kek_why *why)
+{
+    if (!have_algorithms(why)) {
+        return KEK_INTERNAL;
+    }
+    OSSL_PARAM params[] = {
+        sha512(OSSL_KDF_PARAM_DIGEST),
+        octets(OSSL_KDF_PARAM_KEY, ikm),
+        octets(OSSL_KDF_PARAM_INFO, info),
+        OSSL_PARAM_construct_end(),
+    };
+    EVP_KDF_CTX *kdf = EVP_KDF_CTX_new(fetched.hkdf);
+    int derived = kdf == NULL ? 0 : EVP_KDF_derive(kdf, out, out_len, params);
+    EVP_KDF_CTX_free(kdf);
+    if (derived != 1) {
+        return kek_fail(why, KEK_INTERNAL, "HKDF-SHA-512 failed");
+    }
+    return KEK_OK;
+}
+
+static const uint8_t *aes_key(const struct kek_suite1 *suite)
+{
+    return kek_secret_bytes(suite->key).data + SUITE1_HALF_LEN;
+}
+
+struct kek_suite1 *kek_suite1_new(struct kek_secret *key, struct kek_why *why)
+{
+    KEK_AUTO(kek_suite1) suite = calloc(1, sizeof *suite);
+    if (suite == NULL) {
+        kek_secret_free(key);
+        kek_fail(why, KEK_NO_MEMORY, "no memory for a key object");
+        return NULL;
+    }
+    suite->key = key;
+    if (!have_algorithms(why)) {
+        return NULL;
+    }
+    const OSSL_PARAM params[] = {sha512(OSSL_MAC_PARAM_DIGEST), OSSL_PARAM_construct_end()};
+    suite->mac = EVP_MAC_CTX_new(fetched.hmac);
+    if (suite->mac == NULL ||
+        EVP_MAC_init(suite->mac, kek_secret_bytes(key).data, SUITE1_HALF_LEN, params) != 1) {
+        kek_fail(why, KEK_NO_MEMORY, "no memory for an HMAC context");
+        return NULL;
+    }
+    return KEK_STEAL(suite);
+}
+
+void kek_suite1_free(struct kek_suite1 *suite)
+{
+    if (suite == NULL) {
+        return;
+    }
+    EVP_CIPHER_CTX_free(suite->encrypt);
+    EVP_CIPHER_CTX_free(suite->decrypt);
+    EVP_MAC_CTX_free(suite->mac);
+    kek_secret_free(suite->key);
+    free(suite);
+}
+
+/* One direction's context, keyed and without OpenSSL's padding: what is padded is done here, and
+ * checked only under a right tag. */
+static EVP_CIPHER_CTX *cipher_new(const struct kek_suite1 *suite, int encrypt)
+{
+    static const uint8_t no_iv[ENVELOPE_IV_LEN];
+    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    if (ctx == NULL ||
+        EVP_CipherInit_ex2(ctx, fetched.aes, aes_key(suite), no_iv, encrypt, NULL) != 1 ||
+        EVP_CIPHER_CTX_set_padding(ctx, 0) != 1) {
+        EVP_CIPHER_CTX_free(ctx);
+        return NULL;
+    }
+    return ctx;
+}
+
+static EVP_CIPHER_CTX *encrypting(struct kek_suite1 *suite)
+{
+    if (suite->encrypt == NULL) {
+        suite->encrypt = cipher_new(suite, 1);
+    }
+    return suite->encrypt;
+}
+
+static EVP_CIPHER_CTX *decrypting(struct kek_suite1 *suite)
+{
+    if (suite->decrypt == NULL) {
+        suite->decrypt = cipher_new(suite, 0);
+    }
+    return suite->decrypt;
+}
+
+/* Takes the next whole blocks through; len is a multiple of the block length, and may be 0. */
+static bool blocks(EVP_CIPHER_CTX *ctx, const uint8_t *in, size_t len, uint8_t *out)
+{
+    int written = 0;
+    return len == 0 ||
+           (EVP_CipherUpdate(ctx, out, &written, in, (int)len) == 1 && (size_t)written == len);
+}
+
+/* All the state of CBC decryption is the block of ciphertext before. Going through that block (or
+ * the IV) once more, its output thrown away, takes a seventh of the time of a new initialisation. */
+static bool decrypt_after(EVP_CIPHER_CTX *ctx, const uint8_t *before, const uint8_t *in, size_t len,
+                          uint8_t *out)
+{
+    uint8_t thrown_away[ENVELOPE_BLOCK_LEN];
+    bool done = blocks(ctx, before, sizeof thrown_away, thrown_away) && blocks(ctx, in, len, out);
+    kek_wipe(thrown_away, sizeof thrown_away);
+    return done;
+}
+
+/* Feeds the pieces, gathered so that a small message is one call: a call costs more than a copy. */
+static bool mac_pieces(EVP_MAC_CTX *mac, const struct kek_bytes *pieces, size_t count)
+{
+    uint8_t gathered[512];
+    size_t len = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (pieces[i].len > sizeof gathered - len) {
+            if (EVP_MAC_update(mac, gathered, len) != 1) {
+                return false;
+            }
+            len = 0;
+        }
+        if (pieces[i].len > sizeof gathered) {
+            if (EVP_MAC_update(mac, pieces[i].data, pieces[i].len) != 1) {
+                return false;
+            }
+        } else if (pieces[i].len > 0) {
+            memcpy(gathered + len, pieces[i].data, pieces[i].len);
+            len += pieces[i].len;
+        }
+    }
+    return EVP_MAC_update(mac, gathered, len) == 1;
+}
+
+/* RFC 7518 section 5.2.2.1, steps 4 to 6: AAD | IV | ciphertext | AAD length in bits. */
+static bool make_tag(struct kek_suite1 *suite, const struct kek_suite1_aad *aad, const uint8_t *iv,
+                     struct kek_bytes ciphertext, uint8_t mac[static MAC_LEN])
+{
+    uint64_t aad_bits = ((uint64_t)aad->header.len + aad->context.len) * 8;
+    uint8_t big_endian[8];
+    for (int i = 7; i >= 0; i--) {
+        big_endian[i] = (uint8_t)aad_bits;
+        aad_bits >>= 8;
+    }
+    const struct kek_bytes pieces[] = {aad->header, aad->context, kek_bytes(iv, ENVELOPE_IV_LEN),
+                                       ciphertext, kek_bytes(big_endian, sizeof big_endian)};
+    size_t written = 0;
+    return EVP_MAC_init(suite->mac, NULL, 0, NULL) == 1 &&
+           mac_pieces(suite->mac, pieces, sizeof pieces / sizeof pieces[0]) &&
+           EVP_MAC_final(suite->mac, mac, &written, MAC_LEN) == 1 && written == MAC_LEN;
+}
+
+enum kek_rc kek_suite1_encrypt(struct kek_suite1 *suite, const struct kek_suite1_aad *aad,
+                               const uint8_t iv[static ENVELOPE_IV_LEN], struct kek_bytes plaintext,
+                               uint8_t *ciphertext, uint8_t tag[static ENVELOPE_TAG_LEN],
+                               struct kek_why *why)
+{
+    if (plaintext.len > KEK_ENVELOPE_PLAINTEXT_MAX) {
+        return kek_fail(why, KEK_TOO_LARGE, "plaintext of %zu bytes, at most %u may be",
+                        plaintext.len, KEK_ENVELOPE_PLAINTEXT_MAX);
+    }
+    EVP_CIPHER_CTX *aes = encrypting(suite);
+    if (aes == NULL || EVP_CipherInit_ex2(aes, NULL, NULL, iv, -1, NULL) != 1) {
+        return kek_fail(why, KEK_INTERNAL, "AES-256-CBC cannot be set up");
+    }
+    size_t tail = plaintext.len % ENVELOPE_BLOCK_LEN;
+    size_t whole = plaintext.len - tail;
+    uint8_t last[ENVELOPE_BLOCK_LEN];
+    memset(last, (int)(ENVELOPE_BLOCK_LEN - tail), sizeof last);
+    if (tail > 0) {
+        memcpy(last, plaintext.data + whole, tail);
+    }
+    bool done = blocks(aes, plaintext.data, whole, ciphertext) &&
+                blocks(aes, last, sizeof last, ciphertext + whole);
+    kek_wipe(last, sizeof last);
+    uint8_t mac[MAC_LEN];
+    struct kek_bytes made = kek_bytes(ciphertext, whole + sizeof last);
+    if (!done || !make_tag(suite, aad, iv, made, mac)) {
+        return kek_fail(why, KEK_INTERNAL, "AES-256-CBC or HMAC-SHA-512 failed");
+    }
+    memcpy(tag, mac, ENVELOPE_TAG_LEN);
+    return KEK_OK;
+}
+
+/* How many bytes of the last block are plaintext; ENVELOPE_BLOCK_LEN if its padding is wrong. */
+static size_t tail_len(const uint8_t last[static ENVELOPE_BLOCK_LEN])
+{
+    uint8_t pad = last[ENVELOPE_BLOCK_LEN - 1];
+    if (pad < 1 || pad > ENVELOPE_BLOCK_LEN) {
+        return ENVELOPE_BLOCK_LEN;
+    }
+    for (size_t i = ENVELOPE_BLOCK_LEN - pad; i < ENVELOPE_BLOCK_LEN; i++) {
+        if (last[i] != pad) {
+            return ENVELOPE_BLOCK_LEN;
+        }
+    }
+    return (size_t)ENVELOPE_BLOCK_LEN - pad;
+}
+
+/* Decrypts what carries a right tag. The last block goes first: it says how much room the plaintext
+ * needs, so that plaintext never lies anywhere but in its own secret and one wiped block. */
+static enum kek_rc decrypt_authentic(EVP_CIPHER_CTX *aes, const uint8_t *iv,
+                                     struct kek_bytes ciphertext,
+                                     uint8_t last[static ENVELOPE_BLOCK_LEN],
+                                     struct kek_secret **plaintext, struct kek_why *why)
+{
+    size_t whole = ciphertext.len - ENVELOPE_BLOCK_LEN;
+    const uint8_t *before_last = whole == 0 ? iv : ciphertext.data + whole - ENVELOPE_BLOCK_LEN;
+    if (!decrypt_after(aes, before_last, ciphertext.data + whole, ENVELOPE_BLOCK_LEN, last)) {
+        return kek_fail(why, KEK_INTERNAL, "AES-256-CBC failed");
+    }
+    size_t tail = tail_len(last);
+    if (tail == ENVELOPE_BLOCK_LEN) {
+        return kek_fail(why, KEK_DAMAGED, "padding is wrong under a right tag");
+    }
+    if (whole + tail == 0) {
+        return kek_fail(why, KEK_DAMAGED, "envelope has no plaintext in it");
+    }
+    KEK_AUTO(kek_secret) opened = kek_secret_new(whole + tail);
+    if (opened == NULL) {
+        return kek_fail(why, KEK_EXHAUSTED, "locked arena is full: no room for %zu bytes",
+                        whole + tail);
+    }
+    if (!decrypt_after(aes, iv, ciphertext.data, whole, kek_secret_data(opened))) {
+        return kek_fail(why, KEK_INTERNAL, "AES-256-CBC failed");
+    }
+    memcpy(kek_secret_data(opened) + whole, last, tail);
+    *plaintext = KEK_STEAL(opened);
+    return KEK_OK;
+}
+
+enum kek_rc kek_suite1_decrypt(struct kek_suite1 *suite, const struct kek_suite1_aad *aad,
+                               const uint8_t iv[static ENVELOPE_IV_LEN],
+                               struct kek_bytes ciphertext,
+                               const uint8_t tag[static ENVELOPE_TAG_LEN],
+                               struct kek_secret **plaintext, struct kek_why *why)
+{
+    if (ciphertext.len == 0 || ciphertext.len % ENVELOPE_BLOCK_LEN != 0 ||
+        ciphertext.len > kek_format_ciphertext_len(KEK_ENVELOPE_PLAINTEXT_MAX)) {
+        return kek_fail(why, KEK_DAMAGED, "a ciphertext of %zu bytes cannot be", ciphertext.len);
+    }
+    uint8_t mac[MAC_LEN];
+    if (!make_tag(suite, aad, iv, ciphertext, mac)) {
+        return kek_fail(why, KEK_INTERNAL, "HMAC-SHA-512 failed");
+    }
+    /* The right tag of a forged envelope is nobody's to see, so it does not stay on the stack. */
+    bool authentic = CRYPTO_memcmp(mac, tag, ENVELOPE_TAG_LEN) == 0;
+    kek_wipe(mac, sizeof mac);
+    if (!authentic) {
+        return kek_fail(why, KEK_DAMAGED,
+                        "tag does not match: damaged, of another context, or of another key");
+    }
+    EVP_CIPHER_CTX *aes = decrypting(suite);
+    if (aes == NULL) {
+        return kek_fail(why, KEK_INTERNAL, "AES-256-CBC cannot be set up");
+    }
+    uint8_t last[ENVELOPE_BLOCK_LEN];
+    enum kek_rc rc = decrypt_authentic(aes, iv, ciphertext, last, plaintext, why);
+    kek_wipe(last, sizeof last);
+    return rc;
+}
