@@ -1,0 +1,3 @@
+EXTRA_DIST += \
+	docs/envelope-format.md \
+	docs/recovery.md

@@ -27,3 +27,5 @@ tests_unit_test_envelope_iv_LDADD = $(ENVELOPE_LIBS) $(UNIT_LIBS)
 tests_unit_test_envelope_suite1_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_envelope_suite1_LDADD = $(ENVELOPE_LIBS) $(UNIT_LIBS)
 endif
+dist_check_SCRIPTS += tests/unit/test_envelope_vector.py
+TESTS += tests/unit/test_envelope_vector.py
