@@ -209,6 +209,51 @@ START_TEST(decrypt_checks_the_padding_under_a_right_tag)
 }
 END_TEST
 
+/* The whole message in one block, as RFC 7518 writes it. */
+static void expect_tag(struct kek_bytes aad, const uint8_t *iv, struct kek_bytes ciphertext,
+                       const uint8_t tag[static ENVELOPE_TAG_LEN])
+{
+    static uint8_t message[8192];
+    uint8_t key[SUITE1_KEY_LEN], mac[64];
+    unsigned mac_len;
+    size_t len = aad.len + 16 + ciphertext.len;
+    ck_assert_uint_le(len + 8, sizeof message);
+    unhex(b3_key, key, sizeof key);
+    memcpy(message, aad.data, aad.len);
+    memcpy(message + aad.len, iv, 16);
+    memcpy(message + aad.len + 16, ciphertext.data, ciphertext.len);
+    memset(message + len, 0, 6);
+    message[len + 6] = (uint8_t)(aad.len * 8 >> 8);
+    message[len + 7] = (uint8_t)(aad.len * 8);
+    HMAC(EVP_sha512(), key, 32, message, len + 8, mac, &mac_len);
+    ck_assert_mem_eq(tag, mac, ENVELOPE_TAG_LEN);
+}
+
+START_TEST(tag_covers_everything_in_order_at_every_size)
+{
+    static const size_t plaintexts[] = {1, 32, 463, 464, 495, 496, 511, 512, 513, 5000};
+    static uint8_t aad_bytes[1024], plaintext[5000], ciphertext[5016];
+    KEK_AUTO(kek_suite1) suite = b3_suite();
+    uint8_t iv[ENVELOPE_IV_LEN] = {3}, tag[ENVELOPE_TAG_LEN];
+    for (size_t i = 0; i < sizeof aad_bytes; i++) {
+        aad_bytes[i] = (uint8_t)(i * 7 + i / 256);
+    }
+    for (size_t i = 0; i < sizeof plaintexts / sizeof plaintexts[0]; i++) {
+        for (size_t len = 0; len <= 800; len++) {
+            size_t cut = len < 250 ? len / 3 : len - 250;
+            struct kek_suite1_aad aad = {.header = kek_bytes(aad_bytes, cut),
+                                         .context = kek_bytes(aad_bytes + cut, len - cut)};
+            ck_assert_int_eq(kek_suite1_encrypt(suite, &aad, iv,
+                                                kek_bytes(plaintext, plaintexts[i]), ciphertext,
+                                                tag, NULL),
+                             KEK_OK);
+            expect_tag(kek_bytes(aad_bytes, len), iv,
+                       kek_bytes(ciphertext, kek_format_ciphertext_len(plaintexts[i])), tag);
+        }
+    }
+}
+END_TEST
+
 START_TEST(lengths_that_cannot_be_are_refused_before_anything_is_read)
 {
     KEK_AUTO(kek_suite1) suite = b3_suite();
@@ -254,6 +299,7 @@ int main(void)
     tcase_add_test(vectors, hkdf_without_salt_gives_the_published_bytes);
     tcase_add_test(vectors, hkdf_with_info_is_two_hmacs_and_another);
     tcase_add_test(vectors, rfc3394_46_has_the_layout_of_wrap_alg_aes_kw);
+    tcase_add_test(vectors, tag_covers_everything_in_order_at_every_size);
     suite_add_tcase(suite, vectors);
     TCase *refusals = tcase_create("refusals");
     tcase_add_loop_test(refusals, decrypt_checks_the_padding_under_a_right_tag, 0,
