@@ -28,3 +28,19 @@ pkglibexec_PROGRAMS += kekd-pkcs11
 kekd_pkcs11_SOURCES = src/pkcs11/main.c
 kekd_pkcs11_CFLAGS = $(libkek_pkcs11_a_CFLAGS)
 kekd_pkcs11_LDADD = $(PKCS11_LIBS)
+
+if HAVE_CHECK
+# What the tests that drive the real program share.
+noinst_HEADERS += tests/unit/worker.h
+WORKER_TEST_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(P11_KIT_CFLAGS) -I$(top_srcdir)/src/pkcs11
+WORKER_TEST_LIBS = libkek-proto.a libkek-base.a $(PROTOBUF_C_LIBS) $(OPENSSL_LIBS) $(UNIT_LIBS) -ldl
+
+PKCS11_TESTS = \
+	tests/unit/test_pkcs11_worker
+check_PROGRAMS += $(PKCS11_TESTS)
+TESTS += $(PKCS11_TESTS)
+
+tests_unit_test_pkcs11_worker_SOURCES = tests/unit/test_pkcs11_worker.c tests/unit/worker.c
+tests_unit_test_pkcs11_worker_CFLAGS = $(WORKER_TEST_CFLAGS)
+tests_unit_test_pkcs11_worker_LDADD = $(WORKER_TEST_LIBS)
+endif

@@ -153,7 +153,8 @@ bool kek_p11_prove_all(struct kek_provider_session *session, struct kek_provider
         if (entry->way == NULL) {
             entry->way = proven[entry->strategy];
         }
-        entry->version.alg = entry->way == NULL ? KEK_WRAP_NONE : entry->way->alg;
+        /* What was proven with another key says nothing certain of this one. */
+        entry->version.alg = entry->known_len == 0 ? KEK_WRAP_NONE : entry->way->alg;
     }
     return true;
 }

@@ -238,7 +238,7 @@ static void carry_over(const struct kek_p11_table *old, struct kek_p11_table *ne
                 entry->way = before->way;
                 entry->known_len = before->known_len;
                 memcpy(entry->known, before->known, sizeof entry->known);
-                entry->version.alg = entry->way == NULL ? KEK_WRAP_NONE : entry->way->alg;
+                entry->version.alg = entry->known_len == 0 ? KEK_WRAP_NONE : entry->way->alg;
             }
         }
     }

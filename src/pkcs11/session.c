@@ -12,19 +12,31 @@ struct kek_p11_outcome kek_p11_session_begin(struct kek_provider_session *sessio
     return kek_p11_open_session(session->provider->f, session->provider->slot, &session->handle);
 }
 
+/* The new one is opened before the old one is closed: with the last session a token forgets its
+ * login.  Where it has no room for both, a session other than the anchor may go first. */
 struct kek_p11_outcome kek_p11_session_ready(struct kek_provider_session *session)
 {
+    const struct kek_provider *provider = session->provider;
     struct kek_p11_outcome outcome = {.rv = CKR_OK, .call = "C_OpenSession"};
     if (!session->broken) {
         return outcome;
     }
-    (void)kek_p11_close_session(session->provider->f, session->handle);
-    CK_SESSION_HANDLE handle;
-    outcome = kek_p11_open_session(session->provider->f, session->provider->slot, &handle);
-    if (kek_p11_good(outcome)) {
-        session->handle = handle;
-        session->broken = false;
+    CK_SESSION_HANDLE old = session->handle, fresh;
+    outcome = kek_p11_open_session(provider->f, provider->slot, &fresh);
+    if (outcome.rv == CKR_SESSION_COUNT && session != &provider->anchor) {
+        (void)kek_p11_close_session(provider->f, old);
+        old = CK_INVALID_HANDLE;
+        session->handle = old;
+        outcome = kek_p11_open_session(provider->f, provider->slot, &fresh);
     }
+    if (!kek_p11_good(outcome)) {
+        return outcome;
+    }
+    if (old != CK_INVALID_HANDLE) {
+        (void)kek_p11_close_session(provider->f, old);
+    }
+    session->handle = fresh;
+    session->broken = false;
     return outcome;
 }
 
