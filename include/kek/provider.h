@@ -24,8 +24,8 @@ struct kek_provider;         /* the table's own: a loaded module and its token *
 struct kek_provider_session; /* the table's own: one session, one thread */
 
 /* The generated message types (proto/provider.pb-c.h). */
-struct _Kek__Provider__Hello;
-struct _Kek__Provider__Token;
+struct Kek__Provider__Hello;
+struct Kek__Provider__Token;
 
 /* A failure as the wire carries it. */
 struct kek_provider_failure {
@@ -48,8 +48,8 @@ struct kek_provider_wrapped {
 /* Every function returns true, or false with *failure filled and its outputs untouched. */
 struct kek_provider_ops {
     const char *type; /* "pkcs11" */
-    bool (*open)(const struct _Kek__Provider__Hello *hello, struct kek_provider **provider,
-                 struct _Kek__Provider__Token *token, struct kek_provider_failure *failure);
+    bool (*open)(const struct Kek__Provider__Hello *hello, struct kek_provider **provider,
+                 struct Kek__Provider__Token *token, struct kek_provider_failure *failure);
     bool (*login)(struct kek_provider *provider, struct kek_provider_versions *versions,
                   enum kek_wrap_alg *alg, struct kek_provider_failure *failure);
     bool (*session_open)(struct kek_provider *provider, struct kek_provider_session **session,

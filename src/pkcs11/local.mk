@@ -1,0 +1,46 @@
+# The worker. Everything but main() is an archive, so that its tests link with it.
+noinst_LIBRARIES += libkek-pkcs11.a
+libkek_pkcs11_a_SOURCES = \
+	src/pkcs11/calls.c \
+	src/pkcs11/calls.h \
+	src/pkcs11/errors.c \
+	src/pkcs11/errors.h \
+	src/pkcs11/keys.c \
+	src/pkcs11/keys.h \
+	src/pkcs11/login.c \
+	src/pkcs11/module.c \
+	src/pkcs11/officer.c \
+	src/pkcs11/p11.h \
+	src/pkcs11/pin.c \
+	src/pkcs11/pin.h \
+	src/pkcs11/probe.c \
+	src/pkcs11/scan.c \
+	src/pkcs11/session.c \
+	src/pkcs11/uri.c \
+	src/pkcs11/uri.h \
+	src/pkcs11/wrap.c
+libkek_pkcs11_a_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS) $(P11_KIT_CFLAGS)
+
+# No libuv: a worker blocks.
+PKCS11_LIBS = libkek-pkcs11.a $(SERVE_LIBS) $(P11_KIT_LIBS)
+
+pkglibexec_PROGRAMS += kekd-pkcs11
+kekd_pkcs11_SOURCES = src/pkcs11/main.c
+kekd_pkcs11_CFLAGS = $(libkek_pkcs11_a_CFLAGS)
+kekd_pkcs11_LDADD = $(PKCS11_LIBS)
+
+if HAVE_CHECK
+# What the tests that drive the real program share.
+noinst_HEADERS += tests/unit/worker.h
+WORKER_TEST_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(P11_KIT_CFLAGS) -I$(top_srcdir)/src/pkcs11
+WORKER_TEST_LIBS = libkek-proto.a libkek-base.a $(PROTOBUF_C_LIBS) $(OPENSSL_LIBS) $(UNIT_LIBS) -ldl
+
+PKCS11_TESTS = \
+	tests/unit/test_pkcs11_worker
+check_PROGRAMS += $(PKCS11_TESTS)
+TESTS += $(PKCS11_TESTS)
+
+tests_unit_test_pkcs11_worker_SOURCES = tests/unit/test_pkcs11_worker.c tests/unit/worker.c
+tests_unit_test_pkcs11_worker_CFLAGS = $(WORKER_TEST_CFLAGS)
+tests_unit_test_pkcs11_worker_LDADD = $(WORKER_TEST_LIBS)
+endif

@@ -1,0 +1,195 @@
+#include "keys.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const CK_ATTRIBUTE_TYPE kek_p11_flag_types[KEK_P11_FLAGS] = {
+    [KEK_P11_PRIVATE] = CKA_PRIVATE,
+    [KEK_P11_SENSITIVE] = CKA_SENSITIVE,
+    [KEK_P11_EXTRACTABLE] = CKA_EXTRACTABLE,
+    [KEK_P11_LOCAL] = CKA_LOCAL,
+    [KEK_P11_ALWAYS_SENSITIVE] = CKA_ALWAYS_SENSITIVE,
+    [KEK_P11_NEVER_EXTRACTABLE] = CKA_NEVER_EXTRACTABLE,
+    [KEK_P11_WRAP] = CKA_WRAP,
+    [KEK_P11_UNWRAP] = CKA_UNWRAP,
+    [KEK_P11_ENCRYPT] = CKA_ENCRYPT,
+    [KEK_P11_DECRYPT] = CKA_DECRYPT,
+    [KEK_P11_SIGN] = CKA_SIGN,
+    [KEK_P11_VERIFY] = CKA_VERIFY,
+    [KEK_P11_DERIVE] = CKA_DERIVE,
+};
+
+static const char *const flag_names[KEK_P11_FLAGS] = {
+    [KEK_P11_PRIVATE] = "CKA_PRIVATE",
+    [KEK_P11_SENSITIVE] = "CKA_SENSITIVE",
+    [KEK_P11_EXTRACTABLE] = "CKA_EXTRACTABLE",
+    [KEK_P11_LOCAL] = "CKA_LOCAL",
+    [KEK_P11_ALWAYS_SENSITIVE] = "CKA_ALWAYS_SENSITIVE",
+    [KEK_P11_NEVER_EXTRACTABLE] = "CKA_NEVER_EXTRACTABLE",
+    [KEK_P11_WRAP] = "CKA_WRAP",
+    [KEK_P11_UNWRAP] = "CKA_UNWRAP",
+    [KEK_P11_ENCRYPT] = "CKA_ENCRYPT",
+    [KEK_P11_DECRYPT] = "CKA_DECRYPT",
+    [KEK_P11_SIGN] = "CKA_SIGN",
+    [KEK_P11_VERIFY] = "CKA_VERIFY",
+    [KEK_P11_DERIVE] = "CKA_DERIVE",
+};
+
+bool kek_p11_label_number(const char *keyring, const char *label, uint32_t *number)
+{
+    size_t len = strlen(keyring);
+    if (strncmp(label, keyring, len) != 0 || strncmp(label + len, ".v", 2) != 0) {
+        return false;
+    }
+    const char *digit = label + len + 2;
+    uint64_t value = 0;
+    if (*digit < '1' || *digit > '9') {
+        return false;
+    }
+    for (; *digit >= '0' && *digit <= '9'; digit++) {
+        value = 10 * value + (uint64_t)(*digit - '0');
+        if (value > UINT32_MAX) {
+            return false;
+        }
+    }
+    if (*digit != '\0') {
+        return false;
+    }
+    *number = (uint32_t)value;
+    return true;
+}
+
+static void refuse(struct kek_version *version, const char *format, ...) KEK_PRINTF(2, 3);
+
+static void refuse(struct kek_version *version, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(version->refusal, sizeof version->refusal, format, args);
+    va_end(args);
+    version->eligible = false;
+}
+
+/* False, and the version refused, unless the token says `wanted`; untold_is_good where a token that
+ * does not know the attribute may be believed. */
+static bool require(const struct kek_p11_facts *facts, enum kek_p11_flag flag,
+                    enum kek_p11_tri wanted, bool untold_is_good, struct kek_version *version)
+{
+    enum kek_p11_tri told = facts->flags[flag];
+    if (told == wanted || (told == KEK_P11_UNTOLD && untold_is_good)) {
+        return true;
+    }
+    if (told == KEK_P11_UNTOLD) {
+        refuse(version, "the token does not tell %s", flag_names[flag]);
+    } else {
+        refuse(version, "%s is %s", flag_names[flag], told == KEK_P11_YES ? "true" : "false");
+    }
+    return false;
+}
+
+/* What no configuration can excuse. */
+static bool is_kept_inside(const struct kek_p11_facts *facts, struct kek_version *version)
+{
+    if (facts->id_len != KEK_ID_LEN) {
+        refuse(version, "CKA_ID has %zu bytes, not 16", facts->id_len);
+        return false;
+    }
+    if (facts->key_type != CKK_AES) {
+        refuse(version, "CKA_KEY_TYPE is 0x%lx, not CKK_AES", facts->key_type);
+        return false;
+    }
+    if (facts->value_len == KEK_P11_UNKNOWN_ULONG) {
+        refuse(version, "the token does not tell CKA_VALUE_LEN");
+        return false;
+    }
+    if (facts->value_len != 32) {
+        refuse(version, "CKA_VALUE_LEN is %lu, not 32", facts->value_len);
+        return false;
+    }
+    return require(facts, KEK_P11_SENSITIVE, KEK_P11_YES, false, version) &&
+           require(facts, KEK_P11_EXTRACTABLE, KEK_P11_NO, false, version) &&
+           require(facts, KEK_P11_PRIVATE, KEK_P11_YES, false, version);
+}
+
+static bool is_born_inside(const struct kek_p11_facts *facts, bool local_told,
+                           struct kek_version *version)
+{
+    return (!local_told || require(facts, KEK_P11_LOCAL, KEK_P11_YES, true, version)) &&
+           require(facts, KEK_P11_ALWAYS_SENSITIVE, KEK_P11_YES, true, version) &&
+           require(facts, KEK_P11_NEVER_EXTRACTABLE, KEK_P11_YES, true, version);
+}
+
+static bool has_one_use(const struct kek_p11_facts *facts, enum kek_p11_strategy strategy,
+                        struct kek_version *version)
+{
+    static const enum kek_p11_flag others[] = {KEK_P11_SIGN, KEK_P11_VERIFY, KEK_P11_DERIVE};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        if (!require(facts, others[i], KEK_P11_NO, true, version)) {
+            return false;
+        }
+    }
+    if (strategy == KEK_P11_BY_WRAP_KEY) {
+        return require(facts, KEK_P11_ENCRYPT, KEK_P11_NO, true, version) &&
+               require(facts, KEK_P11_DECRYPT, KEK_P11_NO, true, version);
+    }
+    return require(facts, KEK_P11_WRAP, KEK_P11_NO, true, version) &&
+           require(facts, KEK_P11_UNWRAP, KEK_P11_NO, true, version);
+}
+
+static bool has(const struct kek_p11_facts *facts, enum kek_p11_flag flag)
+{
+    return facts->flags[flag] == KEK_P11_YES;
+}
+
+static enum kek_p11_strategy strategy_for(const struct kek_p11_facts *facts,
+                                          Kek__Provider__Strategy wanted)
+{
+    if (wanted == KEK__PROVIDER__STRATEGY__WRAP_KEY) {
+        return KEK_P11_BY_WRAP_KEY;
+    }
+    if (wanted == KEK__PROVIDER__STRATEGY__ENCRYPT) {
+        return KEK_P11_BY_ENCRYPT;
+    }
+    if (has(facts, KEK_P11_WRAP) || has(facts, KEK_P11_UNWRAP)) {
+        return KEK_P11_BY_WRAP_KEY;
+    }
+    if (has(facts, KEK_P11_ENCRYPT) || has(facts, KEK_P11_DECRYPT)) {
+        return KEK_P11_BY_ENCRYPT;
+    }
+    return KEK_P11_BY_NOTHING;
+}
+
+/* A key that wraps what it cannot unwrap would lose data: such a one may do neither. */
+static void find_abilities(const struct kek_p11_facts *facts, enum kek_p11_strategy strategy,
+                           const struct kek_p11_named *named, struct kek_version *version)
+{
+    bool wraps = false, unwraps = false;
+    if (strategy == KEK_P11_BY_WRAP_KEY) {
+        wraps = has(facts, KEK_P11_WRAP);
+        unwraps = has(facts, KEK_P11_UNWRAP);
+    } else if (strategy == KEK_P11_BY_ENCRYPT) {
+        wraps = has(facts, KEK_P11_ENCRYPT);
+        unwraps = has(facts, KEK_P11_DECRYPT);
+    }
+    version->can_unwrap = unwraps;
+    version->can_wrap = wraps && unwraps && (named == NULL || named->state == KEK_STATE_ACTIVE);
+}
+
+void kek_p11_judge(const struct kek_p11_facts *facts, Kek__Provider__Strategy wanted,
+                   const struct kek_p11_named *named, bool local_told, struct kek_version *version,
+                   enum kek_p11_strategy *strategy)
+{
+    *strategy = strategy_for(facts, wanted);
+    memcpy(version->id.bytes, facts->id, sizeof version->id.bytes);
+    snprintf(version->label, sizeof version->label, "%s", facts->label);
+    version->refusal[0] = '\0';
+    version->eligible = true;
+    find_abilities(facts, *strategy, named, version);
+    if (!is_kept_inside(facts, version) || named != NULL) {
+        return;
+    }
+    if (is_born_inside(facts, local_told, version) && *strategy != KEK_P11_BY_NOTHING) {
+        (void)has_one_use(facts, *strategy, version);
+    }
+}

@@ -1,0 +1,76 @@
+#include "p11.h"
+
+/* A PIN that the token has already refused too often is not tried: the last try is a person's. */
+static bool may_try(struct kek_provider *provider, struct kek_provider_failure *failure)
+{
+    CK_TOKEN_INFO info;
+    struct kek_p11_outcome outcome = kek_p11_get_token_info(provider->f, provider->slot, &info);
+    if (!kek_p11_good(outcome)) {
+        return kek_p11_fail_as(failure, KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__LINK,
+                               outcome);
+    }
+    if ((info.flags & CKF_USER_PIN_LOCKED) != 0) {
+        return kek_p11_fail(failure, KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__PIN_REFUSED,
+                            "the PIN of token '%s' is locked (CKF_USER_PIN_LOCKED): not tried",
+                            provider->label);
+    }
+    if ((info.flags & CKF_USER_PIN_FINAL_TRY) != 0) {
+        return kek_p11_fail(failure, KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__PIN_REFUSED,
+                            "one more wrong PIN locks token '%s' (CKF_USER_PIN_FINAL_TRY): not "
+                            "tried",
+                            provider->label);
+    }
+    return true;
+}
+
+static bool log_in(struct kek_provider *provider, struct kek_provider_failure *failure)
+{
+    if (!provider->needs_login) {
+        return true;
+    }
+    if (!may_try(provider, failure)) {
+        return false;
+    }
+    struct kek_bytes pin = {0};
+    if (provider->pin != NULL) {
+        pin = kek_secret_bytes(provider->pin);
+    }
+    struct kek_p11_outcome outcome =
+        kek_p11_login(provider->f, provider->anchor.handle, pin.data, pin.len);
+    kek_secret_free(provider->pin);
+    provider->pin = NULL;
+    if (!kek_p11_good(outcome) && outcome.rv != CKR_USER_ALREADY_LOGGED_IN) {
+        return kek_p11_fail_rv(failure, KEK__PROVIDER__STEP__LOGIN, outcome);
+    }
+    return true;
+}
+
+static enum kek_wrap_alg proven_alg(const struct kek_p11_table *table)
+{
+    enum kek_wrap_alg alg = KEK_WRAP_NONE;
+    for (size_t i = 0; i < table->count; i++) {
+        /* In order of their numbers: the newest one's counts. */
+        if (table->entries[i].version.eligible && table->entries[i].known_len > 0) {
+            alg = table->entries[i].way->alg;
+        }
+    }
+    return alg;
+}
+
+bool kek_p11_login_and_prove(struct kek_provider *provider, struct kek_provider_versions *versions,
+                             enum kek_wrap_alg *alg, struct kek_provider_failure *failure)
+{
+    struct kek_provider_session *anchor = &provider->anchor;
+    anchor->provider = provider;
+    struct kek_p11_outcome outcome = kek_p11_session_begin(anchor);
+    if (!kek_p11_good(outcome)) {
+        return kek_p11_fail_rv(failure, KEK__PROVIDER__STEP__LOGIN, outcome);
+    }
+    if (!log_in(provider, failure) || !kek_p11_scan(anchor, KEK__PROVIDER__STEP__PROBE, failure) ||
+        !kek_p11_prove_all(anchor, failure)) {
+        return false;
+    }
+    kek_p11_session_versions(anchor, versions);
+    *alg = proven_alg(&anchor->table);
+    return true;
+}

@@ -1,0 +1,320 @@
+#include "p11.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "uri.h"
+
+#define SLOTS_MAX 1024
+
+/* The module's own function list: unmanaged, so that C_Initialize is ours to call with the pReserved
+ * that some vendors want, and critical, so that p11-kit does not call a failure a success. */
+static CK_FUNCTION_LIST *load(const char *path)
+{
+    return p11_kit_module_load(path, P11_KIT_MODULE_UNMANAGED | P11_KIT_MODULE_CRITICAL);
+}
+
+static CK_FUNCTION_LIST *load_for(const struct kek_p11_uri *uri,
+                                  struct kek_provider_failure *failure)
+{
+    const char *path = kek_p11_uri_module_path(uri);
+    const char *name = kek_p11_uri_module_name(uri);
+    CK_FUNCTION_LIST *f = NULL;
+    p11_kit_be_quiet();
+    if (path != NULL) {
+        f = load(path);
+    } else {
+        /* RFC 7512: the name is the file's, without "lib" and ".so"; p11-kit knows the folder. */
+        char file[256];
+        snprintf(file, sizeof file, "lib%s.so", name);
+        f = load(file);
+        if (f == NULL) {
+            snprintf(file, sizeof file, "%s.so", name);
+            f = load(file);
+        }
+    }
+    if (f == NULL) {
+        const char *reason = p11_kit_message();
+        kek_p11_fail(failure, KEK__PROVIDER__STEP__MODULE, KEK__PROVIDER__CAUSE__UNSUPPORTED,
+                     "cannot load PKCS#11 module %s: %s", path != NULL ? path : name,
+                     reason != NULL ? reason : "no reason given");
+    }
+    return f;
+}
+
+/* The string goes where vendors expect theirs: NSS calls the place LibraryParameters. The module may
+ * keep the pointer. */
+static bool initialize(CK_FUNCTION_LIST *f, const char *init_args,
+                       struct kek_provider_failure *failure)
+{
+    char *reserved = init_args[0] == '\0' ? NULL : strdup(init_args);
+    CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK, .pReserved = reserved};
+    struct kek_p11_outcome outcome = kek_p11_initialize(f, &args);
+    if (!kek_p11_good(outcome) && outcome.rv != CKR_CRYPTOKI_ALREADY_INITIALIZED) {
+        free(reserved);
+        return kek_p11_fail_as(failure, KEK__PROVIDER__STEP__MODULE, KEK__PROVIDER__CAUSE__LINK,
+                               outcome);
+    }
+    return true;
+}
+
+/* Fixed-width, blank-padded text of PKCS#11, as a C string. */
+static void unpad(const uint8_t *text, size_t len, char *out)
+{
+    while (len > 0 && (text[len - 1] == ' ' || text[len - 1] == '\0')) {
+        len--;
+    }
+    for (size_t i = 0; i < len; i++) {
+        out[i] = text[i] == '\0' ? ' ' : (char)text[i];
+    }
+    out[len] = '\0';
+}
+
+/* The tokens that there are, for messages. */
+struct roll {
+    char text[200];
+    size_t len;
+};
+
+static void roll_add(struct roll *roll, const char *label)
+{
+    size_t room = sizeof roll->text - roll->len;
+    int len = snprintf(roll->text + roll->len, room, "%s'%s'", roll->len > 0 ? ", " : "", label);
+    if (len > 0 && (size_t)len < room) {
+        roll->len += (size_t)len;
+    } else {
+        roll->text[roll->len] = '\0';
+    }
+}
+
+struct search {
+    const struct kek_p11_uri *uri;
+    size_t matches;
+    CK_SLOT_ID slot;
+    CK_TOKEN_INFO info;
+    struct roll all, matching;
+};
+
+static void look_into(CK_FUNCTION_LIST *f, CK_SLOT_ID slot, struct search *search)
+{
+    CK_SLOT_INFO slot_info;
+    CK_TOKEN_INFO info;
+    char label[sizeof info.label + 1];
+    if (!kek_p11_good(kek_p11_get_slot_info(f, slot, &slot_info)) ||
+        !kek_p11_good(kek_p11_get_token_info(f, slot, &info)) ||
+        (info.flags & CKF_TOKEN_INITIALIZED) == 0) {
+        return;
+    }
+    unpad(info.label, sizeof info.label, label);
+    roll_add(&search->all, label);
+    if (!kek_p11_uri_matches_token(search->uri, slot, &slot_info, &info)) {
+        return;
+    }
+    char name[sizeof label + sizeof info.serialNumber + 16], serial[sizeof info.serialNumber + 1];
+    unpad(info.serialNumber, sizeof info.serialNumber, serial);
+    snprintf(name, sizeof name, "%s serial %s", label, serial);
+    roll_add(&search->matching, name);
+    search->matches++;
+    search->slot = slot;
+    search->info = info;
+}
+
+static bool list_slots(CK_FUNCTION_LIST *f, CK_SLOT_ID **slots, CK_ULONG *count,
+                       struct kek_provider_failure *failure)
+{
+    CK_ULONG n = SLOTS_MAX;
+    KEK_AUTO_FREE CK_SLOT_ID *all = calloc(SLOTS_MAX, sizeof *all);
+    if (all == NULL) {
+        return kek_p11_fail(failure, KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__BUSY,
+                            "no memory for a slot list");
+    }
+    struct kek_p11_outcome outcome = kek_p11_get_slots(f, NULL, &n);
+    if (kek_p11_good(outcome)) {
+        /* Some modules only look for tokens when asked for the number. */
+        n = SLOTS_MAX;
+        outcome = kek_p11_get_slots(f, all, &n);
+    }
+    if (!kek_p11_good(outcome)) {
+        return kek_p11_fail_as(failure, KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__LINK,
+                               outcome);
+    }
+    *slots = KEK_STEAL(all);
+    *count = n;
+    return true;
+}
+
+static bool find_token(struct kek_provider *provider, const struct kek_p11_uri *uri,
+                       CK_TOKEN_INFO *info, struct kek_provider_failure *failure)
+{
+    KEK_AUTO_FREE CK_SLOT_ID *slots = NULL;
+    CK_ULONG count;
+    if (!list_slots(provider->f, &slots, &count, failure)) {
+        return false;
+    }
+    struct search search = {.uri = uri};
+    for (CK_ULONG i = 0; i < count && i < SLOTS_MAX; i++) {
+        look_into(provider->f, slots[i], &search);
+    }
+    if (search.matches == 0) {
+        return kek_p11_fail(failure, KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__LINK,
+                            "no token matches the URI; the module shows %s",
+                            search.all.len > 0 ? search.all.text : "none at all");
+    }
+    if (search.matches > 1) {
+        return kek_p11_fail(failure, KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__BAD_REQUEST,
+                            "%zu tokens match the URI (%s): name one by its serial", search.matches,
+                            search.matching.text);
+    }
+    provider->slot = search.slot;
+    *info = search.info;
+    return true;
+}
+
+static void keep_texts(struct kek_provider *provider, const CK_INFO *library,
+                       const CK_TOKEN_INFO *info)
+{
+    char description[sizeof library->libraryDescription + 1];
+    unpad(info->label, sizeof info->label, provider->label);
+    unpad(info->manufacturerID, sizeof info->manufacturerID, provider->manufacturer);
+    unpad(info->model, sizeof info->model, provider->model);
+    unpad(info->serialNumber, sizeof info->serialNumber, provider->serial);
+    unpad(library->libraryDescription, sizeof library->libraryDescription, description);
+    snprintf(provider->firmware, sizeof provider->firmware, "%u.%u", info->firmwareVersion.major,
+             info->firmwareVersion.minor);
+    snprintf(provider->library, sizeof provider->library, "%s %u.%u", description,
+             library->libraryVersion.major, library->libraryVersion.minor);
+}
+
+/* Borrows the provider's texts. */
+static void describe(struct kek_provider *provider, const CK_TOKEN_INFO *info,
+                     const struct kek_pin_file *file, Kek__Provider__Token *token)
+{
+    token->serial = provider->serial;
+    token->label = provider->label;
+    token->manufacturer = provider->manufacturer;
+    token->model = provider->model;
+    token->firmware = provider->firmware;
+    token->library = provider->library;
+    token->pin_inode = file->inode;
+    token->pin_mtime_ns = file->mtime_ns;
+    token->pin_size = file->size;
+    token->pin_count_low = (info->flags & CKF_USER_PIN_COUNT_LOW) != 0;
+    token->pin_final_try = (info->flags & CKF_USER_PIN_FINAL_TRY) != 0;
+    token->pin_locked = (info->flags & CKF_USER_PIN_LOCKED) != 0;
+    bool known = info->ulMaxSessionCount != CK_UNAVAILABLE_INFORMATION &&
+                 info->ulMaxSessionCount != CK_EFFECTIVELY_INFINITE;
+    token->max_sessions = known ? info->ulMaxSessionCount : 0;
+}
+
+/* A token that needs a login gets its PIN from the file, or from a PIN pad of its own. */
+static bool take_pin(struct kek_provider *provider, const struct kek_p11_uri *uri,
+                     const CK_TOKEN_INFO *info, struct kek_pin_file *file,
+                     struct kek_provider_failure *failure)
+{
+    const char *source = kek_p11_uri_pin_source(uri);
+    provider->needs_login = (info->flags & CKF_LOGIN_REQUIRED) != 0;
+    if (source == NULL) {
+        if (provider->needs_login && (info->flags & CKF_PROTECTED_AUTHENTICATION_PATH) == 0) {
+            return kek_p11_fail(
+                failure, KEK__PROVIDER__STEP__PIN_FILE, KEK__PROVIDER__CAUSE__PIN_UNUSABLE,
+                "token '%s' needs a PIN, and the URI has no pin-source", provider->label);
+        }
+        return true;
+    }
+    provider->needs_login = true;
+    enum kek_rc rc = kek_pin_read(source, &provider->pin, file, &failure->why);
+    if (rc != KEK_OK) {
+        failure->step = KEK__PROVIDER__STEP__PIN_FILE;
+        failure->cause = KEK__PROVIDER__CAUSE__PIN_UNUSABLE;
+        return false;
+    }
+    return true;
+}
+
+static void keep_hello(struct kek_provider *provider, const Kek__Provider__Hello *hello)
+{
+    snprintf(provider->keyring, sizeof provider->keyring, "%s", hello->keyring);
+    provider->strategy = hello->strategy;
+    provider->preferred = (enum kek_wrap_alg)hello->alg;
+    provider->named_count = hello->n_versions;
+    for (size_t i = 0; i < hello->n_versions; i++) {
+        const Kek__Provider__NamedVersion *version = hello->versions[i];
+        struct kek_p11_named *named = &provider->named[i];
+        named->number = version->number;
+        if (version->label[0] == '\0') {
+            snprintf(named->label, sizeof named->label, "%.100s.v%u", provider->keyring,
+                     version->number);
+        } else {
+            snprintf(named->label, sizeof named->label, "%s", version->label);
+        }
+        named->state = version->state == KEK__PROVIDER__STATE__ACTIVE       ? KEK_STATE_ACTIVE
+                       : version->state == KEK__PROVIDER__STATE__PRE_ACTIVE ? KEK_STATE_PRE_ACTIVE
+                                                                            : KEK_STATE_DEACTIVATED;
+    }
+}
+
+const struct kek_p11_named *kek_p11_named_of(const struct kek_provider *provider, const char *label)
+{
+    for (size_t i = 0; i < provider->named_count; i++) {
+        if (strcmp(provider->named[i].label, label) == 0) {
+            return &provider->named[i];
+        }
+    }
+    return NULL;
+}
+
+/* Only the vendors' own mechanisms are looked up here: a list that is refused leaves them out. */
+static void keep_mechanisms(struct kek_provider *provider)
+{
+    CK_ULONG count = KEK_P11_MECHANISMS_MAX;
+    struct kek_p11_outcome outcome =
+        kek_p11_get_mechanisms(provider->f, provider->slot, provider->mechanisms, &count);
+    provider->mechanism_count =
+        kek_p11_good(outcome) && count <= KEK_P11_MECHANISMS_MAX ? count : 0;
+}
+
+/* What fails here ends the start, so nothing is given back: the process goes. */
+bool kek_p11_open(const Kek__Provider__Hello *hello, struct kek_provider **provider,
+                  Kek__Provider__Token *token, struct kek_provider_failure *failure)
+{
+    KEK_AUTO(kek_p11_uri) uri = kek_p11_uri_new(hello->uri, &failure->why);
+    if (uri == NULL) {
+        failure->step = KEK__PROVIDER__STEP__URI;
+        failure->cause = KEK__PROVIDER__CAUSE__BAD_REQUEST;
+        return false;
+    }
+    KEK_AUTO_FREE struct kek_provider *fresh = calloc(1, sizeof *fresh);
+    if (fresh == NULL) {
+        return kek_p11_fail(failure, KEK__PROVIDER__STEP__MODULE, KEK__PROVIDER__CAUSE__BUSY,
+                            "no memory for a provider");
+    }
+    keep_hello(fresh, hello);
+    fresh->f = load_for(uri, failure);
+    if (fresh->f == NULL || !initialize(fresh->f, hello->init_args, failure)) {
+        return false;
+    }
+    CK_INFO library = {0};
+    struct kek_p11_outcome outcome = kek_p11_get_info(fresh->f, &library);
+    if (!kek_p11_good(outcome)) {
+        return kek_p11_fail_as(failure, KEK__PROVIDER__STEP__MODULE, KEK__PROVIDER__CAUSE__LINK,
+                               outcome);
+    }
+    if (!kek_p11_uri_matches_module(uri, &library)) {
+        return kek_p11_fail(failure, KEK__PROVIDER__STEP__MODULE, KEK__PROVIDER__CAUSE__BAD_REQUEST,
+                            "the module's library attributes are not those of the URI");
+    }
+    CK_TOKEN_INFO info;
+    if (!find_token(fresh, uri, &info, failure)) {
+        return false;
+    }
+    keep_texts(fresh, &library, &info);
+    keep_mechanisms(fresh);
+    struct kek_pin_file file = {0};
+    if (!take_pin(fresh, uri, &info, &file, failure)) {
+        return false;
+    }
+    describe(fresh, &info, &file, token);
+    *provider = KEK_STEAL(fresh);
+    return true;
+}

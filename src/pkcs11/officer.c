@@ -1,0 +1,271 @@
+#include "p11.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define CALL_STEP KEK__PROVIDER__STEP__PROVIDER_CALL
+
+static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+static CK_OBJECT_CLASS secret_key = CKO_SECRET_KEY;
+static CK_KEY_TYPE aes = CKK_AES;
+static CK_ULONG key_len = 32;
+
+static CK_BBOOL *flag(bool value)
+{
+    return value ? &yes : &no;
+}
+
+struct usage {
+    bool wrap, unwrap, encrypt, decrypt;
+};
+
+static struct usage usage_of(enum kek_p11_strategy strategy, enum kek_state state)
+{
+    bool active = state == KEK_STATE_ACTIVE;
+    if (strategy == KEK_P11_BY_WRAP_KEY) {
+        return (struct usage){.wrap = active, .unwrap = true};
+    }
+    return (struct usage){.encrypt = active, .decrypt = true};
+}
+
+/* Every flag is said: what a token does by default differs (SoftHSM lets a key sign). */
+static struct kek_p11_outcome generate(struct kek_provider_session *session, bool on_token,
+                                       const char *label, const struct kek_id *kek_id,
+                                       struct usage usage, CK_OBJECT_HANDLE *key)
+{
+    CK_ATTRIBUTE attributes[] = {
+        {CKA_CLASS, &secret_key, sizeof secret_key},
+        {CKA_KEY_TYPE, &aes, sizeof aes},
+        {CKA_VALUE_LEN, &key_len, sizeof key_len},
+        {CKA_TOKEN, flag(on_token), sizeof yes},
+        {CKA_PRIVATE, &yes, sizeof yes},
+        {CKA_SENSITIVE, &yes, sizeof yes},
+        {CKA_EXTRACTABLE, &no, sizeof no},
+        {CKA_WRAP, flag(usage.wrap), sizeof yes},
+        {CKA_UNWRAP, flag(usage.unwrap), sizeof yes},
+        {CKA_ENCRYPT, flag(usage.encrypt), sizeof yes},
+        {CKA_DECRYPT, flag(usage.decrypt), sizeof yes},
+        {CKA_SIGN, &no, sizeof no},
+        {CKA_VERIFY, &no, sizeof no},
+        {CKA_DERIVE, &no, sizeof no},
+        {CKA_LABEL, (void *)label, strlen(label)},
+        {CKA_ID, (void *)kek_id->bytes, sizeof kek_id->bytes},
+    };
+    CK_MECHANISM mechanism = {CKM_AES_KEY_GEN, NULL, 0};
+    return kek_p11_generate_key(session->provider->f, session->handle, &mechanism, attributes,
+                                sizeof attributes / sizeof attributes[0], key);
+}
+
+/* Wrapping with a key of the moment tells whether this token can. */
+static bool token_wraps(struct kek_provider_session *session)
+{
+    static const struct kek_id any = {{0}};
+    struct usage usage = usage_of(KEK_P11_BY_WRAP_KEY, KEK_STATE_ACTIVE);
+    CK_OBJECT_HANDLE key;
+    if (!kek_p11_good(generate(session, false, "kekd-probe", &any, usage, &key))) {
+        return false;
+    }
+    const struct kek_p11_way *way;
+    struct kek_provider_wrapped known;
+    struct kek_p11_outcome outcome;
+    bool wraps = kek_p11_prove(session, KEK_P11_BY_WRAP_KEY, key, &way, &known, &outcome);
+    if (!kek_p11_good(kek_p11_destroy_object(session->provider->f, session->handle, key))) {
+        session->broken = true;
+    }
+    return wraps;
+}
+
+static enum kek_p11_strategy strategy_for_new(struct kek_provider_session *session)
+{
+    switch (session->provider->strategy) {
+    case KEK__PROVIDER__STRATEGY__WRAP_KEY:
+        return KEK_P11_BY_WRAP_KEY;
+    case KEK__PROVIDER__STRATEGY__ENCRYPT:
+        return KEK_P11_BY_ENCRYPT;
+    default:
+        return token_wraps(session) ? KEK_P11_BY_WRAP_KEY : KEK_P11_BY_ENCRYPT;
+    }
+}
+
+/* A fresh look, so that nothing is decided on an old list. */
+static bool look(struct kek_provider_session *session, struct kek_provider_failure *failure)
+{
+    return kek_p11_scan(session, CALL_STEP, failure);
+}
+
+static bool is_free(struct kek_provider_session *session, uint32_t number,
+                    const struct kek_id *kek_id, struct kek_provider_failure *failure)
+{
+    if (kek_p11_session_entry(session, kek_id) != NULL) {
+        return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__STATE,
+                            "a key with this CKA_ID exists already");
+    }
+    for (size_t i = 0; i < session->table.count; i++) {
+        const struct kek_version *version = &session->table.entries[i].version;
+        if (version->number == number) {
+            return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__STATE,
+                                "version %u exists already (%s)", number, version->label);
+        }
+    }
+    if (session->table.count >= KEK_PROVIDER_VERSIONS_MAX) {
+        return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__STATE,
+                            "the keyring has %d versions already", KEK_PROVIDER_VERSIONS_MAX);
+    }
+    return true;
+}
+
+/* The key as the token shows it now must be what was asked for. */
+static bool is_as_wanted(struct kek_provider_session *session, const struct kek_id *kek_id,
+                         enum kek_state state, struct kek_provider_failure *failure)
+{
+    if (!look(session, failure) || !kek_p11_prove_all(session, failure)) {
+        return false;
+    }
+    const struct kek_p11_entry *entry = kek_p11_session_entry(session, kek_id);
+    if (entry == NULL) {
+        return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__KEY_MISSING,
+                            "the token does not show the key");
+    }
+    if (!entry->version.eligible) {
+        return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__KEY_UNFIT, "key %s: %s",
+                            entry->version.label, entry->version.refusal);
+    }
+    if (!entry->version.can_unwrap || entry->version.can_wrap != (state == KEK_STATE_ACTIVE)) {
+        return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__UNSUPPORTED,
+                            "the token took the flags of key %s and shows others",
+                            entry->version.label);
+    }
+    return true;
+}
+
+bool kek_p11_generate(struct kek_provider_session *session, uint32_t number,
+                      const struct kek_id *kek_id, enum kek_state state,
+                      struct kek_provider_failure *failure)
+{
+    char label[KEK_LABEL_MAX];
+    int len = snprintf(label, sizeof label, "%s.v%u", session->provider->keyring, number);
+    if (len < 0 || (size_t)len >= sizeof label) {
+        return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__BAD_REQUEST,
+                            "the keyring's name is too long for a label");
+    }
+    if (!look(session, failure) || !is_free(session, number, kek_id, failure)) {
+        return false;
+    }
+    enum kek_p11_strategy strategy = strategy_for_new(session);
+    struct kek_p11_outcome outcome = kek_p11_session_ready(session);
+    if (!kek_p11_good(outcome)) {
+        return kek_p11_fail_rv(failure, CALL_STEP, outcome);
+    }
+    CK_OBJECT_HANDLE key;
+    outcome = generate(session, true, label, kek_id, usage_of(strategy, state), &key);
+    if (!kek_p11_good(outcome)) {
+        return kek_p11_fail_rv(failure, CALL_STEP, outcome);
+    }
+    if (!is_as_wanted(session, kek_id, state, failure)) {
+        if (failure->cause == KEK__PROVIDER__CAUSE__KEY_UNFIT ||
+            failure->cause == KEK__PROVIDER__CAUSE__UNSUPPORTED) {
+            /* Nothing is under it yet, and nobody could use it. */
+            (void)kek_p11_destroy_object(session->provider->f, session->handle, key);
+        }
+        return false;
+    }
+    return true;
+}
+
+/* The one key with this id; two are a matter for a person with the token's own tools. */
+static struct kek_p11_entry *pick(struct kek_provider_session *session, const struct kek_id *kek_id,
+                                  struct kek_provider_failure *failure)
+{
+    if (!look(session, failure)) {
+        return NULL;
+    }
+    struct kek_p11_entry *found = NULL;
+    for (size_t i = 0; i < session->table.count; i++) {
+        struct kek_p11_entry *entry = &session->table.entries[i];
+        if (!entry->has_id || !kek_id_equal(&entry->version.id, kek_id)) {
+            continue;
+        }
+        if (found != NULL) {
+            kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__KEY_UNFIT,
+                         "two keys have this CKA_ID: %s and %.60s", found->version.label,
+                         entry->version.label);
+            return NULL;
+        }
+        found = entry;
+    }
+    if (found == NULL) {
+        kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__KEY_MISSING,
+                     "the token has no key of keyring %s with this CKA_ID",
+                     session->provider->keyring);
+    }
+    return found;
+}
+
+static struct kek_p11_outcome set_flag(struct kek_provider_session *session, CK_OBJECT_HANDLE key,
+                                       CK_ATTRIBUTE_TYPE type, bool value)
+{
+    CK_ATTRIBUTE attribute = {type, flag(value), sizeof yes};
+    return kek_p11_set_attributes(session->provider->f, session->handle, key, &attribute, 1);
+}
+
+bool kek_p11_set_state(struct kek_provider_session *session, const struct kek_id *kek_id,
+                       enum kek_state state, struct kek_provider_failure *failure)
+{
+    struct kek_p11_entry *entry = pick(session, kek_id, failure);
+    if (entry == NULL) {
+        return false;
+    }
+    if (!entry->version.eligible) {
+        return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__KEY_UNFIT, "key %s: %s",
+                            entry->version.label, entry->version.refusal);
+    }
+    if (kek_p11_named_of(session->provider, entry->version.label) != NULL) {
+        return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__UNSUPPORTED,
+                            "the state of key %s stands in the configuration (versions:)",
+                            entry->version.label);
+    }
+    bool encrypts = entry->strategy == KEK_P11_BY_ENCRYPT;
+    /* Unwrapping first: a key never wraps what it may not unwrap. */
+    struct kek_p11_outcome outcome =
+        set_flag(session, entry->handle, encrypts ? CKA_DECRYPT : CKA_UNWRAP, true);
+    if (kek_p11_good(outcome)) {
+        outcome = set_flag(session, entry->handle, encrypts ? CKA_ENCRYPT : CKA_WRAP,
+                           state == KEK_STATE_ACTIVE);
+    }
+    if (!kek_p11_good(outcome)) {
+        enum kek_p11_class class = kek_p11_class_of(outcome.rv);
+        if (class == KEK_P11_TEMPLATE || class == KEK_P11_STATE) {
+            kek_p11_fail_as(failure, CALL_STEP, KEK__PROVIDER__CAUSE__UNSUPPORTED, outcome);
+            (void)kek_fail_within(&failure->why, failure->why.rc,
+                                  "the token does not change this key; versions: in the "
+                                  "configuration can hold its state");
+            return false;
+        }
+        return kek_p11_fail_rv(failure, CALL_STEP, outcome);
+    }
+    return is_as_wanted(session, kek_id, state, failure);
+}
+
+bool kek_p11_destroy(struct kek_provider_session *session, const struct kek_id *kek_id,
+                     struct kek_provider_failure *failure)
+{
+    struct kek_p11_entry *entry = pick(session, kek_id, failure);
+    if (entry == NULL) {
+        return false;
+    }
+    struct kek_p11_outcome outcome =
+        kek_p11_destroy_object(session->provider->f, session->handle, entry->handle);
+    if (!kek_p11_good(outcome)) {
+        return kek_p11_fail_rv(failure, CALL_STEP, outcome);
+    }
+    /* The last key may go: an empty list is then what was asked for. */
+    session->table.count = 0;
+    if (!look(session, failure)) {
+        return false;
+    }
+    if (kek_p11_session_entry(session, kek_id) != NULL) {
+        return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__UNSUPPORTED,
+                            "the token took the key's destruction and still shows it");
+    }
+    return true;
+}

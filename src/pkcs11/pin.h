@@ -1,0 +1,28 @@
+/*
+ * The PIN, from the file that a pin-source names: "file:/absolute/path" or "credential:NAME", which
+ * is $CREDENTIALS_DIRECTORY/NAME.
+ *
+ * The file is opened once, and what was opened is what is checked: a regular file of 1 to 255 bytes
+ * after one trailing newline is taken off, no NUL in it, and nobody but its owner may read it.
+ * Symbolic links are followed (Kubernetes mounts secrets behind two of them): what counts is the
+ * file at their end.  A credential may be readable by its group but not writable: the service
+ * manager shows a file mask so where it let one user in by an access list, and keeps the folder.
+ */
+#ifndef KEK_PKCS11_PIN_H
+#define KEK_PKCS11_PIN_H
+
+#include "kek/provider.h"
+
+#define KEK_PIN_MAX 255
+
+/* What a refused PIN is remembered by. */
+struct kek_pin_file {
+    uint64_t inode;
+    int64_t mtime_ns;
+    uint64_t size;
+};
+
+enum kek_rc kek_pin_read(const char *source, struct kek_secret **pin, struct kek_pin_file *file,
+                         struct kek_why *why) KEK_MUST_CHECK;
+
+#endif

@@ -1,0 +1,160 @@
+#include "p11.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* SoftHSM advertises mechanisms that always fail, and other tokens take damaged blobs with CKR_OK:
+ * only a round trip tells. */
+
+enum attempt { PASSED, FAILED, LOST };
+
+static enum attempt judge(struct kek_p11_outcome outcome)
+{
+    return kek_p11_class_of(outcome.rv) == KEK_P11_LINK ? LOST : FAILED;
+}
+
+/* Unwraps and compares; *same says whether it was the data key. */
+static struct kek_p11_outcome unwraps_to(struct kek_provider_session *session,
+                                         enum kek_p11_strategy strategy,
+                                         const struct kek_p11_way *way, CK_OBJECT_HANDLE kek,
+                                         const struct kek_provider_wrapped *wrapped,
+                                         const struct kek_secret *data_key, bool *same)
+{
+    KEK_AUTO(kek_secret) value = NULL;
+    *same = false;
+    struct kek_p11_outcome outcome = kek_p11_unwrap_by(
+        session, strategy, way, kek, kek_bytes(wrapped->blob, wrapped->len), &value);
+    if (kek_p11_good(outcome)) {
+        *same = kek_secret_equal(value, data_key);
+    }
+    return outcome;
+}
+
+/* A damaged blob must not be taken; under AES-CBC, which cannot tell, it must give another key. */
+static bool tampering_shows(struct kek_provider_session *session, enum kek_p11_strategy strategy,
+                            const struct kek_p11_way *way, CK_OBJECT_HANDLE kek,
+                            const struct kek_provider_wrapped *wrapped,
+                            const struct kek_secret *data_key, struct kek_p11_outcome *outcome)
+{
+    struct kek_provider_wrapped damaged = *wrapped;
+    damaged.blob[damaged.len / 2] ^= 1;
+    bool same;
+    *outcome = unwraps_to(session, strategy, way, kek, &damaged, data_key, &same);
+    return !kek_p11_good(*outcome) || (way->alg == KEK_WRAP_AES_CBC && !same);
+}
+
+static enum attempt attempt(struct kek_provider_session *session, enum kek_p11_strategy strategy,
+                            const struct kek_p11_way *way, CK_OBJECT_HANDLE kek,
+                            struct kek_provider_wrapped *wrapped, struct kek_p11_outcome *outcome)
+{
+    KEK_AUTO(kek_secret) data_key = kek_secret_random(KEK_DATA_KEY_LEN);
+    if (data_key == NULL) {
+        *outcome = (struct kek_p11_outcome){.rv = CKR_HOST_MEMORY, .call = "kek_secret_random"};
+        return FAILED;
+    }
+    *outcome = kek_p11_wrap_by(session, strategy, way, kek, data_key, wrapped);
+    if (!kek_p11_good(*outcome)) {
+        return judge(*outcome);
+    }
+    bool same;
+    *outcome = unwraps_to(session, strategy, way, kek, wrapped, data_key, &same);
+    if (!kek_p11_good(*outcome)) {
+        return judge(*outcome);
+    }
+    if (!same || !tampering_shows(session, strategy, way, kek, wrapped, data_key, outcome)) {
+        return FAILED;
+    }
+    /* Once more: what failed above failed for the damage, not because the token went away. */
+    *outcome = unwraps_to(session, strategy, way, kek, wrapped, data_key, &same);
+    if (!kek_p11_good(*outcome)) {
+        return judge(*outcome);
+    }
+    return same ? PASSED : FAILED;
+}
+
+bool kek_p11_prove(struct kek_provider_session *session, enum kek_p11_strategy strategy,
+                   CK_OBJECT_HANDLE kek, const struct kek_p11_way **way,
+                   struct kek_provider_wrapped *known, struct kek_p11_outcome *outcome)
+{
+    size_t count;
+    const struct kek_p11_way *ways = kek_p11_ways(strategy, &count);
+    *outcome = (struct kek_p11_outcome){.rv = CKR_MECHANISM_INVALID, .call = "C_WrapKey"};
+    /* First what an earlier start proved, so that a token's new firmware changes no version's
+     * algorithm; then all others. */
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < count; i++) {
+            bool preferred = ways[i].alg == session->provider->preferred;
+            if (preferred != (round == 0) ||
+                (ways[i].vendor && !kek_p11_way_listed(session->provider, &ways[i]))) {
+                continue;
+            }
+            enum attempt result = attempt(session, strategy, &ways[i], kek, known, outcome);
+            if (result == PASSED) {
+                *way = &ways[i];
+                return true;
+            }
+            if (result == LOST) {
+                return false;
+            }
+        }
+    }
+    return false;
+}
+
+/* The version is refused, unless it is the token that fails. */
+static bool prove_entry(struct kek_provider_session *session, struct kek_p11_entry *entry,
+                        struct kek_provider_failure *failure)
+{
+    struct kek_provider_wrapped known;
+    struct kek_p11_outcome outcome;
+    if (kek_p11_prove(session, entry->strategy, entry->handle, &entry->way, &known, &outcome)) {
+        entry->known_len = known.len;
+        memcpy(entry->known, known.blob, known.len);
+        return true;
+    }
+    CK_TOKEN_INFO info;
+    if (kek_p11_class_of(outcome.rv) == KEK_P11_LINK ||
+        !kek_p11_good(
+            kek_p11_get_token_info(session->provider->f, session->provider->slot, &info))) {
+        return kek_p11_fail_as(failure, KEK__PROVIDER__STEP__PROBE, KEK__PROVIDER__CAUSE__LINK,
+                               outcome);
+    }
+    entry->version.eligible = false;
+    if (kek_p11_good(outcome)) {
+        snprintf(entry->version.refusal, sizeof entry->version.refusal,
+                 "no mechanism both returns a data key and rejects a damaged one");
+    } else {
+        snprintf(entry->version.refusal, sizeof entry->version.refusal,
+                 "no mechanism wraps and unwraps a data key with it; the last one tried said %s: "
+                 "%s (0x%lx)",
+                 outcome.call, kek_p11_rv_name(outcome.rv), outcome.rv);
+    }
+    return true;
+}
+
+bool kek_p11_prove_all(struct kek_provider_session *session, struct kek_provider_failure *failure)
+{
+    const struct kek_p11_way *proven[3] = {NULL};
+    for (size_t i = 0; i < session->table.count; i++) {
+        struct kek_p11_entry *entry = &session->table.entries[i];
+        if (!entry->version.eligible) {
+            continue;
+        }
+        if (entry->version.can_wrap && entry->known_len == 0 &&
+            !prove_entry(session, entry, failure)) {
+            return false;
+        }
+        if (entry->known_len > 0) {
+            proven[entry->strategy] = entry->way;
+        }
+    }
+    for (size_t i = 0; i < session->table.count; i++) {
+        struct kek_p11_entry *entry = &session->table.entries[i];
+        if (entry->way == NULL) {
+            entry->way = proven[entry->strategy];
+        }
+        /* What was proven with another key says nothing certain of this one. */
+        entry->version.alg = entry->known_len == 0 ? KEK_WRAP_NONE : entry->way->alg;
+    }
+    return true;
+}

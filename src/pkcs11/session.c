@@ -1,0 +1,327 @@
+#include "p11.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CALL_STEP KEK__PROVIDER__STEP__PROVIDER_CALL
+#define KNOWN_ANSWERS_MAX 4 /* tried before a token is called lost */
+
+struct kek_p11_outcome kek_p11_session_begin(struct kek_provider_session *session)
+{
+    session->rung = -1;
+    return kek_p11_open_session(session->provider->f, session->provider->slot, &session->handle);
+}
+
+/* The new one is opened before the old one is closed: with the last session a token forgets its
+ * login.  Where it has no room for both, a session other than the anchor may go first. */
+struct kek_p11_outcome kek_p11_session_ready(struct kek_provider_session *session)
+{
+    const struct kek_provider *provider = session->provider;
+    struct kek_p11_outcome outcome = {.rv = CKR_OK, .call = "C_OpenSession"};
+    if (!session->broken) {
+        return outcome;
+    }
+    CK_SESSION_HANDLE old = session->handle, fresh;
+    outcome = kek_p11_open_session(provider->f, provider->slot, &fresh);
+    if (outcome.rv == CKR_SESSION_COUNT && session != &provider->anchor) {
+        (void)kek_p11_close_session(provider->f, old);
+        old = CK_INVALID_HANDLE;
+        session->handle = old;
+        outcome = kek_p11_open_session(provider->f, provider->slot, &fresh);
+    }
+    if (!kek_p11_good(outcome)) {
+        return outcome;
+    }
+    if (old != CK_INVALID_HANDLE) {
+        (void)kek_p11_close_session(provider->f, old);
+    }
+    session->handle = fresh;
+    session->broken = false;
+    return outcome;
+}
+
+bool kek_p11_session_open(struct kek_provider *provider, struct kek_provider_session **session,
+                          struct kek_provider_failure *failure)
+{
+    KEK_AUTO_FREE struct kek_provider_session *fresh = calloc(1, sizeof *fresh);
+    if (fresh == NULL) {
+        return kek_p11_fail(failure, KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__BUSY,
+                            "no memory for a session");
+    }
+    fresh->provider = provider;
+    struct kek_p11_outcome outcome = kek_p11_session_begin(fresh);
+    if (!kek_p11_good(outcome)) {
+        return kek_p11_fail_rv(failure, KEK__PROVIDER__STEP__LOGIN, outcome);
+    }
+    fresh->rung = provider->anchor.rung;
+    fresh->local = provider->anchor.local;
+    fresh->table = provider->anchor.table;
+    *session = KEK_STEAL(fresh);
+    return true;
+}
+
+struct kek_p11_entry *kek_p11_session_entry(struct kek_provider_session *session,
+                                            const struct kek_id *kek_id)
+{
+    for (size_t i = 0; i < session->table.count; i++) {
+        struct kek_p11_entry *entry = &session->table.entries[i];
+        if (entry->has_id && kek_id_equal(&entry->version.id, kek_id)) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+void kek_p11_session_versions(const struct kek_provider_session *session,
+                              struct kek_provider_versions *versions)
+{
+    versions->count = session->table.count;
+    for (size_t i = 0; i < versions->count; i++) {
+        versions->items[i] = session->table.entries[i].version;
+    }
+}
+
+/* No known answer could speak: does the token still know itself and a key? */
+static bool token_answers(struct kek_provider_session *session)
+{
+    CK_TOKEN_INFO info;
+    CK_FUNCTION_LIST *f = session->provider->f;
+    if (!kek_p11_good(kek_p11_get_token_info(f, session->provider->slot, &info))) {
+        return false;
+    }
+    if (session->table.count == 0) {
+        return true;
+    }
+    CK_OBJECT_CLASS class = CKO_SECRET_KEY;
+    CK_BBOOL yes = CK_TRUE;
+    CK_ATTRIBUTE attributes[] = {
+        {CKA_CLASS, &class, sizeof class},
+        {CKA_TOKEN, &yes, sizeof yes},
+    };
+    CK_OBJECT_HANDLE any;
+    size_t count = 0;
+    return kek_p11_good(kek_p11_find(f, session->handle, attributes, 2, &any, 1, &count)) &&
+           count > 0;
+}
+
+bool kek_p11_session_alive(struct kek_provider_session *session)
+{
+    int asked = 0;
+    for (size_t i = 0; i < session->table.count && asked < KNOWN_ANSWERS_MAX; i++) {
+        const struct kek_p11_entry *entry = &session->table.entries[i];
+        if (entry->known_len == 0 || !entry->version.can_unwrap) {
+            continue;
+        }
+        asked++;
+        KEK_AUTO(kek_secret) value = NULL;
+        struct kek_p11_outcome outcome =
+            kek_p11_unwrap_by(session, entry->strategy, entry->way, entry->handle,
+                              kek_bytes(entry->known, entry->known_len), &value);
+        switch (kek_p11_class_of(outcome.rv)) {
+        case KEK_P11_OK:
+            return true;
+        case KEK_P11_STATE:
+        case KEK_P11_HANDLE:
+            /* That key may have been retired or destroyed meanwhile: ask another one. */
+            break;
+        default:
+            return false;
+        }
+    }
+    return kek_p11_good(kek_p11_session_ready(session)) && token_answers(session);
+}
+
+enum ability { TO_WRAP, TO_UNWRAP };
+
+static bool may(const struct kek_p11_entry *entry, enum ability ability)
+{
+    return ability == TO_WRAP ? entry->version.can_wrap : entry->version.can_unwrap;
+}
+
+/* The key, as the token shows it now if the table does not know it or thinks that it may not. */
+static struct kek_p11_entry *find_for(struct kek_provider_session *session,
+                                      const struct kek_id *kek_id, enum ability ability,
+                                      struct kek_provider_failure *failure)
+{
+    char id[KEK_ID_TEXT];
+    kek_id_format(kek_id, id);
+    struct kek_p11_entry *entry = kek_p11_session_entry(session, kek_id);
+    if (entry == NULL || !entry->version.eligible || !may(entry, ability)) {
+        if (!kek_p11_scan(session, CALL_STEP, failure)) {
+            return NULL;
+        }
+        entry = kek_p11_session_entry(session, kek_id);
+    }
+    if (entry == NULL) {
+        if (!kek_p11_session_alive(session)) {
+            kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__LINK,
+                         "the token does not answer, so key %s cannot be looked for", id);
+            return NULL;
+        }
+        kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__KEY_MISSING,
+                     "the token has no key of keyring %s with CKA_ID %s",
+                     session->provider->keyring, id);
+        return NULL;
+    }
+    if (!entry->version.eligible) {
+        kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__KEY_UNFIT, "key %s is refused: %s",
+                     entry->version.label, entry->version.refusal);
+        return NULL;
+    }
+    if (!may(entry, ability)) {
+        kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__STATE, "key %s may not %s",
+                     entry->version.label, ability == TO_WRAP ? "wrap" : "unwrap");
+        return NULL;
+    }
+    return entry;
+}
+
+/* Whether a second try makes sense: with a new session, or with the key found again. */
+static bool can_try_again(struct kek_provider_session *session, struct kek_p11_outcome outcome,
+                          bool *lost, struct kek_provider_failure *failure)
+{
+    switch (kek_p11_class_of(outcome.rv)) {
+    case KEK_P11_SESSION:
+        session->broken = true;
+        return true;
+    case KEK_P11_HANDLE:
+        *lost = !kek_p11_scan(session, CALL_STEP, failure);
+        return !*lost;
+    default:
+        return false;
+    }
+}
+
+/* A way that was inherited or is missing becomes proven by the first wrap with it. */
+static bool prove_now(struct kek_provider_session *session, struct kek_p11_entry *entry,
+                      struct kek_provider_failure *failure)
+{
+    if (entry->known_len > 0) {
+        return true;
+    }
+    if (!kek_p11_prove_all(session, failure)) {
+        return false;
+    }
+    if (!entry->version.eligible) {
+        return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__KEY_UNFIT,
+                            "key %s is refused: %s", entry->version.label, entry->version.refusal);
+    }
+    return true;
+}
+
+bool kek_p11_wrap(struct kek_provider_session *session, const struct kek_id *kek_id,
+                  const struct kek_secret *data_key, struct kek_provider_wrapped *wrapped,
+                  struct kek_provider_failure *failure)
+{
+    for (int attempt = 0;; attempt++) {
+        struct kek_p11_entry *entry = find_for(session, kek_id, TO_WRAP, failure);
+        if (entry == NULL || !prove_now(session, entry, failure)) {
+            return false;
+        }
+        struct kek_p11_outcome outcome =
+            kek_p11_wrap_by(session, entry->strategy, entry->way, entry->handle, data_key, wrapped);
+        if (kek_p11_good(outcome)) {
+            return true;
+        }
+        bool lost = false;
+        if (attempt == 0 && can_try_again(session, outcome, &lost, failure)) {
+            continue;
+        }
+        if (lost) {
+            return false;
+        }
+        switch (kek_p11_class_of(outcome.rv)) {
+        case KEK_P11_AMBIGUOUS:
+        case KEK_P11_DATA:
+            return kek_p11_fail_as(failure, CALL_STEP,
+                                   kek_p11_session_alive(session) ? KEK__PROVIDER__CAUSE__INTERNAL
+                                                                  : KEK__PROVIDER__CAUSE__LINK,
+                                   outcome);
+        default:
+            return kek_p11_fail_rv(failure, CALL_STEP, outcome);
+        }
+    }
+}
+
+/* By the version's own way where the blob is of its algorithm, else by every way that makes such. */
+static struct kek_p11_outcome unwrap_any(struct kek_provider_session *session,
+                                         const struct kek_p11_entry *entry, enum kek_wrap_alg alg,
+                                         struct kek_bytes blob, struct kek_secret **data_key)
+{
+    if (entry->way != NULL && entry->way->alg == alg) {
+        return kek_p11_unwrap_by(session, entry->strategy, entry->way, entry->handle, blob,
+                                 data_key);
+    }
+    struct kek_p11_outcome outcome = {.rv = CKR_MECHANISM_INVALID, .call = "C_UnwrapKey"};
+    size_t count;
+    const struct kek_p11_way *ways = kek_p11_ways(entry->strategy, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (ways[i].alg != alg ||
+            (ways[i].vendor && !kek_p11_way_listed(session->provider, &ways[i]))) {
+            continue;
+        }
+        outcome =
+            kek_p11_unwrap_by(session, entry->strategy, &ways[i], entry->handle, blob, data_key);
+        if (kek_p11_class_of(outcome.rv) != KEK_P11_UNSUPPORTED) {
+            break;
+        }
+    }
+    return outcome;
+}
+
+static bool is_possible(const struct kek_p11_entry *entry, enum kek_wrap_alg alg)
+{
+    size_t count;
+    const struct kek_p11_way *ways = kek_p11_ways(entry->strategy, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (ways[i].alg == alg) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *kek_id,
+                    enum kek_wrap_alg alg, struct kek_bytes blob, struct kek_secret **data_key,
+                    struct kek_provider_failure *failure)
+{
+    for (int attempt = 0;; attempt++) {
+        struct kek_p11_entry *entry = find_for(session, kek_id, TO_UNWRAP, failure);
+        if (entry == NULL) {
+            return false;
+        }
+        if (!is_possible(entry, alg)) {
+            return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__DATA,
+                                "key %s never wraps with %s", entry->version.label,
+                                kek_wrap_alg_name(alg));
+        }
+        struct kek_p11_outcome outcome = unwrap_any(session, entry, alg, blob, data_key);
+        if (kek_p11_good(outcome)) {
+            return true;
+        }
+        bool lost = false;
+        if (attempt == 0 && can_try_again(session, outcome, &lost, failure)) {
+            continue;
+        }
+        if (lost) {
+            return false;
+        }
+        if (kek_p11_class_of(outcome.rv) == KEK_P11_AMBIGUOUS) {
+            return kek_p11_fail_as(failure, CALL_STEP,
+                                   kek_p11_session_alive(session) ? KEK__PROVIDER__CAUSE__DATA
+                                                                  : KEK__PROVIDER__CAUSE__LINK,
+                                   outcome);
+        }
+        return kek_p11_fail_rv(failure, CALL_STEP, outcome);
+    }
+}
+
+bool kek_p11_list(struct kek_provider_session *session, struct kek_provider_versions *versions,
+                  struct kek_provider_failure *failure)
+{
+    if (!kek_p11_scan(session, CALL_STEP, failure) || !kek_p11_prove_all(session, failure)) {
+        return false;
+    }
+    kek_p11_session_versions(session, versions);
+    return true;
+}

@@ -1,0 +1,141 @@
+#include "serve.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A 16 KiB packet of the densest submessages unpacks to less than this. */
+#define MEMORY_MAX (1024u * 1024)
+/* 64 versions with the longest label and this much of a refusal fit in one message. */
+#define REFUSAL_SHORT 80
+
+/* What stands before every block that protobuf-c asks for, so that free knows what to wipe. */
+union block {
+    size_t len;
+    max_align_t align;
+};
+
+static void *memory_alloc(void *data, size_t size)
+{
+    struct kek_serve_memory *memory = data;
+    size_t whole;
+    if (__builtin_add_overflow(size, sizeof(union block), &whole) || whole > memory->left) {
+        return NULL;
+    }
+    union block *block = malloc(whole);
+    if (block == NULL) {
+        return NULL;
+    }
+    memory->left -= whole;
+    block->len = whole;
+    return block + 1;
+}
+
+static void memory_free(void *data, void *pointer)
+{
+    struct kek_serve_memory *memory = data;
+    if (pointer != NULL) {
+        union block *block = (union block *)pointer - 1;
+        size_t whole = block->len;
+        kek_wipe(block, whole);
+        free(block);
+        memory->left += whole;
+    }
+}
+
+static ProtobufCAllocator allocator_of(struct kek_serve_memory *memory)
+{
+    return (ProtobufCAllocator){
+        .alloc = memory_alloc, .free = memory_free, .allocator_data = memory};
+}
+
+Kek__Provider__Request *kek_serve_message_read(struct kek_bytes packet,
+                                               struct kek_serve_memory *memory)
+{
+    memory->left = MEMORY_MAX;
+    ProtobufCAllocator allocator = allocator_of(memory);
+    return kek__provider__request__unpack(&allocator, packet.len, packet.data);
+}
+
+void kek_serve_message_free(Kek__Provider__Request *request, struct kek_serve_memory *memory)
+{
+    ProtobufCAllocator allocator = allocator_of(memory);
+    kek__provider__request__free_unpacked(request, &allocator);
+}
+
+bool kek_serve_message_reply(struct kek_buf *reply, const Kek__Provider__Reply *message)
+{
+    size_t len = kek__provider__reply__get_packed_size(message);
+    uint8_t *at = kek_buf_reserve(reply, len, NULL);
+    if (at == NULL) {
+        return false;
+    }
+    reply->len += kek__provider__reply__pack(message, at);
+    return true;
+}
+
+bool kek_serve_message_failed(struct kek_buf *reply, uint64_t id,
+                              const struct kek_provider_failure *failure)
+{
+    Kek__Provider__Failed failed = KEK__PROVIDER__FAILED__INIT;
+    failed.step = (Kek__Provider__Step)failure->step;
+    failed.cause = (Kek__Provider__Cause)failure->cause;
+    failed.native = failure->why.code;
+    failed.native_is_errno = failure->why.native == KEK_NATIVE_ERRNO;
+    failed.text = (char *)failure->why.text;
+    Kek__Provider__Reply message = KEK__PROVIDER__REPLY__INIT;
+    message.id = id;
+    message.result_case = KEK__PROVIDER__REPLY__RESULT_FAILED;
+    message.failed = &failed;
+    return kek_serve_message_reply(reply, &message);
+}
+
+static void version_message(const struct kek_version *version, Kek__Provider__Version *message)
+{
+    kek__provider__version__init(message);
+    message->number = version->number;
+    message->kek_id.data = (uint8_t *)version->id.bytes;
+    message->kek_id.len = sizeof version->id.bytes;
+    message->alg = (Kek__Provider__WrapAlg)version->alg;
+    message->can_wrap = version->can_wrap;
+    message->can_unwrap = version->can_unwrap;
+    message->eligible = version->eligible;
+    message->label = (char *)version->label;
+    message->refusal = (char *)version->refusal;
+}
+
+bool kek_serve_message_versions(struct kek_buf *reply, uint64_t id, bool ready,
+                                const struct kek_provider_versions *versions, enum kek_wrap_alg alg)
+{
+    Kek__Provider__Version items[KEK_PROVIDER_VERSIONS_MAX];
+    Kek__Provider__Version *pointers[KEK_PROVIDER_VERSIONS_MAX];
+    char refusals[KEK_PROVIDER_VERSIONS_MAX][REFUSAL_SHORT + 1];
+    for (size_t i = 0; i < versions->count; i++) {
+        version_message(&versions->items[i], &items[i]);
+        pointers[i] = &items[i];
+    }
+    Kek__Provider__Ready ready_message = KEK__PROVIDER__READY__INIT;
+    Kek__Provider__Listed listed = KEK__PROVIDER__LISTED__INIT;
+    Kek__Provider__Reply message = KEK__PROVIDER__REPLY__INIT;
+    message.id = id;
+    if (ready) {
+        ready_message.n_versions = versions->count;
+        ready_message.versions = pointers;
+        ready_message.alg = (Kek__Provider__WrapAlg)alg;
+        message.result_case = KEK__PROVIDER__REPLY__RESULT_READY;
+        message.ready = &ready_message;
+    } else {
+        listed.n_versions = versions->count;
+        listed.versions = pointers;
+        message.result_case = KEK__PROVIDER__REPLY__RESULT_LISTED;
+        message.listed = &listed;
+    }
+    if (kek__provider__reply__get_packed_size(&message) > reply->max) {
+        for (size_t i = 0; i < versions->count; i++) {
+            snprintf(refusals[i], sizeof refusals[i], "%.*s", REFUSAL_SHORT,
+                     versions->items[i].refusal);
+            items[i].refusal = refusals[i];
+        }
+    }
+    return kek_serve_message_reply(reply, &message);
+}
