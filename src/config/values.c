@@ -93,6 +93,11 @@ static bool take_quantity(const char *text, const struct unit *units, size_t cou
     return false;
 }
 
+bool kek_config_duration(const char *text, uint64_t *ms)
+{
+    return take_quantity(text, UNITS(time_units), ms);
+}
+
 static enum kek_rc load_quantity(struct load *load, const struct doc_node *node,
                                  const struct field *field, void *object, const char *what,
                                  const struct unit *units, size_t count)
