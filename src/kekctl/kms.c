@@ -131,6 +131,7 @@ ProtobufCMessage *kms_call(struct kms *kms, const char *method, const ProtobufCM
         protobuf_c_message_unpack(answer, &secret_allocator, reply.message.len, reply.message.data);
     grpc_reply_done(&reply);
     if (message == NULL) {
+        status.code = KEK_RPC_INTERNAL;
         snprintf(status.message, sizeof status.message, "the answer is not a %s", answer->name);
         return failed(kms, &status);
     }

@@ -25,3 +25,6 @@ tests_unit_test_kekctl_grpc_SOURCES = tests/unit/test_kekctl_grpc.c src/kekctl/g
 tests_unit_test_kekctl_grpc_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
 tests_unit_test_kekctl_grpc_LDADD = $(BASE_LIBS) $(NGHTTP2_LIBS) $(UNIT_LIBS) -lpthread
 endif
+
+dist_check_SCRIPTS += tests/unit/test_kekctl.py
+TESTS += tests/unit/test_kekctl.py
