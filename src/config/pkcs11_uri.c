@@ -27,14 +27,6 @@ struct known {
     check_fn *check;
 };
 
-/* What was seen of the attributes that must or must not be there. */
-struct seen {
-    uint32_t known; /* bits by the index in known[] */
-    const char *vendor[ATTRIBUTES_MAX];
-    size_t vendor_len[ATTRIBUTES_MAX];
-    size_t vendors;
-};
-
 static bool is_alnum(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
@@ -113,9 +105,8 @@ static enum kek_rc bare_name(const struct attribute *attribute, struct kek_why *
 static bool is_pin_source(const char *value)
 {
     if (strncmp(value, "file:", 5) == 0) {
-        const char *path = value + 5;
-        bool host = strncmp(path, "//", 2) == 0 && path[2] != '/';
-        return path[0] == '/' && !host && path[strlen(path) - 1] != '/';
+        const char *path = value + (strncmp(value, "file:///", 8) == 0 ? 7 : 5);
+        return path[0] == '/' && path[1] != '/' && path[strlen(path) - 1] != '/';
     }
     if (strncmp(value, "credential:", 11) != 0) {
         return false;
@@ -171,54 +162,43 @@ static size_t find_known(const struct attribute *attribute)
     return i;
 }
 
-/* RFC 7512 section 2.3: only a vendor's attribute of the query may stand there twice. */
-static enum kek_rc note_vendor(struct seen *seen, const struct attribute *attribute, bool query,
-                               struct kek_why *why)
-{
-    for (size_t i = 0; !query && i < seen->vendors; i++) {
-        if (seen->vendor_len[i] == attribute->name_len &&
-            memcmp(seen->vendor[i], attribute->name, attribute->name_len) == 0) {
-            return kek_fail(why, KEK_INVALID,
-                            "expected each attribute of the path once, found one again");
-        }
-    }
-    if (!query) {
-        seen->vendor[seen->vendors] = attribute->name;
-        seen->vendor_len[seen->vendors++] = attribute->name_len;
-    }
-    return KEK_OK;
-}
-
-static enum kek_rc note(struct seen *seen, const struct attribute *attribute, bool query,
-                        struct kek_why *why)
-{
-    size_t i = find_known(attribute);
-    if (i == KNOWN_COUNT) {
-        return note_vendor(seen, attribute, query, why);
-    }
-    const char *name = known[i].name;
-    if ((seen->known >> i & 1) != 0) {
-        return kek_fail(why, KEK_INVALID, "expected %s once, found it again", name);
-    }
-    seen->known |= UINT32_C(1) << i;
-    if (strlen(attribute->value) > known[i].max) {
-        return kek_fail(why, KEK_INVALID, "expected at most %zu bytes as %s", known[i].max, name);
-    }
-    return known[i].check(attribute, why);
-}
-
-/* Before the value is looked at: it may be a PIN. */
-static enum kek_rc check_place(const struct attribute *attribute, bool query, struct kek_why *why)
+/* Before the value is looked at: it may be a PIN. An unknown attribute before the question mark would
+ * narrow the choice of a token in a way that nobody follows; after it, vendors may have their own. */
+static enum kek_rc check_place(const struct attribute *attribute, bool query, size_t at,
+                               uint32_t *seen, struct kek_why *why)
 {
     if (is_named(attribute, "pin-value")) {
         return no_pin(attribute, why);
     }
     size_t i = find_known(attribute);
+    if (i == KNOWN_COUNT && !query) {
+        return kek_fail(why, KEK_INVALID,
+                        "expected only attributes of RFC 7512 before the question mark, found "
+                        "another at character %zu",
+                        at);
+    }
     if (i < KNOWN_COUNT && known[i].query != query) {
         return kek_fail(why, KEK_INVALID, "expected %s %s the question mark", known[i].name,
                         known[i].query ? "after" : "before");
     }
+    if (i < KNOWN_COUNT && (*seen >> i & 1) != 0) {
+        return kek_fail(why, KEK_INVALID, "expected %s once, found it again", known[i].name);
+    }
+    *seen |= i < KNOWN_COUNT ? UINT32_C(1) << i : 0;
     return KEK_OK;
+}
+
+static enum kek_rc check_value(const struct attribute *attribute, struct kek_why *why)
+{
+    size_t i = find_known(attribute);
+    if (i == KNOWN_COUNT) {
+        return KEK_OK;
+    }
+    if (strlen(attribute->value) > known[i].max) {
+        return kek_fail(why, KEK_INVALID, "expected at most %zu bytes as %s", known[i].max,
+                        known[i].name);
+    }
+    return known[i].check(attribute, why);
 }
 
 /* Decodes a value that ends at `end`. */
@@ -255,7 +235,7 @@ static enum kek_rc decode(const char *uri, const char *at, const char *end, bool
 }
 
 static enum kek_rc take_attribute(const char *uri, const char *at, const char *end, bool query,
-                                  struct seen *seen, struct kek_why *why)
+                                  uint32_t *seen, struct kek_why *why)
 {
     struct attribute attribute = {.name = at};
     while (at < end && (is_alnum(*at) || *at == '-' || *at == '_')) {
@@ -266,17 +246,17 @@ static enum kek_rc take_attribute(const char *uri, const char *at, const char *e
         return kek_fail(why, KEK_INVALID, "expected name=value at character %zu",
                         (size_t)(attribute.name - uri) + 1);
     }
-    enum kek_rc rc = check_place(&attribute, query, why);
+    enum kek_rc rc = check_place(&attribute, query, (size_t)(attribute.name - uri) + 1, seen, why);
     if (rc != KEK_OK) {
         return rc;
     }
     rc = decode(uri, at + 1, end, query, attribute.value, why);
-    return rc == KEK_OK ? note(seen, &attribute, query, why) : rc;
+    return rc == KEK_OK ? check_value(&attribute, why) : rc;
 }
 
 /* The attributes between `at` and `end`. */
 static enum kek_rc take_part(const char *uri, const char *at, const char *end, bool query,
-                             struct seen *seen, size_t *count, struct kek_why *why)
+                             uint32_t *seen, size_t *count, struct kek_why *why)
 {
     while (at < end) {
         if (++*count > ATTRIBUTES_MAX) {
@@ -296,12 +276,12 @@ static enum kek_rc take_part(const char *uri, const char *at, const char *end, b
     return KEK_OK;
 }
 
-static bool has(const struct seen *seen, size_t which)
+static bool has(uint32_t seen, size_t which)
 {
-    return (seen->known >> which & 1) != 0;
+    return (seen >> which & 1) != 0;
 }
 
-static enum kek_rc check_whole(const struct seen *seen, struct kek_why *why)
+static enum kek_rc check_whole(uint32_t seen, struct kek_why *why)
 {
     if (!has(seen, TOKEN) && !has(seen, SERIAL) && !has(seen, SLOT_ID)) {
         return kek_fail(why, KEK_INVALID, "expected token, serial or slot-id, found none of them");
@@ -322,7 +302,7 @@ enum kek_rc kek_config_check_pkcs11_uri(const char *uri, struct kek_why *why)
     if (strncmp(uri, scheme, sizeof scheme - 1) != 0) {
         return kek_fail(why, KEK_INVALID, "expected a URI that starts with pkcs11:");
     }
-    struct seen seen = {0};
+    uint32_t seen = 0; /* bits by the index in known[] */
     size_t count = 0;
     const char *path = uri + sizeof scheme - 1;
     const char *query = strchr(path, '?');
@@ -331,5 +311,5 @@ enum kek_rc kek_config_check_pkcs11_uri(const char *uri, struct kek_why *why)
     if (rc == KEK_OK && query != NULL) {
         rc = take_part(uri, query + 1, query + strlen(query), true, &seen, &count, why);
     }
-    return rc == KEK_OK ? check_whole(&seen, why) : rc;
+    return rc == KEK_OK ? check_whole(seen, why) : rc;
 }

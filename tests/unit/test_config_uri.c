@@ -13,7 +13,7 @@ static const char *const right[] = {
     "pkcs11:slot-id=0" REST,
     "pkcs11:token=my%20token;manufacturer=a:b@c!d;model=m" REST,
     "pkcs11:token=a&b;library-version=2.6;library-manufacturer=x;library-description=y" REST,
-    "pkcs11:token=t;slot-description=d;slot-manufacturer=m;x-vendor=1" REST,
+    "pkcs11:token=t;slot-description=d;slot-manufacturer=m" REST,
     "pkcs11:token=%C3%A4" REST,
     "pkcs11:token=t?module-name=softhsm2&pin-source=credential:hsm.pin",
     "pkcs11:token=t?module-path=/a%20b.so&pin-source=file:///p",
@@ -42,13 +42,14 @@ static const struct wrong {
     {"pkcs11:token=t?module-path=/m.so", "expected pin-source, found none"},
     {"pkcs11:token=t;token=u" REST, "expected token once, found it again"},
     {"pkcs11:token=t" REST "&pin-source=file:/q", "expected pin-source once, found it again"},
-    {"pkcs11:token=t;v=1;v=1" REST, "expected each attribute of the path once, found one again"},
+    {"pkcs11:token=t;v=1" REST, "expected only attributes of RFC 7512 before the question mark, "
+                                "found another at character 16"},
     {"pkcs11:token=t;module-path=/m.so?pin-source=file:/p",
      "expected module-path after the question mark"},
     {"pkcs11:" REST "&token=t", "expected token before the question mark"},
     {"pkcs11:token" REST, "expected name=value at character 8"},
     {"pkcs11:=t" REST, "expected name=value at character 8"},
-    {"pkcs11:token=t;;x=y" REST, "expected name=value at character 16"},
+    {"pkcs11:token=t;;model=y" REST, "expected name=value at character 16"},
     {"pkcs11:token=t;" REST, "expected name=value at the end"},
     {"pkcs11:token=t" REST "&", "expected name=value at the end"},
     {"pkcs11:to%6ben=t" REST, "expected name=value at character 8"},
@@ -85,6 +86,10 @@ static const struct wrong {
     {"pkcs11:token=t?module-path=/m.so&pin-source=file:/p/",
      "expected file:/absolute/path or credential:NAME as pin-source"},
     {"pkcs11:token=t?module-path=/m.so&pin-source=file://host/p",
+     "expected file:/absolute/path or credential:NAME as pin-source"},
+    {"pkcs11:token=t?module-path=/m.so&pin-source=file:////p",
+     "expected file:/absolute/path or credential:NAME as pin-source"},
+    {"pkcs11:token=t?module-path=/m.so&pin-source=file://p",
      "expected file:/absolute/path or credential:NAME as pin-source"},
     {"pkcs11:token=t?module-path=/m.so&pin-source=credential:",
      "expected file:/absolute/path or credential:NAME as pin-source"},
@@ -139,7 +144,7 @@ START_TEST(uri_refused_when_there_is_too_much_of_it)
     ck_assert_str_eq(why.text, "expected values of at most 1023 bytes");
     at = (size_t)snprintf(uri, sizeof uri, "pkcs11:token=t");
     for (int i = 0; i < 32; i++) {
-        at += (size_t)snprintf(uri + at, sizeof uri - at, ";v%d=x", i);
+        at += (size_t)snprintf(uri + at, sizeof uri - at, "%cv%d=x", i == 0 ? '?' : '&', i);
     }
     ck_assert_int_eq(kek_config_check_pkcs11_uri(uri, &why), KEK_INVALID);
     ck_assert_str_eq(why.text, "expected at most 32 attributes");
