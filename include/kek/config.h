@@ -94,4 +94,7 @@ const char *kek_config_example(void);
  * Nothing in kekd itself loads p11-kit; the worker parses the URI again with it. */
 enum kek_rc kek_config_check_pkcs11_uri(const char *uri, struct kek_why *why) KEK_MUST_CHECK;
 
+/* A duration as the file has them: a number and ms, s, m or h ("250ms"). False: it is not one. */
+bool kek_config_duration(const char *text, uint64_t *ms);
+
 #endif

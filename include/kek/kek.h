@@ -9,6 +9,7 @@
 #define KEK_KEK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -64,5 +65,9 @@ enum kek_state {
 };
 
 const char *kek_state_name(enum kek_state state);
+
+/* The state of versions[i] among all that one provider shows. Another's WRAP counts only if it is
+ * eligible: a key that nobody will use deactivates none. */
+enum kek_state kek_version_state(const struct kek_version *versions, size_t count, size_t i);
 
 #endif

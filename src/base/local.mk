@@ -6,15 +6,18 @@ libkek_base_a_SOURCES = \
 	src/base/kek.c \
 	src/base/log.c \
 	src/base/rc.c \
-	src/base/secret.c
+	src/base/secret.c \
+	src/base/version.c
 
 if HAVE_CHECK
 UNIT_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 UNIT_LIBS = $(CHECK_LIBS)
 
-BASE_TESTS = tests/unit/test_base
+BASE_TESTS = tests/unit/test_base tests/unit/test_version
 check_PROGRAMS += $(BASE_TESTS)
 TESTS += $(BASE_TESTS)
 tests_unit_test_base_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_base_LDADD = $(BASE_LIBS) $(UNIT_LIBS)
+tests_unit_test_version_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_version_LDADD = $(BASE_LIBS) $(UNIT_LIBS)
 endif

@@ -1,0 +1,25 @@
+noinst_LIBRARIES += libkek-config.a
+libkek_config_a_SOURCES = \
+	src/config/doc.c \
+	src/config/doc.h \
+	src/config/example.c \
+	src/config/lists.c \
+	src/config/load.c \
+	src/config/load.h \
+	src/config/pkcs11_uri.c \
+	src/config/schema.c \
+	src/config/schema.h \
+	src/config/values.c
+libkek_config_a_CFLAGS = $(AM_CFLAGS) $(YAML_CFLAGS)
+
+CONFIG_LIBS = libkek-config.a $(YAML_LIBS) $(BASE_LIBS)
+
+if HAVE_CHECK
+CONFIG_TESTS = tests/unit/test_config tests/unit/test_config_uri
+check_PROGRAMS += $(CONFIG_TESTS)
+TESTS += $(CONFIG_TESTS)
+tests_unit_test_config_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_config_LDADD = $(CONFIG_LIBS) $(UNIT_LIBS)
+tests_unit_test_config_uri_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_config_uri_LDADD = $(CONFIG_LIBS) $(UNIT_LIBS)
+endif

@@ -8,6 +8,9 @@ FUZZ_TARGETS =
 
 FUZZ_TARGETS += tests/fuzz/fuzz_envelope
 tests_fuzz_fuzz_envelope_LDADD = $(FUZZ_LIBS) $(ENVELOPE_LIBS)
+FUZZ_TARGETS += tests/fuzz/fuzz_config tests/fuzz/fuzz_uri
+tests_fuzz_fuzz_config_LDADD = $(FUZZ_LIBS) $(CONFIG_LIBS)
+tests_fuzz_fuzz_uri_LDADD = $(FUZZ_LIBS) $(CONFIG_LIBS)
 
 check_PROGRAMS += $(FUZZ_TARGETS)
 if FUZZING

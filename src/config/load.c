@@ -1,0 +1,355 @@
+#include "load.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <sys/stat.h>
+
+#define NAME_MAX_LEN 32
+
+/* Messages. */
+
+static enum kek_rc complain(struct load *load, const struct doc_node *node, const char *text)
+{
+    return kek_fail(load->why, KEK_INVALID, "%s:%zu:%zu: %s%s%s", load->file, node->line,
+                    node->column, load->path, load->path[0] == '\0' ? "" : ": ", text);
+}
+
+static void describe(const struct doc_node *node, char *text, size_t size)
+{
+    char shown[DOC_SHOWN_MAX];
+    if (node->kind == DOC_LIST) {
+        snprintf(text, size, "a list");
+    } else if (node->kind == DOC_MAPPING) {
+        snprintf(text, size, "a mapping");
+    } else if (doc_node_is_null(node)) {
+        snprintf(text, size, "nothing");
+    } else {
+        doc_show(node->text, shown);
+        snprintf(text, size, "\"%s\"", shown);
+    }
+}
+
+enum kek_rc load_expected(struct load *load, const struct doc_node *node, const char *format, ...)
+{
+    char wanted[200], found[DOC_SHOWN_MAX + 2], text[sizeof wanted + sizeof found + 24];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(wanted, sizeof wanted, format, args);
+    va_end(args);
+    describe(node, found, sizeof found);
+    snprintf(text, sizeof text, "expected %s, found %s", wanted, found);
+    return complain(load, node, text);
+}
+
+enum kek_rc load_expected_hidden(struct load *load, const struct doc_node *node, const char *format,
+                                 ...)
+{
+    char wanted[200], text[sizeof wanted + 48];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(wanted, sizeof wanted, format, args);
+    va_end(args);
+    snprintf(text, sizeof text, "expected %s, found %s", wanted,
+             node->kind == DOC_SCALAR ? "something else" : "a list or a mapping");
+    return complain(load, node, text);
+}
+
+enum kek_rc load_refuse(struct load *load, const struct doc_node *node, const char *format, ...)
+{
+    char text[KEK_WHY_TEXT];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return complain(load, node, text);
+}
+
+enum kek_rc load_no_memory(struct load *load)
+{
+    return kek_fail(load->why, KEK_NO_MEMORY, "no memory to read %s", load->file);
+}
+
+/* The path. */
+
+size_t load_enter(struct load *load, const char *key)
+{
+    char shown[DOC_SHOWN_MAX];
+    size_t mark = strlen(load->path);
+    doc_show(key, shown);
+    snprintf(load->path + mark, sizeof load->path - mark, "%s%s", mark == 0 ? "" : ".", shown);
+    return mark;
+}
+
+size_t load_enter_item(struct load *load, size_t index)
+{
+    size_t mark = strlen(load->path);
+    snprintf(load->path + mark, sizeof load->path - mark, "[%zu]", index);
+    return mark;
+}
+
+void load_leave(struct load *load, size_t mark)
+{
+    load->path[mark] = '\0';
+}
+
+/* Mappings. */
+
+const struct doc_node *load_find(const struct doc_node *mapping, const char *name)
+{
+    const struct doc_node *member = mapping == NULL ? NULL : mapping->members;
+    while (member != NULL && strcmp(member->key->text, name) != 0) {
+        member = member->next;
+    }
+    return member;
+}
+
+enum kek_rc load_no_duplicates(struct load *load, const struct doc_node *mapping)
+{
+    for (const struct doc_node *member = mapping->members; member != NULL; member = member->next) {
+        const struct doc_node *first = load_find(mapping, member->key->text);
+        if (first != member) {
+            size_t mark = load_enter(load, member->key->text);
+            enum kek_rc rc =
+                load_refuse(load, member->key, "expected once, found again (first at %zu:%zu)",
+                            first->key->line, first->key->column);
+            load_leave(load, mark);
+            return rc;
+        }
+    }
+    return KEK_OK;
+}
+
+/* How many letters must be inserted, deleted or replaced to get from one name to the other. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[NAME_MAX_LEN + 1];
+    size_t a_len = strlen(a), b_len = strlen(b);
+    if (a_len > NAME_MAX_LEN || b_len > NAME_MAX_LEN) {
+        return SIZE_MAX;
+    }
+    for (size_t j = 0; j <= b_len; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 1; i <= a_len; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b_len; j++) {
+            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            best = row[j] + 1 < best ? row[j] + 1 : best;
+            row[j] = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+        }
+    }
+    return row[b_len];
+}
+
+static const char *nearest(const struct schema *schema, const char *name)
+{
+    const char *found = NULL;
+    size_t best = strlen(name) / 3 + 1; /* a third of the letters wrong is another word */
+    for (size_t i = 0; i < schema->count; i++) {
+        size_t d = distance(name, schema->fields[i].name);
+        if (d <= best) {
+            best = d - (d > 0);
+            found = schema->fields[i].name;
+        }
+    }
+    return found;
+}
+
+static enum kek_rc unknown_key(struct load *load, const struct doc_node *member,
+                               const struct schema *schema)
+{
+    const char *meant = nearest(schema, member->key->text);
+    if (meant != NULL) {
+        return load_refuse(load, member->key, "expected a known key, did you mean \"%s\"?", meant);
+    }
+    char known[KEK_WHY_TEXT] = "";
+    for (size_t i = 0, at = 0; i < schema->count && at < sizeof known; i++) {
+        at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", i == 0 ? "" : ", ",
+                               schema->fields[i].name);
+    }
+    return load_refuse(load, member->key, "expected one of %s", known);
+}
+
+static enum kek_rc read_member(struct load *load, const struct doc_node *member,
+                               const struct schema *schema, void *object, uint64_t *seen)
+{
+    size_t i = 0;
+    while (i < schema->count && strcmp(schema->fields[i].name, member->key->text) != 0) {
+        i++;
+    }
+    size_t mark = load_enter(load, member->key->text);
+    enum kek_rc rc = KEK_OK;
+    if (i == schema->count) {
+        rc = unknown_key(load, member, schema);
+    } else {
+        rc = schema->fields[i].read(load, member, &schema->fields[i], object);
+        *seen |= UINT64_C(1) << i;
+    }
+    load_leave(load, mark);
+    return rc;
+}
+
+/* A key that is not there. */
+static enum kek_rc read_absent(struct load *load, const struct doc_node *mapping,
+                               const struct field *field, void *object)
+{
+    if (field->required && mapping != NULL) {
+        size_t mark = load_enter(load, field->name);
+        enum kek_rc rc = load_refuse(load, mapping, "expected this key, found it missing");
+        load_leave(load, mark);
+        return rc;
+    }
+    if (field->read == load_section) {
+        return load_mapping(load, NULL, field->with, object);
+    }
+    if (field->preset == NULL) {
+        return KEK_OK;
+    }
+    char text[32];
+    snprintf(text, sizeof text, "%s", field->preset);
+    struct doc_node node = {.kind = DOC_SCALAR, .text = text, .plain = text[0] != '\0'};
+    return field->read(load, &node, field, object);
+}
+
+enum kek_rc load_mapping(struct load *load, const struct doc_node *node,
+                         const struct schema *schema, void *object)
+{
+    uint64_t seen = 0;
+    if (node != NULL) {
+        if (node->kind != DOC_MAPPING) {
+            return load_expected(load, node, "a mapping");
+        }
+        enum kek_rc rc = load_no_duplicates(load, node);
+        const struct doc_node *member = node->members;
+        for (; rc == KEK_OK && member != NULL; member = member->next) {
+            rc = read_member(load, member, schema, object, &seen);
+        }
+        if (rc != KEK_OK) {
+            return rc;
+        }
+    }
+    for (size_t i = 0; i < schema->count; i++) {
+        if ((seen >> i & 1) == 0) {
+            enum kek_rc rc = read_absent(load, node, &schema->fields[i], object);
+            if (rc != KEK_OK) {
+                return rc;
+            }
+        }
+    }
+    return schema->check == NULL ? KEK_OK : schema->check(load, node, object);
+}
+
+/* A mapping whose keys are members of the same object. */
+enum kek_rc load_section(struct load *load, const struct doc_node *node, const struct field *field,
+                         void *object)
+{
+    return load_mapping(load, node, field->with, object);
+}
+
+/* The file. */
+
+static struct kek_config *parse(struct kek_bytes yaml, const char *name, struct kek_why *why)
+{
+    KEK_AUTO(doc_node) root = doc_node_parse(yaml, name, why);
+    if (root == NULL) {
+        return NULL;
+    }
+    struct load load = {.file = name, .why = why};
+    KEK_AUTO(kek_config) config = calloc(1, sizeof *config);
+    if (config == NULL) {
+        load_no_memory(&load);
+        return NULL;
+    }
+    config->path = strdup(name);
+    if (config->path == NULL) {
+        load_no_memory(&load);
+        return NULL;
+    }
+    enum kek_rc rc = load_mapping(&load, root, &config_schema, config);
+    return rc == KEK_OK ? KEK_STEAL(config) : NULL;
+}
+
+struct kek_config *kek_config_parse(struct kek_bytes yaml, const char *name, struct kek_why *why)
+{
+    struct kek_why unheard;
+    return parse(yaml, name, why == NULL ? &unheard : why);
+}
+
+/* Who can write this file says which library runs beside the PIN: only root and we may. */
+static enum kek_rc check_file(int fd, const char *path, struct kek_why *why)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0) {
+        return kek_fail_native(why, KEK_INTERNAL, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "cannot examine %s", path);
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return kek_fail(why, KEK_DENIED, "%s: expected a regular file", path);
+    }
+    if (st.st_uid != 0 && st.st_uid != geteuid()) {
+        return kek_fail(why, KEK_DENIED,
+                        "%s: expected a file of root or of uid %u, found one of uid %u", path,
+                        (unsigned)geteuid(), (unsigned)st.st_uid);
+    }
+    if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+        return kek_fail(why, KEK_DENIED,
+                        "%s: expected a file that only its owner may write, found mode %04o", path,
+                        (unsigned)(st.st_mode & 07777));
+    }
+    if (st.st_size > KEK_CONFIG_FILE_MAX) {
+        return kek_fail(why, KEK_TOO_LARGE, "%s: larger than %d bytes", path, KEK_CONFIG_FILE_MAX);
+    }
+    return KEK_OK;
+}
+
+static enum kek_rc read_all(int fd, const char *path, struct kek_buf *content, struct kek_why *why)
+{
+    for (;;) {
+        uint8_t chunk[4096];
+        ssize_t got = read(fd, chunk, sizeof chunk);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            return kek_fail_native(why, KEK_INTERNAL, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                                   "cannot read %s", path);
+        }
+        if (got == 0) {
+            return KEK_OK;
+        }
+        enum kek_rc rc = kek_buf_append(content, kek_bytes(chunk, (size_t)got), why);
+        if (rc != KEK_OK) {
+            return kek_fail_within(why, rc, "%s", path);
+        }
+    }
+}
+
+static enum kek_rc open_failed(const char *path, int code, struct kek_why *why)
+{
+    enum kek_rc rc = code == ENOENT ? KEK_NOT_FOUND : code == EACCES ? KEK_DENIED : KEK_INTERNAL;
+    return kek_fail_native(why, rc, KEK_NATIVE_ERRNO, (unsigned long)code, "cannot open %s", path);
+}
+
+struct kek_config *kek_config_load(const char *path, struct kek_why *why)
+{
+    /* Without O_NONBLOCK, opening a named pipe would wait for its writer. */
+    KEK_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) {
+        open_failed(path, errno, why);
+        return NULL;
+    }
+    if (check_file(fd, path, why) != KEK_OK) {
+        return NULL;
+    }
+    KEK_AUTO_BUF struct kek_buf content;
+    kek_buf_init(&content, KEK_CONFIG_FILE_MAX);
+    if (read_all(fd, path, &content, why) != KEK_OK) {
+        return NULL;
+    }
+    return kek_config_parse(kek_buf_bytes(&content), path, why);
+}

@@ -1,0 +1,96 @@
+/*
+ * From a document to a struct by tables.
+ *
+ * A struct schema says what a mapping may hold: for each key its name, where its value goes in the
+ * object, how it is read and what it is without being given.  The engine (load.c) walks the mapping in
+ * the order of the file and stops at the first thing that is wrong; values.c and lists.c read values;
+ * schema.c has the tables.
+ */
+#ifndef CONFIG_LOAD_H
+#define CONFIG_LOAD_H
+
+#include "doc.h"
+#include "kek/config.h"
+
+struct load {
+    const char *file;
+    char path[160]; /* of the key being read: "providers[0].timeout" */
+    struct kek_why *why;
+};
+
+struct field;
+typedef enum kek_rc load_fn(struct load *load, const struct doc_node *node,
+                            const struct field *field, void *object);
+
+struct field {
+    const char *name;
+    load_fn *read;
+    size_t offset, size; /* of the member of the object */
+    uint64_t min, max;   /* of a number (and in which unit, its reader says), of a count of items */
+    bool required;
+    const char *preset; /* the value when it is not given, as it would stand in the file */
+    const void *with;   /* what else its reader needs: a struct schema, list, choice, text_rule */
+};
+
+struct schema {
+    const struct field *fields;
+    size_t count; /* at most 64 */
+    /* What concerns several keys at once; NULL: nothing. node is NULL if the mapping is absent. */
+    enum kek_rc (*check)(struct load *load, const struct doc_node *node, void *object);
+};
+
+/* A list of mappings: the member is a pointer to the items, *count how many there are. */
+struct list {
+    const struct schema *schema;
+    size_t item_size;
+    size_t count_offset; /* of a size_t in the same object as the list */
+};
+
+struct choice {
+    const char *const *names; /* by value */
+    size_t count;
+};
+
+/* True if the text may stand; may be asked for any text within the length. */
+struct text_rule {
+    bool (*good)(const char *text);
+    const char *expected; /* "expected ..." */
+};
+
+/* The root's table. */
+extern const struct schema config_schema;
+
+/* Reads a mapping into an object; node NULL gives every key its preset. */
+enum kek_rc load_mapping(struct load *load, const struct doc_node *node,
+                         const struct schema *schema, void *object);
+
+/* The member of this name, NULL if there is none. */
+const struct doc_node *load_find(const struct doc_node *mapping, const char *name);
+
+/* "FILE:LINE:COLUMN: PATH: expected <...>, found <what the node is>". */
+enum kek_rc load_expected(struct load *load, const struct doc_node *node, const char *format, ...)
+    KEK_PRINTF(3, 4);
+/* The same for a value that no message may show. */
+enum kek_rc load_expected_hidden(struct load *load, const struct doc_node *node, const char *format,
+                                 ...) KEK_PRINTF(3, 4);
+/* "FILE:LINE:COLUMN: PATH: <...>". */
+enum kek_rc load_refuse(struct load *load, const struct doc_node *node, const char *format, ...)
+    KEK_PRINTF(3, 4);
+enum kek_rc load_no_memory(struct load *load);
+enum kek_rc load_no_duplicates(struct load *load, const struct doc_node *mapping);
+
+/* The path goes one step down and back up. */
+size_t load_enter(struct load *load, const char *key);
+size_t load_enter_item(struct load *load, size_t index);
+void load_leave(struct load *load, size_t mark);
+
+/* Readers. Numbers, durations (milliseconds) and sizes (bytes) respect min and max and go into an
+ * unsigned member of any size; a text has min to max bytes. */
+load_fn load_number, load_duration, load_size, load_choice, load_text, load_section;
+load_fn load_items, load_texts, load_uids, load_environment, load_listen, load_host_port, load_uri;
+
+/* A scalar's text if the rule allows it. */
+enum kek_rc load_scalar_text(struct load *load, const struct doc_node *node,
+                             const struct field *field, char **text);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * kekctl: a table of commands.
+ *
+ * main.c reads the options and finds the command; each command is one function in a file of its own.
+ * It prints its result on standard output (a table, or JSON with --output json), everything else on
+ * standard error, and returns the exit code.
+ */
+#ifndef KEKCTL_KEKCTL_H
+#define KEKCTL_KEKCTL_H
+
+#include "kek/config.h"
+
+enum ctl_exit {
+    CTL_GOOD = 0,
+    CTL_FAILED = 1,
+    CTL_USAGE = 2, /* also: the configuration is wrong */
+    CTL_CHECK = 3, /* it worked, but something it looked at is not as it must be */
+};
+
+enum ctl_api { CTL_API_V2 = 0, CTL_API_V1 };
+
+struct ctl {
+    const char *command; /* its words, for messages */
+    const char *config_path;
+    bool json;
+    const char *socket; /* NULL: as the configuration says */
+    enum ctl_api api;
+    uint64_t timeout_ms;
+    const char *key_id;   /* NULL: as Status says */
+    const char *provider; /* NULL: the only one */
+};
+
+enum ctl_exit ctl_config_check(struct ctl *ctl);
+enum ctl_exit ctl_config_example(struct ctl *ctl);
+enum ctl_exit ctl_kms_status(struct ctl *ctl);
+enum ctl_exit ctl_kms_encrypt(struct ctl *ctl);
+enum ctl_exit ctl_kms_decrypt(struct ctl *ctl);
+
+/* "kekctl: <command>: <...>" on standard error. */
+void ctl_say(const struct ctl *ctl, const char *format, ...) KEK_PRINTF(2, 3);
+
+/* Loads the configuration; NULL after saying why, then the exit code is CTL_USAGE. */
+struct kek_config *ctl_config(const struct ctl *ctl);
+
+#endif

@@ -1,0 +1,41 @@
+/*
+ * What the kms commands share: one connection, messages by protobuf-c, plaintext in kek_secret.
+ */
+#ifndef KEKCTL_KMS_H
+#define KEKCTL_KMS_H
+
+#include <protobuf-c/protobuf-c.h>
+
+#include "grpc_client.h"
+#include "kekctl.h"
+
+#define KMS_INPUT_MAX (64u * 1024) /* bytes of standard input */
+
+struct kms {
+    const struct ctl *ctl;
+    struct grpc_client *client;
+    enum ctl_exit code; /* of what failed */
+};
+
+/* Hardens the process, connects. False after saying why, then kms->code is the exit code. */
+bool kms_open(struct kms *kms, const struct ctl *ctl);
+void kms_close(struct kms *kms);
+#define KMS_AUTO __attribute__((cleanup(kms_close)))
+
+/* One call. NULL after saying why. The answer lives in kek_secret and ends with kms_answer_free(). */
+ProtobufCMessage *kms_call(struct kms *kms, const char *method, const ProtobufCMessage *request,
+                           const ProtobufCMessageDescriptor *answer);
+void kms_answer_free(void *answer);
+
+/* Standard input as far as it goes; NULL after saying why. */
+struct kek_secret *kms_read_input(struct kms *kms, size_t *len);
+
+#define KMS_UID_TEXT 37
+bool kms_uid(struct kms *kms, char uid[static KMS_UID_TEXT]); /* a fresh UUID, version 4 */
+
+/* {"<name>": "<base64>"} on standard output, without the bytes leaving kek_secret. */
+enum ctl_exit kms_print_base64(struct kms *kms, const char *name, struct kek_bytes bytes);
+
+enum ctl_exit kms_no_memory(struct kms *kms);
+
+#endif

@@ -1,0 +1,86 @@
+/* kekctl kms decrypt: standard input is the ciphertext, standard output the plaintext. */
+#include "kms.h"
+#include "output.h"
+#include "kms_v1beta1.pb-c.h"
+#include "kms_v2.pb-c.h"
+
+static enum ctl_exit print(struct kms *kms, ProtobufCBinaryData plaintext)
+{
+    struct kek_bytes bytes = kek_bytes(plaintext.data, plaintext.len);
+    return kms->ctl->json ? kms_print_base64(kms, "plaintext", bytes)
+                          : output_bytes(kms->ctl, bytes);
+}
+
+/* The key_id that Status announces; NULL after saying why. */
+static V2__StatusResponse *ask_key_id(struct kms *kms)
+{
+    V2__StatusRequest request = V2__STATUS_REQUEST__INIT;
+    return (V2__StatusResponse *)kms_call(kms, "/v2.KeyManagementService/Status", &request.base,
+                                          &v2__status_response__descriptor);
+}
+
+static enum ctl_exit decrypt_with(struct kms *kms, ProtobufCBinaryData ciphertext,
+                                  const char *key_id)
+{
+    char uid[KMS_UID_TEXT];
+    if (!kms_uid(kms, uid)) {
+        return kms->code;
+    }
+    V2__DecryptRequest request = V2__DECRYPT_REQUEST__INIT;
+    request.ciphertext = ciphertext;
+    request.uid = uid;
+    request.key_id = (char *)(uintptr_t)key_id;
+    V2__DecryptResponse *answer = (V2__DecryptResponse *)kms_call(
+        kms, "/v2.KeyManagementService/Decrypt", &request.base, &v2__decrypt_response__descriptor);
+    if (answer == NULL) {
+        return kms->code;
+    }
+    enum ctl_exit code = print(kms, answer->plaintext);
+    kms_answer_free(answer);
+    return code;
+}
+
+static enum ctl_exit decrypt_v2(struct kms *kms, ProtobufCBinaryData ciphertext)
+{
+    if (kms->ctl->key_id != NULL) {
+        return decrypt_with(kms, ciphertext, kms->ctl->key_id);
+    }
+    V2__StatusResponse *status = ask_key_id(kms);
+    if (status == NULL) {
+        return kms->code;
+    }
+    enum ctl_exit code = decrypt_with(kms, ciphertext, status->key_id);
+    kms_answer_free(status);
+    return code;
+}
+
+static enum ctl_exit decrypt_v1(struct kms *kms, ProtobufCBinaryData ciphertext)
+{
+    V1beta1__DecryptRequest request = V1BETA1__DECRYPT_REQUEST__INIT;
+    request.version = (char *)(uintptr_t) "v1beta1";
+    request.cipher = ciphertext;
+    V1beta1__DecryptResponse *answer =
+        (V1beta1__DecryptResponse *)kms_call(kms, "/v1beta1.KeyManagementService/Decrypt",
+                                             &request.base, &v1beta1__decrypt_response__descriptor);
+    if (answer == NULL) {
+        return kms->code;
+    }
+    enum ctl_exit code = print(kms, answer->plain);
+    kms_answer_free(answer);
+    return code;
+}
+
+enum ctl_exit ctl_kms_decrypt(struct ctl *ctl)
+{
+    KMS_AUTO struct kms kms;
+    if (!kms_open(&kms, ctl)) {
+        return kms.code;
+    }
+    size_t len;
+    KEK_AUTO(kek_secret) input = kms_read_input(&kms, &len);
+    if (input == NULL) {
+        return kms.code;
+    }
+    ProtobufCBinaryData ciphertext = {.data = kek_secret_data(input), .len = len};
+    return ctl->api == CTL_API_V1 ? decrypt_v1(&kms, ciphertext) : decrypt_v2(&kms, ciphertext);
+}

@@ -1,0 +1,33 @@
+/*
+ * What a command found, for people or for programs.
+ *
+ * A command builds JSON; with --output table the columns say what of it is shown and how it is
+ * called.  Text that came from elsewhere is made safe for a terminal by libsmartcols.
+ */
+#ifndef KEKCTL_OUTPUT_H
+#define KEKCTL_OUTPUT_H
+
+#include <jansson.h>
+
+#include "kekctl.h"
+
+struct column {
+    const char *key;   /* of each object */
+    const char *title; /* of the table */
+};
+
+/* An object: JSON as it is, or a line for each column. */
+enum ctl_exit output_object(const struct ctl *ctl, const json_t *object,
+                            const struct column *columns, size_t count);
+
+/* An object with a list of objects: JSON as it is, or the list as a table. */
+enum ctl_exit output_list(const struct ctl *ctl, const json_t *object, const char *list,
+                          const struct column *columns, size_t count);
+
+/* All of it on standard output, past stdio and its buffers. */
+enum ctl_exit output_bytes(const struct ctl *ctl, struct kek_bytes bytes);
+
+/* A JSON string of any bytes: what is not UTF-8 is replaced by a remark. NULL: no memory. */
+json_t *output_text(const char *text);
+
+#endif
