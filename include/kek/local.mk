@@ -10,9 +10,12 @@ noinst_HEADERS += \
 	include/kek/kek.h \
 	include/kek/keyring.h \
 	include/kek/kms.h \
+	include/kek/listen.h \
 	include/kek/log.h \
+	include/kek/notify.h \
 	include/kek/pool.h \
 	include/kek/provider.h \
 	include/kek/rc.h \
 	include/kek/rpc.h \
+	include/kek/sandbox.h \
 	include/kek/secret.h

@@ -1,0 +1,23 @@
+noinst_LIBRARIES += libkek-ops.a
+libkek_ops_a_SOURCES = \
+	src/ops/decimal.h \
+	src/ops/listen.c \
+	src/ops/notify.c \
+	src/ops/sandbox.c
+
+if HAVE_CHECK
+OPS_TESTS = \
+	tests/unit/test_listen \
+	tests/unit/test_notify \
+	tests/unit/test_sandbox
+check_PROGRAMS += $(OPS_TESTS)
+TESTS += $(OPS_TESTS)
+noinst_HEADERS += tests/unit/ops_folder.h
+OPS_TEST_LIBS = libkek-ops.a $(BASE_LIBS) $(UNIT_LIBS)
+tests_unit_test_listen_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_listen_LDADD = $(OPS_TEST_LIBS)
+tests_unit_test_notify_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_notify_LDADD = $(OPS_TEST_LIBS)
+tests_unit_test_sandbox_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_sandbox_LDADD = $(OPS_TEST_LIBS)
+endif
