@@ -1,19 +1,28 @@
 noinst_LIBRARIES += libkek-ops.a
 libkek_ops_a_SOURCES = \
+	src/ops/audit.c \
+	src/ops/audit_line.c \
+	src/ops/audit_line.h \
 	src/ops/decimal.h \
 	src/ops/listen.c \
 	src/ops/notify.c \
-	src/ops/sandbox.c
+	src/ops/sandbox.c \
+	src/ops/text.c \
+	src/ops/text.h
 
 if HAVE_CHECK
 OPS_TESTS = \
+	tests/unit/test_audit \
 	tests/unit/test_listen \
 	tests/unit/test_notify \
 	tests/unit/test_sandbox
 check_PROGRAMS += $(OPS_TESTS)
 TESTS += $(OPS_TESTS)
-noinst_HEADERS += tests/unit/ops_folder.h
+noinst_HEADERS += tests/unit/man_items.h tests/unit/ops_folder.h
 OPS_TEST_LIBS = libkek-ops.a $(BASE_LIBS) $(UNIT_LIBS)
+tests_unit_test_audit_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_unit_test_audit_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_audit_LDADD = $(OPS_TEST_LIBS) $(JANSSON_LIBS)
 tests_unit_test_listen_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_listen_LDADD = $(OPS_TEST_LIBS)
 tests_unit_test_notify_CFLAGS = $(UNIT_CFLAGS)
@@ -21,3 +30,5 @@ tests_unit_test_notify_LDADD = $(OPS_TEST_LIBS)
 tests_unit_test_sandbox_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_sandbox_LDADD = $(OPS_TEST_LIBS)
 endif
+
+dist_man_MANS += docs/kekd-audit.5
