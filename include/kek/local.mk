@@ -13,6 +13,7 @@ noinst_HEADERS += \
 	include/kek/kms.h \
 	include/kek/listen.h \
 	include/kek/log.h \
+	include/kek/metrics.h \
 	include/kek/notify.h \
 	include/kek/pool.h \
 	include/kek/provider.h \
