@@ -9,6 +9,10 @@ FUZZ_TARGETS =
 FUZZ_TARGETS += tests/fuzz/fuzz_envelope
 tests_fuzz_fuzz_envelope_LDADD = $(FUZZ_LIBS) $(ENVELOPE_LIBS)
 
+FUZZ_TARGETS += tests/fuzz/fuzz_http
+tests_fuzz_fuzz_http_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_fuzz_fuzz_http_LDADD = $(FUZZ_LIBS) libkek-ops.a $(BASE_LIBS)
+
 check_PROGRAMS += $(FUZZ_TARGETS)
 if FUZZING
 FUZZ_LIBS = $(KEK_FUZZ_LDFLAGS)
