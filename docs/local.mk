@@ -1,3 +1,4 @@
 EXTRA_DIST += \
+	docs/architecture.md \
 	docs/envelope-format.md \
 	docs/recovery.md

@@ -1,4 +1,5 @@
 noinst_HEADERS += \
+	include/kek/audit.h \
 	include/kek/auto.h \
 	include/kek/bytes.h \
 	include/kek/clock.h \
@@ -10,9 +11,13 @@ noinst_HEADERS += \
 	include/kek/kek.h \
 	include/kek/keyring.h \
 	include/kek/kms.h \
+	include/kek/listen.h \
 	include/kek/log.h \
+	include/kek/metrics.h \
+	include/kek/notify.h \
 	include/kek/pool.h \
 	include/kek/provider.h \
 	include/kek/rc.h \
 	include/kek/rpc.h \
+	include/kek/sandbox.h \
 	include/kek/secret.h

@@ -1,0 +1,63 @@
+/*
+ * The audit log: one JSON line for everything that was done with a key.
+ *
+ * Every Encrypt and Decrypt, every call that failed or was refused, start and stop, and every change of
+ * the keyring; not the Status polls that went well.  docs/kekd-audit.5 describes the fields.
+ *
+ * Lines are gathered in memory and written together on libuv's thread pool: the loop never waits for a
+ * disk.  What is not written yet is bounded by KEK_AUDIT_BOUND; past it lines are dropped and counted,
+ * and the count is a line of its own once there is room.  A failed write is tried again every second.
+ * Lines are not synced: a power cut may take the last ones along.
+ * It never holds a plaintext, a ciphertext or a PIN.  One thread: the loop's.
+ */
+#ifndef KEK_AUDIT_H
+#define KEK_AUDIT_H
+
+#include <uv.h>
+
+#include "kek/keyring.h"
+#include "kek/kms.h"
+
+struct kek_audit;
+
+#define KEK_AUDIT_BOUND (1024u * 1024) /* bytes that wait for the disk */
+#define KEK_AUDIT_VERSIONS_MAX 64      /* KEK versions that are watched */
+
+/* Opens `path` for appending, mode 0600 if it is made here, and gathers the start line.  It must be a
+ * regular file, not a symbolic link.  `node` names this machine in every line; NULL: its host name.
+ * Blocks: for start-up.  NULL: why says why. */
+struct kek_audit *kek_audit_new(uv_loop_t *loop, const char *path, const char *node,
+                                struct kek_why *why);
+
+/* A KMS call that has ended: kek_kms_settings' observer hands it on. */
+void kek_audit_call(struct kek_audit *audit, const struct kek_kms_event *event);
+
+/* A call that never reached a method: kek_grpc_settings' `rejected` hands it on. */
+void kek_audit_rejected(struct kek_audit *audit, const struct kek_rpc_peer *peer, const char *path,
+                        enum kek_rpc_status status, const char *message);
+
+/* How the keyring looks now; a line for each thing that is not as it was at the last call: a version
+ * that came, went or changed state, a new primary, another health.  primary: NULL if none is announced.
+ * At most KEK_AUDIT_VERSIONS_MAX versions are looked at. */
+void kek_audit_keyring(struct kek_audit *audit, const struct kek_keyring_primary *primary,
+                       const struct kek_keyring_version *versions, size_t count,
+                       const struct kek_keyring_health *health);
+
+/* Opens the path anew (SIGHUP, after the file was renamed); the old file is kept if that fails. A line
+ * is never split between the two. */
+void kek_audit_reopen(struct kek_audit *audit);
+
+struct kek_audit_stats {
+    uint64_t lines;   /* written */
+    uint64_t dropped; /* lost, for want of room or at a stop with a disk that takes nothing */
+    uint64_t errors;  /* writes and reopens that failed */
+    size_t waiting;   /* bytes that wait for the disk */
+};
+void kek_audit_stats(const struct kek_audit *audit, struct kek_audit_stats *stats);
+
+/* Writes the stop line and all that waits, trying once; takes no more lines.  `stopped` runs once, never
+ * before this returns. A disk that hangs holds it up: the caller has a deadline of its own. */
+void kek_audit_stop(struct kek_audit *audit, void (*stopped)(void *arg), void *arg);
+void kek_audit_free(struct kek_audit *audit); /* after `stopped` */
+
+#endif

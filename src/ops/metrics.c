@@ -1,0 +1,195 @@
+#include "kek/metrics.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include "http.h"
+#include "kek/clock.h"
+#include "kek/log.h"
+#include "metrics_calls.h"
+
+struct kek_metrics {
+    struct kek_metrics_settings settings;
+    struct http_server *server;
+    int64_t start_ms;
+    struct kek_metrics_calls calls[KEK_KMS_METHODS];
+    uint64_t rejected[KEK_METRICS_STATUSES];
+    struct kek_metrics_snapshot snapshot; /* of the page being made: too large for a stack */
+};
+
+/* ---- counting ---- */
+
+void kek_metrics_observe(struct kek_metrics *metrics, const struct kek_kms_event *event)
+{
+    metrics_calls_add(metrics->calls, event);
+}
+
+void kek_metrics_rejected(struct kek_metrics *metrics, enum kek_rpc_status status)
+{
+    if ((size_t)status < KEK_METRICS_STATUSES) {
+        metrics->rejected[status]++;
+    }
+}
+
+/* ---- collecting: numbers that are in memory, and three of /proc and the kernel ---- */
+
+static uint64_t count_fds(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    uint64_t count = 0;
+    if (folder == NULL) {
+        return 0;
+    }
+    while (readdir(folder) != NULL) {
+        count++;
+    }
+    closedir(folder);
+    return count < 3 ? 0 : count - 3; /* ".", "..", and the folder itself */
+}
+
+static void collect_process(const struct kek_metrics *metrics, struct kek_metrics_snapshot *s)
+{
+    size_t resident = 0;
+    uv_rusage_t usage;
+    struct rlimit files;
+    if (uv_resident_set_memory(&resident) == 0) {
+        s->process.resident_bytes = resident;
+    }
+    if (uv_getrusage(&usage) == 0) {
+        s->process.cpu_us = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000u +
+                            (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+    }
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        s->process.max_fds = files.rlim_cur;
+    }
+    s->process.open_fds = count_fds();
+    s->process.start_ms = metrics->start_ms;
+}
+
+static void collect_pool(const struct kek_pool *pool, struct kek_metrics_snapshot *s)
+{
+    size_t count = kek_pool_provider_count(pool);
+    s->provider_count = count < KEK_CONFIG_PROVIDERS_MAX ? count : KEK_CONFIG_PROVIDERS_MAX;
+    for (size_t i = 0; i < s->provider_count; i++) {
+        kek_pool_provider_get(pool, i, &s->providers[i]);
+    }
+    s->queued = kek_pool_queued(pool);
+}
+
+void kek_metrics_collect(const struct kek_metrics *metrics, struct kek_metrics_snapshot *snapshot)
+{
+    const struct kek_metrics_settings *from = &metrics->settings;
+    char healthz[256];
+    memset(snapshot, 0, sizeof *snapshot);
+    snapshot->now_ms = kek_clock_ms();
+    collect_process(metrics, snapshot);
+    memcpy(snapshot->calls, metrics->calls, sizeof snapshot->calls);
+    memcpy(snapshot->rejected, metrics->rejected, sizeof snapshot->rejected);
+    if (from->transport != NULL) {
+        from->transport(from->arg, &snapshot->transport);
+    }
+    collect_pool(from->pool, snapshot);
+    kek_datakey_stats(from->store, &snapshot->datakeys);
+    kek_keyring_health(from->ring, &snapshot->health);
+    snapshot->announced = kek_keyring_primary(from->ring, &snapshot->primary);
+    snapshot->version_count =
+        kek_keyring_versions(from->ring, snapshot->versions, KEK_AUDIT_VERSIONS_MAX);
+    snapshot->status_ok = kek_kms_healthz(from->kms, healthz, sizeof healthz, NULL) == KEK_OK &&
+                          strcmp(healthz, "ok") == 0;
+    if (from->audit != NULL) {
+        kek_audit_stats(from->audit, &snapshot->audit);
+    }
+}
+
+/* ---- the three pages ---- */
+
+static int metrics_page(struct kek_metrics *metrics, struct kek_buf *body, const char **type)
+{
+    struct kek_why why;
+    kek_metrics_collect(metrics, &metrics->snapshot);
+    if (kek_metrics_render(&metrics->snapshot, body, &why) != KEK_OK) {
+        kek_log(KEK_LOG_ERROR, "metrics: %s", why.text);
+        kek_buf_reset(body);
+        return 500;
+    }
+    *type = "text/plain; version=0.0.4; charset=utf-8";
+    return 200;
+}
+
+static int readyz_page(struct kek_metrics *metrics, struct kek_buf *body)
+{
+    char text[KEK_WHY_TEXT + 64];
+    kek_metrics_collect(metrics, &metrics->snapshot);
+    bool ready = kek_metrics_ready(&metrics->snapshot, text, sizeof text - 1);
+    for (char *c = text; *c != '\0'; c++) {
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) {
+            *c = ' ';
+        }
+    }
+    memcpy(text + strlen(text), "\n", 2);
+    if (kek_buf_append(body, kek_bytes_of(text), NULL) != KEK_OK) {
+        return 500;
+    }
+    return ready ? 200 : 503;
+}
+
+static int page(void *arg, const char *path, struct kek_buf *body, const char **type)
+{
+    if (strcmp(path, "/metrics") == 0) {
+        return metrics_page(arg, body, type);
+    }
+    if (strcmp(path, "/readyz") == 0) {
+        return readyz_page(arg, body);
+    }
+    if (strcmp(path, "/healthz") == 0) {
+        return kek_buf_append(body, kek_bytes_of("ok\n"), NULL) == KEK_OK ? 200 : 500;
+    }
+    return 404;
+}
+
+struct kek_metrics *kek_metrics_new(uv_loop_t *loop, const struct kek_metrics_settings *settings,
+                                    struct kek_why *why)
+{
+    struct kek_metrics *metrics = calloc(1, sizeof *metrics);
+    if (metrics == NULL) {
+        kek_fail(why, KEK_NO_MEMORY, "no memory for metrics");
+        return NULL;
+    }
+    metrics->settings = *settings;
+    metrics->start_ms = kek_clock_wall_ms();
+    metrics->server = http_server_new(loop,
+                                      &(struct http_settings){
+                                          .page = page,
+                                          .arg = metrics,
+                                          .body_max = KEK_METRICS_TEXT_MAX,
+                                          .timeout_ms = HTTP_TIMEOUT_MS,
+                                          .max_connections = HTTP_CONNECTIONS_MAX,
+                                      },
+                                      why);
+    if (metrics->server == NULL) {
+        free(metrics);
+        return NULL;
+    }
+    return metrics;
+}
+
+enum kek_rc kek_metrics_listen(struct kek_metrics *metrics, const char *host, uint16_t port,
+                               struct kek_why *why)
+{
+    return http_server_listen(metrics->server, host, port, why);
+}
+
+uint16_t kek_metrics_port(const struct kek_metrics *metrics)
+{
+    return http_server_port(metrics->server);
+}
+
+void kek_metrics_free(struct kek_metrics *metrics)
+{
+    if (metrics != NULL) {
+        http_server_free(metrics->server);
+        free(metrics);
+    }
+}

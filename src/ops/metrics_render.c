@@ -1,0 +1,362 @@
+#include "kek/metrics.h"
+
+#include <stdio.h>
+
+#include <openssl/evp.h>
+
+#include "exposition.h"
+#include "metrics_calls.h"
+
+static const char *const methods[KEK_KMS_METHODS] = {
+    [KEK_KMS_V2_STATUS] = "v2.Status",        [KEK_KMS_V2_ENCRYPT] = "v2.Encrypt",
+    [KEK_KMS_V2_DECRYPT] = "v2.Decrypt",      [KEK_KMS_V1_VERSION] = "v1beta1.Version",
+    [KEK_KMS_V1_ENCRYPT] = "v1beta1.Encrypt", [KEK_KMS_V1_DECRYPT] = "v1beta1.Decrypt",
+};
+
+static void family_uint(struct exposition *e, const char *name, const char *type, const char *help,
+                        uint64_t value)
+{
+    exposition_family(e, name, type, help);
+    exposition_uint(e, "", NULL, value);
+}
+
+static void render_process(struct exposition *e, const struct kek_metrics_snapshot *s)
+{
+    exposition_family(e, "kekd_build_info", "gauge", "The running kekd.");
+    exposition_uint(e, "", LABELS({"version", PACKAGE_VERSION}), 1);
+    exposition_family(e, "process_cpu_seconds_total", "counter",
+                      "User and system time of kekd itself, without its workers.");
+    exposition_seconds(e, "", NULL, s->process.cpu_us);
+    family_uint(e, "process_resident_memory_bytes", "gauge",
+                "Resident memory of kekd itself, without its workers.", s->process.resident_bytes);
+    family_uint(e, "process_open_fds", "gauge", "Open file descriptors.", s->process.open_fds);
+    family_uint(e, "process_max_fds", "gauge", "The limit of open file descriptors.",
+                s->process.max_fds);
+    exposition_family(e, "process_start_time_seconds", "gauge",
+                      "When kekd started, in seconds since 1970-01-01 UTC.");
+    exposition_seconds(e, "", NULL, (uint64_t)s->process.start_ms * 1000);
+}
+
+/* A series that is there from the start lets rate() see its first increment: OK always is. */
+static void render_call_counts(struct exposition *e, const struct kek_metrics_snapshot *s)
+{
+    exposition_family(e, "kekd_kms_calls_total", "counter",
+                      "KMS calls that have ended, by method and gRPC status.");
+    for (size_t m = 0; m < KEK_KMS_METHODS; m++) {
+        for (int status = 0; status < KEK_METRICS_STATUSES; status++) {
+            uint64_t count = s->calls[m].status[status];
+            if (status == KEK_RPC_OK || count > 0) {
+                exposition_uint(
+                    e, "",
+                    LABELS({"method", methods[m]},
+                           {"status", kek_rpc_status_name((enum kek_rpc_status)status)}),
+                    count);
+            }
+        }
+    }
+    exposition_family(e, "kekd_kms_hsm_waits_total", "counter",
+                      "KMS calls that waited for an HSM operation.");
+    for (size_t m = 0; m < KEK_KMS_METHODS; m++) {
+        exposition_uint(e, "", LABELS({"method", methods[m]}), s->calls[m].hsm_waits);
+    }
+    exposition_family(e, "kekd_grpc_rejected_total", "counter",
+                      "Calls that never reached a method: refused peer, unknown path, malformed.");
+    for (int status = 1; status < KEK_METRICS_STATUSES; status++) {
+        if (status == KEK_RPC_PERMISSION_DENIED || status == KEK_RPC_UNIMPLEMENTED ||
+            s->rejected[status] > 0) {
+            exposition_uint(e, "",
+                            LABELS({"status", kek_rpc_status_name((enum kek_rpc_status)status)}),
+                            s->rejected[status]);
+        }
+    }
+}
+
+static void render_durations(struct exposition *e, const struct kek_metrics_snapshot *s)
+{
+    exposition_family(e, "kekd_kms_call_duration_seconds", "histogram",
+                      "From the request's last byte to the answer's first, by method.");
+    for (size_t m = 0; m < KEK_KMS_METHODS; m++) {
+        const struct kek_metrics_calls *calls = &s->calls[m];
+        uint64_t sum = 0;
+        for (size_t b = 0; b <= KEK_METRICS_BUCKETS; b++) {
+            sum += calls->buckets[b];
+            exposition_uint(
+                e, "_bucket",
+                LABELS({"method", methods[m]},
+                       {"le", b == KEK_METRICS_BUCKETS ? "+Inf" : metrics_buckets[b].le}),
+                sum);
+        }
+        exposition_seconds(e, "_sum", LABELS({"method", methods[m]}), calls->duration_us);
+        exposition_uint(e, "_count", LABELS({"method", methods[m]}), sum);
+    }
+}
+
+static void render_transport(struct exposition *e, const struct kek_metrics_transport *t)
+{
+    family_uint(e, "kekd_grpc_connections", "gauge", "Open client connections.",
+                t->connections_open);
+    family_uint(e, "kekd_grpc_connections_total", "counter", "Client connections accepted.",
+                t->connections_total);
+    family_uint(e, "kekd_grpc_connections_refused_total", "counter",
+                "Connections closed at accept: the limit was reached.", t->connections_refused);
+    family_uint(e, "kekd_grpc_calls_open", "gauge", "Calls under way.", t->calls_open);
+    family_uint(e, "kekd_grpc_resets_total", "counter", "Calls that the client gave up.",
+                t->resets);
+    family_uint(e, "kekd_grpc_protocol_errors_total", "counter",
+                "Connections or calls ended for breaking HTTP/2 or gRPC.", t->protocol_errors);
+}
+
+static const char *const pool_health[] = {
+    [KEK_POOL_STARTING] = "starting",
+    [KEK_POOL_READY] = "ready",
+    [KEK_POOL_DOWN] = "down",
+    [KEK_POOL_PIN_REFUSED] = "pin_refused",
+};
+
+static uint64_t age_us(const struct kek_metrics_snapshot *s, uint64_t since_ms)
+{
+    return s->now_ms > since_ms ? (s->now_ms - since_ms) * 1000 : 0;
+}
+
+static void render_provider_health(struct exposition *e, const struct kek_metrics_snapshot *s)
+{
+    exposition_family(e, "kekd_hsm_info", "gauge", "The token behind a provider, once known.");
+    for (size_t i = 0; i < s->provider_count; i++) {
+        const struct kek_pool_provider *p = &s->providers[i];
+        if (p->serial[0] != '\0') {
+            exposition_uint(e, "",
+                            LABELS({"provider", p->name}, {"serial", p->serial},
+                                   {"model", p->model}, {"firmware", p->firmware},
+                                   {"library", p->library}),
+                            1);
+        }
+    }
+    exposition_family(e, "kekd_hsm_health", "gauge",
+                      "1 for the state that a provider is in, 0 for the others.");
+    for (size_t i = 0; i < s->provider_count; i++) {
+        for (size_t h = 0; h < sizeof pool_health / sizeof pool_health[0]; h++) {
+            exposition_uint(e, "",
+                            LABELS({"provider", s->providers[i].name}, {"state", pool_health[h]}),
+                            (size_t)s->providers[i].health == h);
+        }
+    }
+    exposition_family(e, "kekd_hsm_health_age_seconds", "gauge",
+                      "How long a provider has been in its state.");
+    for (size_t i = 0; i < s->provider_count; i++) {
+        exposition_seconds(e, "", LABELS({"provider", s->providers[i].name}),
+                           age_us(s, s->providers[i].since_ms));
+    }
+    exposition_family(e, "kekd_hsm_pin_count_low", "gauge",
+                      "1 if the token says that a wrong PIN was tried before.");
+    for (size_t i = 0; i < s->provider_count; i++) {
+        exposition_uint(e, "", LABELS({"provider", s->providers[i].name}),
+                        s->providers[i].pin_count_low);
+    }
+}
+
+/* One number of each provider. */
+struct provider_number {
+    const char *name, *type, *help;
+    size_t offset; /* in kek_pool_provider */
+    bool is_size;  /* a size_t; else a uint64_t */
+};
+
+#define OF(field) offsetof(struct kek_pool_provider, field)
+
+static const struct provider_number provider_numbers[] = {
+    {"kekd_hsm_operations_total", "counter", "Operations that a provider's workers answered.",
+     OF(operations), false},
+    {"kekd_hsm_failures_total", "counter", "Operations that failed on a provider.", OF(failures),
+     false},
+    {"kekd_hsm_calls_running", "gauge", "Operations that a provider's workers are at.",
+     OF(calls_running), true},
+    {"kekd_hsm_workers_ready", "gauge", "Worker processes that can take an operation.",
+     OF(workers_ready), true},
+    {"kekd_hsm_workers_spawned_total", "counter", "Worker processes started.", OF(spawned), false},
+    {"kekd_hsm_workers_killed_total", "counter", "Worker processes killed for not answering.",
+     OF(killed), false},
+    {"kekd_hsm_workers_crashed_total", "counter", "Worker processes that ended by themselves.",
+     OF(crashed), false},
+    {"kekd_hsm_workers_recycled_total", "counter",
+     "Worker processes replaced for their age or memory.", OF(recycled), false},
+};
+
+static void render_provider_numbers(struct exposition *e, const struct kek_metrics_snapshot *s)
+{
+    for (size_t n = 0; n < sizeof provider_numbers / sizeof provider_numbers[0]; n++) {
+        const struct provider_number *number = &provider_numbers[n];
+        exposition_family(e, number->name, number->type, number->help);
+        for (size_t i = 0; i < s->provider_count; i++) {
+            const char *field = (const char *)&s->providers[i] + number->offset;
+            uint64_t value = number->is_size ? *(const size_t *)(const void *)field
+                                             : *(const uint64_t *)(const void *)field;
+            exposition_uint(e, "", LABELS({"provider", s->providers[i].name}), value);
+        }
+    }
+    family_uint(e, "kekd_hsm_queue_length", "gauge", "Operations that wait for a worker.",
+                s->queued);
+}
+
+static void render_datakeys(struct exposition *e, const struct kek_datakey_stats *d)
+{
+    family_uint(e, "kekd_datakey_wraps_total", "counter", "Data keys wrapped in an HSM.", d->wraps);
+    family_uint(e, "kekd_datakey_unwraps_total", "counter", "Data keys unwrapped in an HSM.",
+                d->unwraps);
+    family_uint(e, "kekd_datakey_cache_hits_total", "counter",
+                "Data keys for opening that were in the cache.", d->cache_hits);
+    family_uint(e, "kekd_datakey_cache_misses_total", "counter",
+                "Data keys for opening that were not.", d->cache_misses);
+    family_uint(e, "kekd_datakey_cache_evictions_total", "counter",
+                "Data keys that left the cache for want of room or for their age.",
+                d->cache_evictions);
+    family_uint(e, "kekd_datakey_cache_entries", "gauge", "Data keys in the cache.",
+                d->cache_entries);
+    family_uint(e, "kekd_datakey_flights", "gauge", "HSM operations under way for data keys.",
+                d->flights);
+}
+
+static const char *const ring_health[] = {
+    [KEK_KEYRING_STARTING] = "starting",
+    [KEK_KEYRING_GOOD] = "good",
+    [KEK_KEYRING_OUTAGE] = "outage",
+    [KEK_KEYRING_LOSS] = "loss",
+};
+
+/* As kube-apiserver's own metrics show a key_id: "sha256:" and the hex digest. */
+static void key_id_hash(const char *key_id, char text[static 72])
+{
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    memcpy(text, "sha256:", 8);
+    if (EVP_Digest(key_id, strlen(key_id), digest, &len, EVP_sha256(), NULL) == 1) {
+        kek_hex(kek_bytes(digest, len), text + 7);
+    }
+}
+
+static void render_primary(struct exposition *e, const struct kek_metrics_snapshot *s)
+{
+    exposition_family(e, "kekd_kek_primary_info", "gauge",
+                      "The announced KEK version; key_id_hash is as in kube-apiserver's metrics.");
+    if (s->announced) {
+        char number[16], hash[72];
+        snprintf(number, sizeof number, "%u", s->primary.number);
+        key_id_hash(s->primary.key_id, hash);
+        exposition_uint(
+            e, "",
+            LABELS({"version", number}, {"key_id", s->primary.key_id}, {"key_id_hash", hash}), 1);
+    }
+    exposition_family(e, "kekd_kek_primary_version", "gauge",
+                      "The number of the announced KEK version.");
+    if (s->announced) {
+        exposition_uint(e, "", NULL, s->primary.number);
+    }
+}
+
+static void render_version_states(struct exposition *e, const struct kek_metrics_snapshot *s)
+{
+    exposition_family(e, "kekd_kek_version_state", "gauge",
+                      "1 for the state that a KEK version is in.");
+    for (size_t i = 0; i < s->version_count; i++) {
+        char number[16];
+        snprintf(number, sizeof number, "%u", s->versions[i].number);
+        exposition_uint(
+            e, "", LABELS({"version", number}, {"state", kek_state_name(s->versions[i].state)}), 1);
+    }
+    exposition_family(e, "kekd_kek_version_providers", "gauge",
+                      "Providers that show a KEK version.");
+    for (size_t i = 0; i < s->version_count; i++) {
+        char number[16];
+        snprintf(number, sizeof number, "%u", s->versions[i].number);
+        exposition_uint(e, "", LABELS({"version", number}), s->versions[i].providers);
+    }
+    exposition_family(e, "kekd_kek_version_providers_proven", "gauge",
+                      "Providers that have opened this node's witness of a KEK version.");
+    for (size_t i = 0; i < s->version_count; i++) {
+        char number[16];
+        snprintf(number, sizeof number, "%u", s->versions[i].number);
+        exposition_uint(e, "", LABELS({"version", number}), s->versions[i].providers_proven);
+    }
+}
+
+static void render_health(struct exposition *e, const struct kek_metrics_snapshot *s)
+{
+    char text[256];
+    exposition_family(e, "kekd_health", "gauge",
+                      "1 for the state that the keyring is in, 0 for the others.");
+    for (size_t h = 0; h < sizeof ring_health / sizeof ring_health[0]; h++) {
+        exposition_uint(e, "", LABELS({"state", ring_health[h]}), (size_t)s->health.state == h);
+    }
+    exposition_family(e, "kekd_health_age_seconds", "gauge",
+                      "How long the keyring has been in its state.");
+    exposition_seconds(e, "", NULL, age_us(s, s->health.since_ms));
+    family_uint(e, "kekd_ready", "gauge", "1 if /readyz says ok.",
+                kek_metrics_ready(s, text, sizeof text));
+    family_uint(
+        e, "kekd_kms_status_ok", "gauge",
+        "1 if KMS Status says ok, which it goes on saying for the grace period of an outage.",
+        s->status_ok);
+}
+
+static void render_audit(struct exposition *e, const struct kek_audit_stats *a)
+{
+    family_uint(e, "kekd_audit_lines_total", "counter", "Audit lines written.", a->lines);
+    family_uint(e, "kekd_audit_dropped_total", "counter", "Audit lines lost.", a->dropped);
+    family_uint(e, "kekd_audit_errors_total", "counter",
+                "Writes and reopenings of the audit file that failed.", a->errors);
+    family_uint(e, "kekd_audit_waiting_bytes", "gauge", "Audit lines that wait for the disk.",
+                a->waiting);
+}
+
+enum kek_rc kek_metrics_render(const struct kek_metrics_snapshot *snapshot, struct kek_buf *text,
+                               struct kek_why *why)
+{
+    struct exposition e = {.out = text, .rc = KEK_OK};
+    render_process(&e, snapshot);
+    render_call_counts(&e, snapshot);
+    render_durations(&e, snapshot);
+    render_transport(&e, &snapshot->transport);
+    render_provider_health(&e, snapshot);
+    render_provider_numbers(&e, snapshot);
+    render_datakeys(&e, &snapshot->datakeys);
+    render_primary(&e, snapshot);
+    render_version_states(&e, snapshot);
+    render_health(&e, snapshot);
+    render_audit(&e, &snapshot->audit);
+    if (e.rc != KEK_OK && why != NULL) {
+        *why = e.why;
+    }
+    return e.rc;
+}
+
+static bool any_worker(const struct kek_metrics_snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->provider_count; i++) {
+        if (snapshot->providers[i].workers_ready > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The pool sees a dead worker before the keyring has judged what it means. */
+bool kek_metrics_ready(const struct kek_metrics_snapshot *snapshot, char *text, size_t size)
+{
+    const struct kek_keyring_health *health = &snapshot->health;
+    if (health->state == KEK_KEYRING_GOOD && snapshot->announced && any_worker(snapshot)) {
+        snprintf(text, size, "ok");
+        return true;
+    }
+    if (health->text[0] != '\0') {
+        snprintf(text, size, "%s", health->text);
+        return false;
+    }
+    for (size_t i = 0; i < snapshot->provider_count; i++) {
+        const struct kek_pool_provider *provider = &snapshot->providers[i];
+        if (provider->workers_ready == 0 && provider->why.rc != KEK_OK) {
+            snprintf(text, size, "%s: %s", provider->name, provider->why.text);
+            return false;
+        }
+    }
+    snprintf(text, size, snapshot->announced ? "no worker is ready" : "no key is announced yet");
+    return false;
+}

@@ -1,0 +1,31 @@
+#include "text.h"
+
+#include <stdbool.h>
+
+static bool tail(unsigned char c)
+{
+    return (c & 0xc0) == 0x80;
+}
+
+/* Each condition reads a byte only if the one before it was no NUL. */
+size_t text_char_len(const unsigned char *text)
+{
+    unsigned char first = text[0];
+    if (first < 0x80) {
+        return 1;
+    }
+    if (first >= 0xc2 && first <= 0xdf) {
+        return tail(text[1]) ? 2 : 0;
+    }
+    if (first >= 0xe0 && first <= 0xef) {
+        bool overlong = first == 0xe0 && text[1] < 0xa0;
+        bool surrogate = first == 0xed && text[1] > 0x9f;
+        return tail(text[1]) && !overlong && !surrogate && tail(text[2]) ? 3 : 0;
+    }
+    if (first >= 0xf0 && first <= 0xf4) {
+        bool overlong = first == 0xf0 && text[1] < 0x90;
+        bool beyond = first == 0xf4 && text[1] > 0x8f;
+        return tail(text[1]) && !overlong && !beyond && tail(text[2]) && tail(text[3]) ? 4 : 0;
+    }
+    return 0;
+}
