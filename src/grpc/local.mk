@@ -1,0 +1,35 @@
+noinst_LIBRARIES += libkek-grpc.a
+libkek_grpc_a_SOURCES = \
+	src/grpc/call.c \
+	src/grpc/call.h \
+	src/grpc/deadlines.c \
+	src/grpc/deadlines.h \
+	src/grpc/headers.c \
+	src/grpc/headers.h \
+	src/grpc/message.c \
+	src/grpc/message.h \
+	src/grpc/server.c \
+	src/grpc/server.h \
+	src/grpc/session.c \
+	src/grpc/session.h
+libkek_grpc_a_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS)
+
+GRPC_LIBS = libkek-grpc.a $(NGHTTP2_LIBS) $(BASE_LIBS)
+
+if HAVE_CHECK
+GRPC_TESTS = \
+	tests/unit/test_grpc_headers \
+	tests/unit/test_grpc_session
+GRPC_RIG = \
+	tests/unit/grpc_peer.c \
+	tests/unit/grpc_peer.h \
+	tests/unit/grpc_rig.c \
+	tests/unit/grpc_rig.h
+check_PROGRAMS += $(GRPC_TESTS)
+TESTS += $(GRPC_TESTS)
+tests_unit_test_grpc_headers_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
+tests_unit_test_grpc_headers_LDADD = $(GRPC_LIBS) $(UNIT_LIBS)
+tests_unit_test_grpc_session_SOURCES = tests/unit/test_grpc_session.c $(GRPC_RIG)
+tests_unit_test_grpc_session_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
+tests_unit_test_grpc_session_LDADD = $(GRPC_LIBS) $(UNIT_LIBS)
+endif
