@@ -9,7 +9,6 @@
 #   --data DIR  the private folder for token, configuration, state and socket
 #               (default: quickstart-data beside this script; it is used again the next time)
 set -euo pipefail
-umask 077
 
 source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 build_dir=$source_dir/build
@@ -200,6 +199,7 @@ trap 'exit 143' TERM
 parse_arguments "$@"
 install_missing_packages "${packages_build[@]}" || die 'packages are missing'
 build
+umask 077
 mkdir -p "$data_dir"
 chmod 0700 "$data_dir"
 make_token
