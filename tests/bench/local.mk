@@ -1,0 +1,24 @@
+# The benchmark.  `make bench` prints the table; BENCH_FLAGS="--json FILE", "--long" and so on.
+# Its programs are built by `make check`, which runs a few calls of everything (no figure is judged).
+bench_programs = tests/bench/load tests/bench/pingpong tests/bench/raw_pkcs11
+check_PROGRAMS += $(bench_programs)
+
+tests_bench_load_SOURCES = tests/bench/load.c \
+	tests/bench/wire.c tests/bench/wire.h \
+	tests/bench/common.c tests/bench/common.h
+tests_bench_load_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_bench_load_LDADD = libkek-proto.a $(PROTOBUF_C_LIBS) $(NGHTTP2_LIBS)
+
+tests_bench_pingpong_SOURCES = tests/bench/pingpong.c tests/bench/common.c tests/bench/common.h
+
+tests_bench_raw_pkcs11_SOURCES = tests/bench/raw_pkcs11.c \
+	tests/bench/common.c tests/bench/common.h
+tests_bench_raw_pkcs11_CFLAGS = $(AM_CFLAGS) $(P11_KIT_CFLAGS)
+tests_bench_raw_pkcs11_LDADD = -ldl
+
+EXTRA_DIST += tests/bench/bench.py
+
+.PHONY: bench
+bench: all $(bench_programs)
+	abs_top_builddir='$(abs_top_builddir)' abs_top_srcdir='$(abs_top_srcdir)' \
+		$(PYTHON3) $(srcdir)/tests/bench/bench.py $(BENCH_FLAGS)

@@ -1,0 +1,237 @@
+#!/usr/bin/env bash
+# check.sh [--keep]
+#
+# On Debian 12, in one command: installs what is missing, then builds kekd and runs everything that can
+# be checked by machine, on a copy of the sources in a folder of its own:
+#
+#   gcc build, whole test suite · clang build · suite under the address and undefined-behaviour
+#   sanitizers (without the Kubernetes tests) · make distcheck · clang-format · man pages
+#
+# No warning of either compiler is let through.  It ends with one line, "N passed, N failed, N skipped",
+# which counts the results of every test in every configuration and every other phase that failed.
+# Exits with 1 if anything failed.  --keep leaves the folder with all logs and says where.
+set -euo pipefail
+
+source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+jobs=$(nproc)
+work=
+keep=false
+failed_phases=0 # that have no failed test of their own to count
+phase_pid=
+# shellcheck source=.ci/debian.sh
+. "$source_dir/.ci/debian.sh"
+
+GO_WANTED=24 # go 1.N, what the Kubernetes libraries ask for
+
+die() {
+    printf 'check.sh: %s\n' "$1" >&2
+    exit "${2:-1}"
+}
+
+clean_up() {
+    local status=$?
+    trap - EXIT
+    if [ -n "$phase_pid" ]; then
+        kill -TERM "$phase_pid" 2>/dev/null || true # timeout hands it on to the whole phase
+        wait "$phase_pid" || true
+    fi
+    if [ -n "$work" ]; then
+        if $keep; then
+            printf 'Everything is in %s\n' "$work" >&2
+        else
+            chmod -R u+w "$work" 2>/dev/null || true # distcheck makes its sources read-only
+            rm -rf "$work"
+        fi
+    fi
+    exit "$status"
+}
+
+# -- results -----------------------------------------------------------------------------------------
+
+# Test results of the kinds given (PASS|XFAIL) in the folders given, from automake's .trs files.
+count_results() {
+    local kinds=$1
+    shift
+    { find "$@" -name '*.trs' -exec grep -hE "^:test-result: ($kinds)( |\$)" {} + || true; } | wc -l
+}
+
+# phase NAME SECONDS FUNCTION: one line for it on the terminal, its output in a log.
+phase() {
+    local name=$1 limit=$2 function=$3 log=$work/$1.log began=$SECONDS status=0
+    printf '%-12s ' "$name"
+    # A bash of its own, so that one limit holds for all of it; in the background, so that Ctrl-C is
+    # heard at once.
+    timeout --kill-after=10 "$limit" bash -euo pipefail -c "$function" >"$log" 2>&1 </dev/null &
+    phase_pid=$!
+    wait "$phase_pid" || status=$?
+    phase_pid=
+    if [ "$status" -eq 0 ]; then
+        printf 'ok      %4d s\n' $((SECONDS - began))
+        return 0
+    fi
+    printf 'FAILED  %4d s\n' $((SECONDS - began))
+    if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+        printf 'It did not end within %d s.\n' "$limit" >>"$log"
+    fi
+    if [ ! -d "$work/$name" ] || [ "$(count_results 'FAIL|XPASS|ERROR' "$work/$name")" -eq 0 ]; then
+        failed_phases=$((failed_phases + 1))
+    fi
+    show_failure "$name" "$log"
+}
+
+show_failure() {
+    local name=$1 log=$2
+    {
+        printf -- '--- the end of %s\n' "$log"
+        tail -n 60 "$log"
+        if [ -r "$work/$name/test-suite.log" ]; then
+            printf -- '--- the end of %s\n' "$work/$name/test-suite.log"
+            tail -n 200 "$work/$name/test-suite.log"
+        fi
+        printf -- '---\n'
+    } >&2
+}
+
+# -- phases, each in a bash of its own -----------------------------------------------------------------
+
+phase_prepare() {
+    cd "$work/source"
+    autoreconf -fi
+}
+
+configure_in() {
+    mkdir -p "$work/$1"
+    cd "$work/$1"
+    shift
+    "$work/source/configure" -q "$@"
+}
+
+# Every test but those that the regular expression matches.
+tests_without() {
+    local all without=$1
+    # shellcheck disable=SC2016 # make expands it
+    all=$(printf 'include Makefile\nkek-list-tests:\n\t@echo $(TESTS)\n' | make -s -f - kek-list-tests)
+    tr ' ' '\n' <<<"$all" | grep -vE "$without" | tr '\n' ' '
+}
+
+phase_gcc() {
+    configure_in gcc CC=gcc --enable-werror
+    make -j"$jobs"
+    make -j"$jobs" check
+}
+
+phase_clang() {
+    configure_in clang CC=clang --enable-werror
+    make -j"$jobs"
+    make -j"$jobs" check TESTS= # builds the tests, runs none
+}
+
+phase_sanitizers() {
+    configure_in sanitizers CC=gcc CFLAGS='-O1 -g' --enable-werror --enable-sanitizers
+    make -j"$jobs"
+    make -j"$jobs" check TESTS="$(tests_without '^tests/(kube|bench)/')"
+}
+
+phase_distcheck() {
+    configure_in distcheck CC=gcc
+    make -j"$jobs" distcheck DISTCHECK_CONFIGURE_FLAGS=--enable-werror \
+        TESTS="$(tests_without '^tests/(kube|bench)/')"
+}
+
+phase_format() {
+    cd "$work/source"
+    find include src tests -name '*.[ch]' -exec clang-format --dry-run --Werror {} +
+}
+
+phase_manuals() {
+    local -a pages
+    cd "$work/source"
+    mapfile -t pages < <(find docs -name '*.[1-8]')
+    if [ ${#pages[@]} -eq 0 ]; then
+        echo 'no man page found'
+        return 1
+    fi
+    mandoc -T lint -W warning "${pages[@]}"
+}
+
+# -- before the phases ---------------------------------------------------------------------------------
+
+# What git knows or would know, else all but what a build leaves: never a built file.
+copy_sources() {
+    mkdir "$work/source"
+    if git -C "$source_dir" rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+        (cd "$source_dir" && git ls-files -z --cached --others --exclude-standard |
+            tar --null --no-recursion --ignore-failed-read -T - -cf -) 2>/dev/null |
+            tar -xf - -C "$work/source"
+    else
+        tar -C "$source_dir" --exclude=./.git --exclude='./build*' --exclude=./quickstart-data \
+            --exclude=./config.status --exclude='*.trs' -cf - . |
+            tar -xf - -C "$work/source"
+    fi
+}
+
+go_is_recent() {
+    local minor
+    minor=$("$1" env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+    [ -n "$minor" ] && [ "$minor" -ge "$GO_WANTED" ]
+}
+
+# Puts a recent enough go into PATH if the machine has one, or in CI if apt knows one.
+find_go() {
+    local dir version
+    for dir in $(command -v go | xargs -r dirname) /usr/local/go/bin /usr/lib/go-1.*/bin; do
+        if [ -x "$dir/go" ] && go_is_recent "$dir/go"; then
+            PATH=$dir:$PATH
+            return 0
+        fi
+    done
+    if [ "${CI:-}" = true ] && command -v apt-cache >/dev/null; then
+        for version in 1.26 1.25 1.24; do
+            if apt-cache show "golang-$version-go" >/dev/null 2>&1 &&
+                install_missing_packages "golang-$version-go"; then
+                PATH=/usr/lib/go-$version/bin:$PATH
+                return 0
+            fi
+        done
+    fi
+    printf '\n*** NO GO 1.%d OR LATER HERE: the tests with the Kubernetes client code are SKIPPED. ***\n\n' \
+        "$GO_WANTED"
+}
+
+case ${1:-} in
+'') ;;
+--keep) keep=true ;;
+-h | --help)
+    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
+    exit 0
+    ;;
+*) die "unknown argument '$1' (try --help)" 2 ;;
+esac
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+install_missing_packages "${packages_build[@]}" "${packages_check[@]}" || die 'packages are missing'
+find_go
+work=$(mktemp -d "${TMPDIR:-/tmp}/kekd-check.XXXXXX")
+copy_sources
+export work jobs
+export -f configure_in tests_without phase_prepare phase_gcc phase_clang phase_sanitizers \
+    phase_distcheck phase_format phase_manuals
+
+phase prepare 300 phase_prepare
+[ "$failed_phases" -eq 0 ] || die 'autoreconf failed'
+phase gcc 900 phase_gcc
+phase clang 600 phase_clang
+phase sanitizers 900 phase_sanitizers
+phase distcheck 900 phase_distcheck
+phase format 60 phase_format
+phase manuals 60 phase_manuals
+
+passed=$(count_results 'PASS|XFAIL' "$work")
+failed=$(($(count_results 'FAIL|XPASS|ERROR' "$work") + failed_phases))
+skipped=$(count_results 'SKIP' "$work")
+if [ "$passed" -eq 0 ]; then
+    die "not one test has passed ($failed failed)"
+fi
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" -eq 0 ]

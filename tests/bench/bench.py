@@ -1,0 +1,445 @@
+"""Measures kekd on a throw-away SoftHSM token and prints one table.
+
+Every figure stands beside its limit, measured in the same run and in turns with it (limit, figure,
+limit, figure, ...): a machine that is busy for a while is busy for both.  A figure is the median over
+the rounds, low and high its extremes; a ratio is the ratio of the medians.  Nothing here passes or
+fails by speed: the exit code is 0 if everything could be measured and every answer was right.
+"""
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+
+KEYRING = "bench"
+TOKEN = "kek-bench"
+MIB = 1024 * 1024
+
+# How much of each; every number is calls unless it says otherwise.
+PLANS = {
+    "default": {"rounds": 7, "ping": 20000, "serial": 5000, "parallel": 100000, "strict": 10000,
+                "raw": 10000, "items": 10000, "starts": 5, "warm": 100000, "growth": 1000000},
+    "smoke": {"rounds": 1, "ping": 200, "serial": 50, "parallel": 500, "strict": 100,
+              "raw": 50, "items": 200, "starts": 1, "warm": 200, "growth": 500},
+}
+PLANS["long"] = {**PLANS["default"], "warm": 1000000, "growth": 10000000}
+GENERATIONS = 4  # data keys under which the cold start's ciphertexts were made, at least
+
+
+class Failed(Exception):
+    """Something could not be measured, or an answer was wrong."""
+
+
+def run(command, **options):
+    """A program's standard output."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              timeout=600, check=False, **options)
+    except subprocess.TimeoutExpired as late:
+        raise Failed(f"{command[0]}: no end in 600 s") from late
+    if done.returncode != 0:
+        raise Failed(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stderr}")
+    return done.stdout
+
+
+class Token:
+    """A SoftHSM token with a keyring of one version, and what it takes to use it."""
+
+    def __init__(self, source, folder):
+        lines = run([f"{source}/softhsm-conf/make-token.sh", f"{folder}/token", TOKEN]).splitlines()
+        self.softhsm2_conf = lines[0].partition("=")[2]
+        self.uri = lines[1].partition("=")[2]
+        query = dict(part.split("=", 1) for part in self.uri.partition("?")[2].split("&"))
+        self.module = query["module-path"]
+        self.pin_file = query["pin-source"].removeprefix("file:")
+
+
+class Kekd:
+    """A kekd process on its own folder; its workers are its children."""
+
+    def __init__(self, build, token, folder, settings=""):
+        os.makedirs(f"{folder}/state", mode=0o700, exist_ok=True)
+        self.build, self.folder, self.process = build, folder, None
+        self.socket, self.config = f"{folder}/kms.sock", f"{folder}/kekd.yaml"
+        self.port = free_port()
+        with open(self.config, "w", encoding="ascii") as file:
+            file.write(
+                f"listen: unix://{self.socket}\nkeyring: {KEYRING}\ncontext: bench\n"
+                f"state_dir: {folder}/state\nmetrics: 127.0.0.1:{self.port}\n"
+                f"log: {{level: warn}}\n{settings}"
+                f"providers:\n  - name: softhsm\n    type: pkcs11\n    uri: \"{token.uri}\"\n"
+                f"    env: {{SOFTHSM2_CONF: \"{token.softhsm2_conf}\"}}\n")
+
+    def generate(self):
+        run([f"{self.build}/kekctl", "--config", self.config, "key", "generate"])
+
+    def start(self):
+        """Starts it; returns milliseconds from there to the first good Status."""
+        waiter = subprocess.Popen(
+            [f"{self.build}/tests/bench/load", "--socket", self.socket, "--wait", "60"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        log = open(f"{self.folder}/kekd.log", "ab")
+        started = time.monotonic_ns()
+        self.process = subprocess.Popen([f"{self.build}/kekd", "--config", self.config],
+                                        stdin=subprocess.DEVNULL, stderr=log)
+        log.close()
+        try:
+            out, err = waiter.communicate(timeout=90)
+        except subprocess.TimeoutExpired:
+            waiter.kill()
+            out, err = waiter.communicate()
+        if waiter.returncode != 0:
+            raise Failed(f"kekd gave no good Status: {err}{self.log_tail()}")
+        return (json.loads(out)["answered_ns"] - started) / 1e6
+
+    def stop(self):
+        if self.process is None:
+            return
+        process, self.process = self.process, None
+        process.send_signal(signal.SIGTERM)
+        try:
+            code = process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise Failed("kekd did not leave within 30 s of SIGTERM") from None
+        if code != 0:
+            raise Failed(f"kekd left with {code}{self.log_tail()}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            self.stop()
+        except Failed:
+            if kind is None:
+                raise
+
+    def log_tail(self):
+        with open(f"{self.folder}/kekd.log", encoding="utf-8", errors="replace") as file:
+            return "\n" + "".join(file.readlines()[-10:])
+
+    def load(self, method, calls, streams=1, **options):
+        command = [f"{self.build}/tests/bench/load", "--socket", self.socket, "--method", method,
+                   "--calls", str(calls), "--streams", str(streams)]
+        for name, value in options.items():
+            command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+        cpu = cpu_seconds(self.process.pid)
+        result = json.loads(run(command))
+        result["server_cpu"] = cpu_seconds(self.process.pid) - cpu
+        return result
+
+    def workers(self):
+        children = []
+        for name in os.listdir("/proc"):
+            if name.isdigit() and parent_of(name) == self.process.pid:
+                children.append(int(name))
+        return children
+
+    def settled_workers(self, want):
+        """The workers' pids once there are `want` of them and their memory stands still."""
+        last = None
+        for _ in range(100):
+            pids = self.workers()
+            now = [anonymous(pid) for pid in pids]
+            if len(pids) >= want and now == last:
+                return pids
+            last = now
+            time.sleep(0.1)
+        raise Failed(f"kekd has {len(self.workers())} workers, not {want}")
+
+    def metric(self, name):
+        """The sum over a metric's labels; None if kekd shows no such metric."""
+        url = f"http://127.0.0.1:{self.port}/metrics"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            text = answer.read().decode("utf-8")
+        values = [float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
+                  if line.split("{")[0].split(" ")[0] == name]
+        return sum(values) if values else None
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def parent_of(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return int(file.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return None  # it has left
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def anonymous(pid):
+    """RssAnon in bytes; 0 for a process that has left."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("RssAnon:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+class Peak(threading.Thread):
+    """The largest RssAnon of any worker while it runs, looked at four times a second."""
+
+    def __init__(self, kekd):
+        super().__init__(daemon=True)
+        self.kekd, self.bytes, self.over = kekd, 0, threading.Event()
+
+    def look(self):
+        self.bytes = max([self.bytes] + [anonymous(pid) for pid in self.kekd.workers()])
+
+    def run(self):
+        while not self.over.wait(0.25):
+            self.look()
+
+    def __exit__(self, *_):
+        self.look()
+        self.over.set()
+        self.join()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+
+class Report:
+    """The rows of the table, as they are measured."""
+
+    def __init__(self, quiet):
+        self.rows, self.notes, self.quiet = [], {}, quiet
+
+    def say(self, text):
+        if not self.quiet:
+            print(f"... {text}", file=sys.stderr, flush=True)
+
+    def add(self, figure, values, unit, goal, limit=None, limit_name="", at_least=False):
+        """`goal` is for the ratio to the limit where there is one, else for the figure itself."""
+        row = {"figure": figure, "unit": unit, "measured": statistics.median(values),
+               "low": min(values), "high": max(values), "rounds": len(values), "goal": goal,
+               "goal_is": "at least" if at_least else "at most"}
+        judged = row["measured"]
+        if limit is not None:
+            row |= {"limit_name": limit_name, "limit": statistics.median(limit),
+                    "limit_low": min(limit), "limit_high": max(limit)}
+            row["ratio"] = judged = row["measured"] / row["limit"]
+        row["met"] = judged >= goal if at_least else judged <= goal
+        self.rows.append(row)
+
+    def table(self):
+        head = ("figure", "measured (low .. high)", "limit of the same run", "ratio", "goal", "met?")
+        lines = [head]
+        for row in self.rows:
+            unit = row["unit"]
+            measured = (f"{number(row['measured'])} {unit} "
+                        f"({number(row['low'])} .. {number(row['high'])})")
+            limit = ratio = "-"
+            goal = f"{'>=' if row['goal_is'] == 'at least' else '<='} {number(row['goal'])}"
+            if "limit" in row:
+                limit = (f"{row['limit_name']} {number(row['limit'])} {unit} "
+                         f"({number(row['limit_low'])} .. {number(row['limit_high'])})")
+                ratio = f"{row['ratio']:.2f}"
+                goal += " x"
+            else:
+                goal += f" {unit}"
+            lines.append((row["figure"], measured, limit, ratio, goal,
+                          "yes" if row["met"] else "NO"))
+        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+        for line in lines:
+            print(" | ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+            if line is head:
+                print("-|-".join("-" * width for width in widths))
+
+
+def number(value):
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def measure_calls(report, kekd, plan):
+    """Encrypt and Decrypt with the data key at hand, beside the bare socket."""
+    report.say(f"cached data key: {plan['rounds']} rounds")
+    sizes = kekd.load("encrypt", plan["serial"])  # also warms up
+    ping = [f"{kekd.build}/tests/bench/pingpong", str(plan["ping"]),
+            str(round(sizes["request_bytes"])), str(round(sizes["reply_bytes"]))]
+    rtt, serial, parallel = [], {"encrypt": [], "decrypt": []}, {"encrypt": [], "decrypt": []}
+    for _ in range(plan["rounds"]):
+        for method in ("encrypt", "decrypt"):
+            rtt.append(json.loads(run(ping))["p50_ns"] / 1e3)
+            serial[method].append(kekd.load(method, plan["serial"], warmup=plan["serial"] // 5))
+            parallel[method].append(kekd.load(method, plan["parallel"], streams=64,
+                                              warmup=plan["parallel"] // 10))
+    for method in ("encrypt", "decrypt"):
+        report.add(f"{method.capitalize()}, one at a time, p50",
+                   [one["p50_ns"] / 1e3 for one in serial[method]], "us", 2.5, rtt, "ping-pong")
+    for method in ("encrypt", "decrypt"):
+        report.add(f"{method.capitalize()}, 64 streams", [one["per_second"] for one in
+                   parallel[method]], "/s", 1.5, [1e6 / one for one in rtt], "1/RTT", at_least=True)
+        for side in ("server", "client"):
+            report.notes[f"{method}_64_{side}_cpu_us_per_call"] = statistics.median(
+                one[f"{side}_cpu"] / one["calls"] * 1e6 for one in parallel[method])
+        report.notes[f"{method}_64_p99_us"] = statistics.median(
+            one["p99_ns"] / 1e3 for one in parallel[method])
+        report.notes[f"{method}_serial_p99_us"] = statistics.median(
+            one["p99_ns"] / 1e3 for one in serial[method])
+    report.notes["request_bytes"] = sizes["request_bytes"]
+    report.notes["reply_bytes"] = sizes["reply_bytes"]
+
+
+def measure_strict(report, kekd, token, plan):
+    """An HSM operation per call, beside a bare loop on the same token."""
+    report.say(f"strict mode: {plan['rounds']} rounds")
+    raw = [f"{kekd.build}/tests/bench/raw_pkcs11", token.module, TOKEN, token.pin_file,
+           f"{KEYRING}.v1", str(plan["raw"])]
+    environment = {**os.environ, "SOFTHSM2_CONF": token.softhsm2_conf}
+    bare, figure = {"wraps": [], "unwraps": []}, {"encrypt": [], "decrypt": []}
+    operations = {"wraps": [], "unwraps": []}
+    with Peak(kekd) as peak:
+        for _ in range(plan["rounds"]):
+            for method, kind in (("encrypt", "wraps"), ("decrypt", "unwraps")):
+                result = json.loads(run(raw, env=environment))
+                bare[kind].append(result[f"{kind}_per_second"])
+                before = kekd.metric(f"kekd_datakey_{kind}_total")
+                figure[method].append(kekd.load(method, plan["strict"], streams=64)["per_second"])
+                after = kekd.metric(f"kekd_datakey_{kind}_total")
+                if before is None or after is None:
+                    raise Failed(f"kekd shows no kekd_datakey_{kind}_total")
+                operations[kind].append((after - before) / plan["strict"])
+    report.add("strict Encrypt, 64 streams", figure["encrypt"], "/s", 0.7, bare["wraps"],
+               "C_WrapKey loop", at_least=True)
+    report.add("strict Decrypt, 64 streams", figure["decrypt"], "/s", 0.7, bare["unwraps"],
+               "C_UnwrapKey loop", at_least=True)
+    for kind, values in operations.items():
+        report.notes[f"strict_{kind}_per_call"] = statistics.median(values)
+    return peak.bytes
+
+
+def measure_cold_start(report, kekd, folder, plan):
+    """Ciphertexts of several data keys, made by v1 Encrypts, opened by a kekd that just started."""
+    report.say(f"cold start: {plan['items']} v1 ciphertexts")
+    lots = []
+    each = plan["items"] // GENERATIONS
+    for lot in range(GENERATIONS):
+        kekd.start()
+        lots.append(f"{folder}/lot{lot}")
+        kekd.load("encrypt", each, streams=64, v1=True, save=lots[-1])
+        kekd.stop()
+    for streams, how in ((1, "one at a time"), (64, "64 streams")):
+        kekd.start()
+        before = kekd.metric("kekd_datakey_unwraps_total")
+        if before is None:
+            raise Failed("kekd shows no kekd_datakey_unwraps_total")
+        spent = sum(kekd.load("decrypt", each, streams=streams, v1=True, **{"from": lot})["seconds"]
+                    for lot in lots)
+        unwraps = kekd.metric("kekd_datakey_unwraps_total") - before
+        kekd.stop()
+        count = f"{each * GENERATIONS:,}"
+        report.add(f"cold start, {count} v1 ciphertexts, {how}", [spent * 1e3], "ms", 1000)
+        report.add(f"  HSM unwraps for each of {GENERATIONS} data keys", [unwraps / GENERATIONS],
+                   "unwraps", 10)
+
+
+def measure_memory(report, kekd):
+    report.say("memory at start")
+    kekd.start()
+    workers = kekd.settled_workers(2)
+    report.add("RssAnon of kekd at start", [anonymous(kekd.process.pid) / MIB], "MiB", 4)
+    report.add("RssAnon of a worker at start", [anonymous(pid) / MIB for pid in workers], "MiB", 4)
+
+
+def measure_growth(report, kekd, plan):
+    report.say(f"growth over {plan['growth']:,} calls")
+    half = plan["growth"] // 2
+    for method in ("encrypt", "decrypt"):
+        kekd.load(method, plan["warm"] // 2, streams=64)
+    before = anonymous(kekd.process.pid)
+    for method in ("encrypt", "decrypt"):
+        kekd.load(method, half, streams=64)
+    grown = max(0, anonymous(kekd.process.pid) - before)
+    report.add(f"RssAnon growth of kekd over {plan['growth']:,} calls", [grown / 1024], "KiB", 256)
+
+
+def measure_starts(report, kekd, plan):
+    report.say(f"{plan['starts']} starts")
+    spent = []
+    for _ in range(plan["starts"]):
+        spent.append(kekd.start())
+        kekd.stop()
+    report.add("kekd to first answered Status", spent, "ms", 300)
+
+
+def measure(report, build, source, folder, plan):
+    token = Token(source, folder)
+    with Kekd(build, token, f"{folder}/cached") as kekd:
+        kekd.generate()
+        measure_starts(report, kekd, plan)
+        measure_memory(report, kekd)
+        measure_calls(report, kekd, plan)
+        measure_growth(report, kekd, plan)
+        kekd.stop()
+        measure_cold_start(report, kekd, folder, plan)
+    with Kekd(build, token, f"{folder}/strict", "data_key: {max_uses: 1}\n") as kekd:
+        kekd.start()
+        kekd.settled_workers(2)
+        peak = measure_strict(report, kekd, token, plan)
+        report.add("RssAnon of a strict worker, largest", [peak / MIB], "MiB", 64)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--json", metavar="FILE", help="also write everything to FILE")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--smoke", action="store_const", const="smoke", dest="plan",
+                      help="a few calls of everything, to see that it works")
+    size.add_argument("--long", action="store_const", const="long", dest="plan",
+                      help="growth over 10,000,000 calls")
+    arguments = parser.parse_args()
+    name = arguments.plan or "default"
+    build = os.environ.get("abs_top_builddir", os.getcwd())
+    source = os.environ.get("abs_top_srcdir",
+                            os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    report = Report(quiet=name == "smoke")
+    folder = tempfile.mkdtemp(prefix="kekd-bench.")
+    started = time.monotonic()
+    try:
+        measure(report, build, source, folder, PLANS[name])
+    except (Failed, OSError) as failure:
+        print(f"bench: {failure}", file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    report.notes |= {"plan": name, "cores": os.cpu_count(),
+                     "seconds": round(time.monotonic() - started, 1)}
+    report.table()
+    print("\n" + ", ".join(f"{key} {number(value) if isinstance(value, float) else value}"
+                           for key, value in report.notes.items()))
+    if arguments.json:
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump({"figures": report.rows, "notes": report.notes}, file, indent=1)
+            file.write("\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
