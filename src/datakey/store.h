@@ -9,6 +9,7 @@
 
 #define uthash_fatal(text) abort()
 #define HASH_NONFATAL_OOM 1
+#define HASH_FUNCTION HASH_FNV /* the default one falls through a switch, which clang warns about */
 #include <uthash.h>
 #include <utlist.h>
 

@@ -18,7 +18,7 @@ tests_bench_raw_pkcs11_LDADD = -ldl
 
 EXTRA_DIST += tests/bench/bench.py
 
-.PHONY: bench
+PHONY_TARGETS += bench
 bench: all $(bench_programs)
 	abs_top_builddir='$(abs_top_builddir)' abs_top_srcdir='$(abs_top_srcdir)' \
 		$(PYTHON3) $(srcdir)/tests/bench/bench.py $(BENCH_FLAGS)

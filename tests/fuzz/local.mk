@@ -30,7 +30,7 @@ fuzz: $(FUZZ_TARGETS)
 	    -artifact_prefix=fuzz-corpus/crash-$$name- \
 	    fuzz-corpus/$$name $(srcdir)/tests/fuzz/seeds/$$name || exit 1; \
 	done
-.PHONY: fuzz
+PHONY_TARGETS += fuzz
 else
 TESTS += $(FUZZ_TARGETS)
 check_LIBRARIES += libkek-replay.a
