@@ -168,7 +168,7 @@ static void take_one(struct kek_keyring *ring, size_t provider, const struct kek
         return;
     }
     struct held *held = &version->held[provider];
-    if (!seen->eligible && (!held->present || held->eligible)) {
+    if (!seen->eligible && !held->told) {
         struct kek_pool_provider status;
         kek_pool_provider_get(ring->settings.pool, provider, &status);
         ring_notice(ring, KEK_LOG_WARN, "a key is not used: %s provider=%s label=%s", seen->refusal,
@@ -176,6 +176,7 @@ static void take_one(struct kek_keyring *ring, size_t provider, const struct kek
     }
     held->present = true;
     held->eligible = seen->eligible;
+    held->told = !seen->eligible;
     held->can_wrap = seen->can_wrap;
     held->can_unwrap = seen->can_unwrap;
     if (seen->alg != KEK_WRAP_NONE) {

@@ -20,6 +20,7 @@ struct held {
     bool eligible;
     bool can_wrap;
     bool can_unwrap;
+    bool told;    /* that it is not eligible */
     bool refused; /* it could not open the witness: another key under the same name */
     enum kek_wrap_alg alg;
     uint64_t opened_ms;  /* when it last opened the witness; 0: never */
