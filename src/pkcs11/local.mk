@@ -37,6 +37,7 @@ WORKER_TEST_LIBS = libkek-proto.a libkek-base.a $(PROTOBUF_C_LIBS) $(OPENSSL_LIB
 
 PKCS11_TESTS = \
 	tests/unit/test_pkcs11_faults \
+	tests/unit/test_pkcs11_keys \
 	tests/unit/test_pkcs11_start \
 	tests/unit/test_pkcs11_worker
 check_PROGRAMS += $(PKCS11_TESTS)
@@ -45,6 +46,9 @@ TESTS += $(PKCS11_TESTS)
 tests_unit_test_pkcs11_faults_SOURCES = tests/unit/test_pkcs11_faults.c tests/unit/worker.c
 tests_unit_test_pkcs11_faults_CFLAGS = $(WORKER_TEST_CFLAGS)
 tests_unit_test_pkcs11_faults_LDADD = $(WORKER_TEST_LIBS)
+
+tests_unit_test_pkcs11_keys_CFLAGS = $(WORKER_TEST_CFLAGS)
+tests_unit_test_pkcs11_keys_LDADD = $(PKCS11_LIBS) $(UNIT_LIBS)
 
 tests_unit_test_pkcs11_start_SOURCES = tests/unit/test_pkcs11_start.c tests/unit/worker.c
 tests_unit_test_pkcs11_start_CFLAGS = $(WORKER_TEST_CFLAGS)
