@@ -36,11 +36,34 @@ WORKER_TEST_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(P11_KIT_CFLAGS) -I$(t
 WORKER_TEST_LIBS = libkek-proto.a libkek-base.a $(PROTOBUF_C_LIBS) $(OPENSSL_LIBS) $(UNIT_LIBS) -ldl
 
 PKCS11_TESTS = \
+	tests/unit/test_pkcs11_faults \
+	tests/unit/test_pkcs11_keys \
+	tests/unit/test_pkcs11_start \
 	tests/unit/test_pkcs11_worker
 check_PROGRAMS += $(PKCS11_TESTS)
 TESTS += $(PKCS11_TESTS)
 
+tests_unit_test_pkcs11_faults_SOURCES = tests/unit/test_pkcs11_faults.c tests/unit/worker.c
+tests_unit_test_pkcs11_faults_CFLAGS = $(WORKER_TEST_CFLAGS)
+tests_unit_test_pkcs11_faults_LDADD = $(WORKER_TEST_LIBS)
+
+tests_unit_test_pkcs11_keys_CFLAGS = $(WORKER_TEST_CFLAGS)
+tests_unit_test_pkcs11_keys_LDADD = $(PKCS11_LIBS) $(UNIT_LIBS)
+
+tests_unit_test_pkcs11_start_SOURCES = tests/unit/test_pkcs11_start.c tests/unit/worker.c
+tests_unit_test_pkcs11_start_CFLAGS = $(WORKER_TEST_CFLAGS)
+tests_unit_test_pkcs11_start_LDADD = $(WORKER_TEST_LIBS)
+
 tests_unit_test_pkcs11_worker_SOURCES = tests/unit/test_pkcs11_worker.c tests/unit/worker.c
 tests_unit_test_pkcs11_worker_CFLAGS = $(WORKER_TEST_CFLAGS)
 tests_unit_test_pkcs11_worker_LDADD = $(WORKER_TEST_LIBS)
+
+# A module to load at run time: plain, whatever the sanitizers of the build.
+EXTRA_DIST += tests/faults/fault.c
+check_DATA = tests/faults/fault.so
+CLEANFILES += tests/faults/fault.so
+tests/faults/fault.so: tests/faults/fault.c
+	$(AM_V_CCLD)$(MKDIR_P) tests/faults && \
+	$(CC) -std=gnu11 -D_GNU_SOURCE $(P11_KIT_CFLAGS) -Wall -Wextra -O1 -fPIC -shared -o $@ \
+	  $(srcdir)/tests/faults/fault.c -ldl
 endif

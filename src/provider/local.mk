@@ -8,3 +8,11 @@ libkek_serve_a_SOURCES = \
 libkek_serve_a_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
 
 SERVE_LIBS = libkek-serve.a libkek-proto.a libkek-base.a $(PROTOBUF_C_LIBS) $(OPENSSL_LIBS) -lpthread
+
+if HAVE_CHECK
+SERVE_TESTS = tests/unit/test_serve
+check_PROGRAMS += $(SERVE_TESTS)
+TESTS += $(SERVE_TESTS)
+tests_unit_test_serve_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) -I$(top_srcdir)/src/provider
+tests_unit_test_serve_LDADD = $(SERVE_LIBS) $(UNIT_LIBS)
+endif

@@ -1,0 +1,42 @@
+#!/bin/sh
+# What deploy/ says must agree with the rest: alerts with the metrics that exist, socket paths with each
+# other, units with systemd. Reads only; works from any folder.
+set -eu
+
+deploy=${abs_top_srcdir:?}/deploy
+manual=$abs_top_srcdir/docs/kekd-metrics.7
+units=$(mktemp -d)
+trap 'rm -rf "$units"' EXIT
+failed=0
+
+fail()
+{
+    echo "FAIL: $1"
+    failed=1
+}
+
+# Every metric that an alert asks for is in the manual (the histogram's suffixes and up{} aside).
+for name in $(grep -oE '\bkekd_[a-z_]+' "$deploy/prometheus-rules.yaml" | sort -u); do
+    grep -q "^\.It Ic $name Pq" "$manual" || fail "prometheus-rules.yaml asks for $name, which is no metric"
+done
+
+# One socket, in all the files that name it.
+socket=$(sed -n 's/^ListenStream=//p' "$deploy/kekd.socket")
+test -n "$socket" || fail "kekd.socket listens on nothing"
+grep -q "endpoint: unix://$socket\$" "$deploy/encryption-configuration.yaml" ||
+    fail "encryption-configuration.yaml does not point at $socket"
+grep -q "mountPath: ${socket%/*}}" "$deploy/static-pod.yaml" ||
+    fail "static-pod.yaml does not mount ${socket%/*}"
+
+# The unit as it is installed: every name filled in, and systemd reads it without a word.
+unit=${abs_top_builddir:?}/deploy/kekd.service
+grep -qE '@[a-z]+@' "$unit" && fail "kekd.service has a name that is not filled in"
+if command -v systemd-analyze >/dev/null; then
+    sed 's|^ExecStart=[^ ]*|ExecStart=/bin/true|' "$unit" >"$units/kekd.service"
+    cp "$deploy/kekd.socket" "$units/kekd.socket"
+    said=$(cd "$units" && systemd-analyze verify --man=no ./kekd.service ./kekd.socket 2>&1 |
+        grep -F 'kekd.' || true)
+    test -z "$said" || fail "systemd-analyze: $said"
+fi
+
+exit $failed
