@@ -35,6 +35,8 @@ enum kek_pool_op {
 struct kek_pool_settings {
     const struct kek_config *config; /* borrowed, outlives the pool */
     bool officer;                    /* kekctl's role: one process a provider, officer operations */
+    const char *worker_dir; /* where the worker programs are; NULL: beside the executable, else
+                             * KEK_LIBEXECDIR */
     /* May this provider serve this key now? Asked at dispatch for calls to KEK_POOL_ANY. NULL: yes. */
     bool (*may)(void *arg, size_t provider, enum kek_pool_op op, const struct kek_id *kek_id);
     /* A provider became ready, stopped being ready, or got a new `why`. May be NULL. */
@@ -75,7 +77,8 @@ struct kek_pool_result {
 typedef void kek_pool_done_fn(void *arg, enum kek_rc rc, struct kek_pool_result *result,
                               const struct kek_why *why);
 
-/* Spawns nothing yet. NULL on failure (a worker program cannot be found, out of memory). */
+/* Spawns nothing yet. NULL on failure: a worker program, user or group cannot be found, kekd may not
+ * change to that user, state_dir cannot be made or written, out of memory. */
 struct kek_pool *kek_pool_new(uv_loop_t *loop, const struct kek_pool_settings *settings,
                               struct kek_why *why);
 void kek_pool_start(struct kek_pool *pool);

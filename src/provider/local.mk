@@ -16,3 +16,36 @@ TESTS += $(SERVE_TESTS)
 tests_unit_test_serve_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) -I$(top_srcdir)/src/provider
 tests_unit_test_serve_LDADD = $(SERVE_LIBS) $(UNIT_LIBS)
 endif
+
+# kekd's side: workers as processes.
+noinst_LIBRARIES += libkek-pool.a
+noinst_HEADERS += src/provider/front.h tests/unit/pool_rig.h
+libkek_pool_a_SOURCES = \
+	src/provider/answer.c \
+	src/provider/dispatch.c \
+	src/provider/login.c \
+	src/provider/message.c \
+	src/provider/pool.c \
+	src/provider/program.c \
+	src/provider/queue.c \
+	src/provider/start.c \
+	src/provider/supervise.c \
+	src/provider/worker.c
+libkek_pool_a_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
+POOL_LIBS = libkek-pool.a libkek-proto.a $(PROTOBUF_C_LIBS)
+
+pkglibexec_PROGRAMS += kekd-as
+kekd_as_SOURCES = src/provider/as.c
+
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/fake_worker
+tests_unit_fake_worker_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_unit_fake_worker_LDADD = $(POOL_LIBS) $(BASE_LIBS)
+
+POOL_TESTS = tests/unit/test_pool
+check_PROGRAMS += $(POOL_TESTS)
+TESTS += $(POOL_TESTS)
+tests_unit_test_pool_SOURCES = tests/unit/test_pool.c tests/unit/pool_rig.c
+tests_unit_test_pool_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_unit_test_pool_LDADD = $(POOL_LIBS) $(BASE_LIBS) $(UNIT_LIBS)
+endif

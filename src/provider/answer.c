@@ -1,0 +1,138 @@
+#include "front.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* What comes out of a worker's socket.  Every reply must be the one answer to a request that this
+ * worker still owes, of the kind that was asked for and in bounds; a worker that sends anything else
+ * is broken and replaced. */
+
+#define RESETS_MAX 4 /* ECONNRESET is said once, then what was sent before can be read */
+
+static bool is_wrapped(const Kek__Provider__Reply *reply, struct kek_pool_result *result)
+{
+    if (reply->result_case != KEK__PROVIDER__REPLY__RESULT_WRAPPED) {
+        return false;
+    }
+    result->alg = (enum kek_wrap_alg)reply->wrapped->alg;
+    result->blob = kek_bytes(reply->wrapped->blob.data, reply->wrapped->blob.len);
+    size_t len = (int)reply->wrapped->alg < 0 ? 0 : kek_wrap_alg_len(result->alg);
+    return len > 0 && result->blob.len == len;
+}
+
+static bool is_listed(struct kek_backend *backend, const Kek__Provider__Reply *reply,
+                      struct kek_pool_result *result)
+{
+    if (reply->result_case != KEK__PROVIDER__REPLY__RESULT_LISTED ||
+        !kek_message_versions(reply->listed->n_versions, reply->listed->versions,
+                              &backend->versions)) {
+        return false;
+    }
+    result->versions = backend->versions.items;
+    result->version_count = backend->versions.count;
+    return true;
+}
+
+/* Does the reply answer this? The data key of an unwrap is left where it is. */
+static bool is_answer(struct kek_worker *worker, const struct kek_flight *flight,
+                      const Kek__Provider__Reply *reply, struct kek_pool_result *result)
+{
+    switch (flight->op) {
+    case KEK_POOL_LIST:
+        return is_listed(worker->backend, reply, result);
+    case KEK_POOL_WRAP:
+        return is_wrapped(reply, result);
+    case KEK_POOL_UNWRAP:
+        return reply->result_case == KEK__PROVIDER__REPLY__RESULT_UNWRAPPED &&
+               reply->unwrapped->data_key.len == KEK_DATA_KEY_LEN;
+    default:
+        return reply->result_case == KEK__PROVIDER__REPLY__RESULT_DONE;
+    }
+}
+
+static void on_failed(struct kek_worker *worker, unsigned slot, const Kek__Provider__Failed *failed)
+{
+    struct kek_why why;
+    kek_message_failed(worker->backend, failed, &why);
+    if (failed->cause == KEK__PROVIDER__CAUSE__LINK) {
+        kek_worker_suspect(worker, &why);
+        kek_flight_lost(worker, slot, KEK_LOST_LINK, &why);
+    } else if (failed->cause == KEK__PROVIDER__CAUSE__BUSY) {
+        kek_flight_lost(worker, slot, KEK_LOST_BUSY, &why);
+    } else {
+        kek_flight_done(worker, slot, NULL, &why);
+    }
+}
+
+static void on_reply(struct kek_worker *worker, const Kek__Provider__Reply *reply)
+{
+    unsigned slot = (unsigned)(reply->id & ((1u << KEK_FLIGHT_BITS) - 1));
+    struct kek_flight *flight = slot < worker->backend->sessions ? &worker->flights[slot] : NULL;
+    if (flight == NULL || reply->id == 0 || flight->id != reply->id) {
+        kek_worker_broken(worker, "it answered what nobody had asked");
+        return;
+    }
+    if (reply->result_case == KEK__PROVIDER__REPLY__RESULT_FAILED) {
+        on_failed(worker, slot, reply->failed);
+        return;
+    }
+    struct kek_pool_result result = {.provider = worker->backend->index};
+    if (!is_answer(worker, flight, reply, &result)) {
+        kek_worker_broken(worker, "it gave a malformed answer");
+        return;
+    }
+    struct kek_why why;
+    const struct kek_why *failed = NULL;
+    if (flight->op == KEK_POOL_UNWRAP && flight->call != NULL) {
+        ProtobufCBinaryData key = reply->unwrapped->data_key;
+        result.data_key = kek_secret_dup(kek_bytes(key.data, key.len));
+        if (result.data_key == NULL) {
+            kek_fail(&why, KEK_NO_MEMORY, "no locked memory for a data key");
+            failed = &why;
+        }
+    }
+    kek_flight_done(worker, slot, failed == NULL ? &result : NULL, failed);
+    kek_secret_free(result.data_key);
+}
+
+static void on_message(struct kek_worker *worker, size_t len)
+{
+    struct kek_pool *pool = worker->backend->pool;
+    const Kek__Provider__Reply *reply =
+        len > KEK_PROVIDER_MESSAGE_MAX ? NULL : kek_message_unpack(pool, len);
+    kek_wipe(pool->in, len < sizeof pool->in ? len : sizeof pool->in);
+    if (reply == NULL) {
+        kek_worker_broken(worker, len > KEK_PROVIDER_MESSAGE_MAX ? "a message is too large"
+                                                                 : "a message is malformed");
+    } else if (worker->state < KEK_WORKER_READY) {
+        kek_start_reply(worker, reply);
+    } else {
+        on_reply(worker, reply);
+    }
+    kek_message_wipe(pool);
+}
+
+void kek_worker_read(struct kek_worker *worker)
+{
+    struct kek_pool *pool = worker->backend->pool;
+    int resets = 0;
+    while (worker->fd >= 0) {
+        ssize_t len = recv(worker->fd, pool->in, sizeof pool->in, MSG_DONTWAIT | MSG_TRUNC);
+        if (len > 0) {
+            on_message(worker, (size_t)len);
+            continue;
+        }
+        if (len < 0 && errno == EINTR) {
+            continue;
+        }
+        if (len < 0 && errno == ECONNRESET && resets++ < RESETS_MAX) {
+            continue;
+        }
+        if (len < 0 && errno == EAGAIN) {
+            return;
+        }
+        kek_worker_ended(worker);
+        return;
+    }
+}

@@ -1,0 +1,542 @@
+#include "front.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <utlist.h>
+
+/* From the queue to a worker and back.  After every event all that can be sent has been sent, so a new
+ * call finds either a worker with room or a lane whose calls all wait for the same.  Within a lane
+ * nobody overtakes: a call that needs a worker of its own gets one as soon as one has run dry. */
+
+#define LIST_CALLS 10 /* a list is many HSM calls: its timeout is that many times `timeout` */
+
+bool kek_backend_serves(const struct kek_backend *backend, const struct kek_lane *lane)
+{
+    if (lane->provider != KEK_POOL_ANY) {
+        return lane->provider == backend->index;
+    }
+    const struct kek_pool_settings *settings = &backend->pool->settings;
+    return settings->may == NULL ||
+           settings->may(settings->arg, backend->index, lane->op, &lane->kek_id);
+}
+
+/* A call that was in service in a worker that crashed is tried again alone: if that worker crashes
+ * too, it is known which call did it, and no other call is failed with it. */
+static bool has_room(const struct kek_worker *worker, const struct kek_pool_call *call)
+{
+    return worker->state == KEK_WORKER_READY && !worker->deaf && !worker->alone &&
+           worker->serial > call->lane->newer_than &&
+           worker->running < (call->crashes > 0 ? 1 : worker->backend->sessions);
+}
+
+static struct kek_worker *least_loaded(const struct kek_backend *backend,
+                                       const struct kek_pool_call *call,
+                                       const struct kek_worker *except)
+{
+    struct kek_worker *best = NULL, *worker;
+    DL_FOREACH (backend->workers, worker) {
+        if (worker != except && has_room(worker, call) &&
+            (best == NULL || worker->running < best->running)) {
+            best = worker;
+        }
+    }
+    return best;
+}
+
+/* The first provider in the order of the configuration that may serve and has room; one to be
+ * avoided comes last. */
+static struct kek_worker *pick(const struct kek_pool_call *call, size_t avoid,
+                               const struct kek_worker *except)
+{
+    const struct kek_pool *pool = call->pool;
+    for (size_t i = 0; i <= pool->backend_count; i++) {
+        size_t index = i < pool->backend_count ? i : avoid;
+        if ((i < pool->backend_count) == (index == avoid) || index >= pool->backend_count) {
+            continue;
+        }
+        const struct kek_backend *backend = &pool->backends[index];
+        struct kek_worker *worker = least_loaded(backend, call, except);
+        if (worker != NULL && kek_backend_serves(backend, call->lane)) {
+            return worker;
+        }
+    }
+    return NULL;
+}
+
+static uint64_t later(uint64_t at, uint64_t span)
+{
+    uint64_t sum;
+    return __builtin_add_overflow(at, span, &sum) ? KEK_NEVER : sum;
+}
+
+static uint64_t time_limit(const struct kek_pool_call *call, const struct kek_worker *worker,
+                           uint64_t now)
+{
+    uint64_t timeout = worker->backend->config->timeout_ms;
+    if (call->lane->op == KEK_POOL_LIST) {
+        timeout *= LIST_CALLS;
+    } else if (kek_pool_op_once(call->lane->op)) {
+        return call->deadline_ms; /* cutting it short would only leave its outcome unknown */
+    }
+    return later(now, timeout);
+}
+
+static void launch(struct kek_pool_call *call, struct kek_worker *worker)
+{
+    struct kek_pool *pool = call->pool;
+    unsigned slot = (unsigned)__builtin_ctzll(worker->free);
+    struct kek_flight *flight = &worker->flights[slot];
+    uint64_t now = kek_clock_ms();
+    worker->free &= ~(UINT64_C(1) << slot);
+    worker->running++;
+    worker->alone = call->crashes > 0;
+    flight->id = ++worker->sequence << KEK_FLIGHT_BITS | slot;
+    flight->call = call;
+    flight->op = call->lane->op;
+    flight->timed_out = false;
+    flight->due_ms = time_limit(call, worker, now);
+    unsigned at = call->workers[0] == NULL ? 0 : 1;
+    call->workers[at] = worker;
+    call->slots[at] = slot;
+    uint64_t due = flight->due_ms < call->deadline_ms ? flight->due_ms : call->deadline_ms;
+    kek_pool_due(pool, due < call->hedge_ms ? due : call->hedge_ms);
+    kek_worker_send_packed(worker, kek_message_call(pool, call, flight->id));
+}
+
+bool kek_dispatch_one(struct kek_pool_call *call)
+{
+    struct kek_worker *worker = pick(call, call->avoid, NULL);
+    if (worker == NULL) {
+        return false;
+    }
+    launch(call, worker);
+    return true;
+}
+
+void kek_dispatch(struct kek_pool *pool)
+{
+    while (pool->waiting > 0) {
+        struct kek_pool_call *first = NULL;
+        struct kek_worker *to = NULL;
+        struct kek_lane *lane;
+        DL_FOREACH (pool->lanes, lane) {
+            struct kek_pool_call *call = lane->queue.root;
+            if (call == NULL || (first != NULL && first->wake_ms <= call->wake_ms)) {
+                continue;
+            }
+            struct kek_worker *worker = pick(call, call->avoid, NULL);
+            if (worker != NULL) {
+                first = call;
+                to = worker;
+            }
+        }
+        if (first == NULL) {
+            return;
+        }
+        kek_queue_remove(first);
+        launch(first, to);
+    }
+}
+
+void kek_call_wait(struct kek_pool_call *call)
+{
+    kek_queue_push(&call->lane->queue, call, call->give_up_ms);
+    kek_pool_due(call->pool, call->give_up_ms);
+}
+
+/* The call is no longer in service in this worker. */
+static void leave_worker(struct kek_pool_call *call, const struct kek_worker *worker)
+{
+    unsigned at = call->workers[0] == worker ? 0 : 1;
+    if (at == 0) {
+        call->workers[0] = call->workers[1];
+        call->slots[0] = call->slots[1];
+    }
+    call->workers[1] = NULL;
+}
+
+/* The flight ends, or lives on without its call; returns the call. */
+static struct kek_pool_call *detach(struct kek_worker *worker, unsigned slot, bool ends)
+{
+    struct kek_flight *flight = &worker->flights[slot];
+    struct kek_pool_call *call = flight->call;
+    flight->call = NULL;
+    if (call != NULL) {
+        leave_worker(call, worker);
+    }
+    if (ends) {
+        flight->id = 0;
+        worker->free |= UINT64_C(1) << slot;
+        worker->running--;
+        worker->alone = worker->alone && worker->running > 0;
+    }
+    return call;
+}
+
+void kek_call_finish(struct kek_pool_call *call, enum kek_rc rc, struct kek_pool_result *result,
+                     const struct kek_why *why)
+{
+    struct kek_pool *pool = call->pool;
+    while (call->workers[0] != NULL) {
+        detach(call->workers[0], call->slots[0], false);
+    }
+    if (call->queue != NULL) {
+        kek_queue_remove(call);
+    }
+    if (call->lane->newer_than > 0) {
+        pool->backends[call->lane->provider].fresh_calls--;
+    }
+    call->lane->calls--;
+    pool->calls--;
+    if (call->done != NULL) {
+        call->done(call->arg, rc, result, why);
+    }
+    kek_secret_free(call->data_key);
+    free(call);
+}
+
+static void finish_failed(struct kek_pool_call *call, const struct kek_why *why)
+{
+    struct kek_why said = *why; /* it may be the call's own */
+    kek_call_finish(call, said.rc, NULL, &said);
+}
+
+void kek_flight_done(struct kek_worker *worker, unsigned slot, struct kek_pool_result *result,
+                     const struct kek_why *why)
+{
+    struct kek_pool_call *call = detach(worker, slot, true);
+    worker->backend->failures += why != NULL;
+    kek_worker_wear(worker);
+    kek_worker_settle(worker);
+    kek_dispatch(worker->backend->pool); /* the worker has room: it first, then the caller */
+    if (call == NULL) {
+        return;
+    }
+    if (why == NULL) {
+        kek_call_finish(call, KEK_OK, result, NULL);
+    } else if (call->workers[0] != NULL) {
+        call->why = *why;
+        call->settled = true;
+    } else {
+        finish_failed(call, why);
+    }
+}
+
+static void remember_poison(struct kek_pool_call *call)
+{
+    struct kek_pool *pool = call->pool;
+    if (call->lane->op != KEK_POOL_UNWRAP) {
+        return;
+    }
+    struct kek_poison *poison = &pool->poison[pool->poison_next++ % KEK_POISON_MAX];
+    poison->until_ms = later(kek_clock_ms(), pool->times.poison);
+    poison->len = call->blob_len;
+    memcpy(poison->blob, call->blob, call->blob_len);
+}
+
+/* Nobody works on the call any more, and its last failure is not an answer. */
+static void try_again(struct kek_pool_call *call, enum kek_lost how)
+{
+    struct kek_pool *pool = call->pool;
+    if (call->crashes >= KEK_CALL_CRASHES) {
+        remember_poison(call);
+        kek_fail_within(&call->why, KEK_INTERNAL, "two workers ended while they worked on it");
+        finish_failed(call, &call->why);
+    } else if (how == KEK_LOST_BUSY) {
+        unsigned doublings = call->busy < 4 ? call->busy++ : 4;
+        uint64_t at = later(kek_clock_ms(), pool->times.busy << doublings);
+        at = at < call->give_up_ms ? at : call->give_up_ms;
+        kek_queue_push(&pool->later, call, at);
+        kek_pool_due(pool, at);
+    } else {
+        kek_call_wait(call);
+    }
+}
+
+void kek_flight_lost(struct kek_worker *worker, unsigned slot, enum kek_lost how,
+                     const struct kek_why *why)
+{
+    struct kek_pool *pool = worker->backend->pool;
+    struct kek_pool_call *call = detach(worker, slot, how != KEK_LOST_TIMEOUT);
+    worker->backend->failures++;
+    kek_worker_settle(worker);
+    if (call != NULL) {
+        call->avoid = worker->backend->index;
+        if (how == KEK_LOST_CRASHED) {
+            call->crashes++;
+            call->hedge_ms = KEK_NEVER;
+        }
+        if (!call->settled) {
+            call->why = *why;
+        }
+        if (call->workers[0] != NULL) {
+            /* The other worker may still answer. */
+        } else if (call->settled) {
+            finish_failed(call, &call->why);
+        } else if (kek_pool_op_once(call->lane->op)) {
+            if (how != KEK_LOST_BUSY) {
+                kek_fail_within(&call->why, KEK_UNAVAILABLE,
+                                "the outcome of %s is unknown, list the keys to see",
+                                kek_pool_op_name(call->lane->op));
+            }
+            finish_failed(call, &call->why);
+        } else {
+            try_again(call, how);
+        }
+    }
+    kek_dispatch(pool);
+}
+
+/* The providers a call in this lane could go to; if the keyring names none now, any. */
+static bool is_candidate(const struct kek_backend *backend, const struct kek_lane *lane, bool any)
+{
+    return any ? lane->provider == KEK_POOL_ANY : kek_backend_serves(backend, lane);
+}
+
+enum kek_rc kek_dispatch_hope(const struct kek_pool *pool, const struct kek_lane *lane,
+                              struct kek_why *why)
+{
+    uint64_t now = kek_clock_ms();
+    const struct kek_backend *worst = NULL;
+    bool all_pin = true;
+    for (unsigned any = 0; any < 2 && worst == NULL; any++) {
+        for (size_t i = 0; i < pool->backend_count; i++) {
+            const struct kek_backend *backend = &pool->backends[i];
+            if (!is_candidate(backend, lane, any == 1)) {
+                continue;
+            }
+            bool pin = backend->health == KEK_POOL_PIN_REFUSED;
+            if (backend->health == KEK_POOL_READY ||
+                (!pin && now - backend->unready_since_ms < pool->times.unready)) {
+                return KEK_OK;
+            }
+            worst = worst == NULL ? backend : worst;
+            all_pin = all_pin && pin;
+        }
+    }
+    if (worst == NULL) {
+        return KEK_OK;
+    }
+    enum kek_rc rc = all_pin ? KEK_DENIED : KEK_UNAVAILABLE;
+    if (worst->why.rc == KEK_OK) {
+        return kek_fail(why, rc, "%s: no worker is ready yet", worst->config->name);
+    }
+    if (why != NULL) {
+        *why = worst->why;
+        why->rc = rc;
+    }
+    return rc;
+}
+
+static bool fail_one_hopeless(struct kek_pool *pool)
+{
+    struct kek_lane *lane;
+    DL_FOREACH (pool->lanes, lane) {
+        struct kek_why why;
+        if (lane->queue.root != NULL && kek_dispatch_hope(pool, lane, &why) == KEK_DENIED) {
+            finish_failed(lane->queue.root, &why);
+            return true;
+        }
+    }
+    return false;
+}
+
+void kek_dispatch_fail_hopeless(struct kek_pool *pool)
+{
+    while (fail_one_hopeless(pool)) {
+        /* `done` may have changed the lanes: from the first again. */
+    }
+}
+
+/* Its time in the queue is over. */
+static void give_up(struct kek_pool_call *call)
+{
+    const struct kek_pool *pool = call->pool;
+    struct kek_why why;
+    bool ready = false;
+    const struct kek_backend *failed = NULL;
+    for (size_t i = 0; i < pool->backend_count; i++) {
+        const struct kek_backend *backend = &pool->backends[i];
+        if (kek_backend_serves(backend, call->lane)) {
+            ready = ready || backend->health == KEK_POOL_READY;
+            failed = failed == NULL && backend->why.rc != KEK_OK ? backend : failed;
+        }
+    }
+    if (call->why.rc != KEK_OK) {
+        why = call->why;
+        kek_fail_within(&why, ready ? KEK_DEADLINE : KEK_UNAVAILABLE, "no answer in time");
+    } else if (ready) {
+        kek_fail(&why, KEK_DEADLINE, "waited %llu ms for a free session",
+                 (unsigned long long)call->span_ms);
+    } else if (failed != NULL) {
+        why = failed->why;
+        kek_fail_within(&why, KEK_UNAVAILABLE, "no provider became ready in time");
+    } else {
+        kek_fail(&why, KEK_UNAVAILABLE, "no provider became ready in time");
+    }
+    finish_failed(call, &why);
+}
+
+static struct kek_pool_call *first_waiting(struct kek_pool *pool)
+{
+    struct kek_pool_call *first = pool->later.root;
+    struct kek_lane *lane;
+    DL_FOREACH (pool->lanes, lane) {
+        struct kek_pool_call *call = lane->queue.root;
+        if (call != NULL && (first == NULL || call->wake_ms < first->wake_ms)) {
+            first = call;
+        }
+    }
+    return first;
+}
+
+static void wake_waiting(struct kek_pool *pool, uint64_t now)
+{
+    for (;;) {
+        struct kek_pool_call *call = first_waiting(pool);
+        if (call == NULL || call->wake_ms > now) {
+            return;
+        }
+        if (call->give_up_ms <= now) {
+            give_up(call);
+        } else {
+            kek_queue_remove(call);
+            kek_call_wait(call);
+        }
+    }
+}
+
+static void out_of_time(struct kek_pool_call *call)
+{
+    struct kek_why why;
+    const char *name = call->workers[0]->backend->config->name;
+    if (kek_pool_op_once(call->lane->op)) {
+        kek_fail(&why, KEK_UNAVAILABLE,
+                 "%s: no answer in time: the outcome of %s is unknown, list the keys to see", name,
+                 kek_pool_op_name(call->lane->op));
+    } else {
+        kek_fail(&why, KEK_DEADLINE, "%s: no answer within the call's deadline", name);
+    }
+    finish_failed(call, &why);
+}
+
+static void time_out(struct kek_worker *worker, unsigned slot)
+{
+    struct kek_flight *flight = &worker->flights[slot];
+    struct kek_why why;
+    kek_fail(&why, KEK_UNAVAILABLE, "%s: no answer to %s within %llu ms",
+             worker->backend->config->name, kek_pool_op_name(flight->op),
+             (unsigned long long)worker->backend->config->timeout_ms);
+    flight->timed_out = true;
+    kek_worker_suspect(worker, &why);
+    kek_flight_lost(worker, slot, KEK_LOST_TIMEOUT, &why);
+}
+
+/* A third of its time is gone: somebody else who has room works on it too. */
+static void hedge(struct kek_pool_call *call, uint64_t now)
+{
+    const struct kek_worker *first = call->workers[0];
+    struct kek_worker *second = pick(call, first->backend->index, first);
+    if (second == NULL) {
+        call->hedge_ms = later(now, 1 + (call->deadline_ms - now) / 3);
+        return;
+    }
+    call->hedge_ms = KEK_NEVER;
+    launch(call, second);
+}
+
+static void look_at(struct kek_worker *worker, unsigned slot, uint64_t now)
+{
+    struct kek_flight *flight = &worker->flights[slot];
+    struct kek_pool_call *call = flight->call;
+    if (flight->id == 0 || flight->timed_out) {
+        return;
+    }
+    if (call != NULL && now >= call->deadline_ms) {
+        out_of_time(call);
+    }
+    if (flight->id != 0 && now >= flight->due_ms) {
+        time_out(worker, slot);
+    } else if (flight->call != NULL && now >= flight->call->hedge_ms &&
+               flight->call->workers[1] == NULL) {
+        hedge(flight->call, now);
+    }
+}
+
+static uint64_t due_of(const struct kek_flight *flight)
+{
+    if (flight->id == 0 || flight->timed_out) {
+        return KEK_NEVER;
+    }
+    uint64_t due = flight->due_ms;
+    const struct kek_pool_call *call = flight->call;
+    if (call != NULL) {
+        due = call->deadline_ms < due ? call->deadline_ms : due;
+        due = call->hedge_ms < due && call->workers[1] == NULL ? call->hedge_ms : due;
+    }
+    return due;
+}
+
+static void sweep_flights(struct kek_pool *pool, uint64_t now)
+{
+    for (size_t i = 0; i < pool->backend_count; i++) {
+        struct kek_worker *worker;
+        DL_FOREACH (pool->backends[i].workers, worker) {
+            for (unsigned slot = 0; slot < pool->backends[i].sessions; slot++) {
+                look_at(worker, slot, now);
+            }
+        }
+    }
+}
+
+static uint64_t next_due(struct kek_pool *pool)
+{
+    const struct kek_pool_call *first = first_waiting(pool);
+    uint64_t due = first == NULL ? KEK_NEVER : first->wake_ms;
+    for (size_t i = 0; i < pool->backend_count; i++) {
+        const struct kek_worker *worker;
+        DL_FOREACH (pool->backends[i].workers, worker) {
+            for (unsigned slot = 0; slot < pool->backends[i].sessions; slot++) {
+                uint64_t at = due_of(&worker->flights[slot]);
+                due = at < due ? at : due;
+            }
+        }
+    }
+    return due;
+}
+
+static void say_changed(struct kek_pool *pool)
+{
+    for (size_t i = 0; i < pool->backend_count && !pool->closing; i++) {
+        struct kek_backend *backend = &pool->backends[i];
+        if (backend->changed) {
+            backend->changed = false;
+            if (pool->settings.provider_changed != NULL) {
+                pool->settings.provider_changed(pool->settings.arg, i);
+            }
+        }
+    }
+}
+
+static void start_fresh(struct kek_pool *pool)
+{
+    for (size_t i = 0; i < pool->backend_count; i++) {
+        if (pool->backends[i].fresh_calls > 0) {
+            kek_backend_ensure(&pool->backends[i]);
+        }
+    }
+}
+
+void kek_dispatch_due(uv_timer_t *timer)
+{
+    struct kek_pool *pool = timer->data;
+    pool->armed_ms = KEK_NEVER;
+    say_changed(pool);
+    start_fresh(pool);
+    uint64_t now = kek_clock_ms();
+    wake_waiting(pool, now);
+    sweep_flights(pool, now);
+    kek_dispatch(pool);
+    kek_pool_due(pool, next_due(pool));
+}

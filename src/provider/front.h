@@ -1,0 +1,341 @@
+/*
+ * What kekd's side of the provider room shares between its files; nobody else includes it.
+ *
+ *   pool.c       the face: new, submit, cancel, status, close
+ *   queue.c      the calls that wait, in order of when they give up
+ *   dispatch.c   from the queue to a worker and back: answers, retries, timeouts, hedges
+ *   supervise.c  how many workers a provider has, when the next may start, what its health is
+ *   start.c      one worker's way to ready: Hello, login lock, Login
+ *   worker.c     one process and its socket
+ *   answer.c     what comes out of that socket
+ *   message.c    the messages themselves
+ *   login.c      the lock and the record of refused PINs that processes share
+ *   program.c    what is run: program, arguments, environment, user
+ *
+ * A call waits in a lane or in `later`, or is in service in one or two workers.  A worker has a
+ * flight for every request it owes an answer to; a flight outlives its call when that ends first
+ * (cancelled, answered elsewhere, out of time), because the worker is still busy with it.
+ * Only kek_call_finish() ends a call.  It runs the caller's `done`, which may submit, cancel or close
+ * the pool: whoever called it looks at everything afresh afterwards.
+ */
+#ifndef KEK_PROVIDER_FRONT_H
+#define KEK_PROVIDER_FRONT_H
+
+#include <stdalign.h>
+
+#include "provider.pb-c.h"
+
+#include "kek/clock.h"
+#include "kek/pool.h"
+#include "kek/provider.h"
+
+#define KEK_CALL_FLIGHTS 2           /* workers that a call is in service in */
+#define KEK_CALL_CRASHES 2           /* that many, and it is not tried again */
+#define KEK_LANES_IDLE 16            /* lanes kept though nobody uses them */
+#define KEK_POISON_MAX 16            /* blobs remembered */
+#define KEK_GHOSTS_MAX 16            /* processes of a provider that SIGKILL did not end */
+#define KEK_ARENA_BYTES (96u * 1024) /* an unpacked reply */
+#define KEK_LOGIN_SLOT_TEXT 17       /* 16 hex digits and a NUL */
+#define KEK_FLIGHT_BITS 6            /* of a request's id: which flight */
+_Static_assert(KEK_CONFIG_SESSIONS_MAX <= 1 << KEK_FLIGHT_BITS, "a flight's number fits its bits");
+
+/* Milliseconds. The pool's own; tests shorten them. */
+struct kek_pool_times {
+    uint64_t lock_retry; /* between two tries for the login lock */
+    uint64_t leave;      /* from a closed socket to SIGKILL, and from that to giving up on it */
+    uint64_t eof;        /* from end-of-file to exit, before the worker counts as broken */
+    uint64_t pin_look;   /* between two looks at a refused PIN's file */
+    uint64_t unready;    /* without a ready worker before calls are refused at once */
+    uint64_t storm;      /* three ready workers lost within this: back off */
+    uint64_t poison;     /* a blob that crashed two workers is remembered */
+    uint64_t memory;     /* between two looks at a worker's memory */
+    uint64_t busy;       /* a call waits after the first "busy"; doubles to 16 times that */
+};
+
+struct kek_lane;
+
+struct kek_pool_call {
+    struct kek_pool *pool;
+    struct kek_lane *lane;
+    /* A node of a pairing heap, while it waits. */
+    struct kek_queue *queue; /* NULL: in service */
+    struct kek_pool_call *child, *next, *prev;
+    uint64_t wake_ms; /* the heap's key */
+    uint64_t sequence;
+
+    struct kek_worker *workers[KEK_CALL_FLIGHTS]; /* in service there; filled from the front */
+    unsigned slots[KEK_CALL_FLIGHTS];
+    size_t avoid; /* the provider that failed it last, or KEK_POOL_ANY */
+    unsigned crashes, busy;
+    uint64_t hedge_ms, give_up_ms, deadline_ms, span_ms;
+    struct kek_why why; /* the last failure; rc KEK_OK if none */
+    bool settled;       /* why is an answer: no retry, only another flight can better it */
+
+    uint32_t number;
+    enum kek_state state;
+    enum kek_wrap_alg alg;
+    struct kek_secret *data_key;
+    kek_pool_done_fn *done;
+    void *arg;
+    size_t blob_len;
+    uint8_t blob[];
+};
+
+struct kek_queue {
+    struct kek_pool_call *root;
+    size_t count;
+};
+
+/* Calls that may go to the same workers: if the first cannot be sent, nor can the others. */
+struct kek_lane {
+    struct kek_lane *prev, *next;
+    enum kek_pool_op op;
+    size_t provider;
+    struct kek_id kek_id;
+    uint64_t newer_than; /* only workers born after this one may answer */
+    struct kek_queue queue;
+    size_t calls; /* that belong to it, waiting or not */
+};
+
+struct kek_flight {
+    uint64_t id;                /* 0: free */
+    struct kek_pool_call *call; /* NULL: it ended before its answer came */
+    enum kek_pool_op op;
+    uint64_t due_ms;
+    bool timed_out;
+};
+
+enum kek_worker_state {
+    KEK_WORKER_HELLO = 0, /* Hello is sent */
+    KEK_WORKER_LOCK,      /* waiting for the login lock */
+    KEK_WORKER_LOGIN,     /* Login is sent */
+    KEK_WORKER_READY,
+    KEK_WORKER_DRAIN,   /* a successor is ready: no new calls */
+    KEK_WORKER_SUSPECT, /* a call timed out or the link is gone: no new calls */
+    KEK_WORKER_EOF,     /* its end is closed: waiting to hear how it ended */
+    KEK_WORKER_LEAVING, /* our end is closed: waiting for its exit */
+    KEK_WORKER_KILLED,
+    KEK_WORKER_GHOST, /* SIGKILL did not end it: not waited for */
+    KEK_WORKER_GONE,
+};
+
+struct kek_login_pin {
+    uint64_t inode;
+    int64_t mtime_ns;
+    uint64_t size;
+};
+
+struct kek_worker {
+    struct kek_worker *prev, *next;
+    struct kek_backend *backend;
+    enum kek_worker_state state;
+    uint64_t serial; /* in order of spawning, over all providers */
+    int fd;
+    uv_process_t process;
+    uv_poll_t poll;
+    uv_timer_t timer;
+    unsigned handles; /* open libuv handles; 0: it may be freed */
+    bool exited, was_ready;
+    bool ended_ready; /* it was ready when its socket ended */
+    bool alone;       /* it works on a call that a worker crashed on, and on nothing else */
+    bool deaf;        /* it could not be sent to: the end of its socket is on its way */
+    int exit_status, exit_signal;
+
+    uint64_t start_due_ms;
+    uint64_t hand_id; /* of Hello or Login */
+    int lock_fd;
+    char slot[KEK_LOGIN_SLOT_TEXT]; /* names the token's lock and record */
+    struct kek_login_pin pin;
+    bool recorded; /* a refusal record existed at login */
+
+    uint64_t sequence;
+    uint64_t free; /* a bit per free flight */
+    unsigned running;
+    uint64_t operations, recycle_at, memory_at_op, memory_at_ms;
+    bool worn; /* to be recycled */
+    struct kek_flight flights[];
+};
+
+/* What is run for a provider's workers. */
+struct kek_program {
+    char **argv; /* owned, NULL-terminated; the first is the path */
+    char **env;
+};
+
+struct kek_backend {
+    struct kek_pool *pool;
+    size_t index;
+    const struct kek_config_provider *config;
+    struct kek_program program;
+    unsigned target, sessions; /* workers wanted, sessions of each */
+    struct kek_worker *workers;
+    uv_timer_t timer; /* the next start */
+    uint64_t next_start_ms;
+    unsigned failed_starts, storms;
+    uint64_t lost_ms[3];
+    bool pin_blocked;  /* a start only looks whether the PIN file has changed */
+    bool refused_here; /* `refused` was refused and is not on record */
+    struct kek_login_pin refused;
+    struct kek_why refused_why;
+    struct kek_worker *retiring;
+    uint64_t fresh_serial; /* somebody waits for a worker born after this one */
+    size_t fresh_calls;
+    bool ever_ready, ever_failed;
+    bool changed; /* provider_changed is due */
+    uint64_t unready_since_ms;
+
+    enum kek_pool_health health;
+    uint64_t since_ms;
+    uint64_t spawned, killed, crashed, recycled, operations, failures;
+    char serial[64], model[64], firmware[32], library[96];
+    bool pin_count_low;
+    struct kek_why why;
+    enum kek_wrap_alg alg;
+    struct kek_provider_versions versions;
+};
+
+struct kek_poison {
+    uint64_t until_ms;
+    size_t len;
+    uint8_t blob[KEK_WRAPPED_MAX];
+};
+
+struct kek_pool {
+    uv_loop_t *loop;
+    struct kek_pool_settings settings;
+    const struct kek_config *config;
+    struct kek_pool_times times;
+    char *state_dir; /* of config */
+    struct kek_backend *backends;
+    size_t backend_count;
+    struct kek_lane *lanes;
+    size_t lane_count;
+    struct kek_queue later; /* calls that a busy token sent back */
+    size_t calls, waiting, writes;
+    uint64_t sequence, serial, random;
+    uv_timer_t timer;
+    uint64_t armed_ms;
+    bool started, closing;
+    unsigned handles; /* timers and workers that libuv still knows */
+    void (*closed)(void *arg);
+    void *closed_arg;
+    struct kek_poison poison[KEK_POISON_MAX];
+    size_t poison_next;
+
+    size_t arena_used;
+    alignas(16) uint8_t arena[KEK_ARENA_BYTES];
+    uint8_t in[KEK_PROVIDER_MESSAGE_MAX + 1];
+    uint8_t out[KEK_PROVIDER_MESSAGE_MAX];
+};
+
+/* pool.c */
+struct kek_pool_times *kek_pool_times(struct kek_pool *pool);    /* for tests, before start */
+void kek_pool_due(struct kek_pool *pool, uint64_t at_ms);        /* look again at that time */
+uint64_t kek_pool_jitter(struct kek_pool *pool, uint64_t value); /* +-20 % */
+void kek_pool_check_closed(struct kek_pool *pool);
+const char *kek_pool_op_name(enum kek_pool_op op);
+bool kek_pool_op_once(enum kek_pool_op op); /* must not be sent twice */
+
+/* queue.c */
+void kek_queue_push(struct kek_queue *queue, struct kek_pool_call *call, uint64_t wake_ms);
+void kek_queue_remove(struct kek_pool_call *call);
+struct kek_lane *kek_lane_find(struct kek_pool *pool, const struct kek_pool_request *request,
+                               uint64_t newer_than); /* NULL: no memory */
+void kek_lanes_free(struct kek_pool *pool);
+
+/* dispatch.c */
+void kek_dispatch(struct kek_pool *pool); /* sends all that can be sent */
+bool kek_dispatch_one(struct kek_pool_call *call);
+void kek_dispatch_due(uv_timer_t *timer);
+void kek_call_wait(struct kek_pool_call *call);
+/* The worker's flight is over. `why` is NULL if it answered well. */
+void kek_flight_done(struct kek_worker *worker, unsigned slot, struct kek_pool_result *result,
+                     const struct kek_why *why);
+enum kek_lost { KEK_LOST_LINK, KEK_LOST_TIMEOUT, KEK_LOST_KILLED, KEK_LOST_CRASHED, KEK_LOST_BUSY };
+void kek_flight_lost(struct kek_worker *worker, unsigned slot, enum kek_lost how,
+                     const struct kek_why *why);
+void kek_call_finish(struct kek_pool_call *call, enum kek_rc rc, struct kek_pool_result *result,
+                     const struct kek_why *why);
+bool kek_backend_serves(const struct kek_backend *backend, const struct kek_lane *lane);
+/* Can waiting help? Otherwise why says what is wrong with every provider that may serve it. */
+enum kek_rc kek_dispatch_hope(const struct kek_pool *pool, const struct kek_lane *lane,
+                              struct kek_why *why) KEK_MUST_CHECK;
+void kek_dispatch_fail_hopeless(struct kek_pool *pool);
+
+/* supervise.c */
+void kek_backend_ensure(struct kek_backend *backend);
+void kek_backend_judge(struct kek_backend *backend, const struct kek_why *why);
+void kek_backend_start_failed(struct kek_backend *backend, bool at_login,
+                              const struct kek_why *why);
+void kek_backend_pin_refused(struct kek_backend *backend, const struct kek_why *why);
+void kek_backend_became_ready(struct kek_backend *backend);
+void kek_backend_lost_ready(struct kek_backend *backend, const struct kek_why *why);
+void kek_backend_on_timer(uv_timer_t *timer);
+
+/* start.c */
+void kek_start_begin(struct kek_worker *worker);
+/* A message before ready. */
+void kek_start_reply(struct kek_worker *worker, const Kek__Provider__Reply *reply);
+void kek_start_on_timer(struct kek_worker *worker);
+void kek_start_unlock(struct kek_worker *worker);
+/* The worker is no use before it was ready. */
+void kek_start_failed(struct kek_worker *worker, bool kill, const struct kek_why *why);
+
+/* worker.c */
+bool kek_worker_spawn(struct kek_backend *backend, struct kek_why *why);
+bool kek_worker_alive(const struct kek_worker *worker); /* its process takes sessions */
+/* Sends the first `len` bytes of the pool's buffer and wipes them. */
+void kek_worker_send_packed(struct kek_worker *worker, size_t len);
+void kek_worker_on_timer(uv_timer_t *timer);
+void kek_worker_close(struct kek_worker *worker); /* lets it leave */
+void kek_worker_kill(struct kek_worker *worker);
+/* No more calls for it; it is replaced at once, and leaves or dies when its calls are over. */
+void kek_worker_suspect(struct kek_worker *worker, const struct kek_why *why);
+void kek_worker_drain(struct kek_worker *worker);
+void kek_worker_settle(struct kek_worker *worker); /* a flight less: time to close or to kill? */
+void kek_worker_wear(struct kek_worker *worker);   /* counts an operation; may start a recycle */
+void kek_worker_broken(struct kek_worker *worker, const char *what);
+void kek_worker_abandon(struct kek_worker *worker); /* forgets a process that does not end */
+/* answer.c: reads all that the worker has sent. */
+void kek_worker_read(struct kek_worker *worker);
+void kek_worker_ended(struct kek_worker *worker); /* end-of-file */
+
+/* message.c */
+/* Packs into the pool's buffer; 0: too large. */
+size_t kek_message_pack(struct kek_pool *pool, const Kek__Provider__Request *request);
+/* Unpacks pool->in into the arena; NULL: not a message. Good until kek_message_wipe(). */
+Kek__Provider__Reply *kek_message_unpack(struct kek_pool *pool, size_t len);
+void kek_message_wipe(struct kek_pool *pool);
+size_t kek_message_hello(struct kek_backend *backend, uint64_t id);
+size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call, uint64_t id);
+bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
+                          struct kek_provider_versions *versions);
+void kek_message_failed(const struct kek_backend *backend, const Kek__Provider__Failed *failed,
+                        struct kek_why *why);
+void kek_message_text(char *out, size_t size, const char *text); /* copies, printable */
+
+/* login.c: see there */
+void kek_login_slot(const char *token, char slot[static KEK_LOGIN_SLOT_TEXT]);
+enum kek_rc kek_login_state_dir(const char *path, struct kek_why *why) KEK_MUST_CHECK;
+enum kek_rc kek_login_lock(const char *state_dir, const char *slot, int *fd,
+                           struct kek_why *why) KEK_MUST_CHECK;
+enum kek_rc kek_login_check(const char *state_dir, const char *slot,
+                            const struct kek_login_pin *pin, bool *recorded,
+                            struct kek_why *why) KEK_MUST_CHECK;
+struct kek_login_refusal {
+    struct kek_login_pin pin;
+    unsigned long code;
+};
+/* Both take lock_fd and close it once the record is on disk. What cannot be written becomes the
+ * backend's `why`. */
+void kek_login_record(struct kek_backend *backend, const char *slot, int lock_fd,
+                      const struct kek_login_refusal *refusal);
+void kek_login_forget(struct kek_backend *backend, const char *slot, int lock_fd);
+
+/* program.c */
+enum kek_rc kek_program_find(struct kek_program *program, const char *worker_dir,
+                             const struct kek_config_provider *provider, bool officer,
+                             struct kek_why *why) KEK_MUST_CHECK;
+void kek_program_done(struct kek_program *program);
+
+#endif

@@ -1,0 +1,356 @@
+#include "front.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <openssl/evp.h>
+
+#include "kek/durable.h"
+
+/* What all processes that log in to one token share, in state_dir:
+ *
+ *   login-<slot>.lock    held (flock) from before Login until its outcome is on disk
+ *   pin-refused-<slot>   the PIN files that the token refused, one line each
+ *
+ * <slot> is the first half of SHA-256 of the token's serial number.  kekd's PIN file and the officers'
+ * may both stand there: a login takes back its own role's lines only, or each kekctl run would give
+ * kekd's refused PIN another try.  kekctl may run as root: what it makes belongs to the folder's
+ * owner, so that kekd can open it. */
+
+#define PATH_BYTES 4096
+#define RECORD_MAX 8192
+#define ENTRIES_MAX 8
+#define HEAD "kekd refused PINs 1\n"
+
+struct entry {
+    bool officer;
+    struct kek_login_pin pin;
+    unsigned long code;
+    int64_t time_ms;
+};
+
+struct entries {
+    size_t count;
+    struct entry items[ENTRIES_MAX];
+};
+
+void kek_login_slot(const char *token, char slot[static KEK_LOGIN_SLOT_TEXT])
+{
+    uint8_t digest[32] = {0};
+    unsigned len = 0;
+    /* Without SHA-256 nothing else of kekd works either; all tokens sharing one lock is safe. */
+    (void)EVP_Digest(token, strlen(token), digest, &len, EVP_sha256(), NULL);
+    kek_hex(kek_bytes(digest, (KEK_LOGIN_SLOT_TEXT - 1) / 2), slot);
+}
+
+static enum kek_rc make_path(const char *state_dir, const char *format, const char *slot,
+                             char path[static PATH_BYTES], struct kek_why *why)
+{
+    int len = snprintf(path, PATH_BYTES, "%s/", state_dir);
+    if (len > 0 && len < PATH_BYTES) {
+        len += snprintf(path + len, (size_t)(PATH_BYTES - len), "%s%s", format, slot);
+    }
+    if (len < 0 || len >= PATH_BYTES - 8) {
+        return kek_fail(why, KEK_INVALID, "the path of state_dir is too long");
+    }
+    return KEK_OK;
+}
+
+static enum kek_rc lock_path(const char *state_dir, const char *slot, char path[static PATH_BYTES],
+                             struct kek_why *why)
+{
+    enum kek_rc rc = make_path(state_dir, "login-", slot, path, why);
+    if (rc == KEK_OK) {
+        strncat(path, ".lock", 6);
+    }
+    return rc;
+}
+
+enum kek_rc kek_login_state_dir(const char *path, struct kek_why *why)
+{
+    if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+        return kek_fail_native(why, KEK_NOT_FOUND, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "state_dir: making %s", path);
+    }
+    struct stat st;
+    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) {
+        return kek_fail(why, KEK_INVALID, "state_dir: %s is not a folder", path);
+    }
+    if (faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) != 0) {
+        return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "state_dir: %s must be writable", path);
+    }
+    return KEK_OK;
+}
+
+/* Root's files become the folder owner's. */
+static void give_to_owner(const char *state_dir, int fd)
+{
+    struct stat st;
+    if (geteuid() == 0 && stat(state_dir, &st) == 0 && st.st_uid != 0) {
+        (void)!fchown(fd, st.st_uid, st.st_gid);
+    }
+}
+
+enum kek_rc kek_login_lock(const char *state_dir, const char *slot, int *fd, struct kek_why *why)
+{
+    char path[PATH_BYTES];
+    enum kek_rc rc = lock_path(state_dir, slot, path, why);
+    if (rc != KEK_OK) {
+        return rc;
+    }
+    KEK_AUTO_CLOSE int lock =
+        open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    if (lock < 0) {
+        return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "opening %s", path);
+    }
+    give_to_owner(state_dir, lock);
+    if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
+        return kek_fail_native(why, errno == EWOULDBLOCK ? KEK_UNAVAILABLE : KEK_INTERNAL,
+                               KEK_NATIVE_ERRNO, (unsigned long)errno, "locking %s", path);
+    }
+    *fd = lock;
+    lock = -1;
+    return KEK_OK;
+}
+
+/* "name=number " at *at; signed numbers as their two's complement. */
+static bool take(const char **at, const char *name, uint64_t *value)
+{
+    size_t len = strlen(name);
+    if (strncmp(*at, name, len) != 0) {
+        return false;
+    }
+    const char *digits = *at + len;
+    bool negative = *digits == '-';
+    digits += negative ? 1 : 0;
+    if (*digits < '0' || *digits > '9') {
+        return false;
+    }
+    char *stop;
+    errno = 0;
+    uint64_t number = strtoull(digits, &stop, 0);
+    if (errno != 0 || *stop != ' ') {
+        return false;
+    }
+    *value = negative ? -number : number;
+    *at = stop + 1;
+    return true;
+}
+
+static bool read_entry(const char *line, struct entry *entry)
+{
+    uint64_t officer, mtime, code, time;
+    if (!take(&line, "officer=", &officer) || !take(&line, "pin_inode=", &entry->pin.inode) ||
+        !take(&line, "pin_mtime_ns=", &mtime) || !take(&line, "pin_size=", &entry->pin.size) ||
+        !take(&line, "code=", &code) || !take(&line, "time_ms=", &time)) {
+        return false;
+    }
+    entry->officer = officer != 0;
+    entry->pin.mtime_ns = (int64_t)mtime;
+    entry->code = (unsigned long)code;
+    entry->time_ms = (int64_t)time;
+    return true;
+}
+
+/* A damaged record refuses: what it said cannot be known. */
+static enum kek_rc read_record(const char *path, struct entries *entries, struct kek_why *why)
+{
+    entries->count = 0;
+    KEK_AUTO_BUF struct kek_buf content;
+    kek_buf_init(&content, RECORD_MAX);
+    enum kek_rc rc = kek_durable_read(path, RECORD_MAX - 1, &content, why);
+    if (rc != KEK_OK) {
+        return rc;
+    }
+    rc = kek_buf_append(&content, kek_bytes("", 1), why);
+    if (rc != KEK_OK) {
+        return rc;
+    }
+    const char *line = (const char *)content.data;
+    bool good = strncmp(line, HEAD, strlen(HEAD)) == 0 && strlen(line) + 1 == content.len;
+    line += good ? strlen(HEAD) : 0;
+    while (good && *line != '\0') {
+        const char *end = strchr(line, '\n');
+        good = end != NULL && entries->count < ENTRIES_MAX &&
+               read_entry(line, &entries->items[entries->count]);
+        entries->count += good ? 1 : 0;
+        line = good ? end + 1 : line;
+    }
+    if (!good) {
+        return kek_fail(why, KEK_INVALID,
+                        "%s is damaged: make sure that the PIN is right, then remove it", path);
+    }
+    return KEK_OK;
+}
+
+static bool same_pin(const struct kek_login_pin *a, const struct kek_login_pin *b)
+{
+    return a->inode == b->inode && a->mtime_ns == b->mtime_ns && a->size == b->size;
+}
+
+enum kek_rc kek_login_check(const char *state_dir, const char *slot,
+                            const struct kek_login_pin *pin, bool *recorded, struct kek_why *why)
+{
+    char path[PATH_BYTES];
+    struct entries entries;
+    enum kek_rc rc = make_path(state_dir, "pin-refused-", slot, path, why);
+    if (rc != KEK_OK) {
+        return rc;
+    }
+    struct kek_why reading;
+    rc = read_record(path, &entries, &reading);
+    if (rc == KEK_NOT_FOUND) {
+        *recorded = false;
+        return KEK_OK;
+    }
+    if (rc != KEK_OK) {
+        if (why != NULL) {
+            *why = reading;
+        }
+        return rc;
+    }
+    for (size_t i = 0; i < entries.count; i++) {
+        if (same_pin(&entries.items[i].pin, pin)) {
+            return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_PKCS11, entries.items[i].code,
+                                   "refused before (0x%lx), not tried again: change that file, or "
+                                   "remove %s",
+                                   entries.items[i].code, path);
+        }
+    }
+    *recorded = true;
+    return KEK_OK;
+}
+
+/* Holds the login lock until the record is on disk. */
+struct write_job {
+    struct kek_backend *backend;
+    int lock_fd;
+    char path[PATH_BYTES];
+};
+
+static void finish_job(struct write_job *job, const struct kek_why *why)
+{
+    struct kek_pool *pool = job->backend->pool;
+    if (why != NULL) {
+        struct kek_why said = *why;
+        kek_fail_within(&said, KEK_DENIED, "%s: the token's answer to the PIN is not on record",
+                        job->backend->config->name);
+        kek_backend_judge(job->backend, &said);
+    }
+    close(job->lock_fd);
+    free(job);
+    pool->writes--;
+    kek_pool_check_closed(pool);
+}
+
+static void on_written(void *arg, enum kek_rc rc, const struct kek_why *why)
+{
+    struct write_job *job = arg;
+    if (rc == KEK_OK) {
+        KEK_AUTO_CLOSE int fd = open(job->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (fd >= 0) {
+            give_to_owner(job->backend->pool->state_dir, fd);
+        }
+        job->backend->refused_here = false; /* from now on the record says it */
+    }
+    finish_job(job, rc == KEK_OK ? NULL : why);
+}
+
+static enum kek_rc start_write(struct write_job *job, const struct entries *entries,
+                               struct kek_why *why)
+{
+    char text[RECORD_MAX];
+    int len = snprintf(text, sizeof text, "%s", HEAD);
+    for (size_t i = 0; i < entries->count; i++) {
+        const struct entry *entry = &entries->items[i];
+        len += snprintf(text + len, sizeof text - (size_t)len,
+                        "officer=%d pin_inode=%llu pin_mtime_ns=%lld pin_size=%llu code=0x%lx "
+                        "time_ms=%lld \n",
+                        entry->officer, (unsigned long long)entry->pin.inode,
+                        (long long)entry->pin.mtime_ns, (unsigned long long)entry->pin.size,
+                        entry->code, (long long)entry->time_ms);
+    }
+    return kek_durable_write(job->backend->pool->loop, job->path, kek_bytes(text, (size_t)len),
+                             on_written, job, why);
+}
+
+static void drop(struct entries *entries, size_t at)
+{
+    entries->count--;
+    memmove(&entries->items[at], &entries->items[at + 1],
+            (entries->count - at) * sizeof entries->items[0]);
+}
+
+/* The lines that stay: a PIN file has one line, the newest; a login takes its role's away. */
+static void keep_others(struct entries *entries, bool officer, const struct kek_login_pin *pin)
+{
+    for (size_t i = entries->count; i > 0; i--) {
+        const struct entry *entry = &entries->items[i - 1];
+        if (pin == NULL ? entry->officer == officer : entry->pin.inode == pin->inode) {
+            drop(entries, i - 1);
+        }
+    }
+}
+
+static void change_record(struct kek_backend *backend, const char *slot, int lock_fd,
+                          const struct kek_login_refusal *refusal)
+{
+    struct kek_pool *pool = backend->pool;
+    struct kek_why why;
+    struct entries entries = {0};
+    struct write_job *job = calloc(1, sizeof *job);
+    if (job == NULL) {
+        close(lock_fd);
+        return;
+    }
+    pool->writes++;
+    job->backend = backend;
+    job->lock_fd = lock_fd;
+    enum kek_rc rc = make_path(pool->state_dir, "pin-refused-", slot, job->path, &why);
+    if (rc == KEK_OK) {
+        /* A damaged record lets nobody log in, so there is nothing in it to keep here. */
+        (void)read_record(job->path, &entries, NULL);
+        keep_others(&entries, pool->settings.officer, refusal == NULL ? NULL : &refusal->pin);
+        if (refusal != NULL && entries.count == ENTRIES_MAX) {
+            drop(&entries, 0);
+        }
+        if (refusal != NULL) {
+            entries.items[entries.count++] = (struct entry){
+                .officer = pool->settings.officer,
+                .pin = refusal->pin,
+                .code = refusal->code,
+                .time_ms = kek_clock_wall_ms(),
+            };
+        }
+    }
+    if (rc == KEK_OK && entries.count == 0) {
+        bool gone = unlink(job->path) == 0 || errno == ENOENT;
+        (void)kek_fail_native(&why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                              "removing %s", job->path);
+        finish_job(job, gone ? NULL : &why);
+        return;
+    }
+    if (rc == KEK_OK) {
+        rc = start_write(job, &entries, &why);
+    }
+    if (rc != KEK_OK) {
+        finish_job(job, &why);
+    }
+}
+
+void kek_login_record(struct kek_backend *backend, const char *slot, int lock_fd,
+                      const struct kek_login_refusal *refusal)
+{
+    change_record(backend, slot, lock_fd, refusal);
+}
+
+void kek_login_forget(struct kek_backend *backend, const char *slot, int lock_fd)
+{
+    change_record(backend, slot, lock_fd, NULL);
+}

@@ -1,0 +1,227 @@
+#include "front.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Unpacked replies live in one arena, which holds one reply at a time and is wiped after it: a data
+ * key leaves no copy behind, and a reply made to unpack into something huge runs out of arena. */
+
+static void *arena_alloc(void *arg, size_t size)
+{
+    struct kek_pool *pool = arg;
+    size_t rounded;
+    if (__builtin_add_overflow(size, 15, &rounded)) {
+        return NULL;
+    }
+    rounded &= ~(size_t)15;
+    if (rounded > sizeof pool->arena - pool->arena_used) {
+        return NULL;
+    }
+    void *at = pool->arena + pool->arena_used;
+    pool->arena_used += rounded;
+    return at;
+}
+
+static void arena_free(void *arg, void *at)
+{
+    (void)arg;
+    (void)at;
+}
+
+Kek__Provider__Reply *kek_message_unpack(struct kek_pool *pool, size_t len)
+{
+    ProtobufCAllocator allocator = {
+        .alloc = arena_alloc,
+        .free = arena_free,
+        .allocator_data = pool,
+    };
+    pool->arena_used = 0;
+    return kek__provider__reply__unpack(&allocator, len, pool->in);
+}
+
+void kek_message_wipe(struct kek_pool *pool)
+{
+    kek_wipe(pool->arena, pool->arena_used);
+    pool->arena_used = 0;
+}
+
+size_t kek_message_pack(struct kek_pool *pool, const Kek__Provider__Request *request)
+{
+    if (kek__provider__request__get_packed_size(request) > sizeof pool->out) {
+        return 0;
+    }
+    return kek__provider__request__pack(request, pool->out);
+}
+
+/* protobuf-c's text fields are not const; packing only reads them. */
+static char *text_or_empty(char *text)
+{
+    static char empty[] = "";
+    return text == NULL ? empty : text;
+}
+
+size_t kek_message_hello(struct kek_backend *backend, uint64_t id)
+{
+    const struct kek_config_provider *config = backend->config;
+    Kek__Provider__NamedVersion versions[KEK_PROVIDER_VERSIONS_MAX];
+    Kek__Provider__NamedVersion *pointers[KEK_PROVIDER_VERSIONS_MAX];
+    if (config->version_count > KEK_PROVIDER_VERSIONS_MAX) {
+        return 0;
+    }
+    for (size_t i = 0; i < config->version_count; i++) {
+        kek__provider__named_version__init(&versions[i]);
+        versions[i].number = config->versions[i].number;
+        versions[i].label = text_or_empty(config->versions[i].label);
+        versions[i].state = (Kek__Provider__State)config->versions[i].state;
+        pointers[i] = &versions[i];
+    }
+    Kek__Provider__Hello hello = KEK__PROVIDER__HELLO__INIT;
+    hello.protocol = KEK_PROVIDER_PROTOCOL;
+    hello.provider = config->name;
+    hello.uri = config->uri;
+    hello.keyring = backend->pool->config->keyring;
+    hello.strategy = (Kek__Provider__Strategy)config->strategy;
+    hello.sessions = backend->sessions;
+    hello.init_args = text_or_empty(config->init_args);
+    hello.n_versions = config->version_count;
+    hello.versions = pointers;
+    hello.alg = (Kek__Provider__WrapAlg)backend->alg;
+    Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
+    request.id = id;
+    request.op_case = KEK__PROVIDER__REQUEST__OP_HELLO;
+    request.hello = &hello;
+    return kek_message_pack(backend->pool, &request);
+}
+
+static ProtobufCBinaryData binary(const void *data, size_t len)
+{
+    /* protobuf-c has no const; packing only reads. */
+    return (ProtobufCBinaryData){.len = len, .data = (uint8_t *)(uintptr_t)data};
+}
+
+size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call, uint64_t id)
+{
+    const struct kek_lane *lane = call->lane;
+    ProtobufCBinaryData kek_id = binary(lane->kek_id.bytes, KEK_ID_LEN);
+    Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
+    Kek__Provider__List list = KEK__PROVIDER__LIST__INIT;
+    Kek__Provider__Wrap wrap = KEK__PROVIDER__WRAP__INIT;
+    Kek__Provider__Unwrap unwrap = KEK__PROVIDER__UNWRAP__INIT;
+    Kek__Provider__Generate generate = KEK__PROVIDER__GENERATE__INIT;
+    Kek__Provider__SetState set_state = KEK__PROVIDER__SET_STATE__INIT;
+    Kek__Provider__Destroy destroy = KEK__PROVIDER__DESTROY__INIT;
+    request.id = id;
+    switch (lane->op) {
+    case KEK_POOL_LIST:
+        request.op_case = KEK__PROVIDER__REQUEST__OP_LIST;
+        request.list = &list;
+        break;
+    case KEK_POOL_WRAP: {
+        struct kek_bytes key = kek_secret_bytes(call->data_key);
+        wrap.kek_id = kek_id;
+        wrap.data_key = binary(key.data, key.len);
+        request.op_case = KEK__PROVIDER__REQUEST__OP_WRAP;
+        request.wrap = &wrap;
+        break;
+    }
+    case KEK_POOL_UNWRAP:
+        unwrap.kek_id = kek_id;
+        unwrap.alg = (Kek__Provider__WrapAlg)call->alg;
+        unwrap.blob = binary(call->blob, call->blob_len);
+        request.op_case = KEK__PROVIDER__REQUEST__OP_UNWRAP;
+        request.unwrap = &unwrap;
+        break;
+    case KEK_POOL_GENERATE:
+        generate.number = call->number;
+        generate.kek_id = kek_id;
+        generate.state = (Kek__Provider__State)call->state;
+        request.op_case = KEK__PROVIDER__REQUEST__OP_GENERATE;
+        request.generate = &generate;
+        break;
+    case KEK_POOL_SET_STATE:
+        set_state.kek_id = kek_id;
+        set_state.state = (Kek__Provider__State)call->state;
+        request.op_case = KEK__PROVIDER__REQUEST__OP_SET_STATE;
+        request.set_state = &set_state;
+        break;
+    case KEK_POOL_DESTROY:
+        destroy.kek_id = kek_id;
+        request.op_case = KEK__PROVIDER__REQUEST__OP_DESTROY;
+        request.destroy = &destroy;
+        break;
+    }
+    return kek_message_pack(pool, &request);
+}
+
+void kek_message_text(char *out, size_t size, const char *text)
+{
+    size_t at = 0;
+    for (; text != NULL && text[at] != '\0' && at + 1 < size; at++) {
+        unsigned char c = (unsigned char)text[at];
+        out[at] = c < 0x20 || c == 0x7f ? '?' : (char)c;
+    }
+    out[at] = '\0';
+}
+
+bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
+                          struct kek_provider_versions *versions)
+{
+    if (count > KEK_PROVIDER_VERSIONS_MAX) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (wire[i]->kek_id.len != KEK_ID_LEN || wire[i]->number == 0 || (int)wire[i]->alg < 0 ||
+            (int)wire[i]->alg > KEK_WRAP_AES_CBC) {
+            return false;
+        }
+    }
+    versions->count = count;
+    for (size_t i = 0; i < count; i++) {
+        struct kek_version *version = &versions->items[i];
+        version->number = wire[i]->number;
+        memcpy(version->id.bytes, wire[i]->kek_id.data, KEK_ID_LEN);
+        version->alg = (enum kek_wrap_alg)wire[i]->alg;
+        version->can_wrap = wire[i]->can_wrap;
+        version->can_unwrap = wire[i]->can_unwrap;
+        version->eligible = wire[i]->eligible;
+        kek_message_text(version->label, sizeof version->label, wire[i]->label);
+        kek_message_text(version->refusal, sizeof version->refusal, wire[i]->refusal);
+    }
+    return true;
+}
+
+static enum kek_rc class_of(Kek__Provider__Cause cause)
+{
+    switch (cause) {
+    case KEK__PROVIDER__CAUSE__DATA:
+        return KEK_DAMAGED;
+    case KEK__PROVIDER__CAUSE__LINK:
+    case KEK__PROVIDER__CAUSE__BUSY:
+        return KEK_UNAVAILABLE;
+    case KEK__PROVIDER__CAUSE__STATE:
+        return KEK_PRECONDITION;
+    case KEK__PROVIDER__CAUSE__KEY_MISSING:
+        return KEK_NOT_FOUND;
+    case KEK__PROVIDER__CAUSE__KEY_UNFIT:
+    case KEK__PROVIDER__CAUSE__PIN_REFUSED:
+    case KEK__PROVIDER__CAUSE__PIN_UNUSABLE:
+        return KEK_DENIED;
+    case KEK__PROVIDER__CAUSE__UNSUPPORTED:
+        return KEK_UNIMPLEMENTED;
+    default: /* INTERNAL, BAD_REQUEST, and what this protocol does not know */
+        return KEK_INTERNAL;
+    }
+}
+
+void kek_message_failed(const struct kek_backend *backend, const Kek__Provider__Failed *failed,
+                        struct kek_why *why)
+{
+    char text[KEK_WHY_TEXT];
+    kek_message_text(text, sizeof text, failed->text);
+    kek_fail(why, class_of(failed->cause), "%s: %s", backend->config->name,
+             text[0] == '\0' ? "failed without a word" : text);
+    if (failed->native != 0) {
+        why->native = failed->native_is_errno ? KEK_NATIVE_ERRNO : KEK_NATIVE_PKCS11;
+        why->code = (unsigned long)failed->native;
+    }
+}

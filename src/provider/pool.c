@@ -1,0 +1,421 @@
+#include "front.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <utlist.h>
+
+#define GIVE_UP_MAX \
+    50 /* ms before its deadline that a waiting call gives up, so that its caller hears why */
+
+static const struct kek_pool_times default_times = {
+    .lock_retry = 20,
+    .leave = 500,
+    .eof = 500,
+    .pin_look = 15000,
+    .unready = 5000,
+    .storm = 10000,
+    .poison = 60000,
+    .memory = 10000,
+    .busy = 10,
+};
+
+struct kek_pool_times *kek_pool_times(struct kek_pool *pool)
+{
+    return &pool->times;
+}
+
+const char *kek_pool_op_name(enum kek_pool_op op)
+{
+    static const char *const names[] = {
+        [KEK_POOL_LIST] = "list",           [KEK_POOL_WRAP] = "wrap",
+        [KEK_POOL_UNWRAP] = "unwrap",       [KEK_POOL_GENERATE] = "generate",
+        [KEK_POOL_SET_STATE] = "set_state", [KEK_POOL_DESTROY] = "destroy",
+    };
+    return names[op];
+}
+
+bool kek_pool_op_once(enum kek_pool_op op)
+{
+    return op >= KEK_POOL_GENERATE;
+}
+
+/* xorshift64 (Marsaglia 2003): spreading retries needs no better randomness. */
+uint64_t kek_pool_jitter(struct kek_pool *pool, uint64_t value)
+{
+    pool->random ^= pool->random << 13;
+    pool->random ^= pool->random >> 7;
+    pool->random ^= pool->random << 17;
+    uint64_t fifth = value / 5;
+    return value - fifth + pool->random % (2 * fifth + 1);
+}
+
+void kek_pool_due(struct kek_pool *pool, uint64_t at_ms)
+{
+    if (at_ms >= pool->armed_ms || pool->closing) {
+        return;
+    }
+    pool->armed_ms = at_ms;
+    uint64_t now = kek_clock_ms();
+    uv_timer_start(&pool->timer, kek_dispatch_due, at_ms > now ? at_ms - now : 0, 0);
+}
+
+static enum kek_rc init_backend(struct kek_pool *pool, size_t index, struct kek_why *why)
+{
+    struct kek_backend *backend = &pool->backends[index];
+    const struct kek_config_provider *config = &pool->config->providers[index];
+    bool officer = pool->settings.officer;
+    backend->pool = pool;
+    backend->index = index;
+    backend->config = config;
+    backend->unready_since_ms = backend->since_ms = kek_clock_ms();
+    backend->target = officer ? 1 : config->processes;
+    backend->sessions = officer ? 1 : config->sessions;
+    if (backend->target == 0 || backend->sessions == 0 ||
+        backend->sessions > KEK_CONFIG_SESSIONS_MAX) {
+        return kek_fail(why, KEK_INVALID, "provider %s: bad number of processes or sessions",
+                        config->name);
+    }
+    if (kek_message_hello(backend, 1) == 0) {
+        return kek_fail(why, KEK_TOO_LARGE,
+                        "provider %s: its settings exceed a message of %u bytes", config->name,
+                        KEK_PROVIDER_MESSAGE_MAX);
+    }
+    return kek_program_find(&backend->program, pool->settings.worker_dir, config, officer, why);
+}
+
+static void free_pool(struct kek_pool *pool)
+{
+    for (size_t i = 0; i < pool->backend_count; i++) {
+        kek_program_done(&pool->backends[i].program);
+    }
+    kek_lanes_free(pool);
+    kek_message_wipe(pool);
+    free(pool->backends);
+    free(pool);
+}
+
+static void init_timer(struct kek_pool *pool, uv_timer_t *timer, void *data)
+{
+    uv_timer_init(pool->loop, timer);
+    timer->data = data;
+    pool->handles++;
+}
+
+struct kek_pool *kek_pool_new(uv_loop_t *loop, const struct kek_pool_settings *settings,
+                              struct kek_why *why)
+{
+    enum kek_rc rc = kek_login_state_dir(settings->config->state_dir, why);
+    if (rc != KEK_OK) {
+        return NULL;
+    }
+    struct kek_pool *pool = calloc(1, sizeof *pool);
+    if (pool == NULL) {
+        kek_fail(why, KEK_NO_MEMORY, "no memory for the pool");
+        return NULL;
+    }
+    pool->loop = loop;
+    pool->settings = *settings;
+    pool->config = settings->config;
+    pool->state_dir = settings->config->state_dir;
+    pool->times = default_times;
+    pool->armed_ms = KEK_NEVER;
+    pool->random = uv_hrtime() | 1;
+    (void)uv_random(NULL, NULL, &pool->random, sizeof pool->random, 0, NULL);
+    pool->random |= 1;
+    pool->backend_count = settings->config->provider_count;
+    pool->backends = calloc(pool->backend_count, sizeof *pool->backends);
+    if (pool->backends == NULL) {
+        pool->backend_count = 0;
+        rc = kek_fail(why, KEK_NO_MEMORY, "no memory for the pool");
+    }
+    for (size_t i = 0; rc == KEK_OK && i < pool->backend_count; i++) {
+        rc = init_backend(pool, i, why);
+    }
+    if (rc != KEK_OK) {
+        free_pool(pool);
+        return NULL;
+    }
+    init_timer(pool, &pool->timer, pool);
+    for (size_t i = 0; i < pool->backend_count; i++) {
+        init_timer(pool, &pool->backends[i].timer, &pool->backends[i]);
+    }
+    return pool;
+}
+
+void kek_pool_start(struct kek_pool *pool)
+{
+    uint64_t now = kek_clock_ms();
+    pool->started = true;
+    for (size_t i = 0; i < pool->backend_count; i++) {
+        pool->backends[i].unready_since_ms = now;
+        pool->backends[i].since_ms = now;
+        kek_backend_ensure(&pool->backends[i]);
+    }
+}
+
+static bool is_poison(const struct kek_pool *pool, struct kek_bytes blob)
+{
+    uint64_t now = 0;
+    for (size_t i = 0; i < KEK_POISON_MAX && i < pool->poison_next; i++) {
+        const struct kek_poison *poison = &pool->poison[i];
+        if (kek_bytes_equal(kek_bytes(poison->blob, poison->len), blob)) {
+            now = now == 0 ? kek_clock_ms() : now;
+            if (now < poison->until_ms) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static enum kek_rc check_request(const struct kek_pool *pool,
+                                 const struct kek_pool_request *request, struct kek_why *why)
+{
+    bool any = request->provider == KEK_POOL_ANY;
+    bool either = request->op == KEK_POOL_WRAP || request->op == KEK_POOL_UNWRAP;
+    if (pool->closing) {
+        return kek_fail(why, KEK_UNAVAILABLE, "the pool is closing");
+    }
+    if (kek_pool_op_once(request->op) && !pool->settings.officer) {
+        return kek_fail(why, KEK_INVALID, "%s needs an officer's pool",
+                        kek_pool_op_name(request->op));
+    }
+    if (any ? !either || request->fresh : request->provider >= pool->backend_count) {
+        return kek_fail(why, KEK_INVALID, "%s needs a provider", kek_pool_op_name(request->op));
+    }
+    if (request->op == KEK_POOL_WRAP &&
+        (request->data_key == NULL ||
+         kek_secret_bytes(request->data_key).len != KEK_DATA_KEY_LEN)) {
+        return kek_fail(why, KEK_INVALID, "a data key has %d bytes", KEK_DATA_KEY_LEN);
+    }
+    if (request->op != KEK_POOL_UNWRAP) {
+        return KEK_OK;
+    }
+    if (request->blob.len == 0 || request->blob.len > KEK_WRAPPED_MAX) {
+        return kek_fail(why, KEK_INVALID, "a wrapped data key has 1 to %d bytes", KEK_WRAPPED_MAX);
+    }
+    if (is_poison(pool, request->blob)) {
+        return kek_fail(why, KEK_INTERNAL,
+                        "two workers ended while they worked on it, less than a minute ago");
+    }
+    return KEK_OK;
+}
+
+static struct kek_pool_call *new_call(struct kek_pool *pool, const struct kek_pool_request *request)
+{
+    size_t blob_len = request->op == KEK_POOL_UNWRAP ? request->blob.len : 0;
+    struct kek_pool_call *call = calloc(1, sizeof *call + blob_len);
+    if (call == NULL) {
+        return NULL;
+    }
+    if (request->op == KEK_POOL_WRAP) {
+        call->data_key = kek_secret_dup(kek_secret_bytes(request->data_key));
+        if (call->data_key == NULL) {
+            free(call);
+            return NULL;
+        }
+    }
+    if (blob_len > 0) {
+        memcpy(call->blob, request->blob.data, blob_len);
+    }
+    call->blob_len = blob_len;
+    call->pool = pool;
+    call->sequence = ++pool->sequence;
+    call->avoid = KEK_POOL_ANY;
+    call->number = request->number;
+    call->state = request->state;
+    call->alg = request->alg;
+    return call;
+}
+
+static void set_times(struct kek_pool_call *call, uint64_t deadline_ms)
+{
+    uint64_t now = kek_clock_ms();
+    call->deadline_ms = call->give_up_ms = deadline_ms;
+    call->hedge_ms = KEK_NEVER;
+    if (deadline_ms == KEK_NEVER || deadline_ms <= now) {
+        return;
+    }
+    call->span_ms = deadline_ms - now;
+    uint64_t tenth = call->span_ms / 10;
+    call->give_up_ms -= tenth < GIVE_UP_MAX ? tenth : GIVE_UP_MAX;
+    if (call->lane->op == KEK_POOL_WRAP || call->lane->op == KEK_POOL_UNWRAP) {
+        call->hedge_ms = now + 1 + call->span_ms / 3;
+    }
+}
+
+struct kek_pool_call *kek_pool_submit(struct kek_pool *pool, const struct kek_pool_request *request,
+                                      kek_pool_done_fn *done, void *arg, struct kek_why *why)
+{
+    enum kek_rc rc = check_request(pool, request, why);
+    if (rc != KEK_OK) {
+        return NULL;
+    }
+    if (pool->calls >= KEK_POOL_QUEUE_MAX) {
+        kek_fail(why, KEK_EXHAUSTED, "%d calls are waiting or running", KEK_POOL_QUEUE_MAX);
+        return NULL;
+    }
+    /* A worker that was spawned before now may have cached what the caller wants to see. */
+    uint64_t newer_than = request->fresh ? pool->serial : 0;
+    struct kek_lane *lane = kek_lane_find(pool, request, newer_than);
+    if (lane == NULL) {
+        kek_fail(why, KEK_NO_MEMORY, "no memory for a call");
+        return NULL;
+    }
+    rc = kek_dispatch_hope(pool, lane, why);
+    if (rc != KEK_OK) {
+        return NULL;
+    }
+    struct kek_pool_call *call = new_call(pool, request);
+    if (call == NULL) {
+        kek_fail(why, KEK_NO_MEMORY, "no memory for a call");
+        return NULL;
+    }
+    call->lane = lane;
+    call->done = done;
+    call->arg = arg;
+    set_times(call, request->deadline_ms);
+    lane->calls++;
+    pool->calls++;
+    if (newer_than > 0) {
+        struct kek_backend *backend = &pool->backends[request->provider];
+        backend->fresh_serial = newer_than;
+        backend->fresh_calls++;
+        kek_pool_due(pool, 0);
+    }
+    bool expired = call->span_ms == 0 && call->deadline_ms != KEK_NEVER;
+    if (expired || lane->queue.count > 0 || !kek_dispatch_one(call)) {
+        kek_call_wait(call);
+    }
+    return call;
+}
+
+void kek_pool_cancel(struct kek_pool_call *call)
+{
+    call->done = NULL;
+    kek_call_finish(call, KEK_CANCELLED, NULL, NULL);
+}
+
+size_t kek_pool_provider_count(const struct kek_pool *pool)
+{
+    return pool->backend_count;
+}
+
+size_t kek_pool_queued(const struct kek_pool *pool)
+{
+    return pool->waiting;
+}
+
+void kek_pool_provider_get(const struct kek_pool *pool, size_t provider,
+                           struct kek_pool_provider *status)
+{
+    const struct kek_backend *backend = &pool->backends[provider];
+    *status = (struct kek_pool_provider){
+        .name = backend->config->name,
+        .health = backend->health,
+        .since_ms = backend->since_ms,
+        .spawned = backend->spawned,
+        .killed = backend->killed,
+        .crashed = backend->crashed,
+        .recycled = backend->recycled,
+        .operations = backend->operations,
+        .failures = backend->failures,
+        .pin_count_low = backend->pin_count_low,
+        .why = backend->why,
+        .versions = backend->versions.items,
+        .version_count = backend->versions.count,
+    };
+    memcpy(status->serial, backend->serial, sizeof status->serial);
+    memcpy(status->model, backend->model, sizeof status->model);
+    memcpy(status->firmware, backend->firmware, sizeof status->firmware);
+    memcpy(status->library, backend->library, sizeof status->library);
+    const struct kek_worker *worker;
+    DL_FOREACH (backend->workers, worker) {
+        status->workers_ready += worker->state == KEK_WORKER_READY;
+        status->calls_running += worker->running;
+    }
+}
+
+void kek_pool_check_closed(struct kek_pool *pool)
+{
+    if (!pool->closing || pool->handles > 0 || pool->writes > 0) {
+        return;
+    }
+    pool->closed(pool->closed_arg);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct kek_pool *pool = handle->data;
+    pool->handles--;
+    kek_pool_check_closed(pool);
+}
+
+static void on_backend_timer_closed(uv_handle_t *handle)
+{
+    struct kek_backend *backend = handle->data;
+    backend->pool->handles--;
+    kek_pool_check_closed(backend->pool);
+}
+
+static struct kek_pool_call *any_call(struct kek_pool *pool)
+{
+    if (pool->later.root != NULL) {
+        return pool->later.root;
+    }
+    struct kek_lane *lane;
+    DL_FOREACH (pool->lanes, lane) {
+        if (lane->queue.root != NULL) {
+            return lane->queue.root;
+        }
+    }
+    for (size_t i = 0; i < pool->backend_count; i++) {
+        struct kek_worker *worker;
+        DL_FOREACH (pool->backends[i].workers, worker) {
+            for (unsigned slot = 0; slot < pool->backends[i].sessions; slot++) {
+                if (worker->flights[slot].call != NULL) {
+                    return worker->flights[slot].call;
+                }
+            }
+        }
+    }
+    return NULL;
+}
+
+static void close_workers(struct kek_backend *backend)
+{
+    struct kek_worker *worker;
+    DL_FOREACH (backend->workers, worker) {
+        if (worker->state < KEK_WORKER_LEAVING) {
+            kek_start_unlock(worker);
+            kek_worker_close(worker);
+        } else if (worker->state == KEK_WORKER_GHOST) {
+            kek_worker_abandon(worker);
+        }
+    }
+    uv_close((uv_handle_t *)&backend->timer, on_backend_timer_closed);
+}
+
+void kek_pool_close(struct kek_pool *pool, void (*closed)(void *arg), void *arg)
+{
+    pool->closing = true;
+    pool->closed = closed;
+    pool->closed_arg = arg;
+    struct kek_why why;
+    kek_fail(&why, KEK_UNAVAILABLE, "the pool is closing");
+    while (pool->calls > 0) {
+        kek_call_finish(any_call(pool), KEK_UNAVAILABLE, NULL, &why);
+    }
+    for (size_t i = 0; i < pool->backend_count; i++) {
+        close_workers(&pool->backends[i]);
+    }
+    uv_close((uv_handle_t *)&pool->timer, on_timer_closed);
+}
+
+void kek_pool_free(struct kek_pool *pool)
+{
+    if (pool != NULL) {
+        free_pool(pool);
+    }
+}

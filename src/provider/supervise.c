@@ -1,0 +1,199 @@
+#include "front.h"
+
+#include <utlist.h>
+
+/* How many workers a provider has, when the next one may start, and what its health is. */
+
+#define STORM_LOSSES 3
+#define BACKOFF_FIRST 100 /* ms, doubled with every failure in a row */
+#define BACKOFF_START 1000
+#define BACKOFF_LOGIN 30000
+
+struct census {
+    unsigned ready, starting, alive, ghosts;
+    uint64_t newest;           /* serial of the newest that starts or is ready */
+    struct kek_worker *oldest; /* ready */
+    struct kek_worker *worn;   /* ready */
+};
+
+static struct census count_workers(const struct kek_backend *backend)
+{
+    struct census census = {0};
+    struct kek_worker *worker;
+    DL_FOREACH (backend->workers, worker) {
+        bool ready = worker->state == KEK_WORKER_READY;
+        bool starting = worker->state < KEK_WORKER_READY;
+        census.ready += ready;
+        census.starting += starting;
+        census.alive += kek_worker_alive(worker);
+        census.ghosts += worker->state == KEK_WORKER_GHOST;
+        if ((ready || starting) && worker->serial > census.newest) {
+            census.newest = worker->serial;
+        }
+        if (ready && (census.oldest == NULL || worker->serial < census.oldest->serial)) {
+            census.oldest = worker;
+        }
+        if (ready && worker->worn && census.worn == NULL) {
+            census.worn = worker;
+        }
+    }
+    return census;
+}
+
+void kek_backend_judge(struct kek_backend *backend, const struct kek_why *why)
+{
+    struct census census = count_workers(backend);
+    enum kek_pool_health health = KEK_POOL_STARTING;
+    if (census.ready > 0) {
+        health = KEK_POOL_READY;
+    } else if (backend->pin_blocked) {
+        health = KEK_POOL_PIN_REFUSED;
+    } else if (backend->ever_ready || backend->ever_failed) {
+        health = KEK_POOL_DOWN;
+    }
+    uint64_t now = kek_clock_ms();
+    if (health != backend->health) {
+        if (backend->health == KEK_POOL_READY) {
+            backend->unready_since_ms = now;
+        }
+        backend->health = health;
+        backend->since_ms = now;
+        backend->changed = true;
+    }
+    if (why != NULL) {
+        backend->why = *why;
+        backend->changed = true;
+    }
+    if (backend->changed) {
+        kek_pool_due(backend->pool, 0);
+    }
+}
+
+static uint64_t back_off(struct kek_pool *pool, unsigned failures, uint64_t most)
+{
+    uint64_t delay = BACKOFF_FIRST;
+    for (unsigned i = 1; i < failures && delay < most; i++) {
+        delay *= 2;
+    }
+    return kek_pool_jitter(pool, delay < most ? delay : most);
+}
+
+static void start_after(struct kek_backend *backend, uint64_t delay)
+{
+    uint64_t at = kek_clock_ms() + delay;
+    if (at > backend->next_start_ms) {
+        backend->next_start_ms = at;
+    }
+}
+
+void kek_backend_start_failed(struct kek_backend *backend, bool at_login, const struct kek_why *why)
+{
+    struct kek_pool *pool = backend->pool;
+    backend->ever_failed = true;
+    backend->failed_starts++;
+    backend->failures++;
+    if (backend->pin_blocked) {
+        start_after(backend, pool->times.pin_look);
+    } else {
+        start_after(backend, back_off(pool, backend->failed_starts,
+                                      at_login ? BACKOFF_LOGIN : BACKOFF_START));
+    }
+    kek_backend_judge(backend, why);
+}
+
+void kek_backend_pin_refused(struct kek_backend *backend, const struct kek_why *why)
+{
+    backend->ever_failed = true;
+    backend->pin_blocked = true;
+    backend->failures++;
+    start_after(backend, backend->pool->times.pin_look);
+    kek_backend_judge(backend, why);
+}
+
+void kek_backend_became_ready(struct kek_backend *backend)
+{
+    backend->ever_ready = true;
+    backend->failed_starts = 0;
+    backend->pin_blocked = false;
+    kek_backend_judge(backend, NULL);
+    kek_backend_ensure(backend);
+    kek_dispatch(backend->pool);
+}
+
+void kek_backend_lost_ready(struct kek_backend *backend, const struct kek_why *why)
+{
+    uint64_t now = kek_clock_ms();
+    uint64_t third_last = backend->lost_ms[STORM_LOSSES - 2];
+    for (size_t i = STORM_LOSSES - 1; i > 0; i--) {
+        backend->lost_ms[i] = backend->lost_ms[i - 1];
+    }
+    backend->lost_ms[0] = now;
+    if (third_last != 0 && now - third_last < backend->pool->times.storm) {
+        backend->storms++;
+        start_after(backend, back_off(backend->pool, backend->storms, BACKOFF_START));
+    } else {
+        backend->storms = 0;
+    }
+    kek_backend_judge(backend, why);
+    kek_backend_ensure(backend);
+}
+
+/* A worker to be replaced by a successor: one at a time, and only while it serves. */
+static void choose_retiring(struct kek_backend *backend, const struct census *census)
+{
+    if (backend->retiring != NULL) {
+        return;
+    }
+    if (backend->fresh_calls > 0 && census->newest <= backend->fresh_serial) {
+        backend->retiring = census->oldest;
+    } else {
+        backend->retiring = census->worn;
+    }
+}
+
+static bool may_start(const struct kek_backend *backend, const struct census *census,
+                      unsigned wanted)
+{
+    if (census->ready + census->starting >= wanted || census->alive > backend->target ||
+        census->ghosts >= KEK_GHOSTS_MAX) {
+        return false;
+    }
+    /* The first login shows whether logging in works at all: nobody else tries before. */
+    bool alone = census->ready == 0 || backend->failed_starts > 0 || backend->pin_blocked;
+    return !alone || census->starting == 0;
+}
+
+void kek_backend_ensure(struct kek_backend *backend)
+{
+    struct kek_pool *pool = backend->pool;
+    if (pool->closing || !pool->started) {
+        return;
+    }
+    struct census census = count_workers(backend);
+    if (backend->retiring != NULL && census.ready > backend->target) {
+        kek_worker_drain(backend->retiring);
+        census = count_workers(backend);
+    }
+    choose_retiring(backend, &census);
+    unsigned wanted = backend->target + (backend->retiring != NULL ? 1 : 0);
+    if (!may_start(backend, &census, wanted)) {
+        return;
+    }
+    uint64_t now = kek_clock_ms();
+    if (now < backend->next_start_ms) {
+        uv_timer_start(&backend->timer, kek_backend_on_timer, backend->next_start_ms - now, 0);
+        return;
+    }
+    struct kek_why why;
+    if (!kek_worker_spawn(backend, &why)) {
+        kek_backend_start_failed(backend, false, &why);
+        return;
+    }
+    /* One at a time from here; more follow from the loop. */
+    uv_timer_start(&backend->timer, kek_backend_on_timer, 0, 0);
+}
+
+void kek_backend_on_timer(uv_timer_t *timer)
+{
+    kek_backend_ensure(timer->data);
+}

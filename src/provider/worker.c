@@ -1,0 +1,398 @@
+#include "front.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <utlist.h>
+
+/* One process and our end of its socket.  It goes by one of these ways, and each ends in gone():
+ * we close the socket and it leaves; it does not, and is killed; it ends by itself. A process that
+ * SIGKILL does not end (a driver in uninterruptible sleep) becomes a ghost: replaced, not waited for. */
+
+#define MEMORY_EVERY 1000 /* operations between two looks at a worker's memory */
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct kek_worker *worker = handle->data;
+    worker->handles--;
+    if (worker->handles > 0) {
+        return;
+    }
+    struct kek_pool *pool = worker->backend->pool;
+    DL_DELETE(worker->backend->workers, worker);
+    free(worker);
+    pool->handles--;
+    kek_pool_check_closed(pool);
+}
+
+static void close_handle(uv_handle_t *handle)
+{
+    if (!uv_is_closing(handle)) {
+        uv_close(handle, on_handle_closed);
+    }
+}
+
+static void close_socket(struct kek_worker *worker)
+{
+    if (worker->fd >= 0) {
+        close_handle((uv_handle_t *)&worker->poll);
+        close(worker->fd);
+        worker->fd = -1;
+    }
+}
+
+static void gone(struct kek_worker *worker)
+{
+    struct kek_backend *backend = worker->backend;
+    worker->state = KEK_WORKER_GONE;
+    close_socket(worker);
+    close_handle((uv_handle_t *)&worker->timer);
+    close_handle((uv_handle_t *)&worker->process);
+    kek_backend_ensure(backend);
+}
+
+void kek_worker_abandon(struct kek_worker *worker)
+{
+    gone(worker);
+}
+
+static void forget_retiring(struct kek_worker *worker)
+{
+    if (worker->backend->retiring == worker) {
+        worker->backend->retiring = NULL;
+    }
+}
+
+static void leave_within(struct kek_worker *worker)
+{
+    uv_timer_start(&worker->timer, kek_worker_on_timer, worker->backend->pool->times.leave, 0);
+}
+
+void kek_worker_close(struct kek_worker *worker)
+{
+    forget_retiring(worker);
+    close_socket(worker);
+    if (worker->exited) {
+        gone(worker);
+        return;
+    }
+    worker->state = KEK_WORKER_LEAVING;
+    leave_within(worker);
+}
+
+void kek_worker_kill(struct kek_worker *worker)
+{
+    forget_retiring(worker);
+    close_socket(worker);
+    if (worker->exited) {
+        gone(worker);
+        return;
+    }
+    /* Its pid is still its own: libuv has not reaped it. */
+    (void)uv_process_kill(&worker->process, SIGKILL);
+    worker->backend->killed++;
+    worker->state = KEK_WORKER_KILLED;
+    leave_within(worker);
+}
+
+bool kek_worker_alive(const struct kek_worker *worker)
+{
+    return worker->state < KEK_WORKER_GHOST && !worker->exited;
+}
+
+void kek_worker_settle(struct kek_worker *worker)
+{
+    if (worker->state != KEK_WORKER_DRAIN && worker->state != KEK_WORKER_SUSPECT) {
+        return;
+    }
+    if (worker->running == 0) {
+        worker->backend->recycled += worker->state == KEK_WORKER_DRAIN ? 1 : 0;
+        kek_worker_close(worker);
+        return;
+    }
+    for (unsigned i = 0; i < worker->backend->sessions; i++) {
+        if (worker->flights[i].id != 0 && !worker->flights[i].timed_out) {
+            return;
+        }
+    }
+    kek_worker_kill(worker);
+}
+
+void kek_worker_drain(struct kek_worker *worker)
+{
+    forget_retiring(worker);
+    worker->state = KEK_WORKER_DRAIN;
+    kek_worker_settle(worker);
+}
+
+void kek_worker_suspect(struct kek_worker *worker, const struct kek_why *why)
+{
+    bool serving = worker->state == KEK_WORKER_READY;
+    if (!serving && worker->state != KEK_WORKER_DRAIN) {
+        return;
+    }
+    forget_retiring(worker);
+    worker->state = KEK_WORKER_SUSPECT;
+    if (serving) {
+        kek_backend_lost_ready(worker->backend, why);
+    }
+}
+
+/* Its service is over, whatever is still in it; its process ends or has ended. */
+static void end_service(struct kek_worker *worker, enum kek_lost how, const struct kek_why *why)
+{
+    if (!worker->was_ready) {
+        kek_start_failed(worker, true, why);
+        return;
+    }
+    bool serving = worker->state == KEK_WORKER_READY || worker->ended_ready;
+    worker->state = KEK_WORKER_EOF;
+    if (serving) {
+        kek_backend_lost_ready(worker->backend, why);
+    }
+    kek_worker_kill(worker);
+    for (unsigned i = 0; i < worker->backend->sessions; i++) {
+        if (worker->flights[i].id != 0) {
+            kek_flight_lost(worker, i, how, why);
+        }
+    }
+}
+
+void kek_worker_broken(struct kek_worker *worker, const char *what)
+{
+    struct kek_why why;
+    kek_fail(&why, KEK_UNAVAILABLE, "%s: a worker broke the protocol: %s",
+             worker->backend->config->name, what);
+    end_service(worker, KEK_LOST_CRASHED, &why);
+}
+
+/* The process has ended with its socket open on our side, all of which has been read. */
+static void end_of_process(struct kek_worker *worker)
+{
+    const char *name = worker->backend->config->name;
+    const char *when = worker->was_ready ? "" : " before it was ready";
+    struct kek_why why;
+    if (worker->exit_signal != 0) {
+        kek_fail(&why, KEK_UNAVAILABLE, "%s: a worker was ended by signal %d%s", name,
+                 worker->exit_signal, when);
+    } else {
+        kek_fail(&why, KEK_UNAVAILABLE, "%s: a worker exited with status %d%s", name,
+                 worker->exit_status, when);
+    }
+    worker->backend->crashed++;
+    end_service(worker, worker->exit_signal == SIGKILL ? KEK_LOST_KILLED : KEK_LOST_CRASHED, &why);
+}
+
+void kek_worker_ended(struct kek_worker *worker)
+{
+    if (worker->exited) {
+        end_of_process(worker);
+        return;
+    }
+    /* How it ended decides what its calls get: it is heard in a moment. */
+    worker->ended_ready = worker->state == KEK_WORKER_READY;
+    worker->state = KEK_WORKER_EOF;
+    uv_poll_stop(&worker->poll);
+    uv_timer_start(&worker->timer, kek_worker_on_timer, worker->backend->pool->times.eof, 0);
+}
+
+static void on_exit_of(uv_process_t *process, int64_t status, int signal)
+{
+    struct kek_worker *worker = process->data;
+    worker->exited = true;
+    worker->exit_status = (int)status;
+    worker->exit_signal = signal;
+    if (worker->fd >= 0 && worker->state != KEK_WORKER_EOF) {
+        kek_worker_read(worker); /* what it said before its end; may find the end itself */
+    }
+    if (worker->fd >= 0) {
+        end_of_process(worker);
+    } else if (worker->state != KEK_WORKER_GONE) {
+        gone(worker);
+    }
+}
+
+void kek_worker_on_timer(uv_timer_t *timer)
+{
+    struct kek_worker *worker = timer->data;
+    switch (worker->state) {
+    case KEK_WORKER_HELLO:
+    case KEK_WORKER_LOCK:
+    case KEK_WORKER_LOGIN:
+        kek_start_on_timer(worker);
+        break;
+    case KEK_WORKER_EOF:
+        kek_worker_broken(worker, "it closed its socket and stayed");
+        break;
+    case KEK_WORKER_LEAVING:
+        kek_worker_kill(worker);
+        break;
+    case KEK_WORKER_KILLED:
+        worker->state = KEK_WORKER_GHOST;
+        if (worker->backend->pool->closing) {
+            gone(worker);
+        } else {
+            kek_backend_ensure(worker->backend);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+    (void)status;
+    (void)events;
+    struct kek_worker *worker = poll->data;
+    if (worker->fd >= 0) {
+        kek_worker_read(worker);
+    }
+}
+
+void kek_worker_send_packed(struct kek_worker *worker, size_t len)
+{
+    struct kek_pool *pool = worker->backend->pool;
+    ssize_t sent;
+    do {
+        sent = send(worker->fd, pool->out, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (sent < 0 && errno == EINTR);
+    int error = errno;
+    kek_wipe(pool->out, len);
+    if (sent == (ssize_t)len) {
+        return;
+    }
+    /* Its end of the socket is closed, which reading will find; or it does not take what it must be
+     * able to take (no more than `sessions` requests are ever on their way). */
+    worker->deaf = true;
+    if (error != EPIPE && error != ECONNRESET && !worker->exited) {
+        (void)uv_process_kill(&worker->process, SIGKILL);
+    }
+}
+
+static int start_process(struct kek_worker *worker, int their_end)
+{
+    const struct kek_program *program = &worker->backend->program;
+    uv_stdio_container_t stdio[KEK_PROVIDER_SOCKET + 1] = {
+        {.flags = UV_IGNORE},
+        {.flags = UV_INHERIT_FD, .data.fd = STDERR_FILENO},
+        {.flags = UV_INHERIT_FD, .data.fd = STDERR_FILENO},
+        {.flags = UV_INHERIT_FD, .data.fd = their_end},
+    };
+    uv_process_options_t options = {
+        .exit_cb = on_exit_of,
+        .file = program->argv[0],
+        .args = program->argv,
+        .env = program->env,
+        .stdio_count = KEK_PROVIDER_SOCKET + 1,
+        .stdio = stdio,
+    };
+    int rc = uv_spawn(worker->backend->pool->loop, &worker->process, &options);
+    worker->process.data = worker;
+    worker->handles++;
+    return rc;
+}
+
+static struct kek_worker *new_worker(struct kek_backend *backend)
+{
+    struct kek_worker *worker =
+        calloc(1, sizeof *worker + backend->sessions * sizeof worker->flights[0]);
+    if (worker == NULL) {
+        return NULL;
+    }
+    worker->backend = backend;
+    worker->fd = worker->lock_fd = -1;
+    worker->serial = ++backend->pool->serial;
+    worker->free = backend->sessions == 64 ? UINT64_MAX : (UINT64_C(1) << backend->sessions) - 1;
+    worker->recycle_at = kek_pool_jitter(backend->pool, backend->config->recycle_after);
+    worker->memory_at_ms = kek_clock_ms();
+    return worker;
+}
+
+bool kek_worker_spawn(struct kek_backend *backend, struct kek_why *why)
+{
+    struct kek_pool *pool = backend->pool;
+    const char *name = backend->config->name;
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+        kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                        "%s: making a worker's socket", name);
+        return false;
+    }
+    KEK_AUTO_CLOSE int theirs = ends[1];
+    KEK_AUTO_CLOSE int ours = ends[0];
+    struct kek_worker *worker = new_worker(backend);
+    if (worker == NULL) {
+        kek_fail(why, KEK_NO_MEMORY, "%s: no memory for a worker", name);
+        return false;
+    }
+    int rc = uv_poll_init(pool->loop, &worker->poll, ours);
+    if (rc != 0) {
+        free(worker);
+        kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_UV, (unsigned long)-rc,
+                        "%s: watching a worker's socket: %s", name, uv_strerror(rc));
+        return false;
+    }
+    uv_timer_init(pool->loop, &worker->timer);
+    worker->poll.data = worker->timer.data = worker;
+    worker->handles = 2;
+    worker->fd = ours;
+    ours = -1;
+    pool->handles++;
+    DL_APPEND(backend->workers, worker);
+    rc = start_process(worker, theirs);
+    if (rc != 0) {
+        kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_UV, (unsigned long)-rc,
+                        "%s: starting %s: %s", name, backend->program.argv[0], uv_strerror(rc));
+        worker->exited = true;
+        worker->state = KEK_WORKER_GONE;
+        close_socket(worker);
+        close_handle((uv_handle_t *)&worker->timer);
+        close_handle((uv_handle_t *)&worker->process);
+        return false;
+    }
+    backend->spawned++;
+    (void)uv_poll_start(&worker->poll, UV_READABLE, on_readable);
+    kek_start_begin(worker);
+    return true;
+}
+
+/* Anonymous memory in bytes; 0 if it cannot be read. */
+static uint64_t memory_of(const struct kek_worker *worker)
+{
+    char path[40], text[4096];
+    snprintf(path, sizeof path, "/proc/%d/status", worker->process.pid);
+    KEK_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (len <= 0) {
+        return 0;
+    }
+    text[len] = '\0';
+    const char *at = strstr(text, "RssAnon:");
+    return at == NULL ? 0 : strtoull(at + strlen("RssAnon:"), NULL, 10) * 1024;
+}
+
+void kek_worker_wear(struct kek_worker *worker)
+{
+    struct kek_backend *backend = worker->backend;
+    worker->operations++;
+    backend->operations++;
+    if (worker->worn || worker->state != KEK_WORKER_READY) {
+        return;
+    }
+    worker->worn = worker->operations >= worker->recycle_at;
+    uint64_t now = kek_clock_ms();
+    if (!worker->worn && (worker->operations - worker->memory_at_op >= MEMORY_EVERY ||
+                          now - worker->memory_at_ms >= backend->pool->times.memory)) {
+        worker->memory_at_op = worker->operations;
+        worker->memory_at_ms = now;
+        worker->worn = memory_of(worker) > backend->config->recycle_memory;
+    }
+    if (worker->worn) {
+        kek_backend_ensure(backend);
+    }
+}

@@ -1,0 +1,85 @@
+/*
+ * A pool over fake workers in a folder of its own, for the pool's tests.
+ *
+ * rig_close() also checks what every test owes: each call ended, no worker process left behind, no
+ * libuv handle left open.
+ */
+#ifndef KEK_TESTS_POOL_RIG_H
+#define KEK_TESTS_POOL_RIG_H
+
+#include <check.h>
+
+#include "../../src/provider/front.h"
+
+#define RIG_PROVIDERS 2
+#define RIG_PATIENCE_MS 60000 /* a test that waits longer than this has failed */
+
+struct rig {
+    char folder[64], state[80], workers[80];
+    char env_dir[96];
+    char *env[RIG_PROVIDERS][4];
+    struct kek_config config;
+    struct kek_config_provider providers[RIG_PROVIDERS];
+    struct kek_pool_settings settings;
+    uv_loop_t loop;
+    struct kek_pool *pool;
+    unsigned may; /* a bit per provider */
+    unsigned changes;
+    bool in_submit, closed;
+};
+
+/* One end of a call. */
+struct outcome {
+    struct rig *rig;
+    unsigned ends; /* must become 1 */
+    enum kek_rc rc;
+    size_t provider;
+    enum kek_wrap_alg alg;
+    size_t blob_len, version_count;
+    uint8_t blob[64], key[KEK_DATA_KEY_LEN];
+    struct kek_why why;
+};
+
+void rig_init(struct rig *rig, size_t providers); /* defaults: 1 process, 2 sessions each */
+void rig_write(struct rig *rig, const char *file, const char *content);
+void rig_remove(struct rig *rig, const char *file);
+bool rig_has(struct rig *rig, const char *file);
+size_t rig_count(struct rig *rig, const char *beginning); /* lines of the log that begin so */
+bool rig_logged(struct rig *rig, const char *text);
+void rig_open(struct rig *rig);  /* a pool that is not started */
+void rig_start(struct rig *rig); /* and started */
+void rig_close(struct rig *rig); /* the folder stays: the pool may be opened again */
+void rig_done(struct rig *rig);  /* closes what is open, removes the folder */
+
+/* Runs the loop until `condition`, which may use `rig`. */
+#define RIG_UNTIL(rig, condition)                                                      \
+    do {                                                                               \
+        uint64_t until_ = kek_clock_ms() + RIG_PATIENCE_MS;                            \
+        while (!(condition)) {                                                         \
+            ck_assert_msg(kek_clock_ms() < until_, "gave up waiting for " #condition); \
+            rig_step(rig);                                                             \
+        }                                                                              \
+    } while (0)
+
+void rig_step(struct rig *rig);
+void rig_pause(struct rig *rig, uint64_t ms); /* lets the loop run that long */
+struct kek_pool_provider rig_status(struct rig *rig, size_t provider);
+enum kek_pool_health rig_health(struct rig *rig, size_t provider);
+size_t rig_ready(struct rig *rig, size_t provider); /* workers */
+
+extern const struct kek_id rig_key; /* the fake's KEK */
+
+/* Submits; the call must be accepted. in_ms 0: no deadline. */
+struct kek_pool_call *rig_unwrap(struct rig *rig, struct outcome *outcome, size_t provider,
+                                 const char *command, uint64_t in_ms);
+struct kek_pool_call *rig_submit(struct rig *rig, struct outcome *outcome,
+                                 struct kek_pool_request *request, uint64_t in_ms);
+enum kek_rc rig_refused(struct rig *rig, const char *command, struct kek_why *why);
+/* Submits and waits for the end. */
+void rig_do(struct rig *rig, struct outcome *outcome, size_t provider, const char *command,
+            uint64_t in_ms);
+void rig_wait(struct rig *rig, struct outcome *outcome);
+/* It is KEK_OK, once, with the key that this command's blob gives. */
+void rig_check(const struct outcome *outcome, const char *command);
+
+#endif

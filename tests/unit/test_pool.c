@@ -1,0 +1,665 @@
+/* The pool's calls: dispatch, answers, retries, deadlines, limits. */
+#include "pool_rig.h"
+
+#include <stdio.h>
+#include <string.h>
+
+START_TEST(wrap_unwrap_and_list_bring_what_the_worker_said)
+{
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 1);
+    rig_start(&rig);
+    rig_do(&rig, &out, KEK_POOL_ANY, "hello", 0); /* waits for the start */
+    rig_check(&out, "hello");
+
+    KEK_AUTO(kek_secret) key = kek_secret_random(KEK_DATA_KEY_LEN);
+    struct kek_pool_request wrap = {
+        .op = KEK_POOL_WRAP, .provider = KEK_POOL_ANY, .kek_id = rig_key, .data_key = key};
+    rig_submit(&rig, &out, &wrap, 0);
+    rig_wait(&rig, &out);
+    ck_assert_int_eq(out.rc, KEK_OK);
+    ck_assert_int_eq(out.alg, KEK_WRAP_AES_KW);
+    ck_assert_uint_eq(out.blob_len, 40);
+    for (size_t i = 0; i < KEK_DATA_KEY_LEN; i++) {
+        ck_assert_uint_eq(out.blob[8 + i] ^ 0x5a, kek_secret_bytes(key).data[i]);
+    }
+
+    ck_assert_uint_eq(rig_status(&rig, 0).versions[0].number, 1);
+    struct kek_pool_request list = {.op = KEK_POOL_LIST};
+    rig_submit(&rig, &out, &list, 0);
+    rig_wait(&rig, &out);
+    ck_assert_int_eq(out.rc, KEK_OK);
+    ck_assert_uint_eq(out.version_count, 1);
+    struct kek_pool_provider status = rig_status(&rig, 0);
+    ck_assert_uint_eq(status.versions[0].number, 2);
+    ck_assert_str_eq(status.versions[0].label, "k.v1");
+    ck_assert_uint_eq(status.operations, 3);
+    ck_assert_uint_eq(status.failures, 0);
+    ck_assert_uint_eq(status.calls_running, 0);
+    ck_assert_str_eq(status.serial, "S-1");
+    ck_assert_str_eq(status.model, "fake?model");
+    ck_assert_int_eq(status.why.rc, KEK_OK);
+    ck_assert_uint_gt(rig.changes, 0);
+    rig_done(&rig);
+}
+END_TEST
+
+static const struct {
+    const char *command;
+    enum kek_rc rc;
+} causes[] = {
+    {"data", KEK_DAMAGED},        {"state", KEK_PRECONDITION},
+    {"missing", KEK_NOT_FOUND},   {"unfit", KEK_DENIED},
+    {"pin", KEK_DENIED},          {"unusable", KEK_DENIED},
+    {"internal", KEK_INTERNAL},   {"unsupported", KEK_UNIMPLEMENTED},
+    {"badrequest", KEK_INTERNAL}, {"future", KEK_INTERNAL},
+};
+
+START_TEST(an_answer_that_is_a_failure_ends_the_call_with_its_class_and_native_code)
+{
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 2);
+    rig_start(&rig);
+    for (size_t i = 0; i < sizeof causes / sizeof causes[0]; i++) {
+        rig_do(&rig, &out, KEK_POOL_ANY, causes[i].command, 0);
+        ck_assert_int_eq(out.rc, causes[i].rc);
+        ck_assert_int_eq(out.why.native, KEK_NATIVE_PKCS11);
+        ck_assert_uint_eq(out.why.code, 0x42);
+        ck_assert(strstr(out.why.text, ": told so") == out.why.text + 1);
+    }
+    /* No worker was punished for it. */
+    ck_assert_uint_eq(rig_count(&rig, "start"), 2);
+    rig_done(&rig);
+}
+END_TEST
+
+/* What one call does to the worker it meets first; all of them are read again elsewhere. */
+static const struct {
+    const char *command;
+    unsigned killed, crashed;
+} deaths[] = {
+    {"once:crash", 0, 1},   {"once:kill", 0, 1},  {"once:exit", 0, 1},  {"once:shut", 1, 0},
+    {"once:garbage", 1, 0}, {"once:badid", 1, 0}, {"once:short", 1, 0}, {"once:big", 1, 0},
+    {"once:kind", 1, 0},    {"once:link", 0, 0},  {"once:hang", 1, 0},
+};
+
+static void run_death(size_t index, size_t providers)
+{
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, providers);
+    rig.providers[0].timeout_ms = strstr(deaths[index].command, "hang") != NULL ? 100 : 30000;
+    rig_start(&rig);
+    kek_pool_times(rig.pool)->eof = strstr(deaths[index].command, "shut") != NULL ? 20 : 30000;
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    RIG_UNTIL(&rig, rig_ready(&rig, providers - 1) == 1);
+    rig_do(&rig, &out, KEK_POOL_ANY, deaths[index].command, 0);
+    rig_check(&out, deaths[index].command);
+    ck_assert_uint_eq(out.provider, providers - 1);
+    /* It is replaced, and the new one serves. */
+    RIG_UNTIL(&rig, rig_status(&rig, 0).spawned == 2 && rig_ready(&rig, 0) == 1);
+    rig_do(&rig, &out, 0, "after", 0);
+    rig_check(&out, "after");
+    RIG_UNTIL(&rig, rig_status(&rig, 0).killed == deaths[index].killed);
+    ck_assert_uint_eq(rig_status(&rig, 0).crashed, deaths[index].crashed);
+    ck_assert_uint_eq(rig_status(&rig, 0).failures, 1);
+    rig_done(&rig);
+}
+
+START_TEST(a_call_whose_worker_dies_is_answered_by_its_successor)
+{
+    run_death((size_t)_i, 1);
+}
+END_TEST
+
+START_TEST(a_call_whose_worker_dies_is_answered_by_another_provider)
+{
+    run_death((size_t)_i, 2);
+}
+END_TEST
+
+START_TEST(a_second_answer_of_one_id_breaks_the_worker_and_not_the_call)
+{
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 1);
+    rig_start(&rig);
+    rig_do(&rig, &out, KEK_POOL_ANY, "once:twice", 0);
+    rig_check(&out, "once:twice");
+    RIG_UNTIL(&rig, rig_status(&rig, 0).killed == 1);
+    rig_do(&rig, &out, KEK_POOL_ANY, "after", 0);
+    rig_check(&out, "after");
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(an_answer_sent_just_before_the_exit_counts)
+{
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 1);
+    rig_start(&rig);
+    rig_do(&rig, &out, KEK_POOL_ANY, "answer-and-exit", 0);
+    rig_check(&out, "answer-and-exit");
+    RIG_UNTIL(&rig, rig_status(&rig, 0).crashed == 1);
+    ck_assert_uint_eq(rig_count(&rig, "op"), 1);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_wrap_of_the_wrong_length_breaks_the_worker)
+{
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 1);
+    rig_write(&rig, "start", "odd-wrap");
+    rig_start(&rig);
+    KEK_AUTO(kek_secret) key = kek_secret_random(KEK_DATA_KEY_LEN);
+    struct kek_pool_request wrap = {
+        .op = KEK_POOL_WRAP, .provider = KEK_POOL_ANY, .kek_id = rig_key, .data_key = key};
+    rig_submit(&rig, &out, &wrap, 0);
+    rig_wait(&rig, &out);
+    ck_assert_int_eq(out.rc, KEK_INTERNAL); /* two workers broke on it */
+    ck_assert_uint_eq(rig_status(&rig, 0).killed, 2);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_blob_that_crashes_two_workers_fails_alone_and_is_remembered)
+{
+    struct rig rig;
+    struct outcome poison, others[6];
+    struct kek_why why;
+    rig_init(&rig, 1);
+    rig.providers[0].processes = 2;
+    rig.providers[0].sessions = 4;
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 2);
+    /* Others are in service beside it, and must not be failed with it. */
+    for (size_t i = 0; i < 6; i++) {
+        rig_unwrap(&rig, &others[i], KEK_POOL_ANY, "wait", 0);
+    }
+    rig_unwrap(&rig, &poison, KEK_POOL_ANY, "crash", 0);
+    RIG_UNTIL(&rig, rig_status(&rig, 0).crashed >= 1);
+    rig_write(&rig, "go", "");
+    rig_wait(&rig, &poison);
+    ck_assert_int_eq(poison.rc, KEK_INTERNAL);
+    ck_assert(strstr(poison.why.text, "two workers") != NULL);
+    for (size_t i = 0; i < 6; i++) {
+        rig_wait(&rig, &others[i]);
+        rig_check(&others[i], "wait");
+    }
+    ck_assert_uint_eq(rig_status(&rig, 0).crashed, 2);
+    ck_assert_int_eq(rig_refused(&rig, "crash", &why), KEK_INTERNAL);
+    rig_do(&rig, &poison, KEK_POOL_ANY, "crasy", 0);
+    rig_check(&poison, "crasy");
+    kek_pool_times(rig.pool)->poison = 0; /* what is remembered now is forgotten at once */
+    rig_do(&rig, &poison, KEK_POOL_ANY, "crash again", 0);
+    ck_assert_int_eq(poison.rc, KEK_INTERNAL);
+    rig_do(&rig, &poison, KEK_POOL_ANY, "crash again", 0);
+    ck_assert_int_eq(poison.rc, KEK_INTERNAL);
+    ck_assert_uint_eq(rig_status(&rig, 0).crashed, 6);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_busy_token_is_asked_again_and_the_other_provider_first)
+{
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 2);
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1 && rig_ready(&rig, 1) == 1);
+    rig_do(&rig, &out, KEK_POOL_ANY, "busy@a", 0);
+    rig_check(&out, "busy@a");
+    ck_assert_uint_eq(out.provider, 1);
+    rig_do(&rig, &out, 0, "once:busy", 0);
+    rig_check(&out, "once:busy");
+    ck_assert_uint_eq(rig_status(&rig, 0).spawned, 1);
+    rig_do(&rig, &out, 0, "busy", 300);
+    ck_assert_int_eq(out.rc, KEK_DEADLINE);
+    ck_assert(strstr(out.why.text, "told so") != NULL);
+    ck_assert_uint_gt(rig_count(&rig, "op a"), 3);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(calls_go_to_the_first_provider_that_may_serve_and_has_room)
+{
+    struct rig rig;
+    struct outcome out, held[4];
+    rig_init(&rig, 2);
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1 && rig_ready(&rig, 1) == 1);
+    rig_do(&rig, &out, KEK_POOL_ANY, "first", 0);
+    ck_assert_uint_eq(out.provider, 0);
+    rig.may = 2;
+    rig_do(&rig, &out, KEK_POOL_ANY, "second", 0);
+    ck_assert_uint_eq(out.provider, 1);
+    rig_do(&rig, &out, 0, "named", 0); /* whoever names a provider is not asked */
+    ck_assert_uint_eq(out.provider, 0);
+    rig.may = 3;
+    for (size_t i = 0; i < 4; i++) {
+        rig_unwrap(&rig, &held[i], KEK_POOL_ANY, "wait", 0);
+    }
+    ck_assert_uint_eq(rig_status(&rig, 0).calls_running, 2);
+    ck_assert_uint_eq(rig_status(&rig, 1).calls_running, 2);
+    rig_write(&rig, "go", "");
+    for (size_t i = 0; i < 4; i++) {
+        rig_wait(&rig, &held[i]);
+        rig_check(&held[i], "wait");
+    }
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(no_more_than_sessions_are_outstanding_and_the_load_is_spread)
+{
+    struct rig rig;
+    struct outcome held[9];
+    rig_init(&rig, 1);
+    rig.providers[0].processes = 2;
+    rig.providers[0].sessions = 4;
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 2);
+    for (size_t i = 0; i < 9; i++) {
+        rig_unwrap(&rig, &held[i], KEK_POOL_ANY, "wait", 0);
+    }
+    ck_assert_uint_eq(rig_status(&rig, 0).calls_running, 8);
+    ck_assert_uint_eq(kek_pool_queued(rig.pool), 1);
+    RIG_UNTIL(&rig, rig_count(&rig, "op") == 8);
+    rig_pause(&rig, 30);
+    ck_assert_uint_eq(rig_count(&rig, "op"), 8);
+    rig_write(&rig, "go", "");
+    for (size_t i = 0; i < 9; i++) {
+        rig_wait(&rig, &held[i]);
+        rig_check(&held[i], "wait");
+    }
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(waiting_calls_are_served_in_order_of_their_deadlines)
+{
+    struct rig rig;
+    struct outcome held, late, early, never;
+    rig_init(&rig, 1);
+    rig.providers[0].sessions = 1;
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    rig_unwrap(&rig, &held, KEK_POOL_ANY, "wait", 0);
+    rig_unwrap(&rig, &never, KEK_POOL_ANY, "never", 0);
+    rig_unwrap(&rig, &late, KEK_POOL_ANY, "late", 50000);
+    rig_unwrap(&rig, &early, 0, "early", 40000); /* another lane, the same order */
+    rig_write(&rig, "go", "");
+    rig_wait(&rig, &early);
+    ck_assert_uint_eq(late.ends + never.ends, 0);
+    rig_wait(&rig, &late);
+    ck_assert_uint_eq(never.ends, 0);
+    rig_wait(&rig, &never);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_cancelled_call_in_the_queue_never_reaches_a_worker)
+{
+    struct rig rig;
+    struct outcome held, out[3];
+    struct kek_pool_call *calls[3];
+    rig_init(&rig, 1);
+    rig.providers[0].sessions = 1;
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    rig_unwrap(&rig, &held, KEK_POOL_ANY, "wait", 0);
+    for (size_t i = 0; i < 3; i++) {
+        calls[i] = rig_unwrap(&rig, &out[i], KEK_POOL_ANY, "queued", 10000 + i);
+    }
+    kek_pool_cancel(calls[1]);
+    kek_pool_cancel(calls[0]);
+    ck_assert_uint_eq(kek_pool_queued(rig.pool), 1);
+    rig_write(&rig, "go", "");
+    rig_wait(&rig, &out[2]);
+    rig_check(&out[2], "queued");
+    ck_assert_uint_eq(out[0].ends + out[1].ends, 0);
+    ck_assert_uint_eq(rig_count(&rig, "op"), 2);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_cancelled_call_in_service_keeps_its_session_until_the_answer)
+{
+    struct rig rig;
+    struct outcome held, out;
+    rig_init(&rig, 1);
+    rig.providers[0].sessions = 1;
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    kek_pool_cancel(rig_unwrap(&rig, &held, KEK_POOL_ANY, "wait", 0));
+    rig_unwrap(&rig, &out, KEK_POOL_ANY, "next", 0);
+    ck_assert_uint_eq(kek_pool_queued(rig.pool), 1);
+    rig_write(&rig, "go", "");
+    rig_wait(&rig, &out);
+    rig_check(&out, "next");
+    ck_assert_uint_eq(held.ends, 0);
+    ck_assert_uint_eq(rig_status(&rig, 0).spawned, 1);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_worker_that_hangs_on_a_cancelled_call_is_still_killed)
+{
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 1);
+    rig.providers[0].timeout_ms = 50;
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    kek_pool_cancel(rig_unwrap(&rig, &out, KEK_POOL_ANY, "hang", 0));
+    RIG_UNTIL(&rig, rig_status(&rig, 0).killed == 1 && rig_ready(&rig, 0) == 1);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_deadline_in_the_queue_ends_the_call_just_before_it)
+{
+    struct rig rig;
+    struct outcome held, out;
+    rig_init(&rig, 1);
+    rig.providers[0].sessions = 1;
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    rig_unwrap(&rig, &held, KEK_POOL_ANY, "wait", 0);
+    rig_do(&rig, &out, KEK_POOL_ANY, "queued", 100);
+    ck_assert_int_eq(out.rc, KEK_DEADLINE);
+    struct kek_pool_request past = {.op = KEK_POOL_LIST};
+    ck_assert_ptr_nonnull(rig_submit(&rig, &out, &past, 0));
+    rig_unwrap(&rig, &out, KEK_POOL_ANY, "past", 1);
+    rig_wait(&rig, &out);
+    ck_assert_int_eq(out.rc, KEK_DEADLINE);
+    ck_assert_uint_eq(rig_count(&rig, "op"), 1);
+    rig_write(&rig, "go", "");
+    rig_wait(&rig, &held);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_deadline_in_service_ends_the_call_and_not_the_worker)
+{
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 1);
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    rig_do(&rig, &out, KEK_POOL_ANY, "wait", 100);
+    ck_assert_int_eq(out.rc, KEK_DEADLINE);
+    rig_write(&rig, "go", "");
+    rig_do(&rig, &out, KEK_POOL_ANY, "after", 0);
+    rig_check(&out, "after");
+    ck_assert_uint_eq(rig_status(&rig, 0).killed, 0);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_hung_worker_finishes_its_other_calls_before_it_is_killed)
+{
+    struct rig rig;
+    struct outcome hung, other, next;
+    rig_init(&rig, 1);
+    rig.providers[0].timeout_ms = 400;
+    rig.providers[0].sessions = 2;
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    rig_unwrap(&rig, &hung, KEK_POOL_ANY, "once:hang", 0);
+    rig_pause(&rig, 200);
+    rig_unwrap(&rig, &other, 0, "wait", 0);
+    /* The first times out: retried on the successor while the old worker still has the other. */
+    rig_wait(&rig, &hung);
+    rig_check(&hung, "once:hang");
+    rig_unwrap(&rig, &next, 0, "next", 0);
+    rig_wait(&rig, &next);
+    rig_check(&next, "next");
+    rig_write(&rig, "go", "");
+    rig_wait(&rig, &other);
+    rig_check(&other, "wait");
+    RIG_UNTIL(&rig, rig_status(&rig, 0).killed == 1);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_slow_call_is_also_sent_to_another_provider_and_the_first_answer_wins)
+{
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 2);
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1 && rig_ready(&rig, 1) == 1);
+    rig_do(&rig, &out, KEK_POOL_ANY, "wait@a", 20000 / 100);
+    rig_check(&out, "wait@a");
+    ck_assert_uint_eq(out.provider, 1);
+    ck_assert_uint_eq(rig_status(&rig, 0).calls_running, 1);
+    rig_write(&rig, "go", "");
+    RIG_UNTIL(&rig, rig_status(&rig, 0).calls_running == 0);
+    /* A failure of the one waits for the other. */
+    rig_remove(&rig, "go");
+    rig_unwrap(&rig, &out, KEK_POOL_ANY, "wait@a data@b", 30000);
+    ck_assert_uint_eq(rig_status(&rig, 0).spawned, 1);
+    rig_write(&rig, "go", "");
+    rig_wait(&rig, &out);
+    rig_check(&out, "wait@a data@b");
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(the_queue_has_a_limit)
+{
+    struct rig rig;
+    static struct outcome out[KEK_POOL_QUEUE_MAX];
+    struct kek_why why;
+    rig_init(&rig, 1);
+    rig_write(&rig, "start", "late");
+    rig_start(&rig);
+    for (size_t i = 0; i < KEK_POOL_QUEUE_MAX; i++) {
+        rig_unwrap(&rig, &out[i], KEK_POOL_ANY, "x", i % 3 == 0 ? 0 : 50000 + i % 97);
+    }
+    ck_assert_int_eq(rig_refused(&rig, "x", &why), KEK_EXHAUSTED);
+    rig_write(&rig, "go", "");
+    for (size_t i = 0; i < KEK_POOL_QUEUE_MAX; i++) {
+        rig_wait(&rig, &out[i]);
+        rig_check(&out[i], "x");
+    }
+    rig_do(&rig, &out[0], KEK_POOL_ANY, "x", 0);
+    rig_check(&out[0], "x");
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(malformed_requests_are_refused)
+{
+    struct rig rig;
+    struct kek_why why;
+    rig_init(&rig, 1);
+    rig_start(&rig);
+    static const uint8_t big[KEK_WRAPPED_MAX + 1];
+    KEK_AUTO(kek_secret) odd = kek_secret_random(31);
+    const struct kek_pool_request bad[] = {
+        {.op = KEK_POOL_LIST, .provider = KEK_POOL_ANY},
+        {.op = KEK_POOL_LIST, .provider = 1},
+        {.op = KEK_POOL_WRAP},
+        {.op = KEK_POOL_WRAP, .data_key = odd},
+        {.op = KEK_POOL_UNWRAP},
+        {.op = KEK_POOL_UNWRAP, .blob = {big, sizeof big}},
+        {.op = KEK_POOL_UNWRAP, .provider = KEK_POOL_ANY, .fresh = true, .blob = {big, 40}},
+        {.op = KEK_POOL_GENERATE},
+        {.op = KEK_POOL_DESTROY},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        ck_assert_ptr_null(kek_pool_submit(rig.pool, &bad[i], NULL, NULL, &why));
+        ck_assert_int_eq(why.rc, KEK_INVALID);
+    }
+    rig_done(&rig);
+}
+END_TEST
+
+static void set_true(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+START_TEST(closing_fails_every_call_once_and_refuses_new_ones)
+{
+    struct rig rig;
+    struct outcome held[2], queued, busy;
+    struct kek_why why;
+    rig_init(&rig, 1);
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    kek_pool_times(rig.pool)->busy = 30000;
+    rig_unwrap(&rig, &busy, KEK_POOL_ANY, "busy", 0);
+    RIG_UNTIL(&rig, rig_status(&rig, 0).failures == 1);
+    for (size_t i = 0; i < 2; i++) {
+        rig_unwrap(&rig, &held[i], KEK_POOL_ANY, "wait", 0);
+    }
+    rig_unwrap(&rig, &queued, KEK_POOL_ANY, "queued", 0);
+    rig_close(&rig);
+    ck_assert_int_eq(held[0].rc, KEK_UNAVAILABLE);
+    ck_assert_int_eq(held[1].rc, KEK_UNAVAILABLE);
+    ck_assert_int_eq(queued.rc, KEK_UNAVAILABLE);
+    ck_assert_int_eq(busy.rc, KEK_UNAVAILABLE);
+    ck_assert_uint_eq(held[0].ends + held[1].ends + queued.ends + busy.ends, 4);
+    /* One that was never started closes too; what is submitted meanwhile is refused. */
+    rig_open(&rig);
+    bool closed = false;
+    kek_pool_close(rig.pool, set_true, &closed);
+    ck_assert_int_eq(rig_refused(&rig, "late", &why), KEK_UNAVAILABLE);
+    RIG_UNTIL(&rig, closed);
+    kek_pool_free(rig.pool);
+    rig.pool = NULL;
+    ck_assert_int_eq(uv_loop_close(&rig.loop), 0);
+    rig_done(&rig);
+}
+END_TEST
+
+static void storm(const char *first, const char *second, bool all_good)
+{
+    enum { CALLS = 10000 };
+    struct rig rig;
+    static struct outcome out[CALLS];
+    rig_init(&rig, 2);
+    for (size_t i = 0; i < 2; i++) {
+        rig.providers[i].processes = 2;
+        rig.providers[i].sessions = 4;
+    }
+    rig_write(&rig, "start-a", first);
+    rig_write(&rig, "start-b", second);
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 2 && rig_ready(&rig, 1) == 2);
+    size_t submitted = 0, ended = 0, failed = 0;
+    while (ended < CALLS) {
+        while (submitted < CALLS && submitted - ended < 64) {
+            char command[24];
+            snprintf(command, sizeof command, "call %zu", submitted);
+            rig_unwrap(&rig, &out[submitted++], KEK_POOL_ANY, command, 0);
+        }
+        uv_run(&rig.loop, UV_RUN_ONCE);
+        while (ended < submitted && out[ended].ends > 0) {
+            ended++;
+        }
+    }
+    for (size_t i = 0; i < CALLS; i++) {
+        ck_assert_uint_eq(out[i].ends, 1);
+        if (out[i].rc == KEK_OK) {
+            char command[24];
+            snprintf(command, sizeof command, "call %zu", i);
+            rig_check(&out[i], command);
+        } else {
+            ck_assert_int_eq(out[i].rc, KEK_INTERNAL);
+            failed++;
+        }
+    }
+    ck_assert_uint_gt(rig_status(&rig, 0).crashed + rig_status(&rig, 1).crashed, 4);
+    ck_assert_uint_le(failed, all_good ? 0 : 20);
+    rig_done(&rig);
+}
+
+START_TEST(ten_thousand_calls_over_workers_that_are_killed_all_succeed_once)
+{
+    storm("kill-after=701", "kill-after=457", true);
+}
+END_TEST
+
+START_TEST(ten_thousand_calls_over_workers_that_crash_all_end_once)
+{
+    storm("crash-after=701", "crash-after=457", false);
+}
+END_TEST
+
+START_TEST(officer_operations_are_sent_once)
+{
+    static const enum kek_pool_op ops[] = {KEK_POOL_GENERATE, KEK_POOL_SET_STATE, KEK_POOL_DESTROY};
+    static const char *const ways[] = {"", "abort-officer", "hang-officer"};
+    for (size_t w = 0; w < 3; w++) {
+        for (size_t i = 0; i < 3; i++) {
+            struct rig rig;
+            struct outcome out;
+            rig_init(&rig, 1);
+            rig.settings.officer = true;
+            rig.providers[0].processes = 2;
+            rig.providers[0].timeout_ms = 50;
+            rig_write(&rig, "start", ways[w]);
+            rig_start(&rig);
+            RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+            struct kek_pool_request request = {
+                .op = ops[i], .kek_id = rig_key, .number = 2, .state = KEK_STATE_ACTIVE};
+            rig_submit(&rig, &out, &request, w == 2 ? 200 : 30000);
+            rig_wait(&rig, &out);
+            ck_assert_int_eq(out.rc, w == 0 ? KEK_OK : KEK_UNAVAILABLE);
+            ck_assert(w == 0 || strstr(out.why.text, "unknown") != NULL);
+            rig_pause(&rig, 30);
+            ck_assert_uint_eq(rig_count(&rig, "op"), 1);
+            ck_assert(rig_logged(&rig, " officer "));
+            rig_done(&rig);
+        }
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("pool");
+    TCase *tcase = tcase_create("calls");
+    tcase_set_timeout(tcase, 180);
+    suite_add_tcase(suite, tcase);
+    tcase_add_test(tcase, wrap_unwrap_and_list_bring_what_the_worker_said);
+    tcase_add_test(tcase, an_answer_that_is_a_failure_ends_the_call_with_its_class_and_native_code);
+    int count = sizeof deaths / sizeof deaths[0];
+    tcase_add_loop_test(tcase, a_call_whose_worker_dies_is_answered_by_its_successor, 0, count);
+    tcase_add_loop_test(tcase, a_call_whose_worker_dies_is_answered_by_another_provider, 0, count);
+    tcase_add_test(tcase, a_second_answer_of_one_id_breaks_the_worker_and_not_the_call);
+    tcase_add_test(tcase, an_answer_sent_just_before_the_exit_counts);
+    tcase_add_test(tcase, a_wrap_of_the_wrong_length_breaks_the_worker);
+    tcase_add_test(tcase, a_blob_that_crashes_two_workers_fails_alone_and_is_remembered);
+    tcase_add_test(tcase, a_busy_token_is_asked_again_and_the_other_provider_first);
+    tcase_add_test(tcase, calls_go_to_the_first_provider_that_may_serve_and_has_room);
+    tcase_add_test(tcase, no_more_than_sessions_are_outstanding_and_the_load_is_spread);
+    tcase_add_test(tcase, waiting_calls_are_served_in_order_of_their_deadlines);
+    tcase_add_test(tcase, a_cancelled_call_in_the_queue_never_reaches_a_worker);
+    tcase_add_test(tcase, a_cancelled_call_in_service_keeps_its_session_until_the_answer);
+    tcase_add_test(tcase, a_worker_that_hangs_on_a_cancelled_call_is_still_killed);
+    tcase_add_test(tcase, a_deadline_in_the_queue_ends_the_call_just_before_it);
+    tcase_add_test(tcase, a_deadline_in_service_ends_the_call_and_not_the_worker);
+    tcase_add_test(tcase, a_hung_worker_finishes_its_other_calls_before_it_is_killed);
+    tcase_add_test(tcase, a_slow_call_is_also_sent_to_another_provider_and_the_first_answer_wins);
+    tcase_add_test(tcase, the_queue_has_a_limit);
+    tcase_add_test(tcase, malformed_requests_are_refused);
+    tcase_add_test(tcase, closing_fails_every_call_once_and_refuses_new_ones);
+    tcase_add_test(tcase, ten_thousand_calls_over_workers_that_are_killed_all_succeed_once);
+    tcase_add_test(tcase, ten_thousand_calls_over_workers_that_crash_all_end_once);
+    tcase_add_test(tcase, officer_operations_are_sent_once);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
