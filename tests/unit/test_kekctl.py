@@ -1,0 +1,295 @@
+#!/usr/bin/python3
+"""kekctl as it is called: usage, the config commands, the kms commands against a gRPC server that
+nobody here wrote (grpcio). Skipped (77) where grpcio is missing."""
+
+import base64
+import concurrent.futures
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+try:
+    import grpc
+except ImportError:
+    print("python3-grpcio is missing")
+    sys.exit(77)
+
+KEKCTL = os.path.join(os.environ["abs_top_builddir"], "kekctl")
+UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
+
+GOOD = """listen: unix://{socket}
+keyring: k
+providers:
+  - name: a
+    type: pkcs11
+    uri: "pkcs11:token=t?module-path=/m.so&pin-source=file:/pin"
+"""
+
+
+def kekctl(*args, stdin=b""):
+    done = subprocess.run([KEKCTL, *args], input=stdin, capture_output=True, timeout=60, check=False)
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+def field(number, value):
+    """A length-delimited field of at most 16,383 bytes."""
+    value = value.encode() if isinstance(value, str) else value
+    size = bytes([len(value)]) if len(value) < 128 else bytes([len(value) & 127 | 128, len(value) >> 7])
+    return bytes([number << 3 | 2]) + size + value
+
+
+def fields(message):
+    found, at = {}, 0
+    while at < len(message):
+        number, size, shift = message[at] >> 3, 0, 0
+        at += 1
+        while True:
+            size |= (message[at] & 127) << shift
+            shift += 7
+            at += 1
+            if message[at - 1] < 128:
+                break
+        found[number] = message[at:at + size]
+        at += size
+    return found
+
+
+class Plugin(grpc.GenericRpcHandler):
+    """Answers what it is told to; remembers what it was asked."""
+
+    def __init__(self):
+        self.answers, self.asked = {}, []
+
+    def service(self, call):
+        def handle(request, context):
+            self.asked.append((call.method, fields(request)))
+            answer = self.answers[call.method]
+            if isinstance(answer, tuple):
+                context.abort(*answer)
+            return answer
+        return grpc.unary_unary_rpc_method_handler(handle) if call.method in self.answers else None
+
+
+V1, V2 = "/v1beta1.KeyManagementService/", "/v2.KeyManagementService/"
+
+
+class Kms(unittest.TestCase):
+    def setUp(self):
+        # pylint: disable=consider-using-with
+        self.folder = tempfile.TemporaryDirectory()
+        self.socket = os.path.join(self.folder.name, "kms.sock")
+        self.plugin = Plugin()
+        self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(2), handlers=[self.plugin])
+        self.server.add_insecure_port("unix://" + self.socket)
+        self.server.start()
+
+    def tearDown(self):
+        self.server.stop(None).wait()
+        self.folder.cleanup()
+
+    def kms(self, *args, stdin=b""):
+        return kekctl("kms", *args, "--socket", self.socket, "--timeout", "20s", stdin=stdin)
+
+    def status(self, healthz="ok", version="v2", key_id="kek1-ab"):
+        self.plugin.answers[V2 + "Status"] = field(1, version) + field(2, healthz) + field(3, key_id)
+
+    def test_status(self):
+        self.status()
+        code, out, err = self.kms("status")
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual([line.split() for line in out.decode().splitlines()],
+                         [["version", "v2"], ["healthz", "ok"], ["key_id", "kek1-ab"]])
+        code, out, err = self.kms("status", "--output", "json")
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(json.loads(out), {"version": "v2", "healthz": "ok", "key_id": "kek1-ab"})
+        self.assertEqual(self.plugin.asked, [(V2 + "Status", {})] * 2)
+
+    def test_status_that_the_api_server_refuses_exits_3(self):
+        for change in ({"healthz": "no\x1b[31m provider"}, {"version": "v3"}, {"key_id": ""}):
+            self.status(**change)
+            code, out, err = self.kms("status")
+            self.assertEqual(code, 3, change)
+            self.assertIn("the API server", err)
+            self.assertNotIn(b"\x1b", out)
+            self.assertEqual(self.kms("status", "--output", "json")[0], 3)
+
+    def test_status_that_is_not_utf8_is_still_json(self):
+        self.status(healthz=b"\xff\xfe")
+        code, out, _ = self.kms("status", "--output", "json")
+        self.assertEqual((code, json.loads(out)["healthz"]), (3, "(not UTF-8)"))
+
+    def test_status_v1(self):
+        self.plugin.answers[V1 + "Version"] = field(1, "v1beta1") + field(2, "kekd") + field(3, "1")
+        code, out, err = self.kms("status", "--api", "v1", "--output", "json")
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(json.loads(out),
+                         {"version": "v1beta1", "runtime_name": "kekd", "runtime_version": "1"})
+        self.assertEqual(self.plugin.asked, [(V1 + "Version", {1: b"v1beta1"})])
+        self.plugin.answers[V1 + "Version"] = field(1, "v1")
+        self.assertEqual(self.kms("status", "--api", "v1")[0], 3)
+
+    def test_encrypt(self):
+        secret = bytes(range(256)) * 30
+        sealed = b"\x00KEK\xff" + secret[:500]
+        self.plugin.answers[V2 + "Encrypt"] = field(1, sealed) + field(2, "kek1-ab")
+        code, out, err = self.kms("encrypt", stdin=secret)
+        self.assertEqual((code, out, err), (0, sealed, "key_id: kek1-ab\n"))
+        code, out, err = self.kms("encrypt", "--output", "json", stdin=secret)
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(json.loads(out), {"ciphertext": base64.b64encode(sealed).decode(),
+                                           "key_id": "kek1-ab"})
+        uids = [asked[1][2].decode() for asked in self.plugin.asked]
+        for uid in uids:
+            self.assertRegex(uid, UUID4)
+        self.assertNotEqual(uids[0], uids[1])
+        self.assertEqual(self.plugin.asked[0][1][1], secret)
+
+    def test_encrypt_v1(self):
+        self.plugin.answers[V1 + "Encrypt"] = field(1, b"sealed")
+        code, out, err = self.kms("encrypt", "--api", "v1", stdin=b"ping")
+        self.assertEqual((code, out, err), (0, b"sealed", ""))
+        self.assertEqual(self.plugin.asked, [(V1 + "Encrypt", {1: b"v1beta1", 2: b"ping"})])
+
+    def test_decrypt_takes_the_key_id_of_status(self):
+        self.status(key_id="kek1-now")
+        secret = bytes(range(256))
+        self.plugin.answers[V2 + "Decrypt"] = field(1, secret)
+        code, out, err = self.kms("decrypt", stdin=b"sealed")
+        self.assertEqual((code, out, err), (0, secret, ""))
+        code, out, err = self.kms("decrypt", "--output", "json", stdin=b"sealed")
+        self.assertEqual(json.loads(out), {"plaintext": base64.b64encode(secret).decode()})
+        asked = self.plugin.asked[1]
+        self.assertEqual((asked[0], asked[1][1], asked[1][3]),
+                         (V2 + "Decrypt", b"sealed", b"kek1-now"))
+        self.assertRegex(asked[1][2].decode(), UUID4)
+
+    def test_decrypt_with_a_key_id_asks_for_no_status(self):
+        self.plugin.answers[V2 + "Decrypt"] = field(1, b"x")
+        self.assertEqual(self.kms("decrypt", "--key-id", "old", stdin=b"s"), (0, b"x", ""))
+        self.assertEqual([asked[0] for asked in self.plugin.asked], [V2 + "Decrypt"])
+        self.assertEqual(self.plugin.asked[0][1][3], b"old")
+
+    def test_decrypt_v1(self):
+        self.plugin.answers[V1 + "Decrypt"] = field(1, b"ping")
+        self.assertEqual(self.kms("decrypt", "--api", "v1", stdin=b"sealed"), (0, b"ping", ""))
+        self.assertEqual(self.plugin.asked, [(V1 + "Decrypt", {1: b"v1beta1", 2: b"sealed"})])
+
+    def test_a_refusal_is_said_and_exits_1(self):
+        self.plugin.answers[V2 + "Encrypt"] = (grpc.StatusCode.UNAVAILABLE, "no provider: ü")
+        code, out, err = self.kms("encrypt", stdin=b"x")
+        self.assertEqual((code, out), (1, b""))
+        self.assertEqual(err, "kekctl: kms encrypt: UNAVAILABLE: no provider: ??\n")
+        self.assertEqual(self.kms("decrypt", "--api", "v1", stdin=b"x")[0], 1)
+        self.assertIn("UNIMPLEMENTED", self.kms("decrypt", "--api", "v1", stdin=b"x")[2])
+
+    def test_an_answer_that_is_no_message_exits_1(self):
+        self.plugin.answers[V2 + "Status"] = b"\xff\xff\xff"
+        code, out, err = self.kms("status")
+        self.assertEqual((code, out), (1, b""))
+        self.assertEqual(err, "kekctl: kms status: INTERNAL: the answer is not a v2.StatusResponse\n")
+
+    def test_the_largest_input_goes_and_one_byte_more_does_not(self):
+        self.plugin.answers[V1 + "Encrypt"] = field(1, b"c")
+        self.assertEqual(self.kms("encrypt", "--api", "v1", stdin=b"x" * 65536)[0], 0)
+        code, _, err = self.kms("encrypt", "--api", "v1", stdin=b"x" * 65537)
+        self.assertEqual((code, err),
+                         (1, "kekctl: kms encrypt: standard input is larger than 65536 bytes\n"))
+
+    def test_the_socket_comes_from_the_configuration(self):
+        self.status()
+        path = os.path.join(self.folder.name, "kekd.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(GOOD.format(socket=self.socket))
+        os.chmod(path, 0o600)
+        self.assertEqual(kekctl("--config", path, "kms", "status", "--timeout", "20s")[0], 0)
+        self.assertEqual(kekctl("kms", "status", "--socket", "unix://" + self.socket)[0], 0)
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([KEKCTL, "kms", "status", "--socket", self.socket], stdout=full,
+                                  stderr=subprocess.PIPE, timeout=60, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"cannot write to standard output", done.stderr)
+
+
+class Usage(unittest.TestCase):
+    def check(self, code, said, *args):
+        got, out, err = kekctl(*args)
+        self.assertEqual((got, out), (code, b""), args)
+        self.assertIn(said, err)
+
+    def test_wrong_usage_exits_2(self):
+        self.check(2, "a command is missing")
+        self.check(2, 'unknown command "kms"', "kms")
+        self.check(2, 'unknown command "kms status now"', "kms", "status", "now")
+        self.check(2, "unknown option --frobnicate", "--frobnicate")
+        self.check(2, "unknown option -x", "config", "check", "-x")
+        self.check(2, "--config needs a value", "config", "check", "--config")
+        self.check(2, '--output cannot be "xml"', "--output", "xml", "config", "example")
+        self.check(2, '--api cannot be "v3"', "kms", "status", "--api", "v3")
+        self.check(2, '--timeout cannot be "5"', "kms", "status", "--timeout", "5")
+        self.check(2, '--timeout cannot be "0s"', "kms", "status", "--timeout", "0s")
+        self.check(2, '--timeout cannot be "2h"', "kms", "status", "--timeout", "2h")
+        self.check(2, "kms status: takes no --key-id", "kms", "status", "--key-id", "x")
+        self.check(2, "config check: takes no --socket", "config", "check", "--socket", "/s")
+        self.check(2, 'unknown command "' + "a" * 60, "a" * 5000)
+
+    def test_help_and_version(self):
+        code, out, err = kekctl("--help")
+        self.assertEqual((code, err), (0, ""))
+        self.assertIn(b"kms encrypt", out)
+        code, out, _ = kekctl("--version")
+        self.assertEqual(code, 0)
+        self.assertRegex(out.decode(), r"\Akekctl [0-9]+\.[0-9]+\.[0-9]+\n\Z")
+
+    def test_no_socket_is_said_with_its_reason(self):
+        self.check(1, "kms status: cannot connect to /nonexistent/s: No such file or directory",
+                   "kms", "status", "--socket", "/nonexistent/s")
+        self.check(2, "cannot open /nonexistent/f", "kms", "status", "--config", "/nonexistent/f")
+
+
+class Config(unittest.TestCase):
+    def setUp(self):
+        # pylint: disable=consider-using-with
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = os.path.join(self.folder.name, "kekd.yaml")
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def check(self, text, *args, mode=0o600):
+        with open(self.path, "wb") as file:
+            file.write(text)
+        os.chmod(self.path, mode)
+        return kekctl("config", "check", "--config", self.path, *args)
+
+    def test_the_example_is_good(self):
+        code, example, err = kekctl("config", "example")
+        self.assertEqual((code, err), (0, ""))
+        code, out, err = self.check(example)
+        self.assertEqual((code, err), (0, ""))
+        self.assertIn(["ok", "yes"], [line.split() for line in out.decode().splitlines()])
+        code, out, err = self.check(example, "--output", "json")
+        self.assertEqual(json.loads(out), {"file": self.path, "ok": True, "providers": 1,
+                                           "mode": "data keys are reused"})
+        code, out, _ = kekctl("--output", "json", "config", "example")
+        self.assertEqual(json.loads(out), {"example": example.decode()})
+
+    def test_strict_mode_is_named(self):
+        code, out, _ = self.check(GOOD.format(socket="/s").encode() + b"data_key: {max_uses: 1}\n")
+        self.assertEqual(code, 0)
+        self.assertIn(b"strict", out)
+
+    def test_what_is_wrong_is_said_and_exits_2(self):
+        code, out, err = self.check(GOOD.format(socket="/s").encode() + b"frobnicate: 1\n")
+        self.assertEqual((code, out), (2, b""))
+        self.assertIn(f"kekctl: config check: {self.path}:7:1: frobnicate: expected one of", err)
+        code, out, err = self.check(GOOD.format(socket="/s").encode(), mode=0o666)
+        self.assertEqual((code, out), (2, b""))
+        self.assertIn("found mode 0666", err)
+
+
+if __name__ == "__main__":
+    unittest.main()
