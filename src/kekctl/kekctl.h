@@ -32,6 +32,8 @@ struct ctl {
 
 enum ctl_exit ctl_config_check(struct ctl *ctl);
 enum ctl_exit ctl_config_example(struct ctl *ctl);
+enum ctl_exit ctl_key_list(struct ctl *ctl);
+enum ctl_exit ctl_key_generate(struct ctl *ctl);
 enum ctl_exit ctl_kms_status(struct ctl *ctl);
 enum ctl_exit ctl_kms_encrypt(struct ctl *ctl);
 enum ctl_exit ctl_kms_decrypt(struct ctl *ctl);

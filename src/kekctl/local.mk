@@ -5,6 +5,10 @@ kekctl_SOURCES = \
 	src/kekctl/grpc_client.c \
 	src/kekctl/grpc_client.h \
 	src/kekctl/kekctl.h \
+	src/kekctl/key_generate.c \
+	src/kekctl/key_list.c \
+	src/kekctl/keys.c \
+	src/kekctl/keys.h \
 	src/kekctl/kms.c \
 	src/kekctl/kms.h \
 	src/kekctl/kms_decrypt.c \
@@ -14,8 +18,9 @@ kekctl_SOURCES = \
 	src/kekctl/output.c \
 	src/kekctl/output.h
 kekctl_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(JANSSON_CFLAGS)
-kekctl_LDADD = libkek-proto.a $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
+kekctl_LDADD = $(POOL_LIBS) libkek-proto.a $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
 	$(JANSSON_LIBS)
+dist_man_MANS += docs/kekctl.1 docs/kekd-pkcs11.8 docs/kekd.8
 
 if HAVE_CHECK
 KEKCTL_TESTS = tests/unit/test_kekctl_grpc
@@ -26,5 +31,6 @@ tests_unit_test_kekctl_grpc_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
 tests_unit_test_kekctl_grpc_LDADD = $(BASE_LIBS) $(NGHTTP2_LIBS) $(UNIT_LIBS) -lpthread
 endif
 
-dist_check_SCRIPTS += tests/unit/test_kekctl.py
-TESTS += tests/unit/test_kekctl.py
+kekctl_script_tests = tests/unit/test_kekctl.py tests/unit/test_kekctl_keys.py
+dist_check_SCRIPTS += $(kekctl_script_tests)
+TESTS += $(kekctl_script_tests)

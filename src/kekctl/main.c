@@ -30,6 +30,7 @@ static const struct option options[] = {
     {"api", required_argument, NULL, OPTION_API},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"key-id", required_argument, NULL, OPTION_KEY_ID},
+    {"provider", required_argument, NULL, OPTION_PROVIDER},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
     {NULL, 0, NULL, 0},
@@ -43,6 +44,8 @@ static const struct command {
 } commands[] = {
     {"config check", 0, ctl_config_check, "is the configuration good?"},
     {"config example", 0, ctl_config_example, "a configuration to start from"},
+    {"key list", 0, ctl_key_list, "the versions of the keyring on every provider"},
+    {"key generate", OPTION_PROVIDER, ctl_key_generate, "makes the keyring's next version"},
     {"kms status", OPTIONS_KMS, ctl_kms_status, "what the API server is told about the plugin"},
     {"kms encrypt", OPTIONS_KMS, ctl_kms_encrypt, "standard input, encrypted"},
     {"kms decrypt", OPTIONS_KMS | OPTION_KEY_ID, ctl_kms_decrypt, "standard input, decrypted"},
@@ -93,6 +96,8 @@ static enum ctl_exit help(void)
            "  --config FILE          the configuration, " DEFAULT_CONFIG " by default\n"
            "  --output table|json    how results are printed\n"
            "  --help, --version\n"
+           "of key generate:\n"
+           "  --provider NAME        which provider makes the key, if there are several\n"
            "of the kms commands:\n"
            "  --socket PATH          the plugin's socket, by default the configuration's `listen`\n"
            "  --api v1|v2            which KMS API to speak, v2 by default\n"
@@ -129,6 +134,9 @@ static bool take_option(struct ctl *ctl, int option, const char *value)
                ctl->timeout_ms <= TIMEOUT_MAX;
     case OPTION_KEY_ID:
         ctl->key_id = value;
+        return true;
+    case OPTION_PROVIDER:
+        ctl->provider = value;
         return true;
     default:
         return false;

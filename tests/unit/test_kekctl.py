@@ -7,6 +7,7 @@ import concurrent.futures
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -248,6 +249,31 @@ class Usage(unittest.TestCase):
         self.check(1, "kms status: cannot connect to /nonexistent/s: No such file or directory",
                    "kms", "status", "--socket", "/nonexistent/s")
         self.check(2, "cannot open /nonexistent/f", "kms", "status", "--config", "/nonexistent/f")
+
+
+class Manual(unittest.TestCase):
+    """What --help names stands in kekctl(1), and nothing else does."""
+
+    PAGES = os.path.join(os.environ["abs_top_srcdir"], "docs")
+
+    def test_the_page_names_the_same_commands_and_options(self):
+        out = kekctl("--help")[1].decode()
+        with open(os.path.join(self.PAGES, "kekctl.1"), encoding="utf-8") as file:
+            page = file.read()
+        commands = re.findall(r"^  ([a-z]+ [a-z]+) ", out, re.MULTILINE)
+        self.assertGreater(len(commands), 5)
+        self.assertEqual(sorted(re.findall(r"^\.It Ic ([a-z]+ [a-z]+)", page, re.MULTILINE)),
+                         sorted(commands))
+        options = set(re.findall(r"--([a-z-]+)", out))
+        self.assertEqual(set(re.findall(r"Fl -([a-z-]+)", page)) | {"version"}, options)
+
+    @unittest.skipUnless(shutil.which("mandoc"), "mandoc is missing")
+    def test_the_pages_are_clean_mdoc(self):
+        for name in ("kekctl.1", "kekd.conf.5", "kekd.8", "kekd-pkcs11.8"):
+            done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning",
+                                   os.path.join(self.PAGES, name)],
+                                  capture_output=True, timeout=60, check=False)
+            self.assertEqual((done.returncode, done.stdout.decode()), (0, ""))
 
 
 class Config(unittest.TestCase):

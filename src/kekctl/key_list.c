@@ -1,0 +1,124 @@
+/* kekctl key list: the versions of the keyring, as every provider shows them. */
+#include <string.h>
+
+#include "keys.h"
+#include "output.h"
+
+static json_t *describe(const struct keys *keys, size_t provider, size_t i)
+{
+    const struct listing *listing = &keys->listings[provider];
+    const struct kek_version *v = &listing->versions[i];
+    char id[KEK_ID_TEXT];
+    kek_id_format(&v->id, id);
+    return json_pack(
+        "{s:I, s:s, s:s, s:s, s:s, s:o, s:b, s:b, s:b, s:o}", "version", (json_int_t)v->number,
+        "state", kek_state_name(kek_version_state(listing->versions, listing->count, i)), "kek_id",
+        id, "alg", kek_wrap_alg_name(v->alg), "provider", keys->config->providers[provider].name,
+        "label", output_text(v->label), "eligible", v->eligible, "can_wrap", v->can_wrap,
+        "can_unwrap", v->can_unwrap, "refusal", output_text(v->refusal));
+}
+
+/* The provider's versions behind those that are there, by number. */
+static bool add_versions(const struct keys *keys, size_t provider, json_t *versions)
+{
+    for (size_t i = 0; i < keys->listings[provider].count; i++) {
+        json_int_t number = keys->listings[provider].versions[i].number;
+        size_t at = json_array_size(versions);
+        while (at > 0 && json_integer_value(json_object_get(json_array_get(versions, at - 1),
+                                                            "version")) > number) {
+            at--;
+        }
+        if (json_array_insert_new(versions, at, describe(keys, provider, i)) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static json_t *describe_provider(const struct keys *keys, size_t provider)
+{
+    const struct listing *listing = &keys->listings[provider];
+    struct kek_pool_provider status;
+    kek_pool_provider_get(keys->pool, provider, &status);
+    return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o}", "name",
+                     keys->config->providers[provider].name, "answered", listing->rc == KEK_OK,
+                     "serial", output_text(status.serial), "model", output_text(status.model),
+                     "firmware", output_text(status.firmware), "error",
+                     output_text(listing->rc == KEK_OK ? "" : listing->why.text));
+}
+
+static json_t *describe_all(const struct keys *keys)
+{
+    json_t *versions = json_array(), *providers = json_array();
+    bool good = versions != NULL && providers != NULL;
+    for (size_t i = 0; good && i < keys->config->provider_count; i++) {
+        good = json_array_append_new(providers, describe_provider(keys, i)) == 0 &&
+               add_versions(keys, i, versions);
+    }
+    if (!good) {
+        json_decref(versions);
+        json_decref(providers);
+        return NULL;
+    }
+    return json_pack("{s:s, s:o, s:o}", "keyring", keys->config->keyring, "providers", providers,
+                     "versions", versions);
+}
+
+static bool all_eligible(const struct keys *keys)
+{
+    for (size_t p = 0; p < keys->config->provider_count; p++) {
+        for (size_t i = 0; i < keys->listings[p].count; i++) {
+            if (!keys->listings[p].versions[i].eligible) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static bool has_versions(const struct keys *keys)
+{
+    for (size_t p = 0; p < keys->config->provider_count; p++) {
+        if (keys->listings[p].count > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum ctl_exit print(const struct keys *keys)
+{
+    static const struct column columns[] = {
+        {"version", "VERSION"},   {"state", "STATE"}, {"kek_id", "KEK-ID"},  {"alg", "ALG"},
+        {"provider", "PROVIDER"}, {"label", "LABEL"}, {"refusal", "REFUSAL"}};
+    json_t *object = describe_all(keys);
+    if (object == NULL) {
+        ctl_say(keys->ctl, "no memory for the output");
+        return CTL_FAILED;
+    }
+    size_t count = sizeof columns / sizeof columns[0] - (all_eligible(keys) ? 1 : 0);
+    enum ctl_exit code = output_list(keys->ctl, object, "versions", columns, count);
+    json_decref(object);
+    return code;
+}
+
+enum ctl_exit ctl_key_list(struct ctl *ctl)
+{
+    KEYS_AUTO struct keys keys;
+    if (!keys_open(&keys, ctl) || !keys_start(&keys, false)) {
+        return keys.code;
+    }
+    size_t answered = keys_list(&keys, false);
+    if (answered == 0) {
+        return CTL_FAILED;
+    }
+    enum ctl_exit code = print(&keys);
+    if (code != CTL_GOOD) {
+        return code;
+    }
+    if (!has_versions(&keys)) {
+        ctl_say(ctl, "the keyring %s has no version yet: key generate makes the first",
+                keys.config->keyring);
+    }
+    return answered == keys.config->provider_count && all_eligible(&keys) ? CTL_GOOD : CTL_CHECK;
+}

@@ -1,0 +1,214 @@
+#include "keys.h"
+
+#include <signal.h>
+#include <string.h>
+
+#include "kek/clock.h"
+
+#define ARENA (256u * 1024)
+#define PATIENCE_MS 10000 /* beyond a provider's start_timeout */
+#define STRIKES_MAX 3
+
+bool keys_open(struct keys *keys, const struct ctl *ctl)
+{
+    *keys = (struct keys){.ctl = ctl, .code = CTL_FAILED};
+    keys->config = ctl_config(ctl);
+    if (keys->config == NULL) {
+        keys->code = CTL_USAGE;
+    }
+    return keys->config != NULL;
+}
+
+/* The pool tries a provider for ever; an operator wants to know. */
+static void provider_changed(void *arg, size_t provider)
+{
+    struct keys *keys = arg;
+    struct listing *listing = &keys->listings[provider];
+    struct kek_pool_provider status;
+    kek_pool_provider_get(keys->pool, provider, &status);
+    if (status.health == KEK_POOL_READY) {
+        listing->strikes = 0;
+    } else if (status.health == KEK_POOL_DOWN && status.why.rc == KEK_DENIED) {
+        listing->strikes = STRIKES_MAX;
+    } else if (status.health == KEK_POOL_DOWN) {
+        listing->strikes++;
+    }
+}
+
+bool keys_start(struct keys *keys, bool officer)
+{
+    struct kek_why why = {.rc = KEK_OK};
+    bool locked;
+    /* A worker that dies is an answer that does not come, not the end of kekctl. */
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (kek_secret_setup(ARENA, &locked, &why) != KEK_OK) {
+        ctl_say(keys->ctl, "%s", why.text);
+        return false;
+    }
+    int rc = uv_loop_init(&keys->loop);
+    if (rc != 0) {
+        ctl_say(keys->ctl, "cannot make an event loop: %s", uv_strerror(rc));
+        return false;
+    }
+    keys->has_loop = true;
+    const struct kek_pool_settings settings = {.config = keys->config,
+                                               .officer = officer,
+                                               .provider_changed = provider_changed,
+                                               .arg = keys};
+    keys->pool = kek_pool_new(&keys->loop, &settings, &why);
+    if (keys->pool == NULL) {
+        ctl_say(keys->ctl, "%s", why.text);
+        return false;
+    }
+    kek_pool_start(keys->pool);
+    return true;
+}
+
+static void pool_closed(void *arg)
+{
+    struct keys *keys = arg;
+    kek_pool_free(keys->pool);
+    keys->pool = NULL;
+}
+
+void keys_close(struct keys *keys)
+{
+    if (keys->pool != NULL) {
+        kek_pool_close(keys->pool, pool_closed, keys);
+    }
+    if (keys->has_loop) {
+        (void)uv_run(&keys->loop, UV_RUN_DEFAULT);
+        (void)uv_loop_close(&keys->loop);
+    }
+    for (size_t i = 0; i < KEK_CONFIG_PROVIDERS_MAX; i++) {
+        free(keys->listings[i].versions);
+    }
+    kek_config_free(keys->config);
+}
+
+static uint64_t deadline(const struct keys *keys)
+{
+    uint64_t slowest = 0;
+    for (size_t i = 0; i < keys->config->provider_count; i++) {
+        uint64_t timeout = keys->config->providers[i].start_timeout_ms;
+        slowest = timeout > slowest ? timeout : slowest;
+    }
+    return kek_clock_ms() + slowest + PATIENCE_MS;
+}
+
+static void give_up(struct keys *keys, size_t provider)
+{
+    struct listing *listing = &keys->listings[provider];
+    struct kek_pool_provider status;
+    kek_pool_provider_get(keys->pool, provider, &status);
+    kek_pool_cancel(listing->call);
+    listing->call = NULL;
+    listing->why = status.why;
+    listing->rc = status.why.rc == KEK_OK ? KEK_UNAVAILABLE : status.why.rc;
+}
+
+static void wait_for_answers(struct keys *keys)
+{
+    for (;;) {
+        bool waiting = false;
+        for (size_t i = 0; i < keys->config->provider_count; i++) {
+            struct listing *listing = &keys->listings[i];
+            if (listing->call != NULL && listing->strikes >= STRIKES_MAX) {
+                give_up(keys, i);
+            }
+            waiting = waiting || listing->call != NULL;
+        }
+        if (!waiting) {
+            return;
+        }
+        (void)uv_run(&keys->loop, UV_RUN_ONCE);
+    }
+}
+
+static void answered(void *arg, enum kek_rc rc, struct kek_pool_result *result,
+                     const struct kek_why *why)
+{
+    struct listing *listing = arg;
+    listing->call = NULL;
+    listing->rc = rc;
+    if (rc != KEK_OK) {
+        listing->why = *why;
+        return;
+    }
+    if (result->version_count > 0) {
+        listing->versions = calloc(result->version_count, sizeof *listing->versions);
+        if (listing->versions == NULL) {
+            listing->rc = kek_fail(&listing->why, KEK_NO_MEMORY, "no memory for the versions");
+            return;
+        }
+        memcpy(listing->versions, result->versions,
+               result->version_count * sizeof *listing->versions);
+    }
+    listing->count = result->version_count;
+}
+
+static void ask(struct keys *keys, const struct kek_pool_request *request)
+{
+    struct listing *listing = &keys->listings[request->provider];
+    free(listing->versions);
+    *listing = (struct listing){.keys = keys};
+    listing->call = kek_pool_submit(keys->pool, request, answered, listing, &listing->why);
+    if (listing->call == NULL) {
+        listing->rc = listing->why.rc;
+    }
+}
+
+static void ask_for_list(struct keys *keys, size_t provider, bool fresh)
+{
+    const struct kek_pool_request request = {
+        .op = KEK_POOL_LIST, .provider = provider, .fresh = fresh, .deadline_ms = deadline(keys)};
+    ask(keys, &request);
+}
+
+static void complain(const struct keys *keys, size_t provider)
+{
+    const struct listing *listing = &keys->listings[provider];
+    const char *name = keys->config->providers[provider].name;
+    bool named = strncmp(listing->why.text, name, strlen(name)) == 0;
+    if (listing->rc != KEK_OK) {
+        ctl_say(keys->ctl, "%s%s%s", named ? "" : name, named ? "" : ": ", listing->why.text);
+    }
+}
+
+void keys_list_one(struct keys *keys, size_t provider, bool fresh)
+{
+    ask_for_list(keys, provider, fresh);
+    wait_for_answers(keys);
+}
+
+size_t keys_list(struct keys *keys, bool fresh)
+{
+    for (size_t i = 0; i < keys->config->provider_count; i++) {
+        ask_for_list(keys, i, fresh);
+    }
+    wait_for_answers(keys);
+    size_t good = 0;
+    for (size_t i = 0; i < keys->config->provider_count; i++) {
+        complain(keys, i);
+        good += keys->listings[i].rc == KEK_OK;
+    }
+    return good;
+}
+
+enum kek_rc keys_generate(struct keys *keys, size_t provider, uint32_t number,
+                          const struct kek_id *kek_id, enum kek_state state, struct kek_why *why)
+{
+    const struct kek_pool_request request = {.op = KEK_POOL_GENERATE,
+                                             .provider = provider,
+                                             .kek_id = *kek_id,
+                                             .number = number,
+                                             .state = state,
+                                             .deadline_ms = deadline(keys)};
+    ask(keys, &request);
+    wait_for_answers(keys);
+    const struct listing *listing = &keys->listings[provider];
+    if (listing->rc != KEK_OK) {
+        *why = listing->why;
+    }
+    return listing->rc;
+}

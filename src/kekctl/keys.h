@@ -1,0 +1,51 @@
+/*
+ * What the key commands share: the configuration, and a pool of workers on a loop of its own that
+ * runs until what was asked is answered.  Everything asked has a deadline: the slowest provider's
+ * start_timeout and ten seconds.  A provider whose PIN or PIN file is refused, or whose worker fails
+ * three times in a row, is given up before that: its reason will not go away by waiting.
+ */
+#ifndef KEKCTL_KEYS_H
+#define KEKCTL_KEYS_H
+
+#include "kek/pool.h"
+#include "kekctl.h"
+
+/* What one provider answered last. */
+struct listing {
+    struct keys *keys;
+    struct kek_pool_call *call; /* NULL: none is under way */
+    unsigned strikes;           /* how often it failed to get ready, in a row */
+    enum kek_rc rc;             /* KEK_OK: the versions are there; else why says why not */
+    struct kek_why why;
+    struct kek_version *versions;
+    size_t count;
+};
+
+struct keys {
+    const struct ctl *ctl;
+    struct kek_config *config;
+    uv_loop_t loop;
+    bool has_loop;
+    struct kek_pool *pool;
+    struct listing listings[KEK_CONFIG_PROVIDERS_MAX];
+    enum ctl_exit code; /* of what failed */
+};
+
+/* False after saying why, then keys->code is the exit code. */
+bool keys_open(struct keys *keys, const struct ctl *ctl);
+bool keys_start(struct keys *keys, bool officer); /* starts the workers */
+void keys_close(struct keys *keys);
+#define KEYS_AUTO __attribute__((cleanup(keys_close)))
+
+/* Asks every provider for its versions and waits for all. fresh: past any library's cache. Says which
+ * did not answer, and returns how many did. */
+size_t keys_list(struct keys *keys, bool fresh);
+
+/* Asks one provider; its listing says how it went. */
+void keys_list_one(struct keys *keys, size_t provider, bool fresh);
+
+/* Sent once: after a failure the key may be there all the same. The provider's listing is gone. */
+enum kek_rc keys_generate(struct keys *keys, size_t provider, uint32_t number,
+                          const struct kek_id *kek_id, enum kek_state state, struct kek_why *why);
+
+#endif

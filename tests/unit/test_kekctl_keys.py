@@ -1,0 +1,351 @@
+#!/usr/bin/python3
+"""kekctl's key commands against workers that do as they are told: a program of the name kekd-pkcs11
+beside a copy of kekctl, which speaks proto/provider.proto by hand and keeps its keys in a file."""
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import unittest
+
+KEKCTL = os.path.join(os.environ["abs_top_builddir"], "kekctl")
+
+WORKER = r'''#!/usr/bin/python3 -S
+import json, os, socket, sys
+
+def varint(n):
+    out = b""
+    while n > 127:
+        out, n = out + bytes([n & 127 | 128]), n >> 7
+    return out + bytes([n])
+
+def pack(*fields):
+    out = b""
+    for number, value in fields:
+        if isinstance(value, int):
+            out += varint(number << 3) + varint(value)
+        else:
+            value = value.encode() if isinstance(value, str) else value
+            out += varint(number << 3 | 2) + varint(len(value)) + value
+    return out
+
+def unpack(message):
+    at, found = 0, {}
+    def number():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+    while at < len(message):
+        key = number()
+        value = number()
+        if key & 7 == 2:
+            at += value
+            value = message[at - value:at]
+        found[key >> 3] = value
+    return found
+
+def load():
+    with open(path) as file:
+        return json.load(file)
+
+def versions(data):
+    return b"".join(pack((1, pack(
+        (1, v["number"]), (2, bytes.fromhex(v["id"])), (3, 1), (4, "W" in v["may"]), (5, "U" in v["may"]),
+        (6, "refusal" not in v), (7, v.get("label", "k.v%d" % v["number"])),
+        (8, v.get("refusal", ""))))) for v in data["versions"])
+
+def failed(step, cause, native, text):
+    return pack((4, pack((1, step), (2, cause), (3, native), (5, text))))
+
+def answer(request):
+    data = load()
+    if 3 in request:
+        if data.get("login") == "refuse":
+            return failed(6, 6, 0xa0, "C_Login: CKR_PIN_INCORRECT (0xa0)")
+        if data.get("login") in ("die", "pin file"):
+            if data["login"] == "die":
+                os._exit(1)
+            return failed(5, 7, 0, "PIN file /pin has mode 0644")
+        return pack((3, versions(data) + pack((2, 1))))
+    if 4 in request:
+        if data.get("list") == "die" or (data.get("list") == "die once made" and "made" in data):
+            os._exit(1)
+        return pack((5, versions(data)))
+    if 7 in request:
+        asked = unpack(request[7])
+        mode = data.get("generate", "good")
+        data["made"] = {"role": sys.argv[2], "number": asked[1], "id": asked[2].hex(),
+                        "state": asked.get(3, 0)}
+        if mode not in ("fail", "die before"):
+            may = "U" if data["made"]["state"] == 0 or mode == "other state" else "WU"
+            made = {"number": asked[1], "id": asked[2].hex(), "may": may}
+            if mode == "unfit":
+                made["refusal"] = "it is extractable"
+            data["versions"].append(made)
+        if mode == "lie":
+            data["versions"].pop()
+        with open(path, "w") as file:
+            json.dump(data, file)
+        if mode.startswith("die"):
+            os._exit(1)
+        if mode == "fail":
+            return failed(0, 9, 0x54, "C_GenerateKey: CKR_FUNCTION_NOT_SUPPORTED (0x54)")
+        return pack((8, b""))
+    return failed(0, 10, 0, "not for this worker")
+
+link = socket.socket(fileno=3)
+while True:
+    message = link.recv(65536)
+    if not message:
+        os._exit(0)
+    request = unpack(message)
+    if 2 in request:
+        name = unpack(request[2])[2].decode()
+        path = os.path.join(os.path.dirname(sys.argv[0]), name + ".json")
+        reply = pack((2, pack((1, 1), (2, "serial-" + name), (3, "t"), (5, "model"), (8, 1), (9, 1), (10, 4))))
+    else:
+        reply = answer(request)
+    try:
+        link.send(pack((1, request[1])) + reply)
+    except OSError:
+        os._exit(0)
+'''
+
+PROVIDER = """  - name: {name}
+    type: pkcs11
+    uri: "pkcs11:token=t?module-path=/m.so&pin-source=file:/pin"
+    start_timeout: {start_timeout}
+"""
+
+
+class Keys(unittest.TestCase):
+    def setUp(self):
+        # pylint: disable=consider-using-with
+        self.folder = tempfile.TemporaryDirectory()
+        self.start_timeout = "20s"
+        self.kekctl = shutil.copy(KEKCTL, self.path("kekctl"))
+        with open(self.path("kekd-pkcs11"), "w", encoding="utf-8") as file:
+            file.write(WORKER)
+        os.chmod(self.path("kekd-pkcs11"), stat.S_IRWXU)
+        os.mkdir(self.path("state"), 0o700)
+        self.configure("a")
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def path(self, name):
+        return os.path.join(self.folder.name, name)
+
+    def configure(self, *names, extra=""):
+        with open(self.path("f.yaml"), "w", encoding="utf-8") as file:
+            file.write(f"listen: unix:///s\nkeyring: k\nstate_dir: {self.path('state')}\nproviders:\n")
+            file.write("".join(PROVIDER.format(name=name, start_timeout=self.start_timeout) for name in names) + extra)
+        os.chmod(self.path("f.yaml"), 0o600)
+
+    def token(self, name, *versions, **modes):
+        with open(self.path(name + ".json"), "w", encoding="utf-8") as file:
+            json.dump({"versions": list(versions), **modes}, file)
+
+    def made(self, name="a"):
+        with open(self.path(name + ".json"), encoding="utf-8") as file:
+            return json.load(file).get("made")
+
+    def run_it(self, *args):
+        done = subprocess.run([self.kekctl, "--config", self.path("f.yaml"), "key", *args],
+                              capture_output=True, timeout=120, check=False, stdin=subprocess.DEVNULL)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    @staticmethod
+    def version(number, may, **more):
+        return {"number": number, "id": f"{number:032x}", "may": may, **more}
+
+
+class List(Keys):
+    def test_an_empty_keyring_is_said_to_be_empty(self):
+        self.token("a")
+        code, out, err = self.run_it("list")
+        self.assertEqual((code, out), (0, ""))
+        self.assertEqual(err, "kekctl: key list: the keyring k has no version yet: "
+                              "key generate makes the first\n")
+
+    def test_versions_are_listed_by_number_with_their_states(self):
+        self.configure("a", "b")
+        self.token("a", self.version(10, "U"), self.version(2, "WU"), self.version(1, "U"))
+        self.token("b", self.version(2, "WU"), self.version(1, ""))
+        code, out, err = self.run_it("list")
+        self.assertEqual((code, err), (0, ""))
+        rows = [line.split() for line in out.splitlines()]
+        self.assertEqual(rows[0], ["VERSION", "STATE", "KEK-ID", "ALG", "PROVIDER", "LABEL"])
+        self.assertEqual([(r[0], r[1], r[4], r[5]) for r in rows[1:]], [
+            ("1", "deactivated", "a", "k.v1"), ("1", "disabled", "b", "k.v1"),
+            ("2", "active", "a", "k.v2"), ("2", "active", "b", "k.v2"),
+            ("10", "pre-active", "a", "k.v10")])
+        self.assertEqual(rows[1][2:4], [f"{1:032x}", "AES-KW"])
+
+    def test_json_has_providers_and_versions(self):
+        self.token("a", self.version(1, "WU"))
+        code, out, err = self.run_it("list", "--output", "json")
+        self.assertEqual((code, err), (0, ""))
+        found = json.loads(out)
+        self.assertEqual(found["keyring"], "k")
+        self.assertEqual(found["providers"], [{"name": "a", "answered": True, "serial": "serial-a",
+                                               "model": "model", "firmware": "", "error": ""}])
+        self.assertEqual(found["versions"], [{
+            "version": 1, "state": "active", "kek_id": f"{1:032x}", "alg": "AES-KW", "provider": "a",
+            "label": "k.v1", "eligible": True, "can_wrap": True, "can_unwrap": True, "refusal": ""}])
+
+    def test_a_refused_key_exits_3_and_says_why(self):
+        self.token("a", self.version(1, "WU"), self.version(9, "WU", refusal="it is extractable"))
+        code, out, _ = self.run_it("list")
+        self.assertEqual(code, 3)
+        self.assertIn("REFUSAL", out)
+        self.assertIn("it is extractable", out)
+
+    def test_a_provider_that_does_not_answer_exits_3_and_none_exits_1(self):
+        self.configure("a", "b")
+        self.token("a", self.version(1, "WU"))
+        self.token("b", login="refuse")
+        code, out, err = self.run_it("list", "--output", "json")
+        self.assertEqual(code, 3)
+        self.assertIn("key list: b: ", err)
+        self.assertRegex(err, r"refused \(0xa0\)")
+        providers = json.loads(out)["providers"]
+        self.assertEqual([p["answered"] for p in providers], [True, False])
+        self.assertRegex(providers[1]["error"], r"refused \(0xa0\)")
+        self.configure("b")
+        code, out, err = self.run_it("list")
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn("b: ", err)
+
+
+    def test_what_waiting_does_not_mend_is_not_waited_for(self):
+        self.start_timeout = "10m"
+        self.configure("a")
+        for mode, said in (("pin file", "mode 0644"), ("die", "a: ")):
+            self.token("a", login=mode)
+            code, out, err = self.run_it("list")
+            self.assertEqual((code, out), (1, ""))
+            self.assertIn(said, err)
+
+
+class Generate(Keys):
+    def check_made(self, out, number, state, provider="a"):
+        rows = dict(line.split() for line in out.splitlines())
+        self.assertRegex(rows.pop("kek_id"), re.compile(r"[0-9a-f]{32}\Z"))
+        self.assertEqual(rows, {"version": str(number), "state": state, "provider": provider})
+
+    def test_the_first_version_is_active(self):
+        self.token("a")
+        code, out, err = self.run_it("generate")
+        self.assertEqual((code, err), (0, ""))
+        self.check_made(out, 1, "active")
+        made = self.made()
+        self.assertEqual((made["role"], made["number"], made["state"]), ("officer", 1, 1))
+        self.assertIn(made["id"], out)
+
+    def test_a_later_version_is_pre_active_and_above_all_others(self):
+        self.token("a", self.version(7, "WU", refusal="planted"), self.version(2, "WU"))
+        code, out, err = self.run_it("generate", "--output", "json")
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual({**json.loads(out), "kek_id": ""},
+                         {"version": 8, "state": "pre-active", "provider": "a", "kek_id": ""})
+        self.assertEqual(self.made()["state"], 0)
+
+    def test_every_key_has_an_id_of_its_own(self):
+        self.token("a")
+        self.run_it("generate")
+        first = self.made()["id"]
+        self.run_it("generate")
+        self.assertNotEqual(first, self.made()["id"])
+        self.assertEqual(self.made()["number"], 2)
+
+    def test_several_providers_need_a_choice(self):
+        self.configure("a", "b")
+        self.token("a", self.version(1, "WU"))
+        self.token("b", self.version(1, "WU"), self.version(4, "U"))
+        code, out, err = self.run_it("generate")
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn("each would make a key of its own", err)
+        code, out, err = self.run_it("generate", "--provider", "c")
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn('no provider "c"', err)
+        code, out, err = self.run_it("generate", "--provider", "a")
+        self.assertEqual(code, 0)
+        self.check_made(out, 5, "pre-active")
+        self.assertIn("replication", err)
+        self.assertIsNone(self.made("b"))
+
+    def test_nothing_is_made_while_a_provider_does_not_answer(self):
+        self.configure("a", "b")
+        self.token("a")
+        self.token("b", login="refuse")
+        code, out, err = self.run_it("generate", "--provider", "a")
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn("no key was made: without every provider's answer", err)
+        self.assertIsNone(self.made())
+
+    def test_keys_that_the_configuration_names_are_not_generated(self):
+        self.configure("a", extra="    versions: [{n: 1, label: own, state: active}]\n")
+        self.token("a")
+        code, out, err = self.run_it("generate")
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn("stand in the configuration (versions)", err)
+        self.assertIsNone(self.made())
+
+    def test_the_numbers_end(self):
+        self.token("a", self.version(4294967295, "WU"))
+        code, _, err = self.run_it("generate")
+        self.assertEqual(code, 1)
+        self.assertIn("the numbers have come to their end", err)
+
+    def test_a_refusal_of_the_token_is_said(self):
+        self.token("a", generate="fail")
+        code, out, err = self.run_it("generate")
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn("no key was made: ", err)
+        self.assertIn("CKR_FUNCTION_NOT_SUPPORTED", err)
+
+    def test_a_worker_that_dies_is_resolved_by_looking(self):
+        self.token("a", generate="die before")
+        code, out, err = self.run_it("generate")
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn("no key was made: ", err)
+        self.token("a", generate="die after")
+        code, out, err = self.run_it("generate")
+        self.assertEqual(code, 0, err)
+        self.check_made(out, 1, "active")
+        self.assertIn("the key is there, though its making was not confirmed", err)
+
+    def test_a_key_that_cannot_be_looked_for_is_named(self):
+        self.token("a", list="die once made")
+        code, out, err = self.run_it("generate")
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn(f"the key may be on a, look for its kek id {self.made()['id']}: ", err)
+
+    def test_a_key_that_is_not_as_it_must_be_exits_3_or_1(self):
+        self.token("a", generate="unfit")
+        code, _, err = self.run_it("generate")
+        self.assertEqual(code, 3)
+        self.assertIn("the key is there and kekd refuses it: it is extractable", err)
+        self.token("a", generate="other state")
+        code, _, err = self.run_it("generate")
+        self.assertEqual(code, 3)
+        self.assertIn("the key is there, but it is not active", err)
+        self.token("a", generate="lie")
+        code, _, err = self.run_it("generate")
+        self.assertEqual(code, 1)
+        self.assertIn("no key was made: the token does not show it", err)
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())
