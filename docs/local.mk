@@ -1,4 +1,5 @@
 EXTRA_DIST += \
 	docs/architecture.md \
 	docs/envelope-format.md \
-	docs/recovery.md
+	docs/recovery.md \
+	docs/provider-protocol.md

@@ -4,7 +4,7 @@ TESTS += tests/unit/test_layers.py
 
 # How a file of any room is compiled, for tests that compile something. KEK_LIBEXECDIR loses its
 # quotes on the way; nothing that is compiled so uses it.
-check_DATA = tests/compile-command
+check_DATA += tests/compile-command
 CLEANFILES += tests/compile-command
 LIBRARY_CFLAGS = $(PROTOBUF_C_CFLAGS) $(NGHTTP2_CFLAGS) $(P11_KIT_CFLAGS) $(YAML_CFLAGS) \
 	$(JANSSON_CFLAGS) $(SMARTCOLS_CFLAGS)

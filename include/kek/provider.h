@@ -48,6 +48,7 @@ struct kek_provider_wrapped {
 /* Every function returns true, or false with *failure filled and its outputs untouched. */
 struct kek_provider_ops {
     const char *type; /* "pkcs11" */
+    /* `token` borrows texts of the provider, which lives as long as the process. */
     bool (*open)(const struct Kek__Provider__Hello *hello, struct kek_provider **provider,
                  struct Kek__Provider__Token *token, struct kek_provider_failure *failure);
     bool (*login)(struct kek_provider *provider, struct kek_provider_versions *versions,

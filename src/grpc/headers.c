@@ -122,6 +122,21 @@ static bool is_grpc(struct kek_bytes type)
     return type.len == len || type.data[len] == '+' || type.data[len] == ';';
 }
 
+/* What is not known here is ignored, but must be well-formed: RFC 9113 section 8.2. */
+static void ignored_field(struct kek_grpc_head *head, struct kek_bytes name, struct kek_bytes value)
+{
+    if (IS(name, "connection") || IS(name, "keep-alive") || IS(name, "proxy-connection") ||
+        IS(name, "transfer-encoding") || IS(name, "upgrade")) {
+        malformed(head, "connection-specific header field");
+    } else if (!nghttp2_check_header_name(name.data, name.len)) {
+        malformed(head, "bad character in a header field's name");
+    } else if (memchr(value.data, '\0', value.len) != NULL ||
+               memchr(value.data, '\r', value.len) != NULL ||
+               memchr(value.data, '\n', value.len) != NULL) {
+        malformed(head, "bad character in a header field's value");
+    }
+}
+
 static void regular_field(struct kek_grpc_head *head, struct kek_bytes name, struct kek_bytes value)
 {
     head->past_pseudo = true;
@@ -137,9 +152,8 @@ static void regular_field(struct kek_grpc_head *head, struct kek_bytes name, str
         if (!IS(value, "identity")) {
             head->bad |= FIELD_ENCODING;
         }
-    } else if (IS(name, "connection") || IS(name, "keep-alive") || IS(name, "proxy-connection") ||
-               IS(name, "transfer-encoding") || IS(name, "upgrade")) {
-        malformed(head, "connection-specific header field"); /* RFC 9113 section 8.2.2 */
+    } else {
+        ignored_field(head, name, value);
     }
 }
 
@@ -150,11 +164,7 @@ void kek_grpc_head_field(struct kek_grpc_head *head, const struct kek_grpc_setti
     if (head->list_size > settings->max_header_list || head->malformed != NULL) {
         return;
     }
-    if (!nghttp2_check_header_name(name.data, name.len)) {
-        malformed(head, "bad character in a header field's name");
-    } else if (!nghttp2_check_header_value(value.data, value.len)) {
-        malformed(head, "bad character in a header field's value");
-    } else if (name.data[0] == ':') {
+    if (name.len > 0 && name.data[0] == ':') {
         pseudo_field(head, settings, name, value);
     } else {
         regular_field(head, name, value);

@@ -6,6 +6,8 @@ libkek_grpc_a_SOURCES = \
 	src/grpc/deadlines.h \
 	src/grpc/headers.c \
 	src/grpc/headers.h \
+	src/grpc/memory.c \
+	src/grpc/memory.h \
 	src/grpc/message.c \
 	src/grpc/message.h \
 	src/grpc/server.c \
@@ -19,6 +21,9 @@ GRPC_LIBS = libkek-grpc.a $(NGHTTP2_LIBS) $(BASE_LIBS)
 if HAVE_CHECK
 GRPC_TESTS = \
 	tests/unit/test_grpc_headers \
+	tests/unit/test_grpc_hostile \
+	tests/unit/test_grpc_memory \
+	tests/unit/test_grpc_server \
 	tests/unit/test_grpc_session
 GRPC_RIG = \
 	tests/unit/grpc_peer.c \
@@ -29,6 +34,16 @@ check_PROGRAMS += $(GRPC_TESTS)
 TESTS += $(GRPC_TESTS)
 tests_unit_test_grpc_headers_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
 tests_unit_test_grpc_headers_LDADD = $(GRPC_LIBS) $(UNIT_LIBS)
+tests_unit_test_grpc_hostile_SOURCES = tests/unit/test_grpc_hostile.c $(GRPC_RIG)
+tests_unit_test_grpc_hostile_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
+tests_unit_test_grpc_hostile_LDADD = $(GRPC_LIBS) $(UNIT_LIBS)
+tests_unit_test_grpc_memory_SOURCES = tests/unit/test_grpc_memory.c $(GRPC_RIG)
+tests_unit_test_grpc_memory_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
+tests_unit_test_grpc_memory_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc
+tests_unit_test_grpc_memory_LDADD = $(GRPC_LIBS) $(UNIT_LIBS)
+tests_unit_test_grpc_server_SOURCES = tests/unit/test_grpc_server.c $(GRPC_RIG)
+tests_unit_test_grpc_server_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
+tests_unit_test_grpc_server_LDADD = $(GRPC_LIBS) $(UNIT_LIBS)
 tests_unit_test_grpc_session_SOURCES = tests/unit/test_grpc_session.c $(GRPC_RIG)
 tests_unit_test_grpc_session_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
 tests_unit_test_grpc_session_LDADD = $(GRPC_LIBS) $(UNIT_LIBS)

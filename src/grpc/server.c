@@ -187,6 +187,7 @@ static void finish_drain(struct kek_grpc_server *server)
 {
     if (server->draining && !server->drained && !server->freed && server->conns == NULL) {
         server->drained = true;
+        server->drain_by_ms = KEK_NEVER;
         server->on_drained(server->drained_arg); /* may free the server */
     }
 }
@@ -398,10 +399,10 @@ void kek_grpc_server_tick(struct kek_grpc_server *server)
     if (give_up) {
         server->drain_by_ms = KEK_NEVER;
     }
+    finish_drain(server);
     arm(server, next);
     arm(server, server->accept_ms);
     arm(server, server->drain_by_ms);
-    finish_drain(server);
 }
 
 static void on_timer(uv_timer_t *timer)

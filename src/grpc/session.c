@@ -255,6 +255,7 @@ enum kek_rc kek_grpc_host_init(struct kek_grpc_host *host, const struct kek_grpc
                                struct kek_why *why)
 {
     *host = (struct kek_grpc_host){.settings = *settings};
+    kek_grpc_memory_init(&host->memory);
     if (nghttp2_session_callbacks_new(&host->callbacks) != 0 ||
         nghttp2_option_new(&host->options) != 0) {
         kek_grpc_host_done(host);
@@ -280,6 +281,7 @@ enum kek_rc kek_grpc_host_init(struct kek_grpc_host *host, const struct kek_grpc
 void kek_grpc_host_done(struct kek_grpc_host *host)
 {
     kek_grpc_pool_free(host);
+    kek_grpc_memory_done(&host->memory);
     nghttp2_session_callbacks_del(host->callbacks);
     nghttp2_option_del(host->options);
     host->callbacks = NULL;
@@ -292,11 +294,12 @@ static int submit_preface(struct kek_grpc_session *session)
 {
     const struct kek_grpc_settings *settings = &session->host->settings;
     size_t window = settings->max_message + KEK_GRPC_PREFIX;
+    /* Not SETTINGS_NO_RFC7540_PRIORITIES: with it, libnghttp2 1.52 frees an item twice when it has no
+     * memory to queue it (session_ob_data_push). */
     const nghttp2_settings_entry entries[] = {
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings->max_streams},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window < 65535 ? 65535 : (uint32_t)window},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, settings->max_header_list},
-        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };
     int rv = nghttp2_submit_settings(session->http, NGHTTP2_FLAG_NONE, entries,
                                      sizeof entries / sizeof entries[0]);
@@ -329,7 +332,7 @@ struct kek_grpc_session *kek_grpc_session_new(struct kek_grpc_host *host,
     kek_buf_init(&session->out, OUTPUT_MAX);
     if (!kek_grpc_deadlines_init(&session->deadlines, host->settings.max_streams) ||
         nghttp2_session_server_new3(&session->http, host->callbacks, session, host->options,
-                                    host->memory) != 0 ||
+                                    &host->memory.functions) != 0 ||
         submit_preface(session) != 0) {
         kek_fail(why, KEK_NO_MEMORY, "no memory for a connection");
         return NULL;

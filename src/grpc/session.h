@@ -14,6 +14,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "kek/grpc.h"
+#include "memory.h"
 
 #define KEK_GRPC_BUFFERED_MAX (2u * 1024 * 1024) /* request bytes held, per connection */
 #define KEK_GRPC_OUTPUT_STEP (64u * 1024)        /* no more is made while this much is unsent */
@@ -34,11 +35,12 @@ struct kek_grpc_host {
     struct kek_grpc_stats stats;
     nghttp2_session_callbacks *callbacks;
     nghttp2_option *options;
-    nghttp2_mem *memory;         /* nghttp2's allocator; NULL: malloc */
-    struct kek_grpc_call *spare; /* calls to use again */
+    struct kek_grpc_memory memory; /* nghttp2's */
+    struct kek_grpc_call *spare;   /* calls to use again */
     size_t spare_count;
 };
 
+/* The host must not move afterwards. */
 enum kek_rc kek_grpc_host_init(struct kek_grpc_host *host, const struct kek_grpc_settings *settings,
                                struct kek_why *why) KEK_MUST_CHECK;
 void kek_grpc_host_done(struct kek_grpc_host *host); /* after the last session */

@@ -1,0 +1,17 @@
+sbin_PROGRAMS += kekd
+kekd_SOURCES = \
+	src/kekd/daemon.c \
+	src/kekd/daemon.h \
+	src/kekd/main.c
+kekd_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+kekd_LDADD = \
+	libkek-ops.a \
+	libkek-grpc.a \
+	libkek-kms.a \
+	libkek-datakey.a \
+	libkek-keyring.a \
+	libkek-pool.a \
+	libkek-config.a \
+	libkek-envelope.a \
+	libkek-proto.a \
+	$(BASE_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(YAML_LIBS) $(JANSSON_LIBS)

@@ -201,14 +201,26 @@ static void find_kek(struct call *call)
     }
 }
 
+static void expect_key_id(const struct call *call, const struct kek_envelope *envelope,
+                          size_t context, char expected[static KEK_KEY_ID_TEXT])
+{
+    const struct kek_id *kek_id = &envelope->entries[0].kek_id;
+    struct kek_keyring_primary primary;
+    if (context == 0 && kek_keyring_primary(call->kms->settings.ring, &primary) &&
+        kek_id_equal(&primary.kek_id, kek_id)) {
+        memcpy(expected, primary.key_id, KEK_KEY_ID_TEXT); /* known without hashing */
+        return;
+    }
+    kek_keyring_key_id(context_at(call, context), envelope->mode, kek_id, 1, expected);
+}
+
 /* The key_id must be that of the envelope's own KEK, in a context that may be opened here. */
 static bool check_key_id(struct call *call, const struct kek_envelope *envelope, const char *key_id)
 {
     char expected[KEK_KEY_ID_TEXT];
     size_t count = context_count(call);
     for (size_t i = 0; i < count; i++) {
-        kek_keyring_key_id(context_at(call, i), envelope->mode, &envelope->entries[0].kek_id, 1,
-                           expected);
+        expect_key_id(call, envelope, i, expected);
         if (strcmp(key_id, expected) == 0) {
             memcpy(call->key_id, expected, sizeof expected);
             call->context_first = i;

@@ -71,14 +71,15 @@ static bool choose_version(struct call *call, struct kek_why *why)
     }
     const struct peer_room *room = (const struct peer_room *)call->rpc->peer->room;
     call->kek_id = primary.kek_id;
+    memcpy(call->key_id, primary.key_id, sizeof call->key_id);
     if (call->method == KEK_KMS_V2_ENCRYPT && room->said &&
         !kek_id_equal(&room->kek_id, &primary.kek_id) && primary.since_ms > 0 &&
         kek_clock_ms() - primary.since_ms < FOLLOW_STATUS_MS &&
         kek_keyring_wraps(kms->settings.ring, &room->kek_id)) {
         call->kek_id = room->kek_id;
+        kek_keyring_key_id(kek_bytes_of(kms->settings.config->context), KEK_ENVELOPE_MODE_ANY,
+                           &call->kek_id, 1, call->key_id);
     }
-    kek_keyring_key_id(kek_bytes_of(kms->settings.config->context), KEK_ENVELOPE_MODE_ANY,
-                       &call->kek_id, 1, call->key_id);
     return true;
 }
 

@@ -60,7 +60,7 @@ tests_unit_test_pkcs11_worker_LDADD = $(WORKER_TEST_LIBS)
 
 # A module to load at run time: plain, whatever the sanitizers of the build.
 EXTRA_DIST += tests/faults/fault.c
-check_DATA = tests/faults/fault.so
+check_DATA += tests/faults/fault.so
 CLEANFILES += tests/faults/fault.so
 tests/faults/fault.so: tests/faults/fault.c
 	$(AM_V_CCLD)$(MKDIR_P) tests/faults && \

@@ -16,6 +16,16 @@ FUZZ_TARGETS += tests/fuzz/fuzz_http
 tests_fuzz_fuzz_http_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_fuzz_fuzz_http_LDADD = $(FUZZ_LIBS) libkek-ops.a $(BASE_LIBS)
 
+FUZZ_TARGETS += tests/fuzz/fuzz_kms
+tests_fuzz_fuzz_kms_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_fuzz_fuzz_kms_LDADD = $(FUZZ_LIBS) libkek-kms.a libkek-envelope.a libkek-proto.a $(BASE_LIBS) \
+	$(PROTOBUF_C_LIBS)
+
+FUZZ_TARGETS += tests/fuzz/fuzz_provider
+tests_fuzz_fuzz_provider_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_fuzz_fuzz_provider_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/provider
+tests_fuzz_fuzz_provider_LDADD = $(FUZZ_LIBS) $(SERVE_LIBS)
+
 check_PROGRAMS += $(FUZZ_TARGETS)
 if FUZZING
 FUZZ_LIBS = $(KEK_FUZZ_LDFLAGS)

@@ -33,7 +33,7 @@ struct peer {
     uint32_t goaway_code;
     int32_t goaway_last;
     unsigned goaways, pings_acked, settings, settings_acked;
-    uint32_t max_streams, window, max_header_list, no_priorities; /* as the server's SETTINGS say */
+    uint32_t max_streams, window, max_header_list; /* as the server's SETTINGS say */
 };
 
 /* A request; what is zero is what a good client sends. */

@@ -26,7 +26,6 @@ START_TEST(settings_come_before_anything_is_read)
     ck_assert_uint_eq(rig->peer->max_streams, 64);
     ck_assert_uint_ge(rig->peer->window, 65535);
     ck_assert_uint_eq(rig->peer->max_header_list, KEK_GRPC_MAX_HEADER_LIST);
-    ck_assert_uint_eq(rig->peer->no_priorities, 1);
     rig_exchange(rig);
     ck_assert_uint_eq(rig->peer->settings_acked, 1);
     rig_free(rig);

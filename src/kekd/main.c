@@ -1,0 +1,100 @@
+/* kekd: a KMS plugin for Kubernetes that keeps its KEK in an HSM. */
+#include <getopt.h>
+#include <stdio.h>
+
+#include "kek/config.h"
+#include "kek/log.h"
+#include "kek/secret.h"
+#include "kekd/daemon.h"
+
+enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+static const char default_config[] = "/etc/kekd/kekd.yaml";
+
+static int usage(FILE *out, int code)
+{
+    fprintf(out,
+            "usage: kekd [--config FILE] [--check]\n"
+            "\n"
+            "  -c, --config FILE  the configuration (default %s)\n"
+            "      --check        check the configuration and exit\n"
+            "      --version      say which version this is\n"
+            "  -h, --help         say this\n",
+            default_config);
+    return code;
+}
+
+/* Twice what a full cache needs, and room for payloads on their way; a power of two. */
+static size_t arena_size(const struct kek_config *config)
+{
+    size_t wanted = config->data_key.cache_entries * 2 * 128 + (1u << 20);
+    size_t size = 1u << 20;
+    while (size < wanted) {
+        size *= 2;
+    }
+    return size;
+}
+
+static int run(const struct kek_config *config)
+{
+    struct kek_why why;
+    bool locked = false;
+    kek_log_setup("kekd", config->log_level, config->log_format);
+    kek_secret_harden_process();
+    if (kek_secret_setup(arena_size(config), &locked, &why) != KEK_OK) {
+        kek_log(KEK_LOG_ERROR, "%s", why.text);
+        return EXIT_FAILED;
+    }
+    if (!locked) {
+        kek_log(KEK_LOG_WARN, "key memory cannot be locked and may reach swap: raise "
+                              "RLIMIT_MEMLOCK (LimitMEMLOCK=infinity)");
+    }
+    return kek_daemon_run(config);
+}
+
+int main(int argc, char **argv)
+{
+    enum { ONLY_CHECK = 256, SAY_VERSION };
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"check", no_argument, NULL, ONLY_CHECK},
+        {"version", no_argument, NULL, SAY_VERSION},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    const char *path = default_config;
+    bool check = false;
+    int option = 0;
+    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            path = optarg;
+            break;
+        case ONLY_CHECK:
+            check = true;
+            break;
+        case SAY_VERSION:
+            puts("kekd " PACKAGE_VERSION);
+            return EXIT_GOOD;
+        case 'h':
+            return usage(stdout, EXIT_GOOD);
+        default:
+            return usage(stderr, EXIT_USAGE);
+        }
+    }
+    if (optind != argc) {
+        fprintf(stderr, "kekd: unexpected argument \"%s\"\n", argv[optind]);
+        return usage(stderr, EXIT_USAGE);
+    }
+    struct kek_why why;
+    KEK_AUTO(kek_config) config = kek_config_load(path, &why);
+    if (config == NULL) {
+        fprintf(stderr, "kekd: %s\n", why.text);
+        return EXIT_USAGE;
+    }
+    if (check) {
+        printf("%s: good\n", path);
+        return EXIT_GOOD;
+    }
+    return run(config);
+}

@@ -1,0 +1,28 @@
+/* KMS requests: the first byte says which method's message the rest is. */
+#include "fuzz.h"
+
+#include <string.h>
+
+#include "kms/call.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct arena arena;
+    struct request request;
+    if (size == 0) {
+        return 0;
+    }
+    enum kek_kms_method method = (enum kek_kms_method)(data[0] % KEK_KMS_METHODS);
+    if (message_read(method, kek_bytes(data + 1, size - 1), &arena, &request)) {
+        /* What it hands out lies in the arena or is a constant, and is whole. */
+        FUZZ_CHECK(request.uid != NULL && request.key_id != NULL);
+        FUZZ_CHECK(strlen(request.uid) < size && strlen(request.key_id) < size);
+        FUZZ_CHECK(request.payload.len < size);
+        if (request.payload.len > 0) {
+            FUZZ_CHECK(request.payload.data >= arena.bytes &&
+                       request.payload.data + request.payload.len <= arena.bytes + arena.used);
+        }
+    }
+    arena_wipe(&arena);
+    return 0;
+}

@@ -1,0 +1,492 @@
+/* KMS calls through keyring, data keys, pool and a real worker on SoftHSM. */
+#include <check.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kek/clock.h"
+#include "kms_v1beta1.pb-c.h"
+#include "kms_v2.pb-c.h"
+#include "rig.h"
+
+static const struct kek_id id_1 = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
+static const struct kek_id id_2 = {{2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
+static const struct kek_id id_9 = {{9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9}};
+
+static const char seed[] = "0123456789abcdef0123456789abcdef";
+
+static struct rig rig;
+static struct kek_rpc_peer peer;
+static struct answer answer;
+
+static void call(const char *path, const ProtobufCMessage *message)
+{
+    uint8_t bytes[70000];
+    ck_assert_uint_le(protobuf_c_message_get_packed_size(message), sizeof bytes);
+    size_t len = protobuf_c_message_pack(message, bytes);
+    rig_call(&rig, path, kek_bytes(bytes, len), &peer, &answer);
+}
+
+struct sealed {
+    size_t len;
+    uint8_t bytes[1024];
+    char key_id[64];
+};
+
+static void encrypt_v2(const char *text, size_t len, struct sealed *sealed)
+{
+    V2__EncryptRequest request = V2__ENCRYPT_REQUEST__INIT;
+    request.plaintext = (ProtobufCBinaryData){.data = (uint8_t *)text, .len = len};
+    request.uid = (char *)"uid-1";
+    call("/v2.KeyManagementService/Encrypt", &request.base);
+    ck_assert_msg(answer.status == KEK_RPC_OK, "%s", answer.message);
+    V2__EncryptResponse *response = v2__encrypt_response__unpack(NULL, answer.len, answer.reply);
+    ck_assert_ptr_nonnull(response);
+    ck_assert_uint_le(response->ciphertext.len, sizeof sealed->bytes);
+    memcpy(sealed->bytes, response->ciphertext.data, response->ciphertext.len);
+    sealed->len = response->ciphertext.len;
+    snprintf(sealed->key_id, sizeof sealed->key_id, "%s", response->key_id);
+    v2__encrypt_response__free_unpacked(response, NULL);
+}
+
+static enum kek_rpc_status decrypt_v2(const uint8_t *bytes, size_t len, const char *key_id)
+{
+    V2__DecryptRequest request = V2__DECRYPT_REQUEST__INIT;
+    request.ciphertext = (ProtobufCBinaryData){.data = (uint8_t *)bytes, .len = len};
+    request.uid = (char *)"uid-2";
+    request.key_id = (char *)key_id;
+    call("/v2.KeyManagementService/Decrypt", &request.base);
+    return answer.status;
+}
+
+static void opens(const struct sealed *sealed, const char *text)
+{
+    ck_assert_msg(decrypt_v2(sealed->bytes, sealed->len, sealed->key_id) == KEK_RPC_OK, "%s",
+                  answer.message);
+    V2__DecryptResponse *response = v2__decrypt_response__unpack(NULL, answer.len, answer.reply);
+    ck_assert_ptr_nonnull(response);
+    ck_assert_uint_eq(response->plaintext.len, strlen(text));
+    ck_assert_mem_eq(response->plaintext.data, text, strlen(text));
+    v2__decrypt_response__free_unpacked(response, NULL);
+}
+
+static void status_says(const char *healthz, char *key_id)
+{
+    rig_call(&rig, "/v2.KeyManagementService/Status", kek_bytes(NULL, 0), &peer, &answer);
+    ck_assert_msg(answer.status == KEK_RPC_OK, "%s", answer.message);
+    V2__StatusResponse *response = v2__status_response__unpack(NULL, answer.len, answer.reply);
+    ck_assert_ptr_nonnull(response);
+    ck_assert_str_eq(response->version, "v2");
+    ck_assert_str_eq(response->healthz, healthz);
+    snprintf(key_id, KEK_KEY_ID_TEXT, "%s", response->key_id);
+    v2__status_response__free_unpacked(response, NULL);
+}
+
+static void start_with_one_version(const char *yaml)
+{
+    memset(&peer, 0, sizeof peer);
+    rig_make_token(&rig);
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_GENERATE, 1, &id_1, KEK_STATE_ACTIVE), KEK_OK);
+    rig_start(&rig, yaml);
+    rig_until_primary(&rig, 1);
+}
+
+static void finish(void)
+{
+    rig_stop(&rig);
+    rig_remove(&rig);
+}
+
+START_TEST(nothing_announced_is_unavailable_and_never_an_empty_key_id)
+{
+    struct kek_rpc_peer nobody = {0};
+    rig_make_token(&rig);
+    rig_start(&rig, "");
+    rig_call(&rig, "/v2.KeyManagementService/Status", kek_bytes(NULL, 0), &nobody, &answer);
+    ck_assert_int_eq(answer.status, KEK_RPC_UNAVAILABLE);
+    rig_turn(&rig, 500);
+    rig_call(&rig, "/v2.KeyManagementService/Status", kek_bytes(NULL, 0), &nobody, &answer);
+    ck_assert_int_eq(answer.status, KEK_RPC_UNAVAILABLE);
+    ck_assert_ptr_nonnull(strstr(answer.message, "no active KEK version"));
+    finish();
+}
+END_TEST
+
+START_TEST(round_trips_share_one_data_key_and_the_cache)
+{
+    struct sealed first, other;
+    struct kek_datakey_stats stats;
+    char key_id[KEK_KEY_ID_TEXT];
+    start_with_one_version("context: prod\n");
+    status_says("ok", key_id);
+    encrypt_v2(seed, 32, &first);
+    encrypt_v2(seed, 32, &other);
+    ck_assert_str_eq(first.key_id, key_id);
+    ck_assert_uint_eq(first.len, other.len);
+    ck_assert_mem_ne(first.bytes, other.bytes, first.len);
+    for (int i = 0; i < 50; i++) {
+        opens(&first, seed);
+        opens(&other, seed);
+    }
+    kek_datakey_stats(rig.store, &stats);
+    ck_assert_uint_eq(stats.wraps, 1);
+    ck_assert_uint_eq(stats.unwraps, 1); /* the check of the new data key */
+    ck_assert_uint_eq(stats.flights, 0);
+    rig_stop(&rig);
+
+    /* A fresh one opens them all with a single unwrap, however many ask at once. */
+    rig_start(&rig, "context: prod\n");
+    rig_until_primary(&rig, 1);
+    static struct answer answers[20];
+    V2__DecryptRequest request = V2__DECRYPT_REQUEST__INIT;
+    request.ciphertext = (ProtobufCBinaryData){.data = first.bytes, .len = first.len};
+    request.key_id = first.key_id;
+    uint8_t bytes[2048];
+    size_t len = protobuf_c_message_pack(&request.base, bytes);
+    for (size_t i = 0; i < 20; i++) {
+        rig_begin(&rig, "/v2.KeyManagementService/Decrypt", kek_bytes(bytes, len), &peer,
+                  &answers[i]);
+    }
+    opens(&other, seed);
+    for (size_t i = 0; i < 20; i++) {
+        ck_assert(answers[i].done);
+        ck_assert_int_eq(answers[i].status, KEK_RPC_OK);
+    }
+    kek_datakey_stats(rig.store, &stats);
+    ck_assert_uint_le(stats.unwraps, 2); /* it, and perhaps the new sealing key's own check */
+    finish();
+}
+END_TEST
+
+START_TEST(strict_mode_is_one_hsm_operation_each_way)
+{
+    struct sealed sealed;
+    struct kek_datakey_stats stats;
+    start_with_one_version("data_key: {max_uses: 1}\n");
+    for (unsigned i = 1; i <= 5; i++) {
+        encrypt_v2(seed, 32, &sealed);
+        opens(&sealed, seed);
+        opens(&sealed, seed);
+        kek_datakey_stats(rig.store, &stats);
+        ck_assert_uint_eq(stats.wraps, i);
+        ck_assert_uint_eq(stats.unwraps, 2 * i);
+        ck_assert_uint_eq(stats.cache_entries, 0);
+    }
+    finish();
+}
+END_TEST
+
+START_TEST(data_key_is_replaced_after_its_uses_and_made_ahead)
+{
+    struct sealed sealed[30];
+    struct kek_datakey_stats stats;
+    start_with_one_version("data_key: {max_uses: 10}\n");
+    for (size_t i = 0; i < 30; i++) {
+        encrypt_v2(seed, 32, &sealed[i]);
+        rig_turn(&rig, 30);
+    }
+    kek_datakey_stats(rig.store, &stats);
+    ck_assert_uint_ge(stats.wraps, 3);
+    ck_assert_uint_le(stats.wraps, 5);
+    for (size_t i = 0; i < 30; i++) {
+        opens(&sealed[i], seed);
+    }
+    finish();
+}
+END_TEST
+
+START_TEST(damage_of_any_kind_gets_one_message_and_changes_nothing)
+{
+    struct sealed sealed;
+    char first_message[512] = "";
+    start_with_one_version("");
+    encrypt_v2(seed, 32, &sealed);
+    for (size_t cut = 1; cut < sealed.len; cut++) {
+        ck_assert_int_eq(decrypt_v2(sealed.bytes, cut, sealed.key_id), KEK_RPC_INVALID_ARGUMENT);
+        if (cut == 1) {
+            snprintf(first_message, sizeof first_message, "%s", answer.message);
+        }
+        ck_assert_str_eq(answer.message, first_message);
+    }
+    for (size_t at = 0; at < sealed.len; at++) {
+        uint8_t bent[1024];
+        memcpy(bent, sealed.bytes, sealed.len);
+        bent[at] ^= 0x10;
+        enum kek_rpc_status status = decrypt_v2(bent, sealed.len, sealed.key_id);
+        ck_assert_msg(status == KEK_RPC_INVALID_ARGUMENT, "byte %zu: %s", at,
+                      kek_rpc_status_name(status));
+    }
+    ck_assert_int_eq(decrypt_v2(sealed.bytes, 0, sealed.key_id), KEK_RPC_INVALID_ARGUMENT);
+    opens(&sealed, seed);
+    finish();
+}
+END_TEST
+
+START_TEST(key_id_must_be_that_of_the_envelope)
+{
+    struct sealed sealed;
+    char foreign[KEK_KEY_ID_TEXT];
+    start_with_one_version("");
+    encrypt_v2(seed, 32, &sealed);
+    ck_assert_int_eq(decrypt_v2(sealed.bytes, sealed.len, ""), KEK_RPC_INVALID_ARGUMENT);
+    ck_assert_int_eq(decrypt_v2(sealed.bytes, sealed.len, "kek1-0"), KEK_RPC_INVALID_ARGUMENT);
+    kek_keyring_key_id(kek_bytes_of(""), 1, &id_2, 1, foreign);
+    ck_assert_int_eq(decrypt_v2(sealed.bytes, sealed.len, foreign), KEK_RPC_INVALID_ARGUMENT);
+
+    /* An envelope of a KEK nobody has, under its own rightful key_id. */
+    memcpy(sealed.bytes + 8, id_9.bytes, KEK_ID_LEN);
+    kek_keyring_key_id(kek_bytes_of(""), 1, &id_9, 1, foreign);
+    ck_assert_int_eq(decrypt_v2(sealed.bytes, sealed.len, foreign), KEK_RPC_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(answer.message, "no HSM here has the KEK"));
+    finish();
+}
+END_TEST
+
+START_TEST(old_context_opens_and_never_seals)
+{
+    struct sealed old, now;
+    V1beta1__EncryptRequest v1 = V1BETA1__ENCRYPT_REQUEST__INIT;
+    uint8_t cipher[1024];
+    start_with_one_version("context: old\n");
+    encrypt_v2(seed, 32, &old);
+    v1.version = (char *)"v1beta1";
+    v1.plain = (ProtobufCBinaryData){.data = (uint8_t *)"ping", .len = 4};
+    call("/v1beta1.KeyManagementService/Encrypt", &v1.base);
+    ck_assert_int_eq(answer.status, KEK_RPC_OK);
+    V1beta1__EncryptResponse *sealed =
+        v1beta1__encrypt_response__unpack(NULL, answer.len, answer.reply);
+    size_t cipher_len = sealed->cipher.len;
+    memcpy(cipher, sealed->cipher.data, cipher_len);
+    v1beta1__encrypt_response__free_unpacked(sealed, NULL);
+    rig_stop(&rig);
+
+    rig_start(&rig, "context: new\n");
+    rig_until_primary(&rig, 1);
+    ck_assert_int_eq(decrypt_v2(old.bytes, old.len, old.key_id), KEK_RPC_INVALID_ARGUMENT);
+    rig_stop(&rig);
+
+    rig_start(&rig, "context: new\ncontext_accept: [other, old]\n");
+    rig_until_primary(&rig, 1);
+    opens(&old, seed);
+    encrypt_v2(seed, 32, &now);
+    ck_assert_str_ne(now.key_id, old.key_id);
+    V1beta1__DecryptRequest back = V1BETA1__DECRYPT_REQUEST__INIT;
+    back.cipher = (ProtobufCBinaryData){.data = cipher, .len = cipher_len};
+    for (int i = 0; i < 2; i++) {
+        call("/v1beta1.KeyManagementService/Decrypt", &back.base);
+        ck_assert_msg(answer.status == KEK_RPC_OK, "%s", answer.message);
+        V1beta1__DecryptResponse *opened =
+            v1beta1__decrypt_response__unpack(NULL, answer.len, answer.reply);
+        ck_assert_uint_eq(opened->plain.len, 4);
+        ck_assert_mem_eq(opened->plain.data, "ping", 4);
+        v1beta1__decrypt_response__free_unpacked(opened, NULL);
+    }
+    finish();
+}
+END_TEST
+
+START_TEST(v2_plaintext_over_the_limit_is_refused_and_the_largest_fits)
+{
+    static char big[2048];
+    struct sealed sealed;
+    V2__EncryptRequest request = V2__ENCRYPT_REQUEST__INIT;
+    memset(big, 'x', sizeof big);
+    start_with_one_version("");
+    encrypt_v2(big, 895, &sealed);
+    ck_assert_uint_le(sealed.len, 1024);
+    ck_assert_uint_gt(sealed.len, 1024 - 16);
+    static const size_t refused[] = {0, 896, 1024, 2048};
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        request.plaintext = (ProtobufCBinaryData){.data = (uint8_t *)big, .len = refused[i]};
+        call("/v2.KeyManagementService/Encrypt", &request.base);
+        ck_assert_int_eq(answer.status, KEK_RPC_INVALID_ARGUMENT);
+    }
+    finish();
+}
+END_TEST
+
+START_TEST(rotation_follows_the_status_of_its_own_connection)
+{
+    struct sealed one, two;
+    char key_id_1[KEK_KEY_ID_TEXT], key_id_2[KEK_KEY_ID_TEXT];
+    struct kek_rpc_peer fresh = {0};
+    start_with_one_version("");
+    status_says("ok", key_id_1);
+    encrypt_v2(seed, 32, &one);
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_GENERATE, 2, &id_2, KEK_STATE_ACTIVE), KEK_OK);
+    rig_until_primary(&rig, 2);
+
+    /* This connection heard of version 1 only: it still gets that one. */
+    encrypt_v2(seed, 32, &two);
+    ck_assert_str_eq(two.key_id, key_id_1);
+    status_says("ok", key_id_2);
+    ck_assert_str_ne(key_id_1, key_id_2);
+    encrypt_v2(seed, 32, &two);
+    ck_assert_str_eq(two.key_id, key_id_2);
+    peer = fresh;
+    encrypt_v2(seed, 32, &two);
+    ck_assert_str_eq(two.key_id, key_id_2);
+    opens(&one, seed);
+    opens(&two, seed);
+
+    /* Version 1 loses WRAP: deactivated, it still opens. Then UNWRAP goes with the key: closed. */
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_SET_STATE, 1, &id_1, KEK_STATE_DEACTIVATED),
+                     KEK_OK);
+    rig_turn(&rig, 2500);
+    opens(&one, seed);
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_DESTROY, 1, &id_1, KEK_STATE_ACTIVE), KEK_OK);
+    rig_turn(&rig, 2500);
+    ck_assert_int_eq(decrypt_v2(one.bytes, one.len, one.key_id), KEK_RPC_FAILED_PRECONDITION);
+    opens(&two, seed);
+    finish();
+}
+END_TEST
+
+static bool has_lost(struct rig *r, void *arg)
+{
+    struct kek_keyring_health health;
+    (void)arg;
+    kek_keyring_health(r->ring, &health);
+    return health.state == KEK_KEYRING_LOSS;
+}
+
+START_TEST(loss_fails_the_status_call_and_refuses_writes)
+{
+    struct sealed sealed;
+    V2__EncryptRequest request = V2__ENCRYPT_REQUEST__INIT;
+    start_with_one_version("");
+    encrypt_v2(seed, 32, &sealed);
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_DESTROY, 1, &id_1, KEK_STATE_ACTIVE), KEK_OK);
+    rig_until(&rig, has_lost, NULL);
+    rig_call(&rig, "/v2.KeyManagementService/Status", kek_bytes(NULL, 0), &peer, &answer);
+    ck_assert_int_eq(answer.status, KEK_RPC_FAILED_PRECONDITION);
+    request.plaintext = (ProtobufCBinaryData){.data = (uint8_t *)seed, .len = 32};
+    call("/v2.KeyManagementService/Encrypt", &request.base);
+    ck_assert_int_eq(answer.status, KEK_RPC_FAILED_PRECONDITION);
+    ck_assert_int_eq(decrypt_v2(sealed.bytes, sealed.len, sealed.key_id),
+                     KEK_RPC_FAILED_PRECONDITION);
+    finish();
+}
+END_TEST
+
+static bool is_out(struct rig *r, void *arg)
+{
+    struct kek_keyring_health health;
+    (void)arg;
+    kek_keyring_health(r->ring, &health);
+    return health.state == KEK_KEYRING_OUTAGE;
+}
+
+START_TEST(outage_is_bridged_within_grace_and_said_after_it)
+{
+    struct sealed sealed, bridged;
+    char tokens[128], away[128], key_id[KEK_KEY_ID_TEXT];
+    start_with_one_version("health: {probe_interval: 1s, grace: 3s}\n");
+    snprintf(tokens, sizeof tokens, "%s/tokens", rig.folder);
+    snprintf(away, sizeof away, "%s/away", rig.folder);
+    encrypt_v2(seed, 32, &sealed);
+    ck_assert_int_eq(rename(tokens, away), 0);
+    rig_until(&rig, is_out, NULL);
+    status_says("ok", key_id);
+    encrypt_v2(seed, 32, &bridged);
+    opens(&sealed, seed);
+    opens(&bridged, seed);
+    rig_turn(&rig, 3200);
+    rig_call(&rig, "/v2.KeyManagementService/Status", kek_bytes(NULL, 0), &peer, &answer);
+    ck_assert_int_eq(answer.status, KEK_RPC_OK);
+    V2__StatusResponse *response = v2__status_response__unpack(NULL, answer.len, answer.reply);
+    ck_assert_ptr_nonnull(strstr(response->healthz, "no HSM answers"));
+    ck_assert_str_eq(response->key_id, key_id);
+    v2__status_response__free_unpacked(response, NULL);
+    ck_assert_int_eq(rename(away, tokens), 0);
+    rig_turn(&rig, 3000);
+    status_says("ok", key_id);
+    finish();
+}
+END_TEST
+
+START_TEST(call_that_ends_early_lets_go_of_its_flight)
+{
+    static struct answer early;
+    struct kek_datakey_stats stats;
+    V1beta1__EncryptRequest request = V1BETA1__ENCRYPT_REQUEST__INIT;
+    uint8_t bytes[128];
+    start_with_one_version("data_key: {max_uses: 1}\n");
+    request.plain = (ProtobufCBinaryData){.data = (uint8_t *)seed, .len = 32};
+    size_t len = protobuf_c_message_pack(&request.base, bytes);
+    unsigned before = rig.events;
+    rig_begin(&rig, "/v1beta1.KeyManagementService/Encrypt", kek_bytes(bytes, len), &peer, &early);
+    ck_assert(!early.done);
+    early.rpc.ended(&early.rpc, KEK_RPC_CANCELLED);
+    kek_datakey_stats(rig.store, &stats);
+    ck_assert_uint_eq(stats.flights, 0);
+    ck_assert_uint_eq(rig.events, before + 1);
+    rig_turn(&rig, 300);
+    ck_assert(!early.done);
+    finish();
+}
+END_TEST
+
+START_TEST(stop_ends_waiting_calls)
+{
+    static struct answer waiting;
+    V1beta1__EncryptRequest request = V1BETA1__ENCRYPT_REQUEST__INIT;
+    uint8_t bytes[128];
+    start_with_one_version("data_key: {max_uses: 1}\n");
+    request.plain = (ProtobufCBinaryData){.data = (uint8_t *)seed, .len = 32};
+    size_t len = protobuf_c_message_pack(&request.base, bytes);
+    rig_begin(&rig, "/v1beta1.KeyManagementService/Encrypt", kek_bytes(bytes, len), &peer,
+              &waiting);
+    finish();
+    ck_assert(waiting.done);
+    ck_assert_int_eq(waiting.status, KEK_RPC_UNAVAILABLE);
+}
+END_TEST
+
+START_TEST(what_is_not_a_message_is_refused)
+{
+    static const char *const paths[] = {
+        "/v2.KeyManagementService/Status",       "/v2.KeyManagementService/Encrypt",
+        "/v2.KeyManagementService/Decrypt",      "/v1beta1.KeyManagementService/Version",
+        "/v1beta1.KeyManagementService/Encrypt", "/v1beta1.KeyManagementService/Decrypt",
+    };
+    start_with_one_version("");
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        rig_call(&rig, paths[i], kek_bytes("\x0a\xff\xff\xff\x7f", 5), &peer, &answer);
+        ck_assert_int_eq(answer.status, KEK_RPC_INVALID_ARGUMENT);
+    }
+    rig_call(&rig, "/v1beta1.KeyManagementService/Version", kek_bytes(NULL, 0), &peer, &answer);
+    ck_assert_int_eq(answer.status, KEK_RPC_OK);
+    V1beta1__VersionResponse *version =
+        v1beta1__version_response__unpack(NULL, answer.len, answer.reply);
+    ck_assert_str_eq(version->version, "v1beta1");
+    v1beta1__version_response__free_unpacked(version, NULL);
+    finish();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("kms");
+    TCase *tcase = tcase_create("kms");
+    suite_add_tcase(suite, tcase);
+    tcase_set_timeout(tcase, 120);
+    tcase_add_test(tcase, nothing_announced_is_unavailable_and_never_an_empty_key_id);
+    tcase_add_test(tcase, round_trips_share_one_data_key_and_the_cache);
+    tcase_add_test(tcase, strict_mode_is_one_hsm_operation_each_way);
+    tcase_add_test(tcase, data_key_is_replaced_after_its_uses_and_made_ahead);
+    tcase_add_test(tcase, damage_of_any_kind_gets_one_message_and_changes_nothing);
+    tcase_add_test(tcase, key_id_must_be_that_of_the_envelope);
+    tcase_add_test(tcase, old_context_opens_and_never_seals);
+    tcase_add_test(tcase, v2_plaintext_over_the_limit_is_refused_and_the_largest_fits);
+    tcase_add_test(tcase, rotation_follows_the_status_of_its_own_connection);
+    tcase_add_test(tcase, loss_fails_the_status_call_and_refuses_writes);
+    tcase_add_test(tcase, outage_is_bridged_within_grace_and_said_after_it);
+    tcase_add_test(tcase, call_that_ends_early_lets_go_of_its_flight);
+    tcase_add_test(tcase, stop_ends_waiting_calls);
+    tcase_add_test(tcase, what_is_not_a_message_is_refused);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failures = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failures == 0 ? 0 : 1;
+}
