@@ -23,6 +23,7 @@ void rig_make_token(struct rig *rig)
     memset(rig, 0, sizeof *rig);
     strcpy(rig->folder, "/tmp/kek-rig-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(rig->folder));
+    kek_log_setup("test", KEK_LOG_ERROR, KEK_LOG_TEXT);
     ck_assert_int_eq(kek_secret_setup(1 << 20, &locked, NULL), KEK_OK);
     snprintf(command, sizeof command, "%s/softhsm-conf/make-token.sh %s", getenv("abs_top_srcdir"),
              rig->folder);
