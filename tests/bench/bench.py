@@ -135,7 +135,9 @@ class Kekd:
             command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
         cpu = cpu_seconds(self.process.pid)
         result = json.loads(run(command))
-        result["server_cpu"] = cpu_seconds(self.process.pid) - cpu
+        spent = cpu_seconds(self.process.pid) - cpu
+        result["server_cpu_us"] = spent / (calls + options.get("warmup", 0)) * 1e6
+        result["client_cpu_us"] = result["client_cpu"] / calls * 1e6
         return result
 
     def workers(self):
@@ -300,7 +302,7 @@ def measure_calls(report, kekd, plan):
                    at_least=True)
         for side in ("server", "client"):
             report.notes[f"{method}_64_{side}_cpu_us_per_call"] = statistics.median(
-                one[f"{side}_cpu"] / one["calls"] * 1e6 for one in parallel[method])
+                one[f"{side}_cpu_us"] for one in parallel[method])
         report.notes[f"{method}_64_p99_us"] = statistics.median(
             one["p99_ns"] / 1e3 for one in parallel[method])
         report.notes[f"{method}_serial_p99_us"] = statistics.median(
