@@ -97,10 +97,7 @@ static void make_encrypt(struct item *item, bool v1)
         request.uid = uid_text;
         len = v2__encrypt_request__pack(&request, message);
     }
-    wire_request_make(&item->request,
-                      v1 ? "/v1beta1.KeyManagementService/Encrypt"
-                         : "/v2.KeyManagementService/Encrypt",
-                      message, len);
+    wire_request_make(&item->request, v1 ? WIRE_V1_ENCRYPT : WIRE_V2_ENCRYPT, message, len);
 }
 
 static void make_decrypt(struct item *item, bool v1)
@@ -120,10 +117,7 @@ static void make_decrypt(struct item *item, bool v1)
         request.key_id = item->key_id;
         len = v2__decrypt_request__pack(&request, message);
     }
-    wire_request_make(&item->request,
-                      v1 ? "/v1beta1.KeyManagementService/Decrypt"
-                         : "/v2.KeyManagementService/Decrypt",
-                      message, len);
+    wire_request_make(&item->request, v1 ? WIRE_V1_DECRYPT : WIRE_V2_DECRYPT, message, len);
 }
 
 static void make_status(struct item *item, bool v1)
@@ -133,9 +127,9 @@ static void make_status(struct item *item, bool v1)
         uint8_t message[64];
         request.version = v1_text;
         size_t len = v1beta1__version_request__pack(&request, message);
-        wire_request_make(&item->request, "/v1beta1.KeyManagementService/Version", message, len);
+        wire_request_make(&item->request, WIRE_V1_VERSION, message, len);
     } else {
-        wire_request_make(&item->request, "/v2.KeyManagementService/Status", NULL, 0);
+        wire_request_make(&item->request, WIRE_V2_STATUS, NULL, 0);
     }
 }
 

@@ -14,10 +14,32 @@
 #define FRAME_HEAD 9
 #define FRAME_MAX 16384u /* SETTINGS_MAX_FRAME_SIZE as nobody changes it */
 #define IN_SIZE (256u * 1024)
-#define OUT_SIZE (WIRE_STREAMS_MAX * WIRE_REQUEST_MAX + 4096u)
+#define BLOCK_MAX 256u /* bytes of a request's header block */
+#define OUT_SIZE (WIRE_STREAMS_MAX * (sizeof(struct wire_request) + BLOCK_MAX) + 4096u)
 #define WINDOW (1u << 30) /* what the peer may send before it needs a WINDOW_UPDATE */
 #define SPAN 65536u       /* of stream numbers open at once: oldest to newest */
 #define FREE 0u
+
+/* The fields that every call of one kind shares; the paths first. `static_name` names the field from
+ * the static table (RFC 7541 appendix A), 0: `name` does. */
+struct field {
+    uint8_t static_name;
+    const char *name, *value;
+};
+
+static const struct field fields[] = {
+    [WIRE_V2_STATUS] = {4, NULL, "/v2.KeyManagementService/Status"},
+    [WIRE_V2_ENCRYPT] = {4, NULL, "/v2.KeyManagementService/Encrypt"},
+    [WIRE_V2_DECRYPT] = {4, NULL, "/v2.KeyManagementService/Decrypt"},
+    [WIRE_V1_VERSION] = {4, NULL, "/v1beta1.KeyManagementService/Version"},
+    [WIRE_V1_ENCRYPT] = {4, NULL, "/v1beta1.KeyManagementService/Encrypt"},
+    [WIRE_V1_DECRYPT] = {4, NULL, "/v1beta1.KeyManagementService/Decrypt"},
+    [WIRE_PATHS] = {1, NULL, "localhost"},
+    {31, NULL, "application/grpc"},
+    {58, NULL, "kekd-bench"},
+    {0, "te", "trailers"},
+};
+#define FIELDS (sizeof fields / sizeof fields[0])
 
 /* An open call. */
 struct stream {
@@ -49,6 +71,8 @@ struct wire {
     uint64_t table; /* generation of the inflater's dynamic table */
     struct seen seen[4];
     unsigned seen_next;
+    unsigned entries; /* of the dynamic table of the requests' blocks */
+    unsigned entry_of[FIELDS];
     uint32_t next_id;
     int64_t send_window;
     uint32_t received; /* since the last WINDOW_UPDATE of ours */
@@ -85,58 +109,62 @@ static void put_head(uint8_t *at, size_t len, uint8_t type, uint8_t flags, uint3
     put32(at + 5, stream);
 }
 
-/* A literal field that enters no table, RFC 7541 section 6.2.2; strings under 127 bytes, as they
- * are. `index` names the field from the static table, 0: `name` does. */
-static size_t put_field(uint8_t *at, unsigned index, const char *name, const char *value)
+/* A string of under 127 bytes as it is, RFC 7541 section 5.2. */
+static size_t put_text(uint8_t *at, const char *text)
 {
-    size_t len = 0;
-    if (index < 15) {
-        at[len++] = (uint8_t)index;
-    } else {
-        at[len++] = 0x0f;
-        at[len++] = (uint8_t)(index - 15);
-    }
-    if (index == 0) {
-        size_t name_len = strlen(name);
-        at[len++] = (uint8_t)name_len;
-        memcpy(at + len, name, name_len);
-        len += name_len;
-    }
-    size_t value_len = strlen(value);
-    at[len++] = (uint8_t)value_len;
-    memcpy(at + len, value, value_len);
-    return len + value_len;
+    size_t len = strlen(text);
+    at[0] = (uint8_t)len;
+    memcpy(at + 1, text, len);
+    return 1 + len;
 }
 
-void wire_request_make(struct wire_request *request, const char *path, const uint8_t *message,
+/* A field by its place in the dynamic table; the first time it is spelled out and put there (RFC 7541
+ * sections 6.1 and 6.2.1). */
+static size_t put_field(struct wire *wire, uint8_t *at, unsigned which)
+{
+    const struct field *field = &fields[which];
+    if (wire->entry_of[which] > 0) {
+        at[0] = (uint8_t)(0x80 | (62 + wire->entries - wire->entry_of[which]));
+        return 1;
+    }
+    size_t len = 0;
+    at[len++] = (uint8_t)(0x40 | field->static_name);
+    if (field->static_name == 0) {
+        len += put_text(at + len, field->name);
+    }
+    wire->entry_of[which] = ++wire->entries;
+    return len + put_text(at + len, field->value);
+}
+
+/* The fields of a call as grpc-go sends them. */
+static size_t put_block(struct wire *wire, uint8_t *at, enum wire_path path)
+{
+    size_t len = 0;
+    at[len++] = 0x83; /* :method POST */
+    at[len++] = 0x86; /* :scheme http */
+    len += put_field(wire, at + len, path);
+    for (unsigned which = WIRE_PATHS; which < FIELDS; which++) {
+        len += put_field(wire, at + len, which);
+    }
+    at[len++] = 0x00; /* a literal that enters no table: in life it is another one each time */
+    len += put_text(at + len, "grpc-timeout");
+    return len + put_text(at + len, "30S");
+}
+
+void wire_request_make(struct wire_request *request, enum wire_path path, const uint8_t *message,
                        size_t len)
 {
-    if (len > WIRE_MESSAGE_MAX || strlen(path) > 100) {
-        bench_die("a request of %zu bytes to %s is too large for this client", len, path);
+    if (len > WIRE_MESSAGE_MAX) {
+        bench_die("a request of %zu bytes is too large for this client", len);
     }
-    /* The fields that grpc-go sends, RFC 7541 appendix A for the static ones. */
-    uint8_t *at = request->frames + FRAME_HEAD;
-    size_t block = 0;
-    at[block++] = 0x83; /* :method POST */
-    at[block++] = 0x86; /* :scheme http */
-    block += put_field(at + block, 4, NULL, path);
-    block += put_field(at + block, 1, NULL, "localhost");
-    block += put_field(at + block, 31, NULL, "application/grpc");
-    block += put_field(at + block, 58, NULL, "kekd-bench");
-    block += put_field(at + block, 0, "te", "trailers");
-    block += put_field(at + block, 0, "grpc-timeout", "30S");
-    put_head(request->frames, block, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 0);
-
-    request->data_at = FRAME_HEAD + block;
-    request->data_size = 5 + len;
-    uint8_t *data = request->frames + request->data_at;
-    put_head(data, request->data_size, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 0);
-    data[FRAME_HEAD] = 0; /* not compressed */
-    put32(data + FRAME_HEAD + 1, (uint32_t)len);
+    request->path = path;
+    request->len = FRAME_HEAD + 5 + len;
+    put_head(request->frame, 5 + len, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 0);
+    request->frame[FRAME_HEAD] = 0; /* not compressed */
+    put32(request->frame + FRAME_HEAD + 1, (uint32_t)len);
     if (len > 0) {
-        memcpy(data + FRAME_HEAD + 5, message, len);
+        memcpy(request->frame + FRAME_HEAD + 5, message, len);
     }
-    request->len = request->data_at + FRAME_HEAD + request->data_size;
 }
 
 static uint8_t *out_room(struct wire *wire, size_t len)
@@ -287,6 +315,11 @@ static void take_control(struct wire *wire, uint8_t type, uint8_t flags, uint32_
                          const uint8_t *at, size_t len)
 {
     if (type == NGHTTP2_SETTINGS && (flags & NGHTTP2_FLAG_ACK) == 0) {
+        for (size_t i = 0; i + 6 <= len; i += 6) {
+            if (at[i + 1] == NGHTTP2_SETTINGS_HEADER_TABLE_SIZE && get32(at + i + 2) < 4096) {
+                bench_die("a smaller header table than the default, which this client needs");
+            }
+        }
         put_head(out_room(wire, FRAME_HEAD), 0, NGHTTP2_SETTINGS, NGHTTP2_FLAG_ACK, 0);
     } else if (type == NGHTTP2_PING && (flags & NGHTTP2_FLAG_ACK) == 0 && len == 8) {
         uint8_t *frame = out_room(wire, FRAME_HEAD + 8);
@@ -396,7 +429,7 @@ void wire_queue(struct wire *wire, const struct wire_request *request, uint32_t 
     if (wire->free_count == 0 || *slot_of != FREE || (id >> 1) >= WIRE_CALLS_MAX) {
         bench_die("too many calls open, or made, on one connection");
     }
-    wire->send_window -= (int64_t)request->data_size;
+    wire->send_window -= (int64_t)(request->len - FRAME_HEAD);
     if (wire->send_window < 0) {
         bench_die("the server's flow-control window is exhausted");
     }
@@ -409,10 +442,13 @@ void wire_queue(struct wire *wire, const struct wire_request *request, uint32_t 
     stream->status = -1;
     stream->len = 0;
 
-    uint8_t *at = out_room(wire, request->len);
-    memcpy(at, request->frames, request->len);
+    uint8_t *at = out_room(wire, FRAME_HEAD + BLOCK_MAX + request->len);
+    size_t block = put_block(wire, at + FRAME_HEAD, request->path);
+    put_head(at, block, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, id);
+    at += FRAME_HEAD + block;
+    memcpy(at, request->frame, request->len);
     put32(at + 5, id);
-    put32(at + request->data_at + 5, id);
+    wire->out_len -= BLOCK_MAX - block;
     stream->queued_ns = bench_now_ns();
 }
 

@@ -1,9 +1,9 @@
 /*
  * A gRPC client that costs next to nothing, so that a measurement shows the server.
  *
- * One connection over a Unix socket with blocking reads and writes.  Requests are whole HTTP/2 frames
- * made beforehand (HEADERS with literal fields, DATA with END_STREAM); sending one is a copy and two
- * stream ids.  Every reply's gRPC status is read: a header block goes through nghttp2's inflater,
+ * One connection over a Unix socket with blocking reads and writes.  A request's DATA frame is made
+ * beforehand; its header block is, as grpc-go's is from the second call on, one byte for each field
+ * that the connection's dynamic table holds, and the timeout spelled out.  Every reply's gRPC status is read: a header block goes through nghttp2's inflater,
  * except one made of indexed fields alone that was inflated before under the same dynamic table.
  * Whatever the peer does wrong ends the program with a line on standard error.  One thread.
  */
@@ -14,20 +14,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WIRE_STREAMS_MAX 256  /* open at once */
-#define WIRE_MESSAGE_MAX 2048 /* bytes of a request's or a reply's message */
-#define WIRE_REQUEST_MAX (WIRE_MESSAGE_MAX + 512)
+#define WIRE_STREAMS_MAX 256       /* open at once */
+#define WIRE_MESSAGE_MAX 2048      /* bytes of a request's or a reply's message */
 #define WIRE_CALLS_MAX 1000000000u /* of one connection: stream ids are 31 bits */
 
-struct wire_request {
-    size_t len;       /* of both frames */
-    size_t data_at;   /* offset of the DATA frame */
-    size_t data_size; /* bytes that count for flow control */
-    uint8_t frames[WIRE_REQUEST_MAX];
+enum wire_path {
+    WIRE_V2_STATUS,
+    WIRE_V2_ENCRYPT,
+    WIRE_V2_DECRYPT,
+    WIRE_V1_VERSION,
+    WIRE_V1_ENCRYPT,
+    WIRE_V1_DECRYPT,
+    WIRE_PATHS,
 };
 
-/* `path` such as "/v2.KeyManagementService/Encrypt"; message without its gRPC prefix. */
-void wire_request_make(struct wire_request *request, const char *path, const uint8_t *message,
+struct wire_request {
+    enum wire_path path;
+    size_t len; /* of the DATA frame */
+    uint8_t frame[WIRE_MESSAGE_MAX + 16];
+};
+
+/* `message` without its gRPC prefix. */
+void wire_request_make(struct wire_request *request, enum wire_path path, const uint8_t *message,
                        size_t len);
 
 struct wire;
