@@ -467,13 +467,19 @@ bool kek_keyring_trusts(const struct kek_keyring *ring, size_t provider,
     return opened > 0 && kek_clock_ms() - opened < WITNESS_TRUST_MS;
 }
 
+/* What its token lets it do, proven or not: a state is the token's word. */
+static bool held_may_wrap(const struct version *version, size_t provider)
+{
+    return held_unwraps(version, provider) && version->held[provider].can_wrap;
+}
+
 size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_version *versions,
                             size_t max)
 {
     size_t count = 0;
     uint32_t newest_active = 0;
     for (size_t i = 0; i < ring->version_count; i++) {
-        if (ring_any(ring, ring->versions[i], held_wraps) &&
+        if (ring_any(ring, ring->versions[i], held_may_wrap) &&
             ring->versions[i]->number > newest_active) {
             newest_active = ring->versions[i]->number;
         }
@@ -491,7 +497,7 @@ size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_v
             out->providers += version->held[p].present;
             out->providers_proven += version->held[p].opened_ms > 0;
         }
-        if (ring_any(ring, version, held_wraps)) {
+        if (ring_any(ring, version, held_may_wrap)) {
             out->state = KEK_STATE_ACTIVE;
         } else if (ring_any(ring, version, held_unwraps)) {
             out->state =
