@@ -20,17 +20,18 @@ libkek_ops_a_SOURCES = \
 	src/ops/text.h
 
 if HAVE_CHECK
-# These link the base room alone: of this room's sources only metrics.c asks the others anything.
+# Of this room's sources only metrics.c asks other rooms anything; its test alone links them.
 OPS_TESTS = \
 	tests/unit/test_audit \
 	tests/unit/test_http \
 	tests/unit/test_listen \
 	tests/unit/test_metrics \
+	tests/unit/test_metrics_pages \
 	tests/unit/test_notify \
 	tests/unit/test_sandbox
 check_PROGRAMS += $(OPS_TESTS)
 TESTS += $(OPS_TESTS)
-noinst_HEADERS += tests/unit/man_items.h tests/unit/ops_folder.h
+noinst_HEADERS += tests/unit/http_client.h tests/unit/man_items.h tests/unit/ops_folder.h
 OPS_TEST_LIBS = libkek-ops.a $(BASE_LIBS) $(UNIT_LIBS)
 tests_unit_test_audit_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_unit_test_audit_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
@@ -43,6 +44,9 @@ tests_unit_test_http_LDADD = $(OPS_TEST_LIBS)
 tests_unit_test_metrics_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_unit_test_metrics_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_metrics_LDADD = $(OPS_TEST_LIBS)
+tests_unit_test_metrics_pages_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_metrics_pages_LDADD = libkek-ops.a libkek-kms.a libkek-datakey.a libkek-keyring.a \
+	$(POOL_LIBS) $(CONFIG_LIBS) $(ENVELOPE_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
 tests_unit_test_notify_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_notify_LDADD = $(OPS_TEST_LIBS)
 tests_unit_test_sandbox_CFLAGS = $(UNIT_CFLAGS)

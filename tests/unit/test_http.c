@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http_client.h"
 #include "src/ops/http.h"
 
 #define BIG_BODY (300u * 1024)
@@ -162,130 +163,9 @@ static void end(void)
     ck_assert_int_eq(uv_loop_close(&loop), 0);
 }
 
-/* Sends `text` in pieces of `piece` bytes, and keeps what comes until the server ends. */
-struct client {
-    uv_tcp_t tcp;
-    uv_connect_t connect;
-    uv_write_t write;
-    const char *text;
-    size_t len, piece, sent;
-    bool ended; /* the server closed, in whatever way */
-    bool closed;
-    size_t got;
-    char answer[BIG_BODY + 1024];
-    char buffer[65536];
-};
-
-static void on_client_closed(uv_handle_t *handle)
-{
-    ((struct client *)handle->data)->closed = true;
-}
-
-static void client_close(struct client *client)
-{
-    if (!uv_is_closing((uv_handle_t *)&client->tcp)) {
-        uv_close((uv_handle_t *)&client->tcp, on_client_closed);
-    }
-}
-
-static void client_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
-{
-    (void)suggested;
-    struct client *client = handle->data;
-    *buf = uv_buf_init(client->buffer, sizeof client->buffer);
-}
-
-static void client_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
-{
-    struct client *client = stream->data;
-    if (n < 0) {
-        client->ended = true;
-        client_close(client);
-        return;
-    }
-    ck_assert_uint_lt(client->got + (size_t)n, sizeof client->answer);
-    memcpy(client->answer + client->got, buf->base, (size_t)n);
-    client->got += (size_t)n;
-    client->answer[client->got] = '\0';
-}
-
-static void client_send(struct client *client);
-
-static void client_sent(uv_write_t *request, int status)
-{
-    struct client *client = request->data;
-    if (status == 0 && !uv_is_closing((uv_handle_t *)&client->tcp)) {
-        client_send(client);
-    }
-}
-
-static void client_send(struct client *client)
-{
-    size_t left = client->len - client->sent;
-    size_t len = left < client->piece ? left : client->piece;
-    if (len == 0) {
-        return;
-    }
-    uv_buf_t piece = uv_buf_init((char *)client->text + client->sent, (unsigned)len);
-    client->sent += len;
-    client->write.data = client;
-    ck_assert_int_eq(uv_write(&client->write, (uv_stream_t *)&client->tcp, &piece, 1, client_sent),
-                     0);
-}
-
-static void client_connected(uv_connect_t *request, int status)
-{
-    struct client *client = request->data;
-    ck_assert_int_eq(status, 0);
-    ck_assert_int_eq(uv_read_start((uv_stream_t *)&client->tcp, client_alloc, client_read), 0);
-    client_send(client);
-}
-
-static struct client *client_new(const char *text, size_t len, size_t piece)
-{
-    struct client *client = calloc(1, sizeof *client);
-    struct sockaddr_in to;
-    ck_assert_ptr_nonnull(client);
-    client->text = text;
-    client->len = len;
-    client->piece = piece;
-    client->tcp.data = client;
-    client->connect.data = client;
-    ck_assert_int_eq(uv_tcp_init(&loop, &client->tcp), 0);
-    ck_assert_int_eq(uv_ip4_addr("127.0.0.1", http_server_port(server), &to), 0);
-    ck_assert_int_eq(
-        uv_tcp_connect(&client->connect, &client->tcp, (struct sockaddr *)&to, client_connected),
-        0);
-    return client;
-}
-
-static void client_free(struct client *client)
-{
-    client_close(client);
-    while (!client->closed) {
-        uv_run(&loop, UV_RUN_ONCE);
-    }
-    free(client);
-}
-
-static void run_until_ended(struct client *client)
-{
-    while (!client->ended) {
-        uv_run(&loop, UV_RUN_ONCE);
-    }
-}
-
-/* The whole answer to `text`, sent in pieces. The caller frees it. */
-static struct client *ask(const char *text, size_t piece)
-{
-    struct client *client = client_new(text, strlen(text), piece);
-    run_until_ended(client);
-    return client;
-}
-
 static void answers(const char *text, size_t piece, const char *head, const char *body)
 {
-    struct client *client = ask(text, piece);
+    struct client *client = ask(&loop, http_server_port(server), text, piece);
     ck_assert_msg(strncmp(client->answer, head, strlen(head)) == 0, "%s", client->answer);
     const char *split = strstr(client->answer, "\r\n\r\n");
     ck_assert_ptr_nonnull(split);
@@ -306,10 +186,11 @@ START_TEST(server_answers_each_request_with_its_status)
     answers("GET /down\r\n\r\n", 1000, "HTTP/1.1 400 Bad Request\r\n", "Bad Request\n");
     answers("PUT /down HTTP/1.1\r\nHost: x\r\n\r\nbody", 1000,
             "HTTP/1.1 405 Method Not Allowed\r\n", "Method Not Allowed\n");
-    struct client *client = ask("PUT / HTTP/1.1\r\nHost: x\r\n\r\n", 1000);
+    struct client *client =
+        ask(&loop, http_server_port(server), "PUT / HTTP/1.1\r\nHost: x\r\n\r\n", 1000);
     ck_assert_ptr_nonnull(strstr(client->answer, "\r\nAllow: GET, HEAD\r\n"));
     client_free(client);
-    client = ask("HEAD /down HTTP/1.1\r\nHost: x\r\n\r\n", 1000);
+    client = ask(&loop, http_server_port(server), "HEAD /down HTTP/1.1\r\nHost: x\r\n\r\n", 1000);
     ck_assert_ptr_nonnull(strstr(client->answer, "\r\nContent-Length: 7\r\n"));
     client_free(client);
     end();
@@ -330,7 +211,8 @@ END_TEST
 START_TEST(server_sends_a_big_page_whole)
 {
     serve(HTTP_TIMEOUT_MS, HTTP_CONNECTIONS_MAX);
-    struct client *client = ask("GET /big HTTP/1.1\r\nHost: x\r\n\r\n", 1000);
+    struct client *client =
+        ask(&loop, http_server_port(server), "GET /big HTTP/1.1\r\nHost: x\r\n\r\n", 1000);
     const char *split = strstr(client->answer, "\r\n\r\n");
     ck_assert_ptr_nonnull(split);
     ck_assert_uint_eq(strlen(split + 4), BIG_BODY);
@@ -343,8 +225,8 @@ END_TEST
 START_TEST(server_ends_a_connection_that_asks_for_nothing)
 {
     serve(20, HTTP_CONNECTIONS_MAX);
-    struct client *silent = client_new("", 0, 1);
-    struct client *slow = client_new("GET /big HT", 11, 1);
+    struct client *silent = client_new(&loop, http_server_port(server), "", 0, 1);
+    struct client *slow = client_new(&loop, http_server_port(server), "GET /big HT", 11, 1);
     run_until_ended(silent);
     run_until_ended(slow);
     ck_assert_uint_eq(silent->got + slow->got, 0);
@@ -359,12 +241,13 @@ START_TEST(server_closes_the_connection_past_its_limit_and_frees_places)
     struct client *clients[4];
     serve(HTTP_TIMEOUT_MS, 4);
     for (size_t i = 0; i < 4; i++) {
-        clients[i] = client_new("", 0, 1);
+        clients[i] = client_new(&loop, http_server_port(server), "", 0, 1);
     }
     while (http_server_connections(server) < 4) {
         uv_run(&loop, UV_RUN_ONCE);
     }
-    struct client *fifth = client_new("GET /down HTTP/1.1\r\nHost: x\r\n\r\n", 31, 100);
+    struct client *fifth = client_new(&loop, http_server_port(server),
+                                      "GET /down HTTP/1.1\r\nHost: x\r\n\r\n", 31, 100);
     run_until_ended(fifth);
     ck_assert_uint_eq(fifth->got, 0);
     client_free(fifth);
@@ -383,8 +266,9 @@ END_TEST
 START_TEST(free_ends_connections_in_every_state)
 {
     serve(HTTP_TIMEOUT_MS, HTTP_CONNECTIONS_MAX);
-    struct client *silent = client_new("", 0, 1);
-    struct client *asking = client_new("GET /big HTTP/1.1\r\nHost: x\r\n\r\n", 30, 100);
+    struct client *silent = client_new(&loop, http_server_port(server), "", 0, 1);
+    struct client *asking = client_new(&loop, http_server_port(server),
+                                       "GET /big HTTP/1.1\r\nHost: x\r\n\r\n", 30, 100);
     while (http_server_connections(server) < 2) {
         uv_run(&loop, UV_RUN_ONCE);
     }
