@@ -15,10 +15,10 @@
 #include "kek/rc.h"
 
 /* Kept always, if there: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (root's access to state, audit and PIN
- * files of other owners), CAP_IPC_LOCK (a worker's locked memory).  Kept with `switches_user`, which says
- * that some provider has a `user:`: CAP_SETUID, CAP_SETGID, and CAP_KILL to end that user's workers.
- * Before any thread starts: capabilities are a thread's, and the threads made later inherit these.
- * KEK_INTERNAL: the kernel refused. */
+ * files of other owners), CAP_IPC_LOCK (a worker's locked memory).  Kept with `switches_user`, which
+ * says that some provider has `user:` or `groups:`: CAP_SETUID, CAP_SETGID, and CAP_KILL to end that
+ * user's workers.  Before any thread starts: capabilities are a thread's, and the threads made later
+ * inherit these.  KEK_INTERNAL: the kernel refused. */
 enum kek_rc kek_sandbox_enter(bool switches_user, struct kek_why *why) KEK_MUST_CHECK;
 
 #endif
