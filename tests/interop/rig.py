@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -79,7 +80,9 @@ def need_root(what):
 def yaml_lines(value, indent=0):
     pad = " " * indent
     for key, item in value.items():
-        if isinstance(item, dict):
+        if item == {}:
+            yield "%s%s: {}" % (pad, key)
+        elif isinstance(item, dict):
             yield "%s%s:" % (pad, key)
             yield from yaml_lines(item, indent + 2)
         elif isinstance(item, list) and item and isinstance(item[0], dict):
@@ -472,8 +475,9 @@ class Case(unittest.TestCase):
         return Rig(self, **options)
 
     def failing(self):
-        outcome = getattr(self, "_outcome", None)
-        return outcome is None or not outcome.success
+        result = self._outcome.result
+        return any(getattr(case, "test_case", case) is self
+                   for case, _ in result.failures + result.errors)
 
     def name(self):
         return self.id()
@@ -485,6 +489,10 @@ class Case(unittest.TestCase):
         error = caught.exception
         self.assertEqual(error.code(), code, error.details())
         return error.details()
+
+    @staticmethod
+    def mode(path):
+        return stat.S_IMODE(os.stat(path).st_mode)
 
 
 class SharedCase(Case):

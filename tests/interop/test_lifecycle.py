@@ -113,7 +113,7 @@ class Lifecycle(rigs.Case):
             node.signal()
             time.sleep(0.3)
             self.assertIsNone(node.kekd.poll(), "kekd did not wait for its calls")
-            self.assertFalse(any(call.done() for call in calls))
+            self.assertEqual([call.code() for call in calls if call.done()], [])
         finally:
             os.kill(worker, signal.SIGCONT)
         for call in calls:
@@ -121,7 +121,8 @@ class Lifecycle(rigs.Case):
         node.ended()
 
     def test_a_drain_has_an_end(self):
-        node = self.rig(config=STRICT, provider={"processes": 1, "timeout": "60s"}).start()
+        node = self.rig(config=STRICT, provider={"processes": 1, "timeout": "60s",
+                                               "start_timeout": "120s"}).start()
         client = node.client()
         worker, = node.workers()
         os.kill(worker, signal.SIGSTOP)

@@ -144,7 +144,7 @@ class TokenTrouble(rigs.Case):
         self.uri(rigs.SOFTHSM, library, re.escape(library))
 
     def test_a_missing_token_is_named(self):
-        self.uri("token=kek-test", "token=nobody", r"nobody")
+        self.uri("token=kek-test", "token=nobody", r"no token matches")
 
     def test_a_token_that_comes_later_is_found_without_a_restart(self):
         node = self.rig()
@@ -172,7 +172,7 @@ class TokenTrouble(rigs.Case):
         plant(sensitive=False)
         plant(encrypt=True, decrypt=True)
         plant(sign=True, verify=True)
-        plant(wrap=False, unwrap=False, encrypt=True, decrypt=True)
+        plant(derive=True)
         plant(size=16)
         plant(value=os.urandom(32))  # imported: neither LOCAL nor ALWAYS_SENSITIVE
         node.token.tool("--keygen", "--key-type", "AES:32", "--label", "k8s-test.v8", "--id",

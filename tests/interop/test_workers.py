@@ -122,7 +122,8 @@ class Workers(rigs.Case):
         node.stop()
 
     def test_a_calls_deadline_holds_while_the_hsm_hangs(self):
-        node = self.rig(config=STRICT, provider={"processes": 1, "timeout": "30s"}).start()
+        node = self.rig(config=STRICT, provider={"processes": 1, "timeout": "30s",
+                                               "start_timeout": "60s"}).start()
         client = node.client()
         worker, = node.workers()
         os.kill(worker, signal.SIGSTOP)
