@@ -113,10 +113,11 @@ class Answer:
 class Peer:
     """One raw connection. Reading happens only inside read() and what is built on it."""
 
-    def __init__(self, path, hello=True, window=None):
+    def __init__(self, path, hello=True, window=None, acknowledge=True):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(30)
         self.socket.connect(path)
+        self.acknowledge = acknowledge  # SETTINGS of the server
         self.buffer = b""
         self.answers = {}
         self.settings = None  # the server's, once seen
@@ -179,7 +180,8 @@ class Peer:
                 self.acked += 1
             else:
                 self.settings = {key: value for key, value in struct.iter_unpack(">HI", payload)}
-                self.send(frame(SETTINGS, ACK, 0))
+                if self.acknowledge:
+                    self.send(frame(SETTINGS, ACK, 0))
         elif kind == PING:
             if flags & ACK:
                 self.pongs.append(payload)

@@ -129,17 +129,26 @@ class Wire(rigs.SharedCase):
     # What the call itself may get wrong.
 
     def test_one_stream_more_than_advertised_is_refused_and_only_that_one(self):
-        peer = self.peer()
-        peer.until(lambda: peer.acked == 1, "SETTINGS")
+        # A client that has not seen SETTINGS yet may well open more: REFUSED_STREAM, which it retries.
+        peer = self.peer(acknowledge=False)
         peer.send(b"".join(h2.frame(h2.HEADERS, h2.END_HEADERS, 2 * n + 1, h2.request_headers(STATUS))
                            for n in range(257)))
-        answer = peer.answer(513)
-        peer.until(lambda: answer.reset is not None or answer.ended or peer.goaway, "a refusal")
-        self.assertEqual(answer.reset, 7, "REFUSED_STREAM, which clients retry")
+        self.assertEqual(peer.done(513).reset, 7)
         peer.send(b"".join(h2.frame(h2.DATA, h2.END_STREAM, 2 * n + 1, h2.message(b""))
                            for n in range(256)))
         for n in range(256):
             self.assertEqual(peer.done(2 * n + 1).status, 0, n)
+
+    def test_a_client_that_ignores_the_advertised_limit_is_not_served_past_it(self):
+        peer = self.peer()
+        peer.until(lambda: peer.settings is not None, "SETTINGS")
+        peer.send(b"".join(h2.frame(h2.HEADERS, h2.END_HEADERS, 2 * n + 1, h2.request_headers(STATUS))
+                           for n in range(257)))
+        answer = peer.answer(513)
+        with self.swallow():
+            while answer.reset is None and peer.goaway is None and not peer.closed:
+                self.assertTrue(peer.read(30) or peer.closed, "no refusal")
+        self.assertIsNone(answer.status)
 
     def test_wrong_messages_get_a_grpc_status(self):
         internal_or_invalid = (3, 13)
