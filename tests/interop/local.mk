@@ -1,5 +1,30 @@
+# Every test in Python runs under Debian's own interpreter, which leaves no cache among the sources.
+TEST_EXTENSIONS = .py
+PY_LOG_COMPILER = $(PYTHON3)
+AM_PY_LOG_FLAGS = -B
+
 check_PROGRAMS += tests/interop/seal_one
 tests_interop_seal_one_SOURCES = tests/interop/seal_one.c
 tests_interop_seal_one_LDADD = $(ENVELOPE_LIBS)
 dist_check_SCRIPTS += tests/interop/test_recovery.py
 TESTS += tests/interop/test_recovery.py
+
+# The C-core gRPC client of Debian, and raw bytes.  Each file is one theme and one test.
+INTEROP_TESTS = \
+	tests/interop/test_badinput.py \
+	tests/interop/test_config.py \
+	tests/interop/test_cost.py \
+	tests/interop/test_lifecycle.py \
+	tests/interop/test_roundtrip.py \
+	tests/interop/test_separation.py \
+	tests/interop/test_token.py \
+	tests/interop/test_wire.py \
+	tests/interop/test_workers.py
+TESTS += $(INTEROP_TESTS)
+EXTRA_DIST += \
+	tests/README.md \
+	$(INTEROP_TESTS) \
+	tests/interop/h2.py \
+	tests/interop/kms.py \
+	tests/interop/p11.py \
+	tests/interop/rig.py

@@ -1,0 +1,544 @@
+"""A kekd on a throw-away SoftHSM token, for one test.
+
+A Rig owns a folder: token, PIN file, configuration, socket, state and logs.  It makes the first key
+with kekctl, starts kekd from the build tree, and says when it serves.  It ends kekd by SIGTERM and
+then insists: exit code 0, no process of kekd's session left, no socket, no temporary file.  When a
+test fails, the folder's configuration and logs are printed.  Nothing outside the folder is touched.
+"""
+
+import contextlib
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import urllib.request
+
+TOP_BUILD = os.environ.get("abs_top_builddir") or os.getcwd()
+TOP_SRC = os.environ.get("abs_top_srcdir") or os.path.dirname(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so"
+
+SKIP = 77  # what automake takes as "skipped"
+
+try:
+    import grpc
+except ImportError:
+    print("SKIP: python3-grpcio is missing: the C-core client's tests did not run (%s)"
+          % os.path.basename(sys.argv[0]), flush=True)
+    sys.exit(SKIP)
+
+import kms  # noqa: E402  (needs grpc)
+
+# Generous: a slow machine must never make a good kekd fail. What is waited for ends the wait.
+PATIENCE = 60.0
+
+
+def program(name):
+    return os.path.join(TOP_BUILD, name)
+
+
+def sanitized():
+    with open(program("kekd"), "rb") as file:
+        return b"__asan_init" in file.read()
+
+
+def wait_for(condition, what, seconds=PATIENCE):
+    """Polls until condition() is true and returns what it gave."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError("waited %g s in vain for %s" % (seconds, what))
+        time.sleep(0.02)
+
+
+def spy_module():
+    """OpenSC's pkcs11-spy, which logs every PKCS#11 call: our independent witness."""
+    for folder in ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64",
+                   "/usr/lib"):
+        for path in (folder + "/pkcs11-spy.so", folder + "/pkcs11/pkcs11-spy.so"):
+            if os.path.exists(path):
+                return path
+    raise unittest.SkipTest("SKIP: pkcs11-spy.so (package opensc) is missing: PKCS#11 calls are not counted")
+
+
+def need_root(what):
+    if os.geteuid() != 0:
+        raise unittest.SkipTest("SKIP: not root: %s was not tested" % what)
+
+
+def yaml_lines(value, indent=0):
+    pad = " " * indent
+    for key, item in value.items():
+        if item == {}:
+            yield "%s%s: {}" % (pad, key)
+        elif isinstance(item, dict):
+            yield "%s%s:" % (pad, key)
+            yield from yaml_lines(item, indent + 2)
+        elif isinstance(item, list) and item and isinstance(item[0], dict):
+            yield "%s%s:" % (pad, key)
+            for entry in item:
+                lines = list(yaml_lines(entry, indent + 4))
+                yield "%s  - %s" % (pad, lines[0].lstrip())
+                yield from lines[1:]
+        elif isinstance(item, list):
+            yield "%s%s: [%s]" % (pad, key, ", ".join(map(yaml_scalar, item)))
+        else:
+            yield "%s%s: %s" % (pad, key, yaml_scalar(item))
+
+
+def yaml_scalar(item):
+    text = str(item)
+    if re.fullmatch(r"[A-Za-z0-9/][A-Za-z0-9_./:@-]*", text):
+        return text
+    return '"%s"' % text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+class Process:
+    """A line of /proc/PID/stat."""
+
+    def __init__(self, text):
+        head, _, tail = text.rpartition(")")
+        self.pid = int(head.split(" ", 1)[0])
+        self.name = head.split("(", 1)[1]
+        fields = tail.split()
+        self.state, self.parent = fields[0], int(fields[1])
+        self.session = int(fields[3])
+
+
+def processes():
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError), open("/proc/%s/stat" % entry, encoding="latin-1") as file:
+                yield Process(file.read())
+
+
+class Token:
+    """A throw-away SoftHSM token; folder() / "pin" holds its PIN."""
+
+    def __init__(self, folder, label="kek-test"):
+        made = subprocess.run(
+            [os.path.join(TOP_SRC, "softhsm-conf", "make-token.sh"), folder, label],
+            check=True, stdout=subprocess.PIPE, text=True)
+        lines = dict(line.split("=", 1) for line in made.stdout.splitlines())
+        self.folder = folder
+        self.label = label
+        self.conf = lines["SOFTHSM2_CONF"]
+        self.uri = lines["URI"]
+        self.pin_file = os.path.join(folder, "pin")
+        with open(self.pin_file, encoding="ascii") as file:
+            self.pin = file.read().strip()
+
+    def tool(self, *arguments, **options):
+        """pkcs11-tool, logged in."""
+        return subprocess.run(
+            ["pkcs11-tool", "--module", SOFTHSM, "--token-label", self.label,
+             "--login", "--pin", self.pin, *arguments],
+            check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=dict(os.environ, SOFTHSM2_CONF=self.conf), **options).stdout
+
+    @contextlib.contextmanager
+    def away(self):
+        """The token is gone while this lasts, as if unplugged."""
+        self.unplug()
+        try:
+            yield
+        finally:
+            self.plug()
+
+    def unplug(self):
+        os.rename(self.folder + "/tokens", self.folder + "/tokens.away")
+        os.mkdir(self.folder + "/tokens", 0o755)
+
+    def plug(self):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.folder + "/tokens")
+            os.rename(self.folder + "/tokens.away", self.folder + "/tokens")
+
+
+class Twin(Token):
+    """The same token on a second device: a copy of its objects, with a configuration of its own."""
+
+    def __init__(self, token, folder):
+        shutil.copytree(token.folder, folder)
+        self.folder, self.label, self.pin = folder, token.label, token.pin
+        self.conf = os.path.join(folder, os.path.basename(token.conf))
+        with open(token.conf, encoding="utf-8") as file:
+            text = file.read()
+        with open(self.conf, "w", encoding="utf-8") as file:
+            file.write(text.replace(token.folder, folder))
+        self.pin_file = os.path.join(folder, "pin")
+        self.uri = token.uri.replace(token.folder, folder)
+
+
+class Spy:
+    """The calls that a provider's module saw, counted in pkcs11-spy's own log."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def count(self, function):
+        pattern = re.compile(rb"^\d+: %s$" % function.encode(), re.MULTILINE)
+        try:
+            with open(self.path, "rb") as file:
+                return len(pattern.findall(file.read()))
+        except FileNotFoundError:
+            return 0
+
+    def text(self):
+        with open(self.path, "rb") as file:
+            return file.read()
+
+
+class Rig:
+    """config: overrides of kekd.yaml's top level, merged where both are maps. provider: overrides of
+    the one provider (or of each, where `providers` names several)."""
+
+    def __init__(self, test=None, token=None, config=None, provider=None, spy=False, generate=True,
+                 label="kek-test", user=None, name="kekd"):
+        self.kekd = None
+        self.listener = None
+        self.clients = []
+        self.runs = 0
+        self.folder = tempfile.mkdtemp(prefix="kekd-test-")
+        os.chmod(self.folder, 0o755)
+        self.user = user
+        self.owns_token = token is None
+        if test is not None:
+            test.addCleanup(self.cleanup, test)
+        self.token = token or Token(self.folder + "/hsm", label)
+        self.socket = self.folder + "/kms.sock"
+        self.state = self.folder + "/state"
+        os.mkdir(self.state, 0o700)
+        self.log_path = "%s/%s.log" % (self.folder, name)
+        self.path = "%s/%s.yaml" % (self.folder, name)
+        self.spy = Spy(self.folder + "/spy.log") if spy else None
+        self.config = {
+            "listen": "unix://" + self.socket,
+            "keyring": "k8s-test",
+            "context": "interop",
+            "refresh": "1s",
+            "state_dir": self.state,
+            "providers": [self.provider("hsm-a", self.token)],
+            "log": {"level": "debug"},
+        }
+        self.merge(config or {})
+        for entry in self.config["providers"]:
+            entry.update(provider or {})
+        if generate:
+            self.write()
+            self.kekctl("key", "generate", check=True)
+        if spy:
+            module = spy_module()
+            for entry in self.config["providers"]:
+                entry["uri"] = re.sub(r"module-path=[^&]*", "module-path=" + module, entry["uri"])
+                entry["env"].update(PKCS11SPY=SOFTHSM, PKCS11SPY_OUTPUT=self.spy.path)
+        self.write()
+        if user is not None:
+            self.give_to(user)
+
+    @staticmethod
+    def provider(name, token):
+        return {"name": name, "type": "pkcs11", "uri": token.uri, "timeout": "5s",
+                "env": {"SOFTHSM2_CONF": token.conf}}
+
+    def merge(self, overrides):
+        for key, value in overrides.items():
+            if value is None:
+                self.config.pop(key, None)
+            elif isinstance(value, dict) and isinstance(self.config.get(key), dict):
+                self.config[key].update(value)
+            else:
+                self.config[key] = value
+
+    def write(self, **overrides):
+        self.merge(overrides)
+        with open(self.path, "w", encoding="ascii") as file:
+            file.write("\n".join(yaml_lines(self.config)) + "\n")
+
+    def give_to(self, user):
+        entry = pwd.getpwnam(user)
+        for where, folders, files in os.walk(self.folder):
+            for name in ["."] + folders + files:
+                os.chown(os.path.join(where, name), entry.pw_uid, entry.pw_gid)
+
+    def kekctl(self, *arguments, check=False, timeout=PATIENCE, **options):
+        done = subprocess.run([program("kekctl"), "--config", self.path, *arguments],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout,
+                              check=False, **options)
+        if check and done.returncode != 0:
+            raise AssertionError("kekctl %s: exit %d: %s" % (
+                " ".join(arguments), done.returncode, done.stderr.decode(errors="replace")))
+        return done
+
+    # Starting.
+
+    def spawn(self, activated=False):
+        """Starts kekd and returns at once."""
+        assert self.kekd is None, "kekd is running already"
+        command = [program("kekd"), "--config", self.path]
+        options = {}
+        if activated:
+            command = [sys.executable, "-c", LAUNCHER, str(self.listener.fileno())] + command
+            options["pass_fds"] = [self.listener.fileno()]
+        if self.user is not None:
+            entry = pwd.getpwnam(self.user)
+            options.update(user=entry.pw_uid, group=entry.pw_gid, extra_groups=[])
+        self.runs += 1
+        with open(self.log_path, "ab") as log:
+            log.write(b"--- run %d\n" % self.runs)
+            log.flush()
+            # A session of its own: whoever is left of it later is kekd's.
+            self.kekd = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                         start_new_session=True, cwd="/", **options)
+        return self
+
+    def listen(self):
+        """The listening socket that a service manager would keep."""
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(self.socket)
+        self.listener.listen(64)
+
+    def serving(self):
+        """Waits until kekd takes connections, whatever it answers."""
+        def connects():
+            if self.kekd.poll() is not None:
+                raise AssertionError("kekd ended with %d instead of serving" % self.kekd.returncode)
+            with socket.socket(socket.AF_UNIX) as probe:
+                try:
+                    probe.connect(self.socket)
+                except OSError:
+                    return False
+                return True
+        wait_for(connects, "kekd's socket")
+        return self
+
+    def good(self):
+        """Waits for the first good Status and returns it."""
+        self.serving()
+        client = self.client()
+        try:
+            def answers():
+                try:
+                    return client.status()
+                except grpc.RpcError as error:
+                    if self.kekd.poll() is not None:
+                        raise AssertionError("kekd ended with %d" % self.kekd.returncode) from error
+                    return None
+            return wait_for(answers, "a good Status")
+        finally:
+            client.close()
+
+    def start(self, **options):
+        self.spawn(**options)
+        self.good()
+        return self
+
+    def client(self, **options):
+        client = kms.Client(self.socket, **options)
+        self.clients.append(client)
+        return client
+
+    # What there is to see.
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def wait_log(self, pattern, seconds=PATIENCE):
+        return wait_for(lambda: re.search(pattern, self.log()), "%r in the log" % pattern, seconds)
+
+    def workers(self):
+        """Pids of the worker processes, oldest first."""
+        return sorted(process.pid for process in processes()
+                      if process.parent == self.kekd.pid and process.state != "Z")
+
+    def metrics(self):
+        """Every sample: {"name{labels}": value}."""
+        with urllib.request.urlopen("http://%s/metrics" % self.config["metrics"], timeout=10) as page:
+            text = page.read().decode()
+        samples = {}
+        for line in text.splitlines():
+            if line and not line.startswith("#"):
+                name, value = line.rsplit(" ", 1)
+                samples[name] = float(value)
+        return samples
+
+    def metric(self, name):
+        """The sum over all labels."""
+        found = [value for sample, value in self.metrics().items()
+                 if sample == name or sample.startswith(name + "{")]
+        assert found, "no metric %s" % name
+        return sum(found)
+
+    # Stopping.
+
+    def signal(self, number=signal.SIGTERM):
+        os.kill(self.kekd.pid, number)
+
+    def close_clients(self):
+        for client in self.clients:
+            client.close()
+        self.clients = []
+
+    def stop(self):
+        """SIGTERM, and everything must be gone."""
+        self.signal()
+        self.ended()
+
+    def ended(self, code=0):
+        """Waits for kekd's end after a SIGTERM, and insists on a clean one."""
+        kekd = self.kekd
+        try:
+            got = kekd.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError("kekd did not end on SIGTERM") from None
+        self.kekd = None
+        if got != code:
+            raise AssertionError("kekd ended with %d, not %d" % (got, code))
+        self.nobody_left(kekd.pid)
+        if self.listener is None and os.path.lexists(self.socket):
+            raise AssertionError("kekd left its socket behind")
+        for where in (self.folder, self.state):
+            for name in os.listdir(where):
+                if re.search(r"tmp|^core|\.new$|~$", name):
+                    raise AssertionError("left behind: %s/%s" % (where, name))
+
+    @staticmethod
+    def nobody_left(session):
+        def gone():
+            return not [p for p in processes() if p.session == session and p.state != "Z"]
+        wait_for(gone, "the last process of kekd's session to end")
+
+    def kill(self):
+        """kill -9; the workers follow by themselves."""
+        kekd = self.kekd
+        kekd.kill()
+        kekd.wait()
+        self.kekd = None
+        self.nobody_left(kekd.pid)
+
+    def cleanup(self, test):
+        """Ends what is left and removes the folder; test says whether and under which name to tell."""
+        try:
+            self.close_clients()
+            if self.kekd is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.kekd.pid, signal.SIGKILL)
+                self.kekd.wait()
+            if self.listener is not None:
+                self.listener.close()
+            if test.failing():
+                self.tell(test.name())
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def tell(self, name):
+        print("\n===== %s: configuration and log" % name)
+        for path in (self.path, self.log_path):
+            with contextlib.suppress(OSError), open(path, errors="replace", encoding="utf-8") as file:
+                lines = file.read().splitlines()
+                print("----- %s" % path)
+                print("\n".join(lines if len(lines) <= 120 else lines[:30] + ["[...]"] + lines[-90:]))
+        sys.stdout.flush()
+
+
+# What a service manager does before exec: the socket on descriptor 3, and whom it is for.
+LAUNCHER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Case(unittest.TestCase):
+    """A test with rigs."""
+
+    def rig(self, **options):
+        return Rig(self, **options)
+
+    def failing(self):
+        result = self._outcome.result
+        return any(getattr(case, "test_case", case) is self
+                   for case, _ in result.failures + result.errors)
+
+    def name(self):
+        return self.id()
+
+    def refused(self, code, call, *arguments, **options):
+        """Insists that the call fails with this gRPC status; returns its message."""
+        with self.assertRaises(grpc.RpcError) as caught:
+            call(*arguments, **options)
+        error = caught.exception
+        self.assertEqual(error.code(), code, error.details())
+        return error.details()
+
+    @staticmethod
+    def mode(path):
+        return stat.S_IMODE(os.stat(path).st_mode)
+
+
+class SharedCase(Case):
+    """Tests that share one kekd, self.node, which must be as good after them as before."""
+
+    settings = {}  # of the Rig
+    failed = False
+
+    @classmethod
+    def setUpClass(cls):
+        cls.node = None
+        holder = Holder(cls)
+        cls.addClassCleanup(lambda: holder.node is None or holder.node.cleanup(holder))
+        holder.node = cls.node = Rig(**cls.settings)
+        cls.node.start()
+        holder.started = True
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.node.close_clients()
+        cls.node.stop()
+
+    def run(self, result=None):
+        before = len(result.failures) + len(result.errors)
+        outcome = super().run(result)
+        if len(result.failures) + len(result.errors) > before:
+            type(self).failed = True
+        return outcome
+
+
+class Holder:
+    """What a shared rig asks at its end: did anything fail?"""
+
+    def __init__(self, cls):
+        self.cls, self.node, self.started = cls, None, False
+
+    def failing(self):
+        return self.cls.failed or not self.started or self.node.kekd is not None
+
+    def name(self):
+        return self.cls.__qualname__
+
+
+def main():
+    for name in ("kekd", "kekctl"):
+        if not os.path.exists(program(name)):
+            print("%s is not built in %s" % (name, TOP_BUILD))
+            sys.exit(1)
+    unittest.main(verbosity=2)

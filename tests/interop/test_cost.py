@@ -1,0 +1,112 @@
+"""What traffic costs the HSM, counted twice: by kekd's own metrics, and by OpenSC's pkcs11-spy, which
+sits between the worker and the token and knows nothing of kekd."""
+
+import os
+
+import rig as rigs
+
+QUIET = {"health": {"probe_interval": "1h"}, "refresh": "1h", "log": {"level": "info"}}
+WRAPS, UNWRAPS = "kekd_datakey_wraps_total", "kekd_datakey_unwraps_total"
+
+
+def many(client, path, requests, at_once=64):
+    """Answers of all requests, with so many calls under way."""
+    answers, running = [], []
+    for request in requests:
+        if len(running) == at_once:
+            answers.append(running.pop(0).result())
+        running.append(client.begin(path, request, timeout=60))
+    return answers + [call.result() for call in running]
+
+
+class Cost(rigs.Case):
+    def start(self, data_key):
+        port = rigs.free_port()
+        node = self.rig(spy=True, provider={"processes": 1, "sessions": 2},
+                        config=dict(QUIET, data_key=data_key, metrics="127.0.0.1:%d" % port))
+        node.start()
+        # The start's own proofs are over once nothing moves any more.
+        self.settle(node)
+        return node
+
+    def settle(self, node):
+        last = -1
+
+        def still():
+            nonlocal last
+            now, last = last, node.spy.count("C_WrapKey") + node.spy.count("C_UnwrapKey")
+            return now == last
+        rigs.wait_for(lambda: still() and still(), "the token to become quiet")
+
+    def counted(self, node):
+        return (node.spy.count("C_WrapKey"), node.spy.count("C_UnwrapKey"),
+                node.metric(WRAPS), node.metric(UNWRAPS))
+
+    def cost(self, node, before):
+        return [now - then for now, then in zip(self.counted(node), before)]
+
+    def test_default_ten_thousand_encrypts_cost_a_handful_of_wraps(self):
+        node = self.start({})
+        client = node.client()
+        before = self.counted(node)
+        answers = many(client, "/v2.KeyManagementService/Encrypt",
+                       (client.encrypt_request(os.urandom(32)) for _ in range(10000)))
+        self.assertEqual(len(answers), 10000)
+        wraps, unwraps, own_wraps, own_unwraps = self.cost(node, before)
+        self.assertLessEqual(wraps, 3)
+        self.assertLessEqual(unwraps, 3)
+        self.assertLessEqual(own_wraps, 3)
+        self.assertLessEqual(own_unwraps, 3)
+        node.stop()
+
+    def test_default_cold_start_with_ten_thousand_v1_ciphers_costs_a_handful_of_unwraps(self):
+        node = self.start({})
+        client = node.client()
+        v1 = "/v1beta1.KeyManagementService/"
+        plain = os.urandom(32)
+        sealed = many(client, v1 + "Encrypt",
+                      (rigs.kms.field(1, "v1beta1") + rigs.kms.field(2, plain) for _ in range(10000)))
+        ciphers = [rigs.kms.one(rigs.kms.fields(answer), 1) for answer in sealed]
+        node.close_clients()
+        node.stop()
+        node.start()
+        self.settle(node)
+        client = node.client()
+        before = self.counted(node)
+        opened = many(client, v1 + "Decrypt",
+                      (rigs.kms.field(1, "v1beta1") + rigs.kms.field(2, cipher) for cipher in ciphers))
+        self.assertTrue(all(rigs.kms.one(rigs.kms.fields(answer), 1) == plain for answer in opened))
+        wraps, unwraps, own_wraps, own_unwraps = self.cost(node, before)
+        self.assertLessEqual(unwraps, 10)
+        self.assertLessEqual(own_unwraps, 10)
+        self.assertGreaterEqual(own_unwraps, 1)
+        self.assertLessEqual(wraps, 3)
+        self.assertLessEqual(own_wraps, 3)
+        node.stop()
+
+    def test_strict_each_call_is_exactly_one_operation(self):
+        node = self.start({"max_uses": 1})
+        client = node.client()
+        count = 500
+        before = self.counted(node)
+        sealed = [rigs.kms.Encrypted(answer) for answer in
+                  many(client, "/v2.KeyManagementService/Encrypt",
+                       (client.encrypt_request(b"%032d" % number) for number in range(count)))]
+        self.assertEqual(self.cost(node, before), [count, 0, count, 0])
+        before = self.counted(node)
+        opened = many(client, "/v2.KeyManagementService/Decrypt",
+                      (client.decrypt_request(item.ciphertext, item.key_id, item.annotations)
+                       for item in sealed))
+        self.assertEqual([rigs.kms.one(rigs.kms.fields(answer), 1) for answer in opened],
+                         [b"%032d" % number for number in range(count)])
+        self.assertEqual(self.cost(node, before), [0, count, 0, count])
+        # The same one again is again one: nothing was kept.
+        before = self.counted(node)
+        for _ in range(5):
+            client.open(sealed[0])
+        self.assertEqual(self.cost(node, before), [0, 5, 0, 5])
+        node.stop()
+
+
+if __name__ == "__main__":
+    rigs.main()

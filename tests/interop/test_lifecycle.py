@@ -1,0 +1,200 @@
+"""Starting, stopping, restarting: no call is lost that need not be."""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import rig as rigs
+from grpc import RpcError, StatusCode
+
+DEK = bytes(range(32))
+ENCRYPT = "/v2.KeyManagementService/Encrypt"
+DECRYPT = "/v2.KeyManagementService/Decrypt"
+STRICT = {"data_key": {"max_uses": 1}}
+
+
+class Lifecycle(rigs.Case):
+    def second(self, node):
+        """Another kekd for the same socket, with a state of its own; how it ended."""
+        state = node.folder + "/state2"
+        os.mkdir(state, 0o700)
+        path = node.folder + "/second.yaml"
+        with open(node.path, encoding="ascii") as file:
+            text = file.read().replace(node.state, state)
+        with open(path, "w", encoding="ascii") as file:
+            file.write(text)
+        return subprocess.run([rigs.program("kekd"), "--config", path], stdin=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, stdout=subprocess.PIPE, timeout=rigs.PATIENCE,
+                              check=False, text=True)
+
+    def test_a_second_kekd_is_refused_and_the_first_undisturbed(self):
+        node = self.rig().start()
+        client = node.client()
+        sealed = client.encrypt(DEK)
+        inode = os.stat(node.socket).st_ino
+        done = self.second(node)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn(node.socket, done.stderr)
+        self.assertEqual(os.stat(node.socket).st_ino, inode)
+        self.assertEqual(client.open(sealed), DEK)
+        with node.client() as fresh:
+            self.assertEqual(fresh.open(sealed), DEK)
+        node.stop()
+
+    def test_a_live_socket_of_somebody_else_is_never_taken(self):
+        node = self.rig()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(node.socket)
+            other.listen(1)
+            inode = os.stat(node.socket).st_ino
+            node.spawn()
+            self.assertEqual(node.kekd.wait(rigs.PATIENCE), 1)
+            node.kekd = None
+            self.assertEqual(os.stat(node.socket).st_ino, inode)
+        os.unlink(node.socket)
+
+    def test_a_file_in_the_sockets_place_is_never_removed(self):
+        node = self.rig()
+        with open(node.socket, "w", encoding="ascii") as file:
+            file.write("precious")
+        node.spawn()
+        self.assertEqual(node.kekd.wait(rigs.PATIENCE), 1)
+        node.kekd = None
+        self.assertIn(node.socket, node.log())
+        with open(node.socket, encoding="ascii") as file:
+            self.assertEqual(file.read(), "precious")
+
+    def test_a_stale_socket_is_taken_over_after_kill_9(self):
+        node = self.rig().start()
+        with node.client() as client:
+            sealed = client.encrypt(DEK)
+        for _ in range(3):
+            node.kill()
+            self.assertTrue(os.path.exists(node.socket))
+            node.start()
+            with node.client() as client:
+                self.assertEqual(client.open(sealed), DEK)
+        node.stop()
+
+    def test_sigint_ends_it_as_sigterm_does(self):
+        node = self.rig().start()
+        node.signal(signal.SIGINT)
+        node.ended()
+
+    def test_a_stop_right_after_the_start_is_clean(self):
+        node = self.rig()
+        for delay in (0.0, 0.01, 0.03, 0.1, 0.3):
+            node.spawn().serving()
+            time.sleep(delay)
+            node.stop()
+
+    def test_a_stop_with_the_hsm_down_is_clean(self):
+        node = self.rig()
+        with node.token.away():
+            node.spawn().serving()
+            time.sleep(0.3)
+            node.stop()
+
+    def test_calls_in_flight_at_sigterm_finish(self):
+        node = self.rig(config=STRICT, provider={"processes": 1, "sessions": 2, "timeout": "20s"}).start()
+        client = node.client()
+        sealed = client.encrypt(DEK)
+        worker, = node.workers()
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            calls = [client.begin(ENCRYPT, client.encrypt_request(DEK), timeout=30) for _ in range(20)]
+            calls += [client.begin(DECRYPT, client.decrypt_request(sealed.ciphertext, sealed.key_id),
+                                   timeout=30) for _ in range(20)]
+            # Status is answered after them on the same connection: they have arrived.
+            client.status()
+            node.signal()
+            time.sleep(0.3)
+            self.assertIsNone(node.kekd.poll(), "kekd did not wait for its calls")
+            self.assertEqual([call.code() for call in calls if call.done()], [])
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        for call in calls:
+            call.result()
+        node.ended()
+
+    def test_a_drain_has_an_end(self):
+        node = self.rig(config=STRICT, provider={"processes": 1, "timeout": "60s",
+                                               "start_timeout": "120s"}).start()
+        client = node.client()
+        worker, = node.workers()
+        os.kill(worker, signal.SIGSTOP)
+        calls = [client.begin(ENCRYPT, client.encrypt_request(DEK), timeout=60) for _ in range(5)]
+        client.status()
+        begun = time.monotonic()
+        node.signal()
+        node.ended()
+        self.assertGreater(time.monotonic() - begun, 2)
+        for call in calls:
+            self.assertIn(call.code(), (StatusCode.UNAVAILABLE, StatusCode.CANCELLED), call.details())
+
+    def test_activation_keeps_the_socket_and_every_call_over_restarts(self):
+        node = self.rig()
+        node.listen()
+        node.start(activated=True)
+        inode = os.stat(node.socket).st_ino
+        plaintexts = [os.urandom(32) for _ in range(8)]
+        client = node.client()
+        sealed = [client.encrypt(plaintext) for plaintext in plaintexts]
+        client.close()
+        for end in (node.stop, node.kill, node.stop):
+            end()
+            self.assertEqual(os.stat(node.socket).st_ino, inode, "the socket stays")
+            fresh = [node.client(timeout=60) for _ in plaintexts]
+            calls = [one.begin(DECRYPT, one.decrypt_request(item.ciphertext, item.key_id))
+                     for one, item in zip(fresh, sealed)]
+            time.sleep(0.3)
+            self.assertFalse(any(call.done() for call in calls))
+            node.start(activated=True)
+            for call, plaintext in zip(calls, plaintexts):
+                self.assertEqual(rigs.kms.one(rigs.kms.fields(call.result()), 1), plaintext)
+            for one in fresh:
+                one.close()
+        node.stop()
+
+    def test_activation_under_load_loses_no_call_that_waits(self):
+        node = self.rig()
+        node.listen()
+        node.start(activated=True)
+        failures, done, stop = [], [0], threading.Event()
+
+        def load():
+            client = node.client(timeout=60)
+            while not stop.is_set():
+                try:
+                    sealed = client.encrypt(DEK)
+                    if client.open(sealed) != DEK:
+                        failures.append("wrong plaintext")
+                    done[0] += 1
+                except RpcError as error:
+                    # In flight when the connection went: gRPC itself may not send it again.
+                    if error.code() != StatusCode.UNAVAILABLE:
+                        failures.append("%s: %s" % (error.code(), error.details()))
+            client.close()
+        threads = [threading.Thread(target=load) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(3):
+                time.sleep(0.4)
+                node.stop()
+                node.start(activated=True)
+            before = done[0]
+            rigs.wait_for(lambda: done[0] > before + 50, "calls after the last restart")
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        self.assertEqual(failures, [])
+        node.stop()
+
+
+if __name__ == "__main__":
+    rigs.main()

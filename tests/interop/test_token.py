@@ -1,0 +1,233 @@
+"""A token that is not as it should be: kekd stays up, says so, never tries a PIN twice, never has an
+empty key_id, and recovers without a restart."""
+
+import ctypes
+import os
+import re
+import time
+
+import p11
+import rig as rigs
+from grpc import RpcError, StatusCode
+
+DEK = bytes(range(32))
+ONE = {"processes": 1, "sessions": 1}
+
+
+class Planter:
+    """Puts keys of the keyring's own names on the token: v1, v2, ..."""
+
+    def __init__(self, token):
+        self.token, self.number = token, 0
+
+    def __call__(self, **options):
+        self.number += 1
+        p11.plant(self.token, "k8s-test.v%d" % self.number, os.urandom(16), **options)
+
+
+class TokenTrouble(rigs.Case):
+    def unavailable(self, node):
+        """Nothing was ever announced: every call that needs a KEK says UNAVAILABLE, now and later."""
+        self.assertIsNone(node.kekd.poll())
+        with node.client(timeout=15) as client:
+            said = self.refused(StatusCode.UNAVAILABLE, client.status)
+            self.assertTrue(said)
+            self.refused(StatusCode.UNAVAILABLE, client.encrypt, DEK)
+            self.refused(StatusCode.UNAVAILABLE, client.encrypt1, DEK)
+            self.assertEqual(client.version1().version, "v1beta1")
+        return said
+
+    def never_good(self, node, seconds=2.0):
+        """Status stays refused all this time."""
+        end = time.monotonic() + seconds
+        with node.client() as client:
+            while time.monotonic() < end:
+                self.refused(StatusCode.UNAVAILABLE, client.status)
+                time.sleep(0.1)
+
+    def works(self, node):
+        status = node.good()
+        self.assertTrue(status.key_id)
+        with node.client() as client:
+            self.assertEqual(client.open(client.encrypt(DEK)), DEK)
+
+    # The PIN.
+
+    def test_a_wrong_pin_is_tried_once_and_never_again_until_the_file_changes(self):
+        node = self.rig(spy=True, provider={"processes": 2, "sessions": 2})
+        good = node.token.pin
+        with open(node.token.pin_file, "w", encoding="ascii") as file:
+            file.write("not-the-pin")
+        node.spawn().serving()
+        node.wait_log(r"(?i)pin")
+        rigs.wait_for(lambda: node.spy.count("C_Login") >= 1, "the first try")
+        said = self.unavailable(node)
+        self.assertIn("PIN", said)
+        self.assertNotIn("not-the-pin", said)
+        self.never_good(node)
+        self.assertEqual(node.spy.count("C_Login"), 1)
+        # It is remembered: a restart does not try it, nor does a kill.
+        node.stop()
+        node.spawn().serving()
+        self.never_good(node)
+        node.kill()
+        node.spawn().serving()
+        self.never_good(node)
+        self.assertEqual(node.spy.count("C_Login"), 1)
+        # Nor does kekctl.
+        self.assertNotEqual(node.kekctl("key", "list").returncode, 0)
+        self.assertEqual(node.spy.count("C_Login"), 1)
+        with open(node.token.pin_file, "w", encoding="ascii") as file:
+            file.write(good)
+        self.works(node)
+        self.assertNotIn("not-the-pin", node.log())
+        self.assertNotIn(good, node.log())
+        node.stop()
+
+    def pin_file(self, spoil, mend):
+        node = self.rig(spy=True, provider=ONE)
+        spoil(node.token.pin_file)
+        node.spawn().serving()
+        node.wait_log(re.escape(node.token.pin_file))
+        self.unavailable(node)
+        self.never_good(node, 1.0)
+        self.assertEqual(node.spy.count("C_Login"), 0)
+        mend(node.token.pin_file)
+        self.works(node)
+        self.assertEqual(node.spy.count("C_Login"), 1)
+        node.stop()
+
+    def test_a_missing_pin_file_is_named_and_waited_for(self):
+        self.pin_file(lambda path: os.rename(path, path + ".away"),
+                      lambda path: os.rename(path + ".away", path))
+
+    def test_a_pin_file_that_others_can_read_is_refused(self):
+        self.pin_file(lambda path: os.chmod(path, 0o644), lambda path: os.chmod(path, 0o600))
+
+    def test_an_empty_pin_file_is_refused_and_never_tried(self):
+        def spoil(path):
+            os.rename(path, path + ".away")
+            with open(path, "w", encoding="ascii") as file:
+                file.write("\n")
+            os.chmod(path, 0o600)
+        self.pin_file(spoil, lambda path: os.rename(path + ".away", path))
+
+    def test_one_newline_after_the_pin_is_not_part_of_it(self):
+        node = self.rig(provider=ONE)
+        with open(node.token.pin_file, "a", encoding="ascii") as file:
+            file.write("\n")
+        node.start()
+        node.stop()
+
+    # Module, token, key.
+
+    def uri(self, old, new, pattern):
+        node = self.rig(provider=ONE)
+        entry = node.config["providers"][0]
+        good = entry["uri"]
+        entry["uri"] = good.replace(old, new)
+        self.assertNotEqual(entry["uri"], good)
+        node.write()
+        node.spawn().serving()
+        node.wait_log(pattern)
+        self.unavailable(node)
+        self.never_good(node, 0.5)
+        node.stop()
+
+    def test_a_missing_module_is_named(self):
+        self.uri(rigs.SOFTHSM, "/nowhere/libhsm.so", r"/nowhere/libhsm\.so")
+
+    def test_a_library_that_is_no_module_is_named(self):
+        ctypes.CDLL("libnghttp2.so.14")
+        with open("/proc/self/maps", encoding="ascii") as file:
+            library = next(line.split()[-1] for line in file if "libnghttp2" in line)
+        self.uri(rigs.SOFTHSM, library, re.escape(library))
+
+    def test_a_missing_token_is_named(self):
+        self.uri("token=kek-test", "token=nobody", r"no token matches")
+
+    def test_a_token_that_comes_later_is_found_without_a_restart(self):
+        node = self.rig()
+        node.token.unplug()
+        node.spawn().serving()
+        self.unavailable(node)
+        self.never_good(node, 1.0)
+        node.token.plug()
+        self.works(node)
+        node.stop()
+
+    def test_a_key_that_is_made_later_is_found_without_a_restart(self):
+        node = self.rig(generate=False)
+        node.spawn().serving()
+        self.unavailable(node)
+        self.never_good(node, 1.0)
+        node.kekctl("key", "generate", check=True)
+        self.works(node)
+        node.stop()
+
+    def test_keys_with_the_right_name_and_wrong_attributes_are_never_used(self):
+        node = self.rig(generate=False)
+        plant = Planter(node.token)
+        plant(extractable=True)
+        plant(sensitive=False)
+        plant(encrypt=True, decrypt=True)
+        plant(sign=True, verify=True)
+        plant(derive=True)
+        plant(size=16)
+        plant(value=os.urandom(32))  # imported: neither LOCAL nor ALWAYS_SENSITIVE
+        node.token.tool("--keygen", "--key-type", "AES:32", "--label", "k8s-test.v8", "--id",
+                        os.urandom(16).hex(), "--private", "--usage-wrap")
+        node.spawn().serving()
+        node.wait_log(r"k8s-test\.v8")
+        self.unavailable(node)
+        self.never_good(node, 1.5)
+        for number in range(1, 9):
+            self.assertIn("k8s-test.v%d" % number, node.log())
+        node.stop()
+
+    def test_a_key_that_is_right_is_used_whoever_made_it(self):
+        # The same maker as above with nothing wrong: what was refused there was the attribute.
+        node = self.rig(generate=False)
+        Planter(node.token)()
+        node.spawn()
+        self.works(node)
+        node.stop()
+
+    def test_a_planted_newer_version_moves_nobody(self):
+        node = self.rig(config={"settle": "0s"}).start()
+        plant = Planter(node.token)
+        plant.number = 98
+        with node.client() as client:
+            key_id = client.status().key_id
+            sealed = client.encrypt(DEK)
+            plant(value=bytes(32))
+            node.wait_log(r"k8s-test\.v99")
+            end = time.monotonic() + 2.5
+            while time.monotonic() < end:
+                self.assertEqual(client.status().key_id, key_id)
+                self.assertEqual(client.encrypt(DEK).key_id, key_id)
+                time.sleep(0.1)
+            self.assertEqual(client.open(sealed), DEK)
+        node.stop()
+
+    def test_a_primary_that_is_gone_fails_status_and_encrypt(self):
+        # Loss is not an outage: writes under a dead KEK must stop (a healthz text would not do it).
+        node = self.rig(provider=ONE).start()
+        with node.client() as client:
+            kek_id = client.encrypt(DEK).ciphertext[8:24]
+            node.token.tool("--delete-object", "--type", "secrkey", "--id", kek_id.hex())
+
+            def lost():
+                try:
+                    client.status()
+                except RpcError as error:
+                    self.assertEqual(error.code(), StatusCode.FAILED_PRECONDITION)
+                    return True
+                return False
+            rigs.wait_for(lost, "the loss to be noticed")
+            self.refused(StatusCode.FAILED_PRECONDITION, client.encrypt, DEK)
+        node.stop()
+
+
+if __name__ == "__main__":
+    rigs.main()

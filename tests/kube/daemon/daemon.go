@@ -1,0 +1,169 @@
+// Package daemon runs a kekd from the build tree on a throw-away SoftHSM token, for tests that bring
+// their own client.  It uses the standard library alone, so that clients of any age can use it.
+package daemon
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Patience is generous: a slow machine must never make a good kekd fail.
+const Patience = 60 * time.Second
+
+// Kekd is one node: a folder with token, configuration, state, socket and log.
+type Kekd struct {
+	t         testing.TB
+	folder    string
+	config    string
+	log       *os.File
+	listener  *os.File // of socket activation; nil without it
+	command   *exec.Cmd
+	Socket    string
+	activated net.Listener
+}
+
+func variable(t testing.TB, name string) string {
+	value := os.Getenv(name)
+	if value == "" {
+		t.Fatalf("%s is not set: run tests/kube/run.sh", name)
+	}
+	return value
+}
+
+// New makes token, configuration and the first key. extra goes to the end of the configuration file.
+func New(t testing.TB, extra string) *Kekd {
+	t.Helper()
+	build, source := variable(t, "abs_top_builddir"), variable(t, "abs_top_srcdir")
+	folder, err := os.MkdirTemp("", "kekd-kube-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &Kekd{t: t, folder: folder, config: folder + "/kekd.yaml", Socket: folder + "/kms.sock"}
+	t.Cleanup(k.cleanup)
+	out, err := exec.Command(filepath.Join(source, "softhsm-conf/make-token.sh"), folder+"/hsm").Output()
+	if err != nil {
+		t.Fatalf("make-token.sh: %v", err)
+	}
+	made := map[string]string{}
+	for _, line := range strings.Split(string(out), "\n") {
+		if name, value, found := strings.Cut(line, "="); found {
+			made[name] = value
+		}
+	}
+	if err := os.Mkdir(folder+"/state", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf(`listen: unix://%s
+keyring: k8s-test
+context: kube
+refresh: 1s
+state_dir: %s/state
+providers:
+  - name: hsm-a
+    type: pkcs11
+    uri: "%s"
+    timeout: 5s
+    env: {SOFTHSM2_CONF: %s}
+%s`, k.Socket, folder, made["URI"], made["SOFTHSM2_CONF"], extra)
+	if err := os.WriteFile(k.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k.log, err = os.OpenFile(folder+"/kekd.log", os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := exec.Command(filepath.Join(build, "kekctl"), "--config", k.config, "key", "generate")
+	if out, err := key.CombinedOutput(); err != nil {
+		t.Fatalf("kekctl key generate: %v\n%s", err, out)
+	}
+	return k
+}
+
+// Activate makes the listening socket that a service manager would keep over restarts.
+func (k *Kekd) Activate() {
+	k.t.Helper()
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: k.Socket, Net: "unix"})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	listener.SetUnlinkOnClose(false)
+	k.activated = listener
+	if k.listener, err = listener.File(); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// Start starts kekd; it returns once the socket takes connections.
+func (k *Kekd) Start() {
+	k.t.Helper()
+	program := filepath.Join(variable(k.t, "abs_top_builddir"), "kekd")
+	if k.listener == nil {
+		k.command = exec.Command(program, "--config", k.config)
+	} else {
+		// LISTEN_PID must be kekd's own: the shell's, which becomes kekd.
+		k.command = exec.Command("/bin/sh", "-c", `LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@"`, program,
+			"--config", k.config)
+		k.command.ExtraFiles = []*os.File{k.listener}
+	}
+	k.command.Stdout, k.command.Stderr = k.log, k.log
+	k.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := k.command.Start(); err != nil {
+		k.t.Fatal(err)
+	}
+	for end := time.Now().Add(Patience); ; time.Sleep(20 * time.Millisecond) {
+		connection, err := net.Dial("unix", k.Socket)
+		if err == nil {
+			connection.Close()
+			return
+		}
+		if time.Now().After(end) {
+			k.t.Fatalf("kekd does not serve: %v", err)
+		}
+	}
+}
+
+// Stop ends kekd by SIGTERM, or by kill -9, and insists on a clean end where it can be one.
+func (k *Kekd) Stop(signal syscall.Signal) {
+	k.t.Helper()
+	command := k.command
+	k.command = nil
+	if err := command.Process.Signal(signal); err != nil {
+		k.t.Fatal(err)
+	}
+	err := command.Wait()
+	if signal == syscall.SIGTERM && err != nil {
+		k.t.Fatalf("kekd after SIGTERM: %v", err)
+	}
+}
+
+func (k *Kekd) cleanup() {
+	if k.command != nil {
+		_ = syscall.Kill(-k.command.Process.Pid, syscall.SIGKILL)
+		_ = k.command.Wait()
+	}
+	if k.listener != nil {
+		k.listener.Close()
+		k.activated.Close()
+	}
+	if k.t.Failed() {
+		if text, err := os.ReadFile(k.folder + "/kekd.log"); err == nil {
+			lines := bytes.Split(text, []byte("\n"))
+			if len(lines) > 100 {
+				lines = lines[len(lines)-100:]
+			}
+			k.t.Logf("kekd's log:\n%s", bytes.Join(lines, []byte("\n")))
+		}
+	}
+	if k.log != nil {
+		k.log.Close()
+	}
+	os.RemoveAll(k.folder)
+}

@@ -1,0 +1,3 @@
+module kekd.example/tests/kube/daemon
+
+go 1.20
