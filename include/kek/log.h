@@ -23,4 +23,7 @@ bool kek_log_enabled(enum kek_log_level level);
 /* One sentence, no trailing newline. Names and values as key=value at its end. */
 void kek_log(enum kek_log_level level, const char *format, ...) KEK_PRINTF(2, 3);
 
+/* Lines dropped since the start because nobody was reading. */
+unsigned long kek_log_dropped(void);
+
 #endif

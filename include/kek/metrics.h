@@ -57,6 +57,7 @@ struct kek_metrics_snapshot {
     size_t version_count;
     bool status_ok; /* what KMS Status says now */
     struct kek_audit_stats audit;
+    uint64_t log_dropped; /* log lines */
 };
 
 struct kek_metrics_settings {

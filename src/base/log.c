@@ -15,7 +15,8 @@
 static const char *program = "kekd";
 static enum kek_log_level threshold = KEK_LOG_INFO;
 static enum kek_log_format shape = KEK_LOG_TEXT;
-static atomic_ulong dropped;
+static atomic_ulong dropped; /* since the last notice of it */
+static atomic_ulong dropped_total;
 
 static const char *const level_names[] = {
     [KEK_LOG_ERROR] = "error",
@@ -99,10 +100,17 @@ void kek_log(enum kek_log_level level, const char *format, ...)
         snprintf(notice, sizeof notice, "%lu log lines were dropped: nobody was reading", lost);
         if (!emit(KEK_LOG_WARN, notice)) {
             atomic_fetch_add(&dropped, lost + 1);
+            atomic_fetch_add(&dropped_total, 1);
             return;
         }
     }
     if (!emit(level, message)) {
         atomic_fetch_add(&dropped, 1);
+        atomic_fetch_add(&dropped_total, 1);
     }
+}
+
+unsigned long kek_log_dropped(void)
+{
+    return atomic_load(&dropped_total);
 }

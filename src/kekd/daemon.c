@@ -267,7 +267,7 @@ static enum kek_rc start_ops(struct daemon *daemon, struct kek_why *why)
     const struct kek_config *config = daemon->config;
     bool switches_user = false;
     for (size_t i = 0; i < config->provider_count; i++) {
-        switches_user |= config->providers[i].user != NULL;
+        switches_user |= config->providers[i].user != NULL || config->providers[i].groups != NULL;
     }
     enum kek_rc rc = kek_sandbox_enter(switches_user, why);
     if (rc != KEK_OK) {

@@ -16,6 +16,7 @@ static void set_outage(struct kek_keyring *ring, bool outage)
     }
     ring->outage = outage;
     ring->outage_since_ms = kek_clock_ms();
+    ring->good_since_ms = kek_clock_ms();
     ring_notice(ring, outage ? KEK_LOG_ERROR : KEK_LOG_INFO,
                 outage ? "no provider answers: outage" : "a provider answers again");
 }
@@ -27,6 +28,7 @@ static void set_loss(struct kek_keyring *ring, bool loss)
     }
     ring->loss = loss;
     ring->loss_since_ms = kek_clock_ms();
+    ring->good_since_ms = kek_clock_ms();
     ring_notice(ring, loss ? KEK_LOG_ERROR : KEK_LOG_INFO,
                 loss ? "the primary KEK (version %u) is gone from every token that answers: loss"
                      : "the primary KEK (version %u) is there again",
@@ -99,7 +101,8 @@ static void outage_text(const struct kek_keyring *ring, char *text, size_t size)
 
 void kek_keyring_health(const struct kek_keyring *ring, struct kek_keyring_health *health)
 {
-    *health = (struct kek_keyring_health){.state = KEK_KEYRING_GOOD};
+    *health =
+        (struct kek_keyring_health){.state = KEK_KEYRING_GOOD, .since_ms = ring->good_since_ms};
     if (!ring->announced) {
         health->state = KEK_KEYRING_STARTING;
         if (ring->outage) {

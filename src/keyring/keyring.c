@@ -542,6 +542,7 @@ struct kek_keyring *kek_keyring_new(uv_loop_t *loop, const struct kek_keyring_se
     }
     ring->settings = *settings;
     ring->loop = loop;
+    ring->good_since_ms = kek_clock_ms();
     ring->source_count = settings->config->provider_count;
     for (size_t p = 0; p < ring->source_count; p++) {
         ring->sources[p].ring = ring;

@@ -89,6 +89,7 @@ struct kek_keyring {
     uint64_t loss_since_ms;
     bool outage;
     uint64_t outage_since_ms;
+    uint64_t good_since_ms; /* the start, or the end of the last trouble */
 };
 
 /* keyring.c */

@@ -98,6 +98,7 @@ void kek_metrics_collect(const struct kek_metrics *metrics, struct kek_metrics_s
         kek_keyring_versions(from->ring, snapshot->versions, KEK_AUDIT_VERSIONS_MAX);
     snapshot->status_ok = kek_kms_healthz(from->kms, healthz, sizeof healthz, NULL) == KEK_OK &&
                           strcmp(healthz, "ok") == 0;
+    snapshot->log_dropped = kek_log_dropped();
     if (from->audit != NULL) {
         kek_audit_stats(from->audit, &snapshot->audit);
     }

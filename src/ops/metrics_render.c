@@ -322,6 +322,7 @@ enum kek_rc kek_metrics_render(const struct kek_metrics_snapshot *snapshot, stru
     render_version_states(&e, snapshot);
     render_health(&e, snapshot);
     render_audit(&e, &snapshot->audit);
+    family_uint(&e, "kekd_log_dropped_total", "counter", "Log lines lost.", snapshot->log_dropped);
     if (e.rc != KEK_OK && why != NULL) {
         *why = e.why;
     }

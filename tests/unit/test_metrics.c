@@ -56,6 +56,7 @@ static void setup(void)
                                                         .providers_proven = 2};
     snapshot.status_ok = true;
     snapshot.audit = (struct kek_audit_stats){21, 22, 23, 24};
+    snapshot.log_dropped = 25;
     kek_buf_init(&text, KEK_METRICS_TEXT_MAX);
 }
 
@@ -146,6 +147,7 @@ START_TEST(render_says_every_number_under_its_name)
         "kekd_audit_dropped_total 22",
         "kekd_audit_errors_total 23",
         "kekd_audit_waiting_bytes 24",
+        "kekd_log_dropped_total 25",
     };
     render();
     for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
