@@ -111,8 +111,8 @@ END_TEST
 /* In whatever way it is wrong besides. */
 static const char *const pins[] = {
     "pkcs11:token=t?module-path=/m.so&pin-value=987654",
-    "pkcs11:token=t" REST "&pin-value=987654",
-    "pkcs11:token=t;pin-value=987654" REST,
+    ("pkcs11:token=t" REST "&pin-value=987654"),
+    ("pkcs11:token=t;pin-value=987654" REST),
     "pkcs11:token=t?pin-value=987654%zz",
     "pkcs11:token=t?pin-value=987654 ",
     "pkcs11:token=t?pin-source=987654&module-path=/m.so",
