@@ -24,7 +24,8 @@ struct kek_grpc_settings {
     bool (*allowed)(void *service, const struct kek_rpc_peer *peer);
     size_t max_message;       /* bytes of a request message: larger is RESOURCE_EXHAUSTED */
     uint32_t max_streams;     /* concurrent, per connection; advertised and enforced */
-    size_t max_connections;   /* one more is closed at accept */
+    size_t max_connections;   /* one more is closed at accept; peers that may not call get a
+                                 quarter of them at most */
     uint32_t max_header_list; /* bytes, as RFC 9113 section 6.5.2 counts them */
     uint64_t
         default_timeout_ms; /* where the client sends no grpc-timeout, and the cap where it does */

@@ -61,7 +61,7 @@ static void route(struct kek_grpc_head *head, const struct kek_grpc_settings *se
 {
     for (size_t i = 0; i < settings->method_count; i++) {
         const char *known = settings->methods[i].path;
-        if (strncmp(known, (const char *)path.data, path.len) == 0 && known[path.len] == '\0') {
+        if (is(path, known, strlen(known))) {
             head->method = &settings->methods[i];
             return;
         }

@@ -191,6 +191,16 @@ START_TEST(unknown_path_is_shown_printable_and_cut)
 }
 END_TEST
 
+START_TEST(path_with_a_nul_is_another_path)
+{
+    static const char path[] = "/a.A/One\0\0\0\0\0\0\0";
+    struct kek_grpc_head head = {0};
+    kek_grpc_head_field(&head, &settings, kek_bytes_of(":path"), kek_bytes(path, sizeof path));
+    ck_assert_ptr_null(head.method);
+    ck_assert_str_eq(head.path, "/a.A/One\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00");
+}
+END_TEST
+
 START_TEST(header_list_is_counted_as_the_rfc_does)
 {
     struct kek_grpc_head head = {0};
@@ -281,6 +291,7 @@ int main(void)
     tcase_add_loop_test(tests, request_without_a_pseudo_field_is_malformed, 0, 3);
     tcase_add_loop_test(tests, timeout_is_capped_at_the_default, 0, 3);
     tcase_add_test(tests, unknown_path_is_shown_printable_and_cut);
+    tcase_add_test(tests, path_with_a_nul_is_another_path);
     tcase_add_test(tests, header_list_is_counted_as_the_rfc_does);
     tcase_add_test(tests, message_is_whole_however_it_is_split);
     tcase_add_test(tests, deadlines_come_out_in_order_whatever_is_removed);

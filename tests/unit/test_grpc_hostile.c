@@ -132,8 +132,7 @@ static const char *const garbage[] = {
     "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
     "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS hello or the like",
-    "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"
-    "\xff",
+    "\xff\xff\xff\xff a length of nonsense",
 };
 
 START_TEST(garbage_instead_of_a_preface_ends_the_connection)
