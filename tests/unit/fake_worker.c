@@ -6,8 +6,8 @@
  *   pin                 the PIN file; "right" is right
  *   go                  what `late` and `wait` wait for
  *   log                 one line per event: "<event> <provider> <pid> ..."
- * An unwrap's blob is a command, "[once:]verb[@provider][ anything]"; @ confines it to one provider, and
- * `once:` to the first worker that meets this very blob.  See do_verb().
+ * An unwrap's blob is a list of words, "[once:]verb[@provider]"; @ confines one to that provider, and
+ * `once:` to the first worker that meets this very blob.  See do_verb(); other words mean nothing.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -405,27 +405,26 @@ static bool do_verb(const char *verb, const Kek__Provider__Request *request)
     return do_failure(verb, id);
 }
 
-/* Is the command for us, and not spent? Leaves its verb. */
-static bool is_due(char *command, const char **verb)
+/* Is the word for us, and not spent? Leaves its verb. */
+static bool is_due(const char *blob, char *word, const char **verb)
 {
-    bool once = strncmp(command, "once:", 5) == 0;
-    char marker[200] = "once-", path[4096];
-    snprintf(marker + 5, sizeof marker - 5, "%s", command);
-    for (char *c = marker; *c != '\0'; c++) {
-        *c = *c == '/' || *c == ' ' ? '_' : *c;
-    }
-    command += once ? 5 : 0;
-    command[strcspn(command, " ")] = '\0';
-    char *at = strchr(command, '@');
+    bool once = strncmp(word, "once:", 5) == 0;
+    word += once ? 5 : 0;
+    char *at = strchr(word, '@');
     if (at != NULL) {
         *at = '\0';
         if (strcmp(at + 1, name) != 0) {
             return false;
         }
     }
-    *verb = command;
+    *verb = word;
     if (!once) {
         return true;
+    }
+    char marker[200], path[4096];
+    snprintf(marker, sizeof marker, "once-%s", blob);
+    for (char *c = marker; *c != '\0'; c++) {
+        *c = *c == '/' || *c == ' ' ? '_' : *c;
     }
     path_of(marker, path);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -438,13 +437,19 @@ static bool is_due(char *command, const char **verb)
 
 static void on_unwrap(const Kek__Provider__Request *request)
 {
-    char command[128] = "";
+    char blob[128] = "", rest[128];
     const char *verb = "";
     size_t len = request->unwrap->blob.len;
-    memcpy(command, request->unwrap->blob.data,
-           len < sizeof command - 1 ? len : sizeof command - 1);
-    if (is_due(command, &verb) && do_verb(verb, request)) {
-        return;
+    memcpy(blob, request->unwrap->blob.data, len < sizeof blob - 1 ? len : sizeof blob - 1);
+    memcpy(rest, blob, sizeof rest);
+    for (char *word = rest, *end; *word != '\0'; word = end) {
+        end = word + strcspn(word, " ");
+        if (*end != '\0') {
+            *end++ = '\0';
+        }
+        if (is_due(blob, word, &verb) && do_verb(verb, request)) {
+            return;
+        }
     }
     send_unwrapped(request, request->id, KEK_DATA_KEY_LEN);
 }

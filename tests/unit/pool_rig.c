@@ -254,7 +254,7 @@ void rig_step(struct rig *rig)
     /* The loop may have nothing to do while a worker thinks: look again soon. */
     uv_timer_t tick;
     uv_timer_init(&rig->loop, &tick);
-    uv_timer_start(&tick, on_tick, 5, 0);
+    uv_timer_start(&tick, on_tick, 5, 5);
     uv_run(&rig->loop, UV_RUN_ONCE);
     uv_close((uv_handle_t *)&tick, NULL);
     uv_run(&rig->loop, UV_RUN_NOWAIT);
@@ -293,6 +293,7 @@ static void on_done(void *arg, enum kek_rc rc, struct kek_pool_result *result,
     ck_assert((rc == KEK_OK) == (result != NULL));
     ck_assert((rc == KEK_OK) == (why == NULL));
     outcome->ends++;
+    outcome->order = outcome->rig->ends++;
     outcome->rc = rc;
     if (rc != KEK_OK) {
         ck_assert_int_eq(why->rc, rc);

@@ -24,14 +24,15 @@ struct rig {
     uv_loop_t loop;
     struct kek_pool *pool;
     unsigned may; /* a bit per provider */
-    unsigned changes;
+    unsigned changes, ends;
     bool in_submit, closed;
 };
 
 /* One end of a call. */
 struct outcome {
     struct rig *rig;
-    unsigned ends; /* must become 1 */
+    unsigned ends;  /* must become 1 */
+    unsigned order; /* how many calls of the rig had ended before */
     enum kek_rc rc;
     size_t provider;
     enum kek_wrap_alg alg;
