@@ -36,6 +36,14 @@ logged() {
     fi
 }
 
+# Runs kekctl; what it says on standard error is shown only if it fails.
+kekctl() {
+    if ! "$build_dir/kekctl" "$@" 2>"$data_dir/kekctl.err"; then
+        cat "$data_dir/kekctl.err" >&2
+        return 1
+    fi
+}
+
 stop_kekd() {
     [ -n "$kekd_pid" ] || return 0
     local pid=$kekd_pid
@@ -112,6 +120,9 @@ write_config() {
     config=$data_dir/kekd.yaml
     # sockaddr_un has 108 bytes for the path.
     [ ${#socket} -lt 108 ] || die "the socket's path is too long; choose a shorter folder: --data DIR"
+    if "$build_dir/kekctl" kms status --socket "$socket" >/dev/null 2>&1; then
+        die "a kekd is serving on $socket already"
+    fi
     mkdir -p "$data_dir/state"
     cat >"$config" <<CONFIG
 # Written by quickstart.sh each time; kekctl config example shows every setting.
@@ -125,18 +136,18 @@ providers:
     uri: "$(cat "$data_dir/token.uri")"
     env: {SOFTHSM2_CONF: "$data_dir/token/softhsm2.conf"}
 CONFIG
-    "$build_dir/kekctl" config check --config "$config" >/dev/null || die "kekctl refuses $config"
+    kekctl config check --config "$config" >/dev/null || die "kekctl refuses $config"
 }
 
 make_key() {
     local keys
-    keys=$("$build_dir/kekctl" --config "$config" --output json key list) ||
+    keys=$(kekctl --config "$config" --output json key list) ||
         die 'kekctl cannot list the keys on the token'
     if ! printf '%s' "$keys" | grep -q 'quickstart\.v1'; then
         say 'Generating the KEK on the token'
-        "$build_dir/kekctl" --config "$config" key generate || die 'kekctl cannot generate a key'
+        kekctl --config "$config" key generate >/dev/null || die 'kekctl cannot generate a key'
     fi
-    "$build_dir/kekctl" --config "$config" key list
+    kekctl --config "$config" key list
 }
 
 start_kekd() {
@@ -150,13 +161,12 @@ start_kekd() {
             tail -n 20 "$log" >&2
             die 'kekd did not start'
         fi
-        if "$build_dir/kekctl" kms status --socket "$socket" >"$data_dir/status" 2>&1; then
-            cat "$data_dir/status"
+        if kekctl kms status --socket "$socket" 2>/dev/null; then
             return 0
         fi
         sleep 0.1
     done
-    cat "$data_dir/status" "$log" >&2
+    cat "$data_dir/kekctl.err" "$log" >&2
     die 'kekd gave no good Status in 30 s'
 }
 
@@ -164,15 +174,15 @@ prove() {
     say 'A KMS v2 round trip through the socket'
     local plain=$data_dir/plain sealed=$data_dir/sealed back=$data_dir/back
     printf 'a secret of %s' "$(date -u +%FT%TZ)" >"$plain"
-    "$build_dir/kekctl" kms encrypt --socket "$socket" <"$plain" >"$sealed" || die 'Encrypt failed'
-    "$build_dir/kekctl" kms decrypt --socket "$socket" <"$sealed" >"$back" || die 'Decrypt failed'
+    kekctl kms encrypt --socket "$socket" <"$plain" >"$sealed" || die 'Encrypt failed'
+    kekctl kms decrypt --socket "$socket" <"$sealed" >"$back" || die 'Decrypt failed'
     cmp "$plain" "$back" || die 'what came back is not what went in'
     if grep -qF "$(cat "$plain")" "$sealed"; then
         die 'the ciphertext holds the plaintext'
     fi
     printf '%s bytes in, %s bytes sealed, the same %s bytes back\n' \
         "$(wc -c <"$plain")" "$(wc -c <"$sealed")" "$(wc -c <"$back")"
-    rm -f "$plain" "$sealed" "$back"
+    rm -f "$plain" "$sealed" "$back" "$data_dir/kekctl.err"
 }
 
 show_config() {

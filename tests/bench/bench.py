@@ -422,7 +422,7 @@ def main():
     name = arguments.plan or "default"
     build = os.environ.get("abs_top_builddir", os.getcwd())
     source = os.environ.get("abs_top_srcdir",
-                            os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+                            os.path.abspath(f"{os.path.dirname(__file__)}/../.."))
     report = Report(quiet=name == "smoke")
     folder = tempfile.mkdtemp(prefix="kekd-bench.")
     started = time.monotonic()

@@ -17,6 +17,8 @@ tests_bench_raw_pkcs11_CFLAGS = $(AM_CFLAGS) $(P11_KIT_CFLAGS)
 tests_bench_raw_pkcs11_LDADD = -ldl
 
 EXTRA_DIST += tests/bench/bench.py
+dist_check_SCRIPTS += tests/bench/test_smoke.py
+TESTS += tests/bench/test_smoke.py
 
 PHONY_TARGETS += bench
 bench: all $(bench_programs)
