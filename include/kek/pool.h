@@ -73,7 +73,7 @@ struct kek_pool_result {
  * that this provider still opens its witness); KEK_PRECONDITION (the key's state forbids it);
  * KEK_NOT_FOUND (no such key there); KEK_DENIED (PIN refused or unusable, or the key is unfit);
  * KEK_UNAVAILABLE, KEK_DEADLINE, KEK_EXHAUSTED, KEK_NO_MEMORY, KEK_UNIMPLEMENTED, KEK_INTERNAL.
- * result is NULL unless KEK_OK. */
+ * result: NULL where no provider answered; of a provider's own failure it holds `provider` alone. */
 typedef void kek_pool_done_fn(void *arg, enum kek_rc rc, struct kek_pool_result *result,
                               const struct kek_why *why);
 

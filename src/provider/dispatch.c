@@ -202,6 +202,14 @@ static void finish_failed(struct kek_pool_call *call, const struct kek_why *why)
     kek_call_finish(call, said.rc, NULL, &said);
 }
 
+/* The provider that said so counts: its "no" may be its own fault, not the blob's. */
+static void finish_answered(struct kek_pool_call *call, const struct kek_why *why, size_t provider)
+{
+    struct kek_why said = *why;
+    struct kek_pool_result result = {.provider = provider};
+    kek_call_finish(call, said.rc, &result, &said);
+}
+
 void kek_flight_done(struct kek_worker *worker, unsigned slot, struct kek_pool_result *result,
                      const struct kek_why *why)
 {
@@ -218,8 +226,9 @@ void kek_flight_done(struct kek_worker *worker, unsigned slot, struct kek_pool_r
     } else if (call->workers[0] != NULL) {
         call->why = *why;
         call->settled = true;
+        call->settled_by = worker->backend->index;
     } else {
-        finish_failed(call, why);
+        finish_answered(call, why, worker->backend->index);
     }
 }
 
@@ -273,7 +282,7 @@ void kek_flight_lost(struct kek_worker *worker, unsigned slot, enum kek_lost how
         if (call->workers[0] != NULL) {
             /* The other worker may still answer. */
         } else if (call->settled) {
-            finish_failed(call, &call->why);
+            finish_answered(call, &call->why, call->settled_by);
         } else if (kek_pool_op_once(call->lane->op)) {
             if (how != KEK_LOST_BUSY) {
                 kek_fail_within(&call->why, KEK_UNAVAILABLE,

@@ -70,6 +70,7 @@ struct kek_pool_call {
     uint64_t hedge_ms, give_up_ms, deadline_ms, span_ms;
     struct kek_why why; /* the last failure; rc KEK_OK if none */
     bool settled;       /* why is an answer: no retry, only another flight can better it */
+    size_t settled_by;  /* the provider that gave it */
 
     uint32_t number;
     enum kek_state state;
