@@ -213,6 +213,7 @@ trap 'exit 143' TERM
 install_missing_packages "${packages_build[@]}" "${packages_check[@]}" || die 'packages are missing'
 find_go
 work=$(mktemp -d "${TMPDIR:-/tmp}/kekd-check.XXXXXX")
+chmod 755 "$work" # some tests run what is built here as another user
 copy_sources
 export work jobs
 export -f configure_in tests_without phase_prepare phase_gcc phase_clang phase_sanitizers \
