@@ -15,6 +15,7 @@ INTEROP_TESTS = \
 	tests/interop/test_config.py \
 	tests/interop/test_cost.py \
 	tests/interop/test_lifecycle.py \
+	tests/interop/test_recovery_of_kekd.py \
 	tests/interop/test_roundtrip.py \
 	tests/interop/test_separation.py \
 	tests/interop/test_token.py \
