@@ -69,9 +69,13 @@ enum kek_keyring_knows {
     KEK_KEYRING_OPENS,      /* some provider unwraps it */
     KEK_KEYRING_CLOSED,     /* it is or was there, and nobody may unwrap it now */
 };
-/* alg: what this version wraps with, NONE if not known yet. */
-enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring, const struct kek_id *kek_id,
-                                        enum kek_wrap_alg *alg);
+enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring,
+                                        const struct kek_id *kek_id);
+
+/* Can a data key wrapped with `alg` be this version's? False: it wraps with another, by all that is
+ * known of it (its witness, and what the providers wrap with today). */
+bool kek_keyring_takes(const struct kek_keyring *ring, const struct kek_id *kek_id,
+                       enum kek_wrap_alg alg);
 
 /* May new data keys be wrapped under it, by some provider, as last seen? */
 bool kek_keyring_wraps(const struct kek_keyring *ring, const struct kek_id *kek_id);

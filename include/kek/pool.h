@@ -91,6 +91,9 @@ struct kek_pool_call *kek_pool_submit(struct kek_pool *pool, const struct kek_po
 /* Forgets the caller; a call still queued never reaches the HSM. `done` will not run. */
 void kek_pool_cancel(struct kek_pool_call *call);
 
+/* `may` would answer differently now: looks at the waiting calls again, soon. */
+void kek_pool_recheck(struct kek_pool *pool);
+
 enum kek_pool_health {
     KEK_POOL_STARTING = 0, /* no worker has been ready yet, none has failed yet */
     KEK_POOL_READY,        /* at least one worker is ready */

@@ -36,6 +36,7 @@ struct kek_datakey_wait *flight_join(struct flight *flight, uint64_t deadline_ms
     *wait = (struct kek_datakey_wait){
         .flight = flight, .deadline_ms = deadline_ms, .done = done, .arg = arg};
     DL_APPEND(flight->waits, wait);
+    flight->waiting++;
     return wait;
 }
 
@@ -110,6 +111,7 @@ void kek_datakey_cancel(struct kek_datakey_wait *wait)
 {
     struct flight *flight = wait->flight;
     DL_DELETE(flight->waits, wait);
+    flight->waiting--;
     free(wait);
     /* Without anyone waiting an unwrap is useless; a sealing key serves whoever comes next. */
     if (flight->waits == NULL && flight->slot == NULL) {

@@ -49,12 +49,11 @@ static void refreshed(void *arg)
 {
     struct flight *flight = arg;
     struct kek_id kek_id;
-    enum kek_wrap_alg alg;
     if (!still_wanted(flight)) {
         return;
     }
     kek_of(flight, &kek_id);
-    if (kek_keyring_find(flight->store->settings.ring, &kek_id, &alg) == KEK_KEYRING_OPENS) {
+    if (kek_keyring_find(flight->store->settings.ring, &kek_id) == KEK_KEYRING_OPENS) {
         ask(flight);
         return;
     }

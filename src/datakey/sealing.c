@@ -99,10 +99,7 @@ static void sealing_done(struct flight *flight)
         sealing_failed(flight, rc, &why);
         return;
     }
-    const struct kek_datakey_wait *wait;
-    DL_FOREACH (flight->waits, wait) {
-        ref->uses++;
-    }
+    ref->uses = flight->waiting;
     struct slot *slot = flight->slot;
     bool prepared = false;
     if (slot != NULL) {
@@ -273,6 +270,15 @@ static enum kek_rc wait_for(struct flight *flight, uint64_t deadline_ms, kek_dat
     return KEK_OK;
 }
 
+/* A key for one payload, shared with nobody. */
+static enum kek_rc wait_alone(struct kek_datakey_store *store, const struct kek_id *kek_id,
+                              uint64_t deadline_ms, kek_datakey_done_fn *done, void *arg,
+                              struct kek_datakey_wait **wait, struct kek_why *why)
+{
+    struct flight *flight = start(store, kek_id, deadline_ms, why);
+    return flight == NULL ? why->rc : wait_for(flight, deadline_ms, done, arg, wait, why);
+}
+
 enum kek_rc kek_datakey_for_sealing(struct kek_datakey_store *store, const struct kek_id *kek_id,
                                     uint64_t deadline_ms, kek_datakey_done_fn *done, void *arg,
                                     struct kek_datakey_ref **ref, struct kek_datakey_wait **wait,
@@ -283,8 +289,7 @@ enum kek_rc kek_datakey_for_sealing(struct kek_datakey_store *store, const struc
     *ref = NULL;
     *wait = NULL;
     if (store_strict(store)) {
-        struct flight *flight = start(store, kek_id, deadline_ms, why);
-        return flight == NULL ? why->rc : wait_for(flight, deadline_ms, done, arg, wait, why);
+        return wait_alone(store, kek_id, deadline_ms, done, arg, wait, why);
     }
     struct slot *slot = take_slot(store, kek_id);
     if (slot == NULL) {
@@ -294,6 +299,9 @@ enum kek_rc kek_datakey_for_sealing(struct kek_datakey_store *store, const struc
     if (!has_current(store, slot)) {
         if (!start_shared(store, slot, deadline_ms, why)) {
             return why->rc;
+        }
+        if (slot->flight->waiting >= store->settings.config->data_key.max_uses) {
+            return wait_alone(store, kek_id, deadline_ms, done, arg, wait, why);
         }
         return wait_for(slot->flight, deadline_ms, done, arg, wait, why);
     }

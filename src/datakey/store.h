@@ -65,6 +65,7 @@ struct flight {
     struct kek_why why; /* of the failure that is being looked into */
     enum kek_rc rc;
     struct kek_datakey_wait *waits;
+    uint64_t waiting;           /* how many */
     UT_hash_handle hh;          /* opening, shared: by name */
     struct flight *prev, *next; /* all */
 };

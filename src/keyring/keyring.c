@@ -10,7 +10,6 @@
 #include "keyring/ring.h"
 
 #define CANARY_MS (10u * 60 * 1000)
-#define LIST_TIMEOUT_MS 10000u
 
 /* ---- key_id ---- */
 
@@ -135,18 +134,11 @@ bool kek_keyring_wraps(const struct kek_keyring *ring, const struct kek_id *kek_
     return version != NULL && ring_any(ring, version, held_wraps);
 }
 
-enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring, const struct kek_id *kek_id,
-                                        enum kek_wrap_alg *alg)
+enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring, const struct kek_id *kek_id)
 {
     const struct version *version = ring_find(ring, kek_id);
-    *alg = KEK_WRAP_NONE;
-    if (version != NULL) {
-        for (size_t p = 0; p < ring->source_count && *alg == KEK_WRAP_NONE; p++) {
-            *alg = version->held[p].alg;
-        }
-        if (ring_any(ring, version, held_unwraps)) {
-            return KEK_KEYRING_OPENS;
-        }
+    if (version != NULL && ring_any(ring, version, held_unwraps)) {
+        return KEK_KEYRING_OPENS;
     }
     for (size_t p = 0; p < ring->source_count; p++) {
         if (!ring->sources[p].listed) {
@@ -156,189 +148,30 @@ enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring, const st
     return version == NULL ? KEK_KEYRING_UNKNOWN : KEK_KEYRING_CLOSED;
 }
 
-/* ---- what a provider shows ---- */
-
-static void take_one(struct kek_keyring *ring, size_t provider, const struct kek_version *seen)
+bool kek_keyring_takes(const struct kek_keyring *ring, const struct kek_id *kek_id,
+                       enum kek_wrap_alg alg)
 {
-    struct version *version = ring_add(ring, &seen->id, seen->number);
+    const struct version *version = ring_find(ring, kek_id);
+    struct kek_envelope witness;
+    bool known = false;
     if (version == NULL) {
-        ring_notice(ring, KEK_LOG_ERROR,
-                    "a version of the keyring cannot be kept: more than %d are known; label=%s",
-                    VERSIONS_MAX, seen->label);
-        return;
+        return true;
     }
-    struct held *held = &version->held[provider];
-    if (!seen->eligible && !held->told) {
-        struct kek_pool_provider status;
-        kek_pool_provider_get(ring->settings.pool, provider, &status);
-        ring_notice(ring, KEK_LOG_WARN, "a key is not used: %s provider=%s label=%s", seen->refusal,
-                    status.name, seen->label);
-    }
-    held->present = true;
-    held->eligible = seen->eligible;
-    held->told = !seen->eligible;
-    held->can_wrap = seen->can_wrap;
-    held->can_unwrap = seen->can_unwrap;
-    if (seen->alg != KEK_WRAP_NONE) {
-        held->alg = seen->alg;
-    }
-}
-
-/* What was lost between two looks is told once, when the last provider has lost it. */
-static void tell_losses(struct kek_keyring *ring, const bool *wrapped, const bool *unwrapped)
-{
-    for (size_t i = 0; i < ring->version_count; i++) {
-        const struct version *version = ring->versions[i];
-        if (wrapped[i] && !ring_any(ring, version, held_wraps)) {
-            ring->settings.lost_wrap(ring->settings.arg, &version->id);
+    if (version->witness_len > 0 &&
+        kek_envelope_parse(kek_bytes(version->witness, version->witness_len), &witness, NULL) ==
+            KEK_OK) {
+        if (witness.entries[0].alg == alg) {
+            return true;
         }
-        if (unwrapped[i] && !ring_any(ring, version, held_unwraps)) {
-            ring->settings.lost_unwrap(ring->settings.arg, &version->id);
-        }
+        known = true;
     }
-}
-
-/* Takes in what one provider shows now. */
-static void take_versions(struct kek_keyring *ring, size_t provider, const struct kek_version *seen,
-                          size_t count)
-{
-    bool wrapped[VERSIONS_MAX], unwrapped[VERSIONS_MAX];
-    for (size_t i = 0; i < ring->version_count; i++) {
-        wrapped[i] = ring_any(ring, ring->versions[i], held_wraps);
-        unwrapped[i] = ring_any(ring, ring->versions[i], held_unwraps);
-    }
-    size_t before = ring->version_count;
-    for (size_t i = 0; i < before; i++) {
-        ring->versions[i]->held[provider].present = false;
-    }
-    for (size_t i = 0; i < count; i++) {
-        take_one(ring, provider, &seen[i]);
-    }
-    for (size_t i = 0; i < before; i++) {
-        struct held *held = &ring->versions[i]->held[provider];
-        if (!held->present) {
-            held->opened_ms = 0;
-            held->refused = false;
-        }
-    }
-    memset(wrapped + before, 0, sizeof wrapped - before * sizeof wrapped[0]);
-    memset(unwrapped + before, 0, sizeof unwrapped - before * sizeof unwrapped[0]);
-    ring->sources[provider].listed = true;
-    ring->sources[provider].answered_ms = kek_clock_ms();
-    tell_losses(ring, wrapped, unwrapped);
-    witness_prove_all(ring, provider);
-    ring_evaluate(ring);
-}
-
-void kek_keyring_provider_changed(struct kek_keyring *ring, size_t provider)
-{
-    if (ring->stopped) {
-        return;
-    }
-    struct kek_pool_provider status;
-    kek_pool_provider_get(ring->settings.pool, provider, &status);
-    if (status.health == KEK_POOL_READY) {
-        ring->sources[provider].probe_failed = false;
-        take_versions(ring, provider, status.versions, status.version_count);
-        return;
-    }
-    ring_evaluate(ring);
-}
-
-/* ---- refresh ---- */
-
-static void wake_waiters(struct kek_keyring *ring)
-{
-    struct refresh_waiter *waiters = ring->waiters;
-    ring->waiters = NULL;
-    while (waiters != NULL) {
-        struct refresh_waiter *next = waiters->next;
-        waiters->done(waiters->arg);
-        free(waiters);
-        waiters = next;
-    }
-}
-
-static void listed(void *arg, enum kek_rc rc, struct kek_pool_result *result,
-                   const struct kek_why *why)
-{
-    (void)why;
-    struct source *source = arg;
-    struct kek_keyring *ring = source->ring;
-    source->list = NULL;
-    source->confirmed = rc == KEK_OK && source->confirming;
-    source->confirming = false;
-    ring->lists_running--;
-    if (rc == KEK_OK) {
-        take_versions(ring, source->index, result->versions, result->version_count);
-    }
-    source->confirmed = false;
-    if (ring->lists_running == 0) {
-        wake_waiters(ring);
-    }
-}
-
-static void ask_list(struct kek_keyring *ring, size_t provider, bool fresh)
-{
-    struct source *source = &ring->sources[provider];
-    if (source->list != NULL) {
-        return;
-    }
-    struct kek_pool_request request = {
-        .op = KEK_POOL_LIST,
-        .provider = provider,
-        .fresh = fresh,
-        .deadline_ms = kek_clock_ms() + LIST_TIMEOUT_MS,
-    };
-    source->list = kek_pool_submit(ring->settings.pool, &request, listed, source, NULL);
-    if (source->list != NULL) {
-        source->confirming = fresh;
-        ring->lists_running++;
-    }
-}
-
-void ring_confirm_loss(struct kek_keyring *ring, size_t provider)
-{
-    ask_list(ring, provider, true);
-}
-
-static void refresh_now(struct kek_keyring *ring)
-{
-    ring->refreshed_ms = kek_clock_ms();
     for (size_t p = 0; p < ring->source_count; p++) {
-        ask_list(ring, p, false);
+        if (version->held[p].alg == alg) {
+            return true;
+        }
+        known = known || version->held[p].alg != KEK_WRAP_NONE;
     }
-}
-
-static void refresh_due(uv_timer_t *timer)
-{
-    refresh_now(timer->data);
-}
-
-static void waiters_due(uv_timer_t *timer)
-{
-    struct kek_keyring *ring = timer->data;
-    if (ring->lists_running == 0) {
-        wake_waiters(ring);
-    }
-}
-
-bool kek_keyring_refresh(struct kek_keyring *ring, void (*done)(void *arg), void *arg)
-{
-    struct refresh_waiter *waiter = malloc(sizeof *waiter);
-    if (waiter == NULL) {
-        return false;
-    }
-    *waiter = (struct refresh_waiter){.done = done, .arg = arg, .next = ring->waiters};
-    ring->waiters = waiter;
-    if (ring->lists_running == 0 && !ring->stopped &&
-        kek_clock_ms() - ring->refreshed_ms >= REFRESH_LIMIT_MS) {
-        refresh_now(ring);
-    }
-    if (ring->lists_running == 0) {
-        uv_timer_start(&ring->timers[SOON], waiters_due, 0, 0);
-    }
-    return true;
+    return !known;
 }
 
 /* ---- primary ---- */
@@ -392,6 +225,7 @@ void ring_evaluate(struct kek_keyring *ring)
     if (ring->stopped) {
         return;
     }
+    kek_pool_recheck(ring->settings.pool);
     health_evaluate(ring);
     struct version *next = candidate(ring);
     if (next == NULL || ring->announcing != NULL) {
@@ -563,7 +397,7 @@ void kek_keyring_start(struct kek_keyring *ring)
 {
     const struct kek_config *config = ring->settings.config;
     uint64_t probe = config->health.probe_interval_ms;
-    uv_timer_start(&ring->timers[REFRESH], refresh_due, config->refresh_ms, config->refresh_ms);
+    uv_timer_start(&ring->timers[REFRESH], look_due, config->refresh_ms, config->refresh_ms);
     uv_timer_start(&ring->timers[PROBE], probe_due, probe, probe);
     uv_timer_start(&ring->timers[CANARY], canary_due, CANARY_MS, CANARY_MS);
     health_evaluate(ring);
@@ -575,15 +409,8 @@ void kek_keyring_stop(struct kek_keyring *ring)
         return;
     }
     ring->stopped = true;
-    for (size_t p = 0; p < ring->source_count; p++) {
-        if (ring->sources[p].list != NULL) {
-            kek_pool_cancel(ring->sources[p].list);
-            ring->sources[p].list = NULL;
-        }
-    }
-    ring->lists_running = 0;
     witness_stop(ring);
-    wake_waiters(ring);
+    look_stop(ring);
     for (size_t i = 0; i < TIMERS; i++) {
         uv_close((uv_handle_t *)&ring->timers[i], NULL);
     }

@@ -2,6 +2,7 @@ noinst_LIBRARIES += libkek-keyring.a
 libkek_keyring_a_SOURCES = \
 	src/keyring/health.c \
 	src/keyring/keyring.c \
+	src/keyring/look.c \
 	src/keyring/record.c \
 	src/keyring/ring.h \
 	src/keyring/witness.c

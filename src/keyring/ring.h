@@ -1,6 +1,7 @@
 /*
  * The keyring's own face: what its files share.  keyring.c owns the versions and who is primary,
- * witness.c proves them on providers, record.c is the state file, health.c judges.
+ * look.c takes in what providers show, witness.c proves versions on them, record.c is the state file,
+ * health.c judges.
  */
 #ifndef KEK_KEYRING_RING_H
 #define KEK_KEYRING_RING_H
@@ -42,6 +43,7 @@ struct version {
 struct source {
     struct kek_keyring *ring;
     size_t index;
+    bool ready;           /* a worker was ready when last heard of */
     bool listed;          /* its versions were seen since the start */
     bool confirming;      /* the list under way comes from a fresh worker, to confirm a loss */
     bool gone;            /* a fresh worker saw the primary missing or unusable there */
@@ -105,6 +107,10 @@ void ring_confirm_loss(struct kek_keyring *ring, size_t provider);
 
 void ring_notice(const struct kek_keyring *ring, enum kek_log_level level, const char *format, ...)
     KEK_PRINTF(3, 4);
+
+/* look.c */
+void look_due(uv_timer_t *timer); /* the refresh timer's */
+void look_stop(struct kek_keyring *ring);
 
 /* witness.c */
 void witness_prove(struct kek_keyring *ring, size_t provider, struct version *version);

@@ -192,7 +192,7 @@ static void begin(struct kek_kms *kms, struct kek_rpc *rpc, enum kek_kms_method 
         call_fail(call, KEK_INVALID, &why);
         return;
     }
-    snprintf(call->uid, sizeof call->uid, "%s", request.uid);
+    memcpy(call->uid, request.uid, strnlen(request.uid, sizeof call->uid - 1));
     switch (method) {
     case KEK_KMS_V2_STATUS:
         status(call);

@@ -165,7 +165,6 @@ static void find_kek(struct call *call)
 {
     struct kek_envelope envelope;
     struct kek_why why;
-    enum kek_wrap_alg alg;
     char id[KEK_ID_TEXT];
     enum kek_rc rc = kek_envelope_parse(call->sealed, &envelope, &why);
     if (rc != KEK_OK) {
@@ -173,7 +172,7 @@ static void find_kek(struct call *call)
         return;
     }
     const struct kek_envelope_entry *entry = &envelope.entries[0];
-    enum kek_keyring_knows knows = kek_keyring_find(call->kms->settings.ring, &entry->kek_id, &alg);
+    enum kek_keyring_knows knows = kek_keyring_find(call->kms->settings.ring, &entry->kek_id);
     if (knows != KEK_KEYRING_OPENS && !call->refreshed) {
         look_again(call);
         return;
@@ -191,9 +190,9 @@ static void find_kek(struct call *call)
         kek_fail(&why, KEK_PRECONDITION,
                  "the KEK of this ciphertext is missing or may not unwrap: kek_id=%s", id);
         call_fail(call, KEK_PRECONDITION, &why);
-    } else if (alg != KEK_WRAP_NONE && alg != entry->alg) {
-        kek_fail(&why, KEK_DAMAGED, "it says %s, and its KEK wraps with %s: kek_id=%s",
-                 kek_wrap_alg_name(entry->alg), kek_wrap_alg_name(alg), id);
+    } else if (!kek_keyring_takes(call->kms->settings.ring, &entry->kek_id, entry->alg)) {
+        kek_fail(&why, KEK_DAMAGED, "its KEK does not wrap with %s: kek_id=%s",
+                 kek_wrap_alg_name(entry->alg), id);
         call_fail(call, KEK_DAMAGED, &why);
     } else {
         choose_context(call, &envelope);

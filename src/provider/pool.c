@@ -302,6 +302,13 @@ size_t kek_pool_provider_count(const struct kek_pool *pool)
     return pool->backend_count;
 }
 
+void kek_pool_recheck(struct kek_pool *pool)
+{
+    if (pool->waiting > 0 && !pool->closing) {
+        kek_pool_due(pool, kek_clock_ms());
+    }
+}
+
 size_t kek_pool_queued(const struct kek_pool *pool)
 {
     return pool->waiting;

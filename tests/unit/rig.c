@@ -294,11 +294,16 @@ static bool is_done(struct rig *rig, void *arg)
     return ((struct answer *)arg)->done;
 }
 
+void rig_wait(struct rig *rig, struct answer *answer)
+{
+    if (!answer->done) {
+        rig_until(rig, is_done, answer);
+    }
+}
+
 void rig_call(struct rig *rig, const char *path, struct kek_bytes message,
               struct kek_rpc_peer *peer, struct answer *answer)
 {
     rig_begin(rig, path, message, peer, answer);
-    if (!answer->done) {
-        rig_until(rig, is_done, answer);
-    }
+    rig_wait(rig, answer);
 }

@@ -46,6 +46,7 @@ void rig_turn(struct rig *rig, unsigned ms); /* turns the loop for that long */
 /* Starts a call without waiting for it; rig_call waits. */
 void rig_begin(struct rig *rig, const char *path, struct kek_bytes message,
                struct kek_rpc_peer *peer, struct answer *answer);
+void rig_wait(struct rig *rig, struct answer *answer);
 void rig_call(struct rig *rig, const char *path, struct kek_bytes message,
               struct kek_rpc_peer *peer, struct answer *answer);
 

@@ -194,6 +194,36 @@ START_TEST(data_key_is_replaced_after_its_uses_and_made_ahead)
 }
 END_TEST
 
+START_TEST(no_data_key_seals_more_than_its_uses_even_in_a_burst)
+{
+    enum { BURST = 40, USES = 5, WRAPPED_AT = 26, WRAPPED = 40 };
+    static struct answer answers[BURST];
+    V1beta1__EncryptRequest request = V1BETA1__ENCRYPT_REQUEST__INIT;
+    uint8_t bytes[128];
+    start_with_one_version("data_key: {max_uses: 5}\n");
+    request.plain = (ProtobufCBinaryData){.data = (uint8_t *)seed, .len = 32};
+    size_t len = protobuf_c_message_pack(&request.base, bytes);
+    for (size_t i = 0; i < BURST; i++) {
+        rig_begin(&rig, "/v1beta1.KeyManagementService/Encrypt", kek_bytes(bytes, len), &peer,
+                  &answers[i]);
+    }
+    for (size_t i = 0; i < BURST; i++) {
+        rig_wait(&rig, &answers[i]);
+    }
+    for (size_t i = 0; i < BURST; i++) {
+        unsigned same = 0;
+        ck_assert_msg(answers[i].status == KEK_RPC_OK, "%s", answers[i].message);
+        for (size_t j = 0; j < BURST; j++) {
+            /* A field's tag and length come before the envelope: three bytes. */
+            same += memcmp(answers[i].reply + 3 + WRAPPED_AT, answers[j].reply + 3 + WRAPPED_AT,
+                           WRAPPED) == 0;
+        }
+        ck_assert_uint_le(same, USES);
+    }
+    finish();
+}
+END_TEST
+
 START_TEST(damage_of_any_kind_gets_one_message_and_changes_nothing)
 {
     struct sealed sealed;
@@ -474,6 +504,7 @@ int main(void)
     tcase_add_test(tcase, round_trips_share_one_data_key_and_the_cache);
     tcase_add_test(tcase, strict_mode_is_one_hsm_operation_each_way);
     tcase_add_test(tcase, data_key_is_replaced_after_its_uses_and_made_ahead);
+    tcase_add_test(tcase, no_data_key_seals_more_than_its_uses_even_in_a_burst);
     tcase_add_test(tcase, damage_of_any_kind_gets_one_message_and_changes_nothing);
     tcase_add_test(tcase, key_id_must_be_that_of_the_envelope);
     tcase_add_test(tcase, old_context_opens_and_never_seals);
