@@ -42,7 +42,8 @@ _Static_assert(KEK_CONFIG_SESSIONS_MAX <= 1 << KEK_FLIGHT_BITS, "a flight's numb
 /* Milliseconds. The pool's own; tests shorten them. */
 struct kek_pool_times {
     uint64_t lock_retry; /* between two tries for the login lock */
-    uint64_t leave;      /* from a closed socket to SIGKILL, and from that to giving up on it */
+    uint64_t leave;      /* from a closed socket to SIGKILL */
+    uint64_t ghost;      /* from SIGKILL to giving up on the process */
     uint64_t eof;        /* from end-of-file to exit, before the worker counts as broken */
     uint64_t pin_look;   /* between two looks at a refused PIN's file */
     uint64_t unready;    /* without a ready worker before calls are refused at once */

@@ -11,6 +11,7 @@
 static const struct kek_pool_times default_times = {
     .lock_retry = 20,
     .leave = 500,
+    .ghost = 500,
     .eof = 500,
     .pin_look = 15000,
     .unready = 5000,

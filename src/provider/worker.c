@@ -67,11 +67,6 @@ static void forget_retiring(struct kek_worker *worker)
     }
 }
 
-static void leave_within(struct kek_worker *worker)
-{
-    uv_timer_start(&worker->timer, kek_worker_on_timer, worker->backend->pool->times.leave, 0);
-}
-
 void kek_worker_close(struct kek_worker *worker)
 {
     forget_retiring(worker);
@@ -81,7 +76,7 @@ void kek_worker_close(struct kek_worker *worker)
         return;
     }
     worker->state = KEK_WORKER_LEAVING;
-    leave_within(worker);
+    uv_timer_start(&worker->timer, kek_worker_on_timer, worker->backend->pool->times.leave, 0);
 }
 
 void kek_worker_kill(struct kek_worker *worker)
@@ -96,7 +91,7 @@ void kek_worker_kill(struct kek_worker *worker)
     (void)uv_process_kill(&worker->process, SIGKILL);
     worker->backend->killed++;
     worker->state = KEK_WORKER_KILLED;
-    leave_within(worker);
+    uv_timer_start(&worker->timer, kek_worker_on_timer, worker->backend->pool->times.ghost, 0);
 }
 
 bool kek_worker_alive(const struct kek_worker *worker)

@@ -174,6 +174,7 @@ void rig_open(struct rig *rig)
     ck_assert_msg(rig->pool != NULL, "%s", why.text);
     kek_pool_times(rig->pool)->pin_look = 30;
     kek_pool_times(rig->pool)->storm = 0;
+    kek_pool_times(rig->pool)->ghost = RIG_PATIENCE_MS;
 }
 
 void rig_start(struct rig *rig)

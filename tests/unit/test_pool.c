@@ -62,6 +62,7 @@ START_TEST(an_answer_that_is_a_failure_ends_the_call_with_its_class_and_native_c
     struct outcome out;
     rig_init(&rig, 2);
     rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1 && rig_ready(&rig, 1) == 1);
     for (size_t i = 0; i < sizeof causes / sizeof causes[0]; i++) {
         rig_do(&rig, &out, KEK_POOL_ANY, causes[i].command, 0);
         ck_assert_int_eq(out.rc, causes[i].rc);
