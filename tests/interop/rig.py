@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import unittest
+import urllib.error
 import urllib.request
 
 TOP_BUILD = os.environ.get("abs_top_builddir") or os.getcwd()
@@ -363,10 +364,18 @@ class Rig:
         return sorted(process.pid for process in processes()
                       if process.parent == self.kekd.pid and process.state != "Z")
 
+    def page(self, path):
+        """(HTTP status, text) of one of kekd's own pages."""
+        try:
+            with urllib.request.urlopen("http://%s%s" % (self.config["metrics"], path), timeout=10) as page:
+                return page.status, page.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
     def metrics(self):
         """Every sample: {"name{labels}": value}."""
-        with urllib.request.urlopen("http://%s/metrics" % self.config["metrics"], timeout=10) as page:
-            text = page.read().decode()
+        text = self.page("/metrics")[1]
         samples = {}
         for line in text.splitlines():
             if line and not line.startswith("#"):

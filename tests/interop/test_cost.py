@@ -2,6 +2,7 @@
 sits between the worker and the token and knows nothing of kekd."""
 
 import os
+import signal
 
 import rig as rigs
 
@@ -105,6 +106,27 @@ class Cost(rigs.Case):
         for _ in range(5):
             client.open(sealed[0])
         self.assertEqual(self.cost(node, before), [0, 5, 0, 5])
+        node.stop()
+
+    def test_strict_calls_that_are_given_up_never_reach_the_token(self):
+        node = self.start({"max_uses": 1})
+        client = node.client()
+        before = self.counted(node)
+        worker, = node.workers()
+        os.kill(worker, signal.SIGSTOP)
+        calls = [client.begin("/v2.KeyManagementService/Encrypt", client.encrypt_request(b"x" * 32))
+                 for _ in range(200)]
+        client.status()
+        for call in calls[:100]:
+            call.cancel()
+        client.status()
+        os.kill(worker, signal.SIGCONT)
+        for call in calls[100:]:
+            call.result()
+        # Two sessions: two calls at most were at the worker already.
+        wraps = self.cost(node, before)[0]
+        self.assertGreaterEqual(wraps, 100)
+        self.assertLessEqual(wraps, 102)
         node.stop()
 
 

@@ -1,9 +1,12 @@
 """Who may see what: the module, the PIN, the plaintext, the key; and who may call."""
 
 import os
+import pwd
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 
 import rig as rigs
 from grpc import StatusCode
@@ -76,6 +79,41 @@ class Separation(rigs.Case):
                        if os.readlink("%s/%s" % (folder, name)).startswith("socket:")]
             self.assertEqual(sockets, ["3"])
         node.stop()
+
+    def test_a_providers_user_runs_its_workers(self):
+        rigs.need_root("a provider's user")
+        if not self.nobody_can_run():
+            self.skipTest("SKIP: nobody cannot run the build in %s: a provider's user was not tested" % rigs.TOP_BUILD)
+        folder = tempfile.mkdtemp(prefix="kekd-test-")
+        self.addCleanup(shutil.rmtree, folder)
+        os.chmod(folder, 0o755)
+        token = rigs.Token(folder + "/hsm")
+        nobody = pwd.getpwnam("nobody").pw_uid
+        for where, folders, files in os.walk(token.folder):
+            for name in ["."] + folders + files:
+                os.chown(os.path.join(where, name), nobody, -1)
+        node = self.rig(token=token, provider={"user": "nobody"}).start()
+        with node.client() as client:
+            self.assertEqual(client.open(client.encrypt(DEK)), DEK)
+        workers = node.workers()
+        self.assertTrue(workers)
+        for worker in workers:
+            self.assertEqual(self.uids(worker), {nobody})
+            with open("/proc/%d/status" % worker, encoding="ascii") as file:
+                self.assertRegex(file.read(), r"CapEff:\s+0000000000000000\n")
+        self.assertEqual(self.uids(node.kekd.pid), {0})
+        os.kill(workers[0], 9)
+        rigs.wait_for(lambda: len(node.workers()) == len(workers) and workers[0] not in node.workers(),
+                      "the worker to be replaced")
+        self.assertEqual(self.uids(node.workers()[-1]), {nobody})
+        node.stop()
+
+    @staticmethod
+    def uids(pid):
+        """Real, effective, saved and file-system uid."""
+        with open("/proc/%d/status" % pid, encoding="ascii") as file:
+            line = next(line for line in file if line.startswith("Uid:"))
+        return set(map(int, line.split()[1:]))
 
     def test_nothing_secret_is_logged_or_kept(self):
         node = self.rig()  # the log is at level debug

@@ -88,8 +88,9 @@ class Workers(rigs.Case):
         self.assertEqual(load.failures, [])
         node.stop()
 
-    def test_a_lasting_outage_goes_unnoticed_in_the_default_mode(self):
-        node = self.rig().start()
+    def test_a_lasting_outage_is_seen_by_operators_and_not_by_the_api_server(self):
+        node = self.rig(config={"metrics": "127.0.0.1:%d" % rigs.free_port()}).start()
+        rigs.wait_for(lambda: node.page("/readyz")[0] == 200, "/readyz to be good")
         client = node.client()
         key_id = client.status().key_id
         sealed = [client.encrypt(os.urandom(32)) for _ in range(5)]
@@ -106,6 +107,10 @@ class Workers(rigs.Case):
                     client.open(item)
                 self.assertEqual(client.decrypt1(cipher), b"ping")
                 time.sleep(0.1)
+            code, text = node.page("/readyz")
+            self.assertEqual(code, 503, text)
+            self.assertEqual(node.page("/healthz")[0], 200)
+            node.wait_log("outage")
         # And the node mends itself: a call that needs the HSM works again.
         with node.client() as fresh:
             other = self.rig(token=node.token, generate=False).start()
@@ -118,7 +123,41 @@ class Workers(rigs.Case):
                 except RpcError:
                     return False
             rigs.wait_for(opens, "the HSM to be used again")
+            rigs.wait_for(lambda: node.page("/readyz")[0] == 200, "/readyz to be good again")
             other.stop()
+        node.stop()
+
+    def test_an_outage_past_its_grace_makes_status_say_so_with_the_same_key_id(self):
+        node = self.rig(config={"health": {"grace": "1s"}}).start()
+        client = node.client()
+        key_id = client.status().key_id
+        with node.token.away():
+            for worker in node.workers():
+                os.kill(worker, signal.SIGKILL)
+            text = rigs.wait_for(lambda: client.status().healthz != "ok" and client.status().healthz,
+                                 "healthz to say that the HSM is away")
+            self.assertLess(len(text), 200)
+            self.assertNotIn("\n", text)
+            self.assertNotIn(node.folder, text)
+            self.assertEqual(client.status().key_id, key_id)
+            # What can still be served is served.
+            self.assertEqual(client.open(client.encrypt(DEK)), DEK)
+        rigs.wait_for(lambda: client.status().healthz == "ok", "healthz to be ok again")
+        self.assertEqual(client.status().key_id, key_id)
+        node.stop()
+
+    def test_strict_mode_has_no_grace(self):
+        # It cannot serve Encrypt without the HSM, and must not say that it can.
+        node = self.rig(config=STRICT).start()
+        client = node.client()
+        with node.token.away():
+            for worker in node.workers():
+                os.kill(worker, signal.SIGKILL)
+            rigs.wait_for(lambda: client.status().healthz != "ok", "healthz to say that the HSM is away")
+            with self.assertRaises(RpcError):
+                client.encrypt(DEK, timeout=2)
+        rigs.wait_for(lambda: client.status().healthz == "ok", "healthz to be ok again")
+        self.assertEqual(client.open(client.encrypt(DEK)), DEK)
         node.stop()
 
     def test_a_calls_deadline_holds_while_the_hsm_hangs(self):
