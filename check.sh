@@ -122,8 +122,8 @@ phase_gcc() {
 
 phase_clang() {
     configure_in clang CC=clang --enable-werror
-    make -j"$jobs"
-    make -j"$jobs" check TESTS= # builds the tests, runs none
+    make -k -j"$jobs"
+    make -k -j"$jobs" check TESTS= # builds the tests, runs none
 }
 
 phase_sanitizers() {

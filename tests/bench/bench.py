@@ -426,6 +426,7 @@ def main():
     report = Report(quiet=name == "smoke")
     folder = tempfile.mkdtemp(prefix="kekd-bench.")
     started = time.monotonic()
+    report.notes["load_before"] = os.getloadavg()[0]  # of the machine; what is not ours is noise
     try:
         measure(report, build, source, folder, PLANS[name])
     except (Failed, OSError) as failure:
@@ -433,7 +434,7 @@ def main():
         return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    report.notes |= {"plan": name, "cores": os.cpu_count(),
+    report.notes |= {"load_after": os.getloadavg()[0], "plan": name, "cores": os.cpu_count(),
                      "seconds": round(time.monotonic() - started, 1)}
     report.table()
     print("\n" + ", ".join(f"{key} {number(value) if isinstance(value, float) else value}"
