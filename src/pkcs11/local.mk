@@ -59,11 +59,13 @@ tests_unit_test_pkcs11_worker_CFLAGS = $(WORKER_TEST_CFLAGS)
 tests_unit_test_pkcs11_worker_LDADD = $(WORKER_TEST_LIBS)
 
 # A module to load at run time: plain, whatever the sanitizers of the build.
-EXTRA_DIST += tests/faults/fault.c
+FAULT_MODULE = tests/faults/control.c tests/faults/fault.c
+EXTRA_DIST += $(FAULT_MODULE) tests/faults/README.md
+noinst_HEADERS += tests/faults/control.h
 check_DATA += tests/faults/fault.so
 CLEANFILES += tests/faults/fault.so
-tests/faults/fault.so: tests/faults/fault.c
+tests/faults/fault.so: $(FAULT_MODULE) tests/faults/control.h
 	$(AM_V_CCLD)$(MKDIR_P) tests/faults && \
 	$(CC) -std=gnu11 -D_GNU_SOURCE $(P11_KIT_CFLAGS) -Wall -Wextra -O1 -fPIC -shared -o $@ \
-	  $(srcdir)/tests/faults/fault.c -ldl
+	  $(srcdir)/tests/faults/control.c $(srcdir)/tests/faults/fault.c -ldl -lpthread
 endif

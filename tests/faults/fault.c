@@ -1,97 +1,104 @@
 /*
- * A PKCS#11 module around SoftHSM that fails, hangs or counts on request.
- *
- * KEK_FAULT=<function>:<n>=<rv>  the n-th call of that function (any function: "*") returns <rv>
- *                                without reaching SoftHSM; rv is hexadecimal, or "hang" for ever
- * KEK_FAULT_FROM=<file>          no call counts before this file exists
- * KEK_FAULT_TRACE=<file>         each call that counts appends its name, a line each
- * KEK_FAULT_FLAGS=<hex>          token flags to add
- * Only for tests: it trusts its environment.
+ * A PKCS#11 module around SoftHSM that fails, hangs, crashes, leaks, is cut off or confuses its keys
+ * when its control file says so (control.h, tests/faults/README.md).  Only for tests: it trusts its
+ * environment.
  */
 #include <dlfcn.h>
-#include <fcntl.h>
-#include <stdatomic.h>
-#include <stdio.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <p11-kit/pkcs11.h>
 
+#include "control.h"
+
 #define SOFTHSM "/usr/lib/softhsm/libsofthsm2.so"
+#define KEYS_MAX 64
 
 static CK_FUNCTION_LIST *real;
 static CK_FUNCTION_LIST list;
-static char wanted[64] = "";
-static unsigned long nth, value;
-static int hang;
-static atomic_ulong calls;
 
-static void read_wish(void)
+/* Token keys in the order in which they were found first.  Renumbered once, each key answers to the
+ * handle of the one before it, for everything: a library that enumerates anew after a lost connection
+ * does so.  Keys found later keep their handles. */
+static struct {
+    pthread_mutex_t lock;
+    CK_OBJECT_HANDLE keys[KEYS_MAX];
+    size_t count, renumbered_count;
+    unsigned renumbered;
+} known = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void renumber(void)
 {
-    const char *wish = getenv("KEK_FAULT");
-    if (wish == NULL) {
-        return;
+    if (known.renumbered != control_renumbered()) {
+        known.renumbered = control_renumbered();
+        known.renumbered_count = known.count;
     }
-    size_t name = strcspn(wish, ":");
-    if (name >= sizeof wanted || wish[name] == '\0') {
-        return;
-    }
-    memcpy(wanted, wish, name);
-    wanted[name] = '\0';
-    char *rest;
-    nth = strtoul(wish + name + 1, &rest, 10);
-    hang = strcmp(rest, "=hang") == 0;
-    value = hang || *rest == '\0' ? 0 : strtoul(rest + 1, NULL, 16);
 }
 
-static void trace(const char *name)
+static bool is_known(CK_OBJECT_HANDLE key)
 {
-    const char *path = getenv("KEK_FAULT_TRACE");
-    if (path == NULL) {
-        return;
-    }
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    char line[64];
-    int len = snprintf(line, sizeof line, "%s\n", name);
-    if (fd >= 0) {
-        if (write(fd, line, (size_t)len) != len) {
-            abort();
+    for (size_t i = 0; i < known.count; i++) {
+        if (known.keys[i] == key) {
+            return true;
         }
-        close(fd);
     }
+    return false;
 }
 
-/* Whether this call is the one to fail. */
-static int fails(const char *name)
+static CK_OBJECT_HANDLE shifted(CK_OBJECT_HANDLE handle, size_t count, size_t by)
 {
-    const char *from = getenv("KEK_FAULT_FROM");
-    if (from != NULL && access(from, F_OK) != 0) {
-        return 0;
+    for (size_t i = 0; i < count; i++) {
+        if (known.keys[i] == handle) {
+            return known.keys[(i + by) % count];
+        }
     }
-    trace(name);
-    if (strcmp(wanted, "*") != 0 && strcmp(wanted, name) != 0) {
-        return 0;
-    }
-    if (atomic_fetch_add(&calls, 1) + 1 != nth) {
-        return 0;
-    }
-    while (hang) {
-        pause();
-    }
-    return 1;
+    return handle;
 }
 
-#define WRAP(name, parameters, arguments) \
-    static CK_RV fault_##name parameters  \
-    {                                     \
-        if (fails(#name)) {               \
-            return value;                 \
-        }                                 \
-        return real->name arguments;      \
+/* What a caller's handle means now. */
+static CK_OBJECT_HANDLE meant(CK_OBJECT_HANDLE handle, struct control_verdict verdict)
+{
+    pthread_mutex_lock(&known.lock);
+    renumber();
+    if (known.renumbered_count > 0) {
+        handle = shifted(handle, known.renumbered_count, known.renumbered);
+    }
+    if (verdict.misleads && known.count > 0) {
+        handle = shifted(handle, known.count, 1);
+    }
+    pthread_mutex_unlock(&known.lock);
+    return handle;
+}
+
+/* What a caller is told who finds this key. */
+static CK_OBJECT_HANDLE told(CK_OBJECT_HANDLE key)
+{
+    pthread_mutex_lock(&known.lock);
+    if (!is_known(key) && known.count < KEYS_MAX) {
+        known.keys[known.count++] = key;
+    }
+    renumber();
+    size_t count = known.renumbered_count;
+    if (count > 0) {
+        key = shifted(key, count, count - known.renumbered % count);
+    }
+    pthread_mutex_unlock(&known.lock);
+    return key;
+}
+
+#define WRAP(name, parameters, arguments)                     \
+    static CK_RV fault_##name parameters                      \
+    {                                                         \
+        struct control_verdict verdict = control_call(#name); \
+        if (verdict.fails) {                                  \
+            return verdict.rv;                                \
+        }                                                     \
+        return real->name arguments;                          \
     }
 
 WRAP(C_Initialize, (void *a), (a))
+WRAP(C_Finalize, (void *a), (a))
 WRAP(C_GetInfo, (CK_INFO * a), (a))
 WRAP(C_GetSlotList, (CK_BBOOL a, CK_SLOT_ID *b, CK_ULONG *c), (a, b, c))
 WRAP(C_GetSlotInfo, (CK_SLOT_ID a, CK_SLOT_INFO *b), (a, b))
@@ -100,21 +107,22 @@ WRAP(C_OpenSession, (CK_SLOT_ID a, CK_FLAGS b, void *c, CK_NOTIFY d, CK_SESSION_
      (a, b, c, d, e))
 WRAP(C_CloseSession, (CK_SESSION_HANDLE a), (a))
 WRAP(C_Login, (CK_SESSION_HANDLE a, CK_USER_TYPE b, CK_BYTE *c, CK_ULONG d), (a, b, c, d))
+WRAP(C_Logout, (CK_SESSION_HANDLE a), (a))
 WRAP(C_CreateObject, (CK_SESSION_HANDLE a, CK_ATTRIBUTE *b, CK_ULONG c, CK_OBJECT_HANDLE *d),
      (a, b, c, d))
-WRAP(C_DestroyObject, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b), (a, b))
+WRAP(C_DestroyObject, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b), (a, meant(b, verdict)))
 WRAP(C_GetAttributeValue, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b, CK_ATTRIBUTE *c, CK_ULONG d),
-     (a, b, c, d))
+     (a, meant(b, verdict), c, d))
 WRAP(C_SetAttributeValue, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b, CK_ATTRIBUTE *c, CK_ULONG d),
-     (a, b, c, d))
+     (a, meant(b, verdict), c, d))
 WRAP(C_FindObjectsInit, (CK_SESSION_HANDLE a, CK_ATTRIBUTE *b, CK_ULONG c), (a, b, c))
-WRAP(C_FindObjects, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE *b, CK_ULONG c, CK_ULONG *d),
-     (a, b, c, d))
 WRAP(C_FindObjectsFinal, (CK_SESSION_HANDLE a), (a))
-WRAP(C_EncryptInit, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c), (a, b, c))
+WRAP(C_EncryptInit, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c),
+     (a, b, meant(c, verdict)))
 WRAP(C_Encrypt, (CK_SESSION_HANDLE a, CK_BYTE *b, CK_ULONG c, CK_BYTE *d, CK_ULONG *e),
      (a, b, c, d, e))
-WRAP(C_DecryptInit, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c), (a, b, c))
+WRAP(C_DecryptInit, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c),
+     (a, b, meant(c, verdict)))
 WRAP(C_Decrypt, (CK_SESSION_HANDLE a, CK_BYTE *b, CK_ULONG c, CK_BYTE *d, CK_ULONG *e),
      (a, b, c, d, e))
 WRAP(C_GenerateKey,
@@ -123,35 +131,37 @@ WRAP(C_GenerateKey,
 WRAP(C_WrapKey,
      (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c, CK_OBJECT_HANDLE d, CK_BYTE *e,
       CK_ULONG *f),
-     (a, b, c, d, e, f))
+     (a, b, meant(c, verdict), d, e, f))
 WRAP(C_UnwrapKey,
      (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c, CK_BYTE *d, CK_ULONG e,
       CK_ATTRIBUTE *f, CK_ULONG g, CK_OBJECT_HANDLE *h),
-     (a, b, c, d, e, f, g, h))
+     (a, b, meant(c, verdict), d, e, f, g, h))
 
-static CK_RV fault_C_GetTokenInfo(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
+static CK_RV fault_C_FindObjects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *objects, CK_ULONG max,
+                                 CK_ULONG *count)
 {
-    if (fails("C_GetTokenInfo")) {
-        return value;
+    struct control_verdict verdict = control_call("C_FindObjects");
+    if (verdict.fails) {
+        return verdict.rv;
     }
-    CK_RV rv = real->C_GetTokenInfo(slot, info);
-    const char *flags = getenv("KEK_FAULT_FLAGS");
-    if (rv == CKR_OK && flags != NULL) {
-        info->flags |= strtoul(flags, NULL, 16);
+    CK_RV rv = real->C_FindObjects(session, objects, max, count);
+    for (CK_ULONG i = 0; rv == CKR_OK && i < *count; i++) {
+        objects[i] = told(objects[i]);
     }
     return rv;
 }
 
-static CK_RV fault_C_Forbidden(void *reserved)
+static CK_RV fault_C_GetTokenInfo(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
 {
-    (void)reserved;
-    abort();
-}
-
-static CK_RV fault_C_Logout(CK_SESSION_HANDLE session)
-{
-    (void)session;
-    abort();
+    struct control_verdict verdict = control_call("C_GetTokenInfo");
+    if (verdict.fails) {
+        return verdict.rv;
+    }
+    CK_RV rv = real->C_GetTokenInfo(slot, info);
+    if (rv == CKR_OK) {
+        info->flags |= verdict.flags;
+    }
+    return rv;
 }
 
 #define USE(name) list.name = fault_##name
@@ -168,9 +178,9 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **out)
     if (get == NULL || get(&real) != CKR_OK) {
         return CKR_GENERAL_ERROR;
     }
-    read_wish();
     list = *real;
     USE(C_Initialize);
+    USE(C_Finalize);
     USE(C_GetInfo);
     USE(C_GetSlotList);
     USE(C_GetSlotInfo);
@@ -179,6 +189,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **out)
     USE(C_OpenSession);
     USE(C_CloseSession);
     USE(C_Login);
+    USE(C_Logout);
     USE(C_CreateObject);
     USE(C_DestroyObject);
     USE(C_GetAttributeValue);
@@ -193,9 +204,6 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **out)
     USE(C_GenerateKey);
     USE(C_WrapKey);
     USE(C_UnwrapKey);
-    /* The worker must never call these. */
-    list.C_Finalize = fault_C_Forbidden;
-    USE(C_Logout);
     *out = &list;
     return CKR_OK;
 }

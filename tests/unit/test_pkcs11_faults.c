@@ -13,10 +13,27 @@
 
 static const uint8_t data_key[KEK_DATA_KEY_LEN] = "an entirely unremarkable dek 32";
 
-static char fault_uri[4 * PATH_MAX];
-static char trace_path[PATH_MAX], from_path[PATH_MAX];
+#define PAGE 4096 /* of a control file: text, then counters (tests/faults/README.md) */
 
-/* The token's URI with the fault module in place of SoftHSM. */
+static char fault_uri[4 * PATH_MAX];
+static char control_path[PATH_MAX], pending[128];
+
+/* From here on calls count, and the fault is waited for. */
+static void count_now(void)
+{
+    char fresh[PATH_MAX + 4], text[2 * PAGE] = "";
+    snprintf(fresh, sizeof fresh, "%s.new", control_path);
+    memcpy(text, pending, strlen(pending));
+    worker_write(fresh, text, sizeof text, 0600);
+    ck_assert_int_eq(rename(fresh, control_path), 0);
+}
+
+static void count_later(void)
+{
+    (void)unlink(control_path);
+}
+
+/* The token's URI with the fault module in place of SoftHSM; calls count from now. */
 static void faulty(const struct token *token, const char *fault)
 {
     const char *build = getenv("abs_top_builddir");
@@ -24,37 +41,28 @@ static void faulty(const struct token *token, const char *fault)
     snprintf(fault_uri, sizeof fault_uri,
              "pkcs11:token=kek-test?module-path=%s/tests/faults/fault.so&pin-source=file:%s/pin",
              build, token->dir);
-    worker_path("trace", trace_path);
-    worker_path("from", from_path);
-    (void)unlink(trace_path);
-    (void)unlink(from_path);
-    setenv("KEK_FAULT", fault, 1);
-    setenv("KEK_FAULT_TRACE", trace_path, 1);
-}
-
-/* Calls begin to count only when count_now() is called. */
-static void count_later(void)
-{
-    setenv("KEK_FAULT_FROM", from_path, 1);
-}
-
-static void count_now(void)
-{
-    worker_write(from_path, "", 0, 0600);
+    worker_path("control", control_path);
+    setenv("KEK_FAULT_CONTROL", control_path, 1);
+    snprintf(pending, sizeof pending, "%s", fault);
+    count_now();
 }
 
 /* How often a function was called; all of them if name is NULL. */
-static unsigned traced(const char *name)
+static unsigned long traced(const char *name)
 {
-    FILE *file = fopen(trace_path, "r");
-    unsigned count = 0;
-    char line[64];
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        line[strcspn(line, "\n")] = '\0';
-        count += name == NULL || strcmp(line, name) == 0;
-    }
-    if (file != NULL) {
-        fclose(file);
+    struct {
+        char name[24];
+        uint64_t calls;
+    } counters[64];
+    unsigned long count = 0;
+    FILE *file = fopen(control_path, "r");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fseek(file, PAGE, SEEK_SET), 0);
+    ck_assert_uint_eq(fread(counters, sizeof counters, 1, file), 1);
+    fclose(file);
+    for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++) {
+        bool asked = name == NULL || strncmp(counters[i].name, name, sizeof counters[i].name) == 0;
+        count += asked ? counters[i].calls : 0;
     }
     return count;
 }
@@ -99,12 +107,12 @@ END_TEST
 
 START_TEST(a_pin_is_not_tried_where_one_more_try_could_lock_it)
 {
-    static const char *const flags[] = {"20000", "40000"};
+    static const char *const flags[] = {"C_GetTokenInfo every flags 20000",
+                                        "C_GetTokenInfo every flags 40000"};
     static const char *const texts[] = {"FINAL_TRY", "LOCKED"};
     struct token token;
     token_make(&token);
-    faulty(&token, "");
-    setenv("KEK_FAULT_FLAGS", flags[_i], 1);
+    faulty(&token, flags[_i]);
     struct worker worker;
     Kek__Provider__Hello hello;
     hello_init(&hello, fault_uri);
@@ -137,7 +145,7 @@ START_TEST(a_call_that_hangs_holds_up_no_other_session_and_not_the_end)
     struct token token;
     struct kek_id id;
     token_make_with_key(&token, &id);
-    faulty(&token, "C_WrapKey:1=hang");
+    faulty(&token, "C_WrapKey 1 hang");
     count_later();
     Kek__Provider__Hello hello;
     hello_init(&hello, fault_uri);
@@ -190,7 +198,7 @@ START_TEST(a_start_survives_a_failure_of_any_call)
     token_make_with_key(&token, &id);
     for (unsigned n = 1; n < 200; n++) {
         char fault[64];
-        snprintf(fault, sizeof fault, "*:%u=%lx", n, errors[_i]);
+        snprintf(fault, sizeof fault, "* %u rv %lx", n, errors[_i]);
         faulty(&token, fault);
         struct worker worker;
         Kek__Provider__Hello hello;
@@ -236,7 +244,7 @@ START_TEST(an_operation_survives_a_failure_of_any_call)
     token_make_with_key(&token, &id);
     for (unsigned n = 1; n < 60; n++) {
         char fault[64];
-        snprintf(fault, sizeof fault, "*:%u=%lx", n, errors[_i]);
+        snprintf(fault, sizeof fault, "* %u rv %lx", n, errors[_i]);
         faulty(&token, fault);
         count_later();
         struct worker worker;
@@ -265,7 +273,7 @@ START_TEST(an_operation_survives_a_failure_of_any_call)
         if (errors[_i] == CKR_SESSION_HANDLE_INVALID && n <= 6) {
             ck_assert_msg(!failed, "%s", fault);
         }
-        unsigned count = traced(NULL);
+        unsigned long count = traced(NULL);
         if (count >= n) {
             expect_works(&worker, &id);
         }
@@ -286,8 +294,8 @@ START_TEST(no_session_object_outlives_its_operation)
     struct token token;
     struct kek_id id;
     token_make_with_key(&token, &id);
-    static const char *const faults[] = {"", "C_WrapKey:1=5", "C_GetAttributeValue:1=5",
-                                         "C_GetAttributeValue:1=150", "C_DestroyObject:1=5"};
+    static const char *const faults[] = {"", "C_WrapKey 1 rv 5", "C_GetAttributeValue 1 rv 5",
+                                         "C_GetAttributeValue 1 rv 150", "C_DestroyObject 1 rv 5"};
     faulty(&token, faults[_i]);
     count_later();
     struct worker worker;
@@ -328,6 +336,7 @@ START_TEST(an_operation_costs_no_more_calls_than_it_must)
     ck_assert_uint_eq(traced("C_UnwrapKey"), 1);
     reply_free(blob);
     worker_end(&worker);
+    ck_assert_uint_eq(traced("C_Finalize") + traced("C_Logout"), 0);
 }
 END_TEST
 

@@ -1,0 +1,305 @@
+#include "control.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE 4096
+#define NAME_MAX_LEN 24
+#define FUNCTIONS_MAX 64
+#define RULES_MAX 16
+
+/* In the order of their counters. */
+static const char *const functions[] = {
+    "C_Initialize",
+    "C_Finalize",
+    "C_GetInfo",
+    "C_GetSlotList",
+    "C_GetSlotInfo",
+    "C_GetTokenInfo",
+    "C_GetMechanismList",
+    "C_OpenSession",
+    "C_CloseSession",
+    "C_Login",
+    "C_Logout",
+    "C_CreateObject",
+    "C_DestroyObject",
+    "C_GetAttributeValue",
+    "C_SetAttributeValue",
+    "C_FindObjectsInit",
+    "C_FindObjects",
+    "C_FindObjectsFinal",
+    "C_EncryptInit",
+    "C_Encrypt",
+    "C_DecryptInit",
+    "C_Decrypt",
+    "C_GenerateKey",
+    "C_WrapKey",
+    "C_UnwrapKey",
+};
+#define FUNCTIONS (sizeof functions / sizeof functions[0])
+
+enum deed { RV, DELAY, HANG, ABORT, SEGV, LEAK, DISCONNECT, RENUMBER, MISLEAD, FLAGS };
+
+static const struct {
+    const char *name;
+    int base; /* of its operand; 0: it has none */
+} deeds[] = {
+    [RV] = {"rv", 16},          [DELAY] = {"delay", 10},
+    [HANG] = {"hang", 0},       [ABORT] = {"abort", 0},
+    [SEGV] = {"segv", 0},       [LEAK] = {"leak", 10},
+    [FLAGS] = {"flags", 16},    [DISCONNECT] = {"disconnect", 16},
+    [MISLEAD] = {"mislead", 0}, [RENUMBER] = {"renumber", 0},
+};
+
+/* The second page, little-endian on every machine that runs this. */
+struct counters {
+    struct {
+        char name[NAME_MAX_LEN];
+        uint64_t calls;
+    } functions[FUNCTIONS_MAX];
+    struct {
+        uint64_t seen, done;
+    } rules[RULES_MAX];
+};
+_Static_assert(sizeof(struct counters) <= PAGE, "the counters are one page");
+
+struct rule {
+    char function[NAME_MAX_LEN];
+    unsigned long first, last; /* of the calls that it is for, from 1 */
+    enum deed deed;
+    unsigned long value;
+};
+
+struct control {
+    dev_t device;
+    ino_t inode;
+    struct rule rules[RULES_MAX];
+    size_t count;
+    struct counters *counters;
+};
+
+static _Atomic(struct control *) current;
+static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
+static atomic_ulong disconnected; /* what every call returns */
+static atomic_uint renumbered;
+
+/* A control file that nobody understands must not look like one that asks for nothing. */
+static void reject(const char *line)
+{
+    fprintf(stderr, "fault.so: not understood: %s\n", line);
+    abort();
+}
+
+static void parse_rule(char *line, struct rule *rule)
+{
+    char *rest = NULL, *end = NULL;
+    const char *function = strtok_r(line, " ", &rest), *when = strtok_r(NULL, " ", &rest);
+    const char *deed = strtok_r(NULL, " ", &rest), *value = strtok_r(NULL, " ", &rest);
+    if (function == NULL || strlen(function) >= sizeof rule->function || deed == NULL) {
+        reject(line);
+        return;
+    }
+    memcpy(rule->function, function, strlen(function) + 1);
+    if (strcmp(when, "every") == 0) {
+        rule->first = 1;
+        rule->last = ULONG_MAX;
+    } else {
+        rule->first = strtoul(when, &end, 10);
+        rule->last = *end == '+' ? ULONG_MAX : rule->first;
+        if (rule->first == 0 || strcmp(end, *end == '+' ? "+" : "") != 0) {
+            reject(when);
+        }
+    }
+    size_t i = 0;
+    while (i < sizeof deeds / sizeof deeds[0] && strcmp(deeds[i].name, deed) != 0) {
+        i++;
+    }
+    if (i == sizeof deeds / sizeof deeds[0] || (deeds[i].base != 0) != (value != NULL)) {
+        reject(deed);
+        return;
+    }
+    rule->deed = (enum deed)i;
+    if (value != NULL) {
+        rule->value = strtoul(value, &end, deeds[i].base);
+        if (*end != '\0') {
+            reject(value);
+        }
+    }
+}
+
+static void parse(char *text, struct control *control)
+{
+    char *rest = NULL;
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\n", &rest)) {
+        if (line[0] == '#') {
+            continue;
+        }
+        if (control->count == RULES_MAX) {
+            reject(line);
+        }
+        parse_rule(line, &control->rules[control->count++]);
+    }
+}
+
+/* What was loaded before stays mapped: another thread may be at it, and its inode is not given to the
+ * next file. */
+static struct control *load(const char *path)
+{
+    char text[PAGE + 1] = "";
+    struct stat status;
+    struct control *control = calloc(1, sizeof *control);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (control == NULL || fd < 0 || fstat(fd, &status) != 0 || read(fd, text, PAGE) < 0 ||
+        (status.st_size < 2L * PAGE && ftruncate(fd, 2L * PAGE) != 0)) {
+        reject(path);
+        return NULL;
+    }
+    control->counters = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, PAGE);
+    if (control->counters == MAP_FAILED) {
+        reject(path);
+    }
+    close(fd);
+    for (size_t i = 0; i < FUNCTIONS; i++) { /* every process writes the same */
+        memcpy(control->counters->functions[i].name, functions[i], strlen(functions[i]));
+    }
+    control->device = status.st_dev;
+    control->inode = status.st_ino;
+    parse(text, control);
+    return control;
+}
+
+static struct control *look(void)
+{
+    const char *path = getenv("KEK_FAULT_CONTROL");
+    struct stat status;
+    if (path == NULL || stat(path, &status) != 0) {
+        return NULL;
+    }
+    struct control *control = atomic_load(&current);
+    if (control != NULL && control->inode == status.st_ino && control->device == status.st_dev) {
+        return control;
+    }
+    pthread_mutex_lock(&loading);
+    control = atomic_load(&current);
+    if (control == NULL || control->inode != status.st_ino || control->device != status.st_dev) {
+        control = load(path);
+        atomic_store(&current, control);
+    }
+    pthread_mutex_unlock(&loading);
+    return control;
+}
+
+static void count(struct counters *counters, const char *function)
+{
+    for (size_t i = 0; i < FUNCTIONS; i++) {
+        if (strcmp(functions[i], function) == 0) {
+            __atomic_fetch_add(&counters->functions[i].calls, 1, __ATOMIC_SEQ_CST);
+            return;
+        }
+    }
+    reject(function);
+}
+
+static void sleep_ms(unsigned long ms)
+{
+    struct timespec left = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
+    while (nanosleep(&left, &left) != 0) {
+    }
+}
+
+static void leak(size_t bytes)
+{
+    volatile char *lost = malloc(bytes);
+    for (size_t i = 0; lost != NULL && i < bytes; i += PAGE) {
+        lost[i] = 1;
+    }
+}
+
+static void apply(const struct rule *rule, struct control_verdict *verdict)
+{
+    switch (rule->deed) {
+    case RV:
+        verdict->fails = true;
+        verdict->rv = rule->value;
+        break;
+    case DELAY:
+        sleep_ms(rule->value);
+        break;
+    case HANG:
+        for (;;) {
+            pause();
+        }
+    case ABORT:
+        abort();
+    case SEGV:
+        (void)signal(SIGSEGV, SIG_DFL);
+        (void)raise(SIGSEGV);
+        break;
+    case LEAK:
+        leak(rule->value);
+        break;
+    case DISCONNECT:
+        atomic_store(&disconnected, rule->value);
+        break;
+    case RENUMBER:
+        atomic_fetch_add(&renumbered, 1);
+        break;
+    case MISLEAD:
+        verdict->misleads = true;
+        break;
+    case FLAGS:
+        verdict->flags |= rule->value;
+        break;
+    }
+}
+
+static void apply_all(const struct control *control, const char *function,
+                      struct control_verdict *verdict)
+{
+    for (size_t i = 0; i < control->count; i++) {
+        const struct rule *rule = &control->rules[i];
+        if (strcmp(rule->function, "*") != 0 && strcmp(rule->function, function) != 0) {
+            continue;
+        }
+        uint64_t *seen = &control->counters->rules[i].seen;
+        uint64_t call = __atomic_add_fetch(seen, 1, __ATOMIC_SEQ_CST);
+        if (call >= rule->first && call <= rule->last) {
+            __atomic_fetch_add(&control->counters->rules[i].done, 1, __ATOMIC_SEQ_CST);
+            apply(rule, verdict);
+        }
+    }
+}
+
+struct control_verdict control_call(const char *function)
+{
+    struct control_verdict verdict = {0};
+    const struct control *control = look();
+    if (control != NULL) {
+        count(control->counters, function);
+        apply_all(control, function, &verdict);
+    }
+    if (strcmp(function, "C_Initialize") == 0 || strcmp(function, "C_Finalize") == 0) {
+        atomic_store(&disconnected, 0);
+    } else if (atomic_load(&disconnected) != 0) {
+        verdict.fails = true;
+        verdict.rv = atomic_load(&disconnected);
+    }
+    return verdict;
+}
+
+unsigned control_renumbered(void)
+{
+    return atomic_load(&renumbered);
+}

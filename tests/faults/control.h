@@ -1,0 +1,25 @@
+/*
+ * The control file of the fault module: which call fails how, and how often each was called.
+ *
+ * It is looked at before each call, so that a process that runs already can be told.  Its first page
+ * is text (tests/faults/README.md), its second is counters that all processes share: a fault of "the
+ * third call" is that of the third call whoever makes it.  A new file has new counters.  Any thread.
+ */
+#ifndef KEK_FAULT_CONTROL_H
+#define KEK_FAULT_CONTROL_H
+
+#include <stdbool.h>
+
+struct control_verdict {
+    bool fails;
+    unsigned long rv; /* if it fails: what it returns */
+    bool misleads;    /* it shall use another key */
+    unsigned long flags;
+};
+
+/* Counts the call and does to the process what the file wants done: wait, leak, crash. */
+struct control_verdict control_call(const char *function);
+/* Raised by each "renumber" that came due in this process. */
+unsigned control_renumbered(void);
+
+#endif
