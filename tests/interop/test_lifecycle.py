@@ -103,7 +103,7 @@ class Lifecycle(rigs.Case):
         client = node.client()
         sealed = client.encrypt(DEK)
         worker, = node.workers()
-        os.kill(worker, signal.SIGSTOP)
+        rigs.freeze(worker)
         try:
             calls = [client.begin(ENCRYPT, client.encrypt_request(DEK), timeout=30) for _ in range(20)]
             calls += [client.begin(DECRYPT, client.decrypt_request(sealed.ciphertext, sealed.key_id),
@@ -125,7 +125,7 @@ class Lifecycle(rigs.Case):
                                                "start_timeout": "120s"}).start()
         client = node.client()
         worker, = node.workers()
-        os.kill(worker, signal.SIGSTOP)
+        rigs.freeze(worker)
         calls = [client.begin(ENCRYPT, client.encrypt_request(DEK), timeout=60) for _ in range(5)]
         client.status()
         begun = time.monotonic()
