@@ -124,6 +124,19 @@ def processes():
                 yield Process(file.read())
 
 
+def freeze(pid):
+    """Stops a process and waits until its last thread has stopped: on a busy machine that takes a while."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def stopped():
+        for thread in os.listdir("/proc/%d/task" % pid):
+            with open("/proc/%d/task/%s/stat" % (pid, thread), encoding="latin-1") as file:
+                if Process(file.read()).state != "T":
+                    return False
+        return True
+    wait_for(stopped, "process %d to stop" % pid)
+
+
 class Token:
     """A throw-away SoftHSM token; folder() / "pin" holds its PIN."""
 

@@ -113,7 +113,7 @@ class Cost(rigs.Case):
         client = node.client()
         before = self.counted(node)
         worker, = node.workers()
-        os.kill(worker, signal.SIGSTOP)
+        rigs.freeze(worker)
         calls = [client.begin("/v2.KeyManagementService/Encrypt", client.encrypt_request(b"x" * 32))
                  for _ in range(200)]
         client.status()

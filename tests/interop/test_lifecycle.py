@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 
+import h2
 import rig as rigs
 from grpc import RpcError, StatusCode
 
@@ -103,7 +104,7 @@ class Lifecycle(rigs.Case):
         client = node.client()
         sealed = client.encrypt(DEK)
         worker, = node.workers()
-        os.kill(worker, signal.SIGSTOP)
+        rigs.freeze(worker)
         try:
             calls = [client.begin(ENCRYPT, client.encrypt_request(DEK), timeout=30) for _ in range(20)]
             calls += [client.begin(DECRYPT, client.decrypt_request(sealed.ciphertext, sealed.key_id),
@@ -120,12 +121,29 @@ class Lifecycle(rigs.Case):
             call.result()
         node.ended()
 
+    def test_a_drained_connection_is_the_clients_to_close(self):
+        # A client that writes while kekd closes loses the answers that it has not read yet.
+        node = self.rig().start()
+        node.close_clients()
+        peer = h2.Peer(node.socket)
+        self.addCleanup(peer.close)
+        peer.open(1, "/v2.KeyManagementService/Status")
+        self.assertEqual(peer.done(1).status, 0)
+        node.signal()
+        peer.until(lambda: peer.goaway == (1, 0), "the last GOAWAY")
+        for _ in range(10):
+            peer.send(h2.frame(h2.PING, 0, 0, bytes(8)))
+            time.sleep(0.02)
+        self.assertIsNone(node.kekd.poll())
+        peer.close()
+        node.ended()
+
     def test_a_drain_has_an_end(self):
         node = self.rig(config=STRICT, provider={"processes": 1, "timeout": "60s",
                                                "start_timeout": "120s"}).start()
         client = node.client()
         worker, = node.workers()
-        os.kill(worker, signal.SIGSTOP)
+        rigs.freeze(worker)
         calls = [client.begin(ENCRYPT, client.encrypt_request(DEK), timeout=60) for _ in range(5)]
         client.status()
         begun = time.monotonic()

@@ -165,7 +165,7 @@ class Workers(rigs.Case):
                                                "start_timeout": "60s"}).start()
         client = node.client()
         worker, = node.workers()
-        os.kill(worker, signal.SIGSTOP)
+        rigs.freeze(worker)
         begun = time.monotonic()
         self.refused(rigs.grpc.StatusCode.DEADLINE_EXCEEDED, client.encrypt, DEK, timeout=0.5)
         self.assertLess(time.monotonic() - begun, 10)
