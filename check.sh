@@ -80,14 +80,15 @@ phase() {
 }
 
 show_failure() {
-    local name=$1 log=$2
+    local name=$1 log=$2 suite
     {
         printf -- '--- the end of %s\n' "$log"
         tail -n 60 "$log"
-        if [ -r "$work/$name/test-suite.log" ]; then
-            printf -- '--- the end of %s\n' "$work/$name/test-suite.log"
-            tail -n 200 "$work/$name/test-suite.log"
-        fi
+        # distcheck has its own, further down.
+        find "$work/$name" -name test-suite.log 2>/dev/null | while read -r suite; do
+            printf -- '--- the end of %s\n' "$suite"
+            tail -n 200 "$suite"
+        done || true # a phase without a folder of its own has none
         printf -- '---\n'
     } >&2
 }
