@@ -64,8 +64,8 @@ void kek_keyring_key_id(struct kek_bytes context, uint8_t mode, const struct kek
                         size_t count, char key_id[static KEK_KEY_ID_TEXT]);
 
 enum kek_keyring_knows {
-    KEK_KEYRING_UNSEEN = 0, /* not shown so far, but some provider has not answered yet */
-    KEK_KEYRING_UNKNOWN,    /* every provider answered, none has it; a refresh may find it */
+    KEK_KEYRING_UNSEEN = 0, /* nobody shows it, but some provider does not answer now */
+    KEK_KEYRING_UNKNOWN,    /* every provider answers, none has it; a refresh may find it */
     KEK_KEYRING_OPENS,      /* some provider unwraps it */
     KEK_KEYRING_CLOSED,     /* it is or was there, and nobody may unwrap it now */
 };

@@ -57,6 +57,7 @@ static void provider_changed(void *arg, size_t provider)
     struct daemon *daemon = arg;
     struct kek_pool_provider status;
     kek_pool_provider_get(daemon->pool, provider, &status);
+    struct told *told = &daemon->told[provider];
     bool trouble = status.health == KEK_POOL_DOWN || status.health == KEK_POOL_PIN_REFUSED;
     kek_log(trouble ? KEK_LOG_ERROR : KEK_LOG_INFO,
             "provider %s is %s%s%s workers=%zu native=0x%lx", status.name, words[status.health],

@@ -141,7 +141,7 @@ enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring, const st
         return KEK_KEYRING_OPENS;
     }
     for (size_t p = 0; p < ring->source_count; p++) {
-        if (!ring->sources[p].listed) {
+        if (!ring_answers(ring, p)) {
             return KEK_KEYRING_UNSEEN;
         }
     }

@@ -1,5 +1,8 @@
 #include "p11.h"
 
+#include <signal.h>
+#include <sys/prctl.h>
+
 /* A PIN that the token has already refused too often is not tried: the last try is a person's. */
 static bool may_try(struct kek_provider *provider, struct kek_provider_failure *failure)
 {
@@ -23,6 +26,21 @@ static bool may_try(struct kek_provider *provider, struct kek_provider_failure *
     return true;
 }
 
+/* A worker is killed when kekd dies, except here: SoftHSM rewrites its token file in place at each
+ * login, truncated first, and a process killed in between leaves a token that nobody can open. */
+static struct kek_p11_outcome log_in_unharmed(struct kek_provider *provider, struct kek_bytes pin)
+{
+    pid_t parent = getppid();
+    (void)prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
+    struct kek_p11_outcome outcome =
+        kek_p11_login(provider->f, provider->anchor.handle, pin.data, pin.len);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (getppid() != parent) {
+        _exit(0); /* what would have been a signal; exit handlers of modules crash */
+    }
+    return outcome;
+}
+
 static bool log_in(struct kek_provider *provider, struct kek_provider_failure *failure)
 {
     if (!provider->needs_login) {
@@ -35,8 +53,7 @@ static bool log_in(struct kek_provider *provider, struct kek_provider_failure *f
     if (provider->pin != NULL) {
         pin = kek_secret_bytes(provider->pin);
     }
-    struct kek_p11_outcome outcome =
-        kek_p11_login(provider->f, provider->anchor.handle, pin.data, pin.len);
+    struct kek_p11_outcome outcome = log_in_unharmed(provider, pin);
     kek_secret_free(provider->pin);
     provider->pin = NULL;
     if (!kek_p11_good(outcome) && outcome.rv != CKR_USER_ALREADY_LOGGED_IN) {

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define FAILED KEK__PROVIDER__REPLY__RESULT_FAILED
@@ -340,6 +342,59 @@ START_TEST(an_operation_costs_no_more_calls_than_it_must)
 }
 END_TEST
 
+/* SoftHSM truncates its token file at a login: killed there with its parent, a worker would take the
+ * token along. Somebody else holds the socket open, so that only the parent's death can tell it. */
+START_TEST(a_worker_whose_parent_dies_finishes_its_login_first)
+{
+    struct token token;
+    token_make(&token);
+    faulty(&token, "C_Login every delay 400");
+    ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
+    int hold[2], tell[2];
+    ck_assert_int_eq(pipe(hold), 0);
+    ck_assert_int_eq(pipe(tell), 0);
+    pid_t parent = fork();
+    ck_assert_int_ge(parent, 0);
+    if (parent == 0) {
+        struct worker worker;
+        Kek__Provider__Hello hello;
+        Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
+        Kek__Provider__Login login = KEK__PROVIDER__LOGIN__INIT;
+        close(hold[1]);
+        hello_init(&hello, fault_uri);
+        worker_spawn(&worker, "serve");
+        reply_free(worker_hello(&worker, &hello));
+        if (fork() == 0) {
+            char byte;
+            _exit(read(hold[0], &byte, 1) == 0 ? 0 : 1);
+        }
+        request.id = 77;
+        request.op_case = KEK__PROVIDER__REQUEST__OP_LOGIN;
+        request.login = &login;
+        worker_send(&worker, &request);
+        while (traced("C_Login") == 0) {
+            usleep(1000);
+        }
+        _exit(write(tell[1], &worker.pid, sizeof worker.pid) == sizeof worker.pid ? 0 : 1);
+    }
+    close(hold[0]);
+    pid_t pid;
+    ck_assert_int_eq(read(tell[0], &pid, sizeof pid), (ssize_t)sizeof pid);
+    int status;
+    ck_assert_int_eq(waitpid(parent, &status, 0), parent);
+    ck_assert_int_eq(status, 0);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    close(hold[1]);
+    ck_assert_int_gt(wait(&status), 0);
+
+    count_later();
+    struct worker next;
+    worker_start(&next, "serve", token.uri);
+    worker_end(&next);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("pkcs11 faults");
@@ -350,6 +405,7 @@ static Suite *suite(void)
     tcase_add_test(c, a_call_that_hangs_holds_up_no_other_session_and_not_the_end);
     tcase_add_loop_test(c, a_start_survives_a_failure_of_any_call, 0, ERRORS);
     tcase_add_loop_test(c, an_operation_survives_a_failure_of_any_call, 0, ERRORS);
+    tcase_add_test(c, a_worker_whose_parent_dies_finishes_its_login_first);
     tcase_add_loop_test(c, no_session_object_outlives_its_operation, 0, 5);
     tcase_add_test(c, an_operation_costs_no_more_calls_than_it_must);
     suite_add_tcase(s, c);
