@@ -21,9 +21,10 @@ struct conn {
     struct conn *prev, *next;
     struct kek_grpc_session *session;
     int fd;
-    int events;    /* what poll waits for */
-    bool stranger; /* its uid may not call */
-    bool dirty;    /* has output that was made outside of its own turn */
+    int events;     /* what poll waits for */
+    bool stranger;  /* its uid may not call */
+    bool dirty;     /* has output that was made outside of its own turn */
+    bool lingering; /* all is said; waits for the peer to close */
     bool closing;
 };
 
@@ -101,10 +102,22 @@ static bool conn_write(struct conn *conn)
 
 static void on_conn_ready(uv_poll_t *poll, int status, int events);
 
+/* The last answers of a drain must arrive: closing a Unix socket with bytes of the peer unread resets
+ * it, and a peer in the middle of a write loses what it has not read. So only our half is closed; the
+ * peer closes next, or the drain's deadline does. */
+static void conn_linger(struct conn *conn)
+{
+    conn->lingering = shutdown(conn->fd, SHUT_WR) == 0 &&
+                      uv_poll_start(&conn->poll, UV_READABLE, on_conn_ready) == 0;
+    if (!conn->lingering) {
+        conn_close(conn);
+    }
+}
+
 /* After anything that may have changed a connection: writes, then decides what to wait for. */
 static void conn_settle(struct conn *conn)
 {
-    if (conn->closing) {
+    if (conn->closing || conn->lingering) {
         return;
     }
     struct kek_grpc_server *server = conn->server;
@@ -112,7 +125,12 @@ static void conn_settle(struct conn *conn)
         conn->dirty = false;
         server->dirty--;
     }
-    if (!conn_write(conn) || kek_grpc_session_finished(conn->session)) {
+    bool written = conn_write(conn);
+    if (written && server->draining && kek_grpc_session_finished(conn->session)) {
+        conn_linger(conn);
+        return;
+    }
+    if (!written || kek_grpc_session_finished(conn->session)) {
         conn_close(conn);
         return;
     }
@@ -139,6 +157,10 @@ static bool conn_read(struct conn *conn)
     }
     if (n == 0) {
         return false;
+    }
+    if (conn->lingering) {
+        kek_wipe(server->input, (size_t)n);
+        return true;
     }
     /* A failure leaves the session finished; conn_settle sees that. */
     enum kek_rc rc =

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 
+import h2
 import rig as rigs
 from grpc import RpcError, StatusCode
 
@@ -118,6 +119,23 @@ class Lifecycle(rigs.Case):
             os.kill(worker, signal.SIGCONT)
         for call in calls:
             call.result()
+        node.ended()
+
+    def test_a_drained_connection_is_the_clients_to_close(self):
+        # A client that writes while kekd closes loses the answers that it has not read yet.
+        node = self.rig().start()
+        node.close_clients()
+        peer = h2.Peer(node.socket)
+        self.addCleanup(peer.close)
+        peer.open(1, "/v2.KeyManagementService/Status")
+        self.assertEqual(peer.done(1).status, 0)
+        node.signal()
+        peer.until(lambda: peer.goaway == (1, 0), "the last GOAWAY")
+        for _ in range(10):
+            peer.send(h2.frame(h2.PING, 0, 0, bytes(8)))
+            time.sleep(0.02)
+        self.assertIsNone(node.kekd.poll())
+        peer.close()
         node.ended()
 
     def test_a_drain_has_an_end(self):

@@ -444,10 +444,12 @@ START_TEST(drain_lets_calls_finish_and_new_clients_wait)
     run_until(site, &client, &client.lost);
     ck_assert_int_eq(answer->grpc_status, 0);
     run_some(site, &queued);
+    ck_assert_uint_eq(site->drained, 0); /* the connection is the client's to close */
+    client_free(&client);
+    run_some(site, &queued);
     ck_assert_uint_eq(site->drained, 1);
     ck_assert(!queued.lost);
     ck_assert_uint_eq(queued.peer->settings, 0);
-    client_free(&client);
     client_free(&queued);
     site_free(site);
 }
@@ -498,9 +500,9 @@ START_TEST(server_may_be_freed_when_drained)
     call(site, &client, &(struct peer_request){.message = "a"});
     kek_grpc_server_drain(site->server, 1000, free_server, site);
     run_until(site, &client, &client.lost);
+    client_free(&client);
     uv_run(&site->loop, UV_RUN_DEFAULT);
     ck_assert_uint_eq(site->drained, 1);
-    client_free(&client);
     site_free(site);
 }
 END_TEST
