@@ -76,6 +76,7 @@ static void begin(struct kek_grpc_call *call, struct kek_grpc_session *session, 
     call->state = CALL_HEAD;
     call->place = KEK_GRPC_NO_PLACE;
     call->timed = false;
+    call->overdue = false;
     call->complete = false;
     call->reset_with = NGHTTP2_NO_ERROR;
     call->reply_at = 0;

@@ -21,6 +21,7 @@ struct kek_grpc_call {
     size_t place;                      /* in the session's deadlines */
     int32_t stream;
     enum kek_grpc_state state;
+    bool overdue;         /* answered, and its deadline has passed */
     bool timed;           /* has been among the deadlines */
     bool complete;        /* the client has ended its side */
     uint32_t reset_with;  /* if it has not by the end of the answer */

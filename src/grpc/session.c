@@ -432,6 +432,12 @@ static void expire_call(struct kek_grpc_call *call)
     if (call->state == CALL_RUNNING) {
         kek_grpc_call_leave(call, KEK_RPC_DEADLINE_EXCEEDED);
         kek_grpc_call_fail(call, 200, KEK_RPC_DEADLINE_EXCEEDED, "the deadline has passed");
+    } else if (call->state == CALL_ANSWERED && !call->overdue) {
+        /* The answer may have been made in this very turn of the loop, for the same deadline: a reset
+         * now would overtake it. */
+        call->overdue = true;
+        call->rpc.deadline_ms = kek_clock_ms() + KEK_GRPC_OVERDUE_MS;
+        kek_grpc_deadlines_add(&session->deadlines, call);
     } else if (call->state == CALL_ANSWERED) {
         /* The client does not take its answer. */
         kek_grpc_session_fault(session, nghttp2_submit_rst_stream(session->http, NGHTTP2_FLAG_NONE,

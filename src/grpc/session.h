@@ -21,6 +21,7 @@
 #define KEK_GRPC_QUEUE_MAX 4096u                 /* frames waiting: above it nothing is read */
 #define KEK_GRPC_PREFACE_MS 10000u               /* for the client's preface */
 #define KEK_GRPC_STALL_MS 10000u                 /* without one byte of output taken */
+#define KEK_GRPC_OVERDUE_MS 1000u                /* for an answer to leave, past its deadline */
 #define KEK_GRPC_GOAWAY_MS 500u                  /* from the notice of a drain to its GOAWAY */
 /* Streams a client may reset: so many at once, so many a second; past it the connection ends. A
  * client that loses a whole window of calls to its deadline every second stays below. */
