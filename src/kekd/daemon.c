@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <uv.h>
@@ -15,6 +16,13 @@
 #include "kek/sandbox.h"
 
 #define CALL_TIMEOUT_MS 10000u /* where a client names none, and the most it may name */
+
+/* What the log last said of a provider. */
+struct told {
+    enum kek_pool_health health;
+    size_t workers;
+    char text[KEK_WHY_TEXT];
+};
 
 struct daemon {
     const struct kek_config *config;
@@ -31,8 +39,8 @@ struct daemon {
     struct kek_grpc_server *grpc;
     struct kek_audit *audit;
     struct kek_metrics *metrics;
+    struct told told[KEK_CONFIG_PROVIDERS_MAX];
     bool stopping;
-    bool stopped; /* the rooms are stopped; only closing is left */
     int exit_code;
 };
 
@@ -59,12 +67,20 @@ static void provider_changed(void *arg, size_t provider)
     kek_pool_provider_get(daemon->pool, provider, &status);
     struct told *told = &daemon->told[provider];
     bool trouble = status.health == KEK_POOL_DOWN || status.health == KEK_POOL_PIN_REFUSED;
-    kek_log(trouble ? KEK_LOG_ERROR : KEK_LOG_INFO,
+    /* An outage is news once, not at every try to start a worker. */
+    bool news = told->health != status.health || told->workers != status.workers_ready ||
+                (trouble && strcmp(told->text, status.why.text) != 0);
+    told->health = status.health;
+    told->workers = status.workers_ready;
+    memcpy(told->text, status.why.text, sizeof told->text);
+    kek_log(!news     ? KEK_LOG_DEBUG
+            : trouble ? KEK_LOG_ERROR
+                      : KEK_LOG_INFO,
             "provider %s is %s%s%s workers=%zu native=0x%lx", status.name, words[status.health],
             trouble ? ": " : "", trouble ? status.why.text : "", status.workers_ready,
             trouble ? status.why.code : 0UL);
     if (status.pin_count_low) {
-        kek_log(KEK_LOG_WARN,
+        kek_log(news ? KEK_LOG_WARN : KEK_LOG_DEBUG,
                 "provider %s: the token says that its PIN was tried wrongly before: "
                 "few tries are left",
                 status.name);
@@ -181,7 +197,6 @@ static void close_handle(uv_handle_t *handle)
 static void finish(void *arg)
 {
     struct daemon *daemon = arg;
-    daemon->stopped = true;
     close_handle((uv_handle_t *)&daemon->term);
     close_handle((uv_handle_t *)&daemon->interrupt);
     close_handle((uv_handle_t *)&daemon->hangup);
