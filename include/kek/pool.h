@@ -41,6 +41,9 @@ struct kek_pool_settings {
     bool (*may)(void *arg, size_t provider, enum kek_pool_op op, const struct kek_id *kek_id);
     /* A provider became ready, stopped being ready, or got a new `why`. May be NULL. */
     void (*provider_changed)(void *arg, size_t provider);
+    /* A worker that became ready serves no call to KEK_POOL_ANY before kek_pool_vouch() says that it
+     * may; provider_changed tells of each. */
+    bool vouch;
     void *arg;
 };
 
@@ -56,6 +59,7 @@ struct kek_pool_request {
     /* Only a worker spawned after this submission may answer: for what a library caches (a list).
      * An older worker is recycled for it. */
     bool fresh;
+    uint64_t from_serial; /* only a worker of this serial or a later one may answer; 0: any */
     uint64_t deadline_ms; /* of kek_clock_ms() */
 };
 
@@ -110,6 +114,7 @@ struct kek_pool_provider {
     uint64_t spawned, killed, crashed, recycled, operations, failures; /* since the start */
     char serial[64], model[64], firmware[32], library[96]; /* empty until a worker was ready */
     bool pin_count_low;
+    uint64_t unvouched; /* serial of a ready worker that nobody has vouched for; 0: there is none */
     struct kek_why why; /* the last failure; rc KEK_OK if none */
     /* What the workers' last start or list showed. */
     const struct kek_version *versions;
@@ -120,6 +125,10 @@ size_t kek_pool_provider_count(const struct kek_pool *pool);
 void kek_pool_provider_get(const struct kek_pool *pool, size_t provider,
                            struct kek_pool_provider *status);
 size_t kek_pool_queued(const struct kek_pool *pool);
+
+/* The worker with this serial holds the keys that it should: calls to KEK_POOL_ANY may go to it. One
+ * that is gone by now is nobody's loss. */
+void kek_pool_vouch(struct kek_pool *pool, size_t provider, uint64_t serial);
 
 /* Fails every call with KEK_UNAVAILABLE, closes the sockets, kills what has not left after
  * 500 ms, then runs `closed` once. */

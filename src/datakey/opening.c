@@ -11,8 +11,6 @@
 
 #include "kek/clock.h"
 
-#define RETRIES_MAX 3
-
 static void ask(struct flight *flight);
 
 /* Comes back from a step of the keyring's. False: nobody waits any more, and the flight is gone. */
@@ -74,7 +72,12 @@ static bool look_into(struct flight *flight, size_t provider, enum kek_rc rc)
             return false;
         }
         flight->step = CHECKING;
-        return kek_keyring_check(ring, provider, &kek_id, checked, flight);
+        if (kek_keyring_check(ring, provider, &kek_id, checked, flight)) {
+            return true;
+        }
+        flight->rc = kek_fail_within(&flight->why, KEK_UNAVAILABLE,
+                                     "it is not known whether that key is the right one");
+        return false;
     }
     if (rc == KEK_NOT_FOUND || rc == KEK_PRECONDITION) {
         flight->step = REFRESHING;
@@ -102,7 +105,7 @@ static void unwrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
         flight->why = *why;
         if (!look_into(flight, provider, rc)) {
             flight->step = UNWRAPPING;
-            flight_land(flight, rc, NULL, &flight->why);
+            flight_land(flight, flight->rc, NULL, &flight->why);
         }
         return;
     }

@@ -138,6 +138,13 @@ static void verified(void *arg, enum kek_rc rc, struct kek_pool_result *result,
 
 static bool ask_wrap(struct flight *flight, uint64_t deadline_ms, struct kek_why *why);
 
+/* A key that is gone or may not wrap there may still be good elsewhere. */
+static bool refused_by_one(struct flight *flight, const struct kek_id *kek_id, enum kek_rc rc)
+{
+    return (rc == KEK_NOT_FOUND || rc == KEK_PRECONDITION) && flight->retries++ < RETRIES_MAX &&
+           kek_keyring_wraps(flight->store->settings.ring, kek_id);
+}
+
 static void wrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
                     const struct kek_why *why)
 {
@@ -150,6 +157,12 @@ static void wrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
     kek_keyring_observe(store->settings.ring, result == NULL ? KEK_POOL_ANY : result->provider,
                         &kek_id, KEK_POOL_WRAP, rc);
     if (rc == KEK_DEADLINE && flight_has_time(flight)) {
+        if (!ask_wrap(flight, flight_deadline(flight), &mine)) {
+            sealing_failed(flight, mine.rc, &mine);
+        }
+        return;
+    }
+    if (rc != KEK_OK && refused_by_one(flight, &kek_id, rc)) {
         if (!ask_wrap(flight, flight_deadline(flight), &mine)) {
             sealing_failed(flight, mine.rc, &mine);
         }

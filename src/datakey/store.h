@@ -16,6 +16,7 @@
 #define BLOB_MAX 64      /* bytes of a wrapped data key of any algorithm we know */
 #define SLOTS_MAX 8      /* KEK versions with a sealing key at once */
 #define FLIGHT_MS 10000u /* for a data key made ahead, with nobody waiting */
+#define RETRIES_MAX 3    /* of one data key, after a provider refused it */
 #define SWEEP_MS 60000u  /* how long an expired key may stay in memory unasked for */
 
 /* What makes a data key itself: hashed as bytes, so unused bytes are zero. */

@@ -306,6 +306,7 @@ static enum kek_rc start_keys(struct daemon *daemon, struct kek_why *why)
         .config = daemon->config,
         .may = may_serve,
         .provider_changed = provider_changed,
+        .vouch = true,
         .arg = daemon,
     };
     daemon->pool = kek_pool_new(&daemon->loop, &pool, why);

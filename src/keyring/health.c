@@ -36,7 +36,7 @@ static void set_loss(struct kek_keyring *ring, bool loss)
 }
 
 /* Nobody can answer before its first worker had a chance to start. */
-static bool any_starting(const struct kek_keyring *ring)
+bool health_any_starting(const struct kek_keyring *ring)
 {
     for (size_t p = 0; p < ring->source_count; p++) {
         struct kek_pool_provider status;
@@ -68,7 +68,7 @@ void health_evaluate(struct kek_keyring *ring)
         }
         unconfirmed += !ring->sources[p].gone;
     }
-    set_outage(ring, answering == 0 && (ring->outage || !any_starting(ring)));
+    set_outage(ring, answering == 0 && (ring->outage || !health_any_starting(ring)));
     if (answering == 0 || opening > 0) {
         /* Without an answer a loss stays what it was last known to be, only where nothing opened. */
         set_loss(ring, ring->loss && answering == 0);

@@ -231,6 +231,10 @@ void ring_evaluate(struct kek_keyring *ring)
     if (next == NULL || ring->announcing != NULL) {
         return;
     }
+    /* Nobody has told this node yet which key is the right one: all who may object are heard first. */
+    if (!ring->announced && health_any_starting(ring)) {
+        return;
+    }
     /* Without a record nobody has seen an older one from here: announced at once. */
     uint64_t settle = ring->announced ? ring->settings.config->settle_ms : 0;
     uint64_t now = kek_clock_ms();
@@ -274,8 +278,6 @@ static void nothing(void *arg)
 void kek_keyring_observe(struct kek_keyring *ring, size_t provider, const struct kek_id *kek_id,
                          enum kek_pool_op op, enum kek_rc rc)
 {
-    (void)op;
-    (void)kek_id;
     if (ring->stopped) {
         return;
     }
@@ -286,6 +288,9 @@ void kek_keyring_observe(struct kek_keyring *ring, size_t provider, const struct
             ring_evaluate(ring);
         }
     } else if (rc == KEK_PRECONDITION || rc == KEK_NOT_FOUND) {
+        if (provider < ring->source_count) {
+            look_refused(ring, provider, kek_id, op, rc);
+        }
         (void)kek_keyring_refresh(ring, nothing, NULL);
     }
 }
@@ -294,6 +299,9 @@ bool kek_keyring_trusts(const struct kek_keyring *ring, size_t provider,
                         const struct kek_id *kek_id)
 {
     const struct version *version = ring_find(ring, kek_id);
+    if (version != NULL && version->disputed) {
+        return false;
+    }
     if (version == NULL || provider >= ring->source_count || version->witness_len == 0) {
         return true;
     }

@@ -79,6 +79,35 @@ static void take_versions(struct kek_keyring *ring, size_t provider, const struc
     ring_evaluate(ring);
 }
 
+/* It was asked after the last look: until the next one, others are. */
+void look_refused(struct kek_keyring *ring, size_t provider, const struct kek_id *kek_id,
+                  enum kek_pool_op op, enum kek_rc rc)
+{
+    struct version *version = ring_find(ring, kek_id);
+    if (version == NULL) {
+        return;
+    }
+    struct held *held = &version->held[provider];
+    bool wrapped = ring_any(ring, version, held_wraps);
+    bool unwrapped = ring_any(ring, version, held_unwraps);
+    if (rc == KEK_NOT_FOUND) {
+        held->present = false;
+        held->opened_ms = 0;
+        held->refused = false;
+    } else if (op == KEK_POOL_WRAP) {
+        held->can_wrap = false;
+    } else {
+        held->can_unwrap = false;
+    }
+    if (wrapped && !ring_any(ring, version, held_wraps)) {
+        ring->settings.lost_wrap(ring->settings.arg, &version->id);
+    }
+    if (unwrapped && !ring_any(ring, version, held_unwraps)) {
+        ring->settings.lost_unwrap(ring->settings.arg, &version->id);
+    }
+    ring_evaluate(ring);
+}
+
 void kek_keyring_provider_changed(struct kek_keyring *ring, size_t provider)
 {
     if (ring->stopped) {
@@ -98,6 +127,7 @@ void kek_keyring_provider_changed(struct kek_keyring *ring, size_t provider)
     if (source->ready) {
         source->probe_failed = false;
         take_versions(ring, provider, status.versions, status.version_count);
+        witness_vouch(ring, provider);
         return;
     }
     ring_evaluate(ring);
@@ -128,6 +158,7 @@ static void listed(void *arg, enum kek_rc rc, struct kek_pool_result *result,
     ring->lists_running--;
     if (rc == KEK_OK) {
         take_versions(ring, source->index, result->versions, result->version_count);
+        witness_vouch(ring, source->index); /* what could not be asked before is asked now */
     } else {
         /* A provider that is down says so by itself; one that answers and cannot list is news. */
         bool down = rc == KEK_UNAVAILABLE || rc == KEK_DEADLINE;

@@ -72,6 +72,7 @@ static bool load_version(struct kek_keyring *ring, const json_t *item)
     }
     memcpy(version->witness, witness, len);
     version->witness_len = len;
+    version->recorded = true;
     return true;
 }
 
@@ -208,6 +209,7 @@ static void saved(void *arg, enum kek_rc rc, const struct kek_why *why)
     if (next != NULL) {
         bool first = !ring->announced;
         set_primary(ring, &next->id, next->number);
+        next->recorded = true;
         ring_notice(ring, KEK_LOG_INFO, "%s primary: version %u key_id=%s", first ? "first" : "new",
                     next->number, ring->primary.key_id);
     }

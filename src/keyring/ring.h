@@ -34,7 +34,10 @@ struct version {
     size_t witness_len; /* 0: none yet */
     uint8_t witness[WITNESS_MAX];
     uint64_t ready_ms; /* since when it could be primary, by all that answer; 0: it cannot now */
-    bool prepare_asked;
+    bool
+        recorded; /* its witness was on disk at the start, or it was announced: what fails it is wrong */
+    bool
+        disputed; /* providers hold different keys under its name, and nobody can say who is right */
     bool prepared;
     struct held held[KEK_CONFIG_PROVIDERS_MAX];
 };
@@ -50,6 +53,8 @@ struct source {
     bool confirmed;       /* what is being taken in comes from such a list */
     uint64_t answered_ms; /* when an operation there last worked */
     bool probe_failed;
+    uint64_t vouching; /* serial of the worker that is being looked at; 0: none */
+    size_t vouch_at;   /* the version it is asked about */
     struct kek_pool_call *list;
     struct probe *probe;
 };
@@ -111,11 +116,16 @@ void ring_notice(const struct kek_keyring *ring, enum kek_log_level level, const
 /* look.c */
 void look_due(uv_timer_t *timer); /* the refresh timer's */
 void look_stop(struct kek_keyring *ring);
+/* A provider refused an operation: it has no such key now, or may not use it so. */
+void look_refused(struct kek_keyring *ring, size_t provider, const struct kek_id *kek_id,
+                  enum kek_pool_op op, enum kek_rc rc);
 
 /* witness.c */
 void witness_prove(struct kek_keyring *ring, size_t provider, struct version *version);
 void witness_prove_all(struct kek_keyring *ring, size_t provider);
 void witness_probe(struct kek_keyring *ring, size_t provider);
+/* Has every new worker of this provider open the witnesses before traffic goes to it. */
+void witness_vouch(struct kek_keyring *ring, size_t provider);
 void witness_stop(struct kek_keyring *ring);
 
 /* record.c */
@@ -124,5 +134,6 @@ void record_save(struct kek_keyring *ring);
 
 /* health.c */
 void health_evaluate(struct kek_keyring *ring);
+bool health_any_starting(const struct kek_keyring *ring); /* no worker was ready, none has failed */
 
 #endif

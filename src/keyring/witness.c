@@ -27,6 +27,7 @@ struct proof {
     struct kek_keyring *ring;
     struct version *version;
     size_t provider;
+    uint64_t from_serial; /* the worker that is to open it, or a later one; 0: any */
     enum step step;
     bool made_here; /* the witness is this proof's own, and not adopted yet */
     struct kek_secret *data_key;
@@ -56,11 +57,17 @@ static void proof_free(struct proof *proof)
     free(proof);
 }
 
-static void proof_finish(struct proof *proof, bool opens)
+static void vouch_next(struct kek_keyring *ring, size_t provider);
+
+/* told: the provider has said whether it opens the witness. */
+static void proof_finish(struct proof *proof, bool opens, bool told)
 {
     struct kek_keyring *ring = proof->ring;
     struct proof_waiter *waiter = proof->waiters;
-    proof->version->held[proof->provider].proof = NULL;
+    size_t provider = proof->provider;
+    struct source *source = &ring->sources[provider];
+    uint64_t from_serial = proof->from_serial;
+    proof->version->held[provider].proof = NULL;
     proof_free(proof);
     while (waiter != NULL) {
         struct proof_waiter *next = waiter->next;
@@ -68,7 +75,53 @@ static void proof_finish(struct proof *proof, bool opens)
         free(waiter);
         waiter = next;
     }
+    if (source->vouching > 0 && from_serial == source->vouching) {
+        source->vouch_at++;
+        source->vouching = told ? from_serial : 0;
+    }
+    if (source->vouching > 0) {
+        vouch_next(ring, provider);
+    }
     ring_evaluate(ring);
+}
+
+/* No record and no announcement say whose key is the version's: that of whoever was first proves
+ * nothing.  Nobody wraps under it until all who have it agree. */
+static void dispute(struct proof *proof)
+{
+    struct kek_keyring *ring = proof->ring;
+    struct version *version = proof->version;
+    if (!version->disputed) {
+        ring_notice(
+            ring, KEK_LOG_ERROR,
+            "provider %s holds a different key under the name of version %u than another, and "
+            "no record of this node says which is right: nothing is sealed under it",
+            provider_name(ring, proof->provider), version->number);
+    }
+    bool wrapped = ring_any(ring, version, held_wraps);
+    version->disputed = true;
+    version->witness_len = 0;
+    version->ready_ms = 0;
+    for (size_t p = 0; p < ring->source_count; p++) {
+        version->held[p].opened_ms = 0;
+        version->held[p].refused = false;
+    }
+    record_save(ring);
+    if (wrapped) {
+        ring->settings.lost_wrap(ring->settings.arg, &version->id);
+    }
+}
+
+/* All that have the version have opened one witness. */
+static void settle_dispute(struct version *version, size_t source_count)
+{
+    for (size_t p = 0; p < source_count; p++) {
+        const struct held *held = &version->held[p];
+        if (held->present && held->eligible && held->can_unwrap && held->opened_ms == 0) {
+            return;
+        }
+    }
+    version->disputed = false;
 }
 
 /* This provider's key of that name does not open what the version sealed. */
@@ -76,6 +129,10 @@ static void refuse(struct proof *proof)
 {
     struct kek_keyring *ring = proof->ring;
     struct version *version = proof->version;
+    if (!version->recorded && !proof->made_here) {
+        dispute(proof);
+        return;
+    }
     struct held *held = &version->held[proof->provider];
     bool wrapped = ring_any(ring, version, held_wraps);
     bool unwrapped = ring_any(ring, version, held_unwraps);
@@ -137,13 +194,17 @@ static void opened(void *arg, enum kek_rc rc, struct kek_pool_result *result,
         if (proof->made_here) {
             adopt(proof);
         }
+        settle_dispute(proof->version, proof->ring->source_count);
     } else if (rc == KEK_OK || rc == KEK_DAMAGED) {
         refuse(proof);
     } else {
         ring_notice(proof->ring, KEK_LOG_DEBUG, "version %u is not proven on provider %s: %s",
                     proof->version->number, provider_name(proof->ring, proof->provider), why->text);
     }
-    proof_finish(proof, opens);
+    /* A key that is gone or may not unwrap is nobody's: the next list says so. */
+    proof_finish(proof, opens,
+                 rc == KEK_OK || rc == KEK_DAMAGED || rc == KEK_NOT_FOUND ||
+                     rc == KEK_PRECONDITION);
 }
 
 static bool ask_open(struct proof *proof)
@@ -159,6 +220,7 @@ static bool ask_open(struct proof *proof)
         .kek_id = proof->version->id,
         .alg = envelope.entries[0].alg,
         .blob = envelope.entries[0].wrapped,
+        .from_serial = proof->from_serial,
         .deadline_ms = kek_clock_ms() + PROOF_TIMEOUT_MS,
     };
     proof->step = OPEN;
@@ -196,11 +258,11 @@ static void made(void *arg, enum kek_rc rc, struct kek_pool_result *result,
     if (rc != KEK_OK) {
         ring_notice(proof->ring, KEK_LOG_DEBUG, "no witness of version %u from provider %s: %s",
                     proof->version->number, provider_name(proof->ring, proof->provider), why->text);
-        proof_finish(proof, false);
+        proof_finish(proof, false, false);
         return;
     }
     if (!seal_witness(proof, result) || !ask_open(proof)) {
-        proof_finish(proof, false);
+        proof_finish(proof, false, false);
     }
 }
 
@@ -234,7 +296,8 @@ static bool being_made(const struct kek_keyring *ring, const struct version *ver
     return false;
 }
 
-void witness_prove(struct kek_keyring *ring, size_t provider, struct version *version)
+static void prove(struct kek_keyring *ring, size_t provider, struct version *version,
+                  uint64_t from_serial)
 {
     struct held *held = &version->held[provider];
     if (held->proof != NULL || !held->eligible || !held->can_unwrap) {
@@ -251,6 +314,7 @@ void witness_prove(struct kek_keyring *ring, size_t provider, struct version *ve
     proof->ring = ring;
     proof->version = version;
     proof->provider = provider;
+    proof->from_serial = from_serial;
     memcpy(proof->witness, version->witness, version->witness_len);
     proof->witness_len = version->witness_len;
     if (make ? ask_make(proof) : ask_open(proof)) {
@@ -258,6 +322,55 @@ void witness_prove(struct kek_keyring *ring, size_t provider, struct version *ve
         return;
     }
     proof_free(proof);
+}
+
+void witness_prove(struct kek_keyring *ring, size_t provider, struct version *version)
+{
+    prove(ring, provider, version, 0);
+}
+
+/* ---- new workers ---- */
+
+/* A fresh process finds its keys anew, and may find others: a token restored, replaced, or replicated
+ * wrongly.  Until it has opened the witness of each version, it serves nobody. */
+static void vouch_next(struct kek_keyring *ring, size_t provider)
+{
+    struct source *source = &ring->sources[provider];
+    for (; source->vouch_at < ring->version_count && !ring->stopped; source->vouch_at++) {
+        struct version *version = ring->versions[source->vouch_at];
+        const struct held *held = &version->held[provider];
+        if (held->proof != NULL) {
+            return; /* its end leads here again */
+        }
+        if (version->witness_len == 0 || !held->present || !held->eligible || !held->can_unwrap) {
+            continue;
+        }
+        prove(ring, provider, version, source->vouching);
+        if (held->proof == NULL) {
+            source->vouching = 0; /* it cannot be asked now: when the provider is looked at again */
+        }
+        return;
+    }
+    uint64_t serial = source->vouching;
+    source->vouching = 0;
+    if (ring->stopped) {
+        return;
+    }
+    kek_pool_vouch(ring->settings.pool, provider, serial);
+    witness_vouch(ring, provider);
+}
+
+void witness_vouch(struct kek_keyring *ring, size_t provider)
+{
+    struct source *source = &ring->sources[provider];
+    struct kek_pool_provider status;
+    kek_pool_provider_get(ring->settings.pool, provider, &status);
+    if (source->vouching > 0 || status.unvouched == 0 || ring->stopped) {
+        return;
+    }
+    source->vouching = status.unvouched;
+    source->vouch_at = 0;
+    vouch_next(ring, provider);
 }
 
 void witness_prove_all(struct kek_keyring *ring, size_t provider)
@@ -275,7 +388,7 @@ bool kek_keyring_check(struct kek_keyring *ring, size_t provider, const struct k
 {
     struct version *version = ring_find(ring, kek_id);
     if (ring->stopped || version == NULL || provider >= ring->source_count ||
-        version->witness_len == 0) {
+        version->witness_len == 0 || version->disputed) {
         return false;
     }
     struct proof_waiter *waiter = malloc(sizeof *waiter);
@@ -399,7 +512,7 @@ void witness_stop(struct kek_keyring *ring)
             struct proof *proof = ring->versions[i]->held[p].proof;
             if (proof != NULL) {
                 kek_pool_cancel(proof->call);
-                proof_finish(proof, false);
+                proof_finish(proof, false, false);
             }
         }
     }

@@ -226,15 +226,50 @@ static void refuse_twins(struct kek_p11_table *table)
     }
 }
 
-/* What was proven of a key stays proven; an ability that is new is proven anew. */
-static void carry_over(const struct kek_p11_table *old, struct kek_p11_table *new)
+enum same { SAME, ANOTHER, UNCERTAIN };
+
+/* The same id under a new handle: does it open what the old one wrapped?  AES-CBC opens anything. */
+static enum same is_same_key(struct kek_provider_session *session,
+                             const struct kek_p11_entry *before, const struct kek_p11_entry *entry)
 {
+    if (entry->handle == before->handle) {
+        return SAME;
+    }
+    if (before->known_len == 0 || before->way->alg == KEK_WRAP_AES_CBC ||
+        !entry->version.can_unwrap || !entry->version.eligible) {
+        return UNCERTAIN;
+    }
+    KEK_AUTO(kek_secret) value = NULL;
+    struct kek_p11_outcome outcome =
+        kek_p11_unwrap_by(session, before->strategy, before->way, entry->handle,
+                          kek_bytes(before->known, before->known_len), &value);
+    enum kek_p11_class class = kek_p11_class_of(outcome.rv);
+    if (class == KEK_P11_OK) {
+        return SAME;
+    }
+    return class == KEK_P11_DATA || class == KEK_P11_AMBIGUOUS ? ANOTHER : UNCERTAIN;
+}
+
+/* What was proven of a key stays proven; an ability that is new is proven anew.  A key that was
+ * exchanged under its name is for a fresh process, which nobody trusts yet. */
+static bool carry_over(struct kek_provider_session *session, struct kek_p11_table *new,
+                       Kek__Provider__Step step, struct kek_provider_failure *failure)
+{
+    const struct kek_p11_table *old = &session->table;
     for (size_t i = 0; i < new->count; i++) {
         struct kek_p11_entry *entry = &new->entries[i];
         for (size_t j = 0; j < old->count; j++) {
             const struct kek_p11_entry *before = &old->entries[j];
-            if (kek_id_equal(&entry->version.id, &before->version.id) &&
-                entry->handle == before->handle && entry->strategy == before->strategy) {
+            if (!entry->has_id || !kek_id_equal(&entry->version.id, &before->version.id) ||
+                entry->strategy != before->strategy) {
+                continue;
+            }
+            enum same same = is_same_key(session, before, entry);
+            if (same == ANOTHER) {
+                return kek_p11_fail(failure, step, KEK__PROVIDER__CAUSE__LINK,
+                                    "key %s is not the one that it was", entry->version.label);
+            }
+            if (same == SAME) {
                 entry->way = before->way;
                 entry->known_len = before->known_len;
                 memcpy(entry->known, before->known, sizeof entry->known);
@@ -242,6 +277,7 @@ static void carry_over(const struct kek_p11_table *old, struct kek_p11_table *ne
             }
         }
     }
+    return true;
 }
 
 static int by_number(const void *a, const void *b)
@@ -319,7 +355,9 @@ bool kek_p11_scan(struct kek_provider_session *session, Kek__Provider__Step step
     }
     qsort(table->entries, table->count, sizeof table->entries[0], by_number);
     refuse_twins(table);
-    carry_over(&session->table, table);
+    if (!carry_over(session, table, step, failure)) {
+        return false;
+    }
     session->table = *table;
     return true;
 }

@@ -27,6 +27,7 @@ static bool has_room(const struct kek_worker *worker, const struct kek_pool_call
 {
     return worker->state == KEK_WORKER_READY && !worker->deaf && !worker->alone &&
            worker->serial > call->lane->newer_than &&
+           (worker->vouched || call->lane->provider != KEK_POOL_ANY) &&
            worker->running < (call->crashes > 0 ? 1 : worker->backend->sessions);
 }
 
@@ -184,7 +185,7 @@ void kek_call_finish(struct kek_pool_call *call, enum kek_rc rc, struct kek_pool
     if (call->queue != NULL) {
         kek_queue_remove(call);
     }
-    if (call->lane->newer_than > 0) {
+    if (call->fresh) {
         pool->backends[call->lane->provider].fresh_calls--;
     }
     call->lane->calls--;

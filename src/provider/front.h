@@ -70,6 +70,7 @@ struct kek_pool_call {
     unsigned crashes, busy;
     uint64_t hedge_ms, give_up_ms, deadline_ms, span_ms;
     struct kek_why why; /* the last failure; rc KEK_OK if none */
+    bool fresh;         /* an older worker is recycled for it */
     bool settled;       /* why is an answer: no retry, only another flight can better it */
     size_t settled_by;  /* the provider that gave it */
 
@@ -140,6 +141,7 @@ struct kek_worker {
     bool exited, was_ready;
     bool ended_ready; /* it was ready when its socket ended */
     bool alone;       /* it works on a call that a worker crashed on, and on nothing else */
+    bool vouched;     /* it may serve calls to KEK_POOL_ANY */
     bool deaf;        /* it could not be sent to: the end of its socket is on its way */
     int exit_status, exit_signal;
 

@@ -182,7 +182,8 @@ static enum kek_rc check_request(const struct kek_pool *pool,
         return kek_fail(why, KEK_INVALID, "%s needs an officer's pool",
                         kek_pool_op_name(request->op));
     }
-    if (any ? !either || request->fresh : request->provider >= pool->backend_count) {
+    if (any ? !either || request->fresh || request->from_serial > 0
+            : request->provider >= pool->backend_count) {
         return kek_fail(why, KEK_INVALID, "%s needs a provider", kek_pool_op_name(request->op));
     }
     if (request->op == KEK_POOL_WRAP &&
@@ -258,7 +259,8 @@ struct kek_pool_call *kek_pool_submit(struct kek_pool *pool, const struct kek_po
         return NULL;
     }
     /* A worker that was spawned before now may have cached what the caller wants to see. */
-    uint64_t newer_than = request->fresh ? pool->serial : 0;
+    uint64_t newer_than = request->from_serial > 0 ? request->from_serial - 1 : 0;
+    newer_than = request->fresh ? pool->serial : newer_than;
     struct kek_lane *lane = kek_lane_find(pool, request, newer_than);
     if (lane == NULL) {
         kek_fail(why, KEK_NO_MEMORY, "no memory for a call");
@@ -279,7 +281,8 @@ struct kek_pool_call *kek_pool_submit(struct kek_pool *pool, const struct kek_po
     set_times(call, request->deadline_ms);
     lane->calls++;
     pool->calls++;
-    if (newer_than > 0) {
+    if (request->fresh) {
+        call->fresh = true;
         struct kek_backend *backend = &pool->backends[request->provider];
         backend->fresh_serial = newer_than;
         backend->fresh_calls++;
@@ -342,7 +345,21 @@ void kek_pool_provider_get(const struct kek_pool *pool, size_t provider,
     DL_FOREACH (backend->workers, worker) {
         status->workers_ready += worker->state == KEK_WORKER_READY;
         status->calls_running += worker->running;
+        if (worker->state == KEK_WORKER_READY && !worker->vouched && status->unvouched == 0) {
+            status->unvouched = worker->serial;
+        }
     }
+}
+
+void kek_pool_vouch(struct kek_pool *pool, size_t provider, uint64_t serial)
+{
+    struct kek_backend *backend = &pool->backends[provider];
+    struct kek_worker *worker;
+    DL_FOREACH (backend->workers, worker) {
+        worker->vouched = worker->vouched || worker->serial == serial;
+    }
+    kek_backend_ensure(backend); /* its predecessor may go now */
+    kek_dispatch(pool);
 }
 
 void kek_pool_check_closed(struct kek_pool *pool)

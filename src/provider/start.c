@@ -179,6 +179,7 @@ static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *read
     backend->refused_here = false;
     worker->state = KEK_WORKER_READY;
     worker->was_ready = true;
+    worker->vouched = !backend->pool->settings.vouch;
     kek_backend_became_ready(backend);
 }
 

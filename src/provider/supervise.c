@@ -10,7 +10,7 @@
 #define BACKOFF_LOGIN 30000
 
 struct census {
-    unsigned ready, starting, alive, ghosts;
+    unsigned ready, vouched, starting, alive, ghosts;
     uint64_t newest;           /* serial of the newest that starts or is ready */
     struct kek_worker *oldest; /* ready */
     struct kek_worker *worn;   /* ready */
@@ -24,6 +24,7 @@ static struct census count_workers(const struct kek_backend *backend)
         bool ready = worker->state == KEK_WORKER_READY;
         bool starting = worker->state < KEK_WORKER_READY;
         census.ready += ready;
+        census.vouched += ready && worker->vouched;
         census.starting += starting;
         census.alive += kek_worker_alive(worker);
         census.ghosts += worker->state == KEK_WORKER_GHOST;
@@ -115,6 +116,7 @@ void kek_backend_became_ready(struct kek_backend *backend)
     backend->ever_ready = true;
     backend->failed_starts = 0;
     backend->pin_blocked = false;
+    backend->changed = backend->changed || backend->pool->settings.vouch;
     kek_backend_judge(backend, NULL);
     kek_backend_ensure(backend);
     kek_dispatch(backend->pool);
@@ -170,7 +172,7 @@ void kek_backend_ensure(struct kek_backend *backend)
         return;
     }
     struct census census = count_workers(backend);
-    if (backend->retiring != NULL && census.ready > backend->target) {
+    if (backend->retiring != NULL && census.vouched > backend->target) {
         kek_worker_drain(backend->retiring);
         census = count_workers(backend);
     }
