@@ -16,6 +16,7 @@ INTEROP_TESTS = \
 	tests/interop/test_cost.py \
 	tests/interop/test_lifecycle.py \
 	tests/interop/test_recovery_of_kekd.py \
+	tests/interop/test_providers.py \
 	tests/interop/test_roundtrip.py \
 	tests/interop/test_separation.py \
 	tests/interop/test_token.py \
@@ -28,4 +29,5 @@ EXTRA_DIST += \
 	tests/interop/h2.py \
 	tests/interop/kms.py \
 	tests/interop/p11.py \
-	tests/interop/rig.py
+	tests/interop/rig.py \
+	tests/interop/traffic.py

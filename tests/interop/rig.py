@@ -7,6 +7,7 @@ test fails, the folder's configuration and logs are printed.  Nothing outside th
 """
 
 import contextlib
+import glob
 import os
 import pwd
 import re
@@ -170,6 +171,25 @@ class Token:
         finally:
             self.plug()
 
+    def kill(self, pids):
+        """Kills workers at any moment.  SoftHSM writes its token's file in place at every login: one that
+        a kill has torn is put right again, as a device would never have torn it."""
+        (path,) = glob.glob(self.folder + "/tokens/*/token.object")
+        with open(path, "rb") as file:
+            content = file.read()
+        whole = getattr(self, "whole", content)
+        self.whole = content if len(content) >= len(whole) else whole
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not [p for p in processes() if p.pid in pids and p.state != "Z"], "their end")
+        if os.path.getsize(path) < len(self.whole):
+            time.sleep(0.05)  # another process may be writing it
+        if os.path.getsize(path) < len(self.whole):
+            with open(path + ".whole", "wb") as file:
+                file.write(self.whole)
+            os.rename(path + ".whole", path)
+
     def unplug(self):
         os.rename(self.folder + "/tokens", self.folder + "/tokens.away")
         os.mkdir(self.folder + "/tokens", 0o755)
@@ -181,7 +201,8 @@ class Token:
 
 
 class Twin(Token):
-    """The same token on a second device: a copy of its objects, with a configuration of its own."""
+    """The same keys on a second device: a copy of the token's objects under a serial of its own, with
+    a configuration, a PIN file and a store of its own."""
 
     def __init__(self, token, folder):
         shutil.copytree(token.folder, folder)
@@ -193,6 +214,25 @@ class Twin(Token):
             file.write(text.replace(token.folder, folder))
         self.pin_file = os.path.join(folder, "pin")
         self.uri = token.uri.replace(token.folder, folder)
+        self.renumber()
+
+    def renumber(self):
+        """Two devices never have one serial number: SoftHSM keeps it as 16 hex digits."""
+        for path in glob.glob(self.folder + "/tokens/*/token.object"):
+            with open(path, "rb") as file:
+                content = file.read()
+            serial = os.path.dirname(path).replace("-", "")[-16:].encode()
+            assert content.count(serial) == 1, "SoftHSM keeps its serial elsewhere"
+            with open(path, "wb") as file:
+                file.write(content.replace(serial, os.urandom(8).hex().encode()))
+
+    def replicate(self, token):
+        """Brings over what the other device has by now, as a vendor's replication does."""
+        (source,), (target,) = (glob.glob(store.folder + "/tokens/*") for store in (token, self))
+        for name in sorted(os.listdir(source)):  # "generation", which says that there is news, after
+            if not name.startswith("token."):    # no object can be missing any more
+                shutil.copy2(os.path.join(source, name), os.path.join(target, name + ".new"))
+                os.rename(os.path.join(target, name + ".new"), os.path.join(target, name))
 
 
 class Spy:
@@ -216,10 +256,11 @@ class Spy:
 
 class Rig:
     """config: overrides of kekd.yaml's top level, merged where both are maps. provider: overrides of
-    the one provider (or of each, where `providers` names several)."""
+    the one provider (or of each, where `providers` names several). pair: a second provider, hsm-b, on
+    self.twin, which holds the same keys."""
 
     def __init__(self, test=None, token=None, config=None, provider=None, spy=False, generate=True,
-                 label="kek-test", user=None, name="kekd"):
+                 label="kek-test", user=None, name="kekd", pair=False):
         self.kekd = None
         self.listener = None
         self.clients = []
@@ -252,6 +293,10 @@ class Rig:
         if generate:
             self.write()
             self.kekctl("key", "generate", check=True)
+        self.twin = None
+        if pair:
+            self.twin = Twin(self.token, self.folder + "/twin")
+            self.config["providers"].append(dict(self.provider("hsm-b", self.twin), **(provider or {})))
         if spy:
             module = spy_module()
             for entry in self.config["providers"]:
@@ -385,6 +430,17 @@ class Rig:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
+
+    def workers_of(self, token):
+        """Pids of the workers on this token, oldest first. Needs root: a worker shows its environment to
+        nobody else."""
+        wanted = b"SOFTHSM2_CONF=" + token.conf.encode()
+        found = []
+        for pid in self.workers():
+            with contextlib.suppress(OSError), open("/proc/%d/environ" % pid, "rb") as file:
+                if wanted in file.read().split(b"\0"):
+                    found.append(pid)
+        return found
 
     def metrics(self):
         """Every sample: {"name{labels}": value}."""

@@ -1,0 +1,333 @@
+"""Two HSMs that hold the same keys: one may be lost in any way, lag behind, or hold another key under
+the right name, and no call notices."""
+
+import contextlib
+import json
+import os
+import signal
+import time
+
+import p11
+import rig as rigs
+import traffic
+from grpc import RpcError, StatusCode
+
+STRICT = {"data_key": {"max_uses": 1}}
+QUICK = {"timeout": "500ms"}
+DEK = bytes(range(32))
+
+
+class Pair(rigs.Case):
+    def pair(self, config=None, provider=None, **options):
+        port = rigs.free_port()
+        return self.rig(pair=True, config=dict({"metrics": "127.0.0.1:%d" % port}, **(config or {})),
+                        provider=dict(QUICK, **(provider or {})), **options)
+
+    @contextlib.contextmanager
+    def unharmed(self, node, **options):
+        """Whatever happens inside: no call fails, no answer is wrong, and a fresh kekd opens it all."""
+        with traffic.Traffic(node.socket, **options) as load:
+            yield load
+            load.more(100)
+        self.assertEqual([repr(failure) for failure in load.failures], [])
+        self.assertEqual(load.wrong, [])
+        self.assertGreater(len(load.sealed), 50)
+        self.fresh_kekd_opens(node, load.sealed)
+
+    def fresh_kekd_opens(self, node, sealed):
+        node.close_clients()
+        if node.kekd is not None:
+            node.stop()
+        node.start()
+        with node.client() as client:
+            for item in sealed:
+                self.assertEqual(item.open(client), item.plain)
+
+    def up(self, node, name, wanted=True):
+        sample = 'kekd_hsm_workers_ready{provider="%s"}' % name
+        ready = 2 if wanted else 0
+        rigs.wait_for(lambda: node.metrics()[sample] == ready,
+                      "provider %s to be %s" % (name, "up" if wanted else "down"))
+
+    def both_up(self, node):
+        self.up(node, "hsm-a")
+        self.up(node, "hsm-b")
+
+    def kek_id(self, client):
+        return client.encrypt(DEK).ciphertext[8:24]
+
+    def proven(self, node, version):
+        metrics = node.metrics()
+        return tuple(metrics.get('kekd_kek_version_providers%s{version="%d"}' % (what, version))
+                     for what in ("", "_proven"))
+
+
+class OneLost(Pair):
+    def lose(self, how, config=None):
+        """how(node, token, load) for each of the two in turn."""
+        node = self.pair(config=config).start()
+        self.both_up(node)
+        with self.unharmed(node) as load:
+            for token in (node.token, node.twin):
+                how(node, token, load)
+                load.more(100)
+                self.both_up(node)
+        node.stop()
+
+    def away(self, node, token, load):
+        with token.away():
+            load.more(200)
+
+    def killed(self, node, token, load):
+        for _ in range(3):
+            token.kill(node.workers_of(token))
+            load.more(50)
+
+    def away_and_killed(self, node, token, load):
+        with token.away():
+            for pid in node.workers_of(token):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            load.more(200)
+
+    def stopped(self, node, token, load):
+        workers = node.workers_of(token)
+        self.assertEqual(len(workers), 2)
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        load.more(200)
+        rigs.wait_for(lambda: not set(workers) & set(node.workers()), "the hung workers' end")
+
+    def test_a_token_that_goes_and_returns_fails_no_call(self):
+        self.lose(self.away, STRICT)
+
+    def test_a_token_that_goes_and_returns_fails_no_call_in_the_default_mode(self):
+        self.lose(self.away, {"data_key": {"max_uses": 50}})
+
+    def test_a_token_that_goes_with_its_workers_fails_no_call(self):
+        rigs.need_root("which worker belongs to which token")
+        self.lose(self.away_and_killed, STRICT)
+
+    def test_all_workers_of_one_killed_fail_no_call(self):
+        rigs.need_root("which worker belongs to which token")
+        self.lose(self.killed, STRICT)
+
+    def test_all_workers_of_one_hung_fail_no_call(self):
+        rigs.need_root("which worker belongs to which token")
+        self.lose(self.stopped, STRICT)
+
+    def start_without(self, index, spoil):
+        """The provider cannot start from the beginning."""
+        node = self.pair(config=STRICT)
+        mend = spoil(node.config["providers"][index], (node.token, node.twin)[index])
+        node.write()
+        node.start()
+        name = ("hsm-a", "hsm-b")[index]
+        with self.unharmed(node) as load:
+            load.more(200)
+            self.up(node, name, False)
+            if mend is not None:
+                mend()
+                self.up(node, name)
+        self.assertIn(name, node.log())
+        node.stop()
+
+    def test_a_module_that_is_missing_on_one_fails_no_call(self):
+        def spoil(entry, _token):
+            entry["uri"] = entry["uri"].replace(rigs.SOFTHSM, "/nowhere/libhsm.so")
+        for index in (0, 1):
+            self.start_without(index, spoil)
+
+    def test_a_pin_that_one_refuses_fails_no_call(self):
+        def spoil(_entry, token):
+            with open(token.pin_file, "w", encoding="ascii") as file:
+                file.write("not-the-pin")
+        for index in (0, 1):
+            self.start_without(index, spoil)
+
+    def test_a_token_that_is_away_at_the_start_fails_no_call_and_is_used_when_it_comes(self):
+        def spoil(_entry, token):
+            token.unplug()
+            return token.plug
+        for index in (0, 1):
+            self.start_without(index, spoil)
+
+
+class Outage(Pair):
+    def test_both_lost_then_one_back_is_service_again(self):
+        node = self.pair(config=STRICT).start()
+        self.both_up(node)
+        with traffic.Traffic(node.socket, timeout=2) as load:
+            node.token.unplug()
+            node.twin.unplug()
+            rigs.wait_for(lambda: load.failures, "a call to fail")
+            self.up(node, "hsm-a", False)
+            self.up(node, "hsm-b", False)
+            node.twin.plug()
+            self.up(node, "hsm-b")
+            before = len(load.failures)
+            done = load.done
+            rigs.wait_for(lambda: load.done > done + 100, "service by the one that is back")
+            settled = len(load.failures)
+            load.done, done = load.done, load.done
+            rigs.wait_for(lambda: load.done > done + 100, "more of it")
+            self.assertEqual(len(load.failures), settled)
+            self.assertLessEqual(settled - before, 3 * len(load.threads))
+            node.token.plug()
+            self.both_up(node)
+        self.assertEqual(load.wrong, [])
+        # What an outage may answer, and nothing that would make a Secret look lost.
+        self.assertLessEqual({failure.code for failure in load.failures},
+                             {"UNAVAILABLE", "DEADLINE_EXCEEDED"})
+        self.fresh_kekd_opens(node, load.sealed)
+        node.stop()
+
+    def test_a_key_that_one_of_two_has_lost_is_no_loss(self):
+        for index in (0, 1):
+            node = self.pair(config=STRICT).start()
+            self.both_up(node)
+            with node.client() as client:
+                kek_id = self.kek_id(client)
+                key_id = client.status().key_id
+                with self.unharmed(node) as load:
+                    (node.token, node.twin)[index].tool("--delete-object", "--type", "secrkey", "--id",
+                                                        kek_id.hex())
+                    rigs.wait_for(lambda: self.proven(node, 1)[0] == 1, "it to be noticed")
+                    load.more(200)
+                    status = client.status()
+                    self.assertEqual((status.healthz, status.key_id), ("ok", key_id))
+            node.stop()
+
+
+class WrongOrLate(Pair):
+    """A replica that is not one."""
+
+    def replace(self, token, kek_id, number=1):
+        """Another key under the same label and id."""
+        with contextlib.suppress(rigs.subprocess.CalledProcessError):
+            token.tool("--delete-object", "--type", "secrkey", "--id", kek_id.hex())
+        p11.plant(token, "k8s-test.v%d" % number, kek_id)
+
+    def refused_for(self, node, name, version=1):
+        node.wait_log(r"provider %s holds a different key under the name of version %d" % (name, version))
+        rigs.wait_for(lambda: self.proven(node, version) == (2, 1), "the metric to say so")
+
+    def announced(self, node):
+        """A kekd that has announced version 1 once; its kek id and what it sealed."""
+        node.start()
+        with node.client() as client:
+            kek_id = self.kek_id(client)
+            sealed = [traffic.Sealed(DEK, client.encrypt1(DEK)) for _ in range(5)]
+        node.stop()
+        return kek_id, sealed
+
+    def test_a_replica_with_another_key_is_refused_and_the_other_serves(self):
+        for index, name in enumerate(("hsm-a", "hsm-b")):
+            node = self.pair(config=STRICT)
+            kek_id, sealed = self.announced(node)
+            self.replace((node.token, node.twin)[index], kek_id)
+            node.start()
+            with self.unharmed(node) as load:
+                load.sealed.extend(sealed)
+                with node.client() as client:
+                    for item in sealed:
+                        self.assertEqual(item.open(client), DEK)
+                self.refused_for(node, name)
+                load.more(200)
+            node.stop()
+
+    def test_a_key_exchanged_while_kekd_runs_seals_nothing(self):
+        for index, name in enumerate(("hsm-a", "hsm-b")):
+            node = self.pair(config=STRICT).start()
+            self.both_up(node)
+            with node.client() as client:
+                kek_id = self.kek_id(client)
+            with self.unharmed(node) as load:
+                self.replace((node.token, node.twin)[index], kek_id)
+                load.more(200)
+                self.refused_for(node, name)
+            node.stop()
+
+    def test_damaged_is_still_said_of_what_is_damaged(self):
+        node = self.pair(config=STRICT)
+        kek_id, sealed = self.announced(node)
+        self.replace(node.twin, kek_id)
+        node.start()
+        with node.client() as client:
+            self.refused_for(node, "hsm-b")
+            for at in (30, 50, len(sealed[0].ciphertext) - 1):
+                broken = bytearray(sealed[0].ciphertext)
+                broken[at] ^= 1
+                self.refused(StatusCode.INVALID_ARGUMENT, client.decrypt1, bytes(broken))
+        node.stop()
+
+    def test_without_a_record_nobody_can_say_which_of_two_keys_is_right_and_nothing_is_called_damaged(self):
+        for index in (0, 1):
+            node = self.pair(config=STRICT)
+            kek_id, sealed = self.announced(node)
+            for name in os.listdir(node.state):
+                os.unlink(os.path.join(node.state, name))
+            self.replace((node.token, node.twin)[index], kek_id)
+            node.spawn().serving()
+            node.wait_log(r"holds a different key under the name of version 1")
+            with node.client() as client:
+                self.refused(StatusCode.UNAVAILABLE, client.status)
+                for item in sealed:
+                    try:
+                        self.assertEqual(item.open(client), DEK)
+                    except RpcError as error:
+                        self.assertNotEqual(error.code(), StatusCode.INVALID_ARGUMENT, error.details())
+            node.stop()
+
+    def test_a_replica_that_lags_keeps_a_version_from_being_announced(self):
+        node = self.pair(config=dict(STRICT, settle="0s")).start()
+        self.both_up(node)
+        with node.client() as client:
+            first = client.status().key_id
+            v2 = os.urandom(16)
+            with self.unharmed(node) as load:
+                p11.plant(node.token, "k8s-test.v2", v2)
+                rigs.wait_for(lambda: self.proven(node, 2) == (1, 1), "the new version to be seen")
+                end = time.monotonic() + 2.5
+                while time.monotonic() < end:
+                    self.assertEqual(client.status().key_id, first)
+                    time.sleep(0.1)
+                load.more(100)
+                node.twin.replicate(node.token)
+                second = rigs.wait_for(lambda: {client.status().key_id} - {first}, "its announcement")
+                load.more(100)
+                self.assertEqual(self.kek_id(client), v2)
+                self.assertEqual({client.status().key_id}, second)
+        node.stop()
+
+    def test_a_replica_that_lags_again_after_the_announcement_damages_nothing(self):
+        # hsm-a comes first, and comes back from a backup without v2.
+        node = self.pair(config=dict(STRICT, settle="0s")).start()
+        self.both_up(node)
+        with node.client() as client:
+            first = client.status().key_id
+            v2 = os.urandom(16)
+            with self.unharmed(node) as load:
+                p11.plant(node.token, "k8s-test.v2", v2)
+                node.twin.replicate(node.token)
+                rigs.wait_for(lambda: client.status().key_id != first, "version 2 to be announced")
+                load.more(100)
+                node.token.tool("--delete-object", "--type", "secrkey", "--id", v2.hex())
+                load.more(200)
+                self.assertNotEqual(client.status().key_id, first)
+        with node.client() as client:
+            self.assertNotEqual(client.status().key_id, first)
+        node.stop()
+
+    def test_key_list_shows_what_each_provider_has(self):
+        node = self.pair()
+        p11.plant(node.token, "k8s-test.v2", os.urandom(16))
+        listed = json.loads(node.kekctl("--output", "json", "key", "list", check=True).stdout)
+        self.assertEqual(sorted((entry["version"], entry["provider"]) for entry in listed["versions"]),
+                         [(1, "hsm-a"), (1, "hsm-b"), (2, "hsm-a")])
+        serials = {entry["serial"] for entry in listed["providers"]}
+        self.assertEqual(len(serials), 2)
+
+
+if __name__ == "__main__":
+    rigs.main()
