@@ -5,12 +5,14 @@ token's own reason, or a failure.  What a token cannot do is part of the report,
 with the one that the test expects, line by line: a token that learns something, or forgets it, is noticed.
 """
 
+import json
 import os
 import subprocess
 import sys
 
-from worker import LENGTHS, Failed, Worker
+from worker import LENGTHS, PROGRAM, Failed, Worker
 
+KEKCTL = os.path.join(os.path.dirname(PROGRAM), "kekctl")
 SESSIONS = 8
 ROUNDS = 25  # requests a session
 
@@ -23,14 +25,15 @@ class Cannot(Exception):
 
 
 class Suite:
-    def __init__(self, token):
+    def __init__(self, token, matrix):
         self.token = token
+        self.matrix = matrix
         self.key = os.urandom(32)
         self.ids = {}
         self.alg, self.blob = None, None
 
     # The order is that of a key's life; a later check uses what an earlier one made.
-    CHECKS = ("generate", "list", "round trip", "tampered", "truncated", "another key's", "missing key",
+    CHECKS = ("generate", "probe", "list", "round trip", "tampered", "truncated", "another key's", "missing key",
               "concurrent", "two processes", "logout elsewhere", "killed and restarted", "other strategies",
               "remembered algorithm", "set_state", "destroy", "wrong PIN")
 
@@ -75,6 +78,34 @@ class Suite:
             for number, kek_id in ((1, V1), (2, V2)):
                 self.ids[number] = self.token.make_key(number, kek_id)
             raise Cannot(reason)
+
+    def kekctl(self, *words):
+        """Its output; the configuration is YAML's flow style, which JSON is."""
+        provider = {"name": self.token.name, "type": "pkcs11", "uri": self.token.uri,
+                    "strategy": self.token.strategy, "env": self.token.env}
+        if self.token.init_args:
+            provider["init_args"] = self.token.init_args
+        if self.token.versions:
+            provider["versions"] = self.token.versions
+        config = self.token.write("kekd.yaml", json.dumps({
+            "listen": "unix://" + self.token.path("kms.sock"), "keyring": "ring",
+            "state_dir": self.token.path("kekctl"), "providers": [provider]}))
+        done = subprocess.run([KEKCTL, "--config", config, *words], stdin=subprocess.DEVNULL, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+        assert done.returncode == 0, "exit %d: %s" % (done.returncode, done.stderr)
+        return done.stdout
+
+    def check_probe(self):
+        """What the token can do, as an operator is told; the table is this test's log."""
+        before = self.token.objects()
+        print(self.kekctl("probe"))
+        found = json.loads(self.kekctl("probe", "--output", "json"))
+        assert self.token.objects() == before, "something stayed on the token"
+        rows = ["%s %s%s: %s%s" % (row["strategy"], row["mechanism"], "" if row["advertised"] else " (not advertised)",
+                                   row["says"], ", used" if row["used"] else "") for row in found["trials"]]
+        for row in rows:
+            assert row in self.matrix, "unexpected: " + row
+        assert rows == self.matrix, "missing: %s" % [row for row in self.matrix if row not in rows]
 
     def check_list(self):
         with Worker(self.token) as worker:
@@ -258,9 +289,9 @@ class Suite:
         return text
 
 
-def main(token, expected):
-    """The exit code. `expected` has one outcome a check."""
-    found = Suite(token).run()
+def main(token, expected, matrix):
+    """The exit code. `expected` has one outcome a check, `matrix` what kekctl probe prints, a string a row."""
+    found = Suite(token, matrix).run()
     different = [name for name in Suite.CHECKS if found[name] != expected.get(name)]
     for name in different:
         print("%s: %s:\n  expected %s\n  found    %s" % (token.name, name, expected.get(name), found[name]))

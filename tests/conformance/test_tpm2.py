@@ -8,6 +8,7 @@ from tokens import TPM2
 
 EXPECTED = {
     "generate": "cannot: C_GenerateKey: CKR_FUNCTION_NOT_SUPPORTED (0x54)",
+    "probe": "pass",
     "list": "pass: AES-CBC",
     "round trip": "pass",
     "tampered": "cannot: AES-CBC takes a damaged blob, and another key comes out",
@@ -25,5 +26,20 @@ EXPECTED = {
     "wrong PIN": "pass: C_Login: CKR_PIN_INCORRECT (0xa0)",
 }
 
+MATRIX = [
+    "wrap-key CKM_AES_KEY_WRAP (not advertised): refused: C_CreateObject: CKR_ATTRIBUTE_VALUE_INVALID (0x13)",
+    "wrap-key CKM_AES_KEY_WRAP_KWP (not advertised): refused: C_CreateObject: CKR_ATTRIBUTE_VALUE_INVALID (0x13)",
+    "wrap-key CKM_AES_KEY_WRAP_PAD (not advertised): refused: C_CreateObject: CKR_ATTRIBUTE_VALUE_INVALID (0x13)",
+    "wrap-key CKM_AES_GCM (not advertised): refused: C_CreateObject: CKR_ATTRIBUTE_VALUE_INVALID (0x13)",
+    "wrap-key CKM_AES_GCM with the token's IV (not advertised): refused: C_CreateObject: CKR_ATTRIBUTE_VALUE_INVALID (0x13)",
+    "wrap-key CKM_AES_CBC (not advertised): refused: C_CreateObject: CKR_ATTRIBUTE_VALUE_INVALID (0x13)",
+    "encrypt CKM_AES_KEY_WRAP (not advertised): refused: C_EncryptInit: CKR_MECHANISM_INVALID (0x70)",
+    "encrypt CKM_AES_KEY_WRAP_KWP (not advertised): refused: C_EncryptInit: CKR_MECHANISM_INVALID (0x70)",
+    "encrypt CKM_AES_KEY_WRAP_PAD (not advertised): refused: C_EncryptInit: CKR_MECHANISM_INVALID (0x70)",
+    "encrypt CKM_AES_GCM (not advertised): refused: C_EncryptInit: CKR_MECHANISM_INVALID (0x70)",
+    "encrypt CKM_AES_GCM with the token's IV (not advertised): refused: C_EncryptInit: CKR_MECHANISM_INVALID (0x70)",
+    "encrypt CKM_AES_CBC: works, accepts tampered data, used",
+]
+
 if __name__ == "__main__":
-    sys.exit(main(TPM2(), EXPECTED))
+    sys.exit(main(TPM2(), EXPECTED, MATRIX))

@@ -110,6 +110,10 @@ class Token:
                     child.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def objects(self):
+        """What would show that something stayed on the token, where files show it."""
+        return None
+
     def make_key(self, number, kek_id):
         """By the token's own tools, where the worker cannot; returns the CKA_ID that it got."""
         raise NotImplementedError
@@ -125,6 +129,9 @@ class SoftHSM(Token):
         run(util, "--init-token", "--free", "--label", "t1", "--so-pin", "12345678", "--pin", "1234",
             env=self.env)
         self.located("1234", token="t1")
+
+    def objects(self):
+        return sorted(name for _, _, names in os.walk(self.path("tokens")) for name in names)
 
 
 class OpenCryptoki(Token):
@@ -173,6 +180,9 @@ class OpenCryptoki(Token):
         run(pkcsconf, "-P", "-c", "3", "-S", "87654321", "-n", "12345678")
         run(pkcsconf, "-u", "-c", "3", "-S", "12345678", "-n", "1234567")
         self.located("1234567", token="t1")
+
+    def objects(self):
+        return sorted(os.listdir(self.FOLDERS[0]))
 
     @staticmethod
     def conf(*command):
