@@ -12,6 +12,8 @@ packages_build=(
 packages_check=(
     check clang clang-format mandoc openssl opensc procps xz-utils
     python3 python3-grpcio etcd-server
+    libnss3 libnss3-tools opencryptoki
+    swtpm tpm2-abrmd libtss2-tcti-tabrmd0 libtpm2-pkcs11-1 libtpm2-pkcs11-tools dbus-daemon dbus-bin
 )
 
 # Prints those of its arguments that are not installed, one a line.

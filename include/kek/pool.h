@@ -4,7 +4,7 @@
  * It owns the workers (spawn, handshake, serialised login, deadline, kill, respawn with backoff,
  * recycle) and the calls that wait for them or run in them.  A call ends exactly once: its `done`
  * runs, or the caller cancels it.  Wrap, unwrap and list may be sent again elsewhere after a link
- * failure, inside the call's own deadline; generate, set_state and destroy are sent once.
+ * failure, inside the call's own deadline; generate, set_state, destroy and probe are sent once.
  * It knows nothing of envelopes or of who is primary: `may` tells it which provider may serve a key.
  * One thread: the loop's.  The pool holds no PIN and no KEK handle.
  */
@@ -27,10 +27,13 @@ enum kek_pool_op {
     KEK_POOL_LIST,
     KEK_POOL_WRAP,
     KEK_POOL_UNWRAP,
-    KEK_POOL_GENERATE, /* officer pools only, as the next two */
+    KEK_POOL_GENERATE, /* officer pools only, as those below */
     KEK_POOL_SET_STATE,
     KEK_POOL_DESTROY,
+    KEK_POOL_PROBE,
 };
+
+struct kek_provider_matrix;
 
 struct kek_pool_settings {
     const struct kek_config *config; /* borrowed, outlives the pool */
@@ -68,9 +71,10 @@ struct kek_pool_result {
     size_t provider; /* who answered */
     const struct kek_version *versions;
     size_t version_count;
-    enum kek_wrap_alg alg;       /* wrap */
-    struct kek_bytes blob;       /* wrap */
-    struct kek_secret *data_key; /* unwrap; KEK_STEAL it to keep it */
+    enum kek_wrap_alg alg;                    /* wrap */
+    struct kek_bytes blob;                    /* wrap */
+    struct kek_secret *data_key;              /* unwrap; KEK_STEAL it to keep it */
+    const struct kek_provider_matrix *matrix; /* probe */
 };
 
 /* rc: KEK_OK; KEK_DAMAGED (the token says that the blob is bad; final only where the caller knows

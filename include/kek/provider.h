@@ -45,6 +45,34 @@ struct kek_provider_wrapped {
     uint8_t blob[KEK_WRAPPED_MAX];
 };
 
+/* What a token can really do: a way to wrap, and how it went. */
+enum kek_verdict {
+    KEK_VERDICT_WORKS = 0,
+    KEK_VERDICT_MALLEABLE,
+    KEK_VERDICT_WRONG,
+    KEK_VERDICT_REFUSED
+};
+
+struct kek_provider_trial {
+    bool encrypts; /* strategy encrypt, else wrap-key */
+    char mechanism[48];
+    uint64_t type;
+    enum kek_wrap_alg alg;
+    bool advertised;
+    enum kek_verdict verdict;
+    uint64_t native;
+    char text[128];
+    char key[KEK_LABEL_MAX];
+    bool chosen;
+};
+
+#define KEK_PROVIDER_TRIALS_MAX 32
+
+struct kek_provider_matrix {
+    size_t count;
+    struct kek_provider_trial trials[KEK_PROVIDER_TRIALS_MAX];
+};
+
 /* Every function returns true, or false with *failure filled and its outputs untouched. */
 struct kek_provider_ops {
     const char *type; /* "pkcs11" */
@@ -71,6 +99,8 @@ struct kek_provider_ops {
                       enum kek_state state, struct kek_provider_failure *failure);
     bool (*destroy)(struct kek_provider_session *session, const struct kek_id *kek_id,
                     struct kek_provider_failure *failure);
+    bool (*probe)(struct kek_provider_session *session, struct kek_provider_matrix *matrix,
+                  struct kek_provider_failure *failure);
 };
 
 /* The worker's whole main(): arguments `--role serve|officer`, then the loop. Returns only for bad

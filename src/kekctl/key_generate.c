@@ -20,24 +20,20 @@ static bool choose(struct keys *keys, size_t *provider)
                 config->provider_count);
         return false;
     }
-    for (size_t i = 0; i < config->provider_count; i++) {
-        const struct kek_config_provider *p = &config->providers[i];
-        if (name != NULL && strcmp(p->name, name) != 0) {
-            continue;
-        }
-        if (p->version_count > 0) {
-            ctl_say(keys->ctl,
-                    "the keys of %s stand in the configuration (versions): make this one with the "
-                    "vendor's tools and add it there",
-                    p->name);
-            return false;
-        }
-        *provider = i;
-        keys->code = CTL_FAILED;
-        return true;
+    size_t i = 0;
+    if (name != NULL && !keys_named(keys, &i)) {
+        return false;
     }
-    ctl_say(keys->ctl, "the configuration has no provider \"%s\"", name);
-    return false;
+    if (config->providers[i].version_count > 0) {
+        ctl_say(keys->ctl,
+                "the keys of %s stand in the configuration (versions): make this one with the "
+                "vendor's tools and add it there",
+                config->providers[i].name);
+        return false;
+    }
+    *provider = i;
+    keys->code = CTL_FAILED;
+    return true;
 }
 
 /* One above the highest number anywhere, also of keys that nobody would use: their label is taken. */

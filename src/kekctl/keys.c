@@ -82,6 +82,7 @@ void keys_close(struct keys *keys)
     }
     for (size_t i = 0; i < KEK_CONFIG_PROVIDERS_MAX; i++) {
         free(keys->listings[i].versions);
+        free(keys->listings[i].matrix);
     }
     kek_config_free(keys->config);
 }
@@ -145,12 +146,21 @@ static void answered(void *arg, enum kek_rc rc, struct kek_pool_result *result,
                result->version_count * sizeof *listing->versions);
     }
     listing->count = result->version_count;
+    if (result->matrix != NULL) {
+        listing->matrix = malloc(sizeof *listing->matrix);
+        if (listing->matrix == NULL) {
+            listing->rc = kek_fail(&listing->why, KEK_NO_MEMORY, "no memory for the answer");
+            return;
+        }
+        *listing->matrix = *result->matrix;
+    }
 }
 
 static void ask(struct keys *keys, const struct kek_pool_request *request)
 {
     struct listing *listing = &keys->listings[request->provider];
     free(listing->versions);
+    free(listing->matrix);
     *listing = (struct listing){.keys = keys};
     listing->call = kek_pool_submit(keys->pool, request, answered, listing, &listing->why);
     if (listing->call == NULL) {
@@ -211,4 +221,39 @@ enum kek_rc keys_generate(struct keys *keys, size_t provider, uint32_t number,
         *why = listing->why;
     }
     return listing->rc;
+}
+
+bool keys_named(struct keys *keys, size_t *provider)
+{
+    for (size_t i = 0; i < keys->config->provider_count; i++) {
+        if (strcmp(keys->config->providers[i].name, keys->ctl->provider) == 0) {
+            *provider = i;
+            return true;
+        }
+    }
+    ctl_say(keys->ctl, "the configuration has no provider \"%s\"", keys->ctl->provider);
+    keys->code = CTL_USAGE;
+    return false;
+}
+
+size_t keys_probe(struct keys *keys)
+{
+    size_t first = 0, last = keys->config->provider_count, good = 0;
+    if (keys->ctl->provider != NULL) {
+        if (!keys_named(keys, &first)) {
+            return 0;
+        }
+        last = first + 1;
+    }
+    for (size_t i = first; i < last; i++) {
+        const struct kek_pool_request request = {
+            .op = KEK_POOL_PROBE, .provider = i, .deadline_ms = deadline(keys)};
+        ask(keys, &request);
+    }
+    wait_for_answers(keys);
+    for (size_t i = first; i < last; i++) {
+        complain(keys, i);
+        good += keys->listings[i].rc == KEK_OK;
+    }
+    return good;
 }

@@ -8,6 +8,7 @@
 #define KEKCTL_KEYS_H
 
 #include "kek/pool.h"
+#include "kek/provider.h"
 #include "kekctl.h"
 
 /* What one provider answered last. */
@@ -19,6 +20,7 @@ struct listing {
     struct kek_why why;
     struct kek_version *versions;
     size_t count;
+    struct kek_provider_matrix *matrix; /* of keys_probe */
 };
 
 struct keys {
@@ -43,6 +45,13 @@ size_t keys_list(struct keys *keys, bool fresh);
 
 /* Asks one provider; its listing says how it went. */
 void keys_list_one(struct keys *keys, size_t provider, bool fresh);
+
+/* Which provider is meant by --provider; false after saying that there is none of this name. */
+bool keys_named(struct keys *keys, size_t *provider);
+
+/* Has every provider, or the one named by --provider, try what its token can do; each listing has the
+ * matrix or says why not. Returns how many answered. */
+size_t keys_probe(struct keys *keys);
 
 /* Sent once: after a failure the key may be there all the same. The provider's listing is gone. */
 enum kek_rc keys_generate(struct keys *keys, size_t provider, uint32_t number,

@@ -39,6 +39,12 @@ struct kek_p11_outcome kek_p11_get_mechanisms(CK_FUNCTION_LIST *f, CK_SLOT_ID sl
     return CALL(f, C_GetMechanismList, slot, types, count);
 }
 
+struct kek_p11_outcome kek_p11_get_mechanism_info(CK_FUNCTION_LIST *f, CK_SLOT_ID slot,
+                                                  CK_MECHANISM_TYPE type, CK_MECHANISM_INFO *info)
+{
+    return CALL(f, C_GetMechanismInfo, slot, type, info);
+}
+
 struct kek_p11_outcome kek_p11_open_session(CK_FUNCTION_LIST *f, CK_SLOT_ID slot,
                                             CK_SESSION_HANDLE *session)
 {

@@ -8,6 +8,7 @@ libkek_pkcs11_a_SOURCES = \
 	src/pkcs11/keys.c \
 	src/pkcs11/keys.h \
 	src/pkcs11/login.c \
+	src/pkcs11/matrix.c \
 	src/pkcs11/module.c \
 	src/pkcs11/officer.c \
 	src/pkcs11/p11.h \
@@ -16,6 +17,7 @@ libkek_pkcs11_a_SOURCES = \
 	src/pkcs11/probe.c \
 	src/pkcs11/scan.c \
 	src/pkcs11/session.c \
+	src/pkcs11/trial.c \
 	src/pkcs11/uri.c \
 	src/pkcs11/uri.h \
 	src/pkcs11/wrap.c

@@ -12,6 +12,7 @@ static const struct kek_provider_ops ops = {
     .generate = kek_p11_generate,
     .set_state = kek_p11_set_state,
     .destroy = kek_p11_destroy,
+    .probe = kek_p11_probe,
 };
 
 int main(int argc, char **argv)

@@ -29,15 +29,16 @@ static struct usage usage_of(enum kek_p11_strategy strategy, enum kek_state stat
 }
 
 /* Every flag is said: what a token does by default differs (SoftHSM lets a key sign). */
-static struct kek_p11_outcome generate(struct kek_provider_session *session, bool on_token,
-                                       const char *label, const struct kek_id *kek_id,
-                                       struct usage usage, CK_OBJECT_HANDLE *key)
+struct kek_p11_outcome kek_p11_make_key(const struct kek_provider *provider,
+                                        CK_SESSION_HANDLE session,
+                                        const struct kek_p11_making *making, CK_OBJECT_HANDLE *key)
 {
+    struct usage usage = usage_of(making->strategy, making->state);
     CK_ATTRIBUTE attributes[] = {
         {CKA_CLASS, &secret_key, sizeof secret_key},
         {CKA_KEY_TYPE, &aes, sizeof aes},
         {CKA_VALUE_LEN, &key_len, sizeof key_len},
-        {CKA_TOKEN, flag(on_token), sizeof yes},
+        {CKA_TOKEN, flag(making->on_token), sizeof yes},
         {CKA_PRIVATE, &yes, sizeof yes},
         {CKA_SENSITIVE, &yes, sizeof yes},
         {CKA_EXTRACTABLE, &no, sizeof no},
@@ -48,43 +49,12 @@ static struct kek_p11_outcome generate(struct kek_provider_session *session, boo
         {CKA_SIGN, &no, sizeof no},
         {CKA_VERIFY, &no, sizeof no},
         {CKA_DERIVE, &no, sizeof no},
-        {CKA_LABEL, (void *)label, strlen(label)},
-        {CKA_ID, (void *)kek_id->bytes, sizeof kek_id->bytes},
+        {CKA_LABEL, (void *)making->label, strlen(making->label)},
+        {CKA_ID, (void *)making->kek_id->bytes, sizeof making->kek_id->bytes},
     };
     CK_MECHANISM mechanism = {CKM_AES_KEY_GEN, NULL, 0};
-    return kek_p11_generate_key(session->provider->f, session->handle, &mechanism, attributes,
+    return kek_p11_generate_key(provider->f, session, &mechanism, attributes,
                                 sizeof attributes / sizeof attributes[0], key);
-}
-
-/* Wrapping with a key of the moment tells whether this token can. */
-static bool token_wraps(struct kek_provider_session *session)
-{
-    static const struct kek_id any = {{0}};
-    struct usage usage = usage_of(KEK_P11_BY_WRAP_KEY, KEK_STATE_ACTIVE);
-    CK_OBJECT_HANDLE key;
-    if (!kek_p11_good(generate(session, false, "kekd-probe", &any, usage, &key))) {
-        return false;
-    }
-    const struct kek_p11_way *way;
-    struct kek_provider_wrapped known;
-    struct kek_p11_outcome outcome;
-    bool wraps = kek_p11_prove(session, KEK_P11_BY_WRAP_KEY, key, &way, &known, &outcome);
-    if (!kek_p11_good(kek_p11_destroy_object(session->provider->f, session->handle, key))) {
-        session->broken = true;
-    }
-    return wraps;
-}
-
-static enum kek_p11_strategy strategy_for_new(struct kek_provider_session *session)
-{
-    switch (session->provider->strategy) {
-    case KEK__PROVIDER__STRATEGY__WRAP_KEY:
-        return KEK_P11_BY_WRAP_KEY;
-    case KEK__PROVIDER__STRATEGY__ENCRYPT:
-        return KEK_P11_BY_ENCRYPT;
-    default:
-        return token_wraps(session) ? KEK_P11_BY_WRAP_KEY : KEK_P11_BY_ENCRYPT;
-    }
 }
 
 /* A fresh look, so that nothing is decided on an old list. */
@@ -151,13 +121,18 @@ bool kek_p11_generate(struct kek_provider_session *session, uint32_t number,
     if (!look(session, failure) || !is_free(session, number, kek_id, failure)) {
         return false;
     }
-    enum kek_p11_strategy strategy = strategy_for_new(session);
+    const struct kek_p11_way *way;
+    struct kek_p11_making making = {.on_token = true,
+                                    .label = label,
+                                    .kek_id = kek_id,
+                                    .strategy = kek_p11_choose(session, &way),
+                                    .state = state};
     struct kek_p11_outcome outcome = kek_p11_session_ready(session);
     if (!kek_p11_good(outcome)) {
         return kek_p11_fail_rv(failure, CALL_STEP, outcome);
     }
     CK_OBJECT_HANDLE key;
-    outcome = generate(session, true, label, kek_id, usage_of(strategy, state), &key);
+    outcome = kek_p11_make_key(session->provider, session->handle, &making, &key);
     if (!kek_p11_good(outcome)) {
         return kek_p11_fail_rv(failure, CALL_STEP, outcome);
     }

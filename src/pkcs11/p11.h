@@ -68,7 +68,7 @@ struct kek_provider {
     struct kek_provider_session anchor;
 };
 
-/* module.c, login.c, session.c, officer.c: the provider's table. */
+/* module.c, login.c, session.c, officer.c, matrix.c: the provider's table. */
 bool kek_p11_open(const Kek__Provider__Hello *hello, struct kek_provider **provider,
                   Kek__Provider__Token *token, struct kek_provider_failure *failure);
 bool kek_p11_login_and_prove(struct kek_provider *provider, struct kek_provider_versions *versions,
@@ -91,6 +91,9 @@ bool kek_p11_set_state(struct kek_provider_session *session, const struct kek_id
 bool kek_p11_destroy(struct kek_provider_session *session, const struct kek_id *kek_id,
                      struct kek_provider_failure *failure);
 
+bool kek_p11_probe(struct kek_provider_session *session, struct kek_provider_matrix *matrix,
+                   struct kek_provider_failure *failure);
+
 /* session.c */
 struct kek_p11_outcome kek_p11_session_begin(struct kek_provider_session *session);
 /* Opens it anew if it is broken; to be called before each use. */
@@ -110,7 +113,8 @@ const struct kek_p11_named *kek_p11_named_of(const struct kek_provider *provider
                                              const char *label);
 
 /* wrap.c: one wrap or unwrap, without judgement. No object of theirs outlives them. */
-const struct kek_p11_way *kek_p11_ways(enum kek_p11_strategy strategy, size_t *count);
+#define KEK_P11_WAYS 11
+const struct kek_p11_way *kek_p11_ways(size_t *count);
 bool kek_p11_way_listed(const struct kek_provider *provider, const struct kek_p11_way *way);
 struct kek_p11_outcome kek_p11_wrap_by(struct kek_provider_session *session,
                                        enum kek_p11_strategy strategy,
@@ -122,7 +126,19 @@ struct kek_p11_outcome kek_p11_unwrap_by(struct kek_provider_session *session,
                                          const struct kek_p11_way *way, CK_OBJECT_HANDLE kek,
                                          struct kek_bytes blob, struct kek_secret **data_key);
 
-/* probe.c: the first way that a real round trip proves, tampering included.  On failure *outcome is
+/* probe.c: one real round trip, tampering included. */
+enum kek_p11_verdict {
+    KEK_P11_WORKS,     /* and refuses a damaged blob */
+    KEK_P11_MALLEABLE, /* takes a damaged blob, and another key comes out */
+    KEK_P11_WRONG,     /* a good blob gives another key, or a damaged one the same */
+    KEK_P11_REFUSED,   /* *outcome says by which call */
+    KEK_P11_LOST,      /* so is the token */
+};
+enum kek_p11_verdict kek_p11_try(struct kek_provider_session *session,
+                                 enum kek_p11_strategy strategy, const struct kek_p11_way *way,
+                                 CK_OBJECT_HANDLE kek, struct kek_provider_wrapped *wrapped,
+                                 struct kek_p11_outcome *outcome);
+/* The first way that a round trip proves.  On failure *outcome is
  * the last thing that went wrong and *tried the way it went wrong with. */
 bool kek_p11_prove(struct kek_provider_session *session, enum kek_p11_strategy strategy,
                    CK_OBJECT_HANDLE kek, const struct kek_p11_way **way,
@@ -130,5 +146,32 @@ bool kek_p11_prove(struct kek_provider_session *session, enum kek_p11_strategy s
 /* Proves every version that may wrap and is not proven yet; the others of the same strategy take
  * over what was proven. One that fails is refused. False: the token is gone. */
 bool kek_p11_prove_all(struct kek_provider_session *session, struct kek_provider_failure *failure);
+
+/* trial.c: a KEK for the moment, in a session of its own: sessions that break on the way leave it be.
+ * It ends with that session. */
+struct kek_p11_trial {
+    CK_SESSION_HANDLE session;
+    CK_OBJECT_HANDLE key;
+};
+struct kek_p11_outcome kek_p11_trial_begin(const struct kek_provider *provider,
+                                           enum kek_p11_strategy strategy,
+                                           struct kek_p11_trial *trial);
+void kek_p11_trial_end(const struct kek_provider *provider, const struct kek_p11_trial *trial);
+/* How a new key is to wrap: as the configuration says; else by the first strategy that authenticates,
+ * else by the first that works. *way is NULL if none was proven. */
+enum kek_p11_strategy kek_p11_choose(struct kek_provider_session *session,
+                                     const struct kek_p11_way **way);
+
+/* officer.c: an AES-256 key that never leaves the token. */
+struct kek_p11_making {
+    bool on_token;
+    const char *label;
+    const struct kek_id *kek_id;
+    enum kek_p11_strategy strategy;
+    enum kek_state state; /* ACTIVE, or it unwraps alone */
+};
+struct kek_p11_outcome kek_p11_make_key(const struct kek_provider *provider,
+                                        CK_SESSION_HANDLE session,
+                                        const struct kek_p11_making *making, CK_OBJECT_HANDLE *key);
 
 #endif

@@ -6,11 +6,9 @@
 /* SoftHSM advertises mechanisms that always fail, and other tokens take damaged blobs with CKR_OK:
  * only a round trip tells. */
 
-enum attempt { PASSED, FAILED, LOST };
-
-static enum attempt judge(struct kek_p11_outcome outcome)
+static enum kek_p11_verdict judge(struct kek_p11_outcome outcome)
 {
-    return kek_p11_class_of(outcome.rv) == KEK_P11_LINK ? LOST : FAILED;
+    return kek_p11_class_of(outcome.rv) == KEK_P11_LINK ? KEK_P11_LOST : KEK_P11_REFUSED;
 }
 
 /* Unwraps and compares; *same says whether it was the data key. */
@@ -30,46 +28,48 @@ static struct kek_p11_outcome unwraps_to(struct kek_provider_session *session,
     return outcome;
 }
 
-/* A damaged blob must not be taken; under AES-CBC, which cannot tell, it must give another key. */
-static bool tampering_shows(struct kek_provider_session *session, enum kek_p11_strategy strategy,
-                            const struct kek_p11_way *way, CK_OBJECT_HANDLE kek,
-                            const struct kek_provider_wrapped *wrapped,
-                            const struct kek_secret *data_key, struct kek_p11_outcome *outcome)
-{
-    struct kek_provider_wrapped damaged = *wrapped;
-    damaged.blob[damaged.len / 2] ^= 1;
-    bool same;
-    *outcome = unwraps_to(session, strategy, way, kek, &damaged, data_key, &same);
-    return !kek_p11_good(*outcome) || (way->alg == KEK_WRAP_AES_CBC && !same);
-}
-
-static enum attempt attempt(struct kek_provider_session *session, enum kek_p11_strategy strategy,
-                            const struct kek_p11_way *way, CK_OBJECT_HANDLE kek,
-                            struct kek_provider_wrapped *wrapped, struct kek_p11_outcome *outcome)
+enum kek_p11_verdict kek_p11_try(struct kek_provider_session *session,
+                                 enum kek_p11_strategy strategy, const struct kek_p11_way *way,
+                                 CK_OBJECT_HANDLE kek, struct kek_provider_wrapped *wrapped,
+                                 struct kek_p11_outcome *outcome)
 {
     KEK_AUTO(kek_secret) data_key = kek_secret_random(KEK_DATA_KEY_LEN);
     if (data_key == NULL) {
         *outcome = (struct kek_p11_outcome){.rv = CKR_HOST_MEMORY, .call = "kek_secret_random"};
-        return FAILED;
+        return KEK_P11_REFUSED;
     }
     *outcome = kek_p11_wrap_by(session, strategy, way, kek, data_key, wrapped);
     if (!kek_p11_good(*outcome)) {
         return judge(*outcome);
     }
-    bool same;
+    bool same, damage_hidden;
     *outcome = unwraps_to(session, strategy, way, kek, wrapped, data_key, &same);
     if (!kek_p11_good(*outcome)) {
         return judge(*outcome);
     }
-    if (!same || !tampering_shows(session, strategy, way, kek, wrapped, data_key, outcome)) {
-        return FAILED;
+    if (!same) {
+        return KEK_P11_WRONG;
     }
+    struct kek_provider_wrapped damaged = *wrapped;
+    damaged.blob[damaged.len / 2] ^= 1;
+    *outcome = unwraps_to(session, strategy, way, kek, &damaged, data_key, &damage_hidden);
+    bool taken = kek_p11_good(*outcome);
     /* Once more: what failed above failed for the damage, not because the token went away. */
     *outcome = unwraps_to(session, strategy, way, kek, wrapped, data_key, &same);
     if (!kek_p11_good(*outcome)) {
         return judge(*outcome);
     }
-    return same ? PASSED : FAILED;
+    if (!same || damage_hidden) {
+        return KEK_P11_WRONG;
+    }
+    return taken ? KEK_P11_MALLEABLE : KEK_P11_WORKS;
+}
+
+/* AES-CBC cannot tell a damaged blob; the envelope's tag does. */
+static bool is_good_enough(enum kek_p11_verdict verdict, const struct kek_p11_way *way)
+{
+    return verdict == KEK_P11_WORKS ||
+           (verdict == KEK_P11_MALLEABLE && way->alg == KEK_WRAP_AES_CBC);
 }
 
 bool kek_p11_prove(struct kek_provider_session *session, enum kek_p11_strategy strategy,
@@ -77,7 +77,7 @@ bool kek_p11_prove(struct kek_provider_session *session, enum kek_p11_strategy s
                    struct kek_provider_wrapped *known, struct kek_p11_outcome *outcome)
 {
     size_t count;
-    const struct kek_p11_way *ways = kek_p11_ways(strategy, &count);
+    const struct kek_p11_way *ways = kek_p11_ways(&count);
     *outcome = (struct kek_p11_outcome){.rv = CKR_MECHANISM_INVALID, .call = "C_WrapKey"};
     /* First what an earlier start proved, so that a token's new firmware changes no version's
      * algorithm; then all others. */
@@ -88,12 +88,13 @@ bool kek_p11_prove(struct kek_provider_session *session, enum kek_p11_strategy s
                 (ways[i].vendor && !kek_p11_way_listed(session->provider, &ways[i]))) {
                 continue;
             }
-            enum attempt result = attempt(session, strategy, &ways[i], kek, known, outcome);
-            if (result == PASSED) {
+            enum kek_p11_verdict verdict =
+                kek_p11_try(session, strategy, &ways[i], kek, known, outcome);
+            if (is_good_enough(verdict, &ways[i])) {
                 *way = &ways[i];
                 return true;
             }
-            if (result == LOST) {
+            if (verdict == KEK_P11_LOST) {
                 return false;
             }
         }

@@ -243,18 +243,23 @@ bool kek_p11_wrap(struct kek_provider_session *session, const struct kek_id *kek
     }
 }
 
+static bool is_own(const struct kek_p11_entry *entry, enum kek_wrap_alg alg)
+{
+    return entry->way != NULL && entry->way->alg == alg;
+}
+
 /* By the version's own way where the blob is of its algorithm, else by every way that makes such. */
 static struct kek_p11_outcome unwrap_any(struct kek_provider_session *session,
                                          const struct kek_p11_entry *entry, enum kek_wrap_alg alg,
                                          struct kek_bytes blob, struct kek_secret **data_key)
 {
-    if (entry->way != NULL && entry->way->alg == alg) {
+    if (is_own(entry, alg)) {
         return kek_p11_unwrap_by(session, entry->strategy, entry->way, entry->handle, blob,
                                  data_key);
     }
     struct kek_p11_outcome outcome = {.rv = CKR_MECHANISM_INVALID, .call = "C_UnwrapKey"};
     size_t count;
-    const struct kek_p11_way *ways = kek_p11_ways(entry->strategy, &count);
+    const struct kek_p11_way *ways = kek_p11_ways(&count);
     for (size_t i = 0; i < count; i++) {
         if (ways[i].alg != alg ||
             (ways[i].vendor && !kek_p11_way_listed(session->provider, &ways[i]))) {
@@ -269,18 +274,6 @@ static struct kek_p11_outcome unwrap_any(struct kek_provider_session *session,
     return outcome;
 }
 
-static bool is_possible(const struct kek_p11_entry *entry, enum kek_wrap_alg alg)
-{
-    size_t count;
-    const struct kek_p11_way *ways = kek_p11_ways(entry->strategy, &count);
-    for (size_t i = 0; i < count; i++) {
-        if (ways[i].alg == alg) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *kek_id,
                     enum kek_wrap_alg alg, struct kek_bytes blob, struct kek_secret **data_key,
                     struct kek_provider_failure *failure)
@@ -289,11 +282,6 @@ bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *k
         struct kek_p11_entry *entry = find_for(session, kek_id, TO_UNWRAP, failure);
         if (entry == NULL) {
             return false;
-        }
-        if (!is_possible(entry, alg)) {
-            return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__DATA,
-                                "key %s never wraps with %s", entry->version.label,
-                                kek_wrap_alg_name(alg));
         }
         struct kek_p11_outcome outcome = unwrap_any(session, entry, alg, blob, data_key);
         if (kek_p11_good(outcome)) {
@@ -305,6 +293,12 @@ bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *k
         }
         if (lost) {
             return false;
+        }
+        if (kek_p11_class_of(outcome.rv) == KEK_P11_UNSUPPORTED && !is_own(entry, alg)) {
+            return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__DATA,
+                                "key %s never wraps with %s: %s: %s (0x%lx)", entry->version.label,
+                                kek_wrap_alg_name(alg), outcome.call, kek_p11_rv_name(outcome.rv),
+                                outcome.rv);
         }
         if (kek_p11_class_of(outcome.rv) == KEK_P11_AMBIGUOUS) {
             return kek_p11_fail_as(failure, CALL_STEP,

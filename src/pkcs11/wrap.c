@@ -16,10 +16,9 @@ static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
 static CK_OBJECT_CLASS secret_key = CKO_SECRET_KEY;
 static CK_KEY_TYPE aes = CKK_AES;
 
-/* The key wraps first, in the order of preference: they do for either strategy.  The vendors' numbers
- * are those of Luna's cryptoki_v2.h, the CloudHSM SDK's headers and NSS's pkcs11n.h.  WRAP_PAD is
+/* In the order of preference, what authenticates a blob first; all do for either strategy.  The vendors'
+ * numbers are those of Luna's cryptoki_v2.h, the CloudHSM SDK's headers and NSS's pkcs11n.h.  WRAP_PAD is
  * RFC 5649 on some tokens and PKCS#7 with RFC 3394 on others: the length, 40 bytes, tells. */
-#define KEY_WRAPS 8
 static const struct kek_p11_way ways[] = {
     {CKM_AES_KEY_WRAP, "CKM_AES_KEY_WRAP", KEK_WRAP_AES_KW, KEK_P11_IV_NONE, false},
     {CKM_AES_KEY_WRAP_KWP, "CKM_AES_KEY_WRAP_KWP", KEK_WRAP_AES_KWP, KEK_P11_IV_NONE, false},
@@ -33,21 +32,12 @@ static const struct kek_p11_way ways[] = {
     {CKM_AES_GCM, "CKM_AES_GCM with the token's IV", KEK_WRAP_AES_GCM, KEK_P11_IV_TOKEN, false},
     {CKM_AES_CBC, "CKM_AES_CBC", KEK_WRAP_AES_CBC, KEK_P11_IV_OURS, false},
 };
+_Static_assert(sizeof ways / sizeof ways[0] == KEK_P11_WAYS, "their number is known");
 
-const struct kek_p11_way *kek_p11_ways(enum kek_p11_strategy strategy, size_t *count)
+const struct kek_p11_way *kek_p11_ways(size_t *count)
 {
-    switch (strategy) {
-    case KEK_P11_BY_WRAP_KEY:
-        *count = KEY_WRAPS;
-        return ways;
-    case KEK_P11_BY_ENCRYPT:
-        *count = sizeof ways / sizeof ways[0];
-        return ways;
-    case KEK_P11_BY_NOTHING:
-        break;
-    }
-    *count = 0;
-    return NULL;
+    *count = KEK_P11_WAYS;
+    return ways;
 }
 
 bool kek_p11_way_listed(const struct kek_provider *provider, const struct kek_p11_way *way)
@@ -65,6 +55,66 @@ static struct kek_p11_outcome said(CK_RV rv, const char *call)
     return (struct kek_p11_outcome){.rv = rv, .call = call};
 }
 
+/* A mechanism with its parameter, and where the IV stands. */
+struct cipher {
+    CK_MECHANISM mechanism;
+    CK_GCM_PARAMS gcm;
+    uint8_t iv[16];
+    size_t iv_len;
+};
+
+static void cipher_init(const struct kek_p11_way *way, struct cipher *cipher)
+{
+    memset(cipher, 0, sizeof *cipher);
+    cipher->mechanism.mechanism = way->type;
+    if (way->alg == KEK_WRAP_AES_GCM) {
+        cipher->iv_len = GCM_IV;
+        cipher->gcm.pIv = cipher->iv;
+        cipher->gcm.ulIvLen = GCM_IV;
+        cipher->gcm.ulIvBits = 8 * GCM_IV;
+        cipher->gcm.ulTagBits = 8 * GCM_TAG;
+        cipher->mechanism.pParameter = &cipher->gcm;
+        cipher->mechanism.ulParameterLen = sizeof cipher->gcm;
+    } else if (way->alg == KEK_WRAP_AES_CBC) {
+        cipher->iv_len = CBC_IV;
+        cipher->mechanism.pParameter = cipher->iv;
+        cipher->mechanism.ulParameterLen = CBC_IV;
+    }
+}
+
+/* With an IV to wrap with. */
+static bool cipher_begin(const struct kek_p11_way *way, struct cipher *cipher)
+{
+    cipher_init(way, cipher);
+    return way->iv != KEK_P11_IV_OURS || RAND_bytes(cipher->iv, (int)cipher->iv_len) == 1;
+}
+
+/* With a blob's IV; what follows it in the blob. */
+static struct kek_bytes cipher_resume(const struct kek_p11_way *way, struct kek_bytes blob,
+                                      struct cipher *cipher)
+{
+    cipher_init(way, cipher);
+    memcpy(cipher->iv, blob.data, cipher->iv_len);
+    return kek_bytes(blob.data + cipher->iv_len, blob.len - cipher->iv_len);
+}
+
+/* The blob out of what the token gave, if it is as long as it must be. */
+static bool cipher_finish(const struct kek_p11_way *way, const struct cipher *cipher,
+                          const uint8_t *out, size_t len, struct kek_provider_wrapped *wrapped)
+{
+    /* A token that makes the IV itself writes it where ours would have stood. */
+    static const uint8_t no_iv[16];
+    bool without_iv = way->iv == KEK_P11_IV_TOKEN && memcmp(cipher->iv, no_iv, cipher->iv_len) == 0;
+    if (len > OUT_MAX || cipher->iv_len + len != kek_wrap_alg_len(way->alg) || without_iv) {
+        return false;
+    }
+    wrapped->alg = way->alg;
+    wrapped->len = cipher->iv_len + len;
+    memcpy(wrapped->blob, cipher->iv, cipher->iv_len);
+    memcpy(wrapped->blob + cipher->iv_len, out, len);
+    return true;
+}
+
 /* A session object that stays behind dies with its session. */
 static void destroy(struct kek_provider_session *session, CK_OBJECT_HANDLE object)
 {
@@ -79,6 +129,10 @@ static struct kek_p11_outcome wrap_key(struct kek_provider_session *session,
                                        struct kek_provider_wrapped *wrapped)
 {
     CK_FUNCTION_LIST *f = session->provider->f;
+    struct cipher cipher;
+    if (!cipher_begin(way, &cipher)) {
+        return said(CKR_RANDOM_NO_RNG, "RAND_bytes");
+    }
     struct kek_bytes value = kek_secret_bytes(data_key);
     CK_ATTRIBUTE attributes[] = {
         {CKA_CLASS, &secret_key, sizeof secret_key},
@@ -94,21 +148,14 @@ static struct kek_p11_outcome wrap_key(struct kek_provider_session *session,
     if (!kek_p11_good(outcome)) {
         return outcome;
     }
-    CK_MECHANISM mechanism = {way->type, NULL, 0};
     uint8_t out[OUT_MAX];
     CK_ULONG len = sizeof out;
-    outcome = kek_p11_wrap_key(f, session->handle, &mechanism, kek, object, out, &len);
+    outcome = kek_p11_wrap_key(f, session->handle, &cipher.mechanism, kek, object, out, &len);
     destroy(session, object);
     if (!kek_p11_good(outcome)) {
         return outcome;
     }
-    if (len != kek_wrap_alg_len(way->alg)) {
-        return said(RV_LENGTH, outcome.call);
-    }
-    wrapped->alg = way->alg;
-    wrapped->len = len;
-    memcpy(wrapped->blob, out, len);
-    return outcome;
+    return cipher_finish(way, &cipher, out, len, wrapped) ? outcome : said(RV_LENGTH, outcome.call);
 }
 
 /* The data key out of an unwrapped session key. */
@@ -175,13 +222,14 @@ static struct kek_p11_outcome unwrap_key(struct kek_provider_session *session,
                                          const struct kek_p11_way *way, CK_OBJECT_HANDLE kek,
                                          struct kek_bytes blob, struct kek_secret **data_key)
 {
-    CK_MECHANISM mechanism = {way->type, NULL, 0};
+    struct cipher cipher;
+    struct kek_bytes rest = cipher_resume(way, blob, &cipher);
     if (session->rung >= 0) {
-        return unwrap_at(session, session->rung, &mechanism, kek, blob, data_key);
+        return unwrap_at(session, session->rung, &cipher.mechanism, kek, rest, data_key);
     }
     struct kek_p11_outcome outcome = said(CKR_TEMPLATE_INCONSISTENT, "C_UnwrapKey");
     for (int rung = 0; rung < RUNGS; rung++) {
-        outcome = unwrap_at(session, rung, &mechanism, kek, blob, data_key);
+        outcome = unwrap_at(session, rung, &cipher.mechanism, kek, rest, data_key);
         if (kek_p11_good(outcome)) {
             session->rung = rung;
             return outcome;
@@ -194,33 +242,6 @@ static struct kek_p11_outcome unwrap_key(struct kek_provider_session *session,
     return outcome;
 }
 
-/* The mechanism of an encryption with its parameter, and where the IV stands. */
-struct cipher {
-    CK_MECHANISM mechanism;
-    CK_GCM_PARAMS gcm;
-    uint8_t iv[16];
-    size_t iv_len;
-};
-
-static void cipher_init(const struct kek_p11_way *way, struct cipher *cipher)
-{
-    memset(cipher, 0, sizeof *cipher);
-    cipher->mechanism.mechanism = way->type;
-    if (way->alg == KEK_WRAP_AES_GCM) {
-        cipher->iv_len = GCM_IV;
-        cipher->gcm.pIv = cipher->iv;
-        cipher->gcm.ulIvLen = GCM_IV;
-        cipher->gcm.ulIvBits = 8 * GCM_IV;
-        cipher->gcm.ulTagBits = 8 * GCM_TAG;
-        cipher->mechanism.pParameter = &cipher->gcm;
-        cipher->mechanism.ulParameterLen = sizeof cipher->gcm;
-    } else if (way->alg == KEK_WRAP_AES_CBC) {
-        cipher->iv_len = CBC_IV;
-        cipher->mechanism.pParameter = cipher->iv;
-        cipher->mechanism.ulParameterLen = CBC_IV;
-    }
-}
-
 static struct kek_p11_outcome encrypt(struct kek_provider_session *session,
                                       const struct kek_p11_way *way, CK_OBJECT_HANDLE kek,
                                       const struct kek_secret *data_key,
@@ -228,8 +249,7 @@ static struct kek_p11_outcome encrypt(struct kek_provider_session *session,
 {
     CK_FUNCTION_LIST *f = session->provider->f;
     struct cipher cipher;
-    cipher_init(way, &cipher);
-    if (way->iv == KEK_P11_IV_OURS && RAND_bytes(cipher.iv, (int)cipher.iv_len) != 1) {
+    if (!cipher_begin(way, &cipher)) {
         return said(CKR_RANDOM_NO_RNG, "RAND_bytes");
     }
     struct kek_p11_outcome outcome =
@@ -244,17 +264,7 @@ static struct kek_p11_outcome encrypt(struct kek_provider_session *session,
     if (!kek_p11_good(outcome)) {
         return outcome;
     }
-    /* A token that makes the IV itself writes it where ours would have stood. */
-    static const uint8_t no_iv[16];
-    bool without_iv = way->iv == KEK_P11_IV_TOKEN && memcmp(cipher.iv, no_iv, cipher.iv_len) == 0;
-    if (len > sizeof out || cipher.iv_len + len != kek_wrap_alg_len(way->alg) || without_iv) {
-        return said(RV_LENGTH, outcome.call);
-    }
-    wrapped->alg = way->alg;
-    wrapped->len = cipher.iv_len + len;
-    memcpy(wrapped->blob, cipher.iv, cipher.iv_len);
-    memcpy(wrapped->blob + cipher.iv_len, out, len);
-    return outcome;
+    return cipher_finish(way, &cipher, out, len, wrapped) ? outcome : said(RV_LENGTH, outcome.call);
 }
 
 static struct kek_p11_outcome decrypt(struct kek_provider_session *session,
@@ -263,8 +273,7 @@ static struct kek_p11_outcome decrypt(struct kek_provider_session *session,
 {
     CK_FUNCTION_LIST *f = session->provider->f;
     struct cipher cipher;
-    cipher_init(way, &cipher);
-    memcpy(cipher.iv, blob.data, cipher.iv_len);
+    struct kek_bytes rest = cipher_resume(way, blob, &cipher);
     /* Room for what some tokens write before they look at a tag. */
     KEK_AUTO(kek_secret) out = kek_secret_new(OUT_MAX);
     if (out == NULL) {
@@ -276,8 +285,7 @@ static struct kek_p11_outcome decrypt(struct kek_provider_session *session,
         return outcome;
     }
     CK_ULONG len = OUT_MAX;
-    outcome = kek_p11_decrypt(f, session->handle, blob.data + cipher.iv_len,
-                              blob.len - cipher.iv_len, kek_secret_data(out), &len);
+    outcome = kek_p11_decrypt(f, session->handle, rest.data, rest.len, kek_secret_data(out), &len);
     if (!kek_p11_good(outcome)) {
         return outcome;
     }

@@ -34,6 +34,21 @@ static bool is_listed(struct kek_backend *backend, const Kek__Provider__Reply *r
     return true;
 }
 
+/* The matrix is the caller's to free. No memory for it looks like a bad answer: an officer's worker
+ * may be replaced. */
+static bool is_probed(const Kek__Provider__Reply *reply, struct kek_pool_result *result)
+{
+    if (reply->result_case != KEK__PROVIDER__REPLY__RESULT_PROBED) {
+        return false;
+    }
+    KEK_AUTO_FREE struct kek_provider_matrix *matrix = calloc(1, sizeof *matrix);
+    if (matrix == NULL || !kek_message_matrix(reply->probed, matrix)) {
+        return false;
+    }
+    result->matrix = KEK_STEAL(matrix);
+    return true;
+}
+
 /* Does the reply answer this? The data key of an unwrap is left where it is. */
 static bool is_answer(struct kek_worker *worker, const struct kek_flight *flight,
                       const Kek__Provider__Reply *reply, struct kek_pool_result *result)
@@ -46,6 +61,8 @@ static bool is_answer(struct kek_worker *worker, const struct kek_flight *flight
     case KEK_POOL_UNWRAP:
         return reply->result_case == KEK__PROVIDER__REPLY__RESULT_UNWRAPPED &&
                reply->unwrapped->data_key.len == KEK_DATA_KEY_LEN;
+    case KEK_POOL_PROBE:
+        return is_probed(reply, result);
     default:
         return reply->result_case == KEK__PROVIDER__REPLY__RESULT_DONE;
     }
@@ -94,6 +111,7 @@ static void on_reply(struct kek_worker *worker, const Kek__Provider__Reply *repl
     }
     kek_flight_done(worker, slot, failed == NULL ? &result : NULL, failed);
     kek_secret_free(result.data_key);
+    free((void *)result.matrix);
 }
 
 static void on_message(struct kek_worker *worker, size_t len)

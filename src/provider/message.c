@@ -110,6 +110,7 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
     Kek__Provider__Generate generate = KEK__PROVIDER__GENERATE__INIT;
     Kek__Provider__SetState set_state = KEK__PROVIDER__SET_STATE__INIT;
     Kek__Provider__Destroy destroy = KEK__PROVIDER__DESTROY__INIT;
+    Kek__Provider__Probe probe = KEK__PROVIDER__PROBE__INIT;
     request.id = id;
     switch (lane->op) {
     case KEK_POOL_LIST:
@@ -149,6 +150,10 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
         request.op_case = KEK__PROVIDER__REQUEST__OP_DESTROY;
         request.destroy = &destroy;
         break;
+    case KEK_POOL_PROBE:
+        request.op_case = KEK__PROVIDER__REQUEST__OP_PROBE;
+        request.probe = &probe;
+        break;
     }
     return kek_message_pack(pool, &request);
 }
@@ -187,6 +192,37 @@ bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
         kek_message_text(version->label, sizeof version->label, wire[i]->label);
         kek_message_text(version->refusal, sizeof version->refusal, wire[i]->refusal);
     }
+    return true;
+}
+
+bool kek_message_matrix(const Kek__Provider__Probed *probed, struct kek_provider_matrix *matrix)
+{
+    if (probed->n_trials > KEK_PROVIDER_TRIALS_MAX) {
+        return false;
+    }
+    for (size_t i = 0; i < probed->n_trials; i++) {
+        const Kek__Provider__Trial *wire = probed->trials[i];
+        struct kek_provider_trial *trial = &matrix->trials[i];
+        if ((int)wire->alg < 0 || (int)wire->alg > KEK_WRAP_AES_CBC || (int)wire->verdict < 0 ||
+            wire->verdict > KEK__PROVIDER__VERDICT__REFUSED ||
+            (wire->strategy != KEK__PROVIDER__STRATEGY__WRAP_KEY &&
+             wire->strategy != KEK__PROVIDER__STRATEGY__ENCRYPT)) {
+            return false;
+        }
+        *trial = (struct kek_provider_trial){
+            .encrypts = wire->strategy == KEK__PROVIDER__STRATEGY__ENCRYPT,
+            .type = wire->type,
+            .alg = (enum kek_wrap_alg)wire->alg,
+            .advertised = wire->advertised,
+            .verdict = (enum kek_verdict)wire->verdict,
+            .native = wire->native,
+            .chosen = wire->chosen,
+        };
+        kek_message_text(trial->mechanism, sizeof trial->mechanism, wire->mechanism);
+        kek_message_text(trial->text, sizeof trial->text, wire->text);
+        kek_message_text(trial->key, sizeof trial->key, wire->key);
+    }
+    matrix->count = probed->n_trials;
     return true;
 }
 

@@ -25,7 +25,7 @@ enum kek_serve_stage {
 
 struct kek_serve {
     const struct kek_provider_ops *ops;
-    bool officer; /* knows Generate, SetState, Destroy */
+    bool officer; /* knows Generate, SetState, Destroy, Probe */
     /* Written by kek_serve_start() alone, before any other thread runs. */
     enum kek_serve_stage stage;
     struct kek_provider *provider;
@@ -60,6 +60,8 @@ bool kek_serve_message_failed(struct kek_buf *reply, uint64_t id,
 bool kek_serve_message_versions(struct kek_buf *reply, uint64_t id, bool ready,
                                 const struct kek_provider_versions *versions,
                                 enum kek_wrap_alg alg) KEK_MUST_CHECK;
+bool kek_serve_message_matrix(struct kek_buf *reply, uint64_t id,
+                              const struct kek_provider_matrix *matrix) KEK_MUST_CHECK;
 bool kek_serve_message_reply(struct kek_buf *reply,
                              const Kek__Provider__Reply *message) KEK_MUST_CHECK;
 

@@ -139,3 +139,34 @@ bool kek_serve_message_versions(struct kek_buf *reply, uint64_t id, bool ready,
     }
     return kek_serve_message_reply(reply, &message);
 }
+
+bool kek_serve_message_matrix(struct kek_buf *reply, uint64_t id,
+                              const struct kek_provider_matrix *matrix)
+{
+    Kek__Provider__Trial items[KEK_PROVIDER_TRIALS_MAX];
+    Kek__Provider__Trial *pointers[KEK_PROVIDER_TRIALS_MAX];
+    for (size_t i = 0; i < matrix->count; i++) {
+        const struct kek_provider_trial *trial = &matrix->trials[i];
+        kek__provider__trial__init(&items[i]);
+        items[i].strategy =
+            trial->encrypts ? KEK__PROVIDER__STRATEGY__ENCRYPT : KEK__PROVIDER__STRATEGY__WRAP_KEY;
+        items[i].mechanism = (char *)trial->mechanism;
+        items[i].type = trial->type;
+        items[i].alg = (Kek__Provider__WrapAlg)trial->alg;
+        items[i].advertised = trial->advertised;
+        items[i].verdict = (Kek__Provider__Verdict)trial->verdict;
+        items[i].native = trial->native;
+        items[i].text = (char *)trial->text;
+        items[i].key = (char *)trial->key;
+        items[i].chosen = trial->chosen;
+        pointers[i] = &items[i];
+    }
+    Kek__Provider__Probed probed = KEK__PROVIDER__PROBED__INIT;
+    probed.n_trials = matrix->count;
+    probed.trials = pointers;
+    Kek__Provider__Reply message = KEK__PROVIDER__REPLY__INIT;
+    message.id = id;
+    message.result_case = KEK__PROVIDER__REPLY__RESULT_PROBED;
+    message.probed = &probed;
+    return kek_serve_message_reply(reply, &message);
+}

@@ -273,6 +273,17 @@ static bool answer_officer(const struct kek_serve *serve, struct kek_provider_se
     return answer_done(request->id, good, &failure, reply);
 }
 
+static bool answer_probe(const struct kek_serve *serve, struct kek_provider_session *session,
+                         uint64_t id, struct kek_buf *reply)
+{
+    struct kek_provider_matrix matrix = {0};
+    struct kek_provider_failure failure = {0};
+    if (!serve->ops->probe(session, &matrix, &failure)) {
+        return kek_serve_message_failed(reply, id, &failure);
+    }
+    return kek_serve_message_matrix(reply, id, &matrix);
+}
+
 static bool dispatch(const struct kek_serve *serve, struct kek_provider_session *session,
                      const Kek__Provider__Request *request, struct kek_buf *reply)
 {
@@ -286,9 +297,13 @@ static bool dispatch(const struct kek_serve *serve, struct kek_provider_session 
     case KEK__PROVIDER__REQUEST__OP_GENERATE:
     case KEK__PROVIDER__REQUEST__OP_SET_STATE:
     case KEK__PROVIDER__REQUEST__OP_DESTROY:
+    case KEK__PROVIDER__REQUEST__OP_PROBE:
         if (!serve->officer) {
             return refuse(reply, request->id, KEK__PROVIDER__CAUSE__UNSUPPORTED,
                           "a worker of role serve changes no key");
+        }
+        if (request->op_case == KEK__PROVIDER__REQUEST__OP_PROBE) {
+            return answer_probe(serve, session, request->id, reply);
         }
         return answer_officer(serve, session, request, reply);
     case KEK__PROVIDER__REQUEST__OP_HELLO:

@@ -116,6 +116,14 @@ static bool destroy(struct kek_provider_session *s, const struct kek_id *kek_id,
     return flip(failure);
 }
 
+static bool probe(struct kek_provider_session *s, struct kek_provider_matrix *matrix,
+                  struct kek_provider_failure *failure)
+{
+    (void)s;
+    matrix->count = 1;
+    return flip(failure);
+}
+
 static const struct kek_provider_ops fakes = {
     .type = "fuzz",
     .open = open_token,
@@ -127,6 +135,7 @@ static const struct kek_provider_ops fakes = {
     .generate = generate,
     .set_state = set_state,
     .destroy = destroy,
+    .probe = probe,
 };
 
 /* The first byte: 1 officer; the rest of it where the worker stands. What follows is the packet. */

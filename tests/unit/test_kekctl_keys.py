@@ -101,6 +101,16 @@ def answer(request):
         if mode == "fail":
             return failed(0, 9, 0x54, "C_GenerateKey: CKR_FUNCTION_NOT_SUPPORTED (0x54)")
         return pack((8, b""))
+    if 10 in request:
+        if data.get("probe") == "die":
+            os._exit(1)
+        if data.get("probe") == "fail":
+            return failed(0, 2, 5, "C_OpenSession: CKR_GENERAL_ERROR (0x5)")
+        if sys.argv[2] != "officer":
+            return failed(0, 9, 0, "not for this role")
+        return pack((9, b"".join(pack((1, pack(
+            (1, t[0]), (2, t[1]), (3, 0x2109), (4, t[2]), (5, 1), (6, t[3]), (7, t[4]), (8, t[5]),
+            (9, "session key"), (10, t[6])))) for t in data.get("trials", []))))
     return failed(0, 10, 0, "not for this worker")
 
 link = socket.socket(fileno=3)
@@ -345,6 +355,75 @@ class Generate(Keys):
         code, _, err = self.run_it("generate")
         self.assertEqual(code, 1)
         self.assertIn("no key was made: the token does not show it", err)
+
+
+class Probe(Keys):
+    # strategy, mechanism, alg, verdict, code, text, chosen
+    TRIALS = [[1, "KW", 1, 0, 0, "", True], [1, "PAD", 2, 1, 0, "", False], [1, "GCM", 3, 2, 0, "", False],
+              [2, "CBC", 4, 1, 0, "", False], [2, "KWP", 2, 3, 0x70, "C_EncryptInit: X (0x70)", False]]
+    SAYS = ["works", "accepts tampered data", "gives back a wrong key", "works, accepts tampered data",
+            "refused: C_EncryptInit: X (0x70)"]
+    RESULTS = ["works", "tampered", "wrong", "unauthenticated", "refused"]
+
+    def probe(self, *args):
+        done = subprocess.run([self.kekctl, "--config", self.path("f.yaml"), "probe", *args],
+                              capture_output=True, timeout=120, check=False, stdin=subprocess.DEVNULL)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def test_every_outcome_has_its_words(self):
+        self.token("a", trials=self.TRIALS)
+        code, out, err = self.probe()
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(out.split("\n", 1)[0].split(),
+                         ["PROVIDER", "STRATEGY", "MECHANISM", "ADVERTISED", "RESULT", "USED"])
+        for line, says in zip(out.splitlines()[1:], self.SAYS):
+            self.assertRegex(line, " %s +(yes|no)$" % re.escape(says))
+        code, out, err = self.probe("--output", "json")
+        self.assertEqual((code, err), (0, ""))
+        found = json.loads(out)
+        self.assertEqual([t["result"] for t in found["trials"]], self.RESULTS)
+        self.assertEqual([t["says"] for t in found["trials"]], self.SAYS)
+        self.assertEqual(found["trials"][4], {
+            "provider": "a", "strategy": "encrypt", "mechanism": "KWP", "type": "0x2109", "alg": "AES-KWP",
+            "advertised": True, "result": "refused", "says": "refused: C_EncryptInit: X (0x70)", "code": 0x70,
+            "tried_with": "session key", "used": False})
+        self.assertEqual(found["providers"], [{
+            "name": "a", "answered": True, "serial": "serial-a", "model": "model", "firmware": "",
+            "library": "", "error": ""}])
+
+    def test_a_token_that_can_nothing_exits_3(self):
+        self.token("a", trials=self.TRIALS[4:])
+        code, out, err = self.probe()
+        self.assertEqual(code, 3)
+        self.assertIn("refused: ", out)
+        self.assertIn("a: nothing works", err)
+
+    def test_one_provider_is_probed_if_named(self):
+        self.configure("a", "b")
+        self.token("a", trials=self.TRIALS)
+        self.token("b", probe="fail")
+        code, out, err = self.probe("--provider", "a", "--output", "json")
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual([p["name"] for p in json.loads(out)["providers"]], ["a"])
+        code, out, err = self.probe()
+        self.assertEqual(code, 3)
+        self.assertIn("CKR_GENERAL_ERROR", err)
+        code, out, err = self.probe("--provider", "c")
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn('no provider "c"', err)
+
+    def test_a_worker_that_dies_or_babbles_exits_1(self):
+        self.token("a", probe="die")
+        code, out, err = self.probe()
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn("a", err)
+        for bad in ([3, "KW", 1, 0, 0, "", True], [1, "KW", 5, 0, 0, "", True], [1, "KW", 1, 4, 0, "", True]):
+            self.token("a", trials=[bad])
+            code, out, err = self.probe()
+            self.assertEqual((code, out), (1, ""))
+            self.assertIn("malformed", err)
+        self.token("a", trials=self.TRIALS[:1] * 33)
+        self.assertEqual(self.probe()[0], 1)
 
 
 if __name__ == "__main__":

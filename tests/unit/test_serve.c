@@ -141,6 +141,29 @@ static bool fake_destroy(struct kek_provider_session *s, const struct kek_id *ke
     return refuses ? refuse(failure) : true;
 }
 
+static bool fake_probe(struct kek_provider_session *s, struct kek_provider_matrix *matrix,
+                       struct kek_provider_failure *failure)
+{
+    (void)s;
+    asked++;
+    if (refuses) {
+        return refuse(failure);
+    }
+    matrix->count = KEK_PROVIDER_TRIALS_MAX;
+    for (size_t i = 0; i < matrix->count; i++) {
+        struct kek_provider_trial *trial = &matrix->trials[i];
+        trial->encrypts = i % 2 == 1;
+        trial->type = UINT64_MAX;
+        trial->alg = KEK_WRAP_AES_CBC;
+        trial->verdict = KEK_VERDICT_REFUSED;
+        trial->native = UINT64_MAX - i;
+        memset(trial->mechanism, 'm', sizeof trial->mechanism - 1);
+        memset(trial->text, 't', sizeof trial->text - 1);
+        memset(trial->key, 'k', sizeof trial->key - 1);
+    }
+    return true;
+}
+
 static const struct kek_provider_ops fakes = {
     .type = "fake",
     .open = fake_open,
@@ -152,6 +175,7 @@ static const struct kek_provider_ops fakes = {
     .generate = fake_generate,
     .set_state = fake_set_state,
     .destroy = fake_destroy,
+    .probe = fake_probe,
 };
 
 static void setup(void)
@@ -453,6 +477,32 @@ START_TEST(officer_operations_exist_in_that_role_alone)
 }
 END_TEST
 
+START_TEST(the_longest_matrix_fits_in_one_message_for_an_officer)
+{
+    struct kek_serve serve = ready_worker(false), officer = ready_worker(true);
+    Kek__Provider__Probe probe = KEK__PROVIDER__PROBE__INIT;
+    Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
+    request.id = UINT64_MAX;
+    request.op_case = KEK__PROVIDER__REQUEST__OP_PROBE;
+    request.probe = &probe;
+    expect_failed(answer(&serve, &request), PROTOCOL, KEK__PROVIDER__CAUSE__UNSUPPORTED);
+    ck_assert_uint_eq(asked, 0);
+    Kek__Provider__Reply *reply = answer(&officer, &request);
+    ck_assert_int_eq(reply->result_case, KEK__PROVIDER__REPLY__RESULT_PROBED);
+    ck_assert_uint_eq(reply->probed->n_trials, KEK_PROVIDER_TRIALS_MAX);
+    const Kek__Provider__Trial *last = reply->probed->trials[KEK_PROVIDER_TRIALS_MAX - 1];
+    ck_assert_int_eq((int)last->strategy, KEK__PROVIDER__STRATEGY__ENCRYPT);
+    ck_assert_int_eq((int)reply->probed->trials[0]->strategy, KEK__PROVIDER__STRATEGY__WRAP_KEY);
+    ck_assert_int_eq((int)last->verdict, KEK__PROVIDER__VERDICT__REFUSED);
+    ck_assert_uint_eq(last->native, UINT64_MAX - (KEK_PROVIDER_TRIALS_MAX - 1));
+    ck_assert_uint_eq(strlen(last->text), sizeof((struct kek_provider_trial *)NULL)->text - 1);
+    done(reply);
+    refuses = true;
+    expect_failed(answer(&officer, &request), KEK__PROVIDER__STEP__LOGIN,
+                  KEK__PROVIDER__CAUSE__BUSY);
+}
+END_TEST
+
 START_TEST(the_longest_list_fits_in_one_message)
 {
     shown.count = KEK_PROVIDER_VERSIONS_MAX;
@@ -525,6 +575,7 @@ int main(void)
     tcase_add_test(c, wrap_and_unwrap_check_every_length_before_the_provider_is_asked);
     tcase_add_test(c, a_data_key_goes_through_and_comes_back);
     tcase_add_test(c, officer_operations_exist_in_that_role_alone);
+    tcase_add_test(c, the_longest_matrix_fits_in_one_message_for_an_officer);
     tcase_add_test(c, the_longest_list_fits_in_one_message);
     tcase_add_test(c, whatever_the_packet_there_is_one_reply);
     suite_add_tcase(s, c);

@@ -1,0 +1,143 @@
+/* kekctl probe: what the tokens can really do. */
+#include <stdio.h>
+
+#include "keys.h"
+#include "output.h"
+
+static const char *result_of(const struct kek_provider_trial *trial)
+{
+    switch (trial->verdict) {
+    case KEK_VERDICT_WORKS:
+        return "works";
+    case KEK_VERDICT_MALLEABLE:
+        return trial->alg == KEK_WRAP_AES_CBC ? "unauthenticated" : "tampered";
+    case KEK_VERDICT_WRONG:
+        return "wrong";
+    case KEK_VERDICT_REFUSED:
+        break;
+    }
+    return "refused";
+}
+
+static json_t *says(const struct kek_provider_trial *trial)
+{
+    char text[sizeof trial->text + 16];
+    switch (trial->verdict) {
+    case KEK_VERDICT_WORKS:
+        return json_string("works");
+    case KEK_VERDICT_MALLEABLE:
+        return json_string(trial->alg == KEK_WRAP_AES_CBC ? "works, accepts tampered data"
+                                                          : "accepts tampered data");
+    case KEK_VERDICT_WRONG:
+        return json_string("gives back a wrong key");
+    case KEK_VERDICT_REFUSED:
+        break;
+    }
+    snprintf(text, sizeof text, "refused: %s", trial->text);
+    return output_text(text);
+}
+
+static json_t *describe(const struct keys *keys, size_t provider,
+                        const struct kek_provider_trial *trial)
+{
+    char type[24];
+    snprintf(type, sizeof type, "0x%llx", (unsigned long long)trial->type);
+    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:b, s:s, s:o, s:I, s:o, s:b}", "provider",
+                     keys->config->providers[provider].name, "strategy",
+                     trial->encrypts ? "encrypt" : "wrap-key", "mechanism",
+                     output_text(trial->mechanism), "type", type, "alg",
+                     kek_wrap_alg_name(trial->alg), "advertised", trial->advertised, "result",
+                     result_of(trial), "says", says(trial), "code", (json_int_t)trial->native,
+                     "tried_with", output_text(trial->key), "used", trial->chosen);
+}
+
+static json_t *describe_provider(const struct keys *keys, size_t provider)
+{
+    const struct listing *listing = &keys->listings[provider];
+    struct kek_pool_provider status;
+    kek_pool_provider_get(keys->pool, provider, &status);
+    return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:o}", "name",
+                     keys->config->providers[provider].name, "answered", listing->matrix != NULL,
+                     "serial", output_text(status.serial), "model", output_text(status.model),
+                     "firmware", output_text(status.firmware), "library",
+                     output_text(status.library), "error",
+                     output_text(listing->rc == KEK_OK ? "" : listing->why.text));
+}
+
+/* The providers that were asked. */
+static bool describe_all(const struct keys *keys, json_t *providers, json_t *trials)
+{
+    for (size_t p = 0; p < keys->config->provider_count; p++) {
+        const struct listing *listing = &keys->listings[p];
+        if (listing->keys == NULL) {
+            continue;
+        }
+        if (json_array_append_new(providers, describe_provider(keys, p)) != 0) {
+            return false;
+        }
+        for (size_t i = 0; listing->matrix != NULL && i < listing->matrix->count; i++) {
+            if (json_array_append_new(trials, describe(keys, p, &listing->matrix->trials[i])) !=
+                0) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static enum ctl_exit print(const struct keys *keys)
+{
+    static const struct column columns[] = {
+        {"provider", "PROVIDER"},     {"strategy", "STRATEGY"}, {"mechanism", "MECHANISM"},
+        {"advertised", "ADVERTISED"}, {"says", "RESULT"},       {"used", "USED"}};
+    json_t *providers = json_array(), *trials = json_array();
+    json_t *object = NULL;
+    if (providers != NULL && trials != NULL && describe_all(keys, providers, trials)) {
+        object = json_pack("{s:O, s:O}", "providers", providers, "trials", trials);
+    }
+    json_decref(providers);
+    json_decref(trials);
+    if (object == NULL) {
+        ctl_say(keys->ctl, "no memory for the output");
+        return CTL_FAILED;
+    }
+    enum ctl_exit code =
+        output_list(keys->ctl, object, "trials", columns, sizeof columns / sizeof columns[0]);
+    json_decref(object);
+    return code;
+}
+
+/* Says of each token that answered what an operator should know; is it fit for use? */
+static bool remark(const struct keys *keys)
+{
+    bool fit = true;
+    for (size_t p = 0; p < keys->config->provider_count; p++) {
+        const struct listing *listing = &keys->listings[p];
+        const char *name = keys->config->providers[p].name;
+        if (listing->keys == NULL) {
+            continue;
+        }
+        bool used = false;
+        for (size_t i = 0; listing->matrix != NULL && i < listing->matrix->count; i++) {
+            used = used || listing->matrix->trials[i].chosen;
+        }
+        if (listing->matrix != NULL && !used) {
+            ctl_say(keys->ctl, "%s: nothing works as the configuration wants it (strategy)", name);
+        }
+        fit = fit && used;
+    }
+    return fit;
+}
+
+enum ctl_exit ctl_probe(struct ctl *ctl)
+{
+    KEYS_AUTO struct keys keys;
+    if (!keys_open(&keys, ctl) || !keys_start(&keys, true) || keys_probe(&keys) == 0) {
+        return keys.code;
+    }
+    enum ctl_exit code = print(&keys);
+    if (code != CTL_GOOD) {
+        return code;
+    }
+    return remark(&keys) ? CTL_GOOD : CTL_CHECK;
+}

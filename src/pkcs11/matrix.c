@@ -1,0 +1,166 @@
+#include "p11.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Probe: every way by both strategies.  With a key of the moment where the token makes one; else with a
+ * version of the keyring, on which a trial changes nothing (a TPM). */
+
+#define CALL_STEP KEK__PROVIDER__STEP__PROVIDER_CALL
+
+/* What a row is tried with. */
+struct subject {
+    bool is_trial;
+    struct kek_p11_trial trial;
+    const struct kek_p11_entry *entry; /* NULL: there is no key at all */
+    struct kek_p11_outcome refusal;    /* why there is no session key */
+};
+
+static const struct kek_p11_entry *newest(const struct kek_p11_table *table,
+                                          enum kek_p11_strategy strategy)
+{
+    for (size_t i = table->count; i > 0; i--) {
+        const struct kek_p11_entry *entry = &table->entries[i - 1];
+        if (entry->version.eligible && entry->version.can_wrap &&
+            (strategy == KEK_P11_BY_NOTHING || entry->strategy == strategy)) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+static struct subject subject_for(const struct kek_provider_session *session,
+                                  enum kek_p11_strategy strategy)
+{
+    struct subject subject = {.is_trial = true};
+    subject.refusal = kek_p11_trial_begin(session->provider, strategy, &subject.trial);
+    if (!kek_p11_good(subject.refusal)) {
+        subject.is_trial = false;
+        subject.entry = newest(&session->table, strategy);
+        if (subject.entry == NULL) {
+            subject.entry = newest(&session->table, KEK_P11_BY_NOTHING);
+        }
+    }
+    return subject;
+}
+
+/* By half of it is said to be so too: what a token claims and does not do is worth knowing. */
+static bool is_advertised(const struct kek_provider *provider, enum kek_p11_strategy strategy,
+                          const struct kek_p11_way *way)
+{
+    CK_FLAGS wanted =
+        strategy == KEK_P11_BY_WRAP_KEY ? CKF_WRAP | CKF_UNWRAP : CKF_ENCRYPT | CKF_DECRYPT;
+    CK_MECHANISM_INFO info;
+    struct kek_p11_outcome outcome =
+        kek_p11_get_mechanism_info(provider->f, provider->slot, way->type, &info);
+    return kek_p11_good(outcome) && (info.flags & wanted) != 0;
+}
+
+static void say(struct kek_provider_trial *trial, const struct kek_p11_way *way,
+                struct kek_p11_outcome outcome)
+{
+    /* A wrap that went well and gave another length: not this algorithm (PKCS#7 under WRAP_PAD). */
+    bool odd = outcome.rv == CKR_WRAPPED_KEY_LEN_RANGE && strcmp(outcome.call, "C_UnwrapKey") != 0;
+    trial->verdict = KEK_VERDICT_REFUSED;
+    if (odd) {
+        snprintf(trial->text, sizeof trial->text, "%s: %s %s", outcome.call,
+                 way->iv == KEK_P11_IV_TOKEN ? "no IV of the token's in" : "not as long as",
+                 kek_wrap_alg_name(trial->alg));
+        return;
+    }
+    trial->native = outcome.rv;
+    snprintf(trial->text, sizeof trial->text, "%s: %s (0x%lx)", outcome.call,
+             kek_p11_rv_name(outcome.rv), outcome.rv);
+}
+
+/* False: the token is gone. */
+static bool fill(struct kek_provider_session *session, enum kek_p11_strategy strategy,
+                 const struct kek_p11_way *way, const struct subject *subject,
+                 struct kek_provider_trial *trial, struct kek_p11_outcome *outcome)
+{
+    *trial =
+        (struct kek_provider_trial){.encrypts = strategy == KEK_P11_BY_ENCRYPT,
+                                    .type = way->type,
+                                    .alg = way->alg,
+                                    .advertised = is_advertised(session->provider, strategy, way)};
+    snprintf(trial->mechanism, sizeof trial->mechanism, "%s", way->name);
+    if (!subject->is_trial && subject->entry == NULL) {
+        say(trial, way, subject->refusal);
+        return true;
+    }
+    snprintf(trial->key, sizeof trial->key, "%s",
+             subject->is_trial ? "session key" : subject->entry->version.label);
+    struct kek_provider_wrapped known;
+    switch (kek_p11_try(session, strategy, way,
+                        subject->is_trial ? subject->trial.key : subject->entry->handle, &known,
+                        outcome)) {
+    case KEK_P11_WORKS:
+        trial->verdict = KEK_VERDICT_WORKS;
+        return true;
+    case KEK_P11_MALLEABLE:
+        trial->verdict = KEK_VERDICT_MALLEABLE;
+        return true;
+    case KEK_P11_WRONG:
+        trial->verdict = KEK_VERDICT_WRONG;
+        return true;
+    case KEK_P11_REFUSED:
+        say(trial, way, *outcome);
+        return true;
+    case KEK_P11_LOST:
+        break;
+    }
+    return false;
+}
+
+static bool fill_all(struct kek_provider_session *session, enum kek_p11_strategy strategy,
+                     struct kek_provider_matrix *matrix, struct kek_p11_outcome *outcome)
+{
+    struct subject subject = subject_for(session, strategy);
+    size_t count;
+    const struct kek_p11_way *ways = kek_p11_ways(&count);
+    bool good = true;
+    for (size_t i = 0; good && i < count; i++) {
+        if (!ways[i].vendor || kek_p11_way_listed(session->provider, &ways[i])) {
+            good = fill(session, strategy, &ways[i], &subject, &matrix->trials[matrix->count],
+                        outcome);
+            matrix->count += good ? 1 : 0;
+        }
+    }
+    if (subject.is_trial) {
+        kek_p11_trial_end(session->provider, &subject.trial);
+    }
+    return good;
+}
+
+static void mark_chosen(struct kek_provider_session *session, struct kek_provider_matrix *matrix)
+{
+    const struct kek_p11_way *way;
+    enum kek_p11_strategy strategy = kek_p11_choose(session, &way);
+    const struct kek_p11_entry *entry = newest(&session->table, KEK_P11_BY_NOTHING);
+    if (way == NULL && entry != NULL && entry->known_len > 0) {
+        strategy = entry->strategy;
+        way = entry->way;
+    }
+    for (size_t i = 0; way != NULL && i < matrix->count; i++) {
+        struct kek_provider_trial *trial = &matrix->trials[i];
+        trial->chosen = trial->encrypts == (strategy == KEK_P11_BY_ENCRYPT) &&
+                        strcmp(trial->mechanism, way->name) == 0;
+    }
+}
+
+bool kek_p11_probe(struct kek_provider_session *session, struct kek_provider_matrix *matrix,
+                   struct kek_provider_failure *failure)
+{
+    _Static_assert(2 * KEK_P11_WAYS <= KEK_PROVIDER_TRIALS_MAX, "every way by both strategies");
+    struct kek_p11_outcome outcome;
+    if (!kek_p11_scan(session, CALL_STEP, failure) || !kek_p11_prove_all(session, failure)) {
+        return false;
+    }
+    matrix->count = 0;
+    if (!fill_all(session, KEK_P11_BY_WRAP_KEY, matrix, &outcome) ||
+        !fill_all(session, KEK_P11_BY_ENCRYPT, matrix, &outcome)) {
+        return kek_p11_fail_rv(failure, CALL_STEP, outcome);
+    }
+    mark_chosen(session, matrix);
+    return true;
+}

@@ -1,0 +1,298 @@
+"""What every provider must do, tried on one token through the real worker.
+
+Each check ends in one of three ways: "pass" (with what was found, where that is worth saying), "cannot" with the
+token's own reason, or a failure.  What a token cannot do is part of the report, and the report is compared
+with the one that the test expects, line by line: a token that learns something, or forgets it, is noticed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+from worker import LENGTHS, PROGRAM, Failed, Worker
+
+KEKCTL = os.path.join(os.path.dirname(PROGRAM), "kekctl")
+SESSIONS = 8
+ROUNDS = 25  # requests a session
+
+UNKNOWN = bytes([0xEE]) * 16
+V1, V2, V3 = (bytes(range(n, n + 16)) for n in (0x10, 0x40, 0x70))
+
+
+class Cannot(Exception):
+    """The token or its algorithm does not offer this; the reason, without anything that changes."""
+
+
+class Suite:
+    def __init__(self, token, matrix):
+        self.token = token
+        self.matrix = matrix
+        self.key = os.urandom(32)
+        self.ids = {}
+        self.alg, self.blob = None, None
+
+    # The order is that of a key's life; a later check uses what an earlier one made.
+    CHECKS = ("generate", "probe", "list", "round trip", "tampered", "truncated", "another key's", "missing key",
+              "concurrent", "two processes", "logout elsewhere", "killed and restarted", "other strategies",
+              "remembered algorithm", "set_state", "destroy", "wrong PIN")
+
+    def run(self):
+        """{check: outcome}"""
+        report = {}
+        for name in self.CHECKS:
+            method = getattr(self, "check_" + name.replace(" ", "_").replace("'", ""))
+            try:
+                found = method()
+                report[name] = "pass" if found is None else "pass: " + found
+            except Cannot as reason:
+                report[name] = "cannot: %s" % reason
+            except (AssertionError, Failed, OSError, subprocess.SubprocessError) as error:
+                report[name] = "FAIL: %s: %s" % (type(error).__name__, error)
+            print("%-12s %-20s %s" % (self.token.name, name, report[name]), flush=True)
+        return report
+
+    def refused(self, cause, action, *arguments):
+        """The text that came with the refusal, which must be of that cause."""
+        try:
+            action(*arguments)
+        except Failed as failure:
+            assert failure.cause in cause, "%s, expected %s" % (failure, " or ".join(cause))
+            return failure.text
+        raise AssertionError("not refused")
+
+    def check_generate(self):
+        reason = None
+        with Worker(self.token, "officer") as officer:
+            for number, kek_id in ((1, V1), (2, V2)):
+                try:
+                    officer.generate(number, kek_id)
+                    self.ids[number] = kek_id
+                except Failed as failure:
+                    assert failure.cause == "UNSUPPORTED", failure
+                    reason = failure.text
+            if reason is None:
+                text = self.refused(("STATE",), officer.generate, 1, V3)
+                assert "exists already" in text, text
+        if reason is not None:
+            for number, kek_id in ((1, V1), (2, V2)):
+                self.ids[number] = self.token.make_key(number, kek_id)
+            raise Cannot(reason)
+
+    def kekctl(self, *words):
+        """Its output; the configuration is YAML's flow style, which JSON is."""
+        provider = {"name": self.token.name, "type": "pkcs11", "uri": self.token.uri,
+                    "strategy": self.token.strategy, "env": self.token.env}
+        if self.token.init_args:
+            provider["init_args"] = self.token.init_args
+        if self.token.versions:
+            provider["versions"] = self.token.versions
+        config = self.token.write("kekd.yaml", json.dumps({
+            "listen": "unix://" + self.token.path("kms.sock"), "keyring": "ring",
+            "state_dir": self.token.path("kekctl"), "providers": [provider]}))
+        done = subprocess.run([KEKCTL, "--config", config, *words], stdin=subprocess.DEVNULL, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+        assert done.returncode == 0, "exit %d: %s" % (done.returncode, done.stderr)
+        return done.stdout
+
+    def check_probe(self):
+        """What the token can do, as an operator is told; the table is this test's log."""
+        before = self.token.objects()
+        print(self.kekctl("probe"))
+        found = json.loads(self.kekctl("probe", "--output", "json"))
+        assert self.token.objects() == before, "something stayed on the token"
+        rows = ["%s %s%s: %s%s" % (row["strategy"], row["mechanism"], "" if row["advertised"] else " (not advertised)",
+                                   row["says"], ", used" if row["used"] else "") for row in found["trials"]]
+        for row in rows:
+            assert row in self.matrix, "unexpected: " + row
+        assert rows == self.matrix, "missing: %s" % [row for row in self.matrix if row not in rows]
+
+    def check_list(self):
+        with Worker(self.token) as worker:
+            shown = worker.list()
+            assert [v.number for v in shown] == [1, 2], [v.number for v in shown]
+            assert [v.kek_id for v in shown] == [self.ids[1], self.ids[2]]
+            for version in shown:
+                assert version.eligible and version.can_wrap and version.can_unwrap, version.refusal
+            assert shown[0].alg == shown[1].alg != "none"
+            return shown[0].alg
+
+    def check_round_trip(self):
+        with Worker(self.token) as worker:
+            self.alg, self.blob = worker.wrap(self.ids[1], self.key)
+            assert len(self.blob) == LENGTHS[self.alg]
+            assert self.key not in self.blob
+            for _ in range(3):
+                key = os.urandom(32)
+                alg, blob = worker.wrap(self.ids[1], key)
+                assert alg == self.alg and worker.unwrap(self.ids[1], alg, blob) == key
+            assert worker.unwrap(self.ids[1], self.alg, self.blob) == self.key
+
+    def unauthenticated(self, worker, kek_id, blobs):
+        """How many of these, none of which is good, are taken; the key of none may come out."""
+        taken = 0
+        for blob in blobs:
+            try:
+                assert worker.unwrap(kek_id, self.alg, blob) != self.key, "the key came out of a bad blob"
+                taken += 1
+            except Failed as failure:
+                assert failure.cause == "DATA", failure
+        return taken
+
+    def only_cbc_may(self, taken, what):
+        if taken:
+            assert self.alg == "AES-CBC", "%s takes %s" % (self.alg, what)
+            raise Cannot("AES-CBC takes %s, and another key comes out" % what)
+
+    def check_tampered(self):
+        blobs = [self.blob[:i] + bytes([self.blob[i] ^ 1 << i % 8]) + self.blob[i + 1:]
+                 for i in range(len(self.blob))]
+        with Worker(self.token) as worker:
+            taken = self.unauthenticated(worker, self.ids[1], blobs)
+            assert worker.unwrap(self.ids[1], self.alg, self.blob) == self.key
+        self.only_cbc_may(taken, "a damaged blob")
+
+    def check_truncated(self):
+        with Worker(self.token) as worker:
+            for length in (*range(len(self.blob)), len(self.blob) + 1, 512):
+                blob = (self.blob + bytes(512))[:length]
+                self.refused(("DATA",), worker.unwrap, self.ids[1], self.alg, blob)
+            assert worker.unwrap(self.ids[1], self.alg, self.blob) == self.key
+
+    def check_another_keys(self):
+        with Worker(self.token) as worker:
+            _, other = worker.wrap(self.ids[2], self.key)
+            taken = self.unauthenticated(worker, self.ids[1], [other])
+            assert worker.unwrap(self.ids[2], self.alg, other) == self.key
+        self.only_cbc_may(taken, "another key's blob")
+
+    def check_missing_key(self):
+        with Worker(self.token) as worker:
+            self.refused(("KEY_MISSING",), worker.wrap, UNKNOWN, self.key)
+            self.refused(("KEY_MISSING",), worker.unwrap, UNKNOWN, self.alg, self.blob)
+            assert worker.unwrap(self.ids[1], self.alg, self.blob) == self.key
+
+    def check_concurrent(self):
+        """As many requests under way as there are sessions, wraps and unwraps mixed."""
+        with Worker(self.token, sessions=SESSIONS) as worker:
+            unwrap = worker.unwrap_body(self.ids[1], self.alg, self.blob)
+            waiting, blobs = {}, []
+            for i in range(SESSIONS * ROUNDS + SESSIONS):
+                if len(waiting) == SESSIONS or i >= SESSIONS * ROUNDS:
+                    got, reply = worker.receive()
+                    kind = waiting.pop(got)
+                    message = worker.result(reply)
+                    if kind == "unwrap":
+                        assert message[-32:] == self.key, "a wrong key came back"
+                    else:
+                        blobs.append(worker.wrapped(message))
+                if i < SESSIONS * ROUNDS:
+                    kind = "unwrap" if i % 2 else "wrap"
+                    sent = (worker.send(6, unwrap) if i % 2 else
+                            worker.send(5, worker.wrap_body(self.ids[1], self.key)))
+                    waiting[sent] = kind
+            assert not waiting and len(blobs) == SESSIONS * ROUNDS // 2
+            for alg, blob in blobs[::10]:
+                assert worker.unwrap(self.ids[1], alg, blob) == self.key
+
+    def check_two_processes(self):
+        with Worker(self.token) as one, Worker(self.token) as other:
+            for first, second in ((one, other), (other, one)):
+                alg, blob = first.wrap(self.ids[1], self.key)
+                assert second.unwrap(self.ids[1], alg, blob) == self.key
+
+    def check_logout_elsewhere(self):
+        """Another program logs in to the same token and out again: no business of ours."""
+        with Worker(self.token) as worker:
+            worker.wrap(self.ids[1], self.key)
+            done = subprocess.run([sys.executable, "-B", os.path.join(os.path.dirname(__file__), "elsewhere.py"),
+                                   self.token.module, self.token.pin_file, self.token.init_args],
+                                  env={**os.environ, **self.token.env}, check=False, timeout=60,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            assert done.returncode == 0, done.stdout
+            alg, blob = worker.wrap(self.ids[1], self.key)
+            assert worker.unwrap(self.ids[1], alg, blob) == self.key
+
+    def check_killed_and_restarted(self):
+        worker = Worker(self.token, sessions=2)
+        worker.send(5, worker.wrap_body(self.ids[1], self.key))
+        worker.kill()
+        with Worker(self.token) as again:
+            assert again.unwrap(self.ids[1], self.alg, self.blob) == self.key
+
+    def check_other_strategies(self):
+        """What the configuration can force on the same keys: one strategy is theirs, the other is refused."""
+        found = []
+        for strategy in ("wrap-key", "encrypt"):
+            with Worker(self.token, strategy=strategy) as worker:
+                try:
+                    alg, blob = worker.wrap(self.ids[1], self.key)
+                    assert worker.unwrap(self.ids[1], alg, blob) == self.key
+                    found.append("%s %s" % (strategy, alg))
+                except Failed as failure:
+                    assert failure.cause in ("KEY_UNFIT", "STATE"), failure
+        assert len(found) == 1, found
+        return found[0]
+
+    def check_remembered_algorithm(self):
+        """What an earlier start proved is tried first, and what the token cannot do is not clung to."""
+        with Worker(self.token, alg=self.alg) as worker:
+            assert worker.versions[0].alg == self.alg
+        with Worker(self.token, alg="AES-GCM") as worker:
+            return "AES-GCM gives " + worker.versions[0].alg
+
+    def check_set_state(self):
+        with Worker(self.token) as before, Worker(self.token, "officer") as officer:
+            alg, blob = before.wrap(self.ids[2], self.key)
+            try:
+                officer.set_state(self.ids[2], "deactivated")
+            except Failed as failure:
+                assert failure.cause == "UNSUPPORTED", failure
+                with Worker(self.token) as after:
+                    assert after.unwrap(self.ids[2], alg, blob) == self.key
+                raise Cannot(failure.text) from None
+            # This one knows the key as it was, so it is the token that refuses, or nobody.
+            try:
+                before.wrap(self.ids[2], self.key)
+                enforced = None
+            except Failed as failure:
+                assert failure.cause == "STATE", failure
+                enforced = failure.text
+            with Worker(self.token) as after:
+                self.refused(("STATE",), after.wrap, self.ids[2], self.key)
+                assert after.unwrap(self.ids[2], alg, blob) == self.key
+            officer.set_state(self.ids[2], "active")
+            with Worker(self.token) as after:
+                assert after.unwrap(self.ids[2], *after.wrap(self.ids[2], self.key)) == self.key
+        if enforced is None:
+            raise Cannot("the token shows the new flags and wraps all the same")
+        return "enforced: " + enforced
+
+    def check_destroy(self):
+        with Worker(self.token, "officer") as officer:
+            try:
+                officer.destroy(self.ids[2])
+            except Failed as failure:
+                assert failure.cause == "UNSUPPORTED", failure
+                raise Cannot(failure.text) from None
+            self.refused(("KEY_MISSING",), officer.destroy, self.ids[2])
+        with Worker(self.token) as worker:
+            self.refused(("KEY_MISSING",), worker.wrap, self.ids[2], self.key)
+            assert worker.unwrap(self.ids[1], self.alg, self.blob) == self.key
+
+    def check_wrong_PIN(self):  # pylint: disable=invalid-name
+        wrong = self.token.write("wrong-pin", "7654321")
+        uri = self.token.uri.replace(self.token.pin_file, wrong)
+        text = self.refused(("PIN_REFUSED",), lambda: Worker(self.token, uri=uri).close())
+        with Worker(self.token) as worker:
+            assert worker.unwrap(self.ids[1], self.alg, self.blob) == self.key
+        return text
+
+
+def main(token, expected, matrix):
+    """The exit code. `expected` has one outcome a check, `matrix` what kekctl probe prints, a string a row."""
+    found = Suite(token, matrix).run()
+    different = [name for name in Suite.CHECKS if found[name] != expected.get(name)]
+    for name in different:
+        print("%s: %s:\n  expected %s\n  found    %s" % (token.name, name, expected.get(name), found[name]))
+    return 1 if different else 0

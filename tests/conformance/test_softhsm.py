@@ -1,0 +1,45 @@
+#!/usr/bin/python3
+"""SoftHSM: all of it by the standard's own key wrap."""
+
+import sys
+
+from conformance import main
+from tokens import SoftHSM
+
+EXPECTED = {
+    "generate": "pass",
+    "probe": "pass",
+    "list": "pass: AES-KW",
+    "round trip": "pass",
+    "tampered": "pass",
+    "truncated": "pass",
+    "another key's": "pass",
+    "missing key": "pass",
+    "concurrent": "pass",
+    "two processes": "pass",
+    "logout elsewhere": "pass",
+    "killed and restarted": "pass",
+    "other strategies": "pass: wrap-key AES-KW",
+    "remembered algorithm": "pass: AES-GCM gives AES-KW",
+    "set_state": "pass: enforced: C_WrapKey: CKR_KEY_FUNCTION_NOT_PERMITTED (0x68)",
+    "destroy": "pass",
+    "wrong PIN": "pass: C_Login: CKR_PIN_INCORRECT (0xa0)",
+}
+
+MATRIX = [
+    "wrap-key CKM_AES_KEY_WRAP: works, used",
+    "wrap-key CKM_AES_KEY_WRAP_KWP (not advertised): refused: C_WrapKey: CKR_MECHANISM_INVALID (0x70)",
+    "wrap-key CKM_AES_KEY_WRAP_PAD: works",
+    "wrap-key CKM_AES_GCM (not advertised): refused: C_WrapKey: CKR_MECHANISM_INVALID (0x70)",
+    "wrap-key CKM_AES_GCM with the token's IV (not advertised): refused: C_WrapKey: CKR_MECHANISM_INVALID (0x70)",
+    "wrap-key CKM_AES_CBC: refused: C_UnwrapKey: CKR_MECHANISM_INVALID (0x70)",
+    "encrypt CKM_AES_KEY_WRAP (not advertised): refused: C_EncryptInit: CKR_MECHANISM_INVALID (0x70)",
+    "encrypt CKM_AES_KEY_WRAP_KWP (not advertised): refused: C_EncryptInit: CKR_MECHANISM_INVALID (0x70)",
+    "encrypt CKM_AES_KEY_WRAP_PAD (not advertised): refused: C_EncryptInit: CKR_MECHANISM_INVALID (0x70)",
+    "encrypt CKM_AES_GCM: works",
+    "encrypt CKM_AES_GCM with the token's IV: refused: C_Encrypt: no IV of the token's in AES-GCM",
+    "encrypt CKM_AES_CBC: works, accepts tampered data",
+]
+
+if __name__ == "__main__":
+    sys.exit(main(SoftHSM(), EXPECTED, MATRIX))

@@ -1,0 +1,45 @@
+#!/usr/bin/python3
+"""A TPM: its keys are made by its own tool and named in the configuration, and it knows AES-CBC alone."""
+
+import sys
+
+from conformance import main
+from tokens import TPM2
+
+EXPECTED = {
+    "generate": "cannot: C_GenerateKey: CKR_FUNCTION_NOT_SUPPORTED (0x54)",
+    "probe": "pass",
+    "list": "pass: AES-CBC",
+    "round trip": "pass",
+    "tampered": "cannot: AES-CBC takes a damaged blob, and another key comes out",
+    "truncated": "pass",
+    "another key's": "cannot: AES-CBC takes another key's blob, and another key comes out",
+    "missing key": "pass",
+    "concurrent": "pass",
+    "two processes": "pass",
+    "logout elsewhere": "pass",
+    "killed and restarted": "pass",
+    "other strategies": "pass: encrypt AES-CBC",
+    "remembered algorithm": "pass: AES-GCM gives AES-CBC",
+    "set_state": "cannot: the state of key kek-2 stands in the configuration (versions:)",
+    "destroy": "pass",
+    "wrong PIN": "pass: C_Login: CKR_PIN_INCORRECT (0xa0)",
+}
+
+MATRIX = [
+    "wrap-key CKM_AES_KEY_WRAP (not advertised): refused: C_CreateObject: CKR_ATTRIBUTE_VALUE_INVALID (0x13)",
+    "wrap-key CKM_AES_KEY_WRAP_KWP (not advertised): refused: C_CreateObject: CKR_ATTRIBUTE_VALUE_INVALID (0x13)",
+    "wrap-key CKM_AES_KEY_WRAP_PAD (not advertised): refused: C_CreateObject: CKR_ATTRIBUTE_VALUE_INVALID (0x13)",
+    "wrap-key CKM_AES_GCM (not advertised): refused: C_CreateObject: CKR_ATTRIBUTE_VALUE_INVALID (0x13)",
+    "wrap-key CKM_AES_GCM with the token's IV (not advertised): refused: C_CreateObject: CKR_ATTRIBUTE_VALUE_INVALID (0x13)",
+    "wrap-key CKM_AES_CBC (not advertised): refused: C_CreateObject: CKR_ATTRIBUTE_VALUE_INVALID (0x13)",
+    "encrypt CKM_AES_KEY_WRAP (not advertised): refused: C_EncryptInit: CKR_MECHANISM_INVALID (0x70)",
+    "encrypt CKM_AES_KEY_WRAP_KWP (not advertised): refused: C_EncryptInit: CKR_MECHANISM_INVALID (0x70)",
+    "encrypt CKM_AES_KEY_WRAP_PAD (not advertised): refused: C_EncryptInit: CKR_MECHANISM_INVALID (0x70)",
+    "encrypt CKM_AES_GCM (not advertised): refused: C_EncryptInit: CKR_MECHANISM_INVALID (0x70)",
+    "encrypt CKM_AES_GCM with the token's IV (not advertised): refused: C_EncryptInit: CKR_MECHANISM_INVALID (0x70)",
+    "encrypt CKM_AES_CBC: works, accepts tampered data, used",
+]
+
+if __name__ == "__main__":
+    sys.exit(main(TPM2(), EXPECTED, MATRIX))

@@ -1,0 +1,189 @@
+"""A worker as its asker sees it: the program kekd-pkcs11 on a socket pair, spoken to in the messages of
+proto/provider.proto, which are written here by hand so that the suite is a second reading of them."""
+
+import os
+import signal
+import socket
+
+PROGRAM = os.path.join(os.environ.get("abs_top_builddir") or os.getcwd(), "kekd-pkcs11")
+PATIENCE = 60  # seconds for one reply; what is waited for ends the wait
+
+CAUSES = ("INTERNAL", "DATA", "LINK", "STATE", "KEY_MISSING", "KEY_UNFIT", "PIN_REFUSED", "PIN_UNUSABLE",
+          "BUSY", "UNSUPPORTED", "BAD_REQUEST")
+ALGS = ("none", "AES-KW", "AES-KWP", "AES-GCM", "AES-CBC")
+LENGTHS = {"AES-KW": 40, "AES-KWP": 40, "AES-GCM": 60, "AES-CBC": 48}
+STRATEGIES = {"auto": 0, "wrap-key": 1, "encrypt": 2}
+STATES = {"pre-active": 0, "active": 1, "deactivated": 2}
+
+
+class Failed(Exception):
+    """What the worker answered instead: Failed{}."""
+
+    def __init__(self, fields):
+        self.cause = CAUSES[fields.get(2, 0)]
+        self.native = fields.get(3, 0)
+        self.text = fields.get(5, b"").decode()
+        super().__init__("%s: %s" % (self.cause, self.text))
+
+
+def varint(number):
+    out = b""
+    while number > 127:
+        out, number = out + bytes([number & 127 | 128]), number >> 7
+    return out + bytes([number])
+
+
+def pack(*fields):
+    """(number, int | str | bytes) pairs; a default value is left out, as proto3 does."""
+    out = b""
+    for number, value in fields:
+        if isinstance(value, int):
+            out += varint(number << 3) + varint(value) if value else b""
+        else:
+            value = value.encode() if isinstance(value, str) else value
+            out += varint(number << 3 | 2) + varint(len(value)) + value
+    return out
+
+
+def unpack(message):
+    """(number, int | bytes) pairs in their order."""
+    at, found = 0, []
+
+    def number():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+    while at < len(message):
+        key = number()
+        value = number()
+        if key & 7 == 2:
+            at += value
+            value = message[at - value:at]
+        found.append((key >> 3, value))
+    return found
+
+
+class Version:
+    """A Version of Ready and Listed."""
+
+    def __init__(self, message):
+        fields = dict(unpack(message))
+        self.number = fields.get(1, 0)
+        self.kek_id = fields.get(2, b"")
+        self.alg = ALGS[fields.get(3, 0)]
+        self.can_wrap, self.can_unwrap, self.eligible = (bool(fields.get(n, 0)) for n in (4, 5, 6))
+        self.label, self.refusal = (fields.get(n, b"").decode() for n in (7, 8))
+
+
+def versions_of(message):
+    return [Version(value) for number, value in unpack(message) if number == 1]
+
+
+class Worker:
+    """One process. `token` says where the token is: uri, env, init_args, strategy, versions."""
+
+    def __init__(self, token, role="serve", sessions=1, uri=None, login=True, alg="none", strategy=None):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket = ours
+        self.socket.settimeout(PATIENCE)
+        self.last = 0
+        # Everything of ours closes on exec; the worker gets its end as descriptor 3.
+        self.pid = os.posix_spawn(PROGRAM, [PROGRAM, "--role", role], {**os.environ, **token.env},
+                                  file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)])
+        theirs.close()
+        try:
+            self.token = dict(unpack(self.ask(2, self.hello(token, sessions, uri, alg, strategy))))
+            self.versions = versions_of(self.ask(3, b"")) if login else []
+        except BaseException:
+            self.close()
+            raise
+
+    @staticmethod
+    def hello(token, sessions, uri, alg, strategy):
+        named = [(8, pack((1, v["n"]), (2, v["label"]), (3, STATES[v["state"]]))) for v in token.versions]
+        return pack((1, 1), (2, token.name), (3, uri or token.uri), (4, "ring"),
+                    (5, STRATEGIES[strategy or token.strategy]), (6, sessions), (7, token.init_args), *named,
+                    (9, ALGS.index(alg)))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        status = self.close()
+        if kind is None and status != 0:
+            raise AssertionError("a worker ended with status %r" % status)
+
+    def close(self):
+        """The end of the socket is the end of the worker; its wait status."""
+        self.socket.close()
+        return os.waitpid(self.pid, 0)[1] if self.pid else 0
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self.pid = 0
+        self.socket.close()
+
+    def send(self, op, body):
+        self.last += 1
+        self.socket.send(pack((1, self.last), (op, body)))
+        return self.last
+
+    def receive(self):
+        """(id, message): Failed is raised by result()."""
+        message = self.socket.recv(65536)
+        if not message:
+            raise AssertionError("the worker is gone")
+        fields = unpack(message)
+        return dict(fields).get(1, 0), next((n, v) for n, v in fields if n != 1)
+
+    @staticmethod
+    def result(reply):
+        kind, message = reply
+        if kind == 4:
+            raise Failed(dict(unpack(message)))
+        return message
+
+    def ask(self, op, body):
+        sent = self.send(op, body)
+        got, reply = self.receive()
+        assert got == sent, "a reply to request %d instead of %d" % (got, sent)
+        return self.result(reply)
+
+    def list(self):
+        return versions_of(self.ask(4, b""))
+
+    @staticmethod
+    def wrap_body(kek_id, key):
+        return pack((1, kek_id), (2, key))
+
+    @staticmethod
+    def unwrap_body(kek_id, alg, blob):
+        return pack((1, kek_id), (2, ALGS.index(alg)), (3, blob))
+
+    @staticmethod
+    def wrapped(message):
+        fields = dict(unpack(message))
+        return ALGS[fields.get(1, 0)], fields[2]
+
+    def wrap(self, kek_id, key):
+        """(algorithm, blob)"""
+        return self.wrapped(self.ask(5, self.wrap_body(kek_id, key)))
+
+    def unwrap(self, kek_id, alg, blob):
+        return dict(unpack(self.ask(6, self.unwrap_body(kek_id, alg, blob))))[1]
+
+    def generate(self, number, kek_id, state="active"):
+        self.ask(7, pack((1, number), (2, kek_id), (3, STATES[state])))
+
+    def set_state(self, kek_id, state):
+        self.ask(8, pack((1, kek_id), (2, STATES[state])))
+
+    def destroy(self, kek_id):
+        self.ask(9, pack((1, kek_id)))
