@@ -398,9 +398,25 @@ class Rig:
         finally:
             client.close()
 
+    def settled(self):
+        """Waits, for a while, until every worker has its sessions, which it opens once it has logged in.
+        SoftHSM rewrites its token at each login: a worker killed in one may take the token along."""
+        wanted = sum(entry.get("processes", 2) for entry in self.config["providers"])
+        sessions = min(entry.get("sessions", 4) for entry in self.config["providers"])
+
+        def ready():
+            threads = []
+            for pid in self.workers():
+                with contextlib.suppress(OSError):
+                    threads.append(len(os.listdir("/proc/%d/task" % pid)))
+            return len(threads) >= wanted and min(threads) >= sessions
+        with contextlib.suppress(AssertionError):
+            wait_for(ready, "all workers", 3)
+
     def start(self, **options):
         self.spawn(**options)
         self.good()
+        self.settled()
         return self
 
     def client(self, **options):
