@@ -29,6 +29,12 @@ static void kek_of(const struct flight *flight, struct kek_id *kek_id)
     memcpy(kek_id->bytes, flight->name.kek_id, KEK_ID_LEN);
 }
 
+static enum kek_rc unproven(struct flight *flight)
+{
+    return kek_fail_within(&flight->why, KEK_UNAVAILABLE,
+                           "it is not known whether that key is the right one");
+}
+
 /* The provider failed its witness: someone else is asked. It passed: the blob is bad. */
 static void checked(void *arg, bool opens)
 {
@@ -36,11 +42,18 @@ static void checked(void *arg, bool opens)
     if (!still_wanted(flight)) {
         return;
     }
-    if (opens) {
-        flight_land(flight, KEK_DAMAGED, NULL, &flight->why);
+    if (!opens) {
+        ask(flight);
         return;
     }
-    ask(flight);
+    struct kek_id kek_id;
+    kek_of(flight, &kek_id);
+    if (!kek_keyring_trusts(flight->store->settings.ring, flight->provider, &kek_id)) {
+        /* Its own witness proves nothing while providers hold different keys under that name. */
+        flight_land(flight, unproven(flight), NULL, &flight->why);
+        return;
+    }
+    flight_land(flight, KEK_DAMAGED, NULL, &flight->why);
 }
 
 static void refreshed(void *arg)
@@ -75,8 +88,7 @@ static bool look_into(struct flight *flight, size_t provider, enum kek_rc rc)
         if (kek_keyring_check(ring, provider, &kek_id, checked, flight)) {
             return true;
         }
-        flight->rc = kek_fail_within(&flight->why, KEK_UNAVAILABLE,
-                                     "it is not known whether that key is the right one");
+        flight->rc = unproven(flight);
         return false;
     }
     if (rc == KEK_NOT_FOUND || rc == KEK_PRECONDITION) {
@@ -103,6 +115,7 @@ static void unwrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
     if (rc != KEK_OK) {
         flight->rc = rc;
         flight->why = *why;
+        flight->provider = provider;
         if (!look_into(flight, provider, rc)) {
             flight->step = UNWRAPPING;
             flight_land(flight, flight->rc, NULL, &flight->why);

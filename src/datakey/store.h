@@ -64,6 +64,7 @@ struct flight {
     unsigned retries;
     struct kek_pool_call *call;
     struct kek_why why; /* of the failure that is being looked into */
+    size_t provider;    /* that failed so */
     enum kek_rc rc;
     struct kek_datakey_wait *waits;
     uint64_t waiting;           /* how many */
