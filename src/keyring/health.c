@@ -35,13 +35,14 @@ static void set_loss(struct kek_keyring *ring, bool loss)
                 ring->primary.number);
 }
 
-/* Nobody can answer before its first worker had a chance to start. */
+/* Nobody can answer before its first worker had a chance to start, and its keys were looked at. */
 bool health_any_starting(const struct kek_keyring *ring)
 {
     for (size_t p = 0; p < ring->source_count; p++) {
         struct kek_pool_provider status;
         kek_pool_provider_get(ring->settings.pool, p, &status);
-        if (status.health == KEK_POOL_STARTING) {
+        if (status.health == KEK_POOL_STARTING ||
+            (status.health == KEK_POOL_READY && !ring->sources[p].listed)) {
             return true;
         }
     }

@@ -206,7 +206,10 @@ static void saved(void *arg, enum kek_rc rc, const struct kek_why *why)
                     why->text);
         return;
     }
-    if (next != NULL) {
+    if (next != NULL && next->disputed) {
+        /* A provider objected while it was being written: it is not said, and written anew without. */
+        ring->record_dirty = true;
+    } else if (next != NULL) {
         bool first = !ring->announced;
         set_primary(ring, &next->id, next->number);
         next->recorded = true;

@@ -180,12 +180,28 @@ static bool opens_witness(const struct proof *proof, const struct kek_secret *da
            kek_envelope_open(key, &envelope, kek_bytes_of(witness_context), &text, NULL) == KEK_OK;
 }
 
+/* The version's witness is another one by now (a dispute threw the old one away): what this proof shows
+ * says nothing of it. */
+static bool outdated(const struct proof *proof)
+{
+    const struct version *version = proof->version;
+    if (proof->made_here) {
+        return version->witness_len > 0;
+    }
+    return version->witness_len != proof->witness_len ||
+           memcmp(version->witness, proof->witness, proof->witness_len) != 0;
+}
+
 static void opened(void *arg, enum kek_rc rc, struct kek_pool_result *result,
                    const struct kek_why *why)
 {
     struct proof *proof = arg;
     struct held *held = &proof->version->held[proof->provider];
     proof->call = NULL;
+    if (outdated(proof)) {
+        proof_finish(proof, false, false);
+        return;
+    }
     bool opens = rc == KEK_OK && opens_witness(proof, result->data_key);
     if (opens) {
         held->refused = false;
