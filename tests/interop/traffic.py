@@ -34,6 +34,14 @@ class Sealed:
             return client.decrypt1(self.ciphertext)
         return client.decrypt(self.ciphertext, self.key_id, self.annotations)
 
+    def request(self):
+        """Path and message of its Decrypt."""
+        if self.key_id is None:
+            return ("/v1beta1.KeyManagementService/Decrypt",
+                    kms.field(1, "v1beta1") + kms.field(2, self.ciphertext))
+        return ("/v2.KeyManagementService/Decrypt",
+                kms.Client.decrypt_request(self.ciphertext, self.key_id, self.annotations))
+
     def line(self):
         return json.dumps([base64.b64encode(item).decode() for item in (self.plain, self.ciphertext)] +
                           [self.key_id])
