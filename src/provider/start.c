@@ -175,7 +175,10 @@ static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *read
         kek_login_forget(backend, worker->slot, lock_fd);
     }
     kek_start_unlock(worker);
-    backend->alg = (enum kek_wrap_alg)ready->alg;
+    /* A start that could try none (every key only unwraps) does not make the others forget. */
+    if (ready->alg != KEK__PROVIDER__WRAP_ALG__NONE) {
+        backend->alg = (enum kek_wrap_alg)ready->alg;
+    }
     backend->refused_here = false;
     worker->state = KEK_WORKER_READY;
     worker->was_ready = true;

@@ -43,8 +43,30 @@ START_TEST(the_second_worker_starts_once_the_first_has_logged_in)
     ck_assert_uint_eq(rig_count(&rig, "start"), 1);
     rig_write(&rig, "go", "");
     RIG_UNTIL(&rig, rig_ready(&rig, 0) == 3);
-    ck_assert(rig_logged(&rig, "alg=1")); /* the successors are told what was proven */
+    ck_assert(rig_logged(&rig, "alg=1 strategy=0")); /* the successors are told what was proven */
     ck_assert_uint_eq(rig_status(&rig, 0).spawned, 3);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(what_was_proven_is_remembered_and_a_forced_strategy_is_passed_on_beside_it)
+{
+    struct rig rig;
+    rig_init(&rig, 1);
+    rig.providers[0].strategy = KEK_STRATEGY_ENCRYPT;
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    ck_assert(rig_logged(&rig, "alg=0 strategy=2"));
+    /* A successor whose keys all only unwrap proves nothing, and the next one is told all the same. */
+    rig_write(&rig, "start", "proves-none");
+    static const char *const ends[] = {"once:exit", "once:exit again"};
+    for (size_t i = 0; i < 2; i++) {
+        struct outcome out;
+        rig_write(&rig, "log", "");
+        rig_do(&rig, &out, KEK_POOL_ANY, ends[i], 0);
+        RIG_UNTIL(&rig, rig_count(&rig, "hello") == 1 && rig_ready(&rig, 0) == 1);
+        ck_assert(rig_logged(&rig, "alg=1 strategy=2"));
+    }
     rig_done(&rig);
 }
 END_TEST
@@ -595,6 +617,8 @@ int main(void)
     suite_add_tcase(suite, tcase);
     tcase_add_test(tcase, a_worker_gets_its_settings_and_an_environment_without_kekds_own);
     tcase_add_test(tcase, the_second_worker_starts_once_the_first_has_logged_in);
+    tcase_add_test(tcase,
+                   what_was_proven_is_remembered_and_a_forced_strategy_is_passed_on_beside_it);
     tcase_add_test(tcase, logins_to_one_token_are_one_at_a_time_over_all_providers);
     tcase_add_test(tcase, logins_to_two_tokens_do_not_wait_for_each_other);
     tcase_add_test(tcase, a_lock_held_elsewhere_is_waited_for_no_longer_than_start_timeout);
