@@ -195,8 +195,8 @@ static void on_pin_refused(struct kek_worker *worker, struct kek_why *why)
     backend->refused_here = true;
     backend->refused = worker->pin;
     kek_fail_native(&backend->refused_why, KEK_DENIED, KEK_NATIVE_PKCS11, why->code,
-                    "was refused (0x%lx), not tried again: change that file, or remove "
-                    "%s/pin-refused-%s",
+                    "was refused (0x%lx), not tried again: change that file, or run kekctl pin "
+                    "retry (%s/pin-refused-%s)",
                     why->code, backend->pool->state_dir, worker->slot);
     *why = backend->refused_why;
     stay_out(worker, why);
