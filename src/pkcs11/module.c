@@ -203,8 +203,8 @@ static void describe(struct kek_provider *provider, const CK_TOKEN_INFO *info,
     token->pin_final_try = (info->flags & CKF_USER_PIN_FINAL_TRY) != 0;
     token->pin_locked = (info->flags & CKF_USER_PIN_LOCKED) != 0;
     /* openCryptoki says "unlimited" by the largest number but one. */
-    bool known = info->ulMaxSessionCount < UINT32_MAX &&
-                 info->ulMaxSessionCount != CK_EFFECTIVELY_INFINITE;
+    bool known =
+        info->ulMaxSessionCount < UINT32_MAX && info->ulMaxSessionCount != CK_EFFECTIVELY_INFINITE;
     token->max_sessions = known ? info->ulMaxSessionCount : 0;
 }
 
