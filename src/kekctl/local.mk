@@ -17,6 +17,7 @@ kekctl_SOURCES = \
 	src/kekctl/main.c \
 	src/kekctl/output.c \
 	src/kekctl/output.h \
+	src/kekctl/pin_retry.c \
 	src/kekctl/probe.c
 kekctl_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(JANSSON_CFLAGS)
 kekctl_LDADD = $(POOL_LIBS) libkek-proto.a $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \

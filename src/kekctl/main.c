@@ -49,6 +49,7 @@ static const struct command {
     {"kms status", OPTIONS_KMS, ctl_kms_status, "what the API server is told about the plugin"},
     {"kms encrypt", OPTIONS_KMS, ctl_kms_encrypt, "standard input, encrypted"},
     {"kms decrypt", OPTIONS_KMS | OPTION_KEY_ID, ctl_kms_decrypt, "standard input, decrypted"},
+    {"pin retry", OPTION_PROVIDER, ctl_pin_retry, "lets a refused PIN be tried once more"},
     {"probe", OPTION_PROVIDER, ctl_probe, "what the tokens can really do"},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
@@ -97,8 +98,8 @@ static enum ctl_exit help(void)
            "  --config FILE          the configuration, " DEFAULT_CONFIG " by default\n"
            "  --output table|json    how results are printed\n"
            "  --help, --version\n"
-           "of key generate and probe:\n"
-           "  --provider NAME        which provider makes the key or is probed\n"
+           "of key generate, pin retry and probe:\n"
+           "  --provider NAME        which provider is meant\n"
            "of the kms commands:\n"
            "  --socket PATH          the plugin's socket, by default the configuration's `listen`\n"
            "  --api v1|v2            which KMS API to speak, v2 by default\n"

@@ -50,7 +50,8 @@ static bool is_advertised(const struct kek_provider *provider, enum kek_p11_stra
 {
     CK_FLAGS wanted =
         strategy == KEK_P11_BY_WRAP_KEY ? CKF_WRAP | CKF_UNWRAP : CKF_ENCRYPT | CKF_DECRYPT;
-    CK_MECHANISM_INFO info;
+    /* SoftHSM 2.6.1 adds its flags to those that are there. */
+    CK_MECHANISM_INFO info = {0};
     struct kek_p11_outcome outcome =
         kek_p11_get_mechanism_info(provider->f, provider->slot, way->type, &info);
     return kek_p11_good(outcome) && (info.flags & wanted) != 0;

@@ -202,8 +202,9 @@ static void describe(struct kek_provider *provider, const CK_TOKEN_INFO *info,
     token->pin_count_low = (info->flags & CKF_USER_PIN_COUNT_LOW) != 0;
     token->pin_final_try = (info->flags & CKF_USER_PIN_FINAL_TRY) != 0;
     token->pin_locked = (info->flags & CKF_USER_PIN_LOCKED) != 0;
-    bool known = info->ulMaxSessionCount != CK_UNAVAILABLE_INFORMATION &&
-                 info->ulMaxSessionCount != CK_EFFECTIVELY_INFINITE;
+    /* openCryptoki says "unlimited" by the largest number but one. */
+    bool known =
+        info->ulMaxSessionCount < UINT32_MAX && info->ulMaxSessionCount != CK_EFFECTIVELY_INFINITE;
     token->max_sessions = known ? info->ulMaxSessionCount : 0;
 }
 

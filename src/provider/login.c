@@ -1,5 +1,6 @@
 #include "front.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,7 +15,8 @@
 /* What all processes that log in to one token share, in state_dir:
  *
  *   login-<slot>.lock    held (flock) from before Login until its outcome is on disk
- *   pin-refused-<slot>   the PIN files that the token refused, one line each
+ *   pin-refused-<slot>   the PIN files that the token refused, one line each, with the provider whose
+ *                        login it was
  *
  * <slot> is the first half of SHA-256 of the token's serial number.  kekd's PIN file and the officers'
  * may both stand there: a login takes back its own role's lines only, or each kekctl run would give
@@ -23,6 +25,9 @@
 
 #define PATH_BYTES 4096
 #define RECORD_MAX 8192
+#define RECORD "pin-refused-"
+#define PROVIDER_TEXT 33
+#define LOCK_TRIES 500 /* of a retry, 20 ms apart: a login that is under way ends first */
 #define ENTRIES_MAX 8
 #define HEAD "kekd refused PINs 1\n"
 
@@ -31,6 +36,7 @@ struct entry {
     struct kek_login_pin pin;
     unsigned long code;
     int64_t time_ms;
+    char provider[PROVIDER_TEXT];
 };
 
 struct entries {
@@ -143,12 +149,30 @@ static bool take(const char **at, const char *name, uint64_t *value)
     return true;
 }
 
+/* The provider's name and the end of the line. */
+static bool take_provider(const char *at, char provider[static PROVIDER_TEXT])
+{
+    static const char name[] = "provider=";
+    if (strncmp(at, name, strlen(name)) != 0) {
+        return false;
+    }
+    at += strlen(name);
+    size_t len = strcspn(at, " \n");
+    if (len == 0 || len >= PROVIDER_TEXT || at[len] != ' ' || at[len + 1] != '\n') {
+        return false;
+    }
+    memcpy(provider, at, len);
+    provider[len] = '\0';
+    return true;
+}
+
 static bool read_entry(const char *line, struct entry *entry)
 {
     uint64_t officer, mtime, code, time;
     if (!take(&line, "officer=", &officer) || !take(&line, "pin_inode=", &entry->pin.inode) ||
         !take(&line, "pin_mtime_ns=", &mtime) || !take(&line, "pin_size=", &entry->pin.size) ||
-        !take(&line, "code=", &code) || !take(&line, "time_ms=", &time)) {
+        !take(&line, "code=", &code) || !take(&line, "time_ms=", &time) ||
+        !take_provider(line, entry->provider)) {
         return false;
     }
     entry->officer = officer != 0;
@@ -199,7 +223,7 @@ enum kek_rc kek_login_check(const char *state_dir, const char *slot,
 {
     char path[PATH_BYTES];
     struct entries entries;
-    enum kek_rc rc = make_path(state_dir, "pin-refused-", slot, path, why);
+    enum kek_rc rc = make_path(state_dir, RECORD, slot, path, why);
     if (rc != KEK_OK) {
         return rc;
     }
@@ -219,7 +243,7 @@ enum kek_rc kek_login_check(const char *state_dir, const char *slot,
         if (same_pin(&entries.items[i].pin, pin)) {
             return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_PKCS11, entries.items[i].code,
                                    "refused before (0x%lx), not tried again: change that file, or "
-                                   "remove %s",
+                                   "run kekctl pin retry (%s)",
                                    entries.items[i].code, path);
         }
     }
@@ -262,22 +286,28 @@ static void on_written(void *arg, enum kek_rc rc, const struct kek_why *why)
     finish_job(job, rc == KEK_OK ? NULL : why);
 }
 
+static size_t print_record(const struct entries *entries, char text[static RECORD_MAX])
+{
+    int len = snprintf(text, RECORD_MAX, "%s", HEAD);
+    for (size_t i = 0; i < entries->count; i++) {
+        const struct entry *entry = &entries->items[i];
+        len += snprintf(text + len, RECORD_MAX - (size_t)len,
+                        "officer=%d pin_inode=%llu pin_mtime_ns=%lld pin_size=%llu code=0x%lx "
+                        "time_ms=%lld provider=%s \n",
+                        entry->officer, (unsigned long long)entry->pin.inode,
+                        (long long)entry->pin.mtime_ns, (unsigned long long)entry->pin.size,
+                        entry->code, (long long)entry->time_ms, entry->provider);
+    }
+    return (size_t)len;
+}
+
 static enum kek_rc start_write(struct write_job *job, const struct entries *entries,
                                struct kek_why *why)
 {
     char text[RECORD_MAX];
-    int len = snprintf(text, sizeof text, "%s", HEAD);
-    for (size_t i = 0; i < entries->count; i++) {
-        const struct entry *entry = &entries->items[i];
-        len += snprintf(text + len, sizeof text - (size_t)len,
-                        "officer=%d pin_inode=%llu pin_mtime_ns=%lld pin_size=%llu code=0x%lx "
-                        "time_ms=%lld \n",
-                        entry->officer, (unsigned long long)entry->pin.inode,
-                        (long long)entry->pin.mtime_ns, (unsigned long long)entry->pin.size,
-                        entry->code, (long long)entry->time_ms);
-    }
-    return kek_durable_write(job->backend->pool->loop, job->path, kek_bytes(text, (size_t)len),
-                             on_written, job, why);
+    size_t len = print_record(entries, text);
+    return kek_durable_write(job->backend->pool->loop, job->path, kek_bytes(text, len), on_written,
+                             job, why);
 }
 
 static void drop(struct entries *entries, size_t at)
@@ -312,7 +342,7 @@ static void change_record(struct kek_backend *backend, const char *slot, int loc
     pool->writes++;
     job->backend = backend;
     job->lock_fd = lock_fd;
-    enum kek_rc rc = make_path(pool->state_dir, "pin-refused-", slot, job->path, &why);
+    enum kek_rc rc = make_path(pool->state_dir, RECORD, slot, job->path, &why);
     if (rc == KEK_OK) {
         /* A damaged record lets nobody log in, so there is nothing in it to keep here. */
         (void)read_record(job->path, &entries, NULL);
@@ -321,12 +351,14 @@ static void change_record(struct kek_backend *backend, const char *slot, int loc
             drop(&entries, 0);
         }
         if (refusal != NULL) {
-            entries.items[entries.count++] = (struct entry){
+            struct entry *entry = &entries.items[entries.count++];
+            *entry = (struct entry){
                 .officer = pool->settings.officer,
                 .pin = refusal->pin,
                 .code = refusal->code,
                 .time_ms = kek_clock_wall_ms(),
             };
+            snprintf(entry->provider, sizeof entry->provider, "%s", backend->config->name);
         }
     }
     if (rc == KEK_OK && entries.count == 0) {
@@ -353,4 +385,146 @@ void kek_login_record(struct kek_backend *backend, const char *slot, int lock_fd
 void kek_login_forget(struct kek_backend *backend, const char *slot, int lock_fd)
 {
     change_record(backend, slot, lock_fd, NULL);
+}
+
+/* ---- an operator's word that the PIN may be tried once more ---- */
+
+struct written {
+    bool done;
+    enum kek_rc rc;
+    struct kek_why why;
+};
+
+static void on_rewritten(void *arg, enum kek_rc rc, const struct kek_why *why)
+{
+    struct written *written = arg;
+    written->done = true;
+    written->rc = rc;
+    if (rc != KEK_OK) {
+        written->why = *why;
+    }
+}
+
+/* On a loop of its own, to its end. */
+static enum kek_rc rewrite(const char *path, const struct entries *entries, struct kek_why *why)
+{
+    char text[RECORD_MAX];
+    size_t len = print_record(entries, text);
+    struct written written = {.rc = KEK_INTERNAL};
+    uv_loop_t loop;
+    int failed = uv_loop_init(&loop);
+    if (failed != 0) {
+        return kek_fail_native(why, KEK_NO_MEMORY, KEK_NATIVE_UV, (unsigned long)-failed,
+                               "no event loop");
+    }
+    enum kek_rc rc =
+        kek_durable_write(&loop, path, kek_bytes(text, len), on_rewritten, &written, why);
+    if (rc == KEK_OK) {
+        (void)uv_run(&loop, UV_RUN_DEFAULT);
+        rc = written.rc;
+        if (rc != KEK_OK && why != NULL) {
+            *why = written.why;
+        }
+    }
+    (void)uv_loop_close(&loop);
+    return rc;
+}
+
+static enum kek_rc lock_patiently(const char *state_dir, const char *slot, int *fd,
+                                  struct kek_why *why)
+{
+    enum kek_rc rc = kek_login_lock(state_dir, slot, fd, why);
+    for (int i = 0; i < LOCK_TRIES && rc == KEK_UNAVAILABLE; i++) {
+        uv_sleep(20);
+        rc = kek_login_lock(state_dir, slot, fd, why);
+    }
+    return rc;
+}
+
+/* A damaged record says of nobody in particular: only who asks for all is rid of it. */
+static enum kek_rc forget_in(const char *state_dir, const char *slot, const char *provider,
+                             size_t *forgotten, struct kek_why *why)
+{
+    KEK_AUTO_CLOSE int lock = -1;
+    char path[PATH_BYTES];
+    struct entries entries = {0};
+    enum kek_rc rc = make_path(state_dir, RECORD, slot, path, why);
+    if (rc == KEK_OK) {
+        rc = lock_patiently(state_dir, slot, &lock, why);
+    }
+    if (rc != KEK_OK) {
+        return rc;
+    }
+    rc = read_record(path, &entries, why);
+    if (rc == KEK_NOT_FOUND) {
+        return KEK_OK;
+    }
+    if (rc != KEK_OK && provider != NULL) {
+        return rc;
+    }
+    size_t before = rc == KEK_OK ? entries.count : 1;
+    for (size_t i = entries.count; i > 0; i--) {
+        if (provider == NULL || strcmp(entries.items[i - 1].provider, provider) == 0) {
+            drop(&entries, i - 1);
+        }
+    }
+    if (provider == NULL) {
+        entries.count = 0;
+    }
+    if (entries.count == before) {
+        return KEK_OK;
+    }
+    if (entries.count > 0) {
+        rc = rewrite(path, &entries, why);
+        KEK_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (rc == KEK_OK && fd >= 0) {
+            give_to_owner(state_dir, fd);
+        }
+    } else if (unlink(path) != 0) {
+        return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "removing %s", path);
+    } else {
+        rc = KEK_OK;
+    }
+    *forgotten += rc == KEK_OK ? before - entries.count : 0;
+    return rc;
+}
+
+static bool is_record(const char *name, char slot[static KEK_LOGIN_SLOT_TEXT])
+{
+    size_t head = strlen(RECORD);
+    if (strncmp(name, RECORD, head) != 0 || strlen(name + head) != KEK_LOGIN_SLOT_TEXT - 1 ||
+        strspn(name + head, "0123456789abcdef") != KEK_LOGIN_SLOT_TEXT - 1) {
+        return false;
+    }
+    memcpy(slot, name + head, KEK_LOGIN_SLOT_TEXT);
+    return true;
+}
+
+enum kek_rc kek_pool_pin_retry(const char *state_dir, const char *provider, size_t *forgotten,
+                               struct kek_why *why)
+{
+    enum kek_rc rc = KEK_OK;
+    size_t count = 0;
+    DIR *folder = opendir(state_dir);
+    if (folder == NULL && errno == ENOENT) {
+        *forgotten = 0;
+        return KEK_OK;
+    }
+    if (folder == NULL) {
+        return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "opening %s", state_dir);
+    }
+    for (const struct dirent *item = readdir(folder); item != NULL && rc == KEK_OK;
+         item = readdir(folder)) {
+        char slot[KEK_LOGIN_SLOT_TEXT];
+        if (is_record(item->d_name, slot)) {
+            rc = forget_in(state_dir, slot, provider, &count, why);
+        }
+    }
+    (void)closedir(folder);
+    if (rc == KEK_OK) {
+        *forgotten = count;
+    }
+    return rc;
 }

@@ -175,7 +175,10 @@ static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *read
         kek_login_forget(backend, worker->slot, lock_fd);
     }
     kek_start_unlock(worker);
-    backend->alg = (enum kek_wrap_alg)ready->alg;
+    /* A start that could try none (every key only unwraps) does not make the others forget. */
+    if (ready->alg != KEK__PROVIDER__WRAP_ALG__NONE) {
+        backend->alg = (enum kek_wrap_alg)ready->alg;
+    }
     backend->refused_here = false;
     worker->state = KEK_WORKER_READY;
     worker->was_ready = true;
@@ -192,8 +195,8 @@ static void on_pin_refused(struct kek_worker *worker, struct kek_why *why)
     backend->refused_here = true;
     backend->refused = worker->pin;
     kek_fail_native(&backend->refused_why, KEK_DENIED, KEK_NATIVE_PKCS11, why->code,
-                    "was refused (0x%lx), not tried again: change that file, or remove "
-                    "%s/pin-refused-%s",
+                    "was refused (0x%lx), not tried again: change that file, or run kekctl pin "
+                    "retry (%s/pin-refused-%s)",
                     why->code, backend->pool->state_dir, worker->slot);
     *why = backend->refused_why;
     stay_out(worker, why);

@@ -2,6 +2,7 @@
 empty key_id, and recovers without a restart."""
 
 import ctypes
+import json
 import os
 import re
 import time
@@ -52,6 +53,38 @@ class TokenTrouble(rigs.Case):
             self.assertEqual(client.open(client.encrypt(DEK)), DEK)
 
     # The PIN.
+
+    def test_a_pin_retry_is_one_more_try_by_a_kekd_that_runs_on(self):
+        node = self.rig(spy=True, provider={"processes": 2, "sessions": 2})
+        with open(node.token.pin_file, "w", encoding="ascii") as file:
+            file.write("not-the-pin")
+        before = os.stat(node.token.pin_file)
+        node.spawn().serving()
+        rigs.wait_for(lambda: node.spy.count("C_Login") >= 1, "the first try")
+        node.wait_log("kekctl pin retry")
+        listed = node.kekctl("key", "list")
+        self.assertEqual(listed.returncode, 1)
+        self.assertIn(b"kekctl pin retry", listed.stderr)
+        self.assertEqual(node.spy.count("C_Login"), 1)
+        done = node.kekctl("pin", "retry", "--provider", "hsm-a", "--output", "json")
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertEqual(json.loads(done.stdout), {"forgotten": 1})
+        rigs.wait_for(lambda: node.spy.count("C_Login") >= 2, "the second try")
+        after = os.stat(node.token.pin_file)
+        self.assertEqual((before.st_mtime_ns, before.st_ino), (after.st_mtime_ns, after.st_ino))
+        with open(node.token.pin_file, encoding="ascii") as file:
+            self.assertEqual(file.read(), "not-the-pin")
+        # The token's PIN is what changes here: the file was right all along.
+        node.token.tool("--change-pin", "--new-pin", "not-the-pin")
+        self.never_good(node)
+        self.assertEqual(node.spy.count("C_Login"), 2)
+        rigs.wait_for(lambda: json.loads(node.kekctl("pin", "retry", "--output", "json").stdout)["forgotten"],
+                      "the record of the second refusal")
+        self.works(node)
+        none = node.kekctl("pin", "retry")
+        self.assertEqual(none.returncode, 0)
+        self.assertIn(b"no refused PIN is on record", none.stderr)
+        self.assertEqual(node.kekctl("pin", "retry", "--provider", "nobody").returncode, 2)
 
     def test_a_wrong_pin_is_tried_once_and_never_again_until_the_file_changes(self):
         node = self.rig(spy=True, provider={"processes": 2, "sessions": 2})

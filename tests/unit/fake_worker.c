@@ -199,7 +199,8 @@ static void send_ready(uint64_t id)
     Kek__Provider__Ready ready = KEK__PROVIDER__READY__INIT;
     ready.n_versions = told("too-many") ? 65 : 1;
     ready.versions = versions;
-    ready.alg = KEK__PROVIDER__WRAP_ALG__AES_KW;
+    ready.alg =
+        told("proves-none") ? KEK__PROVIDER__WRAP_ALG__NONE : KEK__PROVIDER__WRAP_ALG__AES_KW;
     Kek__Provider__Reply reply = KEK__PROVIDER__REPLY__INIT;
     reply.id = id;
     reply.result_case = KEK__PROVIDER__REPLY__RESULT_READY;
@@ -233,8 +234,10 @@ static void on_hello(uint64_t id, const Kek__Provider__Hello *hello)
     crash_after = told_number("crash-after");
     kill_after = told_number("kill-after");
     char more[200];
-    snprintf(more, sizeof more, "sessions=%u keyring=%s init_args=%s versions=%zu alg=%d",
-             hello->sessions, hello->keyring, hello->init_args, hello->n_versions, hello->alg);
+    snprintf(more, sizeof more,
+             "sessions=%u keyring=%s init_args=%s versions=%zu alg=%d strategy=%d", hello->sessions,
+             hello->keyring, hello->init_args, hello->n_versions, (int)hello->alg,
+             (int)hello->strategy);
     tell("hello", more);
     if (told("exit")) {
         _exit(3);

@@ -43,8 +43,30 @@ START_TEST(the_second_worker_starts_once_the_first_has_logged_in)
     ck_assert_uint_eq(rig_count(&rig, "start"), 1);
     rig_write(&rig, "go", "");
     RIG_UNTIL(&rig, rig_ready(&rig, 0) == 3);
-    ck_assert(rig_logged(&rig, "alg=1")); /* the successors are told what was proven */
+    ck_assert(rig_logged(&rig, "alg=1 strategy=0")); /* the successors are told what was proven */
     ck_assert_uint_eq(rig_status(&rig, 0).spawned, 3);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(what_was_proven_is_remembered_and_a_forced_strategy_is_passed_on_beside_it)
+{
+    struct rig rig;
+    rig_init(&rig, 1);
+    rig.providers[0].strategy = KEK_STRATEGY_ENCRYPT;
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    ck_assert(rig_logged(&rig, "alg=0 strategy=2"));
+    /* A successor whose keys all only unwrap proves nothing, and the next one is told all the same. */
+    rig_write(&rig, "start", "proves-none");
+    static const char *const ends[] = {"once:exit", "once:exit again"};
+    for (size_t i = 0; i < 2; i++) {
+        struct outcome out;
+        rig_write(&rig, "log", "");
+        rig_do(&rig, &out, KEK_POOL_ANY, ends[i], 0);
+        RIG_UNTIL(&rig, rig_count(&rig, "hello") == 1 && rig_ready(&rig, 0) == 1);
+        ck_assert(rig_logged(&rig, "alg=1 strategy=2"));
+    }
     rig_done(&rig);
 }
 END_TEST
@@ -267,6 +289,78 @@ START_TEST(a_removed_record_allows_one_more_try)
 }
 END_TEST
 
+START_TEST(a_retry_that_is_asked_for_is_one_more_try_without_a_restart)
+{
+    struct rig rig;
+    struct kek_why why;
+    size_t forgotten = 99;
+    char slot[KEK_LOGIN_SLOT_TEXT], record[64];
+    rig_init(&rig, 1);
+    kek_login_slot("S-1", slot);
+    snprintf(record, sizeof record, "state/pin-refused-%s", slot);
+    ck_assert_int_eq(kek_pool_pin_retry(rig.state, NULL, &forgotten, &why), KEK_OK);
+    ck_assert_uint_eq(forgotten, 0);
+    rig_write(&rig, "pin", "wrong");
+    rig_start(&rig);
+    for (size_t tries = 1; tries <= 3; tries++) {
+        RIG_UNTIL(&rig, rig_count(&rig, "login") == tries && rig_has(&rig, record));
+        size_t spawned = rig_status(&rig, 0).spawned;
+        RIG_UNTIL(&rig, rig_status(&rig, 0).spawned >= spawned + 3); /* looks, no login */
+        ck_assert_uint_eq(rig_count(&rig, "login"), tries);
+        ck_assert(strstr(rig_status(&rig, 0).why.text, "kekctl pin retry") != NULL);
+        ck_assert_int_eq(kek_pool_pin_retry(rig.state, "nobody", &forgotten, &why), KEK_OK);
+        ck_assert_uint_eq(forgotten, 0);
+        ck_assert(rig_has(&rig, record));
+        const char *name = tries == 1 ? NULL : rig.providers[0].name;
+        ck_assert_int_eq(kek_pool_pin_retry(rig.state, name, &forgotten, &why), KEK_OK);
+        ck_assert_uint_eq(forgotten, 1);
+    }
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_retry_forgets_one_providers_refusals_or_all)
+{
+    static const char head[] = "kekd refused PINs 1\n";
+    static const char a[] = "officer=0 pin_inode=1 pin_mtime_ns=-5 pin_size=4 code=0xa0 time_ms=1 "
+                            "provider=a \n";
+    static const char b[] = "officer=1 pin_inode=2 pin_mtime_ns=5 pin_size=4 code=0xa0 time_ms=1 "
+                            "provider=b \n";
+    static const char one[] = "state/pin-refused-0123456789abcdef";
+    static const char two[] = "state/pin-refused-00000000000000ff";
+    static const char other[] = "state/pin-refused-000000000000000x"; /* no record's name */
+    struct rig rig;
+    struct kek_why why;
+    char both[512], path[200];
+    size_t forgotten;
+    rig_init(&rig, 1);
+    rig_open(&rig);
+    snprintf(both, sizeof both, "%s%s%s", head, a, b);
+    rig_write(&rig, one, both);
+    rig_write(&rig, two, both);
+    rig_write(&rig, other, both);
+    ck_assert_int_eq(kek_pool_pin_retry(rig.state, "a", &forgotten, &why), KEK_OK);
+    ck_assert_uint_eq(forgotten, 2);
+    struct kek_buf content;
+    kek_buf_init(&content, 4096);
+    snprintf(path, sizeof path, "%s/%s", rig.folder, one);
+    ck_assert_int_eq(kek_durable_read(path, 4095, &content, NULL), KEK_OK);
+    snprintf(both, sizeof both, "%s%s", head, b);
+    ck_assert(kek_bytes_equal(kek_buf_bytes(&content), kek_bytes_of(both)));
+    kek_buf_done(&content);
+    rig_write(&rig, two, "damaged");
+    ck_assert_int_eq(kek_pool_pin_retry(rig.state, "b", &forgotten, &why), KEK_INVALID);
+    ck_assert(strstr(why.text, "damaged") != NULL);
+    rig_write(&rig, one, both);
+    ck_assert_int_eq(kek_pool_pin_retry(rig.state, NULL, &forgotten, &why), KEK_OK);
+    ck_assert_uint_eq(forgotten, 2);
+    ck_assert(!rig_has(&rig, one) && !rig_has(&rig, two) && rig_has(&rig, other));
+    ck_assert_int_eq(kek_pool_pin_retry("/nonexistent/state", NULL, &forgotten, &why), KEK_OK);
+    ck_assert_uint_eq(forgotten, 0);
+    rig_done(&rig);
+}
+END_TEST
+
 START_TEST(a_damaged_record_lets_nobody_log_in)
 {
     static const char *const damages[] = {
@@ -274,6 +368,10 @@ START_TEST(a_damaged_record_lets_nobody_log_in)
         "nonsense\n",
         "kekd refused PINs 1\nofficer=0 pin_inode=x \n",
         "kekd refused PINs 1\nofficer=0 pin_inode=1 pin_mtime_ns=-1 pin_size=1 code=0xa0",
+        "kekd refused PINs 1\nofficer=0 pin_inode=1 pin_mtime_ns=1 pin_size=1 code=0xa0 time_ms=1 "
+        "\n",
+        "kekd refused PINs 1\nofficer=0 pin_inode=1 pin_mtime_ns=1 pin_size=1 code=0xa0 time_ms=1 "
+        "provider= \n",
     };
     char slot[KEK_LOGIN_SLOT_TEXT], record[64];
     kek_login_slot("S-1", slot);
@@ -305,8 +403,8 @@ START_TEST(an_officers_login_keeps_the_record_of_kekds_pin)
     rig_open(&rig);
     rig_write(&rig, record,
               "kekd refused PINs 1\n"
-              "officer=0 pin_inode=1 pin_mtime_ns=-5 pin_size=4 code=0xa0 time_ms=1 \n"
-              "officer=1 pin_inode=2 pin_mtime_ns=5 pin_size=4 code=0xa0 time_ms=1 \n");
+              "officer=0 pin_inode=1 pin_mtime_ns=-5 pin_size=4 code=0xa0 time_ms=1 provider=a \n"
+              "officer=1 pin_inode=2 pin_mtime_ns=5 pin_size=4 code=0xa0 time_ms=1 provider=a \n");
     kek_pool_start(rig.pool);
     RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
     rig_close(&rig); /* waits for the record */
@@ -317,7 +415,8 @@ START_TEST(an_officers_login_keeps_the_record_of_kekds_pin)
     ck_assert_int_eq(kek_durable_read(path, 4095, &content, NULL), KEK_OK);
     ck_assert(kek_bytes_equal(kek_buf_bytes(&content),
                               kek_bytes_of("kekd refused PINs 1\nofficer=0 pin_inode=1 "
-                                           "pin_mtime_ns=-5 pin_size=4 code=0xa0 time_ms=1 \n")));
+                                           "pin_mtime_ns=-5 pin_size=4 code=0xa0 time_ms=1 "
+                                           "provider=a \n")));
     kek_buf_done(&content);
     rig_done(&rig);
 }
@@ -595,6 +694,8 @@ int main(void)
     suite_add_tcase(suite, tcase);
     tcase_add_test(tcase, a_worker_gets_its_settings_and_an_environment_without_kekds_own);
     tcase_add_test(tcase, the_second_worker_starts_once_the_first_has_logged_in);
+    tcase_add_test(tcase,
+                   what_was_proven_is_remembered_and_a_forced_strategy_is_passed_on_beside_it);
     tcase_add_test(tcase, logins_to_one_token_are_one_at_a_time_over_all_providers);
     tcase_add_test(tcase, logins_to_two_tokens_do_not_wait_for_each_other);
     tcase_add_test(tcase, a_lock_held_elsewhere_is_waited_for_no_longer_than_start_timeout);
@@ -605,6 +706,8 @@ int main(void)
     tcase_add_test(tcase, a_wrong_pin_is_tried_once_over_restarts_and_roles_until_its_file_changes);
     tcase_add_test(tcase, a_second_wrong_pin_is_tried_once_too);
     tcase_add_test(tcase, a_removed_record_allows_one_more_try);
+    tcase_add_test(tcase, a_retry_that_is_asked_for_is_one_more_try_without_a_restart);
+    tcase_add_test(tcase, a_retry_forgets_one_providers_refusals_or_all);
     tcase_add_test(tcase, a_damaged_record_lets_nobody_log_in);
     tcase_add_test(tcase, an_officers_login_keeps_the_record_of_kekds_pin);
     tcase_add_test(tcase, a_refusal_that_cannot_be_recorded_still_holds_in_this_process);

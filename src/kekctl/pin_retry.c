@@ -1,0 +1,46 @@
+/* kekctl pin retry: a PIN that was refused may be tried once more. */
+#include <string.h>
+
+#include "kek/pool.h"
+#include "output.h"
+
+static bool is_provider(const struct kek_config *config, const char *name)
+{
+    for (size_t i = 0; i < config->provider_count; i++) {
+        if (strcmp(config->providers[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum ctl_exit ctl_pin_retry(struct ctl *ctl)
+{
+    KEK_AUTO(kek_config) config = ctl_config(ctl);
+    if (config == NULL) {
+        return CTL_USAGE;
+    }
+    if (ctl->provider != NULL && !is_provider(config, ctl->provider)) {
+        ctl_say(ctl, "the configuration has no provider \"%s\"", ctl->provider);
+        return CTL_USAGE;
+    }
+    size_t forgotten;
+    struct kek_why why;
+    if (kek_pool_pin_retry(config->state_dir, ctl->provider, &forgotten, &why) != KEK_OK) {
+        ctl_say(ctl, "%s", why.text);
+        return CTL_FAILED;
+    }
+    if (forgotten == 0) {
+        ctl_say(ctl, "no refused PIN is on record%s%s", ctl->provider == NULL ? "" : " for ",
+                ctl->provider == NULL ? "" : ctl->provider);
+    }
+    static const struct column columns[] = {{"forgotten", "forgotten"}};
+    json_t *object = json_pack("{s:I}", "forgotten", (json_int_t)forgotten);
+    if (object == NULL) {
+        ctl_say(ctl, "no memory for the output");
+        return CTL_FAILED;
+    }
+    enum ctl_exit code = output_object(ctl, object, columns, 1);
+    json_decref(object);
+    return code;
+}
