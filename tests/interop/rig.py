@@ -74,6 +74,12 @@ def spy_module():
     raise unittest.SkipTest("SKIP: pkcs11-spy.so (package opensc) is missing: PKCS#11 calls are not counted")
 
 
+def kill(pid):
+    """SIGKILL to a worker, which may have been replaced a moment ago."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
 def need_root(what):
     if os.geteuid() != 0:
         raise unittest.SkipTest("SKIP: not root: %s was not tested" % what)

@@ -87,7 +87,7 @@ class OneLost(Pair):
         with token.away():
             for pid in node.workers_of(token):
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                    rigs.kill(pid)
             load.more(200)
 
     def stopped(self, node, token, load):

@@ -102,7 +102,7 @@ class Separation(rigs.Case):
             with open("/proc/%d/status" % worker, encoding="ascii") as file:
                 self.assertRegex(file.read(), r"CapEff:\s+0000000000000000\n")
         self.assertEqual(self.uids(node.kekd.pid), {0})
-        os.kill(workers[0], 9)
+        rigs.kill(workers[0])
         rigs.wait_for(lambda: len(node.workers()) == len(workers) and workers[0] not in node.workers(),
                       "the worker to be replaced")
         self.assertEqual(self.uids(node.workers()[-1]), {nobody})
@@ -127,7 +127,7 @@ class Separation(rigs.Case):
         bad[-1] ^= 1
         self.refused(StatusCode.INVALID_ARGUMENT, client.decrypt, bytes(bad), sealed.key_id)
         for worker in node.workers():
-            os.kill(worker, 9)
+            rigs.kill(worker)
         client.open(client.encrypt(DEK))
         with open("/proc/%d/cmdline" % node.kekd.pid, "rb") as file:
             lines = file.read()
@@ -178,7 +178,7 @@ class Separation(rigs.Case):
             for _ in range(50):
                 client.open(client.encrypt(DEK))
             for worker in node.workers():
-                os.kill(worker, 9)
+                rigs.kill(worker)
         node.kill()
         self.assertEqual(node.token.tool("--list-objects"), listing)
 

@@ -59,7 +59,7 @@ class Workers(rigs.Case):
         self.two(node)
         with Load(node) as load:
             for _ in range(8):
-                os.kill(self.two(node)[0], signal.SIGKILL)
+                rigs.kill(self.two(node)[0])
                 load.more(60)
                 time.sleep(0.1)
         self.assertEqual(load.failures, [])
@@ -70,7 +70,7 @@ class Workers(rigs.Case):
         with Load(node) as load:
             for _ in range(3):
                 worker, = rigs.wait_for(node.workers, "a worker")
-                os.kill(worker, signal.SIGKILL)
+                rigs.kill(worker)
                 load.more(60)
                 time.sleep(0.2)
         self.assertEqual(load.failures, [])
@@ -97,7 +97,7 @@ class Workers(rigs.Case):
         cipher = client.encrypt1(b"ping")
         with node.token.away():
             for worker in node.workers():
-                os.kill(worker, signal.SIGKILL)
+                rigs.kill(worker)
             end = time.monotonic() + 3
             while time.monotonic() < end:
                 status = client.status()
@@ -133,7 +133,7 @@ class Workers(rigs.Case):
         key_id = client.status().key_id
         with node.token.away():
             for worker in node.workers():
-                os.kill(worker, signal.SIGKILL)
+                rigs.kill(worker)
             text = rigs.wait_for(lambda: client.status().healthz != "ok" and client.status().healthz,
                                  "healthz to say that the HSM is away")
             self.assertLess(len(text), 200)
@@ -152,7 +152,7 @@ class Workers(rigs.Case):
         client = node.client()
         with node.token.away():
             for worker in node.workers():
-                os.kill(worker, signal.SIGKILL)
+                rigs.kill(worker)
             rigs.wait_for(lambda: client.status().healthz != "ok", "healthz to say that the HSM is away")
             with self.assertRaises(RpcError):
                 client.encrypt(DEK, timeout=2)
@@ -190,7 +190,7 @@ class Workers(rigs.Case):
         with Load(node, threads=2) as load:
             node.token.unplug()
             for worker in node.workers()[:2]:
-                os.kill(worker, signal.SIGKILL)
+                rigs.kill(worker)
             load.more(100)
             node.token.plug()
             load.more(100)

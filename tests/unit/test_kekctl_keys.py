@@ -115,7 +115,10 @@ def answer(request):
 
 link = socket.socket(fileno=3)
 while True:
-    message = link.recv(65536)
+    try:
+        message = link.recv(65536)
+    except ConnectionResetError:  # it left without reading the last answer
+        message = b""
     if not message:
         os._exit(0)
     request = unpack(message)
