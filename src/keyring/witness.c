@@ -180,12 +180,27 @@ static bool opens_witness(const struct proof *proof, const struct kek_secret *da
            kek_envelope_open(key, &envelope, kek_bytes_of(witness_context), &text, NULL) == KEK_OK;
 }
 
+/* Another witness has taken its place since it was sent: a dispute was in between. */
+static bool is_stale(const struct proof *proof)
+{
+    const struct version *version = proof->version;
+    if (proof->made_here) {
+        return version->witness_len > 0;
+    }
+    return !kek_bytes_equal(kek_bytes(proof->witness, proof->witness_len),
+                            kek_bytes(version->witness, version->witness_len));
+}
+
 static void opened(void *arg, enum kek_rc rc, struct kek_pool_result *result,
                    const struct kek_why *why)
 {
     struct proof *proof = arg;
     struct held *held = &proof->version->held[proof->provider];
     proof->call = NULL;
+    if (is_stale(proof)) {
+        proof_finish(proof, false, false);
+        return;
+    }
     bool opens = rc == KEK_OK && opens_witness(proof, result->data_key);
     if (opens) {
         held->refused = false;
