@@ -180,16 +180,15 @@ static bool opens_witness(const struct proof *proof, const struct kek_secret *da
            kek_envelope_open(key, &envelope, kek_bytes_of(witness_context), &text, NULL) == KEK_OK;
 }
 
-/* The version's witness is another one by now (a dispute threw the old one away): what this proof shows
- * says nothing of it. */
-static bool outdated(const struct proof *proof)
+/* Another witness has taken its place since it was sent: a dispute was in between. */
+static bool is_stale(const struct proof *proof)
 {
     const struct version *version = proof->version;
     if (proof->made_here) {
         return version->witness_len > 0;
     }
-    return version->witness_len != proof->witness_len ||
-           memcmp(version->witness, proof->witness, proof->witness_len) != 0;
+    return !kek_bytes_equal(kek_bytes(proof->witness, proof->witness_len),
+                            kek_bytes(version->witness, version->witness_len));
 }
 
 static void opened(void *arg, enum kek_rc rc, struct kek_pool_result *result,
@@ -198,7 +197,7 @@ static void opened(void *arg, enum kek_rc rc, struct kek_pool_result *result,
     struct proof *proof = arg;
     struct held *held = &proof->version->held[proof->provider];
     proof->call = NULL;
-    if (outdated(proof)) {
+    if (is_stale(proof)) {
         proof_finish(proof, false, false);
         return;
     }
