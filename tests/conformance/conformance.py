@@ -10,8 +10,10 @@ import os
 import subprocess
 import sys
 
+from tokens import wait_for
 from worker import LENGTHS, PROGRAM, Failed, Worker
 
+KEKD = os.path.join(os.path.dirname(PROGRAM), "kekd")
 KEKCTL = os.path.join(os.path.dirname(PROGRAM), "kekctl")
 SESSIONS = 8
 ROUNDS = 25  # requests a session
@@ -35,7 +37,7 @@ class Suite:
     # The order is that of a key's life; a later check uses what an earlier one made.
     CHECKS = ("generate", "probe", "list", "round trip", "tampered", "truncated", "another key's", "missing key",
               "concurrent", "two processes", "logout elsewhere", "killed and restarted", "other strategies",
-              "remembered algorithm", "set_state", "destroy", "wrong PIN")
+              "remembered algorithm", "kekd serves", "set_state", "destroy", "wrong PIN")
 
     def run(self):
         """{check: outcome}"""
@@ -80,26 +82,29 @@ class Suite:
                 self.ids[number] = self.token.make_key(number, kek_id)
             raise Cannot(reason)
 
-    def kekctl(self, *words):
-        """Its output; the configuration is YAML's flow style, which JSON is."""
+    def configure(self):
+        """The path of a configuration; YAML's flow style, which JSON is."""
         provider = {"name": self.token.name, "type": "pkcs11", "uri": self.token.uri,
                     "strategy": self.token.strategy, "env": self.token.env}
         if self.token.init_args:
             provider["init_args"] = self.token.init_args
         if self.token.versions:
             provider["versions"] = self.token.versions
-        config = self.token.write("kekd.yaml", json.dumps({
+        return self.token.write("kekd.yaml", json.dumps({
             "listen": "unix://" + self.token.path("kms.sock"), "keyring": "ring",
-            "state_dir": self.token.path("kekctl"), "providers": [provider]}))
-        done = subprocess.run([KEKCTL, "--config", config, *words], stdin=subprocess.DEVNULL, check=False,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
-        assert done.returncode == 0, "exit %d: %s" % (done.returncode, done.stderr)
+            "state_dir": self.token.path("state_dir"), "log": {"level": "error"}, "providers": [provider]}))
+
+    def kekctl(self, *words, given=b"", codes=(0,)):
+        """Its output."""
+        done = subprocess.run([KEKCTL, "--config", self.configure(), *words], input=given, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+        assert done.returncode in codes, "exit %d: %s" % (done.returncode, done.stderr.decode())
         return done.stdout
 
     def check_probe(self):
         """What the token can do, as an operator is told; the table is this test's log."""
         before = self.token.objects()
-        print(self.kekctl("probe"))
+        print(self.kekctl("probe").decode())
         found = json.loads(self.kekctl("probe", "--output", "json"))
         assert self.token.objects() == before, "something stayed on the token"
         rows = ["%s %s%s: %s%s" % (row["strategy"], row["mechanism"], "" if row["advertised"] else " (not advertised)",
@@ -241,6 +246,26 @@ class Suite:
             assert worker.versions[0].alg == self.alg
         with Worker(self.token, alg="AES-GCM") as worker:
             return "AES-GCM gives " + worker.versions[0].alg
+
+    def check_kekd_serves(self):
+        """The whole of it: what one kekd sealed the next one opens, and nobody opens what was damaged."""
+        sealed = None
+        for _ in range(2):
+            # pylint: disable=consider-using-with
+            kekd = subprocess.Popen([KEKD, "--config", self.configure()], stdin=subprocess.DEVNULL)
+            try:
+                wait_for(lambda: os.path.exists(self.token.path("kms.sock")), "kekd's socket")
+                wait_for(lambda: b"ok" in self.kekctl("kms", "status", codes=(0, 1, 3)), "a good Status")
+                sealed = sealed or self.kekctl("kms", "encrypt", given=self.key)
+                assert self.kekctl("kms", "decrypt", given=sealed) == self.key
+                for i in (5, len(sealed) // 3, len(sealed) // 2, len(sealed) - 1):
+                    damaged = sealed[:i] + bytes([sealed[i] ^ 1]) + sealed[i + 1:]
+                    assert self.kekctl("kms", "decrypt", given=damaged, codes=(1,)) == b""
+                assert self.kekctl("kms", "decrypt", given=sealed) == self.key
+            finally:
+                kekd.terminate()
+                code = kekd.wait(60)
+            assert code == 0, "kekd ended with %d" % code
 
     def check_set_state(self):
         with Worker(self.token) as before, Worker(self.token, "officer") as officer:

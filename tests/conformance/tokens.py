@@ -206,7 +206,6 @@ class NSS(Token):
 class TPM2(Token):
     """tpm2-pkcs11 over tpm2-abrmd over swtpm, on a message bus of its own."""
 
-    strategy = "auto"
     INSIDE = "KEKD_TEST_BUS"
 
     @classmethod
@@ -256,12 +255,14 @@ class TPM2(Token):
         return "com.intel.tss2.Tabrmd" in names
 
     def make_key(self, number, kek_id):
-        """The tool's key ids are text; the ring's versions are named in the configuration."""
+        """The tool's key ids are text. The first key has a name of its own, which the configuration names;
+        the others have the ring's."""
         name = kek_id.hex()[:16]
-        label = "kek-%d" % number
+        label = "kek-1" if number == 1 else "ring.v%d" % number
         run(self.ptool, "addkey", "--algorithm=aes256", "--label=t1", "--userpin=userpin",
             "--key-label=" + label, "--id=" + name, "--path", self.path("store"), env=self.env)
-        self.versions.append({"n": number, "label": label, "state": "active"})
+        if number == 1:
+            self.versions.append({"n": number, "label": label, "state": "active"})
         return name.encode()
 
 
