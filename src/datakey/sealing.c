@@ -117,12 +117,43 @@ static void sealing_done(struct flight *flight)
     }
 }
 
+static bool ask_wrap(struct flight *flight, uint64_t deadline_ms, struct kek_why *why);
+
+/* A key that is gone or may not wrap there may still be good elsewhere. */
+static bool refused_by_one(struct flight *flight, const struct kek_id *kek_id, enum kek_rc rc)
+{
+    return (rc == KEK_NOT_FOUND || rc == KEK_PRECONDITION) && flight->retries++ < RETRIES_MAX &&
+           kek_keyring_wraps(flight->store->settings.ring, kek_id);
+}
+
+/* Wraps it once more where that can help: somebody who waits has more time than the one who asked, or
+ * one provider refused what another may do. */
+static bool again(struct flight *flight, enum kek_pool_op op, enum kek_rc rc,
+                  const struct kek_pool_result *result)
+{
+    struct kek_id kek_id;
+    struct kek_why why;
+    memcpy(kek_id.bytes, flight->name.kek_id, KEK_ID_LEN);
+    kek_keyring_observe(flight->store->settings.ring,
+                        result == NULL ? KEK_POOL_ANY : result->provider, &kek_id, op, rc);
+    if (!(rc == KEK_DEADLINE && flight_has_time(flight)) && !refused_by_one(flight, &kek_id, rc)) {
+        return false;
+    }
+    if (!ask_wrap(flight, flight_deadline(flight), &why)) {
+        sealing_failed(flight, why.rc, &why);
+    }
+    return true;
+}
+
 static void verified(void *arg, enum kek_rc rc, struct kek_pool_result *result,
                      const struct kek_why *why)
 {
     struct flight *flight = arg;
     struct kek_why mine;
     flight->call = NULL;
+    if (again(flight, KEK_POOL_UNWRAP, rc, result)) {
+        return;
+    }
     if (rc != KEK_OK) {
         sealing_failed(flight, rc == KEK_DAMAGED ? KEK_INTERNAL : rc, why);
         return;
@@ -136,15 +167,6 @@ static void verified(void *arg, enum kek_rc rc, struct kek_pool_result *result,
     sealing_done(flight);
 }
 
-static bool ask_wrap(struct flight *flight, uint64_t deadline_ms, struct kek_why *why);
-
-/* A key that is gone or may not wrap there may still be good elsewhere. */
-static bool refused_by_one(struct flight *flight, const struct kek_id *kek_id, enum kek_rc rc)
-{
-    return (rc == KEK_NOT_FOUND || rc == KEK_PRECONDITION) && flight->retries++ < RETRIES_MAX &&
-           kek_keyring_wraps(flight->store->settings.ring, kek_id);
-}
-
 static void wrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
                     const struct kek_why *why)
 {
@@ -154,18 +176,7 @@ static void wrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
     struct kek_why mine;
     flight->call = NULL;
     memcpy(kek_id.bytes, flight->name.kek_id, KEK_ID_LEN);
-    kek_keyring_observe(store->settings.ring, result == NULL ? KEK_POOL_ANY : result->provider,
-                        &kek_id, KEK_POOL_WRAP, rc);
-    if (rc == KEK_DEADLINE && flight_has_time(flight)) {
-        if (!ask_wrap(flight, flight_deadline(flight), &mine)) {
-            sealing_failed(flight, mine.rc, &mine);
-        }
-        return;
-    }
-    if (rc != KEK_OK && refused_by_one(flight, &kek_id, rc)) {
-        if (!ask_wrap(flight, flight_deadline(flight), &mine)) {
-            sealing_failed(flight, mine.rc, &mine);
-        }
+    if (again(flight, KEK_POOL_WRAP, rc, result)) {
         return;
     }
     if (rc != KEK_OK) {

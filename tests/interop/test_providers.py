@@ -300,9 +300,9 @@ class WrongOrLate(Pair):
                 self.assertEqual({client.status().key_id}, second)
         node.stop()
 
-    def test_a_replica_that_lags_again_after_the_announcement_damages_nothing(self):
-        # hsm-a comes first, and comes back from a backup without v2.
-        node = self.pair(config=dict(STRICT, settle="0s")).start()
+    def lags_again(self, data_key):
+        """hsm-a comes first, and comes back from a backup without v2."""
+        node = self.pair(config=dict(data_key, settle="0s")).start()
         self.both_up(node)
         with node.client() as client:
             first = client.status().key_id
@@ -318,6 +318,34 @@ class WrongOrLate(Pair):
         with node.client() as client:
             self.assertNotEqual(client.status().key_id, first)
         node.stop()
+
+    def test_a_replica_that_lags_again_after_the_announcement_damages_nothing(self):
+        self.lags_again(STRICT)
+
+    def test_a_replica_that_lags_again_costs_no_call_in_the_default_mode_either(self):
+        self.lags_again({"data_key": {"max_uses": 2}})
+
+    def test_a_key_that_one_may_not_use_any_more_costs_no_encrypt(self):
+        # In the default mode a new data key is unwrapped before it is used: here by hsm-a, which says no.
+        for function in ("C_WrapKey", "C_UnwrapKey"):
+            node = self.pair(config={"data_key": {"max_uses": 2}})
+            control = node.folder + "/fault"
+            entry = node.config["providers"][0]
+            entry["uri"] = entry["uri"].replace(rigs.SOFTHSM, rigs.program("tests/faults/fault.so"))
+            entry["env"]["KEK_FAULT_CONTROL"] = control
+            node.write()
+            node.start()
+            self.both_up(node)
+            with node.client() as client:
+                sealed = [client.encrypt(DEK)]
+                with open(control + ".new", "wb") as file:
+                    file.write(("%s every rv 68" % function).encode().ljust(4096, b"\0") + bytes(4096))
+                os.rename(control + ".new", control)  # CKR_KEY_FUNCTION_NOT_PERMITTED
+                sealed += [client.encrypt(DEK) for _ in range(6)]
+                self.assertEqual([client.open(item) for item in sealed], [DEK] * len(sealed))
+            with open(control, "rb") as file:
+                self.assertNotEqual(file.read()[4096 + 2048 + 8], 0, "the fault was not asked for")
+            node.stop()
 
     def test_key_list_shows_what_each_provider_has(self):
         node = self.pair()
