@@ -154,7 +154,7 @@ bool kek_keyring_takes(const struct kek_keyring *ring, const struct kek_id *kek_
     const struct version *version = ring_find(ring, kek_id);
     struct kek_envelope witness;
     bool known = false;
-    if (version == NULL) {
+    if (version == NULL || (alg != KEK_WRAP_NONE && alg != KEK_WRAP_AES_CBC)) {
         return true;
     }
     if (version->witness_len > 0 &&
