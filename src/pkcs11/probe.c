@@ -72,6 +72,21 @@ static bool is_good_enough(enum kek_p11_verdict verdict, const struct kek_p11_wa
            (verdict == KEK_P11_MALLEABLE && way->alg == KEK_WRAP_AES_CBC);
 }
 
+/* Twice, whatever the first failure was: one that passes must not choose another algorithm, under which
+ * less may open later. */
+static enum kek_p11_verdict try_twice(struct kek_provider_session *session,
+                                      enum kek_p11_strategy strategy, const struct kek_p11_way *way,
+                                      CK_OBJECT_HANDLE kek, struct kek_provider_wrapped *wrapped,
+                                      struct kek_p11_outcome *outcome)
+{
+    enum kek_p11_verdict verdict = kek_p11_try(session, strategy, way, kek, wrapped, outcome);
+    if (verdict == KEK_P11_REFUSED) {
+        session->broken = session->broken || kek_p11_class_of(outcome->rv) == KEK_P11_SESSION;
+        verdict = kek_p11_try(session, strategy, way, kek, wrapped, outcome);
+    }
+    return verdict;
+}
+
 bool kek_p11_prove(struct kek_provider_session *session, enum kek_p11_strategy strategy,
                    CK_OBJECT_HANDLE kek, const struct kek_p11_way **way,
                    struct kek_provider_wrapped *known, struct kek_p11_outcome *outcome)
@@ -89,7 +104,7 @@ bool kek_p11_prove(struct kek_provider_session *session, enum kek_p11_strategy s
                 continue;
             }
             enum kek_p11_verdict verdict =
-                kek_p11_try(session, strategy, &ways[i], kek, known, outcome);
+                try_twice(session, strategy, &ways[i], kek, known, outcome);
             if (is_good_enough(verdict, &ways[i])) {
                 *way = &ways[i];
                 return true;
