@@ -206,6 +206,7 @@ static bool can_try_again(struct kek_provider_session *session, struct kek_p11_o
                           struct kek_provider_failure *failure)
 {
     enum kek_p11_class class = class_of(outcome, proven, unwrapping);
+    Kek__Provider__Cause blame = KEK__PROVIDER__CAUSE__LINK;
     bool again = attempt == 0;
     switch (class) {
     case KEK_P11_SESSION:
@@ -218,16 +219,14 @@ static bool can_try_again(struct kek_provider_session *session, struct kek_p11_o
         break;
     case KEK_P11_AMBIGUOUS:
     case KEK_P11_DATA:
-        if (!kek_p11_session_alive(session)) {
-            return kek_p11_fail_as(failure, CALL_STEP, KEK__PROVIDER__CAUSE__LINK, outcome);
+        if (kek_p11_session_alive(session)) {
+            again = again && class == KEK_P11_AMBIGUOUS;
+            blame = unwrapping && kek_p11_read_blob(outcome) ? KEK__PROVIDER__CAUSE__DATA : blame;
+        } else {
+            again = false;
         }
-        again = again && class == KEK_P11_AMBIGUOUS;
         if (!again) {
-            kek_p11_fail_as(failure, CALL_STEP,
-                            unwrapping && kek_p11_read_blob(outcome)
-                                ? KEK__PROVIDER__CAUSE__DATA
-                                : KEK__PROVIDER__CAUSE__INTERNAL,
-                            outcome);
+            kek_p11_fail_as(failure, CALL_STEP, blame, outcome);
         }
         return again;
     default:
