@@ -18,6 +18,7 @@ INTEROP_TESTS = \
 	tests/interop/test_lifecycle.py \
 	tests/interop/test_recovery_of_kekd.py \
 	tests/interop/test_providers.py \
+	tests/interop/test_oom.py \
 	tests/interop/test_roundtrip.py \
 	tests/interop/test_separation.py \
 	tests/interop/test_token.py \
