@@ -72,8 +72,9 @@ enum kek_keyring_knows {
 enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring,
                                         const struct kek_id *kek_id);
 
-/* Can a data key wrapped with `alg` be this version's? False: it wraps with another, by all that is
- * known of it (its witness, and what the providers wrap with today). */
+/* Can a data key wrapped with `alg` be this version's? Tokens may wrap with several under one KEK, over
+ * the years or side by side; but nobody who can write to etcd shall choose AES-CBC, which unwraps
+ * anything to something, where nothing known (its witness, what the providers wrap with) does. */
 bool kek_keyring_takes(const struct kek_keyring *ring, const struct kek_id *kek_id,
                        enum kek_wrap_alg alg);
 

@@ -30,6 +30,11 @@ enum kek_rc kek_secret_setup(size_t arena, bool *locked, struct kek_why *why)
     }
     arena_locked = made == 1;
     *locked = arena_locked;
+    /* OpenSSL sets its generators up once, and what fails then it never tries again. */
+    uint8_t first[16];
+    if (RAND_priv_bytes(first, sizeof first) != 1 || RAND_bytes(first, sizeof first) != 1) {
+        return kek_fail(why, KEK_INTERNAL, "OpenSSL gives no random bytes");
+    }
     return KEK_OK;
 }
 

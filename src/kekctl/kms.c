@@ -60,16 +60,22 @@ static char *find_socket(struct kms *kms)
 {
     static const char scheme[] = "unix://";
     const char *given = kms->ctl->socket;
+    char *path;
     if (given != NULL) {
         bool is_url = strncmp(given, scheme, sizeof scheme - 1) == 0;
-        return strdup(is_url ? given + sizeof scheme - 1 : given);
+        path = strdup(is_url ? given + sizeof scheme - 1 : given);
+    } else {
+        KEK_AUTO(kek_config) config = ctl_config(kms->ctl);
+        if (config == NULL) {
+            kms->code = CTL_USAGE;
+            return NULL;
+        }
+        path = strdup(config->listen);
     }
-    KEK_AUTO(kek_config) config = ctl_config(kms->ctl);
-    if (config == NULL) {
-        kms->code = CTL_USAGE;
-        return NULL;
+    if (path == NULL) {
+        ctl_say(kms->ctl, "no memory for the socket's path");
     }
-    return strdup(config->listen);
+    return path;
 }
 
 bool kms_open(struct kms *kms, const struct ctl *ctl)

@@ -168,16 +168,20 @@ static void adopt(struct proof *proof)
     }
 }
 
-static bool opens_witness(const struct proof *proof, const struct kek_secret *data_key)
+/* KEK_DAMAGED: it is another key's. Anything else that is not KEK_OK says nothing of the key. */
+static enum kek_rc open_witness(const struct proof *proof, const struct kek_secret *data_key,
+                                struct kek_why *why)
 {
     struct kek_envelope envelope;
-    KEK_AUTO(kek_envelope_key)
-    key = kek_envelope_key_new(data_key, kek_bytes_of(witness_context), NULL);
+    struct kek_bytes context = kek_bytes_of(witness_context);
+    KEK_AUTO(kek_envelope_key) key = kek_envelope_key_new(data_key, context, why);
     KEK_AUTO(kek_secret) text = NULL;
-    return key != NULL &&
-           kek_envelope_parse(kek_bytes(proof->witness, proof->witness_len), &envelope, NULL) ==
-               KEK_OK &&
-           kek_envelope_open(key, &envelope, kek_bytes_of(witness_context), &text, NULL) == KEK_OK;
+    if (key == NULL) {
+        return why->rc;
+    }
+    enum kek_rc rc =
+        kek_envelope_parse(kek_bytes(proof->witness, proof->witness_len), &envelope, why);
+    return rc != KEK_OK ? rc : kek_envelope_open(key, &envelope, context, &text, why);
 }
 
 /* Another witness has taken its place since it was sent: a dispute was in between. */
@@ -196,13 +200,17 @@ static void opened(void *arg, enum kek_rc rc, struct kek_pool_result *result,
 {
     struct proof *proof = arg;
     struct held *held = &proof->version->held[proof->provider];
+    struct kek_why mine;
     proof->call = NULL;
     if (is_stale(proof)) {
         proof_finish(proof, false, false);
         return;
     }
-    bool opens = rc == KEK_OK && opens_witness(proof, result->data_key);
-    if (opens) {
+    if (rc == KEK_OK) {
+        rc = open_witness(proof, result->data_key, &mine);
+        why = &mine;
+    }
+    if (rc == KEK_OK) {
         held->refused = false;
         held->opened_ms = kek_clock_ms();
         proof->ring->sources[proof->provider].answered_ms = kek_clock_ms();
@@ -210,14 +218,14 @@ static void opened(void *arg, enum kek_rc rc, struct kek_pool_result *result,
             adopt(proof);
         }
         settle_dispute(proof->version, proof->ring->source_count);
-    } else if (rc == KEK_OK || rc == KEK_DAMAGED) {
+    } else if (rc == KEK_DAMAGED) {
         refuse(proof);
     } else {
         ring_notice(proof->ring, KEK_LOG_DEBUG, "version %u is not proven on provider %s: %s",
                     proof->version->number, provider_name(proof->ring, proof->provider), why->text);
     }
     /* A key that is gone or may not unwrap is nobody's: the next list says so. */
-    proof_finish(proof, opens,
+    proof_finish(proof, rc == KEK_OK,
                  rc == KEK_OK || rc == KEK_DAMAGED || rc == KEK_NOT_FOUND ||
                      rc == KEK_PRECONDITION);
 }

@@ -29,6 +29,7 @@ struct http_server {
     struct connection *connections;
     size_t count;
     uint16_t port;
+    uv_tcp_t *spare; /* takes, and ends, a connection that there is no memory for */
 };
 
 static const char *reason(int status)
@@ -181,6 +182,25 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     }
 }
 
+static void on_spare_closed(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+/* libuv takes no other connection as long as one is not accepted. */
+static void end_connection(struct http_server *server)
+{
+    uv_tcp_t *tcp = KEK_STEAL(server->spare);
+    if (tcp == NULL) {
+        tcp = malloc(sizeof *tcp);
+    }
+    if (tcp != NULL) {
+        uv_tcp_init(server->loop, tcp);
+        (void)uv_accept((uv_stream_t *)&server->listener, (uv_stream_t *)tcp);
+        uv_close((uv_handle_t *)tcp, on_spare_closed);
+    }
+}
+
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct http_server *server = listener->data;
@@ -189,7 +209,11 @@ static void on_connection(uv_stream_t *listener, int status)
     }
     struct connection *connection = calloc(1, sizeof *connection);
     if (connection == NULL) {
-        return; /* libuv holds it, and takes no other, until this process has memory again or ends */
+        end_connection(server);
+        return;
+    }
+    if (server->spare == NULL) {
+        server->spare = malloc(sizeof *server->spare);
     }
     kek_buf_init(&connection->body, server->settings.body_max);
     uv_tcp_init(server->loop, &connection->tcp);
@@ -213,12 +237,16 @@ struct http_server *http_server_new(uv_loop_t *loop, const struct http_settings 
                                     struct kek_why *why)
 {
     struct http_server *server = calloc(1, sizeof *server);
-    if (server == NULL) {
+    uv_tcp_t *spare = malloc(sizeof *spare);
+    if (server == NULL || spare == NULL) {
+        free(server);
+        free(spare);
         kek_fail(why, KEK_NO_MEMORY, "no memory for the metrics server");
         return NULL;
     }
     server->loop = loop;
     server->settings = *settings;
+    server->spare = spare;
     uv_tcp_init(loop, &server->listener);
     server->listener.data = server;
     return server;
@@ -272,7 +300,9 @@ size_t http_server_connections(const struct http_server *server)
 
 static void on_listener_closed(uv_handle_t *handle)
 {
-    free(handle->data);
+    struct http_server *server = handle->data;
+    free(server->spare);
+    free(server);
 }
 
 void http_server_free(struct http_server *server)

@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static const struct {
     CK_RV rv;
@@ -184,5 +185,9 @@ bool kek_p11_fail_as(struct kek_provider_failure *failure, Kek__Provider__Step s
 bool kek_p11_fail_rv(struct kek_provider_failure *failure, Kek__Provider__Step step,
                      struct kek_p11_outcome outcome)
 {
-    return kek_p11_fail_as(failure, step, cause_of(kek_p11_class_of(outcome.rv)), outcome);
+    enum kek_p11_class class = kek_p11_class_of(outcome.rv);
+    if (class == KEK_P11_PIN && strcmp(outcome.call, "C_Login") != 0) {
+        class = KEK_P11_LINK; /* whatever is meant: no PIN was tried */
+    }
+    return kek_p11_fail_as(failure, step, cause_of(class), outcome);
 }

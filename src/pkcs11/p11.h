@@ -33,6 +33,7 @@ struct kek_p11_entry {
     const struct kek_p11_way *way; /* proven for this key, or for another one of its strategy */
     size_t known_len;              /* a blob that this key unwrapped; 0: none */
     uint8_t known[KEK_P11_BLOB_MAX];
+    uint64_t wraps_checked_ms; /* by kek_clock_ms(); 0: never */
 };
 
 struct kek_p11_table {
@@ -125,6 +126,9 @@ struct kek_p11_outcome kek_p11_unwrap_by(struct kek_provider_session *session,
                                          enum kek_p11_strategy strategy,
                                          const struct kek_p11_way *way, CK_OBJECT_HANDLE kek,
                                          struct kek_bytes blob, struct kek_secret **data_key);
+
+/* Whether this call looked at a blob, so that its failure may be the blob's. */
+bool kek_p11_read_blob(struct kek_p11_outcome outcome);
 
 /* probe.c: one real round trip, tampering included. */
 enum kek_p11_verdict {

@@ -72,6 +72,21 @@ static bool is_good_enough(enum kek_p11_verdict verdict, const struct kek_p11_wa
            (verdict == KEK_P11_MALLEABLE && way->alg == KEK_WRAP_AES_CBC);
 }
 
+/* Twice, whatever the first failure was: one that passes must not choose another algorithm, under which
+ * less may open later. */
+static enum kek_p11_verdict try_twice(struct kek_provider_session *session,
+                                      enum kek_p11_strategy strategy, const struct kek_p11_way *way,
+                                      CK_OBJECT_HANDLE kek, struct kek_provider_wrapped *wrapped,
+                                      struct kek_p11_outcome *outcome)
+{
+    enum kek_p11_verdict verdict = kek_p11_try(session, strategy, way, kek, wrapped, outcome);
+    if (verdict == KEK_P11_REFUSED) {
+        session->broken = session->broken || kek_p11_class_of(outcome->rv) == KEK_P11_SESSION;
+        verdict = kek_p11_try(session, strategy, way, kek, wrapped, outcome);
+    }
+    return verdict;
+}
+
 bool kek_p11_prove(struct kek_provider_session *session, enum kek_p11_strategy strategy,
                    CK_OBJECT_HANDLE kek, const struct kek_p11_way **way,
                    struct kek_provider_wrapped *known, struct kek_p11_outcome *outcome)
@@ -89,7 +104,7 @@ bool kek_p11_prove(struct kek_provider_session *session, enum kek_p11_strategy s
                 continue;
             }
             enum kek_p11_verdict verdict =
-                kek_p11_try(session, strategy, &ways[i], kek, known, outcome);
+                try_twice(session, strategy, &ways[i], kek, known, outcome);
             if (is_good_enough(verdict, &ways[i])) {
                 *way = &ways[i];
                 return true;
@@ -102,9 +117,9 @@ bool kek_p11_prove(struct kek_provider_session *session, enum kek_p11_strategy s
     return false;
 }
 
-/* The version is refused, unless it is the token that fails. */
+/* The version is refused, unless it is the token that fails; *doubt is a refusal that may be so too. */
 static bool prove_entry(struct kek_provider_session *session, struct kek_p11_entry *entry,
-                        struct kek_provider_failure *failure)
+                        struct kek_p11_outcome *doubt, struct kek_provider_failure *failure)
 {
     struct kek_provider_wrapped known;
     struct kek_p11_outcome outcome;
@@ -119,6 +134,18 @@ static bool prove_entry(struct kek_provider_session *session, struct kek_p11_ent
             kek_p11_get_token_info(session->provider->f, session->provider->slot, &info))) {
         return kek_p11_fail_as(failure, KEK__PROVIDER__STEP__PROBE, KEK__PROVIDER__CAUSE__LINK,
                                outcome);
+    }
+    switch (kek_p11_class_of(outcome.rv)) {
+    case KEK_P11_SESSION:
+    case KEK_P11_HANDLE:
+    case KEK_P11_BUSY:
+    case KEK_P11_AMBIGUOUS:
+    case KEK_P11_DATA:
+    case KEK_P11_PIN:
+        *doubt = outcome;
+        break;
+    default:
+        break;
     }
     entry->version.eligible = false;
     if (kek_p11_good(outcome)) {
@@ -136,18 +163,26 @@ static bool prove_entry(struct kek_provider_session *session, struct kek_p11_ent
 bool kek_p11_prove_all(struct kek_provider_session *session, struct kek_provider_failure *failure)
 {
     const struct kek_p11_way *proven[3] = {NULL};
+    struct kek_p11_outcome doubt = {.rv = CKR_OK};
+    bool any = false;
     for (size_t i = 0; i < session->table.count; i++) {
         struct kek_p11_entry *entry = &session->table.entries[i];
         if (!entry->version.eligible) {
             continue;
         }
         if (entry->version.can_wrap && entry->known_len == 0 &&
-            !prove_entry(session, entry, failure)) {
+            !prove_entry(session, entry, &doubt, failure)) {
             return false;
         }
         if (entry->known_len > 0) {
             proven[entry->strategy] = entry->way;
+            any = true;
         }
+    }
+    /* A token on which nothing works is not one with bad keys: an outage must not look like a loss. */
+    if (!any && !kek_p11_good(doubt)) {
+        return kek_p11_fail_as(failure, KEK__PROVIDER__STEP__PROBE, KEK__PROVIDER__CAUSE__LINK,
+                               doubt);
     }
     for (size_t i = 0; i < session->table.count; i++) {
         struct kek_p11_entry *entry = &session->table.entries[i];

@@ -292,8 +292,14 @@ static bool look_at_all(struct kek_provider_session *session, const CK_OBJECT_HA
                         struct kek_provider_failure *failure)
 {
     bool full = false;
+    size_t gone = 0;
     for (size_t i = 0; i < count; i++) {
         struct kek_p11_outcome outcome = look_at(session, objects[i], table, &full);
+        gone += is_gone(outcome);
+        if (gone == count) {
+            /* Nobody destroys all keys of a token in a moment: it is the token that went. */
+            return kek_p11_fail_as(failure, step, KEK__PROVIDER__CAUSE__LINK, outcome);
+        }
         if (!kek_p11_good(outcome) && !is_gone(outcome)) {
             return kek_p11_fail_rv(failure, step, outcome);
         }

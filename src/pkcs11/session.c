@@ -3,7 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kek/clock.h"
+
 #define CALL_STEP KEK__PROVIDER__STEP__PROVIDER_CALL
+#define WRAP_CHECK_MS 1000  /* between known answers of a key that wraps without a pause */
 #define KNOWN_ANSWERS_MAX 4 /* tried before a token is called lost */
 
 struct kek_p11_outcome kek_p11_session_begin(struct kek_provider_session *session)
@@ -176,20 +179,61 @@ static struct kek_p11_entry *find_for(struct kek_provider_session *session,
     return entry;
 }
 
-/* Whether a second try makes sense: with a new session, or with the key found again. */
-static bool can_try_again(struct kek_provider_session *session, struct kek_p11_outcome outcome,
-                          bool *lost, struct kek_provider_failure *failure)
+/* What a failure of a way says here.  One that was proven exists, only C_Login speaks of a PIN, and only
+ * those calls that read a blob can blame it. */
+static enum kek_p11_class class_of(struct kek_p11_outcome outcome, bool proven, bool unwrapping)
 {
-    switch (kek_p11_class_of(outcome.rv)) {
+    enum kek_p11_class class = kek_p11_class_of(outcome.rv);
+    switch (class) {
+    case KEK_P11_TEMPLATE:
+    case KEK_P11_UNSUPPORTED:
+        return proven ? KEK_P11_AMBIGUOUS : class;
+    case KEK_P11_PIN:
+        return KEK_P11_AMBIGUOUS;
+    case KEK_P11_DATA:
+        return unwrapping && kek_p11_read_blob(outcome) ? class : KEK_P11_AMBIGUOUS;
+    default:
+        return class;
+    }
+}
+
+/* What is left to do after a failure: true, and nothing is said yet, if a second try makes sense: in a
+ * new session, with the key found again, or because the token does its work otherwise.  A bad blob is
+ * believed at once, but only of a token that still opens a good one: behind a handle that came to mean
+ * another key every blob is bad. */
+static bool can_try_again(struct kek_provider_session *session, struct kek_p11_outcome outcome,
+                          bool proven, bool unwrapping, int attempt,
+                          struct kek_provider_failure *failure)
+{
+    enum kek_p11_class class = class_of(outcome, proven, unwrapping);
+    Kek__Provider__Cause blame = KEK__PROVIDER__CAUSE__LINK;
+    bool again = attempt == 0;
+    switch (class) {
     case KEK_P11_SESSION:
         session->broken = true;
-        return true;
+        break;
     case KEK_P11_HANDLE:
-        *lost = !kek_p11_scan(session, CALL_STEP, failure);
-        return !*lost;
+        if (again) {
+            return kek_p11_scan(session, CALL_STEP, failure);
+        }
+        break;
+    case KEK_P11_AMBIGUOUS:
+    case KEK_P11_DATA:
+        if (kek_p11_session_alive(session)) {
+            again = again && class == KEK_P11_AMBIGUOUS;
+            blame = unwrapping && kek_p11_read_blob(outcome) ? KEK__PROVIDER__CAUSE__DATA : blame;
+        } else {
+            again = false;
+        }
+        if (!again) {
+            kek_p11_fail_as(failure, CALL_STEP, blame, outcome);
+        }
+        return again;
     default:
-        return false;
+        again = false;
+        break;
     }
+    return again || kek_p11_fail_rv(failure, CALL_STEP, outcome);
 }
 
 /* A way that was inherited or is missing becomes proven by the first wrap with it. */
@@ -209,36 +253,57 @@ static bool prove_now(struct kek_provider_session *session, struct kek_p11_entry
     return true;
 }
 
+/* After a wrap: was it that key?  A library that numbers its keys anew after a lost connection can let
+ * an old handle mean another key, and a blob made then opens in this process alone.  The handle must
+ * still have the key's CKA_ID; and since a library may answer that from memory, the known answer must
+ * still unwrap: each time, unless the last time was just now. */
+static struct kek_p11_outcome check_handle(struct kek_provider_session *session,
+                                           struct kek_p11_entry *entry, bool *same)
+{
+    uint8_t id[KEK_ID_LEN + 1];
+    CK_ATTRIBUTE attribute = {CKA_ID, id, sizeof id};
+    struct kek_p11_outcome outcome =
+        kek_p11_get_attributes(session->provider->f, session->handle, entry->handle, &attribute, 1);
+    *same = kek_p11_good(outcome) && attribute.ulValueLen == KEK_ID_LEN &&
+            memcmp(id, entry->version.id.bytes, KEK_ID_LEN) == 0;
+    uint64_t now = kek_clock_ms();
+    if (!*same || (entry->wraps_checked_ms != 0 && now - entry->wraps_checked_ms < WRAP_CHECK_MS)) {
+        return outcome;
+    }
+    KEK_AUTO(kek_secret) value = NULL;
+    outcome = kek_p11_unwrap_by(session, entry->strategy, entry->way, entry->handle,
+                                kek_bytes(entry->known, entry->known_len), &value);
+    entry->wraps_checked_ms = now;
+    return outcome;
+}
+
 bool kek_p11_wrap(struct kek_provider_session *session, const struct kek_id *kek_id,
                   const struct kek_secret *data_key, struct kek_provider_wrapped *wrapped,
                   struct kek_provider_failure *failure)
 {
+    struct kek_provider_wrapped blob;
     for (int attempt = 0;; attempt++) {
         struct kek_p11_entry *entry = find_for(session, kek_id, TO_WRAP, failure);
         if (entry == NULL || !prove_now(session, entry, failure)) {
             return false;
         }
         struct kek_p11_outcome outcome =
-            kek_p11_wrap_by(session, entry->strategy, entry->way, entry->handle, data_key, wrapped);
+            kek_p11_wrap_by(session, entry->strategy, entry->way, entry->handle, data_key, &blob);
         if (kek_p11_good(outcome)) {
-            return true;
+            bool same;
+            outcome = check_handle(session, entry, &same);
+            if (kek_p11_good(outcome) && same) {
+                *wrapped = blob;
+                return true;
+            }
+            if (kek_p11_good(outcome)) {
+                return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__LINK,
+                                    "the handle of key %s means another key now",
+                                    entry->version.label);
+            }
         }
-        bool lost = false;
-        if (attempt == 0 && can_try_again(session, outcome, &lost, failure)) {
-            continue;
-        }
-        if (lost) {
+        if (!can_try_again(session, outcome, true, false, attempt, failure)) {
             return false;
-        }
-        switch (kek_p11_class_of(outcome.rv)) {
-        case KEK_P11_AMBIGUOUS:
-        case KEK_P11_DATA:
-            return kek_p11_fail_as(failure, CALL_STEP,
-                                   kek_p11_session_alive(session) ? KEK__PROVIDER__CAUSE__INTERNAL
-                                                                  : KEK__PROVIDER__CAUSE__LINK,
-                                   outcome);
-        default:
-            return kek_p11_fail_rv(failure, CALL_STEP, outcome);
         }
     }
 }
@@ -287,26 +352,16 @@ bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *k
         if (kek_p11_good(outcome)) {
             return true;
         }
-        bool lost = false;
-        if (attempt == 0 && can_try_again(session, outcome, &lost, failure)) {
-            continue;
-        }
-        if (lost) {
-            return false;
-        }
         if (kek_p11_class_of(outcome.rv) == KEK_P11_UNSUPPORTED && !is_own(entry, alg)) {
             return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__DATA,
                                 "key %s never wraps with %s: %s: %s (0x%lx)", entry->version.label,
                                 kek_wrap_alg_name(alg), outcome.call, kek_p11_rv_name(outcome.rv),
                                 outcome.rv);
         }
-        if (kek_p11_class_of(outcome.rv) == KEK_P11_AMBIGUOUS) {
-            return kek_p11_fail_as(failure, CALL_STEP,
-                                   kek_p11_session_alive(session) ? KEK__PROVIDER__CAUSE__DATA
-                                                                  : KEK__PROVIDER__CAUSE__LINK,
-                                   outcome);
+        bool proven = entry->known_len > 0 && entry->way->alg == alg;
+        if (!can_try_again(session, outcome, proven, true, attempt, failure)) {
+            return false;
         }
-        return kek_p11_fail_rv(failure, CALL_STEP, outcome);
     }
 }
 

@@ -11,6 +11,7 @@
 
 /* Results that are no CK_RV of the module. */
 #define RV_LENGTH CKR_WRAPPED_KEY_LEN_RANGE
+#define BLOB "what was unwrapped" /* the call that said so of a blob */
 
 static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
 static CK_OBJECT_CLASS secret_key = CKO_SECRET_KEY;
@@ -115,6 +116,17 @@ static bool cipher_finish(const struct kek_p11_way *way, const struct cipher *ci
     return true;
 }
 
+bool kek_p11_read_blob(struct kek_p11_outcome outcome)
+{
+    static const char *const calls[] = {"C_UnwrapKey", "C_Decrypt", BLOB};
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        if (strcmp(outcome.call, calls[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A session object that stays behind dies with its session. */
 static void destroy(struct kek_provider_session *session, CK_OBJECT_HANDLE object)
 {
@@ -171,7 +183,7 @@ static struct kek_p11_outcome read_value(struct kek_provider_session *session,
         kek_p11_get_attributes(session->provider->f, session->handle, object, &attribute, 1);
     if (outcome.rv == CKR_BUFFER_TOO_SMALL ||
         (kek_p11_good(outcome) && attribute.ulValueLen != KEK_DATA_KEY_LEN)) {
-        return said(RV_LENGTH, outcome.call);
+        return said(RV_LENGTH, BLOB);
     }
     if (kek_p11_good(outcome)) {
         *data_key = KEK_STEAL(value);
@@ -328,7 +340,7 @@ struct kek_p11_outcome kek_p11_unwrap_by(struct kek_provider_session *session,
         return ready;
     }
     if (blob.len != kek_wrap_alg_len(way->alg)) {
-        return said(RV_LENGTH, "kek_p11_unwrap_by");
+        return said(RV_LENGTH, BLOB);
     }
     if (strategy == KEK_P11_BY_WRAP_KEY) {
         return unwrap_key(session, way, kek, blob, data_key);

@@ -36,19 +36,28 @@ static void own_folder(char folder[static PATH_MAX])
     }
 }
 
+static char *take_copy(const char *path, struct kek_why *why)
+{
+    char *copy = strdup(path);
+    if (copy == NULL) {
+        kek_fail(why, KEK_NO_MEMORY, "no memory for the path of a worker program");
+    }
+    return copy;
+}
+
 static char *locate(const char *worker_dir, const char *name, struct kek_why *why)
 {
     char path[PATH_MAX], own[PATH_MAX];
     if (worker_dir != NULL) {
         if (is_there(worker_dir, name, path)) {
-            return strdup(path);
+            return take_copy(path, why);
         }
         kek_fail(why, KEK_NOT_FOUND, "the worker program %s is not in %s", name, worker_dir);
         return NULL;
     }
     own_folder(own);
     if (is_there(own, name, path) || is_there(KEK_LIBEXECDIR, name, path)) {
-        return strdup(path);
+        return take_copy(path, why);
     }
     kek_fail(why, KEK_NOT_FOUND, "the worker program %s is neither in %s nor in %s", name, own,
              KEK_LIBEXECDIR);
@@ -176,7 +185,7 @@ static enum kek_rc run_as(const struct kek_config_provider *provider, const char
     }
     argv[0] = locate(worker_dir, RUN_AS, why);
     if (argv[0] == NULL) {
-        return KEK_NOT_FOUND;
+        return why->rc;
     }
     argv[1] = strdup(uid_text);
     argv[2] = strdup(gid_text);
@@ -205,7 +214,7 @@ enum kek_rc kek_program_find(struct kek_program *program, const char *worker_dir
     }
     program->argv[count] = locate(worker_dir, name, why);
     if (program->argv[count] == NULL) {
-        return KEK_NOT_FOUND;
+        return why->rc;
     }
     program->argv[count + 1] = strdup("--role");
     program->argv[count + 2] = strdup(officer ? "officer" : "serve");

@@ -211,8 +211,8 @@ static void on_failed(struct kek_worker *worker, const Kek__Provider__Failed *fa
         on_pin_refused(worker, &why);
         return;
     }
-    /* A PIN file that cannot be used was not tried: it may be looked at again soon. */
-    if (failed->step < KEK__PROVIDER__STEP__LOGIN) {
+    /* What failed before or after it says nothing of the PIN: the next start need not wait long. */
+    if (failed->step != KEK__PROVIDER__STEP__LOGIN) {
         worker->state = KEK_WORKER_HELLO;
     }
     kek_start_failed(worker, false, &why);

@@ -189,6 +189,9 @@ void kek_backend_ensure(struct kek_backend *backend)
     struct kek_why why;
     if (!kek_worker_spawn(backend, &why)) {
         kek_backend_start_failed(backend, false, &why);
+        now = kek_clock_ms();
+        uint64_t wait = backend->next_start_ms > now ? backend->next_start_ms - now : 0;
+        uv_timer_start(&backend->timer, kek_backend_on_timer, wait, 0);
         return;
     }
     /* One at a time from here; more follow from the loop. */

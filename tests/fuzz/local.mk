@@ -26,6 +26,11 @@ tests_fuzz_fuzz_provider_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_fuzz_fuzz_provider_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/provider
 tests_fuzz_fuzz_provider_LDADD = $(FUZZ_LIBS) $(SERVE_LIBS)
 
+FUZZ_TARGETS += tests/fuzz/fuzz_reply
+tests_fuzz_fuzz_reply_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_fuzz_fuzz_reply_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/provider
+tests_fuzz_fuzz_reply_LDADD = $(FUZZ_LIBS) $(POOL_LIBS) $(BASE_LIBS)
+
 FUZZ_TARGETS += tests/fuzz/fuzz_grpc
 tests_fuzz_fuzz_grpc_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_fuzz_fuzz_grpc_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS)

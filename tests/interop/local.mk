@@ -14,9 +14,11 @@ INTEROP_TESTS = \
 	tests/interop/test_badinput.py \
 	tests/interop/test_config.py \
 	tests/interop/test_cost.py \
+	tests/interop/test_faults.py \
 	tests/interop/test_lifecycle.py \
 	tests/interop/test_recovery_of_kekd.py \
 	tests/interop/test_providers.py \
+	tests/interop/test_oom.py \
 	tests/interop/test_roundtrip.py \
 	tests/interop/test_separation.py \
 	tests/interop/test_token.py \
@@ -26,6 +28,7 @@ TESTS += $(INTEROP_TESTS)
 EXTRA_DIST += \
 	tests/README.md \
 	$(INTEROP_TESTS) \
+	tests/interop/fault.py \
 	tests/interop/h2.py \
 	tests/interop/kms.py \
 	tests/interop/p11.py \

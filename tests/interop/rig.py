@@ -271,6 +271,8 @@ class Rig:
         self.listener = None
         self.clients = []
         self.runs = 0
+        self.programs = ""  # a folder of the build tree that has others by the same names
+        self.env = {}  # more of kekd's environment
         self.folder = tempfile.mkdtemp(prefix="kekd-test-")
         os.chmod(self.folder, 0o755)
         self.user = user
@@ -338,7 +340,7 @@ class Rig:
                 os.chown(os.path.join(where, name), entry.pw_uid, entry.pw_gid)
 
     def kekctl(self, *arguments, check=False, timeout=PATIENCE, **options):
-        done = subprocess.run([program("kekctl"), "--config", self.path, *arguments],
+        done = subprocess.run([program(self.programs + "kekctl"), "--config", self.path, *arguments],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout,
                               check=False, **options)
         if check and done.returncode != 0:
@@ -351,8 +353,8 @@ class Rig:
     def spawn(self, activated=False):
         """Starts kekd and returns at once."""
         assert self.kekd is None, "kekd is running already"
-        command = [program("kekd"), "--config", self.path]
-        options = {}
+        command = [program(self.programs + "kekd"), "--config", self.path]
+        options = {"env": dict(os.environ, **self.env)}
         if activated:
             command = [sys.executable, "-c", LAUNCHER, str(self.listener.fileno())] + command
             options["pass_fds"] = [self.listener.fileno()]

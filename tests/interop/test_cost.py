@@ -55,7 +55,7 @@ class Cost(rigs.Case):
         self.assertEqual(len(answers), 10000)
         wraps, unwraps, own_wraps, own_unwraps = self.cost(node, before)
         self.assertLessEqual(wraps, 3)
-        self.assertLessEqual(unwraps, 3)
+        self.assertLessEqual(unwraps, 2 * wraps)  # the data key's verification, the handle's
         self.assertLessEqual(own_wraps, 3)
         self.assertLessEqual(own_unwraps, 3)
         node.stop()
@@ -93,7 +93,10 @@ class Cost(rigs.Case):
         sealed = [rigs.kms.Encrypted(answer) for answer in
                   many(client, "/v2.KeyManagementService/Encrypt",
                        (client.encrypt_request(b"%032d" % number) for number in range(count)))]
-        self.assertEqual(self.cost(node, before), [count, 0, count, 0])
+        wraps, unwraps, own_wraps, own_unwraps = self.cost(node, before)
+        self.assertEqual((wraps, own_wraps, own_unwraps), (count, count, 0))
+        # Now and then, a known answer that the handle still means this key.
+        self.assertLess(unwraps, count / 10)
         before = self.counted(node)
         opened = many(client, "/v2.KeyManagementService/Decrypt",
                       (client.decrypt_request(item.ciphertext, item.key_id, item.annotations)

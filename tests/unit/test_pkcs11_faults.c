@@ -229,6 +229,30 @@ START_TEST(a_start_survives_a_failure_of_any_call)
 }
 END_TEST
 
+/* One call that fails while AES-KW is tried must not make the token one that wraps with AES-KWP. */
+START_TEST(a_failure_that_passes_chooses_no_other_algorithm)
+{
+    static const char *const faults[] = {"C_WrapKey 1 rv 30",   "C_UnwrapKey 1 rv 5",
+                                         "C_UnwrapKey 3 rv b3", "C_CreateObject 1 rv 6",
+                                         "C_WrapKey 1 rv 70",   "C_WrapKey 1 rv 40"};
+    struct token token;
+    struct kek_id id;
+    token_make_with_key(&token, &id);
+    faulty(&token, faults[_i]);
+    struct worker worker;
+    Kek__Provider__Hello hello;
+    hello_init(&hello, fault_uri);
+    worker_spawn(&worker, "serve");
+    reply_free(worker_hello(&worker, &hello));
+    Kek__Provider__Reply *reply = worker_login(&worker);
+    ck_assert_int_eq(reply->result_case, KEK__PROVIDER__REPLY__RESULT_READY);
+    ck_assert_int_eq(reply->ready->alg, KEK__PROVIDER__WRAP_ALG__AES_KW);
+    ck_assert(reply->ready->versions[0]->eligible);
+    reply_free(reply);
+    worker_end(&worker);
+}
+END_TEST
+
 static void expect_works(struct worker *worker, const struct kek_id *id)
 {
     Kek__Provider__Reply *reply = worker_wrap(worker, id, data_key);
@@ -290,6 +314,85 @@ START_TEST(an_operation_survives_a_failure_of_any_call)
 }
 END_TEST
 
+/* A module's word that is wrong once costs no call: a second try shows it. */
+START_TEST(a_failure_that_passes_fails_no_operation)
+{
+    static const char *const faults[] = {
+        "C_WrapKey 1 rv 5",           "C_WrapKey 1 rv 70",           "C_CreateObject 1 rv 30",
+        "C_CreateObject 1 rv d1",     "C_UnwrapKey 2 rv 5",          "C_UnwrapKey 2 rv 30",
+        "C_GetAttributeValue 1 rv 5", "C_GetAttributeValue 2 rv 30",
+    };
+    struct token token;
+    struct kek_id id;
+    token_make_with_key(&token, &id);
+    faulty(&token, faults[_i]);
+    count_later();
+    struct worker worker;
+    worker_start(&worker, "serve", fault_uri);
+    count_now();
+    Kek__Provider__Reply *blob = worker_wrap(&worker, &id, data_key);
+    ck_assert_msg(blob->result_case == WRAPPED, "%s", faults[_i]);
+    Kek__Provider__Reply *reply =
+        worker_unwrap(&worker, &id, KEK_WRAP_AES_KW, blob->wrapped->blob.data, 40);
+    ck_assert_msg(reply->result_case == UNWRAPPED, "%s", faults[_i]);
+    reply_free(reply);
+    reply_free(blob);
+    worker_end(&worker);
+}
+END_TEST
+
+/* What says "this blob is bad" of good blobs too says nothing of a blob. */
+START_TEST(a_token_that_opens_nothing_blames_no_blob)
+{
+    struct token token;
+    struct kek_id id;
+    token_make_with_key(&token, &id);
+    faulty(&token, "C_UnwrapKey every rv 110");
+    count_later();
+    struct worker worker;
+    worker_start(&worker, "serve", fault_uri);
+    Kek__Provider__Reply *blob = worker_wrap(&worker, &id, data_key);
+    ck_assert_int_eq(blob->result_case, WRAPPED);
+    count_now();
+    expect_failed(worker_unwrap(&worker, &id, KEK_WRAP_AES_KW, blob->wrapped->blob.data, 40),
+                  KEK__PROVIDER__CAUSE__LINK, "CKR_WRAPPED_KEY_INVALID");
+    reply_free(blob);
+    worker_end(&worker);
+}
+END_TEST
+
+/* A handle that came to mean another key: nothing is wrapped under that key and called ours. */
+START_TEST(a_handle_that_means_another_key_wraps_nothing)
+{
+    static const char *const faults[] = {"C_WrapKey 1 renumber", "C_CreateObject 1 renumber",
+                                         "C_WrapKey 1+ mislead"};
+    struct token token;
+    struct kek_id id, other = id_of(0x22);
+    token_make_with_key(&token, &id);
+    struct odd_key key = {.label = "other.v1", .id = other.bytes, .id_len = sizeof other.bytes};
+    token_make_key(&token, &key);
+    faulty(&token, faults[_i]);
+    count_later();
+    struct worker worker;
+    worker_start(&worker, "serve", fault_uri);
+    count_now();
+    if (_i == 2) {
+        /* This module lies for C_WrapKey alone: what it wraps is another key's, always. */
+        Kek__Provider__Reply *blob = worker_wrap(&worker, &id, data_key);
+        ck_assert_int_eq(blob->result_case, WRAPPED);
+        Kek__Provider__Reply *reply =
+            worker_unwrap(&worker, &id, KEK_WRAP_AES_KW, blob->wrapped->blob.data, 40);
+        ck_assert_int_eq(reply->result_case, FAILED);
+        reply_free(reply);
+        reply_free(blob);
+    } else {
+        expect_failed(worker_wrap(&worker, &id, data_key), KEK__PROVIDER__CAUSE__LINK,
+                      "means another key now");
+    }
+    worker_end(&worker);
+}
+END_TEST
+
 /* Whatever call fails, each session object made is given back, or its session is closed. */
 START_TEST(no_session_object_outlives_its_operation)
 {
@@ -315,7 +418,8 @@ START_TEST(no_session_object_outlives_its_operation)
 }
 END_TEST
 
-/* What the design promises: an unwrap is one C_UnwrapKey, a wrap is one C_WrapKey. */
+/* What the design promises: an unwrap is one C_UnwrapKey, a wrap is one C_WrapKey.  That the handle still
+ * means the key costs a look at an attribute each time, and a known answer once a second. */
 START_TEST(an_operation_costs_no_more_calls_than_it_must)
 {
     struct token token;
@@ -328,15 +432,21 @@ START_TEST(an_operation_costs_no_more_calls_than_it_must)
     count_now();
     Kek__Provider__Reply *blob = worker_wrap(&worker, &id, data_key);
     ck_assert_int_eq(blob->result_case, WRAPPED);
-    ck_assert_uint_eq(traced(NULL), 3);
+    ck_assert_uint_eq(traced(NULL), 7);
     Kek__Provider__Reply *reply =
         worker_unwrap(&worker, &id, KEK_WRAP_AES_KW, blob->wrapped->blob.data, 40);
     ck_assert_int_eq(reply->result_case, UNWRAPPED);
     reply_free(reply);
-    ck_assert_uint_eq(traced(NULL), 6);
+    ck_assert_uint_eq(traced(NULL), 10);
     ck_assert_uint_eq(traced("C_WrapKey"), 1);
-    ck_assert_uint_eq(traced("C_UnwrapKey"), 1);
+    ck_assert_uint_eq(traced("C_UnwrapKey"), 2);
     reply_free(blob);
+    for (int i = 0; i < 100; i++) {
+        expect_works(&worker, &id);
+    }
+    ck_assert_uint_eq(traced("C_WrapKey"), 101);
+    ck_assert_uint_eq(traced("C_CreateObject"), 101);
+    ck_assert_uint_lt(traced("C_UnwrapKey"), 100);
     worker_end(&worker);
     ck_assert_uint_eq(traced("C_Finalize") + traced("C_Logout"), 0);
 }
@@ -406,6 +516,10 @@ static Suite *suite(void)
     tcase_add_loop_test(c, a_start_survives_a_failure_of_any_call, 0, ERRORS);
     tcase_add_loop_test(c, an_operation_survives_a_failure_of_any_call, 0, ERRORS);
     tcase_add_test(c, a_worker_whose_parent_dies_finishes_its_login_first);
+    tcase_add_loop_test(c, a_failure_that_passes_chooses_no_other_algorithm, 0, 6);
+    tcase_add_loop_test(c, a_failure_that_passes_fails_no_operation, 0, 8);
+    tcase_add_test(c, a_token_that_opens_nothing_blames_no_blob);
+    tcase_add_loop_test(c, a_handle_that_means_another_key_wraps_nothing, 0, 3);
     tcase_add_loop_test(c, no_session_object_outlives_its_operation, 0, 5);
     tcase_add_test(c, an_operation_costs_no_more_calls_than_it_must);
     suite_add_tcase(s, c);

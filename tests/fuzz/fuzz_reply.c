@@ -1,0 +1,73 @@
+/* Packets as kekd gets them from a worker: unpacked in the pool's arena, and what is read out of them. */
+#include "fuzz.h"
+
+#include <string.h>
+
+#include "front.h"
+
+static bool is_text(const char *text, size_t size)
+{
+    size_t len = strnlen(text, size);
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f) {
+            return false;
+        }
+    }
+    return len < size;
+}
+
+static void read_versions(size_t count, Kek__Provider__Version *const *wire)
+{
+    static struct kek_provider_versions versions;
+    if (!kek_message_versions(count, wire, &versions)) {
+        return;
+    }
+    FUZZ_CHECK(versions.count == count && count <= KEK_PROVIDER_VERSIONS_MAX);
+    for (size_t i = 0; i < versions.count; i++) {
+        const struct kek_version *version = &versions.items[i];
+        FUZZ_CHECK(version->number > 0);
+        FUZZ_CHECK(version->alg == KEK_WRAP_NONE || kek_wrap_alg_len(version->alg) > 0);
+        FUZZ_CHECK(is_text(version->label, sizeof version->label));
+        FUZZ_CHECK(is_text(version->refusal, sizeof version->refusal));
+    }
+}
+
+static void read_failed(const Kek__Provider__Failed *failed)
+{
+    static struct kek_config_provider config = {.name = (char *)"hsm-a"};
+    static struct kek_backend backend = {.config = &config};
+    struct kek_why why = {.rc = KEK_OK};
+    kek_message_failed(&backend, failed, &why);
+    FUZZ_CHECK(why.rc != KEK_OK);
+    FUZZ_CHECK(is_text(why.text, sizeof why.text));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct kek_pool pool;
+    if (size > KEK_PROVIDER_MESSAGE_MAX) {
+        return 0;
+    }
+    memcpy(pool.in, data, size);
+    const Kek__Provider__Reply *reply = kek_message_unpack(&pool, size);
+    if (reply != NULL) {
+        FUZZ_CHECK(pool.arena_used <= sizeof pool.arena);
+        switch (reply->result_case) {
+        case KEK__PROVIDER__REPLY__RESULT_FAILED:
+            read_failed(reply->failed);
+            break;
+        case KEK__PROVIDER__REPLY__RESULT_READY:
+            read_versions(reply->ready->n_versions, reply->ready->versions);
+            break;
+        case KEK__PROVIDER__REPLY__RESULT_LISTED:
+            read_versions(reply->listed->n_versions, reply->listed->versions);
+            break;
+        default:
+            break;
+        }
+    }
+    kek_message_wipe(&pool);
+    static const uint8_t nothing[KEK_ARENA_BYTES];
+    FUZZ_CHECK(pool.arena_used == 0 && memcmp(pool.arena, nothing, sizeof nothing) == 0);
+    return 0;
+}
