@@ -352,7 +352,9 @@ bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *k
         if (kek_p11_good(outcome)) {
             return true;
         }
-        if (kek_p11_class_of(outcome.rv) == KEK_P11_UNSUPPORTED && !is_own(entry, alg)) {
+        /* Of a key under which nothing was proven it says nothing of the blob. */
+        if (kek_p11_class_of(outcome.rv) == KEK_P11_UNSUPPORTED && entry->way != NULL &&
+            !is_own(entry, alg)) {
             return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__DATA,
                                 "key %s never wraps with %s: %s: %s (0x%lx)", entry->version.label,
                                 kek_wrap_alg_name(alg), outcome.call, kek_p11_rv_name(outcome.rv),
