@@ -246,11 +246,20 @@ static bool prove_now(struct kek_provider_session *session, struct kek_p11_entry
     if (!kek_p11_prove_all(session, failure)) {
         return false;
     }
-    if (!entry->version.eligible) {
-        return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__KEY_UNFIT,
-                            "key %s is refused: %s", entry->version.label, entry->version.refusal);
+    if (entry->version.eligible) {
+        return true;
     }
-    return true;
+    /* It may have been taken away while it was tried: then it is missing, not bad. */
+    struct kek_version tried = entry->version;
+    if (!kek_p11_scan(session, CALL_STEP, failure)) {
+        return false;
+    }
+    if (kek_p11_session_entry(session, &tried.id) == NULL) {
+        return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__KEY_MISSING,
+                            "key %s is gone from the token", tried.label);
+    }
+    return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__KEY_UNFIT,
+                        "key %s is refused: %s", tried.label, tried.refusal);
 }
 
 /* After a wrap: was it that key?  A library that numbers its keys anew after a lost connection can let

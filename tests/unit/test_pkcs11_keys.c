@@ -174,7 +174,7 @@ START_TEST(failures_carry_the_value_its_name_and_a_cause)
         const char *text;
     } cases[] = {
         {CKR_PIN_INCORRECT, KEK__PROVIDER__CAUSE__PIN_REFUSED, KEK_DENIED,
-         "C_Test: CKR_PIN_INCORRECT (0xa0)"},
+         "C_Login: CKR_PIN_INCORRECT (0xa0)"}, /* of any other call it says nothing of the PIN */
         {CKR_WRAPPED_KEY_INVALID, KEK__PROVIDER__CAUSE__DATA, KEK_DAMAGED,
          "C_Test: CKR_WRAPPED_KEY_INVALID (0x110)"},
         {CKR_DEVICE_REMOVED, KEK__PROVIDER__CAUSE__LINK, KEK_UNAVAILABLE,
@@ -191,7 +191,8 @@ START_TEST(failures_carry_the_value_its_name_and_a_cause)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct kek_provider_failure failure = {0};
-        struct kek_p11_outcome outcome = {.rv = cases[i].rv, .call = "C_Test"};
+        bool login = strncmp(cases[i].text, "C_Login", 7) == 0;
+        struct kek_p11_outcome outcome = {.rv = cases[i].rv, .call = login ? "C_Login" : "C_Test"};
         ck_assert(!kek_p11_fail_rv(&failure, KEK__PROVIDER__STEP__PROBE, outcome));
         ck_assert_int_eq(failure.step, KEK__PROVIDER__STEP__PROBE);
         ck_assert_int_eq(failure.cause, cases[i].cause);
