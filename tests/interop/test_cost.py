@@ -23,7 +23,9 @@ def many(client, path, requests, at_once=64):
 class Cost(rigs.Case):
     def start(self, data_key):
         port = rigs.free_port()
-        node = self.rig(spy=True, provider={"processes": 1, "sessions": 2},
+        # A successor of a worker that grew (under a sanitizer all do) would prove its keys at the token.
+        node = self.rig(spy=True,
+                        provider={"processes": 1, "sessions": 2, "recycle_memory": "64GiB"},
                         config=dict(QUIET, data_key=data_key, metrics="127.0.0.1:%d" % port))
         node.start()
         # The start's own proofs are over once nothing moves any more.
