@@ -6,9 +6,9 @@
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/kdf.h>
 
 #define MAC_LEN 64 /* bytes of HMAC-SHA-512 before it is truncated */
+#define HKDF_MAX (255 * MAC_LEN)
 
 struct kek_suite1 {
     struct kek_secret *key;
@@ -18,55 +18,89 @@ struct kek_suite1 {
 
 /* Fetching an algorithm costs more than using it: once per process, kept until it ends. */
 static struct {
+    pthread_mutex_t lock;
     EVP_CIPHER *aes;
-    EVP_MAC *hmac;
-    EVP_KDF *hkdf;
-} fetched;
-static pthread_once_t fetched_once = PTHREAD_ONCE_INIT;
+    EVP_MAC_CTX *no_salt; /* HMAC-SHA-512 under HKDF's absent salt: only ever copied */
+} fetched = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static void fetch(void)
+static EVP_MAC_CTX *fetch_hmac(void)
 {
-    fetched.aes = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
-    fetched.hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    fetched.hkdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
+    static const uint8_t no_salt[MAC_LEN]; /* RFC 5869 section 2.2 */
+    const OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)"SHA512", 0),
+        OSSL_PARAM_construct_end(),
+    };
+    EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    EVP_MAC_CTX *mac = hmac == NULL ? NULL : EVP_MAC_CTX_new(hmac);
+    EVP_MAC_free(hmac);
+    if (mac == NULL || EVP_MAC_init(mac, no_salt, sizeof no_salt, params) != 1) {
+        EVP_MAC_CTX_free(mac);
+        return NULL;
+    }
+    return mac;
 }
 
+/* What there was no memory for the last time is fetched now. */
 static bool have_algorithms(struct kek_why *why)
 {
-    pthread_once(&fetched_once, fetch);
-    if (fetched.aes == NULL || fetched.hmac == NULL || fetched.hkdf == NULL) {
-        kek_fail(why, KEK_INTERNAL, "OpenSSL's configuration lacks AES-256-CBC, HMAC or HKDF");
-        return false;
+    (void)pthread_mutex_lock(&fetched.lock);
+    if (fetched.aes == NULL) {
+        fetched.aes = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
+    }
+    if (fetched.no_salt == NULL) {
+        fetched.no_salt = fetch_hmac();
+    }
+    bool have = fetched.aes != NULL && fetched.no_salt != NULL;
+    (void)pthread_mutex_unlock(&fetched.lock);
+    if (!have) {
+        kek_fail(why, KEK_INTERNAL,
+                 "OpenSSL has no memory, or its configuration lacks AES-256-CBC or HMAC-SHA-512");
+    }
+    return have;
+}
+
+/* What was updated since the last initialisation. */
+static bool finish_mac(EVP_MAC_CTX *mac, uint8_t digest[static MAC_LEN])
+{
+    size_t written = 0;
+    return EVP_MAC_final(mac, digest, &written, MAC_LEN) == 1 && written == MAC_LEN;
+}
+
+/* RFC 5869 section 2.3: T(n) = HMAC(PRK, T(n-1) | info | n). */
+static bool hkdf_expand(EVP_MAC_CTX *mac, struct kek_bytes info, uint8_t *out, size_t out_len,
+                        uint8_t block[static MAC_LEN])
+{
+    for (size_t done = 0; done < out_len; done += MAC_LEN) {
+        size_t len = out_len - done < MAC_LEN ? out_len - done : MAC_LEN;
+        uint8_t number = (uint8_t)(done / MAC_LEN + 1);
+        if ((done > 0 &&
+             (EVP_MAC_init(mac, NULL, 0, NULL) != 1 || EVP_MAC_update(mac, block, MAC_LEN) != 1)) ||
+            EVP_MAC_update(mac, info.data, info.len) != 1 || EVP_MAC_update(mac, &number, 1) != 1 ||
+            !finish_mac(mac, block)) {
+            return false;
+        }
+        memcpy(out + done, block, len);
     }
     return true;
 }
 
-static OSSL_PARAM octets(const char *name, struct kek_bytes bytes)
-{
-    return OSSL_PARAM_construct_octet_string(name, (void *)bytes.data, bytes.len);
-}
-
-static OSSL_PARAM sha512(const char *name)
-{
-    return OSSL_PARAM_construct_utf8_string(name, (char *)"SHA512", 0);
-}
-
+/* OpenSSL's own HKDF fetches its HMAC and its digest anew at each of its steps, which takes five times
+ * as long as the hashing: it would be the largest part of a call in strict mode. */
 enum kek_rc kek_suite1_hkdf(struct kek_bytes ikm, struct kek_bytes info, uint8_t *out,
                             size_t out_len, struct kek_why *why)
 {
     if (!have_algorithms(why)) {
         return KEK_INTERNAL;
     }
-    OSSL_PARAM params[] = {
-        sha512(OSSL_KDF_PARAM_DIGEST),
-        octets(OSSL_KDF_PARAM_KEY, ikm),
-        octets(OSSL_KDF_PARAM_INFO, info),
-        OSSL_PARAM_construct_end(),
-    };
-    EVP_KDF_CTX *kdf = EVP_KDF_CTX_new(fetched.hkdf);
-    int derived = kdf == NULL ? 0 : EVP_KDF_derive(kdf, out, out_len, params);
-    EVP_KDF_CTX_free(kdf);
-    if (derived != 1) {
+    uint8_t block[MAC_LEN];
+    EVP_MAC_CTX *mac = EVP_MAC_CTX_dup(fetched.no_salt);
+    bool derived = out_len <= HKDF_MAX && mac != NULL &&
+                   EVP_MAC_update(mac, ikm.data, ikm.len) == 1 && finish_mac(mac, block) &&
+                   EVP_MAC_init(mac, block, sizeof block, NULL) == 1 &&
+                   hkdf_expand(mac, info, out, out_len, block);
+    EVP_MAC_CTX_free(mac);
+    kek_wipe(block, sizeof block);
+    if (!derived) {
         return kek_fail(why, KEK_INTERNAL, "HKDF-SHA-512 failed");
     }
     return KEK_OK;
@@ -89,10 +123,9 @@ struct kek_suite1 *kek_suite1_new(struct kek_secret *key, struct kek_why *why)
     if (!have_algorithms(why)) {
         return NULL;
     }
-    const OSSL_PARAM params[] = {sha512(OSSL_MAC_PARAM_DIGEST), OSSL_PARAM_construct_end()};
-    suite->mac = EVP_MAC_CTX_new(fetched.hmac);
+    suite->mac = EVP_MAC_CTX_dup(fetched.no_salt);
     if (suite->mac == NULL ||
-        EVP_MAC_init(suite->mac, kek_secret_bytes(key).data, SUITE1_HALF_LEN, params) != 1) {
+        EVP_MAC_init(suite->mac, kek_secret_bytes(key).data, SUITE1_HALF_LEN, NULL) != 1) {
         kek_fail(why, KEK_NO_MEMORY, "no memory for an HMAC context");
         return NULL;
     }
@@ -197,10 +230,9 @@ static bool make_tag(struct kek_suite1 *suite, const struct kek_suite1_aad *aad,
     }
     const struct kek_bytes pieces[] = {aad->header, aad->context, kek_bytes(iv, ENVELOPE_IV_LEN),
                                        ciphertext, kek_bytes(big_endian, sizeof big_endian)};
-    size_t written = 0;
     return EVP_MAC_init(suite->mac, NULL, 0, NULL) == 1 &&
            mac_pieces(suite->mac, pieces, sizeof pieces / sizeof pieces[0]) &&
-           EVP_MAC_final(suite->mac, mac, &written, MAC_LEN) == 1 && written == MAC_LEN;
+           finish_mac(suite->mac, mac);
 }
 
 enum kek_rc kek_suite1_encrypt(struct kek_suite1 *suite, const struct kek_suite1_aad *aad,
