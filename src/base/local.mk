@@ -13,6 +13,7 @@ if HAVE_CHECK
 UNIT_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 UNIT_LIBS = $(CHECK_LIBS)
 
+noinst_HEADERS += tests/unit/suite.h
 BASE_TESTS = tests/unit/test_base tests/unit/test_version
 check_PROGRAMS += $(BASE_TESTS)
 TESTS += $(BASE_TESTS)

@@ -42,8 +42,8 @@ check_PROGRAMS += tests/unit/fake_worker
 tests_unit_fake_worker_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_fake_worker_LDADD = $(POOL_LIBS) $(BASE_LIBS)
 
-POOL_TESTS = tests/unit/test_pool tests/unit/test_pool_life tests/unit/test_pool_token \
-	tests/unit/test_pool_vouch
+POOL_TESTS = tests/unit/test_pool tests/unit/test_pool_life tests/unit/test_pool_pin \
+	tests/unit/test_pool_queue tests/unit/test_pool_token tests/unit/test_pool_vouch
 check_PROGRAMS += $(POOL_TESTS)
 TESTS += $(POOL_TESTS)
 tests_unit_test_pool_SOURCES = tests/unit/test_pool.c tests/unit/pool_rig.c
@@ -52,6 +52,12 @@ tests_unit_test_pool_LDADD = $(POOL_LIBS) $(BASE_LIBS) $(UNIT_LIBS)
 tests_unit_test_pool_life_SOURCES = tests/unit/test_pool_life.c tests/unit/pool_rig.c
 tests_unit_test_pool_life_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_pool_life_LDADD = $(POOL_LIBS) $(BASE_LIBS) $(UNIT_LIBS)
+tests_unit_test_pool_pin_SOURCES = tests/unit/test_pool_pin.c tests/unit/pool_rig.c
+tests_unit_test_pool_pin_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_unit_test_pool_pin_LDADD = $(POOL_LIBS) $(BASE_LIBS) $(UNIT_LIBS)
+tests_unit_test_pool_queue_SOURCES = tests/unit/test_pool_queue.c tests/unit/pool_rig.c
+tests_unit_test_pool_queue_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_unit_test_pool_queue_LDADD = $(POOL_LIBS) $(BASE_LIBS) $(UNIT_LIBS)
 tests_unit_test_pool_token_SOURCES = tests/unit/test_pool_token.c tests/unit/pool_rig.c
 tests_unit_test_pool_token_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_pool_token_LDADD = $(POOL_LIBS) $(BASE_LIBS) $(UNIT_LIBS)

@@ -3,7 +3,8 @@
 #ifndef ENVELOPE_HELP_H
 #define ENVELOPE_HELP_H
 
-#include <check.h>
+#include "suite.h"
+
 #include <stdio.h>
 #include <string.h>
 

@@ -1,6 +1,7 @@
 #include "grpc_peer.h"
 
-#include <check.h>
+#include "suite.h"
+
 #include <stdio.h>
 #include <string.h>
 

@@ -1,6 +1,7 @@
 #include "grpc_rig.h"
 
-#include <check.h>
+#include "suite.h"
+
 #include <string.h>
 
 #include "kek/clock.h"

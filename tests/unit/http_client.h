@@ -5,7 +5,8 @@
 #ifndef TEST_HTTP_CLIENT_H
 #define TEST_HTTP_CLIENT_H
 
-#include <check.h>
+#include "suite.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>

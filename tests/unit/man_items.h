@@ -4,7 +4,8 @@
 #ifndef TEST_MAN_ITEMS_H
 #define TEST_MAN_ITEMS_H
 
-#include <check.h>
+#include "suite.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>

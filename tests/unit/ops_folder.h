@@ -5,7 +5,8 @@
 #ifndef TEST_OPS_FOLDER_H
 #define TEST_OPS_FOLDER_H
 
-#include <check.h>
+#include "suite.h"
+
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
 #ifndef KEK_TESTS_POOL_RIG_H
 #define KEK_TESTS_POOL_RIG_H
 
-#include <check.h>
+#include "suite.h"
 
 #include "../../src/provider/front.h"
 

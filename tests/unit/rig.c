@@ -1,6 +1,7 @@
 #include "rig.h"
 
-#include <check.h>
+#include "suite.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>

@@ -587,9 +587,5 @@ int main(void)
     tcase_add_test(tcase, new_ends_a_line_that_a_crash_left_unfinished);
     tcase_add_test(tcase, new_refuses_what_is_no_file_of_its_own);
     tcase_add_test(tcase, the_manual_lists_the_fields_and_the_events);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -1,5 +1,6 @@
 /* The base room: results, buffers, secrets, names. */
-#include <check.h>
+#include "suite.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -223,9 +224,5 @@ int main(void)
     tcase_add_test(tcase, secret_is_null_when_the_arena_is_full);
     tcase_add_test(tcase, durable_write_replaces_the_whole_file_or_nothing);
     tcase_add_test(tcase, durable_read_names_what_is_wrong);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

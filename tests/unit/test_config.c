@@ -1,5 +1,6 @@
 /* The configuration: what it accepts, and where exactly it says what is wrong. */
-#include <check.h>
+#include "suite.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -628,9 +629,5 @@ int main(void)
     tcase_add_test(file, load_refuses_a_file_of_somebody_else);
     tcase_add_test(file, load_names_the_file_in_what_is_wrong);
     suite_add_tcase(suite, file);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

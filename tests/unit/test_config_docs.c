@@ -1,5 +1,6 @@
 /* The configuration's keys and those of its manual page are the same, with the same defaults. */
-#include <check.h>
+#include "suite.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,9 +112,5 @@ int main(void)
     tcase_add_test(all, every_key_is_in_the_manual_page_with_its_default);
     tcase_add_test(all, every_key_of_the_manual_page_is_known);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -1,5 +1,6 @@
 /* PKCS#11 URIs as a provider's uri. */
-#include <check.h>
+#include "suite.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -162,9 +163,5 @@ int main(void)
     tcase_add_loop_test(all, uri_refused_without_showing_a_pin, 0, COUNT(pins));
     tcase_add_test(all, uri_refused_when_there_is_too_much_of_it);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -352,9 +352,5 @@ int main(void)
     tcase_add_test(sealing, a_full_arena_is_a_clean_error);
     tcase_add_test(sealing, nothing_is_sealed_without_random_bytes);
     suite_add_tcase(suite, sealing);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -79,9 +79,5 @@ int main(void)
     tcase_add_test(pool, a_child_does_not_use_what_its_parent_drew);
     tcase_add_test(pool, without_a_generator_there_is_no_iv);
     suite_add_tcase(suite, pool);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

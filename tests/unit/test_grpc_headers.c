@@ -1,5 +1,6 @@
 /* gRPC header values, the message prefix, and the order of deadlines: the pure parts. */
-#include <check.h>
+#include "suite.h"
+
 #include <string.h>
 
 #include "../../src/grpc/call.h"
@@ -296,9 +297,5 @@ int main(void)
     tcase_add_test(tests, message_is_whole_however_it_is_split);
     tcase_add_test(tests, deadlines_come_out_in_order_whatever_is_removed);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -1,5 +1,6 @@
 /* What hostile and broken clients get, and what they cannot make grow: raw frames over memory. */
-#include <check.h>
+#include "suite.h"
+
 #include <string.h>
 
 #include "../../src/grpc/call.h"
@@ -498,9 +499,5 @@ int main(void)
     tcase_add_test(tests, answer_that_the_window_never_lets_out_is_reset_past_the_deadline);
     tcase_add_test(tests, client_that_reads_nothing_is_not_read_then_closed);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -3,7 +3,8 @@
  * calloc through here) and nghttp2's (through its allocator).  Whatever fails, nothing crashes,
  * nothing leaks, every call ends once, and the next connection works.
  */
-#include <check.h>
+#include "suite.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -227,9 +228,5 @@ int main(void)
     tcase_add_test(tests, blocks_are_used_again_within_a_bound);
     tcase_add_test(tests, every_allocation_may_fail);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

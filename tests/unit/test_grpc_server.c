@@ -1,5 +1,6 @@
 /* The server on real Unix sockets: accepting, peers, limits, timers, draining, freeing. */
-#include <check.h>
+#include "suite.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -567,9 +568,5 @@ int main(void)
     tcase_add_test(tests, free_ends_open_calls_at_once);
     tcase_add_test(tests, server_may_be_freed_by_a_method);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -1,5 +1,6 @@
 /* What good and careless clients get: one connection over memory. */
-#include <check.h>
+#include "suite.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -427,9 +428,5 @@ int main(void)
     tcase_add_test(tests, abandon_answers_what_is_left);
     tcase_add_loop_test(tests, method_may_close_the_connection_it_is_called_from, 0, 2);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -1,5 +1,6 @@
 /* The HTTP server behind metrics: its parser, its limits, and that no peer holds it up. */
-#include <check.h>
+#include "suite.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -316,9 +317,5 @@ int main(void)
     tcase_add_test(tcase, server_closes_the_connection_past_its_limit_and_frees_places);
     tcase_add_test(tcase, free_ends_connections_in_every_state);
     tcase_add_test(tcase, listen_names_what_is_wrong_with_the_address);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

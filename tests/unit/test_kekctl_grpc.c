@@ -1,5 +1,6 @@
 /* kekctl's gRPC client, against canned bytes on the other end of a socket pair. */
-#include <check.h>
+#include "suite.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -547,9 +548,5 @@ int main(void)
     tcase_add_test(all, call_fails_at_its_deadline);
     tcase_add_test(all, connect_names_the_socket);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -1,5 +1,6 @@
 /* The keyring: key_id, the state file, who is primary, what a loss is. */
-#include <check.h>
+#include "suite.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -225,9 +226,5 @@ int main(void)
     tcase_add_test(tcase, promoted_version_takes_over_after_settle_and_never_goes_back);
     tcase_add_test(tcase, destroyed_primary_is_a_loss_and_a_token_away_is_an_outage);
     tcase_add_test(tcase, another_key_under_the_same_id_is_refused);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return suite_run(suite);
 }

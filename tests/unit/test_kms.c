@@ -1,5 +1,6 @@
 /* KMS calls through keyring, data keys, pool and a real worker on SoftHSM. */
-#include <check.h>
+#include "suite.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -515,9 +516,5 @@ int main(void)
     tcase_add_test(tcase, call_that_ends_early_lets_go_of_its_flight);
     tcase_add_test(tcase, stop_ends_waiting_calls);
     tcase_add_test(tcase, what_is_not_a_message_is_refused);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures == 0 ? 0 : 1;
+    return suite_run(suite);
 }

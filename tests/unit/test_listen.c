@@ -410,9 +410,5 @@ int main(void)
     tcase_add_test(tcase, open_refuses_an_inherited_descriptor_that_does_not_fit);
     tcase_add_test(tcase, open_reads_the_activation_variables_strictly);
     tcase_add_test(tcase, open_makes_its_own_where_the_variables_are_meant_for_another_process);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

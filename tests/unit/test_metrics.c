@@ -333,9 +333,5 @@ int main(void)
     tcase_add_test(tcase, the_largest_snapshot_fits);
     tcase_add_test(tcase, ready_names_the_trouble_at_once);
     tcase_add_test(tcase, the_manual_lists_the_metrics_and_their_types);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

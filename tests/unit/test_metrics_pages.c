@@ -213,9 +213,5 @@ int main(void)
     tcase_add_test(tcase, healthz_is_ok_and_readyz_is_not_before_a_key_is_announced);
     tcase_add_test(tcase, metrics_shows_what_the_rooms_and_the_observers_say);
     tcase_add_test(tcase, collect_measures_this_process);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

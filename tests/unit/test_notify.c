@@ -220,9 +220,5 @@ int main(void)
     tcase_add_test(tcase, a_full_or_missing_manager_fails_and_never_blocks);
     tcase_add_test(tcase, watchdog_is_fed_by_the_loop_of_the_process_it_is_meant_for);
     tcase_add_test(tcase, variables_that_make_no_sense_are_refused_by_name);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -1,6 +1,7 @@
 #include "keys.h"
 
-#include <check.h>
+#include "suite.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -215,9 +216,5 @@ int main(void)
     tcase_add_test(c, usages_decide_strategy_and_abilities);
     tcase_add_test(c, failures_carry_the_value_its_name_and_a_cause);
     suite_add_tcase(s, c);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

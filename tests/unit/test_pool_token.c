@@ -186,9 +186,5 @@ int main(void)
     tcase_add_test(tcase, a_generated_key_wraps_and_unwraps_over_recycled_workers);
     tcase_add_test(tcase, an_unknown_key_is_not_found);
     tcase_add_test(tcase, a_wrong_pin_is_refused_once_and_right_again_without_a_restart);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -116,9 +116,5 @@ int main(void)
     tcase_add_test(tcase, each_worker_that_becomes_ready_is_told_of);
     tcase_add_test(tcase, a_worn_worker_stays_until_its_successor_is_vouched_for);
     tcase_add_test(tcase, a_call_from_a_serial_on_is_answered_by_no_older_worker);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -1,5 +1,6 @@
 /* What is left after the sandbox: each test runs in a process of its own. */
-#include <check.h>
+#include "suite.h"
+
 #include <errno.h>
 #include <linux/capability.h>
 #include <signal.h>
@@ -103,9 +104,5 @@ int main(void)
     tcase_add_test(tcase, enter_keeps_what_root_needs_for_its_files_and_nothing_else);
     tcase_add_test(tcase, enter_keeps_the_way_to_another_user_where_one_is_configured);
     tcase_add_test(tcase, a_program_that_is_started_gets_nothing_back);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite_run(suite);
 }

@@ -1,6 +1,7 @@
 #include "serve.h"
 
-#include <check.h>
+#include "suite.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -579,9 +580,5 @@ int main(void)
     tcase_add_test(c, the_longest_list_fits_in_one_message);
     tcase_add_test(c, whatever_the_packet_there_is_one_reply);
     suite_add_tcase(s, c);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

@@ -1,5 +1,6 @@
 /* What a key's abilities mean beside those of the others. */
-#include <check.h>
+#include "suite.h"
+
 #include <stdlib.h>
 
 #include "kek/kek.h"
@@ -78,9 +79,5 @@ int main(void)
                         (int)(sizeof cases / sizeof cases[0]));
     tcase_add_test(all, state_of_a_namesake_is_its_own);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

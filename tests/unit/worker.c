@@ -35,12 +35,9 @@ int worker_tests_run(Suite *suite)
         perror(base);
         return 1;
     }
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    int status = suite_run(suite);
     (void)nftw(base, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    return failed == 0 ? 0 : 1;
+    return status;
 }
 
 void worker_path(const char *name, char path[static PATH_MAX])

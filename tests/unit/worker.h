@@ -6,7 +6,8 @@
 #ifndef KEK_TESTS_WORKER_H
 #define KEK_TESTS_WORKER_H
 
-#include <check.h>
+#include "suite.h"
+
 #include <limits.h>
 #include <sys/types.h>
 
