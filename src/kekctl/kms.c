@@ -144,7 +144,8 @@ ProtobufCMessage *kms_call(struct kms *kms, const char *method, const ProtobufCM
     return message;
 }
 
-struct kek_secret *kms_read_input(struct kms *kms, size_t *len)
+/* Standard input as far as it goes; NULL after saying why. */
+static struct kek_secret *read_input(struct kms *kms, size_t *len)
 {
     KEK_AUTO(kek_secret) input = kek_secret_new(KMS_INPUT_MAX + 1);
     if (input == NULL) {
@@ -171,6 +172,20 @@ struct kek_secret *kms_read_input(struct kms *kms, size_t *len)
     ctl_say(kms->ctl, "standard input is larger than %u bytes", KMS_INPUT_MAX);
     kms->code = CTL_FAILED;
     return NULL;
+}
+
+enum ctl_exit kms_with_input(const struct ctl *ctl, kms_input_fn *use)
+{
+    KMS_AUTO struct kms kms;
+    if (!kms_open(&kms, ctl)) {
+        return kms.code;
+    }
+    size_t len;
+    KEK_AUTO(kek_secret) input = read_input(&kms, &len);
+    if (input == NULL) {
+        return kms.code;
+    }
+    return use(&kms, (ProtobufCBinaryData){.data = kek_secret_data(input), .len = len});
 }
 
 bool kms_uid(struct kms *kms, char uid[static KMS_UID_TEXT])

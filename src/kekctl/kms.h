@@ -27,8 +27,9 @@ ProtobufCMessage *kms_call(struct kms *kms, const char *method, const ProtobufCM
                            const ProtobufCMessageDescriptor *answer);
 void kms_answer_free(void *answer);
 
-/* Standard input as far as it goes; NULL after saying why. */
-struct kek_secret *kms_read_input(struct kms *kms, size_t *len);
+/* Connects, reads standard input to its end, and lets `use` make its call with that. */
+typedef enum ctl_exit kms_input_fn(struct kms *kms, ProtobufCBinaryData input);
+enum ctl_exit kms_with_input(const struct ctl *ctl, kms_input_fn *use);
 
 #define KMS_UID_TEXT 37
 bool kms_uid(struct kms *kms, char uid[static KMS_UID_TEXT]); /* a fresh UUID, version 4 */

@@ -72,15 +72,5 @@ static enum ctl_exit decrypt_v1(struct kms *kms, ProtobufCBinaryData ciphertext)
 
 enum ctl_exit ctl_kms_decrypt(struct ctl *ctl)
 {
-    KMS_AUTO struct kms kms;
-    if (!kms_open(&kms, ctl)) {
-        return kms.code;
-    }
-    size_t len;
-    KEK_AUTO(kek_secret) input = kms_read_input(&kms, &len);
-    if (input == NULL) {
-        return kms.code;
-    }
-    ProtobufCBinaryData ciphertext = {.data = kek_secret_data(input), .len = len};
-    return ctl->api == CTL_API_V1 ? decrypt_v1(&kms, ciphertext) : decrypt_v2(&kms, ciphertext);
+    return kms_with_input(ctl, ctl->api == CTL_API_V1 ? decrypt_v1 : decrypt_v2);
 }
