@@ -1,8 +1,9 @@
 /*
  * The limit under strict mode: wraps and unwraps of a 32-byte key in a loop on one session of one
- * thread, straight at the PKCS#11 module.  Prints one line of JSON with both rates.
+ * thread, straight at the PKCS#11 module.  Prints one line of JSON with the rates.
  *
  *   wrap:   C_CreateObject, C_WrapKey (CKM_AES_KEY_WRAP), C_DestroyObject
+ *   checked wrap: the same, and C_GetAttributeValue(CKA_ID) of the wrapping key
  *   unwrap: C_UnwrapKey, C_GetAttributeValue(CKA_VALUE), C_DestroyObject
  *
  * It ends by _exit(): SoftHSM's exit handlers crash.
@@ -154,6 +155,15 @@ static void unwrap(struct token *token, unsigned char wrapped[static WRAPPED_LEN
     }
 }
 
+/* What kekd asks after each wrap: does the handle still have its key's id? */
+static void check_id(struct token *token)
+{
+    unsigned char id[64];
+    CK_ATTRIBUTE attribute = {.type = CKA_ID, .pValue = id, .ulValueLen = sizeof id};
+    must(token->p11->C_GetAttributeValue(token->session, token->kek, &attribute, 1),
+         "C_GetAttributeValue");
+}
+
 static double rate(unsigned long calls, uint64_t start)
 {
     return (double)calls / ((double)(bench_now_ns() - start) / 1e9);
@@ -185,13 +195,21 @@ int main(int argc, char **argv)
     double wraps = rate(calls, start);
     start = bench_now_ns();
     for (unsigned long i = 0; i < calls; i++) {
+        wrap(&token, key, wrapped);
+        check_id(&token);
+    }
+    double checked_wraps = rate(calls, start);
+    start = bench_now_ns();
+    for (unsigned long i = 0; i < calls; i++) {
         unwrap(&token, wrapped, back);
     }
     double unwraps = rate(calls, start);
     if (memcmp(key, back, KEY_LEN) != 0) {
         bench_die("the key that came back is another one");
     }
-    printf("{\"wraps_per_second\": %.1f, \"unwraps_per_second\": %.1f}\n", wraps, unwraps);
+    printf("{\"wraps_per_second\": %.1f, \"checked_wraps_per_second\": %.1f, "
+           "\"unwraps_per_second\": %.1f}\n",
+           wraps, checked_wraps, unwraps);
     fflush(stdout);
     _exit(0);
 }
