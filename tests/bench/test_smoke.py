@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 
-FIGURES = 15
+FIGURES = 16
 
 
 def main():
