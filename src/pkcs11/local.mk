@@ -59,6 +59,7 @@ tests_unit_test_pkcs11_start_LDADD = $(WORKER_TEST_LIBS)
 tests_unit_test_pkcs11_worker_SOURCES = tests/unit/test_pkcs11_worker.c tests/unit/worker.c
 tests_unit_test_pkcs11_worker_CFLAGS = $(WORKER_TEST_CFLAGS)
 tests_unit_test_pkcs11_worker_LDADD = $(WORKER_TEST_LIBS)
+endif
 
 # A module to load at run time: plain, whatever the sanitizers of the build.
 FAULT_MODULE = tests/faults/control.c tests/faults/fault.c
@@ -70,4 +71,3 @@ tests/faults/fault.so: $(FAULT_MODULE) tests/faults/control.h
 	$(AM_V_CCLD)$(MKDIR_P) tests/faults && \
 	$(CC) -std=gnu11 -D_GNU_SOURCE $(P11_KIT_CFLAGS) -Wall -Wextra -O1 -fPIC -shared -o $@ \
 	  $(srcdir)/tests/faults/control.c $(srcdir)/tests/faults/fault.c -ldl -lpthread
-endif

@@ -6,6 +6,7 @@ the rounds, low and high its extremes; a ratio is the ratio of the medians.  Not
 fails by speed: the exit code is 0 if everything could be measured and every answer was right.
 """
 import argparse
+import copy
 import json
 import os
 import shutil
@@ -26,11 +27,14 @@ MIB = 1024 * 1024
 # How much of each; every number is calls unless it says otherwise.
 PLANS = {
     "default": {"rounds": 7, "ping": 20000, "serial": 5000, "parallel": 100000, "strict": 10000,
-                "raw": 10000, "items": 10000, "starts": 5, "warm": 100000, "growth": 1000000},
+                "raw": 10000, "items": 10000, "starts": 5, "warm": 100000, "growth": 1000000,
+                "slow_sessions": [2, 8, 16], "slow_seconds": 1},
     "smoke": {"rounds": 1, "ping": 200, "serial": 50, "parallel": 500, "strict": 100,
-              "raw": 50, "items": 200, "starts": 1, "warm": 200, "growth": 500},
+              "raw": 50, "items": 200, "starts": 1, "warm": 200, "growth": 500,
+              "slow_sessions": [4], "slow_seconds": 0.1},
 }
 PLANS["long"] = {**PLANS["default"], "warm": 1000000, "growth": 10000000}
+LATENCY_MS = 5  # of a network HSM, about
 GENERATIONS = 4  # data keys under which the cold start's ciphertexts were made, at least
 
 
@@ -60,12 +64,24 @@ class Token:
         query = dict(part.split("=", 1) for part in self.uri.partition("?")[2].split("&"))
         self.module = query["module-path"]
         self.pin_file = query["pin-source"].removeprefix("file:")
+        self.env = {"SOFTHSM2_CONF": self.softhsm2_conf}
+
+    def slowed(self, build, folder):
+        """The same token behind the fault module, where each wrap and unwrap takes LATENCY_MS more."""
+        slow = copy.copy(self)
+        control = f"{folder}/slow"
+        text = "".join(f"{call} every delay {LATENCY_MS}\n" for call in ("C_WrapKey", "C_UnwrapKey"))
+        with open(control, "wb") as file:
+            file.write(text.encode().ljust(8192, b"\0"))
+        slow.uri = self.uri.replace(self.module, f"{build}/tests/faults/fault.so")
+        slow.env = {**self.env, "KEK_FAULT_CONTROL": control}
+        return slow
 
 
 class Kekd:
     """A kekd process on its own folder; its workers are its children."""
 
-    def __init__(self, build, token, folder, settings=""):
+    def __init__(self, build, token, folder, settings="", provider=""):
         os.makedirs(f"{folder}/state", mode=0o700, exist_ok=True)
         self.build, self.folder, self.process = build, folder, None
         self.socket, self.config = f"{folder}/kms.sock", f"{folder}/kekd.yaml"
@@ -76,7 +92,7 @@ class Kekd:
                 f"state_dir: {folder}/state\nmetrics: 127.0.0.1:{self.port}\n"
                 f"log: {{level: warn}}\n{settings}"
                 f"providers:\n  - name: softhsm\n    type: pkcs11\n    uri: \"{token.uri}\"\n"
-                f"    env: {{SOFTHSM2_CONF: \"{token.softhsm2_conf}\"}}\n")
+                f"    env: {json.dumps(token.env)}\n{provider}")
 
     def generate(self):
         run([f"{self.build}/kekctl", "--config", self.config, "key", "generate"])
@@ -344,6 +360,27 @@ def measure_strict(report, kekd, token, plan):
     return peak.bytes
 
 
+def measure_latency(report, build, token, folder, plan):
+    """A slow HSM in strict mode: sessions wait side by side, so they are what limits."""
+    report.say(f"an HSM of {LATENCY_MS} ms")
+    processes = 2
+    for sessions in plan["slow_sessions"]:
+        place = f"{folder}/slow-{sessions}"
+        os.makedirs(place)
+        with Kekd(build, token.slowed(build, place), place, "data_key: {max_uses: 1}\n",
+                  f"    processes: {processes}\n    sessions: {sessions // processes}\n") as kekd:
+            kekd.start()
+            kekd.settled_workers(processes)
+            limit = sessions * 1000 / LATENCY_MS
+            calls = round(limit * plan["slow_seconds"])
+            for method in ("encrypt", "decrypt"):
+                rates = [kekd.load(method, calls, streams=64)["per_second"]
+                         for _ in range(plan["rounds"])]
+                report.add(f"strict {method.capitalize()}, HSM of {LATENCY_MS} ms, "
+                           f"{sessions} sessions", rates, "/s", 0.8, [limit],
+                           f"{sessions} / {LATENCY_MS} ms", at_least=True)
+
+
 def measure_cold_start(report, kekd, folder, plan):
     """Ciphertexts of several data keys, made by v1 Encrypts, opened by a kekd that just started."""
     report.say(f"cold start: {plan['items']} v1 ciphertexts")
@@ -413,6 +450,7 @@ def measure(report, build, source, folder, plan):
         kekd.settled_workers(2)
         peak = measure_strict(report, kekd, token, plan)
         report.add("RssAnon of a strict worker, largest", [peak / MIB], "MiB", 64)
+    measure_latency(report, build, token, folder, plan)
 
 
 def main():

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 
-FIGURES = 16
+FIGURES = 18
 
 
 def main():
