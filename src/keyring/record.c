@@ -16,6 +16,8 @@
 
 #define RECORD_MAX (256u * 1024)
 #define FORMAT 1
+#define RESTORE \
+    "restore it from a backup, or move it away once every node's Status shows the same key_id"
 
 static bool id_of(const json_t *text, struct kek_id *id)
 {
@@ -119,6 +121,25 @@ static bool load_root(struct kek_keyring *ring, const json_t *root)
     return load_primary(ring, json_object_get(root, "primary"));
 }
 
+enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content, struct kek_why *why)
+{
+    json_error_t error;
+    json_t *root =
+        json_loadb((const char *)content.data, content.len, JSON_REJECT_DUPLICATES, &error);
+    if (root == NULL) {
+        return kek_fail(why, KEK_DAMAGED, "%s:%d:%d: not a state file of kekd: %s (" RESTORE ")",
+                        ring->record_path, error.line, error.column, error.text);
+    }
+    bool good = load_root(ring, root);
+    json_decref(root);
+    if (!good) {
+        return kek_fail(why, KEK_DAMAGED,
+                        "%s: not a state file of keyring %s in format %d (" RESTORE ")",
+                        ring->record_path, ring->settings.config->keyring, FORMAT);
+    }
+    return KEK_OK;
+}
+
 enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why)
 {
     const struct kek_config *config = ring->settings.config;
@@ -132,28 +153,7 @@ enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why)
     if (rc == KEK_NOT_FOUND) {
         return KEK_OK;
     }
-    if (rc != KEK_OK) {
-        return rc;
-    }
-    json_error_t error;
-    json_t *root =
-        json_loadb((const char *)content.data, content.len, JSON_REJECT_DUPLICATES, &error);
-    if (root == NULL) {
-        return kek_fail(why, KEK_DAMAGED,
-                        "%s:%d:%d: not a state file of kekd: %s (restore it from a backup, or move "
-                        "it away once every node's Status shows the same key_id)",
-                        ring->record_path, error.line, error.column, error.text);
-    }
-    bool good = load_root(ring, root);
-    json_decref(root);
-    if (!good) {
-        return kek_fail(
-            why, KEK_DAMAGED,
-            "%s: not a state file of keyring %s in format %d (restore it from a backup, "
-            "or move it away once every node's Status shows the same key_id)",
-            ring->record_path, config->keyring, FORMAT);
-    }
-    return KEK_OK;
+    return rc == KEK_OK ? record_parse(ring, kek_buf_bytes(&content), why) : rc;
 }
 
 static json_t *version_json(const struct version *version)
@@ -166,8 +166,7 @@ static json_t *version_json(const struct version *version)
                      "witness", base64);
 }
 
-/* The whole record as text, with `next` as its primary if there is one. NULL: no memory. */
-static char *record_text(const struct kek_keyring *ring, const struct version *next)
+char *record_text(const struct kek_keyring *ring, const struct version *next)
 {
     char id[KEK_ID_TEXT];
     const struct kek_id *primary_id = next != NULL ? &next->id : &ring->primary.kek_id;

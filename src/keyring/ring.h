@@ -34,10 +34,8 @@ struct version {
     size_t witness_len; /* 0: none yet */
     uint8_t witness[WITNESS_MAX];
     uint64_t ready_ms; /* since when it could be primary, by all that answer; 0: it cannot now */
-    bool
-        recorded; /* its witness was on disk at the start, or it was announced: what fails it is wrong */
-    bool
-        disputed; /* providers hold different keys under its name, and nobody can say who is right */
+    bool recorded;     /* on disk at the start, or announced: what fails its witness is wrong */
+    bool disputed; /* providers hold different keys under its name, and none is known to be right */
     bool prepared;
     struct held held[KEK_CONFIG_PROVIDERS_MAX];
 };
@@ -131,6 +129,10 @@ void witness_stop(struct kek_keyring *ring);
 /* record.c */
 enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why);
 void record_save(struct kek_keyring *ring);
+/* The file's content into a ring that knows nothing yet, at ring->record_path for messages. */
+enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content, struct kek_why *why);
+/* And back, with `next` as the primary if there is one: to be freed. NULL: no memory. */
+char *record_text(const struct kek_keyring *ring, const struct version *next);
 
 /* health.c */
 void health_evaluate(struct kek_keyring *ring);

@@ -36,6 +36,11 @@ tests_fuzz_fuzz_grpc_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_fuzz_fuzz_grpc_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS)
 tests_fuzz_fuzz_grpc_LDADD = $(FUZZ_LIBS) $(GRPC_LIBS)
 
+FUZZ_TARGETS += tests/fuzz/fuzz_record
+tests_fuzz_fuzz_record_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_fuzz_fuzz_record_LDADD = $(FUZZ_LIBS) libkek-keyring.a $(POOL_LIBS) $(ENVELOPE_LIBS) \
+	$(JANSSON_LIBS)
+
 check_PROGRAMS += $(FUZZ_TARGETS)
 if FUZZING
 FUZZ_LIBS = $(KEK_FUZZ_LDFLAGS)

@@ -1,0 +1,66 @@
+/* The keyring's state file: what is taken in is what is written again. */
+#include "fuzz.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "keyring/ring.h"
+
+static struct kek_config config = {.keyring = (char *)"k8s-test", .context = (char *)""};
+
+static struct kek_keyring *ring_new(void)
+{
+    struct kek_keyring *ring = calloc(1, sizeof *ring);
+    FUZZ_CHECK(ring != NULL);
+    ring->settings.config = &config;
+    ring->record_path = strdup("f");
+    FUZZ_CHECK(ring->record_path != NULL);
+    return ring;
+}
+
+static void check_same(const struct kek_keyring *a, const struct kek_keyring *b)
+{
+    FUZZ_CHECK(a->announced == b->announced && a->version_count == b->version_count);
+    FUZZ_CHECK(a->primary.number == b->primary.number);
+    FUZZ_CHECK(kek_id_equal(&a->primary.kek_id, &b->primary.kek_id));
+    FUZZ_CHECK(strcmp(a->primary.key_id, b->primary.key_id) == 0);
+    for (size_t i = 0; i < a->version_count; i++) {
+        const struct version *x = a->versions[i], *y = b->versions[i];
+        FUZZ_CHECK(x->number == y->number && kek_id_equal(&x->id, &y->id));
+        FUZZ_CHECK(kek_bytes_equal(kek_bytes(x->witness, x->witness_len),
+                                   kek_bytes(y->witness, y->witness_len)));
+    }
+}
+
+static void check_again(const struct kek_keyring *ring)
+{
+    struct kek_envelope envelope;
+    for (size_t i = 0; i < ring->version_count; i++) {
+        const struct version *version = ring->versions[i];
+        FUZZ_CHECK(version->recorded && version->number >= 1);
+        FUZZ_CHECK(kek_envelope_parse(kek_bytes(version->witness, version->witness_len), &envelope,
+                                      NULL) == KEK_OK);
+        FUZZ_CHECK(kek_id_equal(&envelope.entries[0].kek_id, &version->id));
+    }
+    FUZZ_CHECK(!ring->announced || ring_find(ring, &ring->primary.kek_id) != NULL);
+    char *text = record_text(ring, NULL);
+    FUZZ_CHECK(text != NULL);
+    struct kek_keyring *again = ring_new();
+    FUZZ_CHECK(record_parse(again, kek_bytes_of(text), NULL) == KEK_OK);
+    check_same(ring, again);
+    kek_keyring_free(again);
+    free(text);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct kek_why why = {.rc = KEK_OK};
+    struct kek_keyring *ring = ring_new();
+    if (record_parse(ring, kek_bytes(data, size), &why) == KEK_OK) {
+        check_again(ring);
+    } else {
+        FUZZ_CHECK(why.rc == KEK_DAMAGED && strncmp(why.text, "f:", 2) == 0);
+    }
+    kek_keyring_free(ring);
+    return 0;
+}
