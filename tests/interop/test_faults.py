@@ -335,11 +335,12 @@ class OtherKeys(FaultCase):
         self.addCleanup(node.fault.close)
         return node.start()
 
-    def survives(self, node, *faults_put):
+    def survives(self, node, *faults_put, pause=0):
         """Whatever is sealed while this lasts opens afterwards, in a fresh kekd."""
         with node_client(node) as client:
             calls = Calls(client)
             calls.round()
+            time.sleep(pause)
             node.fault.put(*faults_put)
             for _ in range(5):
                 calls.round()
@@ -374,6 +375,17 @@ class OtherKeys(FaultCase):
         calls = self.survives(node, "C_WrapKey every mislead")
         self.assertTrue(calls.statuses)
         self.end(node)
+
+    def test_a_module_that_uses_another_key_for_everything_is_found_out_by_the_known_answer(self):
+        # It wraps and unwraps with that key and still shows the right attributes: a blob from before is
+        # all that tells. It is asked after a wrap, unless that was within the last second.
+        for max_uses in (1, 3):
+            with self.subTest(max_uses):
+                node = self.two_keys(data_key={"max_uses": max_uses})
+                calls = self.survives(node, "C_WrapKey every mislead", "C_UnwrapKey every mislead",
+                                      pause=1.5)
+                self.assertTrue(calls.statuses)
+                self.end(node)
 
 
 class Algorithms(FaultCase):
