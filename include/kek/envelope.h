@@ -46,6 +46,12 @@ struct kek_envelope {
 enum kek_rc kek_envelope_parse(struct kek_bytes sealed, struct kek_envelope *envelope,
                                struct kek_why *why) KEK_MUST_CHECK;
 
+/* Known answers of all the cryptography that kekd asks of OpenSSL.  Once, at the start, after
+ * kek_secret_setup(): what OpenSSL sets up when it is first used and could not (no memory, a broken
+ * configuration) it may never have again in this process.
+ * KEK_INTERNAL, KEK_EXHAUSTED or KEK_NO_MEMORY: nothing can be sealed or opened. */
+enum kek_rc kek_envelope_self_test(struct kek_why *why) KEK_MUST_CHECK;
+
 /* The suite's 64-byte key, expanded from a data key (or the shares in order, concatenated) and a
  * context: HKDF-SHA-512(ikm, no salt, info = "kekd/suite1" | context), RFC 5869. Keeps its cipher
  * contexts for its next use. */

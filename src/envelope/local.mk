@@ -5,6 +5,7 @@ libkek_envelope_a_SOURCES = \
 	src/envelope/format.h \
 	src/envelope/iv.c \
 	src/envelope/iv.h \
+	src/envelope/selftest.c \
 	src/envelope/suite1.c \
 	src/envelope/suite1.h
 ENVELOPE_LIBS = libkek-envelope.a $(BASE_LIBS)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "kek/config.h"
+#include "kek/envelope.h"
 #include "kek/log.h"
 #include "kek/secret.h"
 #include "kekd/daemon.h"
@@ -41,7 +42,8 @@ static int run(const struct kek_config *config)
     bool locked = false;
     kek_log_setup("kekd", config->log_level, config->log_format);
     kek_secret_harden_process();
-    if (kek_secret_setup(arena_size(config), &locked, &why) != KEK_OK) {
+    if (kek_secret_setup(arena_size(config), &locked, &why) != KEK_OK ||
+        kek_envelope_self_test(&why) != KEK_OK) {
         kek_log(KEK_LOG_ERROR, "%s", why.text);
         return EXIT_FAILED;
     }

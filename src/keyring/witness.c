@@ -221,8 +221,9 @@ static void opened(void *arg, enum kek_rc rc, struct kek_pool_result *result,
     } else if (rc == KEK_DAMAGED) {
         refuse(proof);
     } else {
-        ring_notice(proof->ring, KEK_LOG_DEBUG, "version %u is not proven on provider %s: %s",
-                    proof->version->number, provider_name(proof->ring, proof->provider), why->text);
+        ring_notice(proof->ring, why == &mine ? KEK_LOG_ERROR : KEK_LOG_DEBUG,
+                    "version %u is not proven on provider %s: %s", proof->version->number,
+                    provider_name(proof->ring, proof->provider), why->text);
     }
     /* A key that is gone or may not unwrap is nobody's: the next list says so. */
     proof_finish(proof, rc == KEK_OK,
@@ -251,7 +252,8 @@ static bool ask_open(struct proof *proof)
     return proof->call != NULL;
 }
 
-static bool seal_witness(struct proof *proof, const struct kek_pool_result *wrapped)
+static bool seal_witness(struct proof *proof, const struct kek_pool_result *wrapped,
+                         struct kek_why *why)
 {
     struct kek_envelope_entry entry = {
         .alg = wrapped->alg, .kek_id = proof->version->id, .wrapped = wrapped->blob};
@@ -260,11 +262,11 @@ static bool seal_witness(struct proof *proof, const struct kek_pool_result *wrap
     kek_buf_init(&header, WITNESS_MAX);
     KEK_AUTO_BUF struct kek_buf sealed;
     kek_buf_init(&sealed, WITNESS_MAX);
-    KEK_AUTO(kek_envelope_key) key = kek_envelope_key_new(proof->data_key, context, NULL);
+    KEK_AUTO(kek_envelope_key) key = kek_envelope_key_new(proof->data_key, context, why);
     if (key == NULL ||
-        kek_envelope_header(KEK_ENVELOPE_MODE_ANY, &entry, 1, &header, NULL) != KEK_OK ||
+        kek_envelope_header(KEK_ENVELOPE_MODE_ANY, &entry, 1, &header, why) != KEK_OK ||
         kek_envelope_seal(key, kek_buf_bytes(&header), context, kek_bytes_of(witness_text), &sealed,
-                          NULL) != KEK_OK) {
+                          why) != KEK_OK) {
         return false;
     }
     memcpy(proof->witness, sealed.data, sealed.len);
@@ -284,7 +286,12 @@ static void made(void *arg, enum kek_rc rc, struct kek_pool_result *result,
         proof_finish(proof, false, false);
         return;
     }
-    if (!seal_witness(proof, result) || !ask_open(proof)) {
+    struct kek_why mine;
+    if (!seal_witness(proof, result, &mine)) {
+        ring_notice(proof->ring, KEK_LOG_ERROR, "a witness of version %u cannot be sealed: %s",
+                    proof->version->number, mine.text);
+        proof_finish(proof, false, false);
+    } else if (!ask_open(proof)) {
         proof_finish(proof, false, false);
     }
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -46,10 +47,10 @@ struct entries {
 
 void kek_login_slot(const char *token, char slot[static KEK_LOGIN_SLOT_TEXT])
 {
-    uint8_t digest[32] = {0};
-    unsigned len = 0;
-    /* Without SHA-256 nothing else of kekd works either; all tokens sharing one lock is safe. */
-    (void)EVP_Digest(token, strlen(token), digest, &len, EVP_sha256(), NULL);
+    uint8_t digest[32];
+    if (EVP_Digest(token, strlen(token), digest, NULL, EVP_sha256(), NULL) != 1) {
+        abort(); /* out of memory; without its record a refused PIN would be tried again */
+    }
     kek_hex(kek_bytes(digest, (KEK_LOGIN_SLOT_TEXT - 1) / 2), slot);
 }
 

@@ -332,6 +332,18 @@ START_TEST(nothing_is_sealed_without_random_bytes)
 }
 END_TEST
 
+START_TEST(the_self_test_passes_here_and_not_without_its_algorithms)
+{
+    struct kek_why why;
+    have_arena();
+    ck_assert_int_eq(kek_envelope_self_test(&why), KEK_OK);
+    ck_assert_int_eq(EVP_set_default_properties(NULL, "provider=none"), 1);
+    ck_assert_int_eq(kek_envelope_self_test(&why), KEK_INTERNAL);
+    ck_assert_ptr_nonnull(strstr(why.text, "OpenSSL"));
+    ck_assert_int_eq(kek_envelope_self_test(NULL), KEK_INTERNAL);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("envelope");
@@ -351,6 +363,7 @@ int main(void)
     tcase_add_test(sealing, key_refuses_lengths_that_cannot_be);
     tcase_add_test(sealing, a_full_arena_is_a_clean_error);
     tcase_add_test(sealing, nothing_is_sealed_without_random_bytes);
+    tcase_add_test(sealing, the_self_test_passes_here_and_not_without_its_algorithms);
     suite_add_tcase(suite, sealing);
     return suite_run(suite);
 }
