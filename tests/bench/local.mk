@@ -21,6 +21,7 @@ dist_check_SCRIPTS += tests/bench/test_smoke.py
 TESTS += tests/bench/test_smoke.py
 
 PHONY_TARGETS += bench
-bench: all $(bench_programs) tests/faults/fault.so
+bench: all
+	$(MAKE) $(AM_MAKEFLAGS) $(bench_programs) tests/faults/fault.so
 	abs_top_builddir='$(abs_top_builddir)' abs_top_srcdir='$(abs_top_srcdir)' \
 		$(PYTHON3) $(srcdir)/tests/bench/bench.py $(BENCH_FLAGS)

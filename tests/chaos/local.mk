@@ -9,5 +9,6 @@ CHAOS_ENVIRONMENT = abs_top_builddir='$(abs_top_builddir)' abs_top_srcdir='$(abs
 PHONY_TARGETS += chaos soak
 chaos: all tests/faults/fault.so
 	$(CHAOS_ENVIRONMENT) $(PYTHON3) -B $(srcdir)/tests/chaos/chaos.py $(CHAOS_FLAGS)
-soak: all tests/bench/load
+soak: all
+	$(MAKE) $(AM_MAKEFLAGS) tests/bench/load
 	$(CHAOS_ENVIRONMENT) $(PYTHON3) -B $(srcdir)/tests/chaos/soak.py $(SOAK_FLAGS)

@@ -47,7 +47,8 @@ FUZZ_LIBS = $(KEK_FUZZ_LDFLAGS)
 FUZZ_SECONDS = 60
 
 # Each target in turn; what it finds is left in fuzz-corpus/.
-fuzz: $(FUZZ_TARGETS)
+fuzz: all
+	$(MAKE) $(AM_MAKEFLAGS) $(FUZZ_TARGETS)
 	@for target in $(FUZZ_TARGETS); do \
 	  name=$${target##*/fuzz_}; \
 	  $(MKDIR_P) fuzz-corpus/$$name || exit 1; \

@@ -21,5 +21,6 @@ tests_oom_kekctl_LDFLAGS = $(FAILING_ALLOCATIONS)
 
 # Every allocation of the libraries too: hours.
 PHONY_TARGETS += oom
-oom: $(check_PROGRAMS) $(check_DATA)
+oom: all
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS=
 	$(AM_TESTS_ENVIRONMENT) KEK_OOM_STRIDE=1 $(PYTHON3) -B $(srcdir)/tests/interop/test_oom.py
