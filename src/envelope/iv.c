@@ -43,7 +43,7 @@ void kek_iv_pool_free(struct kek_iv_pool *pool)
     }
 }
 
-/* One first, then twice as many each time: most keys of strict mode take no second. */
+/* One first, then twice as many each time: a key of strict mode takes no second. */
 static bool draw(struct kek_iv_pool *pool)
 {
     size_t batch = pool->batch == 0 ? 1 : 2 * pool->batch;

@@ -23,7 +23,7 @@ struct kek_suite1_aad {
     struct kek_bytes header, context;
 };
 
-/* HKDF-SHA-512 without salt (RFC 5869). out_len is at most 255 x 64, info at most 1024 bytes.
+/* HKDF-SHA-512 without salt (RFC 5869). out_len is at most 255 x 64.
  * KEK_INTERNAL: OpenSSL failed. */
 enum kek_rc kek_suite1_hkdf(struct kek_bytes ikm, struct kek_bytes info, uint8_t *out,
                             size_t out_len, struct kek_why *why) KEK_MUST_CHECK;
