@@ -15,6 +15,7 @@ libkek_pkcs11_a_SOURCES = \
 	src/pkcs11/pin.c \
 	src/pkcs11/pin.h \
 	src/pkcs11/probe.c \
+	src/pkcs11/requests.c \
 	src/pkcs11/scan.c \
 	src/pkcs11/session.c \
 	src/pkcs11/trial.c \

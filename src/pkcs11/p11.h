@@ -69,7 +69,7 @@ struct kek_provider {
     struct kek_provider_session anchor;
 };
 
-/* module.c, login.c, session.c, officer.c, matrix.c: the provider's table. */
+/* module.c, login.c, session.c, requests.c, officer.c, matrix.c: the provider's table. */
 bool kek_p11_open(const Kek__Provider__Hello *hello, struct kek_provider **provider,
                   Kek__Provider__Token *token, struct kek_provider_failure *failure);
 bool kek_p11_login_and_prove(struct kek_provider *provider, struct kek_provider_versions *versions,

@@ -1,0 +1,261 @@
+/* Wrap, unwrap and list on one session: what is tried again, and who is blamed for what fails. */
+#include "p11.h"
+
+#include <string.h>
+
+#include "kek/clock.h"
+
+#define CALL_STEP KEK__PROVIDER__STEP__PROVIDER_CALL
+#define WRAP_CHECK_MS 1000 /* between known answers of a key that wraps without a pause */
+
+enum ability { TO_WRAP, TO_UNWRAP };
+
+static bool may(const struct kek_p11_entry *entry, enum ability ability)
+{
+    return ability == TO_WRAP ? entry->version.can_wrap : entry->version.can_unwrap;
+}
+
+/* The key, as the token shows it now if the table does not know it or thinks that it may not. */
+static struct kek_p11_entry *find_for(struct kek_provider_session *session,
+                                      const struct kek_id *kek_id, enum ability ability,
+                                      struct kek_provider_failure *failure)
+{
+    char id[KEK_ID_TEXT];
+    kek_id_format(kek_id, id);
+    struct kek_p11_entry *entry = kek_p11_session_entry(session, kek_id);
+    if (entry == NULL || !entry->version.eligible || !may(entry, ability)) {
+        if (!kek_p11_scan(session, CALL_STEP, failure)) {
+            return NULL;
+        }
+        entry = kek_p11_session_entry(session, kek_id);
+    }
+    if (entry == NULL) {
+        if (!kek_p11_session_alive(session)) {
+            kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__LINK,
+                         "the token does not answer, so key %s cannot be looked for", id);
+            return NULL;
+        }
+        kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__KEY_MISSING,
+                     "the token has no key of keyring %s with CKA_ID %s",
+                     session->provider->keyring, id);
+        return NULL;
+    }
+    if (!entry->version.eligible) {
+        kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__KEY_UNFIT, "key %s is refused: %s",
+                     entry->version.label, entry->version.refusal);
+        return NULL;
+    }
+    if (!may(entry, ability)) {
+        kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__STATE, "key %s may not %s",
+                     entry->version.label, ability == TO_WRAP ? "wrap" : "unwrap");
+        return NULL;
+    }
+    return entry;
+}
+
+/* What a failure of a way says here.  One that was proven exists, only C_Login speaks of a PIN, and only
+ * those calls that read a blob can blame it. */
+static enum kek_p11_class class_of(struct kek_p11_outcome outcome, bool proven, bool unwrapping)
+{
+    enum kek_p11_class class = kek_p11_class_of(outcome.rv);
+    switch (class) {
+    case KEK_P11_TEMPLATE:
+    case KEK_P11_UNSUPPORTED:
+        return proven ? KEK_P11_AMBIGUOUS : class;
+    case KEK_P11_PIN:
+        return KEK_P11_AMBIGUOUS;
+    case KEK_P11_DATA:
+        return unwrapping && kek_p11_read_blob(outcome) ? class : KEK_P11_AMBIGUOUS;
+    default:
+        return class;
+    }
+}
+
+/* What is left to do after a failure: true, and nothing is said yet, if a second try makes sense: in a
+ * new session, with the key found again, or because the token does its work otherwise.  A bad blob is
+ * believed at once, but only of a token that still opens a good one: behind a handle that came to mean
+ * another key every blob is bad. */
+static bool can_try_again(struct kek_provider_session *session, struct kek_p11_outcome outcome,
+                          bool proven, bool unwrapping, int attempt,
+                          struct kek_provider_failure *failure)
+{
+    enum kek_p11_class class = class_of(outcome, proven, unwrapping);
+    Kek__Provider__Cause blame = KEK__PROVIDER__CAUSE__LINK;
+    bool again = attempt == 0;
+    switch (class) {
+    case KEK_P11_SESSION:
+        session->broken = true;
+        break;
+    case KEK_P11_HANDLE:
+        if (again) {
+            return kek_p11_scan(session, CALL_STEP, failure);
+        }
+        break;
+    case KEK_P11_AMBIGUOUS:
+    case KEK_P11_DATA:
+        if (kek_p11_session_alive(session)) {
+            again = again && class == KEK_P11_AMBIGUOUS;
+            blame = unwrapping && kek_p11_read_blob(outcome) ? KEK__PROVIDER__CAUSE__DATA : blame;
+        } else {
+            again = false;
+        }
+        if (!again) {
+            kek_p11_fail_as(failure, CALL_STEP, blame, outcome);
+        }
+        return again;
+    default:
+        again = false;
+        break;
+    }
+    return again || kek_p11_fail_rv(failure, CALL_STEP, outcome);
+}
+
+/* A way that was inherited or is missing becomes proven by the first wrap with it. */
+static bool prove_now(struct kek_provider_session *session, struct kek_p11_entry *entry,
+                      struct kek_provider_failure *failure)
+{
+    if (entry->known_len > 0) {
+        return true;
+    }
+    if (!kek_p11_prove_all(session, failure)) {
+        return false;
+    }
+    if (entry->version.eligible) {
+        return true;
+    }
+    /* It may have been taken away while it was tried: then it is missing, not bad. */
+    struct kek_version tried = entry->version;
+    if (!kek_p11_scan(session, CALL_STEP, failure)) {
+        return false;
+    }
+    if (kek_p11_session_entry(session, &tried.id) == NULL) {
+        return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__KEY_MISSING,
+                            "key %s is gone from the token", tried.label);
+    }
+    return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__KEY_UNFIT,
+                        "key %s is refused: %s", tried.label, tried.refusal);
+}
+
+/* After a wrap: was it that key?  A library that numbers its keys anew after a lost connection can let
+ * an old handle mean another key, and a blob made then opens in this process alone.  The handle must
+ * still have the key's CKA_ID; and since a library may answer that from memory, the known answer must
+ * still unwrap: each time, unless the last time was just now. */
+static struct kek_p11_outcome check_handle(struct kek_provider_session *session,
+                                           struct kek_p11_entry *entry, bool *same)
+{
+    uint8_t id[KEK_ID_LEN + 1];
+    CK_ATTRIBUTE attribute = {CKA_ID, id, sizeof id};
+    struct kek_p11_outcome outcome =
+        kek_p11_get_attributes(session->provider->f, session->handle, entry->handle, &attribute, 1);
+    *same = kek_p11_good(outcome) && attribute.ulValueLen == KEK_ID_LEN &&
+            memcmp(id, entry->version.id.bytes, KEK_ID_LEN) == 0;
+    uint64_t now = kek_clock_ms();
+    if (!*same || (entry->wraps_checked_ms != 0 && now - entry->wraps_checked_ms < WRAP_CHECK_MS)) {
+        return outcome;
+    }
+    KEK_AUTO(kek_secret) value = NULL;
+    outcome = kek_p11_unwrap_by(session, entry->strategy, entry->way, entry->handle,
+                                kek_bytes(entry->known, entry->known_len), &value);
+    entry->wraps_checked_ms = now;
+    return outcome;
+}
+
+bool kek_p11_wrap(struct kek_provider_session *session, const struct kek_id *kek_id,
+                  const struct kek_secret *data_key, struct kek_provider_wrapped *wrapped,
+                  struct kek_provider_failure *failure)
+{
+    struct kek_provider_wrapped blob;
+    for (int attempt = 0;; attempt++) {
+        struct kek_p11_entry *entry = find_for(session, kek_id, TO_WRAP, failure);
+        if (entry == NULL || !prove_now(session, entry, failure)) {
+            return false;
+        }
+        struct kek_p11_outcome outcome =
+            kek_p11_wrap_by(session, entry->strategy, entry->way, entry->handle, data_key, &blob);
+        if (kek_p11_good(outcome)) {
+            bool same;
+            outcome = check_handle(session, entry, &same);
+            if (kek_p11_good(outcome) && same) {
+                *wrapped = blob;
+                return true;
+            }
+            if (kek_p11_good(outcome)) {
+                return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__LINK,
+                                    "the handle of key %s means another key now",
+                                    entry->version.label);
+            }
+        }
+        if (!can_try_again(session, outcome, true, false, attempt, failure)) {
+            return false;
+        }
+    }
+}
+
+static bool is_own(const struct kek_p11_entry *entry, enum kek_wrap_alg alg)
+{
+    return entry->way != NULL && entry->way->alg == alg;
+}
+
+/* By the version's own way where the blob is of its algorithm, else by every way that makes such. */
+static struct kek_p11_outcome unwrap_any(struct kek_provider_session *session,
+                                         const struct kek_p11_entry *entry, enum kek_wrap_alg alg,
+                                         struct kek_bytes blob, struct kek_secret **data_key)
+{
+    if (is_own(entry, alg)) {
+        return kek_p11_unwrap_by(session, entry->strategy, entry->way, entry->handle, blob,
+                                 data_key);
+    }
+    struct kek_p11_outcome outcome = {.rv = CKR_MECHANISM_INVALID, .call = "C_UnwrapKey"};
+    size_t count;
+    const struct kek_p11_way *ways = kek_p11_ways(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (ways[i].alg != alg ||
+            (ways[i].vendor && !kek_p11_way_listed(session->provider, &ways[i]))) {
+            continue;
+        }
+        outcome =
+            kek_p11_unwrap_by(session, entry->strategy, &ways[i], entry->handle, blob, data_key);
+        if (kek_p11_class_of(outcome.rv) != KEK_P11_UNSUPPORTED) {
+            break;
+        }
+    }
+    return outcome;
+}
+
+bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *kek_id,
+                    enum kek_wrap_alg alg, struct kek_bytes blob, struct kek_secret **data_key,
+                    struct kek_provider_failure *failure)
+{
+    for (int attempt = 0;; attempt++) {
+        struct kek_p11_entry *entry = find_for(session, kek_id, TO_UNWRAP, failure);
+        if (entry == NULL) {
+            return false;
+        }
+        struct kek_p11_outcome outcome = unwrap_any(session, entry, alg, blob, data_key);
+        if (kek_p11_good(outcome)) {
+            return true;
+        }
+        /* Of a key under which nothing was proven it says nothing of the blob. */
+        if (kek_p11_class_of(outcome.rv) == KEK_P11_UNSUPPORTED && entry->way != NULL &&
+            !is_own(entry, alg)) {
+            return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__DATA,
+                                "key %s never wraps with %s: %s: %s (0x%lx)", entry->version.label,
+                                kek_wrap_alg_name(alg), outcome.call, kek_p11_rv_name(outcome.rv),
+                                outcome.rv);
+        }
+        bool proven = entry->known_len > 0 && entry->way->alg == alg;
+        if (!can_try_again(session, outcome, proven, true, attempt, failure)) {
+            return false;
+        }
+    }
+}
+
+bool kek_p11_list(struct kek_provider_session *session, struct kek_provider_versions *versions,
+                  struct kek_provider_failure *failure)
+{
+    if (!kek_p11_scan(session, CALL_STEP, failure) || !kek_p11_prove_all(session, failure)) {
+        return false;
+    }
+    kek_p11_session_versions(session, versions);
+    return true;
+}
