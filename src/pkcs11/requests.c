@@ -156,7 +156,9 @@ static struct kek_p11_outcome check_handle(struct kek_provider_session *session,
     KEK_AUTO(kek_secret) value = NULL;
     outcome = kek_p11_unwrap_by(session, entry->strategy, entry->way, entry->handle,
                                 kek_bytes(entry->known, entry->known_len), &value);
-    entry->wraps_checked_ms = now;
+    if (kek_p11_good(outcome)) {
+        entry->wraps_checked_ms = now;
+    }
     return outcome;
 }
 
