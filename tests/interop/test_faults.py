@@ -9,7 +9,6 @@ its work again, so does kekd, without a restart.
 import os
 import queue
 import signal
-import threading
 import time
 
 import fault as faults
@@ -146,11 +145,7 @@ class FaultCase(rigs.Case):
                 if problem:
                     found.append("%s: %s" % (" ".join(map(str, case)), problem))
 
-        threads = [threading.Thread(target=run, args=(node,)) for node in nodes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        rigs.side_by_side(run, nodes)
         self.assertFalse(found, "\n" + "\n".join(found))
 
     def end(self, node):

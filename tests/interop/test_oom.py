@@ -11,7 +11,6 @@ import queue
 import shutil
 import signal
 import subprocess
-import threading
 
 import rig as rigs
 from grpc import RpcError, StatusCode
@@ -61,11 +60,7 @@ class Oom(rigs.Case):
                     misses.append(number)
 
         reached = []
-        threads = [threading.Thread(target=run, args=(node,)) for node in nodes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        rigs.side_by_side(run, nodes)
         self.assertFalse(found, "\n" + "\n".join(found))
         self.assertTrue(reached)
         print("%s: %d allocations, one by one, up to the %dth" % (self.name(), len(reached), max(reached)),

@@ -6,6 +6,16 @@
 
 #include "kek/durable.h"
 
+#define RECORD_NAME 64
+
+/* Where refused PINs of a token stand, in the rig's folder. */
+static void record_name(const char *token, char record[static RECORD_NAME])
+{
+    char slot[KEK_LOGIN_SLOT_TEXT];
+    kek_login_slot(token, slot);
+    snprintf(record, RECORD_NAME, "state/pin-refused-%s", slot);
+}
+
 START_TEST(a_wrong_pin_is_tried_once_over_restarts_and_roles_until_its_file_changes)
 {
     struct rig rig;
@@ -43,9 +53,8 @@ START_TEST(a_wrong_pin_is_tried_once_over_restarts_and_roles_until_its_file_chan
     rig_write(&rig, "pin", "right");
     RIG_UNTIL(&rig, rig_ready(&rig, 0) == 2 && rig_ready(&rig, 1) == 1);
     ck_assert_uint_eq(rig_count(&rig, "login"), 4);
-    char slot[KEK_LOGIN_SLOT_TEXT], record[64];
-    kek_login_slot("S-1", slot);
-    snprintf(record, sizeof record, "state/pin-refused-%s", slot);
+    char record[RECORD_NAME];
+    record_name("S-1", record);
     RIG_UNTIL(&rig, !rig_has(&rig, record));
     rig_done(&rig);
 }
@@ -74,9 +83,8 @@ START_TEST(a_removed_record_allows_one_more_try)
     rig_write(&rig, "pin", "wrong");
     rig_start(&rig);
     RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
-    char slot[KEK_LOGIN_SLOT_TEXT], record[64];
-    kek_login_slot("S-1", slot);
-    snprintf(record, sizeof record, "state/pin-refused-%s", slot);
+    char record[RECORD_NAME];
+    record_name("S-1", record);
     RIG_UNTIL(&rig, rig_has(&rig, record));
     rig_remove(&rig, record);
     RIG_UNTIL(&rig, rig_count(&rig, "login") == 2 && rig_has(&rig, record));
@@ -89,10 +97,9 @@ START_TEST(a_retry_that_is_asked_for_is_one_more_try_without_a_restart)
     struct rig rig;
     struct kek_why why;
     size_t forgotten = 99;
-    char slot[KEK_LOGIN_SLOT_TEXT], record[64];
+    char record[RECORD_NAME];
     rig_init(&rig, 1);
-    kek_login_slot("S-1", slot);
-    snprintf(record, sizeof record, "state/pin-refused-%s", slot);
+    record_name("S-1", record);
     ck_assert_int_eq(kek_pool_pin_retry(rig.state, NULL, &forgotten, &why), KEK_OK);
     ck_assert_uint_eq(forgotten, 0);
     rig_write(&rig, "pin", "wrong");
@@ -168,9 +175,8 @@ START_TEST(a_damaged_record_lets_nobody_log_in)
         "kekd refused PINs 1\nofficer=0 pin_inode=1 pin_mtime_ns=1 pin_size=1 code=0xa0 time_ms=1 "
         "provider= \n",
     };
-    char slot[KEK_LOGIN_SLOT_TEXT], record[64];
-    kek_login_slot("S-1", slot);
-    snprintf(record, sizeof record, "state/pin-refused-%s", slot);
+    char record[RECORD_NAME];
+    record_name("S-1", record);
     for (size_t i = 0; i < sizeof damages / sizeof damages[0]; i++) {
         struct rig rig;
         rig_init(&rig, 1);
@@ -190,9 +196,8 @@ END_TEST
 START_TEST(an_officers_login_keeps_the_record_of_kekds_pin)
 {
     struct rig rig;
-    char slot[KEK_LOGIN_SLOT_TEXT], record[64];
-    kek_login_slot("S-1", slot);
-    snprintf(record, sizeof record, "state/pin-refused-%s", slot);
+    char record[RECORD_NAME];
+    record_name("S-1", record);
     rig_init(&rig, 1);
     rig.settings.officer = true;
     rig_open(&rig);
