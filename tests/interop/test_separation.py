@@ -103,10 +103,16 @@ class Separation(rigs.Case):
                 self.assertRegex(file.read(), r"CapEff:\s+0000000000000000\n")
         self.assertEqual(self.uids(node.kekd.pid), {0})
         rigs.kill(workers[0])
-        rigs.wait_for(lambda: len(node.workers()) == len(workers) and workers[0] not in node.workers(),
-                      "the worker to be replaced")
-        self.assertEqual(self.uids(node.workers()[-1]), {nobody})
+        (fresh,) = rigs.wait_for(lambda: set(node.workers()) - set(workers), "the worker to be replaced")
+        # What kekd has forked is kekd until it is another program: it must be nobody's before it is a worker.
+        rigs.wait_for(lambda: self.program(fresh) == "kekd-pkcs11", "the new worker's program")
+        self.assertEqual(self.uids(fresh), {nobody})
         node.stop()
+
+    @staticmethod
+    def program(pid):
+        with open("/proc/%d/comm" % pid, encoding="ascii") as file:
+            return file.read().rstrip("\n")
 
     @staticmethod
     def uids(pid):
