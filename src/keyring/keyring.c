@@ -74,6 +74,40 @@ struct version *ring_add(struct kek_keyring *ring, const struct kek_id *kek_id, 
     return version;
 }
 
+static bool is_nowhere(const struct kek_keyring *ring, const struct version *version)
+{
+    for (size_t p = 0; p < ring->source_count; p++) {
+        if (!ring->sources[p].listed || version->held[p].present ||
+            version->held[p].proof != NULL) {
+            return false;
+        }
+    }
+    return version != ring->announcing &&
+           !(ring->announced && kek_id_equal(&version->id, &ring->primary.kek_id));
+}
+
+void ring_make_room(struct kek_keyring *ring)
+{
+    size_t oldest = VERSIONS_MAX;
+    for (size_t i = 0; ring->version_count == VERSIONS_MAX && i < VERSIONS_MAX; i++) {
+        if (is_nowhere(ring, ring->versions[i]) &&
+            (oldest == VERSIONS_MAX ||
+             ring->versions[i]->number < ring->versions[oldest]->number)) {
+            oldest = i;
+        }
+    }
+    if (oldest == VERSIONS_MAX) {
+        return;
+    }
+    free(ring->versions[oldest]);
+    ring->version_count--;
+    memmove(&ring->versions[oldest], &ring->versions[oldest + 1],
+            (ring->version_count - oldest) * sizeof ring->versions[0]);
+    for (size_t p = 0; p < ring->source_count; p++) {
+        ring->sources[p].vouch_at -= ring->sources[p].vouch_at > oldest;
+    }
+}
+
 void ring_notice(const struct kek_keyring *ring, enum kek_log_level level, const char *format, ...)
 {
     if (ring->settings.notice == NULL) {

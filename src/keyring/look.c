@@ -52,6 +52,7 @@ static void take_versions(struct kek_keyring *ring, size_t provider, const struc
                           size_t count)
 {
     bool wrapped[VERSIONS_MAX], unwrapped[VERSIONS_MAX];
+    ring_make_room(ring);
     for (size_t i = 0; i < ring->version_count; i++) {
         wrapped[i] = ring_any(ring, ring->versions[i], held_wraps);
         unwrapped[i] = ring_any(ring, ring->versions[i], held_unwraps);

@@ -100,6 +100,9 @@ struct kek_keyring {
 /* keyring.c */
 struct version *ring_find(const struct kek_keyring *ring, const struct kek_id *kek_id);
 struct version *ring_add(struct kek_keyring *ring, const struct kek_id *kek_id, uint32_t number);
+/* Where VERSIONS_MAX are known, forgets the oldest that is on no provider: destroyed ones, which stay known
+ * and recorded, must not keep new ones out. */
+void ring_make_room(struct kek_keyring *ring);
 void ring_evaluate(struct kek_keyring *ring); /* something changed: who is primary, what is lost? */
 bool ring_answers(const struct kek_keyring *ring, size_t provider);
 bool held_unwraps(const struct version *version, size_t provider);

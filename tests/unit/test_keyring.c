@@ -6,6 +6,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include <jansson.h>
+#include <openssl/evp.h>
+
 #include "kek/clock.h"
 #include "rig.h"
 
@@ -213,6 +216,55 @@ START_TEST(another_key_under_the_same_id_is_refused)
 }
 END_TEST
 
+/* A state file with 63 more versions, destroyed long ago, whose witnesses nobody can open any more. */
+static void fill_record(void)
+{
+    char path[128];
+    json_error_t error;
+    snprintf(path, sizeof path, "%s/state/test.json", rig.folder);
+    json_t *root = json_load_file(path, 0, &error);
+    json_t *versions = json_object_get(root, "versions");
+    json_t *first = json_array_get(versions, 0);
+    ck_assert_uint_eq(json_array_size(versions), 1);
+    uint8_t witness[256];
+    const char *base64 = json_string_value(json_object_get(first, "witness"));
+    int len = EVP_DecodeBlock(witness, (const unsigned char *)base64, (int)strlen(base64));
+    ck_assert_int_gt(len, 0);
+    len -= (int)(strlen(base64) - strcspn(base64, "="));
+    uint8_t *at = memmem(witness, (size_t)len, id_1.bytes, KEK_ID_LEN);
+    ck_assert_ptr_nonnull(at);
+    for (int i = 0; i < 63; i++) {
+        char hex[KEK_ID_TEXT];
+        unsigned char text[400];
+        at[0] = (uint8_t)(100 + i);
+        kek_hex(kek_bytes(at, KEK_ID_LEN), hex);
+        EVP_EncodeBlock(text, witness, len);
+        ck_assert_int_eq(
+            json_array_append_new(versions, json_pack("{s:i, s:s, s:s}", "number", i + 2, "kek_id",
+                                                      hex, "witness", text)),
+            0);
+    }
+    ck_assert_int_eq(json_dump_file(root, path, 0), 0);
+    json_decref(root);
+}
+
+START_TEST(versions_destroyed_long_ago_keep_no_new_one_out)
+{
+    rig_make_token(&rig);
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_GENERATE, 1, &id_1, KEK_STATE_ACTIVE), KEK_OK);
+    rig_start(&rig, "");
+    rig_until_primary(&rig, 1);
+    rig_stop(&rig);
+    fill_record();
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_GENERATE, 65, &id_2, KEK_STATE_ACTIVE), KEK_OK);
+    rig_start(&rig, "");
+    rig_until_primary(&rig, 65);
+    ck_assert_int_eq(kek_keyring_find(rig.ring, &id_1), KEK_KEYRING_OPENS);
+    rig_stop(&rig);
+    rig_remove(&rig);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("keyring");
@@ -226,5 +278,6 @@ int main(void)
     tcase_add_test(tcase, promoted_version_takes_over_after_settle_and_never_goes_back);
     tcase_add_test(tcase, destroyed_primary_is_a_loss_and_a_token_away_is_an_outage);
     tcase_add_test(tcase, another_key_under_the_same_id_is_refused);
+    tcase_add_test(tcase, versions_destroyed_long_ago_keep_no_new_one_out);
     return suite_run(suite);
 }
