@@ -407,9 +407,10 @@ START_TEST(signals_meant_for_the_service_do_not_end_a_worker)
     token_make(&token);
     struct worker worker;
     worker_start(&worker, "serve", token.uri);
-    ck_assert_int_eq(kill(worker.pid, SIGTERM), 0);
-    ck_assert_int_eq(kill(worker.pid, SIGINT), 0);
-    ck_assert_int_eq(kill(worker.pid, SIGPIPE), 0);
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE};
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+        ck_assert_int_eq(kill(worker.pid, signals[i]), 0);
+    }
     Kek__Provider__Reply *reply = worker_list(&worker);
     ck_assert_int_eq(reply->result_case, KEK__PROVIDER__REPLY__RESULT_LISTED);
     reply_free(reply);
