@@ -19,10 +19,11 @@
  *   pin-refused-<slot>   the PIN files that the token refused, one line each, with the provider whose
  *                        login it was
  *
- * <slot> is the first half of SHA-256 of the token's serial number.  kekd's PIN file and the officers'
- * may both stand there: a login takes back its own role's lines only, or each kekctl run would give
- * kekd's refused PIN another try.  kekctl may run as root: what it makes belongs to the folder's
- * owner, so that kekd can open it. */
+ * <slot> is the first half of SHA-256 of the token's serial number.  The PIN files of kekd and of the
+ * officers may both stand there, and those of several providers (copies of a token have one serial
+ * number): a login takes back the lines of its own provider and role only, or each of its starts would
+ * give another's refused PIN another try.  kekctl may run as root: what it makes belongs to the
+ * folder's owner, so that kekd can open it. */
 
 #define PATH_BYTES 4096
 #define RECORD_MAX 8192
@@ -318,12 +319,20 @@ static void drop(struct entries *entries, size_t at)
             (entries->count - at) * sizeof entries->items[0]);
 }
 
-/* The lines that stay: a PIN file has one line, the newest; a login takes its role's away. */
-static void keep_others(struct entries *entries, bool officer, const struct kek_login_pin *pin)
+/* Was it a login of this provider, in this pool's role? */
+static bool is_of(const struct entry *entry, const struct kek_backend *backend)
+{
+    return entry->officer == backend->pool->settings.officer &&
+           strcmp(entry->provider, backend->config->name) == 0;
+}
+
+/* The lines that stay: a PIN file has one line, the newest; a login takes its own away. */
+static void keep_others(struct entries *entries, const struct kek_backend *backend,
+                        const struct kek_login_pin *refused)
 {
     for (size_t i = entries->count; i > 0; i--) {
         const struct entry *entry = &entries->items[i - 1];
-        if (pin == NULL ? entry->officer == officer : entry->pin.inode == pin->inode) {
+        if (refused == NULL ? is_of(entry, backend) : entry->pin.inode == refused->inode) {
             drop(entries, i - 1);
         }
     }
@@ -347,7 +356,12 @@ static void change_record(struct kek_backend *backend, const char *slot, int loc
     if (rc == KEK_OK) {
         /* A damaged record lets nobody log in, so there is nothing in it to keep here. */
         (void)read_record(job->path, &entries, NULL);
-        keep_others(&entries, pool->settings.officer, refusal == NULL ? NULL : &refusal->pin);
+        size_t before = entries.count;
+        keep_others(&entries, backend, refusal == NULL ? NULL : &refusal->pin);
+        if (refusal == NULL && entries.count > 0 && entries.count == before) {
+            finish_job(job, NULL);
+            return;
+        }
         if (refusal != NULL && entries.count == ENTRIES_MAX) {
             drop(&entries, 0);
         }

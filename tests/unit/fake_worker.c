@@ -3,7 +3,7 @@
  *
  * FAKE_DIR holds what it is told and what it tells:
  *   start, start-NAME   words that rule its start and life (NAME: the provider's, wins)
- *   pin                 the PIN file; "right" is right
+ *   pin, pin-NAME       the PIN file; "right" is right
  *   go                  what `late` and `wait` wait for
  *   log                 one line per event: "<event> <provider> <pid> ..."
  * An unwrap's blob is a list of words, "[once:]verb[@provider]"; @ confines one to that provider, and
@@ -152,11 +152,18 @@ static void say_start(const char *role)
     tell("start", more);
 }
 
+static void path_of_pin(char path[static 4096])
+{
+    char file[96];
+    snprintf(file, sizeof file, "pin-%s", name);
+    path_of(exists(file) ? file : "pin", path);
+}
+
 static void send_token(uint64_t id)
 {
     char path[4096];
     struct stat st = {0};
-    path_of("pin", path);
+    path_of_pin(path);
     (void)!stat(path, &st);
     Kek__Provider__Token token = KEK__PROVIDER__TOKEN__INIT;
     token.protocol = told("other-protocol") ? 2 : 1;
@@ -180,7 +187,7 @@ static void send_token(uint64_t id)
 static bool pin_is_right(void)
 {
     char path[4096], pin[16] = "";
-    path_of("pin", path);
+    path_of_pin(path);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t len = fd < 0 ? 0 : read(fd, pin, sizeof pin - 1);
     if (fd >= 0) {

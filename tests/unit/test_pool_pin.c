@@ -222,6 +222,31 @@ START_TEST(an_officers_login_keeps_the_record_of_kekds_pin)
 }
 END_TEST
 
+START_TEST(a_login_takes_back_its_own_providers_refusals_alone)
+{
+    struct rig rig;
+    struct outcome out;
+    char record[RECORD_NAME];
+    record_name("S-1", record);
+    rig_init(&rig, 2);
+    rig_write(&rig, "pin-b", "wrong");
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1 && rig_health(&rig, 1) == KEK_POOL_PIN_REFUSED);
+    RIG_UNTIL(&rig, rig_has(&rig, record));
+    /* Each login of the one whose PIN is right would be another try for the other. */
+    rig_do(&rig, &out, 0, "once:kill", 0);
+    RIG_UNTIL(&rig, rig_count(&rig, "login a ") == 2 && rig_ready(&rig, 0) == 1);
+    size_t spawned = rig_status(&rig, 1).spawned;
+    RIG_UNTIL(&rig, rig_status(&rig, 1).spawned >= spawned + 3);
+    ck_assert_uint_eq(rig_count(&rig, "login b "), 1);
+    ck_assert(rig_has(&rig, record));
+    rig_write(&rig, "pin-b", "right");
+    RIG_UNTIL(&rig, rig_ready(&rig, 1) == 1);
+    RIG_UNTIL(&rig, !rig_has(&rig, record));
+    rig_done(&rig);
+}
+END_TEST
+
 START_TEST(a_refusal_that_cannot_be_recorded_still_holds_in_this_process)
 {
     struct rig rig;
@@ -284,6 +309,7 @@ int main(void)
     tcase_add_test(tcase, a_retry_forgets_one_providers_refusals_or_all);
     tcase_add_test(tcase, a_damaged_record_lets_nobody_log_in);
     tcase_add_test(tcase, an_officers_login_keeps_the_record_of_kekds_pin);
+    tcase_add_test(tcase, a_login_takes_back_its_own_providers_refusals_alone);
     tcase_add_test(tcase, a_refusal_that_cannot_be_recorded_still_holds_in_this_process);
     tcase_add_test(tcase, a_token_that_would_lock_itself_is_not_logged_in_to);
     tcase_add_test(tcase, a_low_count_of_tries_is_reported_and_logged_in_to);
