@@ -134,8 +134,8 @@ size_t kek_pool_queued(const struct kek_pool *pool);
  * that is gone by now is nobody's loss. */
 void kek_pool_vouch(struct kek_pool *pool, size_t provider, uint64_t serial);
 
-/* Fails every call with KEK_UNAVAILABLE, closes the sockets, kills what has not left after
- * 500 ms, then runs `closed` once. */
+/* Fails every call with KEK_UNAVAILABLE, hears a login under way out for at most 2 s, closes the
+ * sockets, kills what has not left after 500 ms, then runs `closed` once. */
 void kek_pool_close(struct kek_pool *pool, void (*closed)(void *arg), void *arg);
 void kek_pool_free(struct kek_pool *pool); /* after `closed` */
 

@@ -43,6 +43,7 @@ _Static_assert(KEK_CONFIG_SESSIONS_MAX <= 1 << KEK_FLIGHT_BITS, "a flight's numb
 struct kek_pool_times {
     uint64_t lock_retry; /* between two tries for the login lock */
     uint64_t leave;      /* from a closed socket to SIGKILL */
+    uint64_t login;      /* a login under way is heard out that long when the pool closes */
     uint64_t ghost;      /* from SIGKILL to giving up on the process */
     uint64_t eof;        /* from end-of-file to exit, before the worker counts as broken */
     uint64_t pin_look;   /* between two looks at a refused PIN's file */
@@ -282,6 +283,8 @@ void kek_start_begin(struct kek_worker *worker);
 void kek_start_reply(struct kek_worker *worker, const Kek__Provider__Reply *reply);
 void kek_start_on_timer(struct kek_worker *worker);
 void kek_start_unlock(struct kek_worker *worker);
+/* The pool closes: hears a login under way out; false if there is none. */
+bool kek_start_hear_out(struct kek_worker *worker);
 /* The worker is no use before it was ready. */
 void kek_start_failed(struct kek_worker *worker, bool kill, const struct kek_why *why);
 

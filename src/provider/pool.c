@@ -11,6 +11,7 @@
 static const struct kek_pool_times default_times = {
     .lock_retry = 20,
     .leave = 500,
+    .login = 2000,
     .ghost = 500,
     .eof = 500,
     .pin_look = 15000,
@@ -413,6 +414,9 @@ static void close_workers(struct kek_backend *backend)
 {
     struct kek_worker *worker;
     DL_FOREACH (backend->workers, worker) {
+        if (kek_start_hear_out(worker)) {
+            continue;
+        }
         if (worker->state < KEK_WORKER_LEAVING) {
             kek_start_unlock(worker);
             kek_worker_close(worker);

@@ -5,7 +5,8 @@
 
 /* A worker's way to ready: Hello -> Token -> the token's login lock -> Login -> Ready.  All of it
  * within start_timeout.  Nothing that may count as a try of the PIN happens without the lock, with a
- * PIN file on record as refused, or against a token that would lock itself. */
+ * PIN file on record as refused, or against a token that would lock itself.  A pool that closes hears
+ * a login under way out: a refusal that nobody heard would be tried again by the next kekd. */
 
 #define HELLO_ID 1
 #define LOGIN_ID 2
@@ -52,6 +53,17 @@ void kek_start_unlock(struct kek_worker *worker)
         close(worker->lock_fd);
         worker->lock_fd = -1;
     }
+}
+
+bool kek_start_hear_out(struct kek_worker *worker)
+{
+    if (worker->state != KEK_WORKER_LOGIN) {
+        return false;
+    }
+    uint64_t due = kek_clock_ms() + worker->backend->pool->times.login;
+    worker->start_due_ms = due < worker->start_due_ms ? due : worker->start_due_ms;
+    wait_until(worker, UINT64_MAX);
+    return true;
 }
 
 void kek_start_failed(struct kek_worker *worker, bool kill, const struct kek_why *why)
@@ -184,6 +196,9 @@ static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *read
     worker->was_ready = true;
     worker->vouched = !backend->pool->settings.vouch;
     kek_backend_became_ready(backend);
+    if (backend->pool->closing) {
+        kek_worker_close(worker);
+    }
 }
 
 static void on_pin_refused(struct kek_worker *worker, struct kek_why *why)

@@ -273,6 +273,8 @@ static void on_login(uint64_t id)
         stay();
     } else if (told("late-login")) {
         await("go");
+    } else if (told("slow-login")) {
+        usleep(300000);
     } else if (told("abort-login")) {
         abort();
     } else if (told("probe")) {
@@ -284,6 +286,7 @@ static void on_login(uint64_t id)
                   "C_Login: CKR_PIN_INCORRECT");
         return;
     }
+    tell("logged-in", "");
     send_ready(id);
 }
 

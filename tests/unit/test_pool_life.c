@@ -347,7 +347,7 @@ START_TEST(a_pool_closes_at_any_moment_of_a_start)
         rig_init(&rig, 2);
         rig_write(&rig, "start", words[i]);
         rig_start(&rig);
-        kek_pool_times(rig.pool)->leave = 30;
+        kek_pool_times(rig.pool)->leave = kek_pool_times(rig.pool)->login = 30;
         rig_pause(&rig, i * 7);
         rig_done(&rig);
     }

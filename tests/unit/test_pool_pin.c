@@ -60,6 +60,54 @@ START_TEST(a_wrong_pin_is_tried_once_over_restarts_and_roles_until_its_file_chan
 }
 END_TEST
 
+START_TEST(a_refusal_that_comes_while_the_pool_closes_is_recorded)
+{
+    struct rig rig;
+    rig_init(&rig, 1);
+    rig_write(&rig, "pin", "wrong");
+    rig_write(&rig, "start", "slow-login");
+    for (int restart = 0; restart < 3; restart++) {
+        rig_start(&rig);
+        kek_pool_times(rig.pool)->leave = 30;
+        kek_pool_times(rig.pool)->login = RIG_PATIENCE_MS;
+        RIG_UNTIL(&rig, rig_count(&rig, "login") == 1);
+        if (restart > 0) {
+            RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
+        }
+        rig_close(&rig); /* the first time in the middle of the login */
+    }
+    ck_assert_uint_eq(rig_count(&rig, "login"), 1);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_login_that_does_not_end_holds_the_close_up_for_a_while_only)
+{
+    struct rig rig;
+    rig_init(&rig, 1);
+    rig_write(&rig, "start", "never-login");
+    rig_start(&rig);
+    kek_pool_times(rig.pool)->login = 30;
+    RIG_UNTIL(&rig, rig_count(&rig, "login") == 1);
+    rig_done(&rig); /* looks for what is left */
+}
+END_TEST
+
+START_TEST(a_login_that_succeeds_while_the_pool_closes_leaves_nothing_behind)
+{
+    struct rig rig;
+    rig_init(&rig, 1);
+    rig_write(&rig, "start", "slow-login");
+    rig_start(&rig);
+    kek_pool_times(rig.pool)->leave = 30;
+    kek_pool_times(rig.pool)->login = RIG_PATIENCE_MS;
+    RIG_UNTIL(&rig, rig_count(&rig, "login") == 1);
+    rig_close(&rig);
+    ck_assert(rig_logged(&rig, "logged-in"));
+    rig_done(&rig);
+}
+END_TEST
+
 START_TEST(a_second_wrong_pin_is_tried_once_too)
 {
     struct rig rig;
@@ -303,6 +351,9 @@ int main(void)
     tcase_set_timeout(tcase, 180);
     suite_add_tcase(suite, tcase);
     tcase_add_test(tcase, a_wrong_pin_is_tried_once_over_restarts_and_roles_until_its_file_changes);
+    tcase_add_test(tcase, a_refusal_that_comes_while_the_pool_closes_is_recorded);
+    tcase_add_test(tcase, a_login_that_does_not_end_holds_the_close_up_for_a_while_only);
+    tcase_add_test(tcase, a_login_that_succeeds_while_the_pool_closes_leaves_nothing_behind);
     tcase_add_test(tcase, a_second_wrong_pin_is_tried_once_too);
     tcase_add_test(tcase, a_removed_record_allows_one_more_try);
     tcase_add_test(tcase, a_retry_that_is_asked_for_is_one_more_try_without_a_restart);
