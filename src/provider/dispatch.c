@@ -121,9 +121,12 @@ void kek_dispatch(struct kek_pool *pool)
         struct kek_pool_call *first = NULL;
         struct kek_worker *to = NULL;
         struct kek_lane *lane;
+        uint64_t now = kek_clock_ms();
         DL_FOREACH (pool->lanes, lane) {
             struct kek_pool_call *call = lane->queue.root;
-            if (call == NULL || (first != NULL && first->wake_ms <= call->wake_ms)) {
+            /* One whose time is over is left to kek_dispatch_due(), which ends it in a moment. */
+            if (call == NULL || call->give_up_ms <= now ||
+                (first != NULL && first->wake_ms <= call->wake_ms)) {
                 continue;
             }
             struct kek_worker *worker = pick(call, call->avoid, NULL);

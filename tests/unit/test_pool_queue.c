@@ -163,6 +163,26 @@ START_TEST(a_deadline_in_the_queue_ends_the_call_just_before_it)
 }
 END_TEST
 
+START_TEST(a_call_whose_time_is_over_never_reaches_a_worker)
+{
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 1);
+    rig.settings.vouch = true;
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    rig_unwrap(&rig, &out, KEK_POOL_ANY, "late", 5);
+    usleep(20000);                                              /* something else keeps the loop */
+    kek_pool_vouch(rig.pool, 0, rig_status(&rig, 0).unvouched); /* now there is room */
+    rig_wait(&rig, &out);
+    ck_assert_int_eq(out.rc, KEK_DEADLINE);
+    rig_do(&rig, &out, 0, "after", 0);
+    rig_check(&out, "after");
+    ck_assert_uint_eq(rig_count(&rig, "op"), 1);
+    rig_done(&rig);
+}
+END_TEST
+
 START_TEST(a_deadline_in_service_ends_the_call_and_not_the_worker)
 {
     struct rig rig;
@@ -219,6 +239,7 @@ int main(void)
     tcase_add_test(tcase, a_cancelled_call_in_service_keeps_its_session_until_the_answer);
     tcase_add_test(tcase, a_worker_that_hangs_on_a_cancelled_call_is_still_killed);
     tcase_add_test(tcase, a_deadline_in_the_queue_ends_the_call_just_before_it);
+    tcase_add_test(tcase, a_call_whose_time_is_over_never_reaches_a_worker);
     tcase_add_test(tcase, a_deadline_in_service_ends_the_call_and_not_the_worker);
     tcase_add_test(tcase, a_hung_worker_finishes_its_other_calls_before_it_is_killed);
     return suite_run(suite);
