@@ -4,7 +4,7 @@
  * It owns the workers (spawn, handshake, serialised login, deadline, kill, respawn with backoff,
  * recycle) and the calls that wait for them or run in them.  A call ends exactly once: its `done`
  * runs, or the caller cancels it.  Wrap, unwrap and list may be sent again elsewhere after a link
- * failure, inside the call's own deadline; generate, set_state, destroy and probe are sent once.
+ * failure, inside the call's own deadline; generate, set_state, destroy and probe reach one worker.
  * It knows nothing of envelopes or of who is primary: `may` tells it which provider may serve a key.
  * One thread: the loop's.  The pool holds no PIN and no KEK handle.
  */

@@ -95,7 +95,7 @@ static void launch(struct kek_pool_call *call, struct kek_worker *worker)
     flight->id = ++worker->sequence << KEK_FLIGHT_BITS | slot;
     flight->call = call;
     flight->op = call->lane->op;
-    flight->timed_out = false;
+    flight->timed_out = flight->unsent = false;
     flight->due_ms = time_limit(call, worker, now);
     unsigned at = call->workers[0] == NULL ? 0 : 1;
     call->workers[at] = worker;
@@ -103,6 +103,7 @@ static void launch(struct kek_pool_call *call, struct kek_worker *worker)
     uint64_t due = flight->due_ms < call->deadline_ms ? flight->due_ms : call->deadline_ms;
     kek_pool_due(pool, due < call->hedge_ms ? due : call->hedge_ms);
     kek_worker_send_packed(worker, kek_message_call(pool, call, flight->id));
+    flight->unsent = worker->deaf;
 }
 
 bool kek_dispatch_one(struct kek_pool_call *call)
@@ -287,7 +288,7 @@ void kek_flight_lost(struct kek_worker *worker, unsigned slot, enum kek_lost how
             /* The other worker may still answer. */
         } else if (call->settled) {
             finish_answered(call, &call->why, call->settled_by);
-        } else if (kek_pool_op_once(call->lane->op)) {
+        } else if (kek_pool_op_once(call->lane->op) && how != KEK_LOST_UNSENT) {
             if (how != KEK_LOST_BUSY) {
                 kek_fail_within(&call->why, KEK_UNAVAILABLE,
                                 "the outcome of %s is unknown, list the keys to see",

@@ -107,6 +107,7 @@ struct kek_flight {
     enum kek_pool_op op;
     uint64_t due_ms;
     bool timed_out;
+    bool unsent; /* the worker was gone already: it never had the request */
 };
 
 enum kek_worker_state {
@@ -256,7 +257,14 @@ void kek_call_wait(struct kek_pool_call *call);
 /* The worker's flight is over. `why` is NULL if it answered well. */
 void kek_flight_done(struct kek_worker *worker, unsigned slot, struct kek_pool_result *result,
                      const struct kek_why *why);
-enum kek_lost { KEK_LOST_LINK, KEK_LOST_TIMEOUT, KEK_LOST_KILLED, KEK_LOST_CRASHED, KEK_LOST_BUSY };
+enum kek_lost {
+    KEK_LOST_LINK,
+    KEK_LOST_TIMEOUT,
+    KEK_LOST_KILLED,
+    KEK_LOST_CRASHED,
+    KEK_LOST_UNSENT,
+    KEK_LOST_BUSY,
+};
 void kek_flight_lost(struct kek_worker *worker, unsigned slot, enum kek_lost how,
                      const struct kek_why *why);
 void kek_call_finish(struct kek_pool_call *call, enum kek_rc rc, struct kek_pool_result *result,

@@ -152,7 +152,7 @@ static void end_service(struct kek_worker *worker, enum kek_lost how, const stru
     kek_worker_kill(worker);
     for (unsigned i = 0; i < worker->backend->sessions; i++) {
         if (worker->flights[i].id != 0) {
-            kek_flight_lost(worker, i, how, why);
+            kek_flight_lost(worker, i, worker->flights[i].unsent ? KEK_LOST_UNSENT : how, why);
         }
     }
 }

@@ -1,8 +1,10 @@
 /* The pool's calls: answers, retries, hedging, limits, closing. */
 #include "pool_rig.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 
 START_TEST(wrap_unwrap_and_list_bring_what_the_worker_said)
 {
@@ -118,6 +120,30 @@ END_TEST
 START_TEST(a_call_whose_worker_dies_is_answered_by_another_provider)
 {
     run_death((size_t)_i, 2);
+}
+END_TEST
+
+/* The provider's only worker ends, and the loop has not heard of it yet. */
+static void kill_unheard(struct rig *rig, int signal)
+{
+    siginfo_t info;
+    pid_t pid = rig->pool->backends[0].workers->process.pid;
+    ck_assert_int_eq(kill(pid, signal), 0);
+    ck_assert_int_eq(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+}
+
+START_TEST(a_call_that_could_not_be_sent_is_not_blamed_for_the_end_of_that_worker)
+{
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 1);
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    kill_unheard(&rig, SIGABRT);
+    rig_do(&rig, &out, KEK_POOL_ANY, "once:crash", 0);
+    rig_check(&out, "once:crash");
+    ck_assert_uint_eq(rig_status(&rig, 0).crashed, 2);
+    rig_done(&rig);
 }
 END_TEST
 
@@ -445,6 +471,24 @@ START_TEST(officer_operations_are_sent_once)
 }
 END_TEST
 
+START_TEST(an_officer_operation_that_could_not_be_sent_is_sent_to_the_next_worker)
+{
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 1);
+    rig.settings.officer = true;
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    kill_unheard(&rig, SIGKILL);
+    struct kek_pool_request request = {.op = KEK_POOL_DESTROY, .kek_id = rig_key};
+    rig_submit(&rig, &out, &request, 30000);
+    rig_wait(&rig, &out);
+    ck_assert_msg(out.rc == KEK_OK, "%s", out.why.text);
+    ck_assert_uint_eq(rig_count(&rig, "op"), 1);
+    rig_done(&rig);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("pool");
@@ -456,6 +500,8 @@ int main(void)
     int count = sizeof deaths / sizeof deaths[0];
     tcase_add_loop_test(tcase, a_call_whose_worker_dies_is_answered_by_its_successor, 0, count);
     tcase_add_loop_test(tcase, a_call_whose_worker_dies_is_answered_by_another_provider, 0, count);
+    tcase_add_test(tcase, a_call_that_could_not_be_sent_is_not_blamed_for_the_end_of_that_worker);
+    tcase_add_test(tcase, an_officer_operation_that_could_not_be_sent_is_sent_to_the_next_worker);
     tcase_add_test(tcase, a_second_answer_of_one_id_breaks_the_worker_and_not_the_call);
     tcase_add_test(tcase, an_answer_sent_just_before_the_exit_counts);
     tcase_add_test(tcase, a_wrap_of_the_wrong_length_breaks_the_worker);
