@@ -90,6 +90,7 @@ static void on_reply(struct kek_worker *worker, const Kek__Provider__Reply *repl
         kek_worker_broken(worker, "it answered what nobody had asked");
         return;
     }
+    worker->memory = reply->memory == 0 ? worker->memory : reply->memory;
     if (reply->result_case == KEK__PROVIDER__REPLY__RESULT_FAILED) {
         on_failed(worker, slot, reply->failed);
         return;

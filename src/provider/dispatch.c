@@ -102,7 +102,8 @@ static void launch(struct kek_pool_call *call, struct kek_worker *worker)
     call->slots[at] = slot;
     uint64_t due = flight->due_ms < call->deadline_ms ? flight->due_ms : call->deadline_ms;
     kek_pool_due(pool, due < call->hedge_ms ? due : call->hedge_ms);
-    kek_worker_send_packed(worker, kek_message_call(pool, call, flight->id));
+    bool say_memory = kek_worker_memory_due(worker);
+    kek_worker_send_packed(worker, kek_message_call(pool, call, flight->id, say_memory));
     flight->unsent = worker->deaf;
 }
 

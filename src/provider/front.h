@@ -50,7 +50,7 @@ struct kek_pool_times {
     uint64_t unready;    /* without a ready worker before calls are refused at once */
     uint64_t storm;      /* three ready workers lost within this: back off */
     uint64_t poison;     /* a blob that crashed two workers is remembered */
-    uint64_t memory;     /* between two looks at a worker's memory */
+    uint64_t memory;     /* between two questions for a worker's memory */
     uint64_t busy;       /* a call waits after the first "busy"; doubles to 16 times that */
 };
 
@@ -157,8 +157,9 @@ struct kek_worker {
     uint64_t sequence;
     uint64_t free; /* a bit per free flight */
     unsigned running;
-    uint64_t operations, recycle_at, memory_at_op, memory_at_ms;
-    bool worn; /* to be recycled */
+    uint64_t operations, recycle_at;
+    uint64_t memory, memory_at_op, memory_at_ms; /* as it last said, and when it was asked */
+    bool worn;                                   /* to be recycled */
     struct kek_flight flights[];
 };
 
@@ -309,6 +310,7 @@ void kek_worker_suspect(struct kek_worker *worker, const struct kek_why *why);
 void kek_worker_drain(struct kek_worker *worker);
 void kek_worker_settle(struct kek_worker *worker); /* a flight less: time to close or to kill? */
 void kek_worker_wear(struct kek_worker *worker);   /* counts an operation; may start a recycle */
+bool kek_worker_memory_due(struct kek_worker *worker); /* the next request asks for its memory */
 void kek_worker_broken(struct kek_worker *worker, const char *what);
 void kek_worker_abandon(struct kek_worker *worker); /* forgets a process that does not end */
 /* answer.c: reads all that the worker has sent. */
@@ -322,7 +324,8 @@ size_t kek_message_pack(struct kek_pool *pool, const Kek__Provider__Request *req
 Kek__Provider__Reply *kek_message_unpack(struct kek_pool *pool, size_t len);
 void kek_message_wipe(struct kek_pool *pool);
 size_t kek_message_hello(struct kek_backend *backend, uint64_t id);
-size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call, uint64_t id);
+size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call, uint64_t id,
+                        bool say_memory);
 bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
                           struct kek_provider_versions *versions);
 bool kek_message_matrix(const Kek__Provider__Probed *probed, struct kek_provider_matrix *matrix);

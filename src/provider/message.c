@@ -99,7 +99,8 @@ static ProtobufCBinaryData binary(const void *data, size_t len)
     return (ProtobufCBinaryData){.len = len, .data = (uint8_t *)(uintptr_t)data};
 }
 
-size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call, uint64_t id)
+size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call, uint64_t id,
+                        bool say_memory)
 {
     const struct kek_lane *lane = call->lane;
     ProtobufCBinaryData kek_id = binary(lane->kek_id.bytes, KEK_ID_LEN);
@@ -112,6 +113,7 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
     Kek__Provider__Destroy destroy = KEK__PROVIDER__DESTROY__INIT;
     Kek__Provider__Probe probe = KEK__PROVIDER__PROBE__INIT;
     request.id = id;
+    request.say_memory = say_memory;
     switch (lane->op) {
     case KEK_POOL_LIST:
         request.op_case = KEK__PROVIDER__REQUEST__OP_LIST;

@@ -3,7 +3,8 @@
  *
  * kek_serve_start() answers while the worker starts (Hello, then Login), on the main thread alone;
  * kek_serve_request() answers afterwards, on any thread that brings a session of its own.  Neither
- * does I/O of its own, so that both can be tested and fuzzed with a table of fakes.  Every packet
+ * does I/O but, when asked for its memory, a look at /proc/self: so both can be tested and fuzzed with
+ * a table of fakes.  Every packet
  * gets exactly one reply of at most KEK_PROVIDER_MESSAGE_MAX bytes; one that cannot be understood
  * gets Failed{BAD_REQUEST} with id 0.
  */

@@ -1,6 +1,8 @@
 #include "serve.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 /* One failure of the protocol itself. */
 static bool refuse(struct kek_buf *reply, uint64_t id, Kek__Provider__Cause cause, const char *text)
@@ -316,6 +318,30 @@ static bool dispatch(const struct kek_serve *serve, struct kek_provider_session 
     }
 }
 
+/* Anonymous memory of this process in bytes; 0 if it cannot be read. */
+static uint64_t own_memory(void)
+{
+    static const char name[] = "RssAnon:";
+    char text[4096];
+    KEK_AUTO_CLOSE int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (len <= 0) {
+        return 0;
+    }
+    text[len] = '\0';
+    const char *at = strstr(text, name);
+    return at == NULL ? 0 : strtoull(at + strlen(name), NULL, 10) * 1024;
+}
+
+/* A message that is appended to another adds its fields (Protocol Buffers, encoding, "Last One
+ * Wins"). A reply that leaves no room for it does without. */
+static void add_memory(struct kek_buf *reply)
+{
+    Kek__Provider__Reply message = KEK__PROVIDER__REPLY__INIT;
+    message.memory = own_memory();
+    (void)!kek_serve_message_reply(reply, &message);
+}
+
 bool kek_serve_request(const struct kek_serve *serve, struct kek_provider_session *session,
                        struct kek_bytes packet, struct kek_buf *reply)
 {
@@ -325,6 +351,9 @@ bool kek_serve_request(const struct kek_serve *serve, struct kek_provider_sessio
         return kek_serve_refuse(reply, "not a request");
     }
     bool answered = dispatch(serve, session, request, reply);
+    if (answered && request->say_memory) {
+        add_memory(reply);
+    }
     kek_serve_message_free(request, &memory);
     return answered;
 }

@@ -1,10 +1,7 @@
 #include "front.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
 
 #include <utlist.h>
@@ -13,7 +10,7 @@
  * we close the socket and it leaves; it does not, and is killed; it ends by itself. A process that
  * SIGKILL does not end (a driver in uninterruptible sleep) becomes a ghost: replaced, not waited for. */
 
-#define MEMORY_EVERY 1000 /* operations between two looks at a worker's memory */
+#define MEMORY_EVERY 1000 /* operations between two questions for a worker's memory */
 
 static void on_handle_closed(uv_handle_t *handle)
 {
@@ -356,19 +353,18 @@ bool kek_worker_spawn(struct kek_backend *backend, struct kek_why *why)
     return true;
 }
 
-/* Anonymous memory in bytes; 0 if it cannot be read. */
-static uint64_t memory_of(const struct kek_worker *worker)
+/* Asked, not looked up: /proc shows a process that is not dumpable to nobody but root where it is
+ * mounted with hidepid, as by systemd's ProtectProc. */
+bool kek_worker_memory_due(struct kek_worker *worker)
 {
-    char path[40], text[4096];
-    snprintf(path, sizeof path, "/proc/%d/status", worker->process.pid);
-    KEK_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (len <= 0) {
-        return 0;
+    uint64_t now = kek_clock_ms();
+    if (worker->operations - worker->memory_at_op < MEMORY_EVERY &&
+        now - worker->memory_at_ms < worker->backend->pool->times.memory) {
+        return false;
     }
-    text[len] = '\0';
-    const char *at = strstr(text, "RssAnon:");
-    return at == NULL ? 0 : strtoull(at + strlen("RssAnon:"), NULL, 10) * 1024;
+    worker->memory_at_op = worker->operations;
+    worker->memory_at_ms = now;
+    return true;
 }
 
 void kek_worker_wear(struct kek_worker *worker)
@@ -379,14 +375,8 @@ void kek_worker_wear(struct kek_worker *worker)
     if (worker->worn || worker->state != KEK_WORKER_READY) {
         return;
     }
-    worker->worn = worker->operations >= worker->recycle_at;
-    uint64_t now = kek_clock_ms();
-    if (!worker->worn && (worker->operations - worker->memory_at_op >= MEMORY_EVERY ||
-                          now - worker->memory_at_ms >= backend->pool->times.memory)) {
-        worker->memory_at_op = worker->operations;
-        worker->memory_at_ms = now;
-        worker->worn = memory_of(worker) > backend->config->recycle_memory;
-    }
+    worker->worn = worker->operations >= worker->recycle_at ||
+                   worker->memory > backend->config->recycle_memory;
     if (worker->worn) {
         kek_backend_ensure(backend);
     }

@@ -34,7 +34,8 @@ static char name[64] = "?";
 static atomic_ulong operations;
 static atomic_bool stubborn; /* stays after end-of-file */
 static unsigned long crash_after, kill_after;
-static char bloat[64][1 << 16];
+static unsigned long memory;           /* what it says that it has */
+static _Thread_local bool asks_memory; /* this thread's request does */
 
 static void path_of(const char *file, char path[static 4096])
 {
@@ -107,7 +108,9 @@ static void put(const void *data, size_t len)
 static void reply_with(const Kek__Provider__Reply *reply)
 {
     uint8_t out[KEK_PROVIDER_MESSAGE_MAX];
-    put(out, kek__provider__reply__pack(reply, out));
+    Kek__Provider__Reply with_memory = *reply;
+    with_memory.memory = asks_memory ? memory : 0;
+    put(out, kek__provider__reply__pack(&with_memory, out));
 }
 
 static void fail_with(uint64_t id, int step, int cause, uint64_t native, const char *text)
@@ -240,6 +243,7 @@ static void on_hello(uint64_t id, const Kek__Provider__Hello *hello)
     }
     crash_after = told_number("crash-after");
     kill_after = told_number("kill-after");
+    memory = told_number("memory");
     char more[200];
     snprintf(more, sizeof more,
              "sessions=%u keyring=%s init_args=%s versions=%zu alg=%d strategy=%d", hello->sessions,
@@ -471,14 +475,13 @@ static void on_operation(const Kek__Provider__Request *request)
 {
     unsigned long count = atomic_fetch_add(&operations, 1) + 1;
     char more[32];
-    snprintf(more, sizeof more, "%d", (int)request->op_case);
+    asks_memory = request->say_memory;
+    snprintf(more, sizeof more, "%d%s", (int)request->op_case, asks_memory ? " memory" : "");
     tell("op", more);
     if (count == crash_after) {
         abort();
     } else if (count == kill_after) {
         raise(SIGKILL);
-    } else if (told("bloat") && count < sizeof bloat / sizeof bloat[0]) {
-        memset(bloat[count], 1, sizeof bloat[0]);
     }
     switch (request->op_case) {
     case KEK__PROVIDER__REQUEST__OP_UNWRAP:

@@ -260,15 +260,19 @@ START_TEST(a_worker_that_has_grown_is_replaced)
     struct rig rig;
     struct outcome out;
     rig_init(&rig, 1);
-    rig.providers[0].recycle_memory = 1 << 30;
-    rig_write(&rig, "start", "bloat");
+    rig.providers[0].recycle_memory = 5000000;
+    rig_write(&rig, "start", "memory=5000000");
     rig_start(&rig);
+    kek_pool_times(rig.pool)->memory = RIG_PATIENCE_MS;
+    rig_do(&rig, &out, KEK_POOL_ANY, "x", 0);
+    ck_assert(!rig_logged(&rig, " memory")); /* it is asked now and then, not each time */
     kek_pool_times(rig.pool)->memory = 0;
-    for (size_t i = 0; i < 60; i++) {
-        rig_do(&rig, &out, KEK_POOL_ANY, "x", 0);
-    }
+    rig_do(&rig, &out, KEK_POOL_ANY, "x", 0);
+    rig_do(&rig, &out, KEK_POOL_ANY, "data", 0);
+    ck_assert_int_eq(out.rc, KEK_DAMAGED);
+    ck_assert(rig_logged(&rig, " memory"));
     ck_assert_uint_eq(rig_status(&rig, 0).spawned, 1);
-    rig.providers[0].recycle_memory = 2 << 20; /* it holds some 4 MiB now */
+    rig.providers[0].recycle_memory = 4999999;
     rig_do(&rig, &out, KEK_POOL_ANY, "x", 0);
     rig_check(&out, "x");
     RIG_UNTIL(&rig, rig_status(&rig, 0).recycled == 1);

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* A provider of fakes: what was asked of it, and what it is to answer. */
 struct kek_provider {
@@ -504,6 +505,35 @@ START_TEST(the_longest_matrix_fits_in_one_message_for_an_officer)
 }
 END_TEST
 
+START_TEST(a_worker_says_what_memory_it_has_if_it_is_asked)
+{
+    struct kek_serve serve = ready_worker(false);
+    Kek__Provider__List list = KEK__PROVIDER__LIST__INIT;
+    Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
+    request.id = 5;
+    request.op_case = KEK__PROVIDER__REQUEST__OP_LIST;
+    request.list = &list;
+    Kek__Provider__Reply *reply = answer(&serve, &request);
+    ck_assert_uint_eq(reply->memory, 0);
+    done(reply);
+    request.say_memory = true;
+    reply = answer(&serve, &request);
+    ck_assert_int_eq(reply->result_case, KEK__PROVIDER__REPLY__RESULT_LISTED);
+    ck_assert_uint_gt(reply->memory, 0);
+    done(reply);
+    size_t size = 64 << 20;
+    void *much =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    ck_assert_ptr_ne(much, MAP_FAILED);
+    refuses = true;
+    reply = answer(&serve, &request);
+    ck_assert_int_eq(reply->result_case, KEK__PROVIDER__REPLY__RESULT_FAILED);
+    ck_assert_uint_ge(reply->memory, size);
+    done(reply);
+    munmap(much, size);
+}
+END_TEST
+
 START_TEST(the_longest_list_fits_in_one_message)
 {
     shown.count = KEK_PROVIDER_VERSIONS_MAX;
@@ -522,8 +552,10 @@ START_TEST(the_longest_list_fits_in_one_message)
     request.id = UINT64_MAX;
     request.op_case = KEK__PROVIDER__REQUEST__OP_LIST;
     request.list = &list;
+    request.say_memory = true;
     Kek__Provider__Reply *reply = answer(&serve, &request);
     ck_assert_int_eq(reply->result_case, KEK__PROVIDER__REPLY__RESULT_LISTED);
+    ck_assert_uint_gt(reply->memory, 0);
     ck_assert_uint_eq(reply->listed->n_versions, 64);
     ck_assert_uint_eq(strlen(reply->listed->versions[63]->label), 127);
     ck_assert_uint_eq(strlen(reply->listed->versions[63]->refusal), 80);
@@ -577,6 +609,7 @@ int main(void)
     tcase_add_test(c, a_data_key_goes_through_and_comes_back);
     tcase_add_test(c, officer_operations_exist_in_that_role_alone);
     tcase_add_test(c, the_longest_matrix_fits_in_one_message_for_an_officer);
+    tcase_add_test(c, a_worker_says_what_memory_it_has_if_it_is_asked);
     tcase_add_test(c, the_longest_list_fits_in_one_message);
     tcase_add_test(c, whatever_the_packet_there_is_one_reply);
     suite_add_tcase(s, c);
