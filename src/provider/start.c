@@ -223,7 +223,11 @@ static void on_failed(struct kek_worker *worker, const Kek__Provider__Failed *fa
     struct kek_why why;
     kek_message_failed(worker->backend, failed, &why);
     if (worker->state == KEK_WORKER_LOGIN && failed->cause == KEK__PROVIDER__CAUSE__PIN_REFUSED) {
-        on_pin_refused(worker, &why);
+        if (failed->native == 0) {
+            stay_out(worker, &why); /* the worker did not try it: the token would lock itself */
+        } else {
+            on_pin_refused(worker, &why);
+        }
         return;
     }
     /* What failed before or after it says nothing of the PIN: the next start need not wait long. */

@@ -285,6 +285,11 @@ static void on_login(uint64_t id)
         fail_with(id, KEK__PROVIDER__STEP__PROBE, KEK__PROVIDER__CAUSE__INTERNAL, 5, "no strategy");
         return;
     }
+    if (told("final-at-login")) {
+        fail_with(id, KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__PIN_REFUSED, 0,
+                  "one more wrong PIN locks it: not tried");
+        return;
+    }
     if (!pin_is_right()) {
         fail_with(id, KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__PIN_REFUSED, 0xa0,
                   "C_Login: CKR_PIN_INCORRECT");

@@ -332,6 +332,24 @@ START_TEST(a_token_that_would_lock_itself_is_not_logged_in_to)
 }
 END_TEST
 
+START_TEST(a_pin_that_was_not_tried_is_not_recorded_as_refused)
+{
+    struct rig rig;
+    char record[RECORD_NAME];
+    record_name("S-1", record);
+    rig_init(&rig, 1);
+    rig_write(&rig, "start", "final-at-login"); /* somebody else used the tries up meanwhile */
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_status(&rig, 0).spawned >= 3);
+    ck_assert_int_eq(rig_health(&rig, 0), KEK_POOL_PIN_REFUSED);
+    ck_assert(strstr(rig_status(&rig, 0).why.text, "one more wrong PIN") != NULL);
+    ck_assert(!rig_has(&rig, record));
+    rig_remove(&rig, "start"); /* its officer has set it right */
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    rig_done(&rig);
+}
+END_TEST
+
 START_TEST(a_low_count_of_tries_is_reported_and_logged_in_to)
 {
     struct rig rig;
@@ -363,6 +381,7 @@ int main(void)
     tcase_add_test(tcase, a_login_takes_back_its_own_providers_refusals_alone);
     tcase_add_test(tcase, a_refusal_that_cannot_be_recorded_still_holds_in_this_process);
     tcase_add_test(tcase, a_token_that_would_lock_itself_is_not_logged_in_to);
+    tcase_add_test(tcase, a_pin_that_was_not_tried_is_not_recorded_as_refused);
     tcase_add_test(tcase, a_low_count_of_tries_is_reported_and_logged_in_to);
     return suite_run(suite);
 }
