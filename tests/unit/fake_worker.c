@@ -281,6 +281,10 @@ static void on_login(uint64_t id)
         usleep(300000);
     } else if (told("abort-login")) {
         abort();
+    } else if (told("link-login")) {
+        fail_with(id, KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__LINK, 0x30,
+                  "C_Login: CKR_DEVICE_ERROR");
+        return;
     } else if (told("probe")) {
         fail_with(id, KEK__PROVIDER__STEP__PROBE, KEK__PROVIDER__CAUSE__INTERNAL, 5, "no strategy");
         return;
@@ -545,6 +549,7 @@ int main(int argc, char **argv)
         return 2;
     }
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY); /* a test holds it */
     say_start(argv[2]);
     Kek__Provider__Request *request = take(in);
     unsigned sessions = request->hello->sessions;

@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 START_TEST(a_worker_gets_its_settings_and_an_environment_without_kekds_own)
 {
@@ -343,6 +345,132 @@ START_TEST(a_worker_that_stays_after_end_of_file_is_killed)
 }
 END_TEST
 
+/* A process that traces another: that one's death is not told to its parent while this one lives, as
+ * if SIGKILL had not ended it. */
+static pid_t keep_from_ending(pid_t pid, int *hold)
+{
+    int ends[2];
+    char byte;
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    pid_t tracer = fork();
+    ck_assert_int_ge(tracer, 0);
+    if (tracer == 0) {
+        close(ends[0]);
+        bool good = ptrace(PTRACE_SEIZE, pid, NULL, NULL) == 0 && write(ends[1], "", 1) == 1;
+        _exit(good && read(ends[1], &byte, 1) == 0 ? 0 : 1);
+    }
+    close(ends[1]);
+    ck_assert_int_eq(read(ends[0], &byte, 1), 1);
+    *hold = ends[0];
+    return tracer;
+}
+
+static const struct kek_worker *ready_worker(struct rig *rig)
+{
+    RIG_UNTIL(rig, rig_ready(rig, 0) == 1);
+    const struct kek_worker *worker = rig->pool->backends[0].workers;
+    while (worker->state != KEK_WORKER_READY) {
+        worker = worker->next;
+    }
+    return worker;
+}
+
+static void note(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+START_TEST(processes_that_sigkill_does_not_end_are_replaced_and_left_behind)
+{
+    enum { GHOSTS = 3 };
+    static const char *const hangs[GHOSTS] = {"once:hang", "once:hang two", "once:hang three"};
+    struct rig rig;
+    struct outcome out;
+    pid_t pids[GHOSTS], tracers[GHOSTS];
+    int holds[GHOSTS], status;
+    bool closed = false;
+    rig_init(&rig, 1);
+    rig.providers[0].timeout_ms = 50;
+    rig_start(&rig);
+    kek_pool_times(rig.pool)->ghost = 20;
+    for (size_t i = 0; i < GHOSTS; i++) {
+        pids[i] = ready_worker(&rig)->process.pid;
+        tracers[i] = keep_from_ending(pids[i], &holds[i]);
+        rig_do(&rig, &out, KEK_POOL_ANY, hangs[i], 0);
+        rig_check(&out, hangs[i]);
+    }
+    RIG_UNTIL(&rig, rig_status(&rig, 0).killed == GHOSTS);
+    ck_assert_uint_eq(rig_status(&rig, 0).spawned, GHOSTS + 1);
+    kek_pool_close(rig.pool, note, &closed);
+    RIG_UNTIL(&rig, closed);
+    kek_pool_free(rig.pool);
+    rig.pool = NULL;
+    ck_assert_int_eq(uv_loop_close(&rig.loop), 0);
+    for (size_t i = GHOSTS; i-- > 0;) { /* a later tracer inherited the earlier ones' holds */
+        close(holds[i]);
+        ck_assert_int_eq(waitpid(tracers[i], &status, 0), tracers[i]);
+        ck_assert_int_eq(status, 0);
+        ck_assert_int_eq(waitpid(pids[i], &status, 0), pids[i]);
+        ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    }
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(failed_starts_are_further_and_further_apart_up_to_a_second_or_a_login_to_half_a_minute)
+{
+    struct rig rig;
+    struct kek_why why;
+    rig_init(&rig, 1);
+    rig_open(&rig);
+    struct kek_backend *backend = rig.pool->backends;
+    kek_fail(&why, KEK_UNAVAILABLE, "a: no");
+    for (int at_login = 0; at_login < 2; at_login++) {
+        uint64_t most = at_login ? 30000 : 1000, pause = 100;
+        bool spread = false;
+        backend->failed_starts = 0;
+        for (int i = 0; i < 12; i++) {
+            backend->next_start_ms = 0;
+            uint64_t before = kek_clock_ms();
+            kek_backend_start_failed(backend, at_login, &why);
+            ck_assert_uint_ge(backend->next_start_ms, before + pause - pause / 5);
+            ck_assert_uint_le(backend->next_start_ms, kek_clock_ms() + pause + pause / 5);
+            spread = spread || backend->next_start_ms - kek_clock_ms() > pause + pause / 100 ||
+                     backend->next_start_ms - before < pause - pause / 100;
+            pause = 2 * pause < most ? 2 * pause : most;
+        }
+        ck_assert(spread);
+    }
+    rig_done(&rig);
+}
+END_TEST
+
+/* Only what may have to do with the PIN makes the next start wait for longer than a second. */
+static const struct {
+    const char *words;
+    bool at_login;
+} pauses[] = {
+    {"exit", false},       {"module", false},     {"never", false},     {"probe", false},
+    {"abort-login", true}, {"never-login", true}, {"link-login", true},
+};
+
+START_TEST(a_start_that_fails_while_logging_in_is_the_one_to_wait_for)
+{
+    struct rig rig;
+    rig_init(&rig, 1);
+    rig.providers[0].start_timeout_ms = strstr(pauses[_i].words, "never") != NULL ? 100 : 30000;
+    rig_write(&rig, "start", pauses[_i].words);
+    rig_open(&rig);
+    struct kek_backend *backend = rig.pool->backends;
+    backend->failed_starts = 9;
+    kek_pool_start(rig.pool);
+    RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_DOWN);
+    uint64_t limit = backend->since_ms + 1200;
+    ck_assert_int_eq(backend->next_start_ms > limit, pauses[_i].at_login);
+    rig_done(&rig);
+}
+END_TEST
+
 START_TEST(a_pool_closes_at_any_moment_of_a_start)
 {
     static const char *const words[] = {"never", "late", "late-login", "exit", "module", ""};
@@ -452,6 +580,12 @@ int main(void)
     tcase_add_test(tcase, a_fresh_call_is_answered_by_a_worker_that_was_spawned_after_it);
     tcase_add_test(tcase, ready_workers_that_are_lost_in_a_row_are_replaced_more_slowly);
     tcase_add_test(tcase, a_worker_that_stays_after_end_of_file_is_killed);
+    tcase_add_test(tcase, processes_that_sigkill_does_not_end_are_replaced_and_left_behind);
+    tcase_add_test(
+        tcase,
+        failed_starts_are_further_and_further_apart_up_to_a_second_or_a_login_to_half_a_minute);
+    tcase_add_loop_test(tcase, a_start_that_fails_while_logging_in_is_the_one_to_wait_for, 0,
+                        sizeof pauses / sizeof pauses[0]);
     tcase_add_test(tcase, a_pool_closes_at_any_moment_of_a_start);
     tcase_add_test(tcase, a_pool_is_not_made_when_something_is_missing);
     tcase_add_test(tcase, a_worker_runs_as_its_user_with_its_groups_alone);
