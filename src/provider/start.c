@@ -14,14 +14,12 @@
 /* Where the PIN comes from, as the configuration says it; for messages. */
 static void pin_source(const struct kek_backend *backend, char *out, size_t size)
 {
-    const char *uri = backend->config->uri;
-    const char *name = "pin-source=";
-    const char *at = NULL;
-    if (backend->pool->settings.officer) {
-        at = strstr(uri, "admin-pin-source=");
-        at = at == NULL ? NULL : at + strlen("admin-");
+    static const char name[] = "pin-source=";
+    const char *at = strchr(backend->config->uri, '?');
+    at = at == NULL ? NULL : strstr(at, name);
+    while (at != NULL && strchr("?&", at[-1]) == NULL) { /* the end of a vendor's attribute */
+        at = strstr(at + 1, name);
     }
-    at = at == NULL ? strstr(uri, name) : at;
     if (at == NULL) {
         snprintf(out, size, "of its URI");
         return;

@@ -332,6 +332,24 @@ START_TEST(a_token_that_would_lock_itself_is_not_logged_in_to)
 }
 END_TEST
 
+START_TEST(the_file_that_is_named_is_the_one_that_was_used)
+{
+    static char uri[] = "pkcs11:token=t?module-path=/x.so&admin-pin-source=file:/other.pin&"
+                        "pin-source=file:/the.pin";
+    for (int officer = 0; officer < 2; officer++) {
+        struct rig rig;
+        rig_init(&rig, 1);
+        rig.providers[0].uri = uri;
+        rig.settings.officer = officer == 1;
+        rig_write(&rig, "pin", "wrong");
+        rig_start(&rig);
+        RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
+        ck_assert(strstr(rig_status(&rig, 0).why.text, "file:/the.pin") != NULL);
+        rig_done(&rig);
+    }
+}
+END_TEST
+
 START_TEST(a_pin_that_was_not_tried_is_not_recorded_as_refused)
 {
     struct rig rig;
@@ -381,6 +399,7 @@ int main(void)
     tcase_add_test(tcase, a_login_takes_back_its_own_providers_refusals_alone);
     tcase_add_test(tcase, a_refusal_that_cannot_be_recorded_still_holds_in_this_process);
     tcase_add_test(tcase, a_token_that_would_lock_itself_is_not_logged_in_to);
+    tcase_add_test(tcase, the_file_that_is_named_is_the_one_that_was_used);
     tcase_add_test(tcase, a_pin_that_was_not_tried_is_not_recorded_as_refused);
     tcase_add_test(tcase, a_low_count_of_tries_is_reported_and_logged_in_to);
     return suite_run(suite);
