@@ -401,6 +401,24 @@ START_TEST(a_worker_dies_with_its_parent)
 }
 END_TEST
 
+/* Its parent died before it could ask to be killed with it: here that is seen by a grandchild of whoever
+ * made the socket, which nobody has closed. */
+START_TEST(a_worker_whose_parent_is_gone_already_leaves_at_once)
+{
+    int pair[2], status;
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    pid_t other = fork();
+    ck_assert_int_ge(other, 0);
+    if (other == 0) {
+        _exit(run_by_hand(pair[1], "--role", "serve"));
+    }
+    ck_assert_int_eq(waitpid(other, &status, 0), other);
+    ck_assert_int_eq(status, 0);
+    close(pair[0]);
+    close(pair[1]);
+}
+END_TEST
+
 START_TEST(signals_meant_for_the_service_do_not_end_a_worker)
 {
     struct token token;
@@ -465,6 +483,7 @@ static Suite *suite(void)
     tcase_add_test(c, packets_that_are_no_requests_are_refused);
     tcase_add_test(c, run_by_hand_it_says_so_and_leaves_with_2);
     tcase_add_test(c, a_worker_dies_with_its_parent);
+    tcase_add_test(c, a_worker_whose_parent_is_gone_already_leaves_at_once);
     tcase_add_test(c, signals_meant_for_the_service_do_not_end_a_worker);
     tcase_add_test(c, a_worker_keeps_no_descriptor_but_its_own_and_cannot_be_dumped);
     suite_add_tcase(s, c);
