@@ -96,6 +96,7 @@ static void launch(struct kek_pool_call *call, struct kek_worker *worker)
     flight->call = call;
     flight->op = call->lane->op;
     flight->timed_out = flight->unsent = false;
+    flight->sent_ms = now;
     flight->due_ms = time_limit(call, worker, now);
     unsigned at = call->workers[0] == NULL ? 0 : 1;
     call->workers[at] = worker;
@@ -442,7 +443,7 @@ static void time_out(struct kek_worker *worker, unsigned slot)
     struct kek_why why;
     kek_fail(&why, KEK_UNAVAILABLE, "%s: no answer to %s within %llu ms",
              worker->backend->config->name, kek_pool_op_name(flight->op),
-             (unsigned long long)worker->backend->config->timeout_ms);
+             (unsigned long long)(flight->due_ms - flight->sent_ms));
     flight->timed_out = true;
     kek_worker_suspect(worker, &why);
     kek_flight_lost(worker, slot, KEK_LOST_TIMEOUT, &why);

@@ -105,7 +105,7 @@ struct kek_flight {
     uint64_t id;                /* 0: free */
     struct kek_pool_call *call; /* NULL: it ended before its answer came */
     enum kek_pool_op op;
-    uint64_t due_ms;
+    uint64_t sent_ms, due_ms;
     bool timed_out;
     bool unsent; /* the worker was gone already: it never had the request */
 };

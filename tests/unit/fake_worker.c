@@ -503,6 +503,9 @@ static void on_operation(const Kek__Provider__Request *request)
         send_wrapped(request);
         break;
     case KEK__PROVIDER__REQUEST__OP_LIST:
+        if (told("hang-list")) {
+            stay();
+        }
         send_listed(request->id);
         break;
     default:

@@ -272,6 +272,27 @@ START_TEST(a_slow_call_is_also_sent_to_another_provider_and_the_first_answer_win
 }
 END_TEST
 
+START_TEST(a_list_has_ten_times_the_timeout_and_its_end_says_so)
+{
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 1);
+    rig.providers[0].timeout_ms = 20;
+    rig_write(&rig, "start", "hang-list");
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    struct kek_pool_request request = {.op = KEK_POOL_LIST};
+    struct kek_pool_call *call = rig_submit(&rig, &out, &request, 0);
+    uint64_t began = kek_clock_ms();
+    RIG_UNTIL(&rig, rig_status(&rig, 0).killed == 1);
+    ck_assert_uint_ge(kek_clock_ms() - began, 190);
+    struct kek_why why = rig_status(&rig, 0).why;
+    ck_assert_msg(strstr(why.text, "no answer to list within 200 ms") != NULL, "%s", why.text);
+    kek_pool_cancel(call);
+    rig_done(&rig);
+}
+END_TEST
+
 START_TEST(a_failure_of_one_of_two_workers_waits_for_the_other)
 {
     struct rig rig;
@@ -508,6 +529,7 @@ int main(void)
     tcase_add_test(tcase, a_blob_that_crashes_two_workers_fails_alone_and_is_remembered);
     tcase_add_test(tcase, a_busy_token_is_asked_again_and_the_other_provider_first);
     tcase_add_test(tcase, a_slow_call_is_also_sent_to_another_provider_and_the_first_answer_wins);
+    tcase_add_test(tcase, a_list_has_ten_times_the_timeout_and_its_end_says_so);
     tcase_add_test(tcase, a_failure_of_one_of_two_workers_waits_for_the_other);
     tcase_add_test(tcase, the_queue_has_a_limit);
     tcase_add_test(tcase, malformed_requests_are_refused);
