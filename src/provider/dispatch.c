@@ -239,10 +239,11 @@ void kek_flight_done(struct kek_worker *worker, unsigned slot, struct kek_pool_r
     }
 }
 
+/* Not what names a provider: that is a witness, by which the next worker is to be judged too. */
 static void remember_poison(struct kek_pool_call *call)
 {
     struct kek_pool *pool = call->pool;
-    if (call->lane->op != KEK_POOL_UNWRAP) {
+    if (call->lane->op != KEK_POOL_UNWRAP || call->lane->provider != KEK_POOL_ANY) {
         return;
     }
     struct kek_poison *poison = &pool->poison[pool->poison_next++ % KEK_POISON_MAX];

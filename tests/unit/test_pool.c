@@ -232,6 +232,22 @@ START_TEST(a_blob_that_crashes_two_workers_fails_alone_and_is_remembered)
 }
 END_TEST
 
+START_TEST(a_blob_of_kekds_own_is_not_remembered_as_what_crashes_workers)
+{
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 1);
+    rig_start(&rig);
+    /* A witness: whoever names a provider asks about the provider, with a blob known to be good. */
+    rig_do(&rig, &out, 0, "crash", 0);
+    ck_assert_int_eq(out.rc, KEK_INTERNAL);
+    rig_do(&rig, &out, 0, "crash", 0);
+    ck_assert_int_eq(out.rc, KEK_INTERNAL);
+    ck_assert_uint_eq(rig_status(&rig, 0).crashed, 4);
+    rig_done(&rig);
+}
+END_TEST
+
 START_TEST(a_busy_token_is_asked_again_and_the_other_provider_first)
 {
     struct rig rig;
@@ -527,6 +543,7 @@ int main(void)
     tcase_add_test(tcase, an_answer_sent_just_before_the_exit_counts);
     tcase_add_test(tcase, a_wrap_of_the_wrong_length_breaks_the_worker);
     tcase_add_test(tcase, a_blob_that_crashes_two_workers_fails_alone_and_is_remembered);
+    tcase_add_test(tcase, a_blob_of_kekds_own_is_not_remembered_as_what_crashes_workers);
     tcase_add_test(tcase, a_busy_token_is_asked_again_and_the_other_provider_first);
     tcase_add_test(tcase, a_slow_call_is_also_sent_to_another_provider_and_the_first_answer_wins);
     tcase_add_test(tcase, a_list_has_ten_times_the_timeout_and_its_end_says_so);
