@@ -7,7 +7,8 @@
 
 /* From the queue to a worker and back.  After every event all that can be sent has been sent, so a new
  * call finds either a worker with room or a lane whose calls all wait for the same.  Within a lane
- * nobody overtakes: a call that needs a worker of its own gets one as soon as one has run dry. */
+ * nobody overtakes: a call that needs a worker of its own gets one as soon as one has run dry, one
+ * that a provider turned away goes as soon as another has room. */
 
 #define LIST_CALLS 10 /* a list is many HSM calls: its timeout is that many times `timeout` */
 
@@ -45,6 +46,11 @@ static struct kek_worker *least_loaded(const struct kek_backend *backend,
     return best;
 }
 
+static bool said_no(const struct kek_pool_call *call, size_t provider)
+{
+    return (call->cannot >> provider & 1) != 0;
+}
+
 /* The first provider in the order of the configuration that may serve and has room; one to be
  * avoided comes last. */
 static struct kek_worker *pick(const struct kek_pool_call *call, size_t avoid,
@@ -53,7 +59,8 @@ static struct kek_worker *pick(const struct kek_pool_call *call, size_t avoid,
     const struct kek_pool *pool = call->pool;
     for (size_t i = 0; i <= pool->backend_count; i++) {
         size_t index = i < pool->backend_count ? i : avoid;
-        if ((i < pool->backend_count) == (index == avoid) || index >= pool->backend_count) {
+        if ((i < pool->backend_count) == (index == avoid) || index >= pool->backend_count ||
+            said_no(call, index)) {
             continue;
         }
         const struct kek_backend *backend = &pool->backends[index];
@@ -217,6 +224,26 @@ static void finish_answered(struct kek_pool_call *call, const struct kek_why *wh
     kek_call_finish(call, said.rc, &result, &said);
 }
 
+/* A provider that cannot do what its start proved, or refuses the key: this answer holds only until
+ * another one is asked.  Of damage, a missing key and a state the caller makes more than the pool can. */
+static bool asks_another(struct kek_pool_call *call, size_t provider, enum kek_rc rc)
+{
+    const struct kek_pool *pool = call->pool;
+    if (call->lane->provider != KEK_POOL_ANY ||
+        (rc != KEK_UNIMPLEMENTED && rc != KEK_INTERNAL && rc != KEK_DENIED)) {
+        return false;
+    }
+    call->cannot |= UINT32_C(1) << provider;
+    for (size_t i = 0; i < pool->backend_count; i++) {
+        const struct kek_backend *backend = &pool->backends[i];
+        if (!said_no(call, i) && backend->health == KEK_POOL_READY &&
+            kek_backend_serves(backend, call->lane)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void kek_flight_done(struct kek_worker *worker, unsigned slot, struct kek_pool_result *result,
                      const struct kek_why *why)
 {
@@ -230,12 +257,20 @@ void kek_flight_done(struct kek_worker *worker, unsigned slot, struct kek_pool_r
     }
     if (why == NULL) {
         kek_call_finish(call, KEK_OK, result, NULL);
-    } else if (call->workers[0] != NULL) {
-        call->why = *why;
-        call->settled = true;
-        call->settled_by = worker->backend->index;
-    } else {
-        finish_answered(call, why, worker->backend->index);
+        return;
+    }
+    size_t provider = worker->backend->index;
+    bool another = asks_another(call, provider, why->rc);
+    if (call->workers[0] == NULL && !another) {
+        finish_answered(call, why, provider);
+        return;
+    }
+    call->why = *why; /* an answer that only another worker's can better */
+    call->settled = true;
+    call->settled_by = provider;
+    if (call->workers[0] == NULL) {
+        kek_call_wait(call);
+        kek_dispatch(call->pool);
     }
 }
 

@@ -37,6 +37,7 @@
 #define KEK_ARENA_BYTES (96u * 1024) /* an unpacked reply */
 #define KEK_LOGIN_SLOT_TEXT 17       /* 16 hex digits and a NUL */
 #define KEK_FLIGHT_BITS 6            /* of a request's id: which flight */
+_Static_assert(KEK_CONFIG_PROVIDERS_MAX <= 32, "a bit per provider");
 _Static_assert(KEK_CONFIG_SESSIONS_MAX <= 1 << KEK_FLIGHT_BITS, "a flight's number fits its bits");
 
 /* Milliseconds. The pool's own; tests shorten them. */
@@ -67,7 +68,8 @@ struct kek_pool_call {
 
     struct kek_worker *workers[KEK_CALL_FLIGHTS]; /* in service there; filled from the front */
     unsigned slots[KEK_CALL_FLIGHTS];
-    size_t avoid; /* the provider that failed it last, or KEK_POOL_ANY */
+    size_t avoid;    /* the provider that failed it last, or KEK_POOL_ANY */
+    uint32_t cannot; /* a bit per provider that said so: not asked again */
     unsigned crashes, busy;
     uint64_t hedge_ms, give_up_ms, deadline_ms, span_ms;
     struct kek_why why; /* the last failure; rc KEK_OK if none */

@@ -78,6 +78,49 @@ START_TEST(an_answer_that_is_a_failure_ends_the_call_with_its_class_and_native_c
 }
 END_TEST
 
+START_TEST(what_one_provider_cannot_do_another_is_asked_for)
+{
+    static const char *const cannot[] = {"unsupported", "unfit", "internal"};
+    struct rig rig;
+    struct outcome out;
+    char command[32];
+    rig_init(&rig, 2);
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1 && rig_ready(&rig, 1) == 1);
+    for (size_t i = 0; i < sizeof cannot / sizeof cannot[0]; i++) {
+        snprintf(command, sizeof command, "%s@a", cannot[i]);
+        rig_do(&rig, &out, KEK_POOL_ANY, command, 0);
+        rig_check(&out, command);
+        ck_assert_uint_eq(out.provider, 1);
+        /* Its "no" stands where nobody else can be asked: by name, by right, by being there. */
+        rig_do(&rig, &out, 0, command, 0);
+        ck_assert_int_ne(out.rc, KEK_OK);
+        rig.may = 1;
+        rig_do(&rig, &out, KEK_POOL_ANY, command, 0);
+        ck_assert_int_ne(out.rc, KEK_OK);
+        rig.may = ~0u;
+        snprintf(command, sizeof command, "%s@a kill@b", cannot[i]);
+        rig_do(&rig, &out, KEK_POOL_ANY, command, 0);
+        ck_assert(out.rc != KEK_OK && out.rc != KEK_DEADLINE);
+        ck_assert(strstr(out.why.text, "a: told so") != NULL);
+        RIG_UNTIL(&rig, rig_ready(&rig, 1) == 1);
+    }
+    /* Both asked at once, and both cannot: neither is asked again. */
+    size_t before = rig_count(&rig, "op");
+    uint64_t failures = rig_status(&rig, 1).failures;
+    rig_unwrap(&rig, &out, KEK_POOL_ANY, "wait@a unsupported@a unsupported@b", 6000);
+    RIG_UNTIL(&rig, rig_status(&rig, 1).failures > failures);
+    rig_write(&rig, "go", "");
+    rig_wait(&rig, &out);
+    ck_assert_int_eq(out.rc, KEK_UNIMPLEMENTED);
+    ck_assert_uint_eq(rig_count(&rig, "op"), before + 2);
+    /* What a caller can look into is his to look into. */
+    rig_do(&rig, &out, KEK_POOL_ANY, "data@a", 0);
+    ck_assert_int_eq(out.rc, KEK_DAMAGED);
+    rig_done(&rig);
+}
+END_TEST
+
 /* What one call does to the worker it meets first; all of them are read again elsewhere. */
 static const struct {
     const char *command;
@@ -534,6 +577,7 @@ int main(void)
     suite_add_tcase(suite, tcase);
     tcase_add_test(tcase, wrap_unwrap_and_list_bring_what_the_worker_said);
     tcase_add_test(tcase, an_answer_that_is_a_failure_ends_the_call_with_its_class_and_native_code);
+    tcase_add_test(tcase, what_one_provider_cannot_do_another_is_asked_for);
     int count = sizeof deaths / sizeof deaths[0];
     tcase_add_loop_test(tcase, a_call_whose_worker_dies_is_answered_by_its_successor, 0, count);
     tcase_add_loop_test(tcase, a_call_whose_worker_dies_is_answered_by_another_provider, 0, count);
