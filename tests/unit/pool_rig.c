@@ -286,6 +286,16 @@ size_t rig_ready(struct rig *rig, size_t provider)
     return rig_status(rig, provider).workers_ready;
 }
 
+size_t rig_alive(struct rig *rig, size_t provider)
+{
+    size_t alive = 0;
+    const struct kek_worker *worker = rig->pool->backends[provider].workers;
+    for (; worker != NULL; worker = worker->next) {
+        alive += kek_worker_alive(worker);
+    }
+    return alive;
+}
+
 static void on_done(void *arg, enum kek_rc rc, struct kek_pool_result *result,
                     const struct kek_why *why)
 {

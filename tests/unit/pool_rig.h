@@ -67,6 +67,7 @@ void rig_pause(struct rig *rig, uint64_t ms); /* lets the loop run that long */
 struct kek_pool_provider rig_status(struct rig *rig, size_t provider);
 enum kek_pool_health rig_health(struct rig *rig, size_t provider);
 size_t rig_ready(struct rig *rig, size_t provider); /* workers */
+size_t rig_alive(struct rig *rig, size_t provider); /* processes that may hold sessions */
 
 extern const struct kek_id rig_key; /* the fake's KEK */
 

@@ -489,6 +489,8 @@ static void storm(const char *first, const char *second, bool all_good)
             rig_unwrap(&rig, &out[submitted++], KEK_POOL_ANY, command, 0);
         }
         uv_run(&rig.loop, UV_RUN_ONCE);
+        ck_assert_uint_le(rig_alive(&rig, 0), 3); /* processes + 1, whatever happens */
+        ck_assert_uint_le(rig_alive(&rig, 1), 3);
         while (ended < submitted && out[ended].ends > 0) {
             ended++;
         }

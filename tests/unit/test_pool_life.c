@@ -223,6 +223,7 @@ START_TEST(worn_workers_are_replaced_one_by_one_without_a_failed_call)
         ck_assert(kek_clock_ms() < until);
         rig_do(&rig, &out, KEK_POOL_ANY, "x", 0);
         rig_check(&out, "x");
+        ck_assert_uint_le(rig_alive(&rig, 0), 3); /* processes + 1 */
         calls++;
     }
     ck_assert_uint_ge(calls, 80); /* nobody is recycled before 50 less a fifth */
