@@ -91,7 +91,7 @@ static bool fill(struct kek_provider_session *session, enum kek_p11_strategy str
     }
     snprintf(trial->key, sizeof trial->key, "%s",
              subject->is_trial ? "session key" : subject->entry->version.label);
-    struct kek_provider_wrapped known;
+    struct kek_p11_known known;
     switch (kek_p11_try(session, strategy, way,
                         subject->is_trial ? subject->trial.key : subject->entry->handle, &known,
                         outcome)) {
@@ -138,7 +138,7 @@ static void mark_chosen(struct kek_provider_session *session, struct kek_provide
     const struct kek_p11_way *way;
     enum kek_p11_strategy strategy = kek_p11_choose(session, &way);
     const struct kek_p11_entry *entry = newest(&session->table, KEK_P11_BY_NOTHING);
-    if (way == NULL && entry != NULL && entry->known_len > 0) {
+    if (way == NULL && entry != NULL && entry->known.len > 0) {
         strategy = entry->strategy;
         way = entry->way;
     }

@@ -114,7 +114,7 @@ static bool can_try_again(struct kek_provider_session *session, struct kek_p11_o
 static bool prove_now(struct kek_provider_session *session, struct kek_p11_entry *entry,
                       struct kek_provider_failure *failure)
 {
-    if (entry->known_len > 0) {
+    if (entry->known.len > 0) {
         return true;
     }
     if (!kek_p11_prove_all(session, failure)) {
@@ -139,7 +139,7 @@ static bool prove_now(struct kek_provider_session *session, struct kek_p11_entry
 /* After a wrap: was it that key?  A library that numbers its keys anew after a lost connection can let
  * an old handle mean another key, and a blob made then opens in this process alone.  The handle must
  * still have the key's CKA_ID; and since a library may answer that from memory, the known answer must
- * still unwrap: each time, unless the last time was just now. */
+ * still come out: each time, unless the last time was just now. */
 static struct kek_p11_outcome check_handle(struct kek_provider_session *session,
                                            struct kek_p11_entry *entry, bool *same)
 {
@@ -153,10 +153,8 @@ static struct kek_p11_outcome check_handle(struct kek_provider_session *session,
     if (!*same || (entry->wraps_checked_ms != 0 && now - entry->wraps_checked_ms < WRAP_CHECK_MS)) {
         return outcome;
     }
-    KEK_AUTO(kek_secret) value = NULL;
-    outcome = kek_p11_unwrap_by(session, entry->strategy, entry->way, entry->handle,
-                                kek_bytes(entry->known, entry->known_len), &value);
-    if (kek_p11_good(outcome)) {
+    outcome = kek_p11_ask_known(session, entry, entry->handle, same);
+    if (*same) {
         entry->wraps_checked_ms = now;
     }
     return outcome;
@@ -245,7 +243,7 @@ bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *k
                                 kek_wrap_alg_name(alg), outcome.call, kek_p11_rv_name(outcome.rv),
                                 outcome.rv);
         }
-        bool proven = entry->known_len > 0 && entry->way->alg == alg;
+        bool proven = entry->known.len > 0 && entry->way->alg == alg;
         if (!can_try_again(session, outcome, proven, true, attempt, failure)) {
             return false;
         }

@@ -228,24 +228,21 @@ static void refuse_twins(struct kek_p11_table *table)
 
 enum same { SAME, ANOTHER, UNCERTAIN };
 
-/* The same id under a new handle: does it open what the old one wrapped?  AES-CBC opens anything. */
+/* The same id under a new handle: does what the old one wrapped come out? */
 static enum same is_same_key(struct kek_provider_session *session,
                              const struct kek_p11_entry *before, const struct kek_p11_entry *entry)
 {
     if (entry->handle == before->handle) {
         return SAME;
     }
-    if (before->known_len == 0 || before->way->alg == KEK_WRAP_AES_CBC ||
-        !entry->version.can_unwrap || !entry->version.eligible) {
+    if (before->known.len == 0 || !entry->version.can_unwrap || !entry->version.eligible) {
         return UNCERTAIN;
     }
-    KEK_AUTO(kek_secret) value = NULL;
-    struct kek_p11_outcome outcome =
-        kek_p11_unwrap_by(session, before->strategy, before->way, entry->handle,
-                          kek_bytes(before->known, before->known_len), &value);
+    bool same;
+    struct kek_p11_outcome outcome = kek_p11_ask_known(session, before, entry->handle, &same);
     enum kek_p11_class class = kek_p11_class_of(outcome.rv);
     if (class == KEK_P11_OK) {
-        return SAME;
+        return same ? SAME : ANOTHER;
     }
     return class == KEK_P11_DATA || class == KEK_P11_AMBIGUOUS ? ANOTHER : UNCERTAIN;
 }
@@ -271,9 +268,8 @@ static bool carry_over(struct kek_provider_session *session, struct kek_p11_tabl
             }
             if (same == SAME) {
                 entry->way = before->way;
-                entry->known_len = before->known_len;
-                memcpy(entry->known, before->known, sizeof entry->known);
-                entry->version.alg = entry->known_len == 0 ? KEK_WRAP_NONE : entry->way->alg;
+                entry->known = before->known;
+                entry->version.alg = entry->known.len == 0 ? KEK_WRAP_NONE : entry->way->alg;
             }
         }
     }

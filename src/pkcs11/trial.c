@@ -37,7 +37,7 @@ static const struct kek_p11_way *way_by(struct kek_provider_session *session,
         return NULL;
     }
     const struct kek_p11_way *way = NULL;
-    struct kek_provider_wrapped known;
+    struct kek_p11_known known;
     struct kek_p11_outcome outcome;
     if (!kek_p11_prove(session, strategy, trial.key, &way, &known, &outcome)) {
         way = NULL;

@@ -393,6 +393,58 @@ START_TEST(a_handle_that_means_another_key_wraps_nothing)
 }
 END_TEST
 
+/* The same of a module that uses the other key for everything and still shows the right attributes: the
+ * known answer tells.  AES-CBC opens any blob, so it is what comes out that must be right. */
+START_TEST(a_handle_that_means_another_key_for_everything_wraps_nothing)
+{
+    static const struct {
+        int alg;
+        Kek__Provider__Strategy strategy;
+        const char *fault;
+    } ways[] = {
+        {KEK_WRAP_AES_KW, KEK__PROVIDER__STRATEGY__WRAP_KEY,
+         "C_WrapKey every mislead\nC_UnwrapKey every mislead"},
+        {KEK_WRAP_AES_GCM, KEK__PROVIDER__STRATEGY__ENCRYPT,
+         "C_EncryptInit every mislead\nC_DecryptInit every mislead"},
+        {KEK_WRAP_AES_CBC, KEK__PROVIDER__STRATEGY__ENCRYPT,
+         "C_EncryptInit every mislead\nC_DecryptInit every mislead"},
+    };
+    struct token token;
+    struct kek_id id = id_of(0x11), other = id_of(0x22);
+    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    struct odd_key keys[2] = {
+        {.label = "ring.v1", .id = id.bytes, .id_len = sizeof id.bytes},
+        {.label = "other.v1", .id = other.bytes, .id_len = sizeof other.bytes}};
+    token_make(&token);
+    for (int i = 0; i < 2; i++) {
+        if (ways[_i].strategy == KEK__PROVIDER__STRATEGY__ENCRYPT) {
+            keys[i].change[0] = (CK_ATTRIBUTE){CKA_WRAP, &no, sizeof no};
+            keys[i].change[1] = (CK_ATTRIBUTE){CKA_UNWRAP, &no, sizeof no};
+            keys[i].change[2] = (CK_ATTRIBUTE){CKA_ENCRYPT, &yes, sizeof yes};
+            keys[i].change[3] = (CK_ATTRIBUTE){CKA_DECRYPT, &yes, sizeof yes};
+            keys[i].change_count = 4;
+        }
+        token_make_key(&token, &keys[i]);
+    }
+    faulty(&token, ways[_i].fault);
+    count_later();
+    Kek__Provider__Hello hello;
+    hello_init(&hello, fault_uri);
+    hello.strategy = ways[_i].strategy;
+    hello.alg = (Kek__Provider__WrapAlg)ways[_i].alg;
+    struct worker worker;
+    worker_start_with(&worker, "serve", &hello);
+    count_now();
+    expect_failed(worker_wrap(&worker, &id, data_key), KEK__PROVIDER__CAUSE__LINK, "");
+    count_later();
+    Kek__Provider__Reply *blob = worker_wrap(&worker, &id, data_key);
+    ck_assert_int_eq(blob->result_case, WRAPPED);
+    ck_assert_int_eq((int)blob->wrapped->alg, ways[_i].alg);
+    reply_free(blob);
+    worker_end(&worker);
+}
+END_TEST
+
 /* Whatever call fails, each session object made is given back, or its session is closed. */
 START_TEST(no_session_object_outlives_its_operation)
 {
@@ -520,6 +572,7 @@ static Suite *suite(void)
     tcase_add_loop_test(c, a_failure_that_passes_fails_no_operation, 0, 8);
     tcase_add_test(c, a_token_that_opens_nothing_blames_no_blob);
     tcase_add_loop_test(c, a_handle_that_means_another_key_wraps_nothing, 0, 3);
+    tcase_add_loop_test(c, a_handle_that_means_another_key_for_everything_wraps_nothing, 0, 3);
     tcase_add_loop_test(c, no_session_object_outlives_its_operation, 0, 5);
     tcase_add_test(c, an_operation_costs_no_more_calls_than_it_must);
     suite_add_tcase(s, c);
