@@ -64,7 +64,7 @@ static const struct {
     RV(CKR_UNWRAPPING_KEY_HANDLE_INVALID, KEK_P11_HANDLE),
     RV(CKR_UNWRAPPING_KEY_SIZE_RANGE, KEK_P11_STATE),
     RV(CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT, KEK_P11_STATE),
-    RV(CKR_USER_ALREADY_LOGGED_IN, KEK_P11_OK),
+    RV(CKR_USER_ALREADY_LOGGED_IN, KEK_P11_AMBIGUOUS), /* C_Login: as good as CKR_OK */
     RV(CKR_USER_NOT_LOGGED_IN, KEK_P11_LINK),
     RV(CKR_USER_PIN_NOT_INITIALIZED, KEK_P11_PIN),
     RV(CKR_USER_TYPE_INVALID, KEK_P11_AMBIGUOUS),
@@ -136,8 +136,6 @@ static enum kek_rc rc_of(Kek__Provider__Cause cause)
 static Kek__Provider__Cause cause_of(enum kek_p11_class class)
 {
     switch (class) {
-    case KEK_P11_DATA:
-        return KEK__PROVIDER__CAUSE__DATA;
     case KEK_P11_STATE:
         return KEK__PROVIDER__CAUSE__STATE;
     case KEK_P11_TEMPLATE:
@@ -149,6 +147,7 @@ static Kek__Provider__Cause cause_of(enum kek_p11_class class)
         return KEK__PROVIDER__CAUSE__BUSY;
     case KEK_P11_SESSION:
     case KEK_P11_HANDLE:
+    case KEK_P11_DATA:
     case KEK_P11_LINK:
     case KEK_P11_AMBIGUOUS:
         return KEK__PROVIDER__CAUSE__LINK;

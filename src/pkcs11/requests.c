@@ -53,8 +53,21 @@ static struct kek_p11_entry *find_for(struct kek_provider_session *session,
     return entry;
 }
 
-/* What a failure of a way says here.  One that was proven exists, only C_Login speaks of a PIN, and only
- * those calls that read a blob can blame it. */
+/* Those that use a KEK: what it may do is theirs to say. */
+static bool uses_kek(struct kek_p11_outcome outcome)
+{
+    static const char *const calls[] = {"C_WrapKey", "C_UnwrapKey",   "C_EncryptInit",
+                                        "C_Encrypt", "C_DecryptInit", "C_Decrypt"};
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        if (strcmp(outcome.call, calls[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What a failure of a way says here.  One that was proven exists, only C_Login speaks of a PIN, only
+ * those calls that read a blob can blame it, and only those that use the key can blame that. */
 static enum kek_p11_class class_of(struct kek_p11_outcome outcome, bool proven, bool unwrapping)
 {
     enum kek_p11_class class = kek_p11_class_of(outcome.rv);
@@ -64,6 +77,8 @@ static enum kek_p11_class class_of(struct kek_p11_outcome outcome, bool proven, 
         return proven ? KEK_P11_AMBIGUOUS : class;
     case KEK_P11_PIN:
         return KEK_P11_AMBIGUOUS;
+    case KEK_P11_STATE:
+        return uses_kek(outcome) ? class : KEK_P11_AMBIGUOUS;
     case KEK_P11_DATA:
         return unwrapping && kek_p11_read_blob(outcome) ? class : KEK_P11_AMBIGUOUS;
     default:

@@ -19,6 +19,16 @@ static bool is_untold(struct kek_p11_outcome outcome)
            outcome.rv == CKR_ATTRIBUTE_VALUE_INVALID;
 }
 
+/* A search uses no key: what it says of one's use is said of the token. */
+static bool fail_scan(struct kek_provider_failure *failure, Kek__Provider__Step step,
+                      struct kek_p11_outcome outcome)
+{
+    if (kek_p11_class_of(outcome.rv) == KEK_P11_STATE) {
+        return kek_p11_fail_as(failure, step, KEK__PROVIDER__CAUSE__LINK, outcome);
+    }
+    return kek_p11_fail_rv(failure, step, outcome);
+}
+
 /* One attribute; *len is CK_UNAVAILABLE_INFORMATION if untold, more than size if it is longer. */
 static struct kek_p11_outcome read_one(struct kek_provider_session *session,
                                        CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, void *value,
@@ -297,7 +307,7 @@ static bool look_at_all(struct kek_provider_session *session, const CK_OBJECT_HA
             return kek_p11_fail_as(failure, step, KEK__PROVIDER__CAUSE__LINK, outcome);
         }
         if (!kek_p11_good(outcome) && !is_gone(outcome)) {
-            return kek_p11_fail_rv(failure, step, outcome);
+            return fail_scan(failure, step, outcome);
         }
     }
     if (full) {
@@ -324,7 +334,7 @@ bool kek_p11_scan(struct kek_provider_session *session, Kek__Provider__Step step
     }
     struct kek_p11_outcome outcome = kek_p11_session_ready(session);
     if (!kek_p11_good(outcome)) {
-        return kek_p11_fail_rv(failure, step, outcome);
+        return fail_scan(failure, step, outcome);
     }
     size_t count = 0;
     for (int round = 0; round < 2; round++) {
@@ -336,11 +346,11 @@ bool kek_p11_scan(struct kek_provider_session *session, Kek__Provider__Step step
         session->broken = true;
         struct kek_p11_outcome ready = kek_p11_session_ready(session);
         if (!kek_p11_good(ready)) {
-            return kek_p11_fail_rv(failure, step, ready);
+            return fail_scan(failure, step, ready);
         }
     }
     if (!kek_p11_good(outcome)) {
-        return kek_p11_fail_rv(failure, step, outcome);
+        return fail_scan(failure, step, outcome);
     }
     if (count > KEYS_MAX) {
         return kek_p11_fail(failure, step, KEK__PROVIDER__CAUSE__UNSUPPORTED,

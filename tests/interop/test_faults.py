@@ -26,6 +26,7 @@ SERVING = {
                  "C_GetAttributeValue", "C_FindObjectsInit", "C_FindObjects", "C_FindObjectsFinal"),
     "encrypt": ("C_EncryptInit", "C_Encrypt", "C_DecryptInit", "C_Decrypt"),
 }
+USING = ("C_WrapKey", "C_UnwrapKey", "C_EncryptInit", "C_Encrypt", "C_DecryptInit", "C_Decrypt")
 STARTING = ("C_Initialize", "C_GetInfo", "C_GetSlotList", "C_GetSlotInfo", "C_GetTokenInfo",
             "C_GetMechanismList", "C_OpenSession", "C_Login", "C_FindObjectsInit", "C_FindObjects",
             "C_FindObjectsFinal", "C_GetAttributeValue", "C_CreateObject", "C_WrapKey", "C_UnwrapKey",
@@ -66,7 +67,7 @@ def name_of(what):
 def may_refuse(function, what):
     """The statuses that a call may fail with when this happens once: the module's clear word."""
     name = name_of(what)
-    if name in POLICY:
+    if name in POLICY and function in USING:
         return REFUSED
     if name in DATA and function in ("C_UnwrapKey", "C_Decrypt"):
         return DAMAGED

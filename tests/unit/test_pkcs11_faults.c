@@ -15,6 +15,9 @@
 
 static const uint8_t data_key[KEK_DATA_KEY_LEN] = "an entirely unremarkable dek 32";
 
+#define CALLS 14 /* that an operation makes */
+enum { WRAPPING, UNWRAPPING, LISTING };
+
 #define PAGE 4096 /* of a control file: text, then counters (tests/faults/README.md) */
 
 static char fault_uri[4 * PATH_MAX];
@@ -341,6 +344,85 @@ START_TEST(a_failure_that_passes_fails_no_operation)
 }
 END_TEST
 
+/* What a failure in the middle of the day may be blamed on: the key only by a call that uses it, a blob only
+ * by one that reads it; and never the PIN or the asker. */
+static bool is_fair(const Kek__Provider__Reply *reply, const char *call, int operation)
+{
+    bool reads = strcmp(call, "C_UnwrapKey") == 0 || strcmp(call, "C_Decrypt") == 0;
+    bool uses = reads || strcmp(call, "C_WrapKey") == 0 || strcmp(call, "C_EncryptInit") == 0 ||
+                strcmp(call, "C_Encrypt") == 0 || strcmp(call, "C_DecryptInit") == 0;
+    switch (reply->failed->cause) {
+    case KEK__PROVIDER__CAUSE__LINK:
+    case KEK__PROVIDER__CAUSE__BUSY:
+        return true;
+    case KEK__PROVIDER__CAUSE__UNSUPPORTED:
+        return operation == LISTING;
+    case KEK__PROVIDER__CAUSE__STATE:
+        return uses && operation != LISTING;
+    case KEK__PROVIDER__CAUSE__DATA:
+        return reads && operation == UNWRAPPING;
+    default:
+        return false;
+    }
+}
+
+/* Each return value that PKCS#11 has room for, of each call: whatever it means, it is said or mended, and
+ * the same worker goes on. */
+START_TEST(any_return_value_of_any_call_leaves_a_worker_that_works)
+{
+    static const struct {
+        const char *call;
+        bool encrypts;
+    } calls[] = {
+        {"C_CreateObject", false},    {"C_WrapKey", false},          {"C_UnwrapKey", false},
+        {"C_DestroyObject", false},   {"C_FindObjects", false},      {"C_GetAttributeValue", false},
+        {"C_FindObjectsInit", false}, {"C_FindObjectsFinal", false}, {"C_OpenSession", false},
+        {"C_CloseSession", false},    {"C_EncryptInit", true},       {"C_Encrypt", true},
+        {"C_DecryptInit", true},      {"C_Decrypt", true},
+    };
+    ck_assert_uint_eq(sizeof calls / sizeof calls[0], CALLS);
+    struct token token;
+    struct kek_id id = id_of(0x11);
+    token_make(&token);
+    faulty(&token, "");
+    Kek__Provider__Hello hello;
+    hello_init(&hello, fault_uri);
+    hello.strategy =
+        calls[_i].encrypts ? KEK__PROVIDER__STRATEGY__ENCRYPT : KEK__PROVIDER__STRATEGY__WRAP_KEY;
+    struct worker worker;
+    worker_start_with(&worker, "officer", &hello);
+    expect_done(worker_generate(&worker, 1, &id, KEK__PROVIDER__STATE__ACTIVE));
+    Kek__Provider__Reply *blob = worker_wrap(&worker, &id, data_key);
+    ck_assert_int_eq(blob->result_case, WRAPPED);
+    /* Sessions are opened and closed only after another failure. */
+    const char *before = strstr(calls[_i].call, "Session") != NULL ? "C_WrapKey 1 rv b3\n" : "";
+    for (unsigned long rv = 1; rv < 0x210; rv++) {
+        char fault[64];
+        snprintf(fault, sizeof fault, "%s%s 1 rv %lx", before, calls[_i].call,
+                 rv == 0x20f ? CKR_VENDOR_DEFINED | 0x123 : rv);
+        faulty(&token, fault);
+        Kek__Provider__Reply *replies[3] = {
+            worker_wrap(&worker, &id, data_key),
+            worker_unwrap(&worker, &id, (int)blob->wrapped->alg, blob->wrapped->blob.data,
+                          blob->wrapped->blob.len),
+            worker_list(&worker),
+        };
+        for (int i = 0; i < 3; i++) {
+            ck_assert_msg(replies[i]->result_case != FAILED ||
+                              is_fair(replies[i], calls[_i].call, i),
+                          "%s: operation %d: cause %d: %s", fault, i, replies[i]->failed->cause,
+                          replies[i]->failed->text);
+            reply_free(replies[i]);
+        }
+        ck_assert_msg(traced(calls[_i].call) > 0, "%s never came up", fault);
+        count_later();
+        expect_works(&worker, &id);
+    }
+    reply_free(blob);
+    worker_end(&worker);
+}
+END_TEST
+
 /* What says "this blob is bad" of good blobs too says nothing of a blob. */
 START_TEST(a_token_that_opens_nothing_blames_no_blob)
 {
@@ -570,6 +652,7 @@ static Suite *suite(void)
     tcase_add_test(c, a_worker_whose_parent_dies_finishes_its_login_first);
     tcase_add_loop_test(c, a_failure_that_passes_chooses_no_other_algorithm, 0, 6);
     tcase_add_loop_test(c, a_failure_that_passes_fails_no_operation, 0, 8);
+    tcase_add_loop_test(c, any_return_value_of_any_call_leaves_a_worker_that_works, 0, CALLS);
     tcase_add_test(c, a_token_that_opens_nothing_blames_no_blob);
     tcase_add_loop_test(c, a_handle_that_means_another_key_wraps_nothing, 0, 3);
     tcase_add_loop_test(c, a_handle_that_means_another_key_for_everything_wraps_nothing, 0, 3);
