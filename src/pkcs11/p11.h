@@ -171,9 +171,11 @@ struct kek_p11_outcome kek_p11_trial_begin(const struct kek_provider *provider,
                                            struct kek_p11_trial *trial);
 void kek_p11_trial_end(const struct kek_provider *provider, const struct kek_p11_trial *trial);
 /* How a new key is to wrap: as the configuration says; else by the first strategy that authenticates,
- * else by the first that works. *way is NULL if none was proven. */
-enum kek_p11_strategy kek_p11_choose(struct kek_provider_session *session,
-                                     const struct kek_p11_way **way);
+ * else by the first that works. *way is NULL if none was proven. A failure is one that may pass: nothing
+ * is chosen for it. */
+struct kek_p11_outcome kek_p11_choose(struct kek_provider_session *session,
+                                      enum kek_p11_strategy *strategy,
+                                      const struct kek_p11_way **way);
 
 /* officer.c: an AES-256 key that never leaves the token. */
 struct kek_p11_making {

@@ -423,6 +423,124 @@ START_TEST(any_return_value_of_any_call_leaves_a_worker_that_works)
 }
 END_TEST
 
+/* The version of this id as a fresh worker sees it, which finds no fault. */
+static bool seen(const char *uri, const struct kek_id *id, bool *can_wrap)
+{
+    struct worker worker;
+    bool found = false;
+    worker_start(&worker, "officer", uri);
+    Kek__Provider__Reply *list = worker_list(&worker);
+    ck_assert_int_eq(list->result_case, KEK__PROVIDER__REPLY__RESULT_LISTED);
+    for (size_t i = 0; i < list->listed->n_versions; i++) {
+        const Kek__Provider__Version *version = list->listed->versions[i];
+        ck_assert_msg(version->eligible, "%s: %s", version->label, version->refusal);
+        if (memcmp(version->kek_id.data, id->bytes, KEK_ID_LEN) == 0) {
+            ck_assert(!found && version->can_unwrap);
+            found = true;
+            *can_wrap = version->can_wrap;
+        }
+    }
+    reply_free(list);
+    worker_end(&worker);
+    return found;
+}
+
+enum { GENERATING, DEACTIVATING, ACTIVATING, DESTROYING, OFFICER };
+
+static Kek__Provider__Reply *as_officer(struct worker *worker, int operation,
+                                        const struct kek_id *id)
+{
+    switch (operation) {
+    case GENERATING:
+        return worker_generate(worker, 2, id, KEK__PROVIDER__STATE__ACTIVE);
+    case DEACTIVATING:
+        return worker_set_state(worker, id, KEK__PROVIDER__STATE__DEACTIVATED);
+    case ACTIVATING:
+        return worker_set_state(worker, id, KEK__PROVIDER__STATE__ACTIVE);
+    default:
+        return worker_destroy(worker, id);
+    }
+}
+
+static bool is_so(const char *uri, int operation, const struct kek_id *id)
+{
+    bool can_wrap = false, found = seen(uri, id, &can_wrap);
+    return operation == DESTROYING ? !found : found && can_wrap == (operation != DEACTIVATING);
+}
+
+/* Each call of what an officer does fails once: what was done is so, what failed can be seen and done
+ * again, and no key is spoilt on the way. */
+START_TEST(an_officer_operation_survives_a_failure_of_any_call)
+{
+    struct token token;
+    struct kek_id first, id = id_of(0x22);
+    token_make_with_key(&token, &first);
+    unsigned calls[OFFICER] = {0};
+    bool over[OFFICER] = {false};
+    for (unsigned n = 1; n < 200 && !(over[0] && over[1] && over[2] && over[3]); n++) {
+        for (int operation = 0; operation < OFFICER; operation++) {
+            char fault[64];
+            snprintf(fault, sizeof fault, "* %u rv %lx", n, errors[_i]);
+            faulty(&token, fault);
+            count_later();
+            struct worker worker;
+            worker_start(&worker, "officer", fault_uri);
+            count_now();
+            Kek__Provider__Reply *reply = as_officer(&worker, operation, &id);
+            over[operation] = traced(NULL) < n;
+            calls[operation] += !over[operation];
+            bool done = reply->result_case == KEK__PROVIDER__REPLY__RESULT_DONE;
+            ck_assert_msg(done || reply->failed->cause == KEK__PROVIDER__CAUSE__LINK ||
+                              reply->failed->cause == KEK__PROVIDER__CAUSE__BUSY,
+                          "operation %d: %s: cause %d: %s", operation, fault, reply->failed->cause,
+                          reply->failed->text);
+            ck_assert(done || !over[operation]);
+            reply_free(reply);
+            worker_end(&worker);
+            count_later();
+            if (!is_so(token.uri, operation, &id)) {
+                ck_assert_msg(!done, "operation %d: %s: done, and it is not so", operation, fault);
+                worker_start(&worker, "officer", token.uri);
+                expect_done(as_officer(&worker, operation, &id));
+                worker_end(&worker);
+                ck_assert(is_so(token.uri, operation, &id));
+            }
+        }
+    }
+    for (int operation = 0; operation < OFFICER; operation++) {
+        ck_assert(over[operation]);
+        ck_assert_uint_gt(calls[operation], 10);
+    }
+}
+END_TEST
+
+/* A failure that passes must not make another kind of key: it would wrap by another strategy for ever. */
+START_TEST(a_failure_that_passes_makes_no_other_kind_of_key)
+{
+    static const char *const faults[] = {"C_GenerateKey 1 rv 5", "C_GenerateKey 1 rv 31",
+                                         "C_OpenSession 1 rv b1", "C_WrapKey 1 rv 30"};
+    struct token token;
+    struct kek_id id = id_of(0x11);
+    token_make(&token);
+    faulty(&token, faults[_i]);
+    count_later();
+    struct worker worker;
+    worker_start(&worker, "officer", fault_uri);
+    count_now();
+    reply_free(worker_generate(&worker, 1, &id, KEK__PROVIDER__STATE__ACTIVE));
+    count_later();
+    bool can_wrap;
+    if (!seen(token.uri, &id, &can_wrap)) {
+        expect_done(worker_generate(&worker, 1, &id, KEK__PROVIDER__STATE__ACTIVE));
+    }
+    Kek__Provider__Reply *blob = worker_wrap(&worker, &id, data_key);
+    ck_assert_int_eq(blob->result_case, WRAPPED);
+    ck_assert_int_eq((int)blob->wrapped->alg, KEK_WRAP_AES_KW);
+    reply_free(blob);
+    worker_end(&worker);
+}
+END_TEST
+
 /* What says "this blob is bad" of good blobs too says nothing of a blob. */
 START_TEST(a_token_that_opens_nothing_blames_no_blob)
 {
@@ -653,6 +771,8 @@ static Suite *suite(void)
     tcase_add_loop_test(c, a_failure_that_passes_chooses_no_other_algorithm, 0, 6);
     tcase_add_loop_test(c, a_failure_that_passes_fails_no_operation, 0, 8);
     tcase_add_loop_test(c, any_return_value_of_any_call_leaves_a_worker_that_works, 0, CALLS);
+    tcase_add_loop_test(c, an_officer_operation_survives_a_failure_of_any_call, 0, ERRORS);
+    tcase_add_loop_test(c, a_failure_that_passes_makes_no_other_kind_of_key, 0, 4);
     tcase_add_test(c, a_token_that_opens_nothing_blames_no_blob);
     tcase_add_loop_test(c, a_handle_that_means_another_key_wraps_nothing, 0, 3);
     tcase_add_loop_test(c, a_handle_that_means_another_key_for_everything_wraps_nothing, 0, 3);
