@@ -28,6 +28,7 @@ static const char *const functions[] = {
     "C_GetSlotInfo",
     "C_GetTokenInfo",
     "C_GetMechanismList",
+    "C_GetMechanismInfo",
     "C_OpenSession",
     "C_CloseSession",
     "C_Login",
