@@ -133,6 +133,27 @@ START_TEST(a_pin_is_not_tried_where_one_more_try_could_lock_it)
 }
 END_TEST
 
+/* "No such token" is not what an HSM that does not answer should look like. */
+START_TEST(a_token_that_cannot_be_asked_is_not_just_missing)
+{
+    static const char *const faults[] = {"C_GetTokenInfo every rv 30", "C_GetSlotInfo every rv 30"};
+    struct token token;
+    token_make(&token);
+    faulty(&token, faults[_i]);
+    struct worker worker;
+    Kek__Provider__Hello hello;
+    hello_init(&hello, fault_uri);
+    worker_spawn(&worker, "serve");
+    Kek__Provider__Reply *reply = worker_hello(&worker, &hello);
+    ck_assert_int_eq(reply->result_case, FAILED);
+    ck_assert_uint_eq(reply->failed->native, CKR_DEVICE_ERROR);
+    ck_assert_int_eq(reply->failed->step, KEK__PROVIDER__STEP__TOKEN);
+    ck_assert_ptr_nonnull(strstr(reply->failed->text, "no token matches"));
+    expect_failed(reply, KEK__PROVIDER__CAUSE__LINK, "CKR_DEVICE_ERROR (0x30)");
+    worker_end(&worker);
+}
+END_TEST
+
 static void send_wrap(struct worker *worker, const struct kek_id *id, uint64_t number)
 {
     Kek__Provider__Wrap wrap = KEK__PROVIDER__WRAP__INIT;
@@ -764,6 +785,7 @@ static Suite *suite(void)
     tcase_set_timeout(c, 300);
     tcase_add_test(c, a_wrong_pin_is_tried_once);
     tcase_add_loop_test(c, a_pin_is_not_tried_where_one_more_try_could_lock_it, 0, 2);
+    tcase_add_loop_test(c, a_token_that_cannot_be_asked_is_not_just_missing, 0, 2);
     tcase_add_test(c, a_call_that_hangs_holds_up_no_other_session_and_not_the_end);
     tcase_add_loop_test(c, a_start_survives_a_failure_of_any_call, 0, ERRORS);
     tcase_add_loop_test(c, an_operation_survives_a_failure_of_any_call, 0, ERRORS);
