@@ -41,6 +41,7 @@ WORKER_TEST_LIBS = libkek-proto.a libkek-base.a $(PROTOBUF_C_LIBS) $(OPENSSL_LIB
 PKCS11_TESTS = \
 	tests/unit/test_pkcs11_faults \
 	tests/unit/test_pkcs11_keys \
+	tests/unit/test_pkcs11_proof \
 	tests/unit/test_pkcs11_returns \
 	tests/unit/test_pkcs11_start \
 	tests/unit/test_pkcs11_worker
@@ -54,6 +55,11 @@ tests_unit_test_pkcs11_faults_LDADD = $(WORKER_TEST_LIBS)
 
 tests_unit_test_pkcs11_keys_CFLAGS = $(WORKER_TEST_CFLAGS)
 tests_unit_test_pkcs11_keys_LDADD = $(PKCS11_LIBS) $(UNIT_LIBS)
+
+tests_unit_test_pkcs11_proof_SOURCES = tests/unit/test_pkcs11_proof.c tests/unit/fault.c \
+	tests/unit/worker.c
+tests_unit_test_pkcs11_proof_CFLAGS = $(WORKER_TEST_CFLAGS)
+tests_unit_test_pkcs11_proof_LDADD = $(PKCS11_LIBS) $(WORKER_TEST_LIBS)
 
 tests_unit_test_pkcs11_returns_SOURCES = tests/unit/test_pkcs11_returns.c tests/unit/fault.c \
 	tests/unit/worker.c

@@ -29,7 +29,8 @@ struct kek_p11_way {
 struct kek_p11_known {
     size_t len; /* 0: there is none */
     uint8_t blob[KEK_P11_BLOB_MAX];
-    uint8_t sum[32]; /* SHA-256 of the data key, since AES-CBC opens anything */
+    uint8_t sum[32];    /* SHA-256 of the data key, since AES-CBC opens anything */
+    uint64_t proven_ms; /* by kek_clock_ms() */
 };
 
 struct kek_p11_entry {
@@ -159,6 +160,10 @@ struct kek_p11_outcome kek_p11_ask_known(struct kek_provider_session *session,
 /* Proves every version that may wrap and is not proven yet; the others of the same strategy take
  * over what was proven. One that fails is refused. False: the token is gone. */
 bool kek_p11_prove_all(struct kek_provider_session *session, struct kek_provider_failure *failure);
+
+/* Proves once more, damage included, what was proven a day ago. False: it is not so any more, or the
+ * token is gone, and this process should go. */
+bool kek_p11_prove_old(struct kek_provider_session *session, struct kek_provider_failure *failure);
 
 /* trial.c: a KEK for the moment, in a session of its own: sessions that break on the way leave it be.
  * It ends with that session. */

@@ -5,6 +5,10 @@
 
 #include <openssl/evp.h>
 
+#include "kek/clock.h"
+
+#define PROOF_MS (24u * 60 * 60 * 1000) /* how long a proof is taken for good */
+
 /* SoftHSM advertises mechanisms that always fail, and other tokens take damaged blobs with CKR_OK:
  * only a round trip tells. */
 
@@ -93,6 +97,7 @@ enum kek_p11_verdict kek_p11_try(struct kek_provider_session *session,
     if (!kek_p11_good(*outcome)) {
         return KEK_P11_REFUSED;
     }
+    known->proven_ms = kek_clock_ms();
     known->len = wrapped.len;
     memcpy(known->blob, wrapped.blob, wrapped.len);
     return taken ? KEK_P11_MALLEABLE : KEK_P11_WORKS;
@@ -223,6 +228,45 @@ bool kek_p11_prove_all(struct kek_provider_session *session, struct kek_provider
         }
         /* What was proven with another key says nothing certain of this one. */
         entry->version.alg = entry->known.len == 0 ? KEK_WRAP_NONE : entry->way->alg;
+    }
+    return true;
+}
+
+/* By the same way alone: another one is for a fresh process to find. */
+static bool prove_entry_again(struct kek_provider_session *session, struct kek_p11_entry *entry,
+                              struct kek_provider_failure *failure)
+{
+    struct kek_p11_known known;
+    struct kek_p11_outcome outcome;
+    enum kek_p11_verdict verdict =
+        try_twice(session, entry->strategy, entry->way, entry->handle, &known, &outcome);
+    if (is_good_enough(verdict, entry->way)) {
+        entry->known = known;
+        return true;
+    }
+    if (verdict == KEK_P11_MALLEABLE || verdict == KEK_P11_WRONG) {
+        return kek_p11_fail(failure, KEK__PROVIDER__STEP__PROVIDER_CALL, KEK__PROVIDER__CAUSE__LINK,
+                            "key %s: %s no longer returns a data key and rejects a damaged one",
+                            entry->version.label, entry->way->name);
+    }
+    enum kek_p11_class class = kek_p11_class_of(outcome.rv);
+    if (class == KEK_P11_STATE || class == KEK_P11_HANDLE || class == KEK_P11_BUSY) {
+        return true; /* retired, destroyed or busy meanwhile: the next look tries again, or finds none */
+    }
+    return kek_p11_fail_as(failure, KEK__PROVIDER__STEP__PROVIDER_CALL, KEK__PROVIDER__CAUSE__LINK,
+                           outcome);
+}
+
+bool kek_p11_prove_old(struct kek_provider_session *session, struct kek_provider_failure *failure)
+{
+    uint64_t now = kek_clock_ms();
+    for (size_t i = 0; i < session->table.count; i++) {
+        struct kek_p11_entry *entry = &session->table.entries[i];
+        if (entry->version.eligible && entry->version.can_wrap && entry->known.len > 0 &&
+            now - entry->known.proven_ms >= PROOF_MS &&
+            !prove_entry_again(session, entry, failure)) {
+            return false;
+        }
     }
     return true;
 }

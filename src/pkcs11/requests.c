@@ -268,7 +268,8 @@ bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *k
 bool kek_p11_list(struct kek_provider_session *session, struct kek_provider_versions *versions,
                   struct kek_provider_failure *failure)
 {
-    if (!kek_p11_scan(session, CALL_STEP, failure) || !kek_p11_prove_all(session, failure)) {
+    if (!kek_p11_scan(session, CALL_STEP, failure) || !kek_p11_prove_all(session, failure) ||
+        !kek_p11_prove_old(session, failure)) {
         return false;
     }
     kek_p11_session_versions(session, versions);
