@@ -484,6 +484,18 @@ class Algorithms(FaultCase):
         self.end(node)
 
 
+    def test_what_a_token_was_found_to_do_is_remembered_over_a_restart(self):
+        # Afterwards it could do better, as with a new firmware; that changes no version's algorithm.
+        node = self.node(processes=1)
+        node.fault.put("C_WrapKey 1 rv 70", "C_WrapKey 2 rv 70")
+        for _ in range(2):
+            node.start()
+            with node_client(node) as client:
+                self.assertEqual(client.encrypt(DEK).ciphertext[7], 2)  # AES-KWP
+            node.fault.put()
+            node.stop()
+
+
 class Leaking(FaultCase):
     def test_a_module_that_leaks_is_recycled_and_no_call_fails(self):
         node = self.node(recycle_memory="64MiB", processes=1).start()
