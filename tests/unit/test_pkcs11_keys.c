@@ -184,12 +184,15 @@ START_TEST(failures_carry_the_value_its_name_and_a_cause)
          "C_Test: CKR_KEY_FUNCTION_NOT_PERMITTED (0x68)"},
         {CKR_SESSION_COUNT, KEK__PROVIDER__CAUSE__BUSY, KEK_EXHAUSTED,
          "C_Test: CKR_SESSION_COUNT (0xb1)"},
+        {CKR_TOKEN_RESOURCE_EXCEEDED, KEK__PROVIDER__CAUSE__BUSY, KEK_EXHAUSTED,
+         "C_Test: CKR_TOKEN_RESOURCE_EXCEEDED (0x201)"},
         {CKR_MECHANISM_INVALID, KEK__PROVIDER__CAUSE__UNSUPPORTED, KEK_UNIMPLEMENTED,
          "C_Test: CKR_MECHANISM_INVALID (0x70)"},
         {CKR_VENDOR_DEFINED | 7, KEK__PROVIDER__CAUSE__LINK, KEK_UNAVAILABLE,
          "C_Test: vendor-defined (0x80000007)"},
         {0x4711, KEK__PROVIDER__CAUSE__LINK, KEK_UNAVAILABLE, "C_Test: unknown (0x4711)"},
     };
+    ck_assert_int_eq(kek_p11_class_of(CKR_AEAD_DECRYPT_FAILED), KEK_P11_DATA);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct kek_provider_failure failure = {0};
         bool login = strncmp(cases[i].text, "C_Login", 7) == 0;
