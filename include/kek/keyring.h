@@ -47,6 +47,10 @@ void kek_keyring_provider_changed(struct kek_keyring *ring, size_t provider);
 /* A data key is wrapped under this version: it may be announced. */
 void kek_keyring_prepared(struct kek_keyring *ring, const struct kek_id *kek_id);
 
+/* A data key was wrapped under this version: what wraps by AES-GCM is counted, across restarts. */
+void kek_keyring_wrapped(struct kek_keyring *ring, const struct kek_id *kek_id,
+                         enum kek_wrap_alg alg);
+
 /* What Status announces, and what Encrypt uses: one snapshot. */
 struct kek_keyring_primary {
     uint32_t number;

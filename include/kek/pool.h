@@ -89,6 +89,8 @@ typedef void kek_pool_done_fn(void *arg, enum kek_rc rc, struct kek_pool_result 
  * change to that user, state_dir cannot be made or written, out of memory. */
 struct kek_pool *kek_pool_new(uv_loop_t *loop, const struct kek_pool_settings *settings,
                               struct kek_why *why);
+/* What an earlier process found the tokens to wrap by: each start's proof tries it first. Before start. */
+void kek_pool_prefer(struct kek_pool *pool, enum kek_wrap_alg alg);
 void kek_pool_start(struct kek_pool *pool);
 
 /* `done` never runs before this returns. NULL: not accepted, why says why (full, or waiting cannot

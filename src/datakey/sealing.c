@@ -183,6 +183,7 @@ static void wrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
         sealing_failed(flight, rc, why);
         return;
     }
+    kek_keyring_wrapped(store->settings.ring, &kek_id, result->alg);
     if (!name_fill(&flight->name, result->alg, &kek_id, result->blob, 0)) {
         kek_fail(&mine, KEK_INTERNAL, "a wrapped data key of %zu bytes", result->blob.len);
         sealing_failed(flight, KEK_INTERNAL, &mine);

@@ -410,6 +410,18 @@ static void probe_due(uv_timer_t *timer)
     }
 }
 
+/* Neither a restart nor a token's new firmware changes a version's algorithm: its witness has it. */
+static void prefer_recorded(struct kek_keyring *ring)
+{
+    const struct version *version = ring->announced ? ring_find(ring, &ring->primary.kek_id) : NULL;
+    struct kek_envelope witness;
+    if (version != NULL && ring->settings.pool != NULL &&
+        kek_envelope_parse(kek_bytes(version->witness, version->witness_len), &witness, NULL) ==
+            KEK_OK) {
+        kek_pool_prefer(ring->settings.pool, witness.entries[0].alg);
+    }
+}
+
 struct kek_keyring *kek_keyring_new(uv_loop_t *loop, const struct kek_keyring_settings *settings,
                                     struct kek_why *why)
 {
@@ -430,6 +442,7 @@ struct kek_keyring *kek_keyring_new(uv_loop_t *loop, const struct kek_keyring_se
         kek_keyring_free(ring);
         return NULL;
     }
+    prefer_recorded(ring);
     for (size_t i = 0; i < TIMERS; i++) {
         uv_timer_init(loop, &ring->timers[i]); /* never fails */
         ring->timers[i].data = ring;

@@ -5,6 +5,7 @@ libkek_keyring_a_SOURCES = \
 	src/keyring/look.c \
 	src/keyring/record.c \
 	src/keyring/ring.h \
+	src/keyring/uses.c \
 	src/keyring/witness.c
 libkek_keyring_a_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src $(JANSSON_CFLAGS)
 

@@ -62,10 +62,12 @@ static bool load_version(struct kek_keyring *ring, const json_t *item)
     uint8_t witness[WITNESS_MAX];
     json_int_t number = json_integer_value(json_object_get(item, "number"));
     size_t len = witness_of(json_object_get(item, "witness"), witness);
+    const json_t *wraps = json_object_get(item, "gcm_wraps");
     struct kek_envelope envelope;
     if (!id_of(json_object_get(item, "kek_id"), &id) || number < 1 || number > UINT32_MAX ||
         len == 0 || kek_envelope_parse(kek_bytes(witness, len), &envelope, NULL) != KEK_OK ||
-        !kek_id_equal(&envelope.entries[0].kek_id, &id) || ring_find(ring, &id) != NULL) {
+        !kek_id_equal(&envelope.entries[0].kek_id, &id) || ring_find(ring, &id) != NULL ||
+        (wraps != NULL && (!json_is_integer(wraps) || json_integer_value(wraps) < 0))) {
         return false;
     }
     struct version *version = ring_add(ring, &id, (uint32_t)number);
@@ -75,6 +77,7 @@ static bool load_version(struct kek_keyring *ring, const json_t *item)
     memcpy(version->witness, witness, len);
     version->witness_len = len;
     version->recorded = true;
+    version->gcm_wraps = version->gcm_reserved = (uint64_t)json_integer_value(wraps);
     return true;
 }
 
@@ -162,8 +165,8 @@ static json_t *version_json(const struct version *version)
     unsigned char base64[(WITNESS_MAX + 2) / 3 * 4 + 1];
     kek_id_format(&version->id, id);
     EVP_EncodeBlock(base64, version->witness, (int)version->witness_len);
-    return json_pack("{s:I, s:s, s:s}", "number", (json_int_t)version->number, "kek_id", id,
-                     "witness", base64);
+    return json_pack("{s:I, s:s, s:s, s:I}", "number", (json_int_t)version->number, "kek_id", id,
+                     "witness", base64, "gcm_wraps", (json_int_t)version->gcm_reserved);
 }
 
 char *record_text(const struct kek_keyring *ring, const struct version *next)

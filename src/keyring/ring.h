@@ -1,7 +1,7 @@
 /*
  * The keyring's own face: what its files share.  keyring.c owns the versions and who is primary,
  * look.c takes in what providers show, witness.c proves versions on them, record.c is the state file,
- * health.c judges.
+ * health.c judges, uses.c counts.
  */
 #ifndef KEK_KEYRING_RING_H
 #define KEK_KEYRING_RING_H
@@ -37,6 +37,8 @@ struct version {
     bool recorded;     /* on disk at the start, or announced: what fails its witness is wrong */
     bool disputed; /* providers hold different keys under its name, and none is known to be right */
     bool prepared;
+    uint64_t gcm_wraps, gcm_reserved; /* uses.c; the second is what the record says */
+    bool gcm_warned;
     struct held held[KEK_CONFIG_PROVIDERS_MAX];
 };
 

@@ -20,6 +20,13 @@
 #define CKM_AES_KEY_WRAP_KWP 0x210BUL /* PKCS#11 3.1 */
 #endif
 
+#ifndef CKR_AEAD_DECRYPT_FAILED
+#define CKR_AEAD_DECRYPT_FAILED 0x42UL /* PKCS#11 3.0 */
+#endif
+#ifndef CKR_TOKEN_RESOURCE_EXCEEDED
+#define CKR_TOKEN_RESOURCE_EXCEEDED 0x201UL /* PKCS#11 3.0 */
+#endif
+
 struct kek_p11_outcome {
     CK_RV rv;
     const char *call; /* "C_WrapKey" */

@@ -32,7 +32,8 @@ enum kek_p11_class kek_p11_class_of(CK_RV rv);
 /* Both return false, so that a failure is one statement. */
 bool kek_p11_fail(struct kek_provider_failure *failure, Kek__Provider__Step step,
                   Kek__Provider__Cause cause, const char *format, ...) KEK_PRINTF(4, 5);
-/* "C_UnwrapKey: CKR_WRAPPED_KEY_INVALID (0x110)", with the cause that its class leads to. */
+/* "C_WrapKey: CKR_DEVICE_REMOVED (0x32)", with the cause that its class leads to; never DATA, which only
+ * a known answer tells. */
 bool kek_p11_fail_rv(struct kek_provider_failure *failure, Kek__Provider__Step step,
                      struct kek_p11_outcome outcome);
 /* The same with a cause that was found out otherwise. */

@@ -34,24 +34,37 @@ kekd_pkcs11_LDADD = $(PKCS11_LIBS)
 
 if HAVE_CHECK
 # What the tests that drive the real program share.
-noinst_HEADERS += tests/unit/worker.h
+noinst_HEADERS += tests/unit/fault.h tests/unit/worker.h
 WORKER_TEST_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(P11_KIT_CFLAGS) -I$(top_srcdir)/src/pkcs11
 WORKER_TEST_LIBS = libkek-proto.a libkek-base.a $(PROTOBUF_C_LIBS) $(OPENSSL_LIBS) $(UNIT_LIBS) -ldl
 
 PKCS11_TESTS = \
 	tests/unit/test_pkcs11_faults \
 	tests/unit/test_pkcs11_keys \
+	tests/unit/test_pkcs11_proof \
+	tests/unit/test_pkcs11_returns \
 	tests/unit/test_pkcs11_start \
 	tests/unit/test_pkcs11_worker
 check_PROGRAMS += $(PKCS11_TESTS)
 TESTS += $(PKCS11_TESTS)
 
-tests_unit_test_pkcs11_faults_SOURCES = tests/unit/test_pkcs11_faults.c tests/unit/worker.c
+tests_unit_test_pkcs11_faults_SOURCES = tests/unit/test_pkcs11_faults.c tests/unit/fault.c \
+	tests/unit/worker.c
 tests_unit_test_pkcs11_faults_CFLAGS = $(WORKER_TEST_CFLAGS)
 tests_unit_test_pkcs11_faults_LDADD = $(WORKER_TEST_LIBS)
 
 tests_unit_test_pkcs11_keys_CFLAGS = $(WORKER_TEST_CFLAGS)
 tests_unit_test_pkcs11_keys_LDADD = $(PKCS11_LIBS) $(UNIT_LIBS)
+
+tests_unit_test_pkcs11_proof_SOURCES = tests/unit/test_pkcs11_proof.c tests/unit/fault.c \
+	tests/unit/worker.c
+tests_unit_test_pkcs11_proof_CFLAGS = $(WORKER_TEST_CFLAGS)
+tests_unit_test_pkcs11_proof_LDADD = $(PKCS11_LIBS) $(WORKER_TEST_LIBS)
+
+tests_unit_test_pkcs11_returns_SOURCES = tests/unit/test_pkcs11_returns.c tests/unit/fault.c \
+	tests/unit/worker.c
+tests_unit_test_pkcs11_returns_CFLAGS = $(WORKER_TEST_CFLAGS)
+tests_unit_test_pkcs11_returns_LDADD = $(WORKER_TEST_LIBS)
 
 tests_unit_test_pkcs11_start_SOURCES = tests/unit/test_pkcs11_start.c tests/unit/worker.c
 tests_unit_test_pkcs11_start_CFLAGS = $(WORKER_TEST_CFLAGS)

@@ -67,7 +67,7 @@ static enum kek_wrap_alg proven_alg(const struct kek_p11_table *table)
     enum kek_wrap_alg alg = KEK_WRAP_NONE;
     for (size_t i = 0; i < table->count; i++) {
         /* In order of their numbers: the newest one's counts. */
-        if (table->entries[i].version.eligible && table->entries[i].known_len > 0) {
+        if (table->entries[i].version.eligible && table->entries[i].known.len > 0) {
             alg = table->entries[i].way->alg;
         }
     }

@@ -91,7 +91,7 @@ static bool fill(struct kek_provider_session *session, enum kek_p11_strategy str
     }
     snprintf(trial->key, sizeof trial->key, "%s",
              subject->is_trial ? "session key" : subject->entry->version.label);
-    struct kek_provider_wrapped known;
+    struct kek_p11_known known;
     switch (kek_p11_try(session, strategy, way,
                         subject->is_trial ? subject->trial.key : subject->entry->handle, &known,
                         outcome)) {
@@ -133,12 +133,17 @@ static bool fill_all(struct kek_provider_session *session, enum kek_p11_strategy
     return good;
 }
 
-static void mark_chosen(struct kek_provider_session *session, struct kek_provider_matrix *matrix)
+static struct kek_p11_outcome mark_chosen(struct kek_provider_session *session,
+                                          struct kek_provider_matrix *matrix)
 {
     const struct kek_p11_way *way;
-    enum kek_p11_strategy strategy = kek_p11_choose(session, &way);
+    enum kek_p11_strategy strategy;
+    struct kek_p11_outcome outcome = kek_p11_choose(session, &strategy, &way);
+    if (!kek_p11_good(outcome)) {
+        return outcome;
+    }
     const struct kek_p11_entry *entry = newest(&session->table, KEK_P11_BY_NOTHING);
-    if (way == NULL && entry != NULL && entry->known_len > 0) {
+    if (way == NULL && entry != NULL && entry->known.len > 0) {
         strategy = entry->strategy;
         way = entry->way;
     }
@@ -147,6 +152,7 @@ static void mark_chosen(struct kek_provider_session *session, struct kek_provide
         trial->chosen = trial->encrypts == (strategy == KEK_P11_BY_ENCRYPT) &&
                         strcmp(trial->mechanism, way->name) == 0;
     }
+    return outcome;
 }
 
 bool kek_p11_probe(struct kek_provider_session *session, struct kek_provider_matrix *matrix,
@@ -162,6 +168,6 @@ bool kek_p11_probe(struct kek_provider_session *session, struct kek_provider_mat
         !fill_all(session, KEK_P11_BY_ENCRYPT, matrix, &outcome)) {
         return kek_p11_fail_rv(failure, CALL_STEP, outcome);
     }
-    mark_chosen(session, matrix);
-    return true;
+    outcome = mark_chosen(session, matrix);
+    return kek_p11_good(outcome) || kek_p11_fail_rv(failure, CALL_STEP, outcome);
 }

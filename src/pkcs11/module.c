@@ -94,6 +94,7 @@ struct search {
     CK_SLOT_ID slot;
     CK_TOKEN_INFO info;
     struct roll all, matching;
+    struct kek_p11_outcome trouble; /* why a slot could not be looked into; CKR_OK: all could */
 };
 
 static void look_into(CK_FUNCTION_LIST *f, CK_SLOT_ID slot, struct search *search)
@@ -101,9 +102,15 @@ static void look_into(CK_FUNCTION_LIST *f, CK_SLOT_ID slot, struct search *searc
     CK_SLOT_INFO slot_info;
     CK_TOKEN_INFO info;
     char label[sizeof info.label + 1];
-    if (!kek_p11_good(kek_p11_get_slot_info(f, slot, &slot_info)) ||
-        !kek_p11_good(kek_p11_get_token_info(f, slot, &info)) ||
-        (info.flags & CKF_TOKEN_INITIALIZED) == 0) {
+    struct kek_p11_outcome outcome = kek_p11_get_slot_info(f, slot, &slot_info);
+    if (kek_p11_good(outcome)) {
+        outcome = kek_p11_get_token_info(f, slot, &info);
+    }
+    if (!kek_p11_good(outcome)) {
+        search->trouble = outcome;
+        return;
+    }
+    if ((info.flags & CKF_TOKEN_INITIALIZED) == 0) {
         return;
     }
     unpad(info.label, sizeof info.label, label);
@@ -155,6 +162,15 @@ static bool find_token(struct kek_provider *provider, const struct kek_p11_uri *
     struct search search = {.uri = uri};
     for (CK_ULONG i = 0; i < count && i < SLOTS_MAX; i++) {
         look_into(provider->f, slots[i], &search);
+    }
+    if (search.matches == 0 && !kek_p11_good(search.trouble)) {
+        kek_p11_fail_as(failure, KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__LINK,
+                        search.trouble);
+        (void)kek_fail_within(&failure->why, failure->why.rc,
+                              "no token matches the URI, and not all could be asked; the module "
+                              "shows %s",
+                              search.all.len > 0 ? search.all.text : "none");
+        return false;
     }
     if (search.matches == 0) {
         return kek_p11_fail(failure, KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__LINK,

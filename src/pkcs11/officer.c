@@ -122,12 +122,12 @@ bool kek_p11_generate(struct kek_provider_session *session, uint32_t number,
         return false;
     }
     const struct kek_p11_way *way;
-    struct kek_p11_making making = {.on_token = true,
-                                    .label = label,
-                                    .kek_id = kek_id,
-                                    .strategy = kek_p11_choose(session, &way),
-                                    .state = state};
-    struct kek_p11_outcome outcome = kek_p11_session_ready(session);
+    struct kek_p11_making making = {
+        .on_token = true, .label = label, .kek_id = kek_id, .state = state};
+    struct kek_p11_outcome outcome = kek_p11_choose(session, &making.strategy, &way);
+    if (kek_p11_good(outcome)) {
+        outcome = kek_p11_session_ready(session);
+    }
     if (!kek_p11_good(outcome)) {
         return kek_p11_fail_rv(failure, CALL_STEP, outcome);
     }

@@ -25,14 +25,21 @@ struct kek_p11_way {
     bool vendor; /* tried only where the token lists it */
 };
 
+/* A blob that a key wrapped and opened, and what is in it: never used for anything else. */
+struct kek_p11_known {
+    size_t len; /* 0: there is none */
+    uint8_t blob[KEK_P11_BLOB_MAX];
+    uint8_t sum[32];    /* SHA-256 of the data key, since AES-CBC opens anything */
+    uint64_t proven_ms; /* by kek_clock_ms() */
+};
+
 struct kek_p11_entry {
     struct kek_version version;
     CK_OBJECT_HANDLE handle;
     bool has_id; /* its CKA_ID is a kek id */
     enum kek_p11_strategy strategy;
     const struct kek_p11_way *way; /* proven for this key, or for another one of its strategy */
-    size_t known_len;              /* a blob that this key unwrapped; 0: none */
-    uint8_t known[KEK_P11_BLOB_MAX];
+    struct kek_p11_known known;
     uint64_t wraps_checked_ms; /* by kek_clock_ms(); 0: never */
 };
 
@@ -140,16 +147,23 @@ enum kek_p11_verdict {
 };
 enum kek_p11_verdict kek_p11_try(struct kek_provider_session *session,
                                  enum kek_p11_strategy strategy, const struct kek_p11_way *way,
-                                 CK_OBJECT_HANDLE kek, struct kek_provider_wrapped *wrapped,
+                                 CK_OBJECT_HANDLE kek, struct kek_p11_known *known,
                                  struct kek_p11_outcome *outcome);
-/* The first way that a round trip proves.  On failure *outcome is
- * the last thing that went wrong and *tried the way it went wrong with. */
+/* The first way that a round trip proves.  On failure *outcome is the last thing that went wrong. */
 bool kek_p11_prove(struct kek_provider_session *session, enum kek_p11_strategy strategy,
                    CK_OBJECT_HANDLE kek, const struct kek_p11_way **way,
-                   struct kek_provider_wrapped *known, struct kek_p11_outcome *outcome);
+                   struct kek_p11_known *known, struct kek_p11_outcome *outcome);
+/* Has a handle open what an entry's key wrapped: `same` says whether it is that key. */
+struct kek_p11_outcome kek_p11_ask_known(struct kek_provider_session *session,
+                                         const struct kek_p11_entry *entry, CK_OBJECT_HANDLE kek,
+                                         bool *same);
 /* Proves every version that may wrap and is not proven yet; the others of the same strategy take
  * over what was proven. One that fails is refused. False: the token is gone. */
 bool kek_p11_prove_all(struct kek_provider_session *session, struct kek_provider_failure *failure);
+
+/* Proves once more, damage included, what was proven a day ago. False: it is not so any more, or the
+ * token is gone, and this process should go. */
+bool kek_p11_prove_old(struct kek_provider_session *session, struct kek_provider_failure *failure);
 
 /* trial.c: a KEK for the moment, in a session of its own: sessions that break on the way leave it be.
  * It ends with that session. */
@@ -162,9 +176,11 @@ struct kek_p11_outcome kek_p11_trial_begin(const struct kek_provider *provider,
                                            struct kek_p11_trial *trial);
 void kek_p11_trial_end(const struct kek_provider *provider, const struct kek_p11_trial *trial);
 /* How a new key is to wrap: as the configuration says; else by the first strategy that authenticates,
- * else by the first that works. *way is NULL if none was proven. */
-enum kek_p11_strategy kek_p11_choose(struct kek_provider_session *session,
-                                     const struct kek_p11_way **way);
+ * else by the first that works. *way is NULL if none was proven. A failure is one that may pass: nothing
+ * is chosen for it. */
+struct kek_p11_outcome kek_p11_choose(struct kek_provider_session *session,
+                                      enum kek_p11_strategy *strategy,
+                                      const struct kek_p11_way **way);
 
 /* officer.c: an AES-256 key that never leaves the token. */
 struct kek_p11_making {

@@ -3,12 +3,42 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <openssl/evp.h>
+
+#include "kek/clock.h"
+
+#define PROOF_MS (24u * 60 * 60 * 1000) /* how long a proof is taken for good */
+
 /* SoftHSM advertises mechanisms that always fail, and other tokens take damaged blobs with CKR_OK:
  * only a round trip tells. */
 
 static enum kek_p11_verdict judge(struct kek_p11_outcome outcome)
 {
     return kek_p11_class_of(outcome.rv) == KEK_P11_LINK ? KEK_P11_LOST : KEK_P11_REFUSED;
+}
+
+static struct kek_p11_outcome digest(const struct kek_secret *data_key, uint8_t sum[static 32])
+{
+    struct kek_bytes key = kek_secret_bytes(data_key);
+    bool good = EVP_Digest(key.data, key.len, sum, NULL, EVP_sha256(), NULL) == 1;
+    return (struct kek_p11_outcome){.rv = good ? CKR_OK : CKR_HOST_MEMORY, .call = "EVP_Digest"};
+}
+
+struct kek_p11_outcome kek_p11_ask_known(struct kek_provider_session *session,
+                                         const struct kek_p11_entry *entry, CK_OBJECT_HANDLE kek,
+                                         bool *same)
+{
+    KEK_AUTO(kek_secret) value = NULL;
+    uint8_t sum[sizeof entry->known.sum];
+    *same = false;
+    struct kek_p11_outcome outcome =
+        kek_p11_unwrap_by(session, entry->strategy, entry->way, kek,
+                          kek_bytes(entry->known.blob, entry->known.len), &value);
+    if (kek_p11_good(outcome)) {
+        outcome = digest(value, sum);
+    }
+    *same = kek_p11_good(outcome) && memcmp(sum, entry->known.sum, sizeof sum) == 0;
+    return outcome;
 }
 
 /* Unwraps and compares; *same says whether it was the data key. */
@@ -30,7 +60,7 @@ static struct kek_p11_outcome unwraps_to(struct kek_provider_session *session,
 
 enum kek_p11_verdict kek_p11_try(struct kek_provider_session *session,
                                  enum kek_p11_strategy strategy, const struct kek_p11_way *way,
-                                 CK_OBJECT_HANDLE kek, struct kek_provider_wrapped *wrapped,
+                                 CK_OBJECT_HANDLE kek, struct kek_p11_known *known,
                                  struct kek_p11_outcome *outcome)
 {
     KEK_AUTO(kek_secret) data_key = kek_secret_random(KEK_DATA_KEY_LEN);
@@ -38,30 +68,38 @@ enum kek_p11_verdict kek_p11_try(struct kek_provider_session *session,
         *outcome = (struct kek_p11_outcome){.rv = CKR_HOST_MEMORY, .call = "kek_secret_random"};
         return KEK_P11_REFUSED;
     }
-    *outcome = kek_p11_wrap_by(session, strategy, way, kek, data_key, wrapped);
+    struct kek_provider_wrapped wrapped;
+    *outcome = kek_p11_wrap_by(session, strategy, way, kek, data_key, &wrapped);
     if (!kek_p11_good(*outcome)) {
         return judge(*outcome);
     }
     bool same, damage_hidden;
-    *outcome = unwraps_to(session, strategy, way, kek, wrapped, data_key, &same);
+    *outcome = unwraps_to(session, strategy, way, kek, &wrapped, data_key, &same);
     if (!kek_p11_good(*outcome)) {
         return judge(*outcome);
     }
     if (!same) {
         return KEK_P11_WRONG;
     }
-    struct kek_provider_wrapped damaged = *wrapped;
+    struct kek_provider_wrapped damaged = wrapped;
     damaged.blob[damaged.len / 2] ^= 1;
     *outcome = unwraps_to(session, strategy, way, kek, &damaged, data_key, &damage_hidden);
     bool taken = kek_p11_good(*outcome);
     /* Once more: what failed above failed for the damage, not because the token went away. */
-    *outcome = unwraps_to(session, strategy, way, kek, wrapped, data_key, &same);
+    *outcome = unwraps_to(session, strategy, way, kek, &wrapped, data_key, &same);
     if (!kek_p11_good(*outcome)) {
         return judge(*outcome);
     }
     if (!same || damage_hidden) {
         return KEK_P11_WRONG;
     }
+    *outcome = digest(data_key, known->sum);
+    if (!kek_p11_good(*outcome)) {
+        return KEK_P11_REFUSED;
+    }
+    known->proven_ms = kek_clock_ms();
+    known->len = wrapped.len;
+    memcpy(known->blob, wrapped.blob, wrapped.len);
     return taken ? KEK_P11_MALLEABLE : KEK_P11_WORKS;
 }
 
@@ -76,20 +114,20 @@ static bool is_good_enough(enum kek_p11_verdict verdict, const struct kek_p11_wa
  * less may open later. */
 static enum kek_p11_verdict try_twice(struct kek_provider_session *session,
                                       enum kek_p11_strategy strategy, const struct kek_p11_way *way,
-                                      CK_OBJECT_HANDLE kek, struct kek_provider_wrapped *wrapped,
+                                      CK_OBJECT_HANDLE kek, struct kek_p11_known *known,
                                       struct kek_p11_outcome *outcome)
 {
-    enum kek_p11_verdict verdict = kek_p11_try(session, strategy, way, kek, wrapped, outcome);
+    enum kek_p11_verdict verdict = kek_p11_try(session, strategy, way, kek, known, outcome);
     if (verdict == KEK_P11_REFUSED) {
         session->broken = session->broken || kek_p11_class_of(outcome->rv) == KEK_P11_SESSION;
-        verdict = kek_p11_try(session, strategy, way, kek, wrapped, outcome);
+        verdict = kek_p11_try(session, strategy, way, kek, known, outcome);
     }
     return verdict;
 }
 
 bool kek_p11_prove(struct kek_provider_session *session, enum kek_p11_strategy strategy,
                    CK_OBJECT_HANDLE kek, const struct kek_p11_way **way,
-                   struct kek_provider_wrapped *known, struct kek_p11_outcome *outcome)
+                   struct kek_p11_known *known, struct kek_p11_outcome *outcome)
 {
     size_t count;
     const struct kek_p11_way *ways = kek_p11_ways(&count);
@@ -121,11 +159,10 @@ bool kek_p11_prove(struct kek_provider_session *session, enum kek_p11_strategy s
 static bool prove_entry(struct kek_provider_session *session, struct kek_p11_entry *entry,
                         struct kek_p11_outcome *doubt, struct kek_provider_failure *failure)
 {
-    struct kek_provider_wrapped known;
+    struct kek_p11_known known;
     struct kek_p11_outcome outcome;
     if (kek_p11_prove(session, entry->strategy, entry->handle, &entry->way, &known, &outcome)) {
-        entry->known_len = known.len;
-        memcpy(entry->known, known.blob, known.len);
+        entry->known = known;
         return true;
     }
     CK_TOKEN_INFO info;
@@ -170,11 +207,11 @@ bool kek_p11_prove_all(struct kek_provider_session *session, struct kek_provider
         if (!entry->version.eligible) {
             continue;
         }
-        if (entry->version.can_wrap && entry->known_len == 0 &&
+        if (entry->version.can_wrap && entry->known.len == 0 &&
             !prove_entry(session, entry, &doubt, failure)) {
             return false;
         }
-        if (entry->known_len > 0) {
+        if (entry->known.len > 0) {
             proven[entry->strategy] = entry->way;
             any = true;
         }
@@ -190,7 +227,46 @@ bool kek_p11_prove_all(struct kek_provider_session *session, struct kek_provider
             entry->way = proven[entry->strategy];
         }
         /* What was proven with another key says nothing certain of this one. */
-        entry->version.alg = entry->known_len == 0 ? KEK_WRAP_NONE : entry->way->alg;
+        entry->version.alg = entry->known.len == 0 ? KEK_WRAP_NONE : entry->way->alg;
+    }
+    return true;
+}
+
+/* By the same way alone: another one is for a fresh process to find. */
+static bool prove_entry_again(struct kek_provider_session *session, struct kek_p11_entry *entry,
+                              struct kek_provider_failure *failure)
+{
+    struct kek_p11_known known;
+    struct kek_p11_outcome outcome;
+    enum kek_p11_verdict verdict =
+        try_twice(session, entry->strategy, entry->way, entry->handle, &known, &outcome);
+    if (is_good_enough(verdict, entry->way)) {
+        entry->known = known;
+        return true;
+    }
+    if (verdict == KEK_P11_MALLEABLE || verdict == KEK_P11_WRONG) {
+        return kek_p11_fail(failure, KEK__PROVIDER__STEP__PROVIDER_CALL, KEK__PROVIDER__CAUSE__LINK,
+                            "key %s: %s no longer returns a data key and rejects a damaged one",
+                            entry->version.label, entry->way->name);
+    }
+    enum kek_p11_class class = kek_p11_class_of(outcome.rv);
+    if (class == KEK_P11_STATE || class == KEK_P11_HANDLE || class == KEK_P11_BUSY) {
+        return true; /* retired, destroyed or busy meanwhile: the next look tries again, or finds none */
+    }
+    return kek_p11_fail_as(failure, KEK__PROVIDER__STEP__PROVIDER_CALL, KEK__PROVIDER__CAUSE__LINK,
+                           outcome);
+}
+
+bool kek_p11_prove_old(struct kek_provider_session *session, struct kek_provider_failure *failure)
+{
+    uint64_t now = kek_clock_ms();
+    for (size_t i = 0; i < session->table.count; i++) {
+        struct kek_p11_entry *entry = &session->table.entries[i];
+        if (entry->version.eligible && entry->version.can_wrap && entry->known.len > 0 &&
+            now - entry->known.proven_ms >= PROOF_MS &&
+            !prove_entry_again(session, entry, failure)) {
+            return false;
+        }
     }
     return true;
 }

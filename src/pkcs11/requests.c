@@ -53,8 +53,21 @@ static struct kek_p11_entry *find_for(struct kek_provider_session *session,
     return entry;
 }
 
-/* What a failure of a way says here.  One that was proven exists, only C_Login speaks of a PIN, and only
- * those calls that read a blob can blame it. */
+/* Those that use a KEK: what it may do is theirs to say. */
+static bool uses_kek(struct kek_p11_outcome outcome)
+{
+    static const char *const calls[] = {"C_WrapKey", "C_UnwrapKey",   "C_EncryptInit",
+                                        "C_Encrypt", "C_DecryptInit", "C_Decrypt"};
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        if (strcmp(outcome.call, calls[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What a failure of a way says here.  One that was proven exists, only C_Login speaks of a PIN, only
+ * those calls that read a blob can blame it, and only those that use the key can blame that. */
 static enum kek_p11_class class_of(struct kek_p11_outcome outcome, bool proven, bool unwrapping)
 {
     enum kek_p11_class class = kek_p11_class_of(outcome.rv);
@@ -64,6 +77,8 @@ static enum kek_p11_class class_of(struct kek_p11_outcome outcome, bool proven, 
         return proven ? KEK_P11_AMBIGUOUS : class;
     case KEK_P11_PIN:
         return KEK_P11_AMBIGUOUS;
+    case KEK_P11_STATE:
+        return uses_kek(outcome) ? class : KEK_P11_AMBIGUOUS;
     case KEK_P11_DATA:
         return unwrapping && kek_p11_read_blob(outcome) ? class : KEK_P11_AMBIGUOUS;
     default:
@@ -114,7 +129,7 @@ static bool can_try_again(struct kek_provider_session *session, struct kek_p11_o
 static bool prove_now(struct kek_provider_session *session, struct kek_p11_entry *entry,
                       struct kek_provider_failure *failure)
 {
-    if (entry->known_len > 0) {
+    if (entry->known.len > 0) {
         return true;
     }
     if (!kek_p11_prove_all(session, failure)) {
@@ -139,7 +154,7 @@ static bool prove_now(struct kek_provider_session *session, struct kek_p11_entry
 /* After a wrap: was it that key?  A library that numbers its keys anew after a lost connection can let
  * an old handle mean another key, and a blob made then opens in this process alone.  The handle must
  * still have the key's CKA_ID; and since a library may answer that from memory, the known answer must
- * still unwrap: each time, unless the last time was just now. */
+ * still come out: each time, unless the last time was just now. */
 static struct kek_p11_outcome check_handle(struct kek_provider_session *session,
                                            struct kek_p11_entry *entry, bool *same)
 {
@@ -153,10 +168,8 @@ static struct kek_p11_outcome check_handle(struct kek_provider_session *session,
     if (!*same || (entry->wraps_checked_ms != 0 && now - entry->wraps_checked_ms < WRAP_CHECK_MS)) {
         return outcome;
     }
-    KEK_AUTO(kek_secret) value = NULL;
-    outcome = kek_p11_unwrap_by(session, entry->strategy, entry->way, entry->handle,
-                                kek_bytes(entry->known, entry->known_len), &value);
-    if (kek_p11_good(outcome)) {
+    outcome = kek_p11_ask_known(session, entry, entry->handle, same);
+    if (*same) {
         entry->wraps_checked_ms = now;
     }
     return outcome;
@@ -245,7 +258,7 @@ bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *k
                                 kek_wrap_alg_name(alg), outcome.call, kek_p11_rv_name(outcome.rv),
                                 outcome.rv);
         }
-        bool proven = entry->known_len > 0 && entry->way->alg == alg;
+        bool proven = entry->known.len > 0 && entry->way->alg == alg;
         if (!can_try_again(session, outcome, proven, true, attempt, failure)) {
             return false;
         }
@@ -255,7 +268,8 @@ bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *k
 bool kek_p11_list(struct kek_provider_session *session, struct kek_provider_versions *versions,
                   struct kek_provider_failure *failure)
 {
-    if (!kek_p11_scan(session, CALL_STEP, failure) || !kek_p11_prove_all(session, failure)) {
+    if (!kek_p11_scan(session, CALL_STEP, failure) || !kek_p11_prove_all(session, failure) ||
+        !kek_p11_prove_old(session, failure)) {
         return false;
     }
     kek_p11_session_versions(session, versions);

@@ -19,6 +19,16 @@ static bool is_untold(struct kek_p11_outcome outcome)
            outcome.rv == CKR_ATTRIBUTE_VALUE_INVALID;
 }
 
+/* A search uses no key: what it says of one's use is said of the token. */
+static bool fail_scan(struct kek_provider_failure *failure, Kek__Provider__Step step,
+                      struct kek_p11_outcome outcome)
+{
+    if (kek_p11_class_of(outcome.rv) == KEK_P11_STATE) {
+        return kek_p11_fail_as(failure, step, KEK__PROVIDER__CAUSE__LINK, outcome);
+    }
+    return kek_p11_fail_rv(failure, step, outcome);
+}
+
 /* One attribute; *len is CK_UNAVAILABLE_INFORMATION if untold, more than size if it is longer. */
 static struct kek_p11_outcome read_one(struct kek_provider_session *session,
                                        CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, void *value,
@@ -228,24 +238,21 @@ static void refuse_twins(struct kek_p11_table *table)
 
 enum same { SAME, ANOTHER, UNCERTAIN };
 
-/* The same id under a new handle: does it open what the old one wrapped?  AES-CBC opens anything. */
+/* The same id under a new handle: does what the old one wrapped come out? */
 static enum same is_same_key(struct kek_provider_session *session,
                              const struct kek_p11_entry *before, const struct kek_p11_entry *entry)
 {
     if (entry->handle == before->handle) {
         return SAME;
     }
-    if (before->known_len == 0 || before->way->alg == KEK_WRAP_AES_CBC ||
-        !entry->version.can_unwrap || !entry->version.eligible) {
+    if (before->known.len == 0 || !entry->version.can_unwrap || !entry->version.eligible) {
         return UNCERTAIN;
     }
-    KEK_AUTO(kek_secret) value = NULL;
-    struct kek_p11_outcome outcome =
-        kek_p11_unwrap_by(session, before->strategy, before->way, entry->handle,
-                          kek_bytes(before->known, before->known_len), &value);
+    bool same;
+    struct kek_p11_outcome outcome = kek_p11_ask_known(session, before, entry->handle, &same);
     enum kek_p11_class class = kek_p11_class_of(outcome.rv);
     if (class == KEK_P11_OK) {
-        return SAME;
+        return same ? SAME : ANOTHER;
     }
     return class == KEK_P11_DATA || class == KEK_P11_AMBIGUOUS ? ANOTHER : UNCERTAIN;
 }
@@ -271,9 +278,8 @@ static bool carry_over(struct kek_provider_session *session, struct kek_p11_tabl
             }
             if (same == SAME) {
                 entry->way = before->way;
-                entry->known_len = before->known_len;
-                memcpy(entry->known, before->known, sizeof entry->known);
-                entry->version.alg = entry->known_len == 0 ? KEK_WRAP_NONE : entry->way->alg;
+                entry->known = before->known;
+                entry->version.alg = entry->known.len == 0 ? KEK_WRAP_NONE : entry->way->alg;
             }
         }
     }
@@ -287,21 +293,55 @@ static int by_number(const void *a, const void *b)
            (left->version.number < right->version.number);
 }
 
+/* Every secret key on the token, in a new session if that one is gone. */
+static bool search(struct kek_provider_session *session, CK_OBJECT_HANDLE *objects, size_t *count,
+                   Kek__Provider__Step step, struct kek_provider_failure *failure)
+{
+    CK_OBJECT_CLASS class = CKO_SECRET_KEY;
+    CK_BBOOL yes = CK_TRUE;
+    CK_ATTRIBUTE attributes[] = {
+        {CKA_CLASS, &class, sizeof class},
+        {CKA_TOKEN, &yes, sizeof yes},
+    };
+    struct kek_p11_outcome outcome = {.rv = CKR_OK};
+    for (int round = 0; round < 2; round++) {
+        struct kek_p11_outcome ready = kek_p11_session_ready(session);
+        if (!kek_p11_good(ready)) {
+            return fail_scan(failure, step, ready);
+        }
+        outcome = kek_p11_find(session->provider->f, session->handle, attributes, 2, objects,
+                               KEYS_MAX + 1, count);
+        if (kek_p11_class_of(outcome.rv) != KEK_P11_SESSION) {
+            break;
+        }
+        session->broken = true;
+    }
+    if (!kek_p11_good(outcome)) {
+        return fail_scan(failure, step, outcome);
+    }
+    if (*count > KEYS_MAX) {
+        return kek_p11_fail(failure, step, KEK__PROVIDER__CAUSE__UNSUPPORTED,
+                            "more than %d secret keys are on the token", KEYS_MAX);
+    }
+    return true;
+}
+
+/* *gone of them were not there any more; *last is what the last such one said. */
 static bool look_at_all(struct kek_provider_session *session, const CK_OBJECT_HANDLE *objects,
-                        size_t count, struct kek_p11_table *table, Kek__Provider__Step step,
+                        size_t count, struct kek_p11_table *table, size_t *gone,
+                        struct kek_p11_outcome *last, Kek__Provider__Step step,
                         struct kek_provider_failure *failure)
 {
     bool full = false;
-    size_t gone = 0;
+    table->count = 0;
+    *gone = 0;
     for (size_t i = 0; i < count; i++) {
         struct kek_p11_outcome outcome = look_at(session, objects[i], table, &full);
-        gone += is_gone(outcome);
-        if (gone == count) {
-            /* Nobody destroys all keys of a token in a moment: it is the token that went. */
-            return kek_p11_fail_as(failure, step, KEK__PROVIDER__CAUSE__LINK, outcome);
-        }
-        if (!kek_p11_good(outcome) && !is_gone(outcome)) {
-            return kek_p11_fail_rv(failure, step, outcome);
+        if (is_gone(outcome)) {
+            ++*gone;
+            *last = outcome;
+        } else if (!kek_p11_good(outcome)) {
+            return fail_scan(failure, step, outcome);
         }
     }
     if (full) {
@@ -312,45 +352,36 @@ static bool look_at_all(struct kek_provider_session *session, const CK_OBJECT_HA
     return true;
 }
 
+/* A key that went while it was looked at is looked for once more: one that was destroyed is then not
+ * found, and one whose handle failed in passing must not be called missing. */
+static bool read_keys(struct kek_provider_session *session, CK_OBJECT_HANDLE *objects,
+                      struct kek_p11_table *table, Kek__Provider__Step step,
+                      struct kek_provider_failure *failure)
+{
+    struct kek_p11_outcome last;
+    size_t count = 0, gone = 0;
+    for (int round = 0; round < 2; round++) {
+        if (!search(session, objects, &count, step, failure) ||
+            !look_at_all(session, objects, count, table, &gone, &last, step, failure)) {
+            return false;
+        }
+        if (gone == 0) {
+            return true;
+        }
+    }
+    /* Nobody destroys all keys of a token in a moment: it is the token that went. */
+    return gone < count || kek_p11_fail_as(failure, step, KEK__PROVIDER__CAUSE__LINK, last);
+}
+
 bool kek_p11_scan(struct kek_provider_session *session, Kek__Provider__Step step,
                   struct kek_provider_failure *failure)
 {
-    CK_OBJECT_CLASS class = CKO_SECRET_KEY;
-    CK_BBOOL yes = CK_TRUE;
-    CK_ATTRIBUTE attributes[] = {
-        {CKA_CLASS, &class, sizeof class},
-        {CKA_TOKEN, &yes, sizeof yes},
-    };
     KEK_AUTO_FREE CK_OBJECT_HANDLE *objects = calloc(KEYS_MAX + 1, sizeof *objects);
     KEK_AUTO_FREE struct kek_p11_table *table = calloc(1, sizeof *table);
     if (objects == NULL || table == NULL) {
         return kek_p11_fail(failure, step, KEK__PROVIDER__CAUSE__BUSY, "no memory for a key list");
     }
-    struct kek_p11_outcome outcome = kek_p11_session_ready(session);
-    if (!kek_p11_good(outcome)) {
-        return kek_p11_fail_rv(failure, step, outcome);
-    }
-    size_t count = 0;
-    for (int round = 0; round < 2; round++) {
-        outcome = kek_p11_find(session->provider->f, session->handle, attributes, 2, objects,
-                               KEYS_MAX + 1, &count);
-        if (kek_p11_class_of(outcome.rv) != KEK_P11_SESSION) {
-            break;
-        }
-        session->broken = true;
-        struct kek_p11_outcome ready = kek_p11_session_ready(session);
-        if (!kek_p11_good(ready)) {
-            return kek_p11_fail_rv(failure, step, ready);
-        }
-    }
-    if (!kek_p11_good(outcome)) {
-        return kek_p11_fail_rv(failure, step, outcome);
-    }
-    if (count > KEYS_MAX) {
-        return kek_p11_fail(failure, step, KEK__PROVIDER__CAUSE__UNSUPPORTED,
-                            "more than %d secret keys are on the token", KEYS_MAX);
-    }
-    if (!look_at_all(session, objects, count, table, step, failure)) {
+    if (!read_keys(session, objects, table, step, failure)) {
         return false;
     }
     /* A token that was taken away shows no keys rather than an error (SoftHSM). */

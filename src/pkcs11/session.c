@@ -108,17 +108,15 @@ bool kek_p11_session_alive(struct kek_provider_session *session)
     int asked = 0;
     for (size_t i = 0; i < session->table.count && asked < KNOWN_ANSWERS_MAX; i++) {
         const struct kek_p11_entry *entry = &session->table.entries[i];
-        if (entry->known_len == 0 || !entry->version.can_unwrap) {
+        if (entry->known.len == 0 || !entry->version.can_unwrap) {
             continue;
         }
         asked++;
-        KEK_AUTO(kek_secret) value = NULL;
-        struct kek_p11_outcome outcome =
-            kek_p11_unwrap_by(session, entry->strategy, entry->way, entry->handle,
-                              kek_bytes(entry->known, entry->known_len), &value);
+        bool same;
+        struct kek_p11_outcome outcome = kek_p11_ask_known(session, entry, entry->handle, &same);
         switch (kek_p11_class_of(outcome.rv)) {
         case KEK_P11_OK:
-            return true;
+            return same;
         case KEK_P11_STATE:
         case KEK_P11_HANDLE:
             /* That key may have been retired or destroyed meanwhile: ask another one. */

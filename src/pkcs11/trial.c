@@ -28,22 +28,46 @@ void kek_p11_trial_end(const struct kek_provider *provider, const struct kek_p11
     (void)kek_p11_close_session(provider->f, trial->session);
 }
 
-/* NULL: nothing works. */
-static const struct kek_p11_way *way_by(struct kek_provider_session *session,
-                                        enum kek_p11_strategy strategy)
+/* Did the token say that it makes no such key, rather than that something failed? */
+static bool is_no(struct kek_provider_session *session, struct kek_p11_outcome outcome)
 {
+    switch (kek_p11_class_of(outcome.rv)) {
+    case KEK_P11_TEMPLATE:
+    case KEK_P11_UNSUPPORTED:
+    case KEK_P11_STATE:
+        return true;
+    case KEK_P11_BUSY:
+    case KEK_P11_LINK:
+        return false;
+    default:
+        return kek_p11_session_alive(session);
+    }
+}
+
+/* *way is NULL if nothing works.  Twice, as in kek_p11_prove(): what passes makes no other kind of key. */
+static struct kek_p11_outcome way_by(struct kek_provider_session *session,
+                                     enum kek_p11_strategy strategy, const struct kek_p11_way **way)
+{
+    const struct kek_p11_outcome decided = {.rv = CKR_OK, .call = "C_GenerateKey"};
     struct kek_p11_trial trial;
-    if (!kek_p11_good(kek_p11_trial_begin(session->provider, strategy, &trial))) {
-        return NULL;
+    *way = NULL;
+    struct kek_p11_outcome outcome = kek_p11_trial_begin(session->provider, strategy, &trial);
+    if (!kek_p11_good(outcome)) {
+        outcome = kek_p11_trial_begin(session->provider, strategy, &trial);
     }
-    const struct kek_p11_way *way = NULL;
-    struct kek_provider_wrapped known;
-    struct kek_p11_outcome outcome;
-    if (!kek_p11_prove(session, strategy, trial.key, &way, &known, &outcome)) {
-        way = NULL;
+    if (!kek_p11_good(outcome)) {
+        return is_no(session, outcome) ? decided : outcome;
     }
+    const struct kek_p11_way *found;
+    struct kek_p11_known known;
+    bool proven = kek_p11_prove(session, strategy, trial.key, &found, &known, &outcome);
     kek_p11_trial_end(session->provider, &trial);
-    return way;
+    if (proven) {
+        *way = found;
+    } else if (kek_p11_class_of(outcome.rv) == KEK_P11_LINK) {
+        return outcome;
+    }
+    return decided;
 }
 
 static bool authenticates(const struct kek_p11_way *way)
@@ -51,21 +75,22 @@ static bool authenticates(const struct kek_p11_way *way)
     return way != NULL && way->alg != KEK_WRAP_AES_CBC;
 }
 
-enum kek_p11_strategy kek_p11_choose(struct kek_provider_session *session,
-                                     const struct kek_p11_way **way)
+struct kek_p11_outcome kek_p11_choose(struct kek_provider_session *session,
+                                      enum kek_p11_strategy *strategy,
+                                      const struct kek_p11_way **way)
 {
-    if (session->provider->strategy == KEK__PROVIDER__STRATEGY__ENCRYPT) {
-        *way = way_by(session, KEK_P11_BY_ENCRYPT);
-        return KEK_P11_BY_ENCRYPT;
+    Kek__Provider__Strategy wanted = session->provider->strategy;
+    *strategy =
+        wanted == KEK__PROVIDER__STRATEGY__ENCRYPT ? KEK_P11_BY_ENCRYPT : KEK_P11_BY_WRAP_KEY;
+    struct kek_p11_outcome outcome = way_by(session, *strategy, way);
+    if (!kek_p11_good(outcome) || wanted != KEK__PROVIDER__STRATEGY__AUTO || authenticates(*way)) {
+        return outcome;
     }
-    *way = way_by(session, KEK_P11_BY_WRAP_KEY);
-    if (session->provider->strategy == KEK__PROVIDER__STRATEGY__WRAP_KEY || authenticates(*way)) {
-        return KEK_P11_BY_WRAP_KEY;
+    const struct kek_p11_way *encrypts;
+    outcome = way_by(session, KEK_P11_BY_ENCRYPT, &encrypts);
+    if (kek_p11_good(outcome) && (*way == NULL || authenticates(encrypts))) {
+        *strategy = KEK_P11_BY_ENCRYPT;
+        *way = encrypts;
     }
-    const struct kek_p11_way *encrypts = way_by(session, KEK_P11_BY_ENCRYPT);
-    if (*way != NULL && !authenticates(encrypts)) {
-        return KEK_P11_BY_WRAP_KEY;
-    }
-    *way = encrypts;
-    return KEK_P11_BY_ENCRYPT;
+    return outcome;
 }

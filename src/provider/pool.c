@@ -146,6 +146,13 @@ struct kek_pool *kek_pool_new(uv_loop_t *loop, const struct kek_pool_settings *s
     return pool;
 }
 
+void kek_pool_prefer(struct kek_pool *pool, enum kek_wrap_alg alg)
+{
+    for (size_t i = 0; i < pool->backend_count; i++) {
+        pool->backends[i].alg = alg;
+    }
+}
+
 void kek_pool_start(struct kek_pool *pool)
 {
     uint64_t now = kek_clock_ms();

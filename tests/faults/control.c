@@ -28,6 +28,7 @@ static const char *const functions[] = {
     "C_GetSlotInfo",
     "C_GetTokenInfo",
     "C_GetMechanismList",
+    "C_GetMechanismInfo",
     "C_OpenSession",
     "C_CloseSession",
     "C_Login",
@@ -87,6 +88,7 @@ struct control {
     struct rule rules[RULES_MAX];
     size_t count;
     struct counters *counters;
+    struct control *before; /* what was loaded before: another thread may be at it */
 };
 
 static _Atomic(struct control *) current;
@@ -153,8 +155,7 @@ static void parse(char *text, struct control *control)
     }
 }
 
-/* What was loaded before stays mapped: another thread may be at it, and its inode is not given to the
- * next file. */
+/* What was loaded before stays mapped, and its inode is not given to the next file. */
 static struct control *load(const char *path)
 {
     char text[PAGE + 1] = "";
@@ -194,7 +195,9 @@ static struct control *look(void)
     pthread_mutex_lock(&loading);
     control = atomic_load(&current);
     if (control == NULL || control->inode != status.st_ino || control->device != status.st_dev) {
+        struct control *before = control;
         control = load(path);
+        control->before = before;
         atomic_store(&current, control);
     }
     pthread_mutex_unlock(&loading);

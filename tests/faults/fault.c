@@ -103,6 +103,7 @@ WRAP(C_GetInfo, (CK_INFO * a), (a))
 WRAP(C_GetSlotList, (CK_BBOOL a, CK_SLOT_ID *b, CK_ULONG *c), (a, b, c))
 WRAP(C_GetSlotInfo, (CK_SLOT_ID a, CK_SLOT_INFO *b), (a, b))
 WRAP(C_GetMechanismList, (CK_SLOT_ID a, CK_MECHANISM_TYPE *b, CK_ULONG *c), (a, b, c))
+WRAP(C_GetMechanismInfo, (CK_SLOT_ID a, CK_MECHANISM_TYPE b, CK_MECHANISM_INFO *c), (a, b, c))
 WRAP(C_OpenSession, (CK_SLOT_ID a, CK_FLAGS b, void *c, CK_NOTIFY d, CK_SESSION_HANDLE *e),
      (a, b, c, d, e))
 WRAP(C_CloseSession, (CK_SESSION_HANDLE a), (a))
@@ -186,6 +187,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **out)
     USE(C_GetSlotInfo);
     USE(C_GetTokenInfo);
     USE(C_GetMechanismList);
+    USE(C_GetMechanismInfo);
     USE(C_OpenSession);
     USE(C_CloseSession);
     USE(C_Login);

@@ -1,6 +1,7 @@
 """What traffic costs the HSM, counted twice: by kekd's own metrics, and by OpenSC's pkcs11-spy, which
 sits between the worker and the token and knows nothing of kekd."""
 
+import json
 import os
 import signal
 
@@ -47,6 +48,28 @@ class Cost(rigs.Case):
 
     def cost(self, node, before):
         return [now - then for now, then in zip(self.counted(node), before)]
+
+    def test_wraps_by_aes_gcm_are_counted(self):
+        node = self.rig(provider={"strategy": "encrypt"}, config=dict(QUIET, data_key={"max_uses": 1}))
+        path = node.state + "/k8s-test.json"
+
+        def recorded():
+            with open(path, encoding="utf-8") as file:
+                return json.load(file)["versions"][0]["gcm_wraps"]
+        for least in (1, 2):
+            node.start()
+            with node.client() as client:
+                self.assertEqual(client.open(client.encrypt(bytes(32))), bytes(32))
+            rigs.wait_for(lambda: recorded() >= least, "the wrap to be on record")  # pylint: disable=cell-var-from-loop
+            node.stop()
+        with open(path, encoding="utf-8") as file:
+            text = file.read().replace('"gcm_wraps": %d' % recorded(), '"gcm_wraps": %d' % (1 << 28))
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        node.start()
+        with node.client() as client:
+            client.encrypt(bytes(32))
+        node.wait_log(r"version 1 has wrapped more than 2\^28 data keys")
 
     def test_default_ten_thousand_encrypts_cost_a_handful_of_wraps(self):
         node = self.start({})

@@ -98,6 +98,15 @@ static void observed(void *arg, const struct kek_kms_event *event)
     ck_assert((event->why == NULL) == (event->status == KEK_RPC_OK));
 }
 
+static void notice(void *arg, enum kek_log_level level, const char *text)
+{
+    struct rig *rig = arg;
+    if (level == KEK_LOG_WARN) {
+        rig->warnings++;
+        snprintf(rig->warning, sizeof rig->warning, "%s", text);
+    }
+}
+
 void rig_start(struct rig *rig, const char *yaml)
 {
     struct kek_why why;
@@ -115,6 +124,7 @@ void rig_start(struct rig *rig, const char *yaml)
                                         .prepare = prepare,
                                         .lost_wrap = lost_wrap,
                                         .lost_unwrap = lost_unwrap,
+                                        .notice = notice,
                                         .arg = rig};
     rig->ring = kek_keyring_new(&rig->loop, &ring, &why);
     ck_assert_msg(rig->ring != NULL, "%s", why.text);

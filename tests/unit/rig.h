@@ -16,7 +16,9 @@ struct rig {
     struct kek_keyring *ring;
     struct kek_datakey_store *store;
     struct kek_kms *kms;
-    unsigned events; /* calls observed */
+    unsigned events;   /* calls observed */
+    unsigned warnings; /* of the keyring */
+    char warning[512]; /* the last one */
 };
 
 /* A call's outcome. */

@@ -265,6 +265,66 @@ START_TEST(versions_destroyed_long_ago_keep_no_new_one_out)
 }
 END_TEST
 
+/* Puts a count into the state file, of whatever version is there. */
+static void write_wraps(const char *wraps)
+{
+    char command[512];
+    snprintf(command, sizeof command,
+             "sed -i 's/\"gcm_wraps\": [0-9]*/\"gcm_wraps\": %s/' %s/state/test.json", wraps,
+             rig.folder);
+    ck_assert_int_eq(system(command), 0);
+}
+
+/* AES-GCM's random IVs are good for so many wraps; each node warns long before, and no restart forgets. */
+START_TEST(wraps_by_aes_gcm_are_counted_across_restarts_and_warned_of)
+{
+    char command[512];
+    rig_make_token(&rig);
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_GENERATE, 1, &id_1, KEK_STATE_ACTIVE), KEK_OK);
+    rig_start(&rig, "");
+    rig_until_primary(&rig, 1);
+    rig_stop(&rig);
+
+    write_wraps("268435454");
+    rig_start(&rig, "");
+    rig.warnings = 0;
+    kek_keyring_wrapped(rig.ring, &id_1, KEK_WRAP_AES_KW);
+    kek_keyring_wrapped(rig.ring, &id_1, KEK_WRAP_AES_CBC);
+    kek_keyring_wrapped(rig.ring, &id_2, KEK_WRAP_AES_GCM);
+    kek_keyring_wrapped(rig.ring, &id_1, KEK_WRAP_AES_GCM);
+    ck_assert_uint_eq(rig.warnings, 0);
+    for (int i = 0; i < 100; i++) {
+        kek_keyring_wrapped(rig.ring, &id_1, KEK_WRAP_AES_GCM);
+    }
+    ck_assert_uint_eq(rig.warnings, 1);
+    ck_assert_ptr_nonnull(strstr(rig.warning, "version 1 has wrapped more than 2^28"));
+    rig_stop(&rig);
+
+    /* What is on disk is ahead of what was made, and a fresh start warns by it. */
+    snprintf(command, sizeof command, "grep -q '\"gcm_wraps\": 2684518' %s/state/test.json",
+             rig.folder);
+    ck_assert_int_eq(system(command), 0);
+    rig_start(&rig, "");
+    rig.warnings = 0;
+    kek_keyring_wrapped(rig.ring, &id_1, KEK_WRAP_AES_GCM);
+    ck_assert_uint_eq(rig.warnings, 1);
+    rig_stop(&rig);
+
+    char path[128];
+    struct kek_why why;
+    struct kek_config config = {
+        .keyring = (char *)"test", .context = (char *)"", .state_dir = path};
+    struct kek_keyring_settings settings = {.config = &config};
+    snprintf(path, sizeof path, "%s/state", rig.folder);
+    write_wraps("-1");
+    ck_assert_int_eq(uv_loop_init(&rig.loop), 0);
+    ck_assert_ptr_null(kek_keyring_new(&rig.loop, &settings, &why));
+    ck_assert_int_eq(why.rc, KEK_DAMAGED);
+    ck_assert_int_eq(uv_loop_close(&rig.loop), 0);
+    rig_remove(&rig);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("keyring");
@@ -279,5 +339,6 @@ int main(void)
     tcase_add_test(tcase, destroyed_primary_is_a_loss_and_a_token_away_is_an_outage);
     tcase_add_test(tcase, another_key_under_the_same_id_is_refused);
     tcase_add_test(tcase, versions_destroyed_long_ago_keep_no_new_one_out);
+    tcase_add_test(tcase, wraps_by_aes_gcm_are_counted_across_restarts_and_warned_of);
     return suite_run(suite);
 }

@@ -1,5 +1,5 @@
 /* kekd-pkcs11 on a SoftHSM whose calls fail, hang or are counted (tests/faults/fault.c). */
-#include "worker.h"
+#include "fault.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,66 +15,12 @@
 
 static const uint8_t data_key[KEK_DATA_KEY_LEN] = "an entirely unremarkable dek 32";
 
-#define PAGE 4096 /* of a control file: text, then counters (tests/faults/README.md) */
-
-static char fault_uri[4 * PATH_MAX];
-static char control_path[PATH_MAX], pending[128];
-
-/* From here on calls count, and the fault is waited for. */
-static void count_now(void)
-{
-    char fresh[PATH_MAX + 4], text[2 * PAGE] = "";
-    snprintf(fresh, sizeof fresh, "%s.new", control_path);
-    memcpy(text, pending, strlen(pending));
-    worker_write(fresh, text, sizeof text, 0600);
-    ck_assert_int_eq(rename(fresh, control_path), 0);
-}
-
-static void count_later(void)
-{
-    (void)unlink(control_path);
-}
-
-/* The token's URI with the fault module in place of SoftHSM; calls count from now. */
-static void faulty(const struct token *token, const char *fault)
-{
-    const char *build = getenv("abs_top_builddir");
-    ck_assert_ptr_nonnull(build);
-    snprintf(fault_uri, sizeof fault_uri,
-             "pkcs11:token=kek-test?module-path=%s/tests/faults/fault.so&pin-source=file:%s/pin",
-             build, token->dir);
-    worker_path("control", control_path);
-    setenv("KEK_FAULT_CONTROL", control_path, 1);
-    snprintf(pending, sizeof pending, "%s", fault);
-    count_now();
-}
-
-/* How often a function was called; all of them if name is NULL. */
-static unsigned long traced(const char *name)
-{
-    struct {
-        char name[24];
-        uint64_t calls;
-    } counters[64];
-    unsigned long count = 0;
-    FILE *file = fopen(control_path, "r");
-    ck_assert_ptr_nonnull(file);
-    ck_assert_int_eq(fseek(file, PAGE, SEEK_SET), 0);
-    ck_assert_uint_eq(fread(counters, sizeof counters, 1, file), 1);
-    fclose(file);
-    for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++) {
-        bool asked = name == NULL || strncmp(counters[i].name, name, sizeof counters[i].name) == 0;
-        count += asked ? counters[i].calls : 0;
-    }
-    return count;
-}
-
 START_TEST(a_wrong_pin_is_tried_once)
 {
     struct token token;
     char path[PATH_MAX + 8];
     token_make(&token);
-    faulty(&token, "");
+    fault_put(&token, "");
     snprintf(path, sizeof path, "%s/pin", token.dir);
     worker_write(path, "not the pin", 11, 0600);
     struct worker worker;
@@ -95,7 +41,7 @@ START_TEST(a_wrong_pin_is_tried_once)
     expect_failed(worker_login(&worker), KEK__PROVIDER__CAUSE__BAD_REQUEST, "start has failed");
     expect_failed(worker_list(&worker), KEK__PROVIDER__CAUSE__BAD_REQUEST, "start has failed");
     worker_end(&worker);
-    ck_assert_uint_eq(traced("C_Login"), 1);
+    ck_assert_uint_eq(fault_count("C_Login"), 1);
 
     worker_spawn(&worker, "serve");
     reply = worker_hello(&worker, &hello);
@@ -103,7 +49,7 @@ START_TEST(a_wrong_pin_is_tried_once)
     ck_assert(reply->token->pin_count_low);
     reply_free(reply);
     worker_end(&worker);
-    ck_assert_uint_eq(traced("C_Login"), 1);
+    ck_assert_uint_eq(fault_count("C_Login"), 1);
 }
 END_TEST
 
@@ -114,7 +60,7 @@ START_TEST(a_pin_is_not_tried_where_one_more_try_could_lock_it)
     static const char *const texts[] = {"FINAL_TRY", "LOCKED"};
     struct token token;
     token_make(&token);
-    faulty(&token, flags[_i]);
+    fault_put(&token, flags[_i]);
     struct worker worker;
     Kek__Provider__Hello hello;
     hello_init(&hello, fault_uri);
@@ -126,7 +72,28 @@ START_TEST(a_pin_is_not_tried_where_one_more_try_could_lock_it)
     reply_free(reply);
     expect_failed(worker_login(&worker), KEK__PROVIDER__CAUSE__PIN_REFUSED, texts[_i]);
     worker_end(&worker);
-    ck_assert_uint_eq(traced("C_Login"), 0);
+    ck_assert_uint_eq(fault_count("C_Login"), 0);
+}
+END_TEST
+
+/* "No such token" is not what an HSM that does not answer should look like. */
+START_TEST(a_token_that_cannot_be_asked_is_not_just_missing)
+{
+    static const char *const faults[] = {"C_GetTokenInfo every rv 30", "C_GetSlotInfo every rv 30"};
+    struct token token;
+    token_make(&token);
+    fault_put(&token, faults[_i]);
+    struct worker worker;
+    Kek__Provider__Hello hello;
+    hello_init(&hello, fault_uri);
+    worker_spawn(&worker, "serve");
+    Kek__Provider__Reply *reply = worker_hello(&worker, &hello);
+    ck_assert_int_eq(reply->result_case, FAILED);
+    ck_assert_uint_eq(reply->failed->native, CKR_DEVICE_ERROR);
+    ck_assert_int_eq(reply->failed->step, KEK__PROVIDER__STEP__TOKEN);
+    ck_assert_ptr_nonnull(strstr(reply->failed->text, "no token matches"));
+    expect_failed(reply, KEK__PROVIDER__CAUSE__LINK, "CKR_DEVICE_ERROR (0x30)");
+    worker_end(&worker);
 }
 END_TEST
 
@@ -147,14 +114,14 @@ START_TEST(a_call_that_hangs_holds_up_no_other_session_and_not_the_end)
     struct token token;
     struct kek_id id;
     token_make_with_key(&token, &id);
-    faulty(&token, "C_WrapKey 1 hang");
-    count_later();
+    fault_put(&token, "C_WrapKey 1 hang");
+    fault_later();
     Kek__Provider__Hello hello;
     hello_init(&hello, fault_uri);
     hello.sessions = 2;
     struct worker worker;
     worker_start_with(&worker, "serve", &hello);
-    count_now();
+    fault_now();
     for (uint64_t i = 1; i <= 20; i++) {
         send_wrap(&worker, &id, i);
     }
@@ -201,7 +168,7 @@ START_TEST(a_start_survives_a_failure_of_any_call)
     for (unsigned n = 1; n < 200; n++) {
         char fault[64];
         snprintf(fault, sizeof fault, "* %u rv %lx", n, errors[_i]);
-        faulty(&token, fault);
+        fault_put(&token, fault);
         struct worker worker;
         Kek__Provider__Hello hello;
         hello_init(&hello, fault_uri);
@@ -220,7 +187,7 @@ START_TEST(a_start_survives_a_failure_of_any_call)
         }
         reply_free(reply);
         worker_end(&worker);
-        if (traced(NULL) < n) {
+        if (fault_count(NULL) < n) {
             ck_assert_uint_gt(n, 20);
             return;
         }
@@ -238,7 +205,7 @@ START_TEST(a_failure_that_passes_chooses_no_other_algorithm)
     struct token token;
     struct kek_id id;
     token_make_with_key(&token, &id);
-    faulty(&token, faults[_i]);
+    fault_put(&token, faults[_i]);
     struct worker worker;
     Kek__Provider__Hello hello;
     hello_init(&hello, fault_uri);
@@ -271,13 +238,13 @@ START_TEST(an_operation_survives_a_failure_of_any_call)
     for (unsigned n = 1; n < 60; n++) {
         char fault[64];
         snprintf(fault, sizeof fault, "* %u rv %lx", n, errors[_i]);
-        faulty(&token, fault);
-        count_later();
+        fault_put(&token, fault);
+        fault_later();
         struct worker worker;
         worker_start(&worker, "serve", fault_uri);
         Kek__Provider__Reply *blob = worker_wrap(&worker, &id, data_key);
         ck_assert_int_eq(blob->result_case, WRAPPED);
-        count_now();
+        fault_now();
         Kek__Provider__Reply *replies[3] = {
             worker_wrap(&worker, &id, data_key),
             worker_unwrap(&worker, &id, KEK_WRAP_AES_KW, blob->wrapped->blob.data, 40),
@@ -299,7 +266,7 @@ START_TEST(an_operation_survives_a_failure_of_any_call)
         if (errors[_i] == CKR_SESSION_HANDLE_INVALID && n <= 6) {
             ck_assert_msg(!failed, "%s", fault);
         }
-        unsigned long count = traced(NULL);
+        unsigned long count = fault_count(NULL);
         if (count >= n) {
             expect_works(&worker, &id);
         }
@@ -325,11 +292,11 @@ START_TEST(a_failure_that_passes_fails_no_operation)
     struct token token;
     struct kek_id id;
     token_make_with_key(&token, &id);
-    faulty(&token, faults[_i]);
-    count_later();
+    fault_put(&token, faults[_i]);
+    fault_later();
     struct worker worker;
     worker_start(&worker, "serve", fault_uri);
-    count_now();
+    fault_now();
     Kek__Provider__Reply *blob = worker_wrap(&worker, &id, data_key);
     ck_assert_msg(blob->result_case == WRAPPED, "%s", faults[_i]);
     Kek__Provider__Reply *reply =
@@ -347,13 +314,13 @@ START_TEST(a_token_that_opens_nothing_blames_no_blob)
     struct token token;
     struct kek_id id;
     token_make_with_key(&token, &id);
-    faulty(&token, "C_UnwrapKey every rv 110");
-    count_later();
+    fault_put(&token, "C_UnwrapKey every rv 110");
+    fault_later();
     struct worker worker;
     worker_start(&worker, "serve", fault_uri);
     Kek__Provider__Reply *blob = worker_wrap(&worker, &id, data_key);
     ck_assert_int_eq(blob->result_case, WRAPPED);
-    count_now();
+    fault_now();
     expect_failed(worker_unwrap(&worker, &id, KEK_WRAP_AES_KW, blob->wrapped->blob.data, 40),
                   KEK__PROVIDER__CAUSE__LINK, "CKR_WRAPPED_KEY_INVALID");
     reply_free(blob);
@@ -371,11 +338,11 @@ START_TEST(a_handle_that_means_another_key_wraps_nothing)
     token_make_with_key(&token, &id);
     struct odd_key key = {.label = "other.v1", .id = other.bytes, .id_len = sizeof other.bytes};
     token_make_key(&token, &key);
-    faulty(&token, faults[_i]);
-    count_later();
+    fault_put(&token, faults[_i]);
+    fault_later();
     struct worker worker;
     worker_start(&worker, "serve", fault_uri);
-    count_now();
+    fault_now();
     if (_i == 2) {
         /* This module lies for C_WrapKey alone: what it wraps is another key's, always. */
         Kek__Provider__Reply *blob = worker_wrap(&worker, &id, data_key);
@@ -393,6 +360,58 @@ START_TEST(a_handle_that_means_another_key_wraps_nothing)
 }
 END_TEST
 
+/* The same of a module that uses the other key for everything and still shows the right attributes: the
+ * known answer tells.  AES-CBC opens any blob, so it is what comes out that must be right. */
+START_TEST(a_handle_that_means_another_key_for_everything_wraps_nothing)
+{
+    static const struct {
+        int alg;
+        Kek__Provider__Strategy strategy;
+        const char *fault;
+    } ways[] = {
+        {KEK_WRAP_AES_KW, KEK__PROVIDER__STRATEGY__WRAP_KEY,
+         "C_WrapKey every mislead\nC_UnwrapKey every mislead"},
+        {KEK_WRAP_AES_GCM, KEK__PROVIDER__STRATEGY__ENCRYPT,
+         "C_EncryptInit every mislead\nC_DecryptInit every mislead"},
+        {KEK_WRAP_AES_CBC, KEK__PROVIDER__STRATEGY__ENCRYPT,
+         "C_EncryptInit every mislead\nC_DecryptInit every mislead"},
+    };
+    struct token token;
+    struct kek_id id = id_of(0x11), other = id_of(0x22);
+    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    struct odd_key keys[2] = {
+        {.label = "ring.v1", .id = id.bytes, .id_len = sizeof id.bytes},
+        {.label = "other.v1", .id = other.bytes, .id_len = sizeof other.bytes}};
+    token_make(&token);
+    for (int i = 0; i < 2; i++) {
+        if (ways[_i].strategy == KEK__PROVIDER__STRATEGY__ENCRYPT) {
+            keys[i].change[0] = (CK_ATTRIBUTE){CKA_WRAP, &no, sizeof no};
+            keys[i].change[1] = (CK_ATTRIBUTE){CKA_UNWRAP, &no, sizeof no};
+            keys[i].change[2] = (CK_ATTRIBUTE){CKA_ENCRYPT, &yes, sizeof yes};
+            keys[i].change[3] = (CK_ATTRIBUTE){CKA_DECRYPT, &yes, sizeof yes};
+            keys[i].change_count = 4;
+        }
+        token_make_key(&token, &keys[i]);
+    }
+    fault_put(&token, ways[_i].fault);
+    fault_later();
+    Kek__Provider__Hello hello;
+    hello_init(&hello, fault_uri);
+    hello.strategy = ways[_i].strategy;
+    hello.alg = (Kek__Provider__WrapAlg)ways[_i].alg;
+    struct worker worker;
+    worker_start_with(&worker, "serve", &hello);
+    fault_now();
+    expect_failed(worker_wrap(&worker, &id, data_key), KEK__PROVIDER__CAUSE__LINK, "");
+    fault_later();
+    Kek__Provider__Reply *blob = worker_wrap(&worker, &id, data_key);
+    ck_assert_int_eq(blob->result_case, WRAPPED);
+    ck_assert_int_eq((int)blob->wrapped->alg, ways[_i].alg);
+    reply_free(blob);
+    worker_end(&worker);
+}
+END_TEST
+
 /* Whatever call fails, each session object made is given back, or its session is closed. */
 START_TEST(no_session_object_outlives_its_operation)
 {
@@ -401,18 +420,19 @@ START_TEST(no_session_object_outlives_its_operation)
     token_make_with_key(&token, &id);
     static const char *const faults[] = {"", "C_WrapKey 1 rv 5", "C_GetAttributeValue 1 rv 5",
                                          "C_GetAttributeValue 1 rv 150", "C_DestroyObject 1 rv 5"};
-    faulty(&token, faults[_i]);
-    count_later();
+    fault_put(&token, faults[_i]);
+    fault_later();
     struct worker worker;
     worker_start(&worker, "serve", fault_uri);
     Kek__Provider__Reply *blob = worker_wrap(&worker, &id, data_key);
     ck_assert_int_eq(blob->result_case, WRAPPED);
-    count_now();
+    fault_now();
     reply_free(worker_wrap(&worker, &id, data_key));
     reply_free(worker_unwrap(&worker, &id, KEK_WRAP_AES_KW, blob->wrapped->blob.data, 40));
-    ck_assert_uint_eq(traced("C_CreateObject") + traced("C_UnwrapKey"), traced("C_DestroyObject"));
+    ck_assert_uint_eq(fault_count("C_CreateObject") + fault_count("C_UnwrapKey"),
+                      fault_count("C_DestroyObject"));
     expect_works(&worker, &id);
-    ck_assert_uint_eq(traced("C_CloseSession"), _i == 4 ? 1 : 0);
+    ck_assert_uint_eq(fault_count("C_CloseSession"), _i == 4 ? 1 : 0);
     reply_free(blob);
     worker_end(&worker);
 }
@@ -425,30 +445,30 @@ START_TEST(an_operation_costs_no_more_calls_than_it_must)
     struct token token;
     struct kek_id id;
     token_make_with_key(&token, &id);
-    faulty(&token, "");
-    count_later();
+    fault_put(&token, "");
+    fault_later();
     struct worker worker;
     worker_start(&worker, "serve", fault_uri);
-    count_now();
+    fault_now();
     Kek__Provider__Reply *blob = worker_wrap(&worker, &id, data_key);
     ck_assert_int_eq(blob->result_case, WRAPPED);
-    ck_assert_uint_eq(traced(NULL), 7);
+    ck_assert_uint_eq(fault_count(NULL), 7);
     Kek__Provider__Reply *reply =
         worker_unwrap(&worker, &id, KEK_WRAP_AES_KW, blob->wrapped->blob.data, 40);
     ck_assert_int_eq(reply->result_case, UNWRAPPED);
     reply_free(reply);
-    ck_assert_uint_eq(traced(NULL), 10);
-    ck_assert_uint_eq(traced("C_WrapKey"), 1);
-    ck_assert_uint_eq(traced("C_UnwrapKey"), 2);
+    ck_assert_uint_eq(fault_count(NULL), 10);
+    ck_assert_uint_eq(fault_count("C_WrapKey"), 1);
+    ck_assert_uint_eq(fault_count("C_UnwrapKey"), 2);
     reply_free(blob);
     for (int i = 0; i < 100; i++) {
         expect_works(&worker, &id);
     }
-    ck_assert_uint_eq(traced("C_WrapKey"), 101);
-    ck_assert_uint_eq(traced("C_CreateObject"), 101);
-    ck_assert_uint_lt(traced("C_UnwrapKey"), 100);
+    ck_assert_uint_eq(fault_count("C_WrapKey"), 101);
+    ck_assert_uint_eq(fault_count("C_CreateObject"), 101);
+    ck_assert_uint_lt(fault_count("C_UnwrapKey"), 100);
     worker_end(&worker);
-    ck_assert_uint_eq(traced("C_Finalize") + traced("C_Logout"), 0);
+    ck_assert_uint_eq(fault_count("C_Finalize") + fault_count("C_Logout"), 0);
 }
 END_TEST
 
@@ -458,7 +478,7 @@ START_TEST(a_worker_whose_parent_dies_finishes_its_login_first)
 {
     struct token token;
     token_make(&token);
-    faulty(&token, "C_Login every delay 400");
+    fault_put(&token, "C_Login every delay 400");
     ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
     int hold[2], tell[2];
     ck_assert_int_eq(pipe(hold), 0);
@@ -482,7 +502,7 @@ START_TEST(a_worker_whose_parent_dies_finishes_its_login_first)
         request.op_case = KEK__PROVIDER__REQUEST__OP_LOGIN;
         request.login = &login;
         worker_send(&worker, &request);
-        while (traced("C_Login") == 0) {
+        while (fault_count("C_Login") == 0) {
             usleep(1000);
         }
         _exit(write(tell[1], &worker.pid, sizeof worker.pid) == sizeof worker.pid ? 0 : 1);
@@ -498,7 +518,7 @@ START_TEST(a_worker_whose_parent_dies_finishes_its_login_first)
     close(hold[1]);
     ck_assert_int_gt(wait(&status), 0);
 
-    count_later();
+    fault_later();
     struct worker next;
     worker_start(&next, "serve", token.uri);
     worker_end(&next);
@@ -512,6 +532,7 @@ static Suite *suite(void)
     tcase_set_timeout(c, 300);
     tcase_add_test(c, a_wrong_pin_is_tried_once);
     tcase_add_loop_test(c, a_pin_is_not_tried_where_one_more_try_could_lock_it, 0, 2);
+    tcase_add_loop_test(c, a_token_that_cannot_be_asked_is_not_just_missing, 0, 2);
     tcase_add_test(c, a_call_that_hangs_holds_up_no_other_session_and_not_the_end);
     tcase_add_loop_test(c, a_start_survives_a_failure_of_any_call, 0, ERRORS);
     tcase_add_loop_test(c, an_operation_survives_a_failure_of_any_call, 0, ERRORS);
@@ -520,6 +541,7 @@ static Suite *suite(void)
     tcase_add_loop_test(c, a_failure_that_passes_fails_no_operation, 0, 8);
     tcase_add_test(c, a_token_that_opens_nothing_blames_no_blob);
     tcase_add_loop_test(c, a_handle_that_means_another_key_wraps_nothing, 0, 3);
+    tcase_add_loop_test(c, a_handle_that_means_another_key_for_everything_wraps_nothing, 0, 3);
     tcase_add_loop_test(c, no_session_object_outlives_its_operation, 0, 5);
     tcase_add_test(c, an_operation_costs_no_more_calls_than_it_must);
     suite_add_tcase(s, c);
