@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "kek/config.h"
+#include "kek/descriptors.h"
 #include "kek/envelope.h"
 #include "kek/log.h"
 #include "kek/secret.h"
@@ -67,6 +68,9 @@ int main(int argc, char **argv)
     const char *path = default_config;
     bool check = false;
     int option = 0;
+    if (!kek_descriptors_fill()) {
+        return EXIT_FAILED;
+    }
     while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
         switch (option) {
         case 'c':

@@ -85,6 +85,18 @@ class Lifecycle(rigs.Case):
         node.signal(signal.SIGINT)
         node.ended()
 
+    def test_it_serves_with_every_standard_descriptor_closed(self):
+        node = self.rig()
+        for closed in ("<&- >&- 2>&-", "2>&-", "<&-"):
+            with self.subTest(closed):
+                node.spawn(shell='exec "$0" "$@" ' + closed).good()
+                with node.client() as client:
+                    self.assertEqual(client.open(client.encrypt(DEK)), DEK)
+                for fd in ("0", "1", "2"):
+                    self.assertTrue(os.path.exists(f"/proc/{node.kekd.pid}/fd/{fd}"))
+                    self.assertNotIn("socket", os.readlink(f"/proc/{node.kekd.pid}/fd/{fd}"))
+                node.stop()
+
     def test_a_stop_right_after_the_start_is_clean(self):
         node = self.rig()
         for delay in (0.0, 0.01, 0.03, 0.1, 0.3):

@@ -215,6 +215,26 @@ class Kms(unittest.TestCase):
         self.assertIn(b"cannot write to standard output", done.stderr)
 
 
+    def test_closed_descriptors_are_nobody_elses(self):
+        """What is printed must not go into the connection, which would have been descriptor 1."""
+        self.plugin.answers[V2 + "Decrypt"] = field(1, b"plaintext")
+        self.plugin.answers[V2 + "Encrypt"] = field(1, b"sealed") + field(2, "kek1-ab")
+        self.status()
+        for closed, command, said in (
+                (">&-", "decrypt --key-id k", "cannot write to standard output: Bad file descriptor"),
+                (">&-", "status --output json", "cannot write to standard output: Bad file descriptor"),
+                ("<&- >&-", "status", "cannot write to standard output: Bad file descriptor"),
+                ("<&-", "encrypt", "cannot read standard input: Bad file descriptor"),
+                ("<&- >&- 2>&-", "status", "")):
+            with self.subTest(closed + command):
+                done = subprocess.run(
+                    ["sh", "-c", f'exec "$0" kms {command} --socket "$1" --timeout 20s {closed}',
+                     KEKCTL, self.socket],
+                    input=b"x", capture_output=True, timeout=60, check=False)
+                self.assertEqual((done.returncode, done.stdout), (1, b""))
+                self.assertIn(said, done.stderr.decode())
+
+
 class Usage(unittest.TestCase):
     def check(self, code, said, *args):
         got, out, err = kekctl(*args)

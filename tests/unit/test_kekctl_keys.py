@@ -191,6 +191,16 @@ class List(Keys):
         self.assertEqual(err, "kekctl: key list: the keyring k has no version yet: "
                               "key generate makes the first\n")
 
+    def test_closed_descriptors_do_no_harm(self):
+        self.token("a", self.version(1, "WU"))
+        for closed, expected in (("<&-", 0), ("2>&-", 0), ("<&- 2>&-", 0), (">&-", 1), ("<&- >&- 2>&-", 1)):
+            with self.subTest(closed):
+                done = subprocess.run(["sh", "-c", f'exec "$0" --config "$1" key list {closed}',
+                                       self.kekctl, self.path("f.yaml")],
+                                      stdout=subprocess.PIPE, timeout=120, check=False)
+                self.assertEqual(done.returncode, expected)
+                self.assertEqual(b"k.v1" in done.stdout, expected == 0)
+
     def test_versions_are_listed_by_number_with_their_states(self):
         self.configure("a", "b")
         self.token("a", self.version(10, "U"), self.version(2, "WU"), self.version(1, "U"))
