@@ -95,7 +95,7 @@ bool kms_open(struct kms *kms, const struct ctl *ctl)
     if (path == NULL) {
         return false;
     }
-    kms->client = grpc_client_connect(path, &why);
+    kms->client = grpc_client_connect(path, ctl->timeout_ms, &why);
     if (kms->client == NULL) {
         ctl_say(ctl, "%s", why.text);
         return false;
