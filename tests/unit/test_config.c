@@ -603,6 +603,32 @@ START_TEST(load_names_the_file_in_what_is_wrong)
 }
 END_TEST
 
+START_TEST(a_long_path_leaves_room_for_what_is_wrong)
+{
+    static const char folder[] = "/\xc3\xa4\xc3\xa4x";
+    char path[512] = "";
+    struct kek_why why;
+    for (size_t i = 0; i < 64; i++) {
+        memcpy(path + i * (sizeof folder - 1), folder, sizeof folder);
+    }
+    /* Each length cuts it at another byte, and never in the middle of a character. */
+    for (size_t end = strlen(path); end > 64 * (sizeof folder - 1) - 6; end--) {
+        path[end] = '\0';
+        ck_assert_ptr_null(kek_config_parse(kek_bytes_of("colour: blue\n"), path, &why));
+        ck_assert_int_eq(strncmp(why.text, "...", 3), 0);
+        ck_assert_int_ne(why.text[3] & 0xc0, 0x80);
+        const char *place = strchr(why.text, ':');
+        ck_assert_ptr_nonnull(place);
+        ck_assert_str_eq(place,
+                         ":1:1: colour: expected one of listen, allow_uids, keyring, context, "
+                         "context_accept, data_key, health, refresh, settle, state_dir, "
+                         "providers, metrics, audit, log");
+    }
+    ck_assert_ptr_null(kek_config_load(path, &why));
+    ck_assert_ptr_nonnull(strstr(why.text, ": No such file or directory"));
+}
+END_TEST
+
 #define COUNT(array) (int)(sizeof(array) / sizeof(array)[0])
 
 int main(void)
@@ -628,6 +654,7 @@ int main(void)
     tcase_add_test(file, load_reads_a_file_that_only_its_owner_may_write);
     tcase_add_test(file, load_refuses_a_file_of_somebody_else);
     tcase_add_test(file, load_names_the_file_in_what_is_wrong);
+    tcase_add_test(file, a_long_path_leaves_room_for_what_is_wrong);
     suite_add_tcase(suite, file);
     return suite_run(suite);
 }
