@@ -21,6 +21,7 @@
 #define KEK_CONFIG_PROCESSES_MAX 16
 #define KEK_CONFIG_SESSIONS_MAX 64
 #define KEK_CONFIG_FILE_MAX (256 * 1024) /* bytes */
+#define KEK_CONFIG_URI_MAX 4096 /* bytes; with all else a worker is told, a message holds it */
 
 enum kek_strategy { KEK_STRATEGY_AUTO = 0, KEK_STRATEGY_WRAP_KEY, KEK_STRATEGY_ENCRYPT };
 

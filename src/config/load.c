@@ -106,6 +106,16 @@ const struct doc_node *load_find(const struct doc_node *mapping, const char *nam
     return member;
 }
 
+const struct doc_node *load_item(const struct doc_node *list, size_t index)
+{
+    const struct doc_node *item = list->members;
+    while (index > 0) {
+        item = item->next;
+        index--;
+    }
+    return item;
+}
+
 enum kek_rc load_no_duplicates(struct load *load, const struct doc_node *mapping)
 {
     for (const struct doc_node *member = mapping->members; member != NULL; member = member->next) {

@@ -281,6 +281,17 @@ static const struct wrong together[] = {
      "f:7:11: providers[1].name: expected each name once, found \"a\" again"},
     {BASE "    versions:\n      - {n: 1, state: active}\n      - {n: 1, state: deactivated}\n",
      "f:9:13: providers[0].versions[1].n: expected each number once, found 1 again"},
+    {BASE "    versions:\n      - {n: 1, label: x, state: active}\n"
+          "      - {n: 2, label: x, state: pre-active}\n",
+     "f:9:9: providers[0].versions[1]: expected each label once, found that of versions[0] again"},
+    {BASE "    versions:\n      - {n: 1, state: active}\n"
+          "      - {n: 2, label: k.v1, state: pre-active}\n",
+     "f:9:9: providers[0].versions[1]: expected each label once, found that of versions[0] again"},
+    {BASE "  - {name: b, type: pkcs11, uri: \"" URI
+          "\", versions: [{n: 7, label: k.v8, state: active}, "
+          "{n: 8, state: active}]}\n",
+     "f:7:138: providers[1].versions[1]: expected each label once, found that of versions[0] "
+     "again"},
 };
 
 START_TEST(keys_refused_when_they_do_not_fit_together)

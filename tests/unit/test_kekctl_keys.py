@@ -215,6 +215,25 @@ class List(Keys):
             ("10", "pre-active", "a", "k.v10")])
         self.assertEqual(rows[1][2:4], [f"{1:032x}", "AES-KW"])
 
+    def test_the_largest_settings_reach_the_worker(self):
+        name, keyring, filler = "n" * 32, "k" * 63, "&x=" + "y" * 500
+        uri = "pkcs11:token=t?module-path=/m.so&pin-source=file:/pin" + filler * 7
+        versions = "".join("      - {n: %d, label: %s, state: active}\n" % (4294967295 - i, f"{i:02d}" + "l" * 125)
+                           for i in range(64))
+        self.token(name, self.version(1, "WU"))
+        def config(more):
+            with open(self.path("f.yaml"), "w", encoding="utf-8") as file:
+                file.write(f"listen: unix:///s\nkeyring: {keyring}\nstate_dir: {self.path('state')}\nproviders:\n"
+                           f"  - name: {name}\n    type: pkcs11\n    init_args: {'a' * 1024}\n"
+                           f"    uri: \"{uri + 'y' * (4096 - len(uri) + more)}\"\n    versions:\n{versions}")
+        config(0)
+        code, _, err = self.run_it("list")
+        self.assertEqual((code, err), (0, ""))
+        config(1)
+        code, _, err = self.run_it("list")
+        self.assertEqual(code, 2)
+        self.assertIn(".uri: expected a PKCS#11 URI of at most 4096 bytes", err)
+
     def test_json_has_providers_and_versions(self):
         self.token("a", self.version(1, "WU"))
         code, out, err = self.run_it("list", "--output", "json")
