@@ -328,6 +328,12 @@ class Config(unittest.TestCase):
         self.assertEqual(code, 0)
         self.assertIn(b"strict", out)
 
+    def test_a_name_that_is_not_utf8_is_no_matter(self):
+        self.path = os.fsencode(self.path) + b"\xff"
+        code, out, err = self.check(GOOD.format(socket="/s").encode(), "--output", "json")
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(json.loads(out)["file"], "(not UTF-8)")
+
     def test_what_is_wrong_is_said_and_exits_2(self):
         code, out, err = self.check(GOOD.format(socket="/s").encode() + b"frobnicate: 1\n")
         self.assertEqual((code, out), (2, b""))
