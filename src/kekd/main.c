@@ -13,6 +13,12 @@ enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static const char default_config[] = "/etc/kekd/kekd.yaml";
 
+/* What was printed is there, or the code says that it is not. */
+static int said(int code)
+{
+    return fflush(stdout) == 0 && ferror(stdout) == 0 ? code : EXIT_FAILED;
+}
+
 static int usage(FILE *out, int code)
 {
     fprintf(out,
@@ -81,9 +87,9 @@ int main(int argc, char **argv)
             break;
         case SAY_VERSION:
             puts("kekd " PACKAGE_VERSION);
-            return EXIT_GOOD;
+            return said(EXIT_GOOD);
         case 'h':
-            return usage(stdout, EXIT_GOOD);
+            return said(usage(stdout, EXIT_GOOD));
         default:
             return usage(stderr, EXIT_USAGE);
         }
@@ -100,7 +106,7 @@ int main(int argc, char **argv)
     }
     if (check) {
         printf("%s: good\n", path);
-        return EXIT_GOOD;
+        return said(EXIT_GOOD);
     }
     return run(config);
 }
