@@ -287,6 +287,27 @@ class Manual(unittest.TestCase):
         options = set(re.findall(r"--([a-z-]+)", out))
         self.assertEqual(set(re.findall(r"Fl -([a-z-]+)", page)) | {"version"}, options)
 
+    def test_the_pages_name_the_same_exit_codes(self):
+        for page, source, prefix in (("kekctl.1", "src/kekctl/kekctl.h", "CTL"), ("kekd.8", "src/kekd/main.c", "EXIT")):
+            with open(os.path.join(self.PAGES, page), encoding="utf-8") as file:
+                said = re.findall(r"^\.It ([0-9]+)$", file.read().split(".Sh EXIT STATUS")[1], re.MULTILINE)
+            with open(os.path.join(os.environ["abs_top_srcdir"], source), encoding="utf-8") as file:
+                codes = re.findall(prefix + r"_[A-Z]+ = ([0-9]+)", file.read())
+            self.assertGreaterEqual(len(codes), 3)
+            self.assertEqual(said, codes, page)
+        self.assertEqual(re.findall(r"[0-9]", kekctl("--help")[1].decode().split("Exit codes:")[1]),
+                         ["0", "1", "2", "3"])
+
+    def test_the_page_of_kekd_names_the_same_options(self):
+        done = subprocess.run([os.path.join(os.environ["abs_top_builddir"], "kekd"), "--help"],
+                              capture_output=True, timeout=60, check=True)
+        with open(os.path.join(self.PAGES, "kekd.8"), encoding="utf-8") as file:
+            page = file.read()
+        options = re.findall(r"^ +(?:-([a-z]), )? *--([a-z]+)", done.stdout.decode(), re.MULTILINE)
+        self.assertGreater(len(options), 3)
+        self.assertEqual(sorted(re.findall(r"^\.It Fl (?:([a-z]) , Fl )?-([a-z]+)", page, re.MULTILINE)),
+                         sorted(options))
+
     @unittest.skipUnless(shutil.which("mandoc"), "mandoc is missing")
     def test_the_pages_are_clean_mdoc(self):
         for name in ("kekctl.1", "kekd.conf.5", "kekd.8", "kekd-pkcs11.8"):
