@@ -4,13 +4,17 @@ nobody here wrote (grpcio). Skipped (77) where grpcio is missing."""
 
 import base64
 import concurrent.futures
+import fcntl
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import termios
+import time
 import unittest
 
 try:
@@ -186,6 +190,27 @@ class Kms(unittest.TestCase):
         self.assertEqual(err, "kekctl: kms encrypt: UNAVAILABLE: no provider: ??\n")
         self.assertEqual(self.kms("decrypt", "--api", "v1", stdin=b"x")[0], 1)
         self.assertIn("UNIMPLEMENTED", self.kms("decrypt", "--api", "v1", stdin=b"x")[2])
+
+    def test_no_connection_waits_for_standard_input(self):
+        """kekd throws out a connection that says nothing for ten seconds, and an operator may type longer."""
+        path = self.socket + "2"
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path)
+            server.listen(1)
+            with subprocess.Popen([KEKCTL, "kms", "encrypt", "--socket", path, "--timeout", "50s"], bufsize=0,
+                                  stderr=subprocess.PIPE, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+                client.stdin.write(b"x" * 1000)
+                end = time.monotonic() + 60
+                while any(fcntl.ioctl(client.stdin, termios.FIONREAD, bytes(4))):
+                    self.assertLess(time.monotonic(), end, "nobody reads")
+                    time.sleep(0.01)
+                server.setblocking(False)
+                self.assertRaises(BlockingIOError, server.accept)
+                client.stdin.close()
+                server.settimeout(60)
+                server.accept()[0].close()
+                self.assertEqual(client.wait(60), 1)
+                self.assertIn(b"kms encrypt: UNAVAILABLE", client.stderr.read())
 
     def test_an_answer_that_is_no_message_exits_1(self):
         self.plugin.answers[V2 + "Status"] = b"\xff\xff\xff"
