@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# quickstart.sh [--once] [--data DIR]
+# quickstart.sh [--once | --data DIR]
 #
 # On Debian 12, in one command: installs what is missing, builds kekd in build/, makes a SoftHSM token
 # with a KEK on it, runs kekd, proves a KMS v2 round trip through its socket, prints the
@@ -12,7 +12,7 @@ set -euo pipefail
 
 source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 build_dir=$source_dir/build
-data_dir=$source_dir/quickstart-data
+data_dir=
 once=false
 scratch_dir=
 kekd_pid=
@@ -79,6 +79,10 @@ parse_arguments() {
         esac
         shift
     done
+    if $once && [ -n "$data_dir" ]; then
+        die '--once has a folder of its own: it takes no --data' 2
+    fi
+    data_dir=${data_dir:-$source_dir/quickstart-data}
     if $once; then
         scratch_dir=$(mktemp -d "${TMPDIR:-/tmp}/kekd-quickstart.XXXXXX")
         data_dir=$scratch_dir
@@ -119,7 +123,9 @@ write_config() {
     socket=$data_dir/kms.sock
     config=$data_dir/kekd.yaml
     # sockaddr_un has 108 bytes for the path.
-    [ ${#socket} -lt 108 ] || die "the socket's path is too long; choose a shorter folder: --data DIR"
+    local remedy='--data DIR'
+    ! $once || remedy='TMPDIR=DIR'
+    [ ${#socket} -lt 108 ] || die "the socket's path is too long; choose a shorter folder: $remedy"
     if "$build_dir/kekctl" kms status --socket "$socket" >/dev/null 2>&1; then
         die "a kekd is serving on $socket already"
     fi

@@ -3,9 +3,10 @@
  *
  * Only kekd and kekctl read it; the rooms get what they need of the struct.  Every error names file,
  * line, column, the key and what was expected: "kekd.yaml:7:13: data_key.max_uses: expected a whole
- * number from 1 to 1000000000, found \"many\"".  Unknown and duplicate keys are errors.  Nothing is
- * read but the file itself: whether a path exists is for `kekctl doctor` and the programs to say.
- * The struct owns all it points to and is read-only once loaded.  docs/kekd.conf.5 describes it.
+ * number from 1 to 1000000000, found \"many\"".  Of a path of more than 120 bytes the end stands for
+ * it.  Unknown and duplicate keys are errors.  Nothing is read but the file itself: whether a path
+ * exists is for `kekctl doctor` and the programs to say.  The struct owns all it points to and is
+ * read-only once loaded.  docs/kekd.conf.5 describes it.
  */
 #ifndef KEK_CONFIG_H
 #define KEK_CONFIG_H
@@ -20,6 +21,7 @@
 #define KEK_CONFIG_PROCESSES_MAX 16
 #define KEK_CONFIG_SESSIONS_MAX 64
 #define KEK_CONFIG_FILE_MAX (256 * 1024) /* bytes */
+#define KEK_CONFIG_URI_MAX 4096 /* bytes; with all else a worker is told, a message holds it */
 
 enum kek_strategy { KEK_STRATEGY_AUTO = 0, KEK_STRATEGY_WRAP_KEY, KEK_STRATEGY_ENCRYPT };
 

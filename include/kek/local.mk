@@ -5,6 +5,7 @@ noinst_HEADERS += \
 	include/kek/clock.h \
 	include/kek/config.h \
 	include/kek/datakey.h \
+	include/kek/descriptors.h \
 	include/kek/durable.h \
 	include/kek/envelope.h \
 	include/kek/grpc.h \

@@ -2,6 +2,7 @@ noinst_LIBRARIES += libkek-base.a
 libkek_base_a_SOURCES = \
 	src/base/bytes.c \
 	src/base/clock.c \
+	src/base/descriptors.c \
 	src/base/durable.c \
 	src/base/kek.c \
 	src/base/log.c \

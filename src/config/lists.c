@@ -9,9 +9,14 @@ static enum kek_rc expect_list(struct load *load, const struct doc_node *node,
                                const struct field *field, const char *what, size_t *count)
 {
     *count = doc_node_count(node);
-    if (node->kind != DOC_LIST || *count < field->min || *count > field->max) {
+    if (node->kind != DOC_LIST) {
         return load_expected(load, node, "a list of %" PRIu64 " to %" PRIu64 " %s", field->min,
                              field->max, what);
+    }
+    if (*count < field->min || *count > field->max) {
+        return load_refuse(load, node,
+                           "expected a list of %" PRIu64 " to %" PRIu64 " %s, found one of %zu",
+                           field->min, field->max, what, *count);
     }
     return KEK_OK;
 }
@@ -145,9 +150,15 @@ enum kek_rc load_environment(struct load *load, const struct doc_node *node,
                              const struct field *field, void *object)
 {
     size_t count = doc_node_count(node);
-    if (node->kind != DOC_MAPPING || count > field->max) {
+    if (node->kind != DOC_MAPPING) {
         return load_expected(load, node, "a mapping of at most %" PRIu64 " names to strings",
                              field->max);
+    }
+    if (count > field->max) {
+        return load_refuse(load, node,
+                           "expected a mapping of at most %" PRIu64
+                           " names to strings, found one of %zu",
+                           field->max, count);
     }
     enum kek_rc rc = load_no_duplicates(load, node);
     if (rc != KEK_OK || count == 0) {

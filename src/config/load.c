@@ -106,6 +106,16 @@ const struct doc_node *load_find(const struct doc_node *mapping, const char *nam
     return member;
 }
 
+const struct doc_node *load_item(const struct doc_node *list, size_t index)
+{
+    const struct doc_node *item = list->members;
+    while (index > 0) {
+        item = item->next;
+        index--;
+    }
+    return item;
+}
+
 enum kek_rc load_no_duplicates(struct load *load, const struct doc_node *mapping)
 {
     for (const struct doc_node *member = mapping->members; member != NULL; member = member->next) {
@@ -253,13 +263,28 @@ enum kek_rc load_section(struct load *load, const struct doc_node *node, const s
 
 /* The file. */
 
+#define FILE_SHOWN_MAX 120
+
+/* The end of a path that is so long that no room would be left to say what is wrong in the file. */
+static void show_file(const char *path, char shown[static FILE_SHOWN_MAX + 4])
+{
+    size_t len = strlen(path);
+    const char *from = path + (len > FILE_SHOWN_MAX ? len - FILE_SHOWN_MAX : 0);
+    while (from > path && ((unsigned char)*from & 0xc0) == 0x80) {
+        from++; /* not from the middle of a character */
+    }
+    snprintf(shown, FILE_SHOWN_MAX + 4, "%s%s", from > path ? "..." : "", from);
+}
+
 static struct kek_config *parse(struct kek_bytes yaml, const char *name, struct kek_why *why)
 {
-    KEK_AUTO(doc_node) root = doc_node_parse(yaml, name, why);
+    char shown[FILE_SHOWN_MAX + 4];
+    show_file(name, shown);
+    KEK_AUTO(doc_node) root = doc_node_parse(yaml, shown, why);
     if (root == NULL) {
         return NULL;
     }
-    struct load load = {.file = name, .why = why};
+    struct load load = {.file = shown, .why = why};
     KEK_AUTO(kek_config) config = calloc(1, sizeof *config);
     if (config == NULL) {
         load_no_memory(&load);
@@ -339,16 +364,19 @@ struct kek_config *kek_config_load(const char *path, struct kek_why *why)
 {
     /* Without O_NONBLOCK, opening a named pipe would wait for its writer. */
     KEK_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int code = errno;
+    char shown[FILE_SHOWN_MAX + 4];
+    show_file(path, shown);
     if (fd < 0) {
-        open_failed(path, errno, why);
+        open_failed(shown, code, why);
         return NULL;
     }
-    if (check_file(fd, path, why) != KEK_OK) {
+    if (check_file(fd, shown, why) != KEK_OK) {
         return NULL;
     }
     KEK_AUTO_BUF struct kek_buf content;
     kek_buf_init(&content, KEK_CONFIG_FILE_MAX);
-    if (read_all(fd, path, &content, why) != KEK_OK) {
+    if (read_all(fd, shown, &content, why) != KEK_OK) {
         return NULL;
     }
     return kek_config_parse(kek_buf_bytes(&content), path, why);

@@ -66,6 +66,8 @@ enum kek_rc load_mapping(struct load *load, const struct doc_node *node,
 
 /* The member of this name, NULL if there is none. */
 const struct doc_node *load_find(const struct doc_node *mapping, const char *name);
+/* The item of this index, which the list has. */
+const struct doc_node *load_item(const struct doc_node *list, size_t index);
 
 /* "FILE:LINE:COLUMN: PATH: expected <...>, found <what the node is>". */
 enum kek_rc load_expected(struct load *load, const struct doc_node *node, const char *format, ...)

@@ -102,7 +102,7 @@ static enum kek_rc check_provider(struct load *load, const struct doc_node *node
 static const struct field provider_fields[] = {
     {"name", load_text, AT(kek_config_provider, name), 1, 32, true, .with = &provider_rule},
     {"type", load_text, AT(kek_config_provider, type), 1, 32, true, .with = &type_rule},
-    {"uri", load_uri, AT(kek_config_provider, uri), .required = true},
+    {"uri", load_uri, AT(kek_config_provider, uri), 0, KEK_CONFIG_URI_MAX, true},
     {"strategy", load_choice, AT(kek_config_provider, strategy), .preset = "auto",
      .with = &strategy_choice},
     {"processes", load_number, AT(kek_config_provider, processes), 1, KEK_CONFIG_PROCESSES_MAX,
@@ -241,6 +241,43 @@ static enum kek_rc check_names(struct load *load, const struct doc_node *node,
     return KEK_OK;
 }
 
+/* The label of a version that `versions` names. */
+static void label_of(const struct kek_config *config, const struct kek_config_version *version,
+                     char label[static KEK_LABEL_MAX])
+{
+    if (version->label != NULL) {
+        snprintf(label, KEK_LABEL_MAX, "%s", version->label);
+    } else {
+        snprintf(label, KEK_LABEL_MAX, "%s.v%" PRIu32, config->keyring, version->number);
+    }
+}
+
+/* One key cannot be two versions. */
+static enum kek_rc check_labels(struct load *load, const struct doc_node *node,
+                                const struct kek_config *config, size_t provider)
+{
+    const struct kek_config_provider *p = &config->providers[provider];
+    char one[KEK_LABEL_MAX], other[KEK_LABEL_MAX];
+    for (size_t i = 0; i < p->version_count; i++) {
+        label_of(config, &p->versions[i], one);
+        for (size_t j = 0; j < i; j++) {
+            label_of(config, &p->versions[j], other);
+            if (strcmp(one, other) == 0) {
+                size_t mark = load_enter(load, "providers");
+                load_enter_item(load, provider);
+                load_enter(load, "versions");
+                load_enter_item(load, i);
+                enum kek_rc rc =
+                    load_refuse(load, load_item(load_find(node, "versions"), i),
+                                "expected each label once, found that of versions[%zu] again", j);
+                load_leave(load, mark);
+                return rc;
+            }
+        }
+    }
+    return KEK_OK;
+}
+
 /* Root, and whoever runs kekd. */
 static enum kek_rc default_uids(struct load *load, struct kek_config *config)
 {
@@ -269,7 +306,11 @@ static enum kek_rc check_config(struct load *load, const struct doc_node *node, 
             return load_no_memory(load);
         }
     }
-    return check_names(load, node, config);
+    rc = check_names(load, node, config);
+    for (size_t i = 0; rc == KEK_OK && i < config->provider_count; i++) {
+        rc = check_labels(load, load_item(load_find(node, "providers"), i), config, i);
+    }
+    return rc;
 }
 
 /* For the manual page's test. */

@@ -13,7 +13,7 @@ enum ctl_exit ctl_config_check(struct ctl *ctl)
         {"file", "file"}, {"ok", "ok"}, {"mode", "mode"}, {"providers", "providers"}};
     bool strict = config->data_key.max_uses == 1;
     json_t *object =
-        json_pack("{s:s, s:b, s:s, s:I}", "file", config->path, "ok", 1, "mode",
+        json_pack("{s:o, s:b, s:s, s:I}", "file", output_text(config->path), "ok", 1, "mode",
                   strict ? "strict: one HSM operation for every request" : "data keys are reused",
                   "providers", (json_int_t)config->provider_count);
     if (object == NULL) {

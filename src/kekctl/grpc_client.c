@@ -268,25 +268,40 @@ void grpc_client_free(struct grpc_client *client)
     }
 }
 
-struct grpc_client *grpc_client_connect(const char *socket_path, struct kek_why *why)
+/* For a Unix socket, the time limit for sending is the one for connecting too (unix(7) does not say so,
+ * the kernel's unix_stream_connect() does); past it, connect(2) fails with EAGAIN. */
+static bool connect_within(int fd, const struct sockaddr_un *address, uint64_t timeout_ms)
+{
+    const struct timeval limit = {.tv_sec = (time_t)(timeout_ms / 1000),
+                                  .tv_usec = (suseconds_t)(timeout_ms % 1000 * 1000)};
+    return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0 &&
+           connect(fd, (const struct sockaddr *)address, sizeof *address) == 0;
+}
+
+struct grpc_client *grpc_client_connect(const char *socket_path, uint64_t timeout_ms,
+                                        struct kek_why *why)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (socket_path[0] == '\0') {
+        kek_fail(why, KEK_INVALID, "the socket's path is empty");
+        return NULL;
+    }
     if (strlen(socket_path) >= sizeof address.sun_path) {
         kek_fail(why, KEK_INVALID, "the socket's path is longer than %zu bytes",
                  sizeof address.sun_path - 1);
         return NULL;
     }
     snprintf(address.sun_path, sizeof address.sun_path, "%s", socket_path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof address) != 0) {
-        kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                        "cannot connect to %s", socket_path);
-        if (fd >= 0) {
-            close(fd);
-        }
+    KEK_AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || !connect_within(fd, &address, timeout_ms)) {
+        kek_fail_native(why, errno == EAGAIN ? KEK_DEADLINE : KEK_UNAVAILABLE, KEK_NATIVE_ERRNO,
+                        (unsigned long)errno, "cannot connect to %s%s", socket_path,
+                        errno == EAGAIN ? ": nobody takes the connection in time" : "");
         return NULL;
     }
-    return grpc_client_new(fd, why);
+    int taken = fd;
+    fd = -1;
+    return grpc_client_new(taken, why);
 }
 
 void grpc_reply_done(struct grpc_reply *reply)

@@ -28,8 +28,10 @@ struct grpc_reply {
 };
 void grpc_reply_done(struct grpc_reply *reply);
 
-/* Connects. NULL on failure; why has the errno and names the socket. */
-struct grpc_client *grpc_client_connect(const char *socket_path, struct kek_why *why);
+/* Connects within timeout_ms, at least 1: a server that hangs has a backlog that is full one day, and
+ * then connect(2) waits. NULL on failure; why has the errno and names the socket. */
+struct grpc_client *grpc_client_connect(const char *socket_path, uint64_t timeout_ms,
+                                        struct kek_why *why);
 
 /* Takes a connected stream socket, also on failure. */
 struct grpc_client *grpc_client_new(int fd, struct kek_why *why);

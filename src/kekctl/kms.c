@@ -91,22 +91,26 @@ bool kms_open(struct kms *kms, const struct ctl *ctl)
         ctl_say(ctl, "warning: memory cannot be locked here (RLIMIT_MEMLOCK), it may be swapped");
     }
     kek_secret_harden_process();
-    KEK_AUTO_FREE char *path = find_socket(kms);
-    if (path == NULL) {
-        return false;
-    }
-    kms->client = grpc_client_connect(path, &why);
+    kms->socket = find_socket(kms);
+    return kms->socket != NULL;
+}
+
+bool kms_connect(struct kms *kms)
+{
+    struct kek_why why = {.rc = KEK_OK};
+    kms->client = grpc_client_connect(kms->socket, kms->ctl->timeout_ms, &why);
     if (kms->client == NULL) {
-        ctl_say(ctl, "%s", why.text);
-        return false;
+        ctl_say(kms->ctl, "%s", why.text);
     }
-    return true;
+    return kms->client != NULL;
 }
 
 void kms_close(struct kms *kms)
 {
     grpc_client_free(kms->client);
     kms->client = NULL;
+    free(kms->socket);
+    kms->socket = NULL;
 }
 
 static ProtobufCMessage *failed(struct kms *kms, const struct grpc_status *status)
@@ -182,7 +186,7 @@ enum ctl_exit kms_with_input(const struct ctl *ctl, kms_input_fn *use)
     }
     size_t len;
     KEK_AUTO(kek_secret) input = read_input(&kms, &len);
-    if (input == NULL) {
+    if (input == NULL || !kms_connect(&kms)) {
         return kms.code;
     }
     return use(&kms, (ProtobufCBinaryData){.data = kek_secret_data(input), .len = len});

@@ -13,12 +13,15 @@
 
 struct kms {
     const struct ctl *ctl;
+    char *socket;
     struct grpc_client *client;
     enum ctl_exit code; /* of what failed */
 };
 
-/* Hardens the process, connects. False after saying why, then kms->code is the exit code. */
+/* Hardens the process and finds out which socket is meant; connects to it. False after saying why, then
+ * kms->code is the exit code. */
 bool kms_open(struct kms *kms, const struct ctl *ctl);
+bool kms_connect(struct kms *kms);
 void kms_close(struct kms *kms);
 #define KMS_AUTO __attribute__((cleanup(kms_close)))
 
@@ -27,7 +30,8 @@ ProtobufCMessage *kms_call(struct kms *kms, const char *method, const ProtobufCM
                            const ProtobufCMessageDescriptor *answer);
 void kms_answer_free(void *answer);
 
-/* Connects, reads standard input to its end, and lets `use` make its call with that. */
+/* Reads standard input to its end, then connects (kekd waits 10 s for a client's first words, and an
+ * operator may type for longer), and lets `use` make its call with that. */
 typedef enum ctl_exit kms_input_fn(struct kms *kms, ProtobufCBinaryData input);
 enum ctl_exit kms_with_input(const struct ctl *ctl, kms_input_fn *use);
 

@@ -81,7 +81,7 @@ static enum ctl_exit status_v1(struct kms *kms)
 enum ctl_exit ctl_kms_status(struct ctl *ctl)
 {
     KMS_AUTO struct kms kms;
-    if (!kms_open(&kms, ctl)) {
+    if (!kms_open(&kms, ctl) || !kms_connect(&kms)) {
         return kms.code;
     }
     return ctl->api == CTL_API_V1 ? status_v1(&kms) : status_v2(&kms);

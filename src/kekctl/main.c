@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kek/descriptors.h"
 #include "kek/log.h"
 #include "kekctl.h"
 
@@ -168,6 +169,9 @@ int main(int argc, char **argv)
     struct ctl ctl = {.config_path = DEFAULT_CONFIG, .timeout_ms = 3000};
     int given = 0;
     int option;
+    if (!kek_descriptors_fill()) {
+        return CTL_FAILED;
+    }
     opterr = 0;
     while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
         if (option == OPTION_HELP) {

@@ -447,7 +447,9 @@ int kek_daemon_run(const struct kek_config *config)
     struct kek_why why;
     daemon = (struct daemon){.config = config};
     the_daemon = &daemon;
+    /* A reader that is gone and a limit on file sizes are errors of write(2), not the end of kekd. */
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN);
     int made = uv_loop_init(&daemon.loop);
     if (made != 0) {
         kek_log(KEK_LOG_ERROR, "no event loop: %s", uv_strerror(made));

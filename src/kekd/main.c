@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "kek/config.h"
+#include "kek/descriptors.h"
 #include "kek/envelope.h"
 #include "kek/log.h"
 #include "kek/secret.h"
@@ -11,6 +12,12 @@
 enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static const char default_config[] = "/etc/kekd/kekd.yaml";
+
+/* What was printed is there, or the code says that it is not. */
+static int said(int code)
+{
+    return fflush(stdout) == 0 && ferror(stdout) == 0 ? code : EXIT_FAILED;
+}
 
 static int usage(FILE *out, int code)
 {
@@ -67,6 +74,9 @@ int main(int argc, char **argv)
     const char *path = default_config;
     bool check = false;
     int option = 0;
+    if (!kek_descriptors_fill()) {
+        return EXIT_FAILED;
+    }
     while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
         switch (option) {
         case 'c':
@@ -77,9 +87,9 @@ int main(int argc, char **argv)
             break;
         case SAY_VERSION:
             puts("kekd " PACKAGE_VERSION);
-            return EXIT_GOOD;
+            return said(EXIT_GOOD);
         case 'h':
-            return usage(stdout, EXIT_GOOD);
+            return said(usage(stdout, EXIT_GOOD));
         default:
             return usage(stderr, EXIT_USAGE);
         }
@@ -96,7 +106,7 @@ int main(int argc, char **argv)
     }
     if (check) {
         printf("%s: good\n", path);
-        return EXIT_GOOD;
+        return said(EXIT_GOOD);
     }
     return run(config);
 }

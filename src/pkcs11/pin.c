@@ -13,8 +13,19 @@
 
 struct source {
     char path[PATH_MAX];
-    mode_t forbidden; /* permission bits that no PIN file may have */
+    mode_t forbidden;    /* permission bits that no PIN file may have */
+    uint64_t credential; /* what stands for its name; 0: it is a file */
 };
+
+/* FNV-1a of 64 bits: two names of one service must not look alike, nobody chooses them to. */
+static uint64_t digest_of(const char *name)
+{
+    uint64_t sum = UINT64_C(0xcbf29ce484222325);
+    for (const unsigned char *at = (const unsigned char *)name; *at != '\0'; at++) {
+        sum = (sum ^ *at) * UINT64_C(0x100000001b3);
+    }
+    return sum | 1;
+}
 
 static enum kek_rc resolve_credential(const char *name, struct source *source, struct kek_why *why)
 {
@@ -34,6 +45,7 @@ static enum kek_rc resolve_credential(const char *name, struct source *source, s
         return kek_fail(why, KEK_INVALID, "pin-source: the path is too long");
     }
     source->forbidden = 037;
+    source->credential = digest_of(name);
     return KEK_OK;
 }
 
@@ -58,6 +70,7 @@ static enum kek_rc resolve(const char *text, struct source *source, struct kek_w
         return kek_fail(why, KEK_INVALID, "pin-source: the path is too long");
     }
     source->forbidden = 077;
+    source->credential = 0;
     return KEK_OK;
 }
 
@@ -153,8 +166,10 @@ enum kek_rc kek_pin_read(const char *text, struct kek_secret **pin, struct kek_p
     if (rc != KEK_OK) {
         return rc;
     }
-    file->inode = about.st_ino;
-    file->mtime_ns = (int64_t)about.st_mtim.tv_sec * 1000000000 + about.st_mtim.tv_nsec;
+    bool is_file = source.credential == 0;
+    file->inode = is_file ? about.st_ino : source.credential;
+    file->mtime_ns =
+        is_file ? (int64_t)about.st_mtim.tv_sec * 1000000000 + about.st_mtim.tv_nsec : 0;
     file->size = (uint64_t)about.st_size;
     return KEK_OK;
 }

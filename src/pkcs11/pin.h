@@ -15,7 +15,9 @@
 
 #define KEK_PIN_MAX 255
 
-/* What a refused PIN is remembered by. */
+/* What a refused PIN is remembered by. The service manager makes a credential anew at each start of its
+ * service, with a new inode and mtime, and a refused PIN would be tried once by each: for one, the inode
+ * stands for its name and the mtime is 0, so that only another size tells another PIN. */
 struct kek_pin_file {
     uint64_t inode;
     int64_t mtime_ns;

@@ -351,10 +351,12 @@ class Rig:
 
     # Starting.
 
-    def spawn(self, activated=False):
-        """Starts kekd and returns at once."""
+    def spawn(self, activated=False, shell=None):
+        """Starts kekd and returns at once. shell: a line of sh that becomes it, by exec "$0" "$@"."""
         assert self.kekd is None, "kekd is running already"
         command = [program(self.programs + "kekd"), "--config", self.path]
+        if shell is not None:
+            command = ["sh", "-c", shell] + command
         options = {"env": dict(os.environ, **self.env)}
         if activated:
             command = [sys.executable, "-c", LAUNCHER, str(self.listener.fileno())] + command

@@ -137,6 +137,16 @@ class Config(rigs.Case):
         self.assertEqual(code, 2)
         self.assertIn("FILE:7:1: ", said)
 
+    def test_an_answer_that_cannot_be_printed_is_exit_1(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml", prefix="kekd-test-") as file:
+            file.write(BASE)
+            file.flush()
+            for arguments in (["--check", "--config", file.name], ["--version"], ["--help"]):
+                with open("/dev/full", "w", encoding="ascii") as full:
+                    done = subprocess.run([rigs.program("kekd"), *arguments], stdout=full, check=False,
+                                          timeout=rigs.PATIENCE)
+                self.assertEqual(done.returncode, 1, arguments)
+
     def test_bad_usage_is_exit_2(self):
         for arguments in ((), ("--config",), ("--nonsense",), ("--check",), ("extra",),
                           ("--config", "/nowhere/a", "extra")):

@@ -1,9 +1,11 @@
 """Starting, stopping, restarting: no call is lost that need not be."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -84,6 +86,32 @@ class Lifecycle(rigs.Case):
         node = self.rig().start()
         node.signal(signal.SIGINT)
         node.ended()
+
+    def test_it_serves_with_every_standard_descriptor_closed(self):
+        node = self.rig()
+        for closed in ("<&- >&- 2>&-", "2>&-", "<&-"):
+            with self.subTest(closed):
+                node.spawn(shell='exec "$0" "$@" ' + closed).good()
+                with node.client() as client:
+                    self.assertEqual(client.open(client.encrypt(DEK)), DEK)
+                for fd in ("0", "1", "2"):
+                    self.assertTrue(os.path.exists(f"/proc/{node.kekd.pid}/fd/{fd}"))
+                    self.assertNotIn("socket", os.readlink(f"/proc/{node.kekd.pid}/fd/{fd}"))
+                node.stop()
+
+    def test_a_limit_on_file_sizes_is_a_full_disk_and_no_more(self):
+        folder = tempfile.mkdtemp(prefix="kekd-test-")
+        self.addCleanup(shutil.rmtree, folder)
+        audit = folder + "/audit.jsonl"
+        node = self.rig(config={"audit": {"file": audit}})
+        node.spawn(shell='ulimit -f 16; exec "$0" "$@"').good()
+        with node.client() as client:
+            def meets_it():
+                self.assertEqual(client.open(client.encrypt(DEK)), DEK)
+                return "file too large" in node.log()
+            rigs.wait_for(meets_it, "a limit that is met")
+            self.assertEqual(client.open(client.encrypt(DEK)), DEK)
+        node.stop()
 
     def test_a_stop_right_after_the_start_is_clean(self):
         node = self.rig()

@@ -5,6 +5,7 @@ import ctypes
 import json
 import os
 import re
+import shutil
 import time
 
 import p11
@@ -115,6 +116,40 @@ class TokenTrouble(rigs.Case):
         self.works(node)
         self.assertNotIn("not-the-pin", node.log())
         self.assertNotIn(good, node.log())
+        node.stop()
+
+    def test_a_refused_credential_is_not_tried_again_by_a_restart(self):
+        """The service manager makes it anew each time, with another inode and mtime."""
+        node = self.rig(spy=True, provider=ONE)
+        (entry,) = node.config["providers"]
+        entry["uri"] = re.sub(r"pin-source=.*", "pin-source=credential:hsm-a.pin", entry["uri"])
+        node.write()
+        folder = node.folder + "/credentials"
+        node.env["CREDENTIALS_DIRECTORY"] = folder
+
+        def provide(pin):
+            shutil.rmtree(folder, ignore_errors=True)
+            os.mkdir(folder, 0o700)
+            with open(folder + "/another", "w", encoding="ascii"):
+                pass  # takes the inode number that has become free
+            with open(folder + "/hsm-a.pin", "w", encoding="ascii") as file:
+                file.write(pin)
+            os.chmod(folder + "/hsm-a.pin", 0o400)
+        good = node.token.pin
+        wrong = "x" * len(good)
+        for _ in range(3):
+            provide(wrong)
+            node.spawn().serving()
+            node.wait_log(r"(?i)refused")
+            self.never_good(node)
+            self.assertEqual(node.spy.count("C_Login"), 1)
+            node.stop()
+        provide(good)
+        node.spawn().serving()
+        self.never_good(node)
+        self.assertEqual(node.spy.count("C_Login"), 1)
+        self.assertEqual(json.loads(node.kekctl("pin", "retry", "--output", "json").stdout), {"forgotten": 1})
+        self.works(node)
         node.stop()
 
     def pin_file(self, spoil, mend):

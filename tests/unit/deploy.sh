@@ -20,6 +20,17 @@ for name in $(grep -oE '\bkekd_[a-z_]+' "$deploy/prometheus-rules.yaml" | sort -
     grep -q "^\.It Ic $name Pq" "$manual" || fail "prometheus-rules.yaml asks for $name, which is no metric"
 done
 
+# What to do about each alert, and about no other, is in the page that the rules point to.
+alerts=$(sed -n 's/^ *- alert: //p' "$deploy/prometheus-rules.yaml" | sort)
+rows=$(grep '^|' "$abs_top_srcdir/docs/operations.md" | grep -oE '\bKekd[A-Za-z]+' | sort -u)
+test -n "$alerts" || fail "prometheus-rules.yaml has no alert"
+test "$alerts" = "$rows" || fail "alerts and the rows of operations.md differ: $alerts / $rows"
+
+# The probes ask where the documentation lets metrics listen.
+grep -q '^metrics: 127.0.0.1:9478 ' "$abs_top_srcdir/README.md" &&
+    grep -q 'host: 127.0.0.1, port: 9478' "$deploy/static-pod.yaml" ||
+    fail "static-pod.yaml probes another address than README.md's configuration serves"
+
 # One socket, in all the files that name it.
 socket=$(sed -n 's/^ListenStream=//p' "$deploy/kekd.socket")
 test -n "$socket" || fail "kekd.socket listens on nothing"

@@ -6,8 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "kek/bytes.h"
+#include "kek/descriptors.h"
 #include "kek/durable.h"
 #include "kek/kek.h"
 #include "kek/rpc.h"
@@ -209,6 +212,47 @@ START_TEST(durable_read_names_what_is_wrong)
 }
 END_TEST
 
+/* The child's exit code: 0 if each of those closed is open, useless and no file that comes later. */
+static int fill_after_closing(unsigned closed)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        if ((closed >> fd & 1) != 0) {
+            close(fd);
+        }
+    }
+    if (!kek_descriptors_fill() || open("/dev/null", O_RDWR) <= 2) {
+        return 1;
+    }
+    for (int fd = 0; fd <= 2; fd++) {
+        char byte = 'x';
+        ssize_t done = fd == 0 ? read(fd, &byte, 1) : write(fd, &byte, 1);
+        if ((closed >> fd & 1) != 0 && (done != -1 || errno != EBADF)) {
+            return 2;
+        }
+    }
+    return 0;
+}
+
+START_TEST(descriptors_are_filled_so_that_using_them_still_fails)
+{
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        /* What is not closed in this round must not disturb the test's own output. */
+        int null = open("/dev/null", O_RDWR);
+        dup2(null, 0);
+        dup2(null, 1);
+        dup2(null, 2);
+        close(null);
+        _exit(fill_after_closing((unsigned)_i));
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFEXITED(status));
+    ck_assert_int_eq(WEXITSTATUS(status), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("base");
@@ -224,5 +268,6 @@ int main(void)
     tcase_add_test(tcase, secret_is_null_when_the_arena_is_full);
     tcase_add_test(tcase, durable_write_replaces_the_whole_file_or_nothing);
     tcase_add_test(tcase, durable_read_names_what_is_wrong);
+    tcase_add_loop_test(tcase, descriptors_are_filled_so_that_using_them_still_fails, 0, 8);
     return suite_run(suite);
 }

@@ -184,7 +184,7 @@ static const struct wrong values[] = {
     {BASE "allow_uids: 0\n",
      "f:7:13: allow_uids: expected a list of 1 to 64 user ids, found \"0\""},
     {BASE "allow_uids: []\n",
-     "f:7:13: allow_uids: expected a list of 1 to 64 user ids, found a list"},
+     "f:7:13: allow_uids: expected a list of 1 to 64 user ids, found one of 0"},
     {BASE "allow_uids: [0, root]\n",
      "f:7:17: allow_uids[1]: " NUMBER "0 to 4294967294, found \"root\""},
     {BASE "metrics: localhost:1\n", "f:7:10: metrics: " ADDRESS "\"localhost:1\""},
@@ -207,7 +207,9 @@ static const struct wrong values[] = {
     {"keyring: -a\n", "f:1:10: keyring: expected 1 to 63 of a-z, 0-9, \".\" and \"-\", first a "
                       "letter or digit, found \"-a\""},
     {"providers: {}\n", "f:1:12: providers: expected a list of 1 to 8 mappings, found a mapping"},
-    {"providers: []\n", "f:1:12: providers: expected a list of 1 to 8 mappings, found a list"},
+    {"providers: []\n", "f:1:12: providers: expected a list of 1 to 8 mappings, found one of 0"},
+    {"providers: [{}, {}, {}, {}, {}, {}, {}, {}, {}]\n",
+     "f:1:12: providers: expected a list of 1 to 8 mappings, found one of 9"},
     {"providers: [x]\n", "f:1:13: providers[0]: expected a mapping, found \"x\""},
     {"providers: [{name: A}]\n",
      "f:1:20: providers[0].name: expected 1 to 32 of a-z, 0-9 and \"-\", found \"A\""},
@@ -217,6 +219,15 @@ static const struct wrong values[] = {
     {"providers: [{uri: 'pkcs11:token=a?pin-value=1234'}]\n",
      "f:1:19: providers[0].uri: expected pin-source=file:/path, found pin-value (a PIN must not "
      "stand in a configuration)"},
+    {BASE
+     "    env: {A1: x, A2: x, A3: x, A4: x, A5: x, A6: x, A7: x, A8: x, A9: x, A10: x, A11: x, "
+     "B1: x, B2: x, B3: x, B4: x, B5: x, B6: x, B7: x, B8: x, B9: x, B10: x, B11: x, "
+     "C1: x, C2: x, C3: x, C4: x, C5: x, C6: x, C7: x, C8: x, C9: x, C10: x, C11: x, "
+     "D1: x, D2: x, D3: x, D4: x, D5: x, D6: x, D7: x, D8: x, D9: x, D10: x, D11: x, "
+     "E1: x, E2: x, E3: x, E4: x, E5: x, E6: x, E7: x, E8: x, E9: x, E10: x, E11: x, "
+     "F1: x, F2: x, F3: x, F4: x, F5: x, F6: x, F7: x, F8: x, F9: x, F10: x}\n",
+     "f:7:10: providers[0].env: expected a mapping of at most 64 names to strings, found one of "
+     "65"},
     {BASE "    env: [A]\n",
      "f:7:10: providers[0].env: expected a mapping of at most 64 names to strings, found a list"},
     {BASE "    env: {1A: x}\n", "f:7:11: providers[0].env.1A: expected a variable name of "
@@ -270,6 +281,17 @@ static const struct wrong together[] = {
      "f:7:11: providers[1].name: expected each name once, found \"a\" again"},
     {BASE "    versions:\n      - {n: 1, state: active}\n      - {n: 1, state: deactivated}\n",
      "f:9:13: providers[0].versions[1].n: expected each number once, found 1 again"},
+    {BASE "    versions:\n      - {n: 1, label: x, state: active}\n"
+          "      - {n: 2, label: x, state: pre-active}\n",
+     "f:9:9: providers[0].versions[1]: expected each label once, found that of versions[0] again"},
+    {BASE "    versions:\n      - {n: 1, state: active}\n"
+          "      - {n: 2, label: k.v1, state: pre-active}\n",
+     "f:9:9: providers[0].versions[1]: expected each label once, found that of versions[0] again"},
+    {BASE "  - {name: b, type: pkcs11, uri: \"" URI
+          "\", versions: [{n: 7, label: k.v8, state: active}, "
+          "{n: 8, state: active}]}\n",
+     "f:7:138: providers[1].versions[1]: expected each label once, found that of versions[0] "
+     "again"},
 };
 
 START_TEST(keys_refused_when_they_do_not_fit_together)
@@ -603,6 +625,32 @@ START_TEST(load_names_the_file_in_what_is_wrong)
 }
 END_TEST
 
+START_TEST(a_long_path_leaves_room_for_what_is_wrong)
+{
+    static const char folder[] = "/\xc3\xa4\xc3\xa4x";
+    char path[512] = "";
+    struct kek_why why;
+    for (size_t i = 0; i < 64; i++) {
+        memcpy(path + i * (sizeof folder - 1), folder, sizeof folder);
+    }
+    /* Each length cuts it at another byte, and never in the middle of a character. */
+    for (size_t end = strlen(path); end > 64 * (sizeof folder - 1) - 6; end--) {
+        path[end] = '\0';
+        ck_assert_ptr_null(kek_config_parse(kek_bytes_of("colour: blue\n"), path, &why));
+        ck_assert_int_eq(strncmp(why.text, "...", 3), 0);
+        ck_assert_int_ne(why.text[3] & 0xc0, 0x80);
+        const char *place = strchr(why.text, ':');
+        ck_assert_ptr_nonnull(place);
+        ck_assert_str_eq(place,
+                         ":1:1: colour: expected one of listen, allow_uids, keyring, context, "
+                         "context_accept, data_key, health, refresh, settle, state_dir, "
+                         "providers, metrics, audit, log");
+    }
+    ck_assert_ptr_null(kek_config_load(path, &why));
+    ck_assert_ptr_nonnull(strstr(why.text, ": No such file or directory"));
+}
+END_TEST
+
 #define COUNT(array) (int)(sizeof(array) / sizeof(array)[0])
 
 int main(void)
@@ -628,6 +676,7 @@ int main(void)
     tcase_add_test(file, load_reads_a_file_that_only_its_owner_may_write);
     tcase_add_test(file, load_refuses_a_file_of_somebody_else);
     tcase_add_test(file, load_names_the_file_in_what_is_wrong);
+    tcase_add_test(file, a_long_path_leaves_room_for_what_is_wrong);
     suite_add_tcase(suite, file);
     return suite_run(suite);
 }

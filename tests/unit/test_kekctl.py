@@ -4,13 +4,17 @@ nobody here wrote (grpcio). Skipped (77) where grpcio is missing."""
 
 import base64
 import concurrent.futures
+import fcntl
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import termios
+import time
 import unittest
 
 try:
@@ -187,6 +191,27 @@ class Kms(unittest.TestCase):
         self.assertEqual(self.kms("decrypt", "--api", "v1", stdin=b"x")[0], 1)
         self.assertIn("UNIMPLEMENTED", self.kms("decrypt", "--api", "v1", stdin=b"x")[2])
 
+    def test_no_connection_waits_for_standard_input(self):
+        """kekd throws out a connection that says nothing for ten seconds, and an operator may type longer."""
+        path = self.socket + "2"
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path)
+            server.listen(1)
+            with subprocess.Popen([KEKCTL, "kms", "encrypt", "--socket", path, "--timeout", "50s"], bufsize=0,
+                                  stderr=subprocess.PIPE, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+                client.stdin.write(b"x" * 1000)
+                end = time.monotonic() + 60
+                while any(fcntl.ioctl(client.stdin, termios.FIONREAD, bytes(4))):
+                    self.assertLess(time.monotonic(), end, "nobody reads")
+                    time.sleep(0.01)
+                server.setblocking(False)
+                self.assertRaises(BlockingIOError, server.accept)
+                client.stdin.close()
+                server.settimeout(60)
+                server.accept()[0].close()
+                self.assertEqual(client.wait(60), 1)
+                self.assertIn(b"kms encrypt: UNAVAILABLE", client.stderr.read())
+
     def test_an_answer_that_is_no_message_exits_1(self):
         self.plugin.answers[V2 + "Status"] = b"\xff\xff\xff"
         code, out, err = self.kms("status")
@@ -213,6 +238,26 @@ class Kms(unittest.TestCase):
                                   stderr=subprocess.PIPE, timeout=60, check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"cannot write to standard output", done.stderr)
+
+
+    def test_closed_descriptors_are_nobody_elses(self):
+        """What is printed must not go into the connection, which would have been descriptor 1."""
+        self.plugin.answers[V2 + "Decrypt"] = field(1, b"plaintext")
+        self.plugin.answers[V2 + "Encrypt"] = field(1, b"sealed") + field(2, "kek1-ab")
+        self.status()
+        for closed, command, said in (
+                (">&-", "decrypt --key-id k", "cannot write to standard output: Bad file descriptor"),
+                (">&-", "status --output json", "cannot write to standard output: Bad file descriptor"),
+                ("<&- >&-", "status", "cannot write to standard output: Bad file descriptor"),
+                ("<&-", "encrypt", "cannot read standard input: Bad file descriptor"),
+                ("<&- >&- 2>&-", "status", "")):
+            with self.subTest(closed + command):
+                done = subprocess.run(
+                    ["sh", "-c", f'exec "$0" kms {command} --socket "$1" --timeout 20s {closed}',
+                     KEKCTL, self.socket],
+                    input=b"x", capture_output=True, timeout=60, check=False)
+                self.assertEqual((done.returncode, done.stdout), (1, b""))
+                self.assertIn(said, done.stderr.decode())
 
 
 class Usage(unittest.TestCase):
@@ -267,6 +312,27 @@ class Manual(unittest.TestCase):
         options = set(re.findall(r"--([a-z-]+)", out))
         self.assertEqual(set(re.findall(r"Fl -([a-z-]+)", page)) | {"version"}, options)
 
+    def test_the_pages_name_the_same_exit_codes(self):
+        for page, source, prefix in (("kekctl.1", "src/kekctl/kekctl.h", "CTL"), ("kekd.8", "src/kekd/main.c", "EXIT")):
+            with open(os.path.join(self.PAGES, page), encoding="utf-8") as file:
+                said = re.findall(r"^\.It ([0-9]+)$", file.read().split(".Sh EXIT STATUS")[1], re.MULTILINE)
+            with open(os.path.join(os.environ["abs_top_srcdir"], source), encoding="utf-8") as file:
+                codes = re.findall(prefix + r"_[A-Z]+ = ([0-9]+)", file.read())
+            self.assertGreaterEqual(len(codes), 3)
+            self.assertEqual(said, codes, page)
+        self.assertEqual(re.findall(r"[0-9]", kekctl("--help")[1].decode().split("Exit codes:")[1]),
+                         ["0", "1", "2", "3"])
+
+    def test_the_page_of_kekd_names_the_same_options(self):
+        done = subprocess.run([os.path.join(os.environ["abs_top_builddir"], "kekd"), "--help"],
+                              capture_output=True, timeout=60, check=True)
+        with open(os.path.join(self.PAGES, "kekd.8"), encoding="utf-8") as file:
+            page = file.read()
+        options = re.findall(r"^ +(?:-([a-z]), )? *--([a-z]+)", done.stdout.decode(), re.MULTILINE)
+        self.assertGreater(len(options), 3)
+        self.assertEqual(sorted(re.findall(r"^\.It Fl (?:([a-z]) , Fl )?-([a-z]+)", page, re.MULTILINE)),
+                         sorted(options))
+
     @unittest.skipUnless(shutil.which("mandoc"), "mandoc is missing")
     def test_the_pages_are_clean_mdoc(self):
         for name in ("kekctl.1", "kekd.conf.5", "kekd.8", "kekd-pkcs11.8"):
@@ -307,6 +373,12 @@ class Config(unittest.TestCase):
         code, out, _ = self.check(GOOD.format(socket="/s").encode() + b"data_key: {max_uses: 1}\n")
         self.assertEqual(code, 0)
         self.assertIn(b"strict", out)
+
+    def test_a_name_that_is_not_utf8_is_no_matter(self):
+        self.path = os.fsencode(self.path) + b"\xff"
+        code, out, err = self.check(GOOD.format(socket="/s").encode(), "--output", "json")
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(json.loads(out)["file"], "(not UTF-8)")
 
     def test_what_is_wrong_is_said_and_exits_2(self):
         code, out, err = self.check(GOOD.format(socket="/s").encode() + b"frobnicate: 1\n")

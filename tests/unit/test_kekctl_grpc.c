@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <nghttp2/nghttp2.h>
@@ -519,14 +520,40 @@ END_TEST
 START_TEST(connect_names_the_socket)
 {
     struct kek_why why;
-    ck_assert_ptr_null(grpc_client_connect("/nonexistent/kms.sock", &why));
+    ck_assert_ptr_null(grpc_client_connect("/nonexistent/kms.sock", PLENTY_MS, &why));
     ck_assert_str_eq(why.text,
                      "cannot connect to /nonexistent/kms.sock: No such file or directory");
     char path[120];
     memset(path, 'a', sizeof path);
     path[sizeof path - 1] = '\0';
-    ck_assert_ptr_null(grpc_client_connect(path, &why));
+    ck_assert_ptr_null(grpc_client_connect(path, PLENTY_MS, &why));
     ck_assert_str_eq(why.text, "the socket's path is longer than 107 bytes");
+    ck_assert_ptr_null(grpc_client_connect("", PLENTY_MS, &why));
+    ck_assert_str_eq(why.text, "the socket's path is empty");
+}
+END_TEST
+
+/* A server that is stopped: its backlog is full, and nobody makes room. */
+START_TEST(connect_gives_up_on_a_full_backlog)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    char folder[] = "/tmp/kekd-test-XXXXXX";
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(at.sun_path, sizeof at.sun_path, "%s/s", folder);
+    int server = socket(AF_UNIX, SOCK_STREAM, 0);
+    ck_assert_int_eq(bind(server, (const struct sockaddr *)&at, sizeof at), 0);
+    ck_assert_int_eq(listen(server, 0), 0);
+    int first = socket(AF_UNIX, SOCK_STREAM, 0);
+    ck_assert_int_eq(connect(first, (const struct sockaddr *)&at, sizeof at), 0);
+
+    struct kek_why why;
+    ck_assert_ptr_null(grpc_client_connect(at.sun_path, 30, &why));
+    ck_assert_int_eq(why.rc, KEK_DEADLINE);
+    ck_assert_ptr_nonnull(strstr(why.text, ": nobody takes the connection in time"));
+    close(first);
+    close(server);
+    unlink(at.sun_path);
+    rmdir(folder);
 }
 END_TEST
 
@@ -547,6 +574,7 @@ int main(void)
     tcase_add_test(all, call_fails_when_the_server_speaks_something_else);
     tcase_add_test(all, call_fails_at_its_deadline);
     tcase_add_test(all, connect_names_the_socket);
+    tcase_add_test(all, connect_gives_up_on_a_full_backlog);
     suite_add_tcase(suite, all);
     return suite_run(suite);
 }

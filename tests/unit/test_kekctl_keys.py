@@ -191,6 +191,16 @@ class List(Keys):
         self.assertEqual(err, "kekctl: key list: the keyring k has no version yet: "
                               "key generate makes the first\n")
 
+    def test_closed_descriptors_do_no_harm(self):
+        self.token("a", self.version(1, "WU"))
+        for closed, expected in (("<&-", 0), ("2>&-", 0), ("<&- 2>&-", 0), (">&-", 1), ("<&- >&- 2>&-", 1)):
+            with self.subTest(closed):
+                done = subprocess.run(["sh", "-c", f'exec "$0" --config "$1" key list {closed}',
+                                       self.kekctl, self.path("f.yaml")],
+                                      stdout=subprocess.PIPE, timeout=120, check=False)
+                self.assertEqual(done.returncode, expected)
+                self.assertEqual(b"k.v1" in done.stdout, expected == 0)
+
     def test_versions_are_listed_by_number_with_their_states(self):
         self.configure("a", "b")
         self.token("a", self.version(10, "U"), self.version(2, "WU"), self.version(1, "U"))
@@ -204,6 +214,25 @@ class List(Keys):
             ("2", "active", "a", "k.v2"), ("2", "active", "b", "k.v2"),
             ("10", "pre-active", "a", "k.v10")])
         self.assertEqual(rows[1][2:4], [f"{1:032x}", "AES-KW"])
+
+    def test_the_largest_settings_reach_the_worker(self):
+        name, keyring, filler = "n" * 32, "k" * 63, "&x=" + "y" * 500
+        uri = "pkcs11:token=t?module-path=/m.so&pin-source=file:/pin" + filler * 7
+        versions = "".join("      - {n: %d, label: %s, state: active}\n" % (4294967295 - i, f"{i:02d}" + "l" * 125)
+                           for i in range(64))
+        self.token(name, self.version(1, "WU"))
+        def config(more):
+            with open(self.path("f.yaml"), "w", encoding="utf-8") as file:
+                file.write(f"listen: unix:///s\nkeyring: {keyring}\nstate_dir: {self.path('state')}\nproviders:\n"
+                           f"  - name: {name}\n    type: pkcs11\n    init_args: {'a' * 1024}\n"
+                           f"    uri: \"{uri + 'y' * (4096 - len(uri) + more)}\"\n    versions:\n{versions}")
+        config(0)
+        code, _, err = self.run_it("list")
+        self.assertEqual((code, err), (0, ""))
+        config(1)
+        code, _, err = self.run_it("list")
+        self.assertEqual(code, 2)
+        self.assertIn(".uri: expected a PKCS#11 URI of at most 4096 bytes", err)
 
     def test_json_has_providers_and_versions(self):
         self.token("a", self.version(1, "WU"))
