@@ -4,8 +4,9 @@
 
 #include "call.h"
 #include "kek/clock.h"
+#include "kek/secret.h"
 
-/* What one `output` may hold: a step, and what a frame begun within it may add. */
+/* What `out` may hold: a step that is sent, one that is not, and what a frame begun within it adds. */
 #define OUTPUT_MAX (4 * KEK_GRPC_OUTPUT_STEP)
 #define OUTPUT_KEPT (16u * 1024)        /* a larger empty buffer is given back */
 #define CONNECTION_WINDOW (1024 * 1024) /* bytes; seldom updated, so seldom a frame */
@@ -390,11 +391,24 @@ struct kek_bytes kek_grpc_session_output(struct kek_grpc_session *session)
     return kek_bytes(session->out.data + session->out_at, session->out.len - session->out_at);
 }
 
+/* A peer that takes some and never all must not fill the buffer with what it has. */
+static void drop_sent(struct kek_grpc_session *session)
+{
+    size_t left = session->out.len - session->out_at;
+    memmove(session->out.data, session->out.data + session->out_at, left);
+    kek_wipe(session->out.data + left, session->out_at);
+    session->out.len = left;
+    session->out_at = 0;
+}
+
 void kek_grpc_session_sent(struct kek_grpc_session *session, size_t len)
 {
     session->out_at += len;
     session->stall_by_ms = KEK_NEVER;
     if (session->out_at < session->out.len) {
+        if (session->out_at >= KEK_GRPC_OUTPUT_STEP) {
+            drop_sent(session);
+        }
         return;
     }
     session->out_at = 0;

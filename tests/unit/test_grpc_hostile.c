@@ -476,6 +476,32 @@ START_TEST(client_that_reads_nothing_is_not_read_then_closed)
 }
 END_TEST
 
+START_TEST(client_that_never_quite_catches_up_keeps_its_connection)
+{
+    struct rig *rig = raw_rig(NULL);
+    struct wire *wire = preface();
+    size_t taken = 0;
+    feed(rig, wire);
+    for (uint32_t stream = 1; taken < 64 * KEK_GRPC_OUTPUT_STEP; stream += 2) {
+        FRAME(wire, NGHTTP2_HEADERS, END_HEADERS, stream, TO_ECHO);
+        frame(wire, NGHTTP2_DATA, END_STREAM, stream, (uint8_t[905]){[3] = 3, [4] = 132}, 905);
+        feed(rig, wire);
+        FRAME(wire, NGHTTP2_WINDOW_UPDATE, 0, 0, "\0\0\4\0");
+        feed(rig, wire);
+        struct kek_bytes out = kek_grpc_session_output(rig->session);
+        if (out.len > KEK_GRPC_OUTPUT_STEP / 2) {
+            kek_grpc_session_sent(rig->session, 1000); /* some, never all */
+            taken += 1000;
+        }
+        ck_assert(!kek_grpc_session_finished(rig->session));
+        ck_assert_uint_le(rig->session->out.cap, 4 * KEK_GRPC_OUTPUT_STEP);
+    }
+    ck_assert_uint_eq(rig->host.stats.calls_open, 0);
+    free(wire);
+    rig_free(rig);
+}
+END_TEST
+
 #define COUNT_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
 int main(void)
@@ -498,6 +524,7 @@ int main(void)
     tcase_add_test(tests, unfinished_messages_of_a_connection_are_bounded);
     tcase_add_test(tests, answer_that_the_window_never_lets_out_is_reset_past_the_deadline);
     tcase_add_test(tests, client_that_reads_nothing_is_not_read_then_closed);
+    tcase_add_test(tests, client_that_never_quite_catches_up_keeps_its_connection);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }
