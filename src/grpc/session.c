@@ -84,7 +84,12 @@ static void head_complete(struct kek_grpc_call *call)
         kek_grpc_call_refuse(call, &refusal);
         return;
     }
+    /* If its header block came in pieces, it is among the deadlines already, by the default's. */
+    kek_grpc_deadlines_remove(&session->deadlines, call);
     call->rpc.deadline_ms = call->rpc.started_us / 1000 + timeout_ms;
+    if (call->timed) {
+        kek_grpc_deadlines_add(&session->deadlines, call);
+    }
     call->state = CALL_MESSAGE;
 }
 

@@ -502,6 +502,38 @@ START_TEST(client_that_never_quite_catches_up_keeps_its_connection)
 }
 END_TEST
 
+START_TEST(deadline_of_a_header_block_in_pieces_is_kept_before_later_ones)
+{
+    static const char timeout[] = "\x00\x0cgrpc-timeout\x04"
+                                  "100m";
+    struct rig *rig = raw_rig(NULL);
+    struct wire *wire = preface();
+    /* Two that wait for the default's 5 s, then one whose deadline is known only with its last field. */
+    FRAME(wire, NGHTTP2_HEADERS, END_HEADERS, 1, TO_LATE);
+    FRAME(wire, NGHTTP2_DATA, END_STREAM, 1, "\0\0\0\0\0");
+    FRAME(wire, NGHTTP2_HEADERS, END_HEADERS, 3, TO_LATE);
+    FRAME(wire, NGHTTP2_DATA, END_STREAM, 3, "\0\0\0\0\0");
+    feed(rig, wire);
+    FRAME(wire, NGHTTP2_HEADERS, 0, 5, TO_LATE);
+    feed(rig, wire);
+    FRAME(wire, NGHTTP2_CONTINUATION, END_HEADERS, 5, timeout);
+    FRAME(wire, NGHTTP2_DATA, END_STREAM, 5, "\0\0\0\0\0");
+    feed(rig, wire);
+    ck_assert_uint_eq(rig->service.started, 3);
+    ck_assert_uint_eq(kek_grpc_session_deadline(rig->session), kek_clock_ms() + 100);
+    test_now_us += 100 * 1000;
+    kek_grpc_session_expire(rig->session, kek_clock_ms());
+    ck_assert_uint_eq(rig->service.ended, 1);
+    ck_assert_int_eq(rig->service.ended_status, KEK_RPC_DEADLINE_EXCEEDED);
+    test_now_us += 4900 * 1000;
+    kek_grpc_session_expire(rig->session, kek_clock_ms());
+    ck_assert_uint_eq(rig->service.ended, 3);
+    hear(rig);
+    free(wire);
+    rig_free(rig);
+}
+END_TEST
+
 #define COUNT_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
 int main(void)
@@ -525,6 +557,7 @@ int main(void)
     tcase_add_test(tests, answer_that_the_window_never_lets_out_is_reset_past_the_deadline);
     tcase_add_test(tests, client_that_reads_nothing_is_not_read_then_closed);
     tcase_add_test(tests, client_that_never_quite_catches_up_keeps_its_connection);
+    tcase_add_test(tests, deadline_of_a_header_block_in_pieces_is_kept_before_later_ones);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }
