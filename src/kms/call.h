@@ -9,6 +9,9 @@
 
 #define UID_MAX 128            /* bytes of a request's uid that are kept for log and audit */
 #define V2_CIPHERTEXT_MAX 1024 /* KMS v2: more and the API server refuses it */
+/* KMS v1: it is stored with a length of 16 bits, and must come back in a Decrypt request, which has 64 KiB
+ * with everything around it. */
+#define V1_CIPHERTEXT_MAX (64 * 1024 - 64)
 
 struct kek_kms {
     struct kek_kms_settings settings;
