@@ -202,8 +202,6 @@ static void finish(void *arg)
     close_handle((uv_handle_t *)&daemon->hangup);
     close_handle((uv_handle_t *)&daemon->last_resort);
     close_handle((uv_handle_t *)&daemon->changed);
-    kek_metrics_free(daemon->metrics);
-    daemon->metrics = NULL;
     kek_notify_free(daemon->notify);
     daemon->notify = NULL;
 }
@@ -225,6 +223,9 @@ static void drained(void *arg)
         kek_grpc_server_free(daemon->grpc);
         daemon->grpc = NULL;
     }
+    /* After the last call, which it counts, and before what it shows goes. */
+    kek_metrics_free(daemon->metrics);
+    daemon->metrics = NULL;
     if (daemon->store != NULL) {
         kek_datakey_store_stop(daemon->store);
     }
