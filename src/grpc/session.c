@@ -438,6 +438,9 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 uint64_t kek_grpc_session_deadline(const struct kek_grpc_session *session)
 {
+    if (session->broken || session->closed) {
+        return KEK_NEVER;
+    }
     const struct kek_grpc_call *first = kek_grpc_deadlines_first(&session->deadlines);
     uint64_t due = first == NULL ? KEK_NEVER : first->rpc.deadline_ms;
     due = earlier(due, session->preface_by_ms);
@@ -502,7 +505,8 @@ void kek_grpc_session_drain(struct kek_grpc_session *session)
     }
     session->draining = true;
     if (!session->ready) {
-        session->broken = true;
+        /* It may have been told our SETTINGS, and have sent a call that is not read any more. */
+        send_goaway(session);
         return;
     }
     /* RFC 9113 section 6.8: the notice, a round trip, and only then the last stream's number. */
