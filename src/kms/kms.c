@@ -75,12 +75,17 @@ static enum kek_rpc_status status_for(enum kek_rc rc)
     return rc == KEK_NOT_FOUND ? KEK_RPC_FAILED_PRECONDITION : kek_rpc_status_of(rc);
 }
 
-void call_fail(struct call *call, enum kek_rc rc, const struct kek_why *why)
+static void tell_failure(const struct call *call, enum kek_rc rc, const struct kek_why *why)
 {
     enum kek_rpc_status status = status_for(rc);
     log_failure(call, status, why);
     observe(call, status, why);
     kek_rpc_fail(call->rpc, status, rc == KEK_DAMAGED ? DAMAGED_MESSAGE : why->text);
+}
+
+void call_fail(struct call *call, enum kek_rc rc, const struct kek_why *why)
+{
+    tell_failure(call, rc, why);
     call_free(call);
 }
 
@@ -90,6 +95,9 @@ static void ended(struct kek_rpc *rpc, enum kek_rpc_status status)
     struct kek_why why;
     if (status == KEK_RPC_DEADLINE_EXCEEDED) {
         kek_fail(&why, KEK_DEADLINE, "the deadline passed while waiting for the HSM");
+        log_failure(call, status, &why);
+    } else if (status == KEK_RPC_UNAVAILABLE) {
+        kek_fail(&why, KEK_UNAVAILABLE, "kekd stopped while this waited for the HSM");
         log_failure(call, status, &why);
     } else {
         kek_fail(&why, KEK_CANCELLED, "the client gave up");
@@ -178,7 +186,9 @@ static void begin(struct kek_kms *kms, struct kek_rpc *rpc, enum kek_kms_method 
     struct kek_why why;
     struct call *call = calloc(1, sizeof *call);
     if (call == NULL) {
-        kek_rpc_fail(rpc, KEK_RPC_RESOURCE_EXHAUSTED, "no memory for another call");
+        const struct call none = {.kms = kms, .rpc = rpc, .method = method};
+        kek_fail(&why, KEK_NO_MEMORY, "no memory for another call");
+        tell_failure(&none, KEK_NO_MEMORY, &why);
         return;
     }
     call->kms = kms;

@@ -16,7 +16,8 @@ struct rig {
     struct kek_keyring *ring;
     struct kek_datakey_store *store;
     struct kek_kms *kms;
-    unsigned events; /* calls observed */
+    unsigned events;        /* calls observed */
+    char why[KEK_WHY_TEXT]; /* of the last one */
 };
 
 /* A call's outcome. */

@@ -15,6 +15,16 @@ static const struct kek_id id_9 = {{9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9,
 
 static const char seed[] = "0123456789abcdef0123456789abcdef";
 
+/* The linker sends this program's calloc through here. */
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+static bool calloc_fails;
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return calloc_fails ? NULL : __real_calloc(count, size);
+}
+
 static struct rig rig;
 static struct kek_rpc_peer peer;
 static struct answer answer;
@@ -435,7 +445,16 @@ START_TEST(outage_is_bridged_within_grace_and_said_after_it)
 }
 END_TEST
 
-START_TEST(call_that_ends_early_lets_go_of_its_flight)
+static const struct {
+    enum kek_rpc_status status;
+    const char *why;
+} early_ends[] = {
+    {KEK_RPC_CANCELLED, "the client gave up"},
+    {KEK_RPC_DEADLINE_EXCEEDED, "the deadline passed while waiting for the HSM"},
+    {KEK_RPC_UNAVAILABLE, "kekd stopped while this waited for the HSM"},
+};
+
+START_TEST(call_that_ends_early_lets_go_of_its_flight_and_says_why)
 {
     static struct answer early;
     struct kek_datakey_stats stats;
@@ -447,12 +466,28 @@ START_TEST(call_that_ends_early_lets_go_of_its_flight)
     unsigned before = rig.events;
     rig_begin(&rig, "/v1beta1.KeyManagementService/Encrypt", kek_bytes(bytes, len), &peer, &early);
     ck_assert(!early.done);
-    early.rpc.ended(&early.rpc, KEK_RPC_CANCELLED);
+    early.rpc.ended(&early.rpc, early_ends[_i].status);
     kek_datakey_stats(rig.store, &stats);
     ck_assert_uint_eq(stats.flights, 0);
     ck_assert_uint_eq(rig.events, before + 1);
+    ck_assert_str_eq(rig.why, early_ends[_i].why);
     rig_turn(&rig, 300);
     ck_assert(!early.done);
+    finish();
+}
+END_TEST
+
+START_TEST(call_without_memory_is_refused_and_observed_too)
+{
+    static struct answer refused;
+    start_with_one_version("");
+    unsigned before = rig.events;
+    calloc_fails = true;
+    rig_begin(&rig, "/v2.KeyManagementService/Status", kek_bytes(NULL, 0), &peer, &refused);
+    calloc_fails = false;
+    ck_assert(refused.done);
+    ck_assert_int_eq(refused.status, KEK_RPC_RESOURCE_EXHAUSTED);
+    ck_assert_uint_eq(rig.events, before + 1);
     finish();
 }
 END_TEST
@@ -513,7 +548,9 @@ int main(void)
     tcase_add_test(tcase, rotation_follows_the_status_of_its_own_connection);
     tcase_add_test(tcase, loss_fails_the_status_call_and_refuses_writes);
     tcase_add_test(tcase, outage_is_bridged_within_grace_and_said_after_it);
-    tcase_add_test(tcase, call_that_ends_early_lets_go_of_its_flight);
+    tcase_add_loop_test(tcase, call_that_ends_early_lets_go_of_its_flight_and_says_why, 0,
+                        sizeof early_ends / sizeof early_ends[0]);
+    tcase_add_test(tcase, call_without_memory_is_refused_and_observed_too);
     tcase_add_test(tcase, stop_ends_waiting_calls);
     tcase_add_test(tcase, what_is_not_a_message_is_refused);
     return suite_run(suite);
