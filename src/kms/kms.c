@@ -6,6 +6,7 @@
 
 #include "kek/clock.h"
 #include "kek/log.h"
+#include "kek/text.h"
 
 #define DAMAGED_MESSAGE "the ciphertext is damaged, or not one of this cluster's"
 
@@ -111,6 +112,15 @@ static void ended(struct kek_rpc *rpc, enum kek_rpc_status status)
 
 /* ---- Status ---- */
 
+/* What providers say of themselves may be cut, and in any bytes: a client takes UTF-8 only, and one that
+ * fails to read a Status stops writing. */
+static enum kek_rc say(char *text, size_t size, const char *what)
+{
+    snprintf(text, size, "%s", what);
+    kek_text_clean(text);
+    return KEK_OK;
+}
+
 enum kek_rc kek_kms_healthz(const struct kek_kms *kms, char *text, size_t size, struct kek_why *why)
 {
     struct kek_keyring_health health;
@@ -126,16 +136,14 @@ enum kek_rc kek_kms_healthz(const struct kek_kms *kms, char *text, size_t size, 
     if (health.state == KEK_KEYRING_OUTAGE) {
         uint64_t age = kek_clock_ms() - health.since_ms;
         bool bridged = seals && age < kms->settings.config->health.grace_ms;
-        snprintf(text, size, "%s", bridged ? "ok" : health.text);
-        return KEK_OK;
+        return say(text, size, bridged ? "ok" : health.text);
     }
     if (!seals && !kek_keyring_wraps(kms->settings.ring, &primary.kek_id)) {
         snprintf(text, size, "KEK version %u may not wrap now, and no newer one is active",
                  primary.number);
         return KEK_OK;
     }
-    snprintf(text, size, "ok");
-    return KEK_OK;
+    return say(text, size, "ok");
 }
 
 static void status(struct call *call)

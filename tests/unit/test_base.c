@@ -12,6 +12,7 @@
 #include "kek/kek.h"
 #include "kek/rpc.h"
 #include "kek/secret.h"
+#include "kek/text.h"
 
 START_TEST(fail_native_keeps_the_code_and_names_errno)
 {
@@ -197,6 +198,32 @@ START_TEST(durable_write_replaces_the_whole_file_or_nothing)
 }
 END_TEST
 
+static const struct {
+    const char *text, *clean;
+} texts[] = {
+    {"", ""},
+    {"one line", "one line"},
+    {"two\nlines\ta\x7f", "two?lines?a?"},
+    {"Gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x94\x91",
+     "Gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x94\x91"},
+    {"cut \xc3", "cut ?"},
+    {"cut \xe2\x82", "cut ??"},
+    {"\xf0\x9f\x94", "???"},
+    {"\xff\x80z", "??z"},
+    {"overlong \xc0\xaf \xe0\x80\xaf", "overlong ?? ???"},
+    {"surrogate \xed\xa0\x80", "surrogate ???"},
+    {"past the end \xf4\x90\x80\x80", "past the end ????"},
+};
+
+START_TEST(text_is_one_line_of_utf8_when_cleaned)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%s", texts[_i].text);
+    kek_text_clean(text);
+    ck_assert_str_eq(text, texts[_i].clean);
+}
+END_TEST
+
 START_TEST(durable_read_names_what_is_wrong)
 {
     struct kek_buf content;
@@ -224,5 +251,7 @@ int main(void)
     tcase_add_test(tcase, secret_is_null_when_the_arena_is_full);
     tcase_add_test(tcase, durable_write_replaces_the_whole_file_or_nothing);
     tcase_add_test(tcase, durable_read_names_what_is_wrong);
+    tcase_add_loop_test(tcase, text_is_one_line_of_utf8_when_cleaned, 0,
+                        sizeof texts / sizeof texts[0]);
     return suite_run(suite);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kek/clock.h"
+#include "kek/text.h"
 #include "kms_v1beta1.pb-c.h"
 #include "kms_v2.pb-c.h"
 #include "rig.h"
@@ -454,6 +455,45 @@ static const struct {
     {KEK_RPC_UNAVAILABLE, "kekd stopped while this waited for the HSM"},
 };
 
+/* No UTF-8, and UTF-8 that is cut somewhere. */
+#define O "%c3%b6"
+static const char *const odd_modules[] = {
+    "/none/%ff%c3.so",
+    "/none" O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O,
+    "/nones" O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O,
+};
+
+/* A client of protobuf's takes no string that is not UTF-8: the Status call itself would fail for it,
+ * which stops writes, and an outage must not. */
+START_TEST(outage_text_is_utf8_whatever_the_module_is_called)
+{
+    char key_id[KEK_KEY_ID_TEXT];
+    start_with_one_version("");
+    status_says("ok", key_id);
+    rig_stop(&rig);
+    char uri[sizeof rig.uri];
+    const char *path = strstr(rig.uri, "module-path=") + strlen("module-path=");
+    int len = snprintf(uri, sizeof uri, "%.*s%s%s", (int)(path - rig.uri), rig.uri, odd_modules[_i],
+                       strchr(path, '&'));
+    ck_assert_int_lt(len, (int)sizeof uri);
+    memcpy(rig.uri, uri, sizeof uri);
+    rig_start(&rig, "");
+    rig_until(&rig, is_out, NULL);
+    rig_call(&rig, "/v2.KeyManagementService/Status", kek_bytes(NULL, 0), &peer, &answer);
+    ck_assert_int_eq(answer.status, KEK_RPC_OK);
+    V2__StatusResponse *response = v2__status_response__unpack(NULL, answer.len, answer.reply);
+    ck_assert_ptr_nonnull(strstr(response->healthz, "no HSM answers: hsm-a: "));
+    ck_assert_str_eq(response->key_id, key_id);
+    const unsigned char *c = (const unsigned char *)response->healthz;
+    while (*c != '\0') {
+        ck_assert_uint_gt(kek_text_char_len(c), 0);
+        c += kek_text_char_len(c);
+    }
+    v2__status_response__free_unpacked(response, NULL);
+    finish();
+}
+END_TEST
+
 START_TEST(call_that_ends_early_lets_go_of_its_flight_and_says_why)
 {
     static struct answer early;
@@ -548,6 +588,8 @@ int main(void)
     tcase_add_test(tcase, rotation_follows_the_status_of_its_own_connection);
     tcase_add_test(tcase, loss_fails_the_status_call_and_refuses_writes);
     tcase_add_test(tcase, outage_is_bridged_within_grace_and_said_after_it);
+    tcase_add_loop_test(tcase, outage_text_is_utf8_whatever_the_module_is_called, 0,
+                        sizeof odd_modules / sizeof odd_modules[0]);
     tcase_add_loop_test(tcase, call_that_ends_early_lets_go_of_its_flight_and_says_why, 0,
                         sizeof early_ends / sizeof early_ends[0]);
     tcase_add_test(tcase, call_without_memory_is_refused_and_observed_too);
