@@ -9,6 +9,7 @@
 #include <uv.h>
 
 #include "kek/audit.h"
+#include "kek/clock.h"
 #include "kek/grpc.h"
 #include "kek/listen.h"
 #include "kek/metrics.h"
@@ -16,6 +17,7 @@
 #include "kek/sandbox.h"
 
 #define CALL_TIMEOUT_MS 10000u /* where a client names none, and the most it may name */
+#define REJECTIONS_LOGGED 20u  /* a second */
 
 /* What the log last said of a provider. */
 struct told {
@@ -40,6 +42,8 @@ struct daemon {
     struct kek_audit *audit;
     struct kek_metrics *metrics;
     struct told told[KEK_CONFIG_PROVIDERS_MAX];
+    uint64_t rejected_in; /* the second that `rejected` counts */
+    unsigned long rejected;
     bool stopping;
     int exit_code;
 };
@@ -173,12 +177,29 @@ static void keyring_changed(struct daemon *daemon)
 /* The transport hands back its service, and that is the kms: there is one daemon in a process. */
 static struct daemon *the_daemon;
 
+/* Anybody who gets at the socket can be rejected as often as he likes; metrics count every one. */
+static bool rejection_is_logged(struct daemon *daemon)
+{
+    uint64_t second = kek_clock_ms() / 1000;
+    if (second != daemon->rejected_in) {
+        if (daemon->rejected > REJECTIONS_LOGGED) {
+            kek_log(KEK_LOG_WARN, "%lu more calls were rejected within a second",
+                    daemon->rejected - REJECTIONS_LOGGED);
+        }
+        daemon->rejected_in = second;
+        daemon->rejected = 0;
+    }
+    return ++daemon->rejected <= REJECTIONS_LOGGED;
+}
+
 static void call_rejected(void *service, const struct kek_rpc_peer *peer, const char *path,
                           enum kek_rpc_status status, const char *message)
 {
     (void)service;
-    kek_log(KEK_LOG_WARN, "call rejected: %s status=%s path=%s peer_uid=%u peer_pid=%d", message,
-            kek_rpc_status_name(status), path, (unsigned)peer->uid, (int)peer->pid);
+    if (rejection_is_logged(the_daemon)) {
+        kek_log(KEK_LOG_WARN, "call rejected: %s status=%s path=%s peer_uid=%u peer_pid=%d",
+                message, kek_rpc_status_name(status), path, (unsigned)peer->uid, (int)peer->pid);
+    }
     kek_metrics_rejected(the_daemon->metrics, status);
     if (the_daemon->audit != NULL) {
         kek_audit_rejected(the_daemon->audit, peer, path, status, message);
