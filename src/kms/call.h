@@ -52,7 +52,7 @@ void call_free(struct call *call);
 
 /* seal.c, open.c */
 void call_encrypt(struct call *call, struct kek_bytes plaintext);
-void call_decrypt(struct call *call, struct kek_bytes sealed, const char *key_id);
+void call_decrypt(struct call *call, struct kek_bytes sealed, struct kek_bytes key_id);
 
 /* message.c: each reads or writes one message type. Views borrow from `arena`, which wipes itself. */
 #define ARENA_BYTES (160u * 1024)
@@ -65,7 +65,7 @@ struct arena {
 struct request {
     struct kek_bytes payload; /* plaintext or ciphertext */
     const char *uid;          /* "" where there is none */
-    const char *key_id;
+    struct kek_bytes key_id;  /* of a v2 Decrypt, as it was sent */
 };
 
 /* False: not such a message, or too large for the arena. */
