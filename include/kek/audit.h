@@ -22,6 +22,9 @@ struct kek_audit;
 
 #define KEK_AUDIT_BOUND (1024u * 1024) /* bytes that wait for the disk */
 #define KEK_AUDIT_VERSIONS_MAX 64      /* KEK versions that are watched */
+/* Lines a second about calls that reached no method. More are dropped and counted: whoever may not call
+ * must neither push out the lines of those who may nor fill the disk. */
+#define KEK_AUDIT_REJECTED_RATE 100u
 
 /* Opens `path` for appending, mode 0600 if it is made here, and gathers the start line.  It must be a
  * regular file, not a symbolic link.  `node` names this machine in every line; NULL: its host name.

@@ -21,4 +21,5 @@ noinst_HEADERS += \
 	include/kek/rc.h \
 	include/kek/rpc.h \
 	include/kek/sandbox.h \
-	include/kek/secret.h
+	include/kek/secret.h \
+	include/kek/text.h

@@ -8,6 +8,7 @@ libkek_base_a_SOURCES = \
 	src/base/log.c \
 	src/base/rc.c \
 	src/base/secret.c \
+	src/base/text.c \
 	src/base/version.c
 
 if HAVE_CHECK

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "kek/clock.h"
+#include "kek/text.h"
 
 #define LINE_MAX_BYTES 4096 /* PIPE_BUF: such a write to a ready pipe never blocks or tears */
 #define MESSAGE_MAX 1024
@@ -37,19 +38,26 @@ bool kek_log_enabled(enum kek_log_level level)
     return level <= threshold;
 }
 
-/* Copies text with control characters and, for JSON, quotes escaped; out is NUL-terminated. */
+/* Copies text with what is no character of one line, and for JSON quotes, escaped; out is NUL-terminated
+ * and valid UTF-8. */
 static void escape(const char *text, bool json, char *out, size_t size)
 {
     size_t at = 0;
-    for (const unsigned char *c = (const unsigned char *)text; *c != '\0' && at + 7 < size; c++) {
-        if (*c < 0x20 || *c == 0x7f) {
-            at += (size_t)snprintf(out + at, size - at, json ? "\\u%04x" : "\\x%02x", *c);
-        } else if (json && (*c == '"' || *c == '\\')) {
-            out[at++] = '\\';
-            out[at++] = (char)*c;
+    const unsigned char *c = (const unsigned char *)text;
+    while (*c != '\0' && at + 7 < size) {
+        size_t len = kek_text_char_len(c);
+        if (len == 0 || *c < 0x20 || *c == 0x7f) {
+            unsigned shown = json && len == 0 ? 0xfffd : *c;
+            at += (size_t)snprintf(out + at, size - at, json ? "\\u%04x" : "\\x%02x", shown);
+            len = 1;
         } else {
-            out[at++] = (char)*c;
+            if (json && (*c == '"' || *c == '\\')) {
+                out[at++] = '\\';
+            }
+            memcpy(out + at, c, len);
+            at += len;
         }
+        c += len;
     }
     out[at] = '\0';
 }

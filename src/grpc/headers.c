@@ -5,6 +5,8 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include "kek/text.h"
+
 /* Members of head->seen and head->bad. */
 enum {
     FIELD_METHOD = 1 << 0,
@@ -274,32 +276,20 @@ bool kek_grpc_timeout_parse(struct kek_bytes text, uint64_t *ms)
     }
 }
 
-/* Bytes of the UTF-8 character at text, 1 where there is none: such a byte stands for itself. */
-static size_t character(const char *text)
-{
-    uint8_t lead = (uint8_t)text[0];
-    size_t len = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
-    for (size_t i = 1; i < len; i++) {
-        if (((uint8_t)text[i] & 0xc0) != 0x80) {
-            return 1;
-        }
-    }
-    return len;
-}
-
 size_t kek_grpc_message_encode(const char *text, char out[static KEK_GRPC_ENCODED_MAX])
 {
     static const char digits[] = "0123456789ABCDEF";
     size_t at = 0;
     while (*text != '\0') {
-        uint8_t c = (uint8_t)*text;
+        size_t len = kek_text_char_len((const unsigned char *)text);
+        char c = len == 0 ? '?' : *text;
         bool plain = c >= 0x20 && c <= 0x7e && c != '%';
-        size_t len = plain ? 1 : character(text);
+        len = len == 0 ? 1 : len;
         if (at + (plain ? 1 : 3 * len) > KEK_GRPC_ENCODED_MAX) {
             break;
         }
         if (plain) {
-            out[at++] = (char)c;
+            out[at++] = c;
         } else {
             for (size_t i = 0; i < len; i++) {
                 out[at++] = '%';

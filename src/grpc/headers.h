@@ -49,7 +49,7 @@ bool kek_grpc_head_check(const struct kek_grpc_head *head, const struct kek_grpc
 bool kek_grpc_timeout_parse(struct kek_bytes text, uint64_t *ms) KEK_MUST_CHECK;
 
 /* Percent-encodes for grpc-message; returns the length. Stops before what does not fit in
- * KEK_GRPC_ENCODED_MAX, never inside an escape or a UTF-8 character. */
+ * KEK_GRPC_ENCODED_MAX, never inside an escape or a UTF-8 character; a byte that is no UTF-8 is '?'. */
 size_t kek_grpc_message_encode(const char *text, char out[static KEK_GRPC_ENCODED_MAX]);
 
 #endif

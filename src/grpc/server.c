@@ -107,6 +107,7 @@ static void on_conn_ready(uv_poll_t *poll, int status, int events);
  * peer closes next, or the drain's deadline does. */
 static void conn_linger(struct conn *conn)
 {
+    kek_grpc_session_close(conn->session);
     conn->lingering = shutdown(conn->fd, SHUT_WR) == 0 &&
                       uv_poll_start(&conn->poll, UV_READABLE, on_conn_ready) == 0;
     if (!conn->lingering) {

@@ -4,8 +4,9 @@
 
 #include "call.h"
 #include "kek/clock.h"
+#include "kek/secret.h"
 
-/* What one `output` may hold: a step, and what a frame begun within it may add. */
+/* What `out` may hold: a step that is sent, one that is not, and what a frame begun within it adds. */
 #define OUTPUT_MAX (4 * KEK_GRPC_OUTPUT_STEP)
 #define OUTPUT_KEPT (16u * 1024)        /* a larger empty buffer is given back */
 #define CONNECTION_WINDOW (1024 * 1024) /* bytes; seldom updated, so seldom a frame */
@@ -83,7 +84,12 @@ static void head_complete(struct kek_grpc_call *call)
         kek_grpc_call_refuse(call, &refusal);
         return;
     }
+    /* If its header block came in pieces, it is among the deadlines already, by the default's. */
+    kek_grpc_deadlines_remove(&session->deadlines, call);
     call->rpc.deadline_ms = call->rpc.started_us / 1000 + timeout_ms;
+    if (call->timed) {
+        kek_grpc_deadlines_add(&session->deadlines, call);
+    }
     call->state = CALL_MESSAGE;
 }
 
@@ -390,11 +396,24 @@ struct kek_bytes kek_grpc_session_output(struct kek_grpc_session *session)
     return kek_bytes(session->out.data + session->out_at, session->out.len - session->out_at);
 }
 
+/* A peer that takes some and never all must not fill the buffer with what it has. */
+static void drop_sent(struct kek_grpc_session *session)
+{
+    size_t left = session->out.len - session->out_at;
+    memmove(session->out.data, session->out.data + session->out_at, left);
+    kek_wipe(session->out.data + left, session->out_at);
+    session->out.len = left;
+    session->out_at = 0;
+}
+
 void kek_grpc_session_sent(struct kek_grpc_session *session, size_t len)
 {
     session->out_at += len;
     session->stall_by_ms = KEK_NEVER;
     if (session->out_at < session->out.len) {
+        if (session->out_at >= KEK_GRPC_OUTPUT_STEP) {
+            drop_sent(session);
+        }
         return;
     }
     session->out_at = 0;
@@ -419,6 +438,9 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 uint64_t kek_grpc_session_deadline(const struct kek_grpc_session *session)
 {
+    if (session->broken || session->closed) {
+        return KEK_NEVER;
+    }
     const struct kek_grpc_call *first = kek_grpc_deadlines_first(&session->deadlines);
     uint64_t due = first == NULL ? KEK_NEVER : first->rpc.deadline_ms;
     due = earlier(due, session->preface_by_ms);
@@ -483,7 +505,8 @@ void kek_grpc_session_drain(struct kek_grpc_session *session)
     }
     session->draining = true;
     if (!session->ready) {
-        session->broken = true;
+        /* It may have been told our SETTINGS, and have sent a call that is not read any more. */
+        send_goaway(session);
         return;
     }
     /* RFC 9113 section 6.8: the notice, a round trip, and only then the last stream's number. */

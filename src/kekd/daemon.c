@@ -9,6 +9,7 @@
 #include <uv.h>
 
 #include "kek/audit.h"
+#include "kek/clock.h"
 #include "kek/grpc.h"
 #include "kek/listen.h"
 #include "kek/metrics.h"
@@ -16,6 +17,7 @@
 #include "kek/sandbox.h"
 
 #define CALL_TIMEOUT_MS 10000u /* where a client names none, and the most it may name */
+#define REJECTIONS_LOGGED 20u  /* a second */
 
 /* What the log last said of a provider. */
 struct told {
@@ -40,6 +42,8 @@ struct daemon {
     struct kek_audit *audit;
     struct kek_metrics *metrics;
     struct told told[KEK_CONFIG_PROVIDERS_MAX];
+    uint64_t rejected_in; /* the second that `rejected` counts */
+    unsigned long rejected;
     bool stopping;
     int exit_code;
 };
@@ -173,12 +177,29 @@ static void keyring_changed(struct daemon *daemon)
 /* The transport hands back its service, and that is the kms: there is one daemon in a process. */
 static struct daemon *the_daemon;
 
+/* Anybody who gets at the socket can be rejected as often as he likes; metrics count every one. */
+static bool rejection_is_logged(struct daemon *daemon)
+{
+    uint64_t second = kek_clock_ms() / 1000;
+    if (second != daemon->rejected_in) {
+        if (daemon->rejected > REJECTIONS_LOGGED) {
+            kek_log(KEK_LOG_WARN, "%lu more calls were rejected within a second",
+                    daemon->rejected - REJECTIONS_LOGGED);
+        }
+        daemon->rejected_in = second;
+        daemon->rejected = 0;
+    }
+    return ++daemon->rejected <= REJECTIONS_LOGGED;
+}
+
 static void call_rejected(void *service, const struct kek_rpc_peer *peer, const char *path,
                           enum kek_rpc_status status, const char *message)
 {
     (void)service;
-    kek_log(KEK_LOG_WARN, "call rejected: %s status=%s path=%s peer_uid=%u peer_pid=%d", message,
-            kek_rpc_status_name(status), path, (unsigned)peer->uid, (int)peer->pid);
+    if (rejection_is_logged(the_daemon)) {
+        kek_log(KEK_LOG_WARN, "call rejected: %s status=%s path=%s peer_uid=%u peer_pid=%d",
+                message, kek_rpc_status_name(status), path, (unsigned)peer->uid, (int)peer->pid);
+    }
     kek_metrics_rejected(the_daemon->metrics, status);
     if (the_daemon->audit != NULL) {
         kek_audit_rejected(the_daemon->audit, peer, path, status, message);
@@ -202,8 +223,6 @@ static void finish(void *arg)
     close_handle((uv_handle_t *)&daemon->hangup);
     close_handle((uv_handle_t *)&daemon->last_resort);
     close_handle((uv_handle_t *)&daemon->changed);
-    kek_metrics_free(daemon->metrics);
-    daemon->metrics = NULL;
     kek_notify_free(daemon->notify);
     daemon->notify = NULL;
 }
@@ -225,6 +244,9 @@ static void drained(void *arg)
         kek_grpc_server_free(daemon->grpc);
         daemon->grpc = NULL;
     }
+    /* After the last call, which it counts, and before what it shows goes. */
+    kek_metrics_free(daemon->metrics);
+    daemon->metrics = NULL;
     if (daemon->store != NULL) {
         kek_datakey_store_stop(daemon->store);
     }

@@ -23,4 +23,5 @@ tests_unit_test_keyring_LDADD = $(RIG_LIBS)
 tests_unit_test_kms_SOURCES = tests/unit/test_kms.c $(RIG_SOURCES)
 tests_unit_test_kms_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_kms_LDADD = $(RIG_LIBS)
+tests_unit_test_kms_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=calloc
 endif

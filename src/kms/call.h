@@ -9,6 +9,9 @@
 
 #define UID_MAX 128            /* bytes of a request's uid that are kept for log and audit */
 #define V2_CIPHERTEXT_MAX 1024 /* KMS v2: more and the API server refuses it */
+/* KMS v1: it is stored with a length of 16 bits, and must come back in a Decrypt request, which has 64 KiB
+ * with everything around it. */
+#define V1_CIPHERTEXT_MAX (64 * 1024 - 64)
 
 struct kek_kms {
     struct kek_kms_settings settings;
@@ -49,7 +52,7 @@ void call_free(struct call *call);
 
 /* seal.c, open.c */
 void call_encrypt(struct call *call, struct kek_bytes plaintext);
-void call_decrypt(struct call *call, struct kek_bytes sealed, const char *key_id);
+void call_decrypt(struct call *call, struct kek_bytes sealed, struct kek_bytes key_id);
 
 /* message.c: each reads or writes one message type. Views borrow from `arena`, which wipes itself. */
 #define ARENA_BYTES (160u * 1024)
@@ -62,7 +65,7 @@ struct arena {
 struct request {
     struct kek_bytes payload; /* plaintext or ciphertext */
     const char *uid;          /* "" where there is none */
-    const char *key_id;
+    struct kek_bytes key_id;  /* of a v2 Decrypt, as it was sent */
 };
 
 /* False: not such a message, or too large for the arena. */

@@ -6,6 +6,7 @@
 
 #include "kek/clock.h"
 #include "kek/log.h"
+#include "kek/text.h"
 
 #define DAMAGED_MESSAGE "the ciphertext is damaged, or not one of this cluster's"
 
@@ -75,12 +76,17 @@ static enum kek_rpc_status status_for(enum kek_rc rc)
     return rc == KEK_NOT_FOUND ? KEK_RPC_FAILED_PRECONDITION : kek_rpc_status_of(rc);
 }
 
-void call_fail(struct call *call, enum kek_rc rc, const struct kek_why *why)
+static void tell_failure(const struct call *call, enum kek_rc rc, const struct kek_why *why)
 {
     enum kek_rpc_status status = status_for(rc);
     log_failure(call, status, why);
     observe(call, status, why);
     kek_rpc_fail(call->rpc, status, rc == KEK_DAMAGED ? DAMAGED_MESSAGE : why->text);
+}
+
+void call_fail(struct call *call, enum kek_rc rc, const struct kek_why *why)
+{
+    tell_failure(call, rc, why);
     call_free(call);
 }
 
@@ -90,6 +96,9 @@ static void ended(struct kek_rpc *rpc, enum kek_rpc_status status)
     struct kek_why why;
     if (status == KEK_RPC_DEADLINE_EXCEEDED) {
         kek_fail(&why, KEK_DEADLINE, "the deadline passed while waiting for the HSM");
+        log_failure(call, status, &why);
+    } else if (status == KEK_RPC_UNAVAILABLE) {
+        kek_fail(&why, KEK_UNAVAILABLE, "kekd stopped while this waited for the HSM");
         log_failure(call, status, &why);
     } else {
         kek_fail(&why, KEK_CANCELLED, "the client gave up");
@@ -102,6 +111,15 @@ static void ended(struct kek_rpc *rpc, enum kek_rpc_status status)
 }
 
 /* ---- Status ---- */
+
+/* What providers say of themselves may be cut, and in any bytes: a client takes UTF-8 only, and one that
+ * fails to read a Status stops writing. */
+static enum kek_rc say(char *text, size_t size, const char *what)
+{
+    snprintf(text, size, "%s", what);
+    kek_text_clean(text);
+    return KEK_OK;
+}
 
 enum kek_rc kek_kms_healthz(const struct kek_kms *kms, char *text, size_t size, struct kek_why *why)
 {
@@ -118,16 +136,14 @@ enum kek_rc kek_kms_healthz(const struct kek_kms *kms, char *text, size_t size, 
     if (health.state == KEK_KEYRING_OUTAGE) {
         uint64_t age = kek_clock_ms() - health.since_ms;
         bool bridged = seals && age < kms->settings.config->health.grace_ms;
-        snprintf(text, size, "%s", bridged ? "ok" : health.text);
-        return KEK_OK;
+        return say(text, size, bridged ? "ok" : health.text);
     }
     if (!seals && !kek_keyring_wraps(kms->settings.ring, &primary.kek_id)) {
         snprintf(text, size, "KEK version %u may not wrap now, and no newer one is active",
                  primary.number);
         return KEK_OK;
     }
-    snprintf(text, size, "ok");
-    return KEK_OK;
+    return say(text, size, "ok");
 }
 
 static void status(struct call *call)
@@ -178,7 +194,9 @@ static void begin(struct kek_kms *kms, struct kek_rpc *rpc, enum kek_kms_method 
     struct kek_why why;
     struct call *call = calloc(1, sizeof *call);
     if (call == NULL) {
-        kek_rpc_fail(rpc, KEK_RPC_RESOURCE_EXHAUSTED, "no memory for another call");
+        const struct call none = {.kms = kms, .rpc = rpc, .method = method};
+        kek_fail(&why, KEK_NO_MEMORY, "no memory for another call");
+        tell_failure(&none, KEK_NO_MEMORY, &why);
         return;
     }
     call->kms = kms;

@@ -50,7 +50,7 @@ bool message_read(enum kek_kms_method method, struct kek_bytes message, struct a
 {
     ProtobufCAllocator allocator = {
         .alloc = arena_take, .free = arena_give, .allocator_data = arena};
-    *request = (struct request){.uid = "", .key_id = ""};
+    *request = (struct request){.uid = ""};
     switch (method) {
     case KEK_KMS_V2_STATUS:
         return v2__status_request__unpack(&allocator, message.len, message.data) != NULL;
@@ -72,7 +72,7 @@ bool message_read(enum kek_kms_method method, struct kek_bytes message, struct a
         }
         request->payload = bytes_of(read->ciphertext);
         request->uid = read->uid;
-        request->key_id = read->key_id;
+        request->key_id = bytes_of(read->key_id);
         return true;
     }
     case KEK_KMS_V1_VERSION:

@@ -214,13 +214,14 @@ static void expect_key_id(const struct call *call, const struct kek_envelope *en
 }
 
 /* The key_id must be that of the envelope's own KEK, in a context that may be opened here. */
-static bool check_key_id(struct call *call, const struct kek_envelope *envelope, const char *key_id)
+static bool check_key_id(struct call *call, const struct kek_envelope *envelope,
+                         struct kek_bytes key_id)
 {
     char expected[KEK_KEY_ID_TEXT];
     size_t count = context_count(call);
     for (size_t i = 0; i < count; i++) {
         expect_key_id(call, envelope, i, expected);
-        if (strcmp(key_id, expected) == 0) {
+        if (kek_bytes_equal(key_id, kek_bytes_of(expected))) {
             memcpy(call->key_id, expected, sizeof expected);
             call->context_first = i;
             call->context_known = true;
@@ -230,7 +231,7 @@ static bool check_key_id(struct call *call, const struct kek_envelope *envelope,
     return false;
 }
 
-void call_decrypt(struct call *call, struct kek_bytes sealed, const char *key_id)
+void call_decrypt(struct call *call, struct kek_bytes sealed, struct kek_bytes key_id)
 {
     struct kek_envelope envelope;
     struct kek_why why;

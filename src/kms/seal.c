@@ -9,17 +9,26 @@
  * takes a new seed only if Encrypt's key_id is the one Status gave it. */
 #define FOLLOW_STATUS_MS 90000u
 
+static size_t ciphertext_max(const struct call *call)
+{
+    return call->method == KEK_KMS_V2_ENCRYPT ? V2_CIPHERTEXT_MAX : V1_CIPHERTEXT_MAX;
+}
+
+static const char *api_of(const struct call *call)
+{
+    return call->method == KEK_KMS_V2_ENCRYPT ? "v2" : "v1";
+}
+
 static void seal_with(struct call *call, struct kek_datakey_ref *ref, struct kek_bytes plaintext)
 {
     struct kek_bytes context = kek_bytes_of(call->kms->settings.config->context);
     struct kek_bytes header = kek_datakey_ref_header(ref);
     struct kek_why why;
-    bool v2 = call->method == KEK_KMS_V2_ENCRYPT;
     size_t len = kek_envelope_sealed_len(header.len, plaintext.len);
-    if (v2 && len > V2_CIPHERTEXT_MAX) {
+    if (len > ciphertext_max(call)) {
         kek_fail(&why, KEK_INVALID,
-                 "a plaintext of %zu bytes would make a ciphertext of %zu, over KMS v2's %d",
-                 plaintext.len, len, V2_CIPHERTEXT_MAX);
+                 "a plaintext of %zu bytes would make a ciphertext of %zu, over KMS %s's %zu",
+                 plaintext.len, len, api_of(call), ciphertext_max(call));
         call_fail(call, KEK_INVALID, &why);
         return;
     }
@@ -91,9 +100,9 @@ void call_encrypt(struct call *call, struct kek_bytes plaintext)
         call_fail(call, KEK_INVALID, &why);
         return;
     }
-    if (call->method == KEK_KMS_V2_ENCRYPT && plaintext.len > V2_CIPHERTEXT_MAX) {
-        kek_fail(&why, KEK_INVALID, "a plaintext of %zu bytes is over what KMS v2 can carry",
-                 plaintext.len);
+    if (plaintext.len > ciphertext_max(call)) {
+        kek_fail(&why, KEK_INVALID, "a plaintext of %zu bytes is over what KMS %s can carry",
+                 plaintext.len, api_of(call));
         call_fail(call, KEK_INVALID, &why);
         return;
     }

@@ -53,6 +53,9 @@ struct kek_audit {
     int new_fd;
     struct kek_why reopen_why;
 
+    uint64_t rejected_in; /* the second that `rejected` counts */
+    unsigned rejected;
+
     uint64_t lost; /* dropped lines that no line tells of yet */
     struct kek_audit_stats stats;
     struct seen seen;
@@ -144,11 +147,22 @@ void kek_audit_call(struct kek_audit *audit, const struct kek_kms_event *event)
     line_done(audit, line == NULL ? 0 : audit_line_call(line, &audit->stamp, event));
 }
 
+static bool rejects_too_often(struct kek_audit *audit)
+{
+    uint64_t second = kek_clock_ms() / 1000;
+    if (second != audit->rejected_in) {
+        audit->rejected_in = second;
+        audit->rejected = 0;
+    }
+    return ++audit->rejected > KEK_AUDIT_REJECTED_RATE;
+}
+
 void kek_audit_rejected(struct kek_audit *audit, const struct kek_rpc_peer *peer, const char *path,
                         enum kek_rpc_status status, const char *message)
 {
+    bool dropped = rejects_too_often(audit);
     char *line = line_room(audit);
-    line_done(audit, line == NULL
+    line_done(audit, line == NULL || dropped
                          ? 0
                          : audit_line_rejected(line, &audit->stamp, peer, path, status, message));
 }

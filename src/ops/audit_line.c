@@ -2,7 +2,7 @@
 
 #include <time.h>
 
-#include "text.h"
+#include "kek/text.h"
 
 /* Bytes of a text from outside that a line shows, at most. Escaping makes at most six of one. */
 #define NODE_MAX 64
@@ -54,7 +54,7 @@ static void put_text(struct line *line, const char *text, size_t max)
     const unsigned char *plain = c; /* what is not written yet and needs no escape */
     PUT(line, "\"");
     while (*c != '\0' && (size_t)((const char *)c - text) < max) {
-        size_t len = text_char_len(c);
+        size_t len = kek_text_char_len(c);
         if (len > 0 && *c >= 0x20 && *c != '"' && *c != '\\' && *c != 0x7f) {
             c += len;
             continue;

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "text.h"
+#include "kek/text.h"
 
 static void put(struct exposition *e, const char *bytes, size_t len)
 {
@@ -21,7 +21,7 @@ static void put_value(struct exposition *e, const char *value)
 {
     const unsigned char *c = (const unsigned char *)value;
     while (*c != '\0') {
-        size_t len = text_char_len(c);
+        size_t len = kek_text_char_len(c);
         if (*c == '\n') {
             put_word(e, "\\n");
         } else if (*c == '"' || *c == '\\') {

@@ -157,7 +157,8 @@ static enum kek_rc lock_path(struct kek_listen *listen, struct kek_why *why)
     }
     pid_t pid = 0;
     if (try_connect(listen->path, &pid) != 0) {
-        return kek_fail(why, KEK_PRECONDITION, "another kekd is starting on %s", listen->path);
+        return kek_fail(why, KEK_PRECONDITION, "another kekd is starting, or still stopping, on %s",
+                        listen->path);
     }
     return kek_fail(why, KEK_PRECONDITION,
                     "process %ld listens on %s: a second kekd on one socket is refused", (long)pid,

@@ -15,9 +15,7 @@ libkek_ops_a_SOURCES = \
 	src/ops/metrics_calls.h \
 	src/ops/metrics_render.c \
 	src/ops/notify.c \
-	src/ops/sandbox.c \
-	src/ops/text.c \
-	src/ops/text.h
+	src/ops/sandbox.c
 
 if HAVE_CHECK
 # Of this room's sources only metrics.c asks other rooms anything; its test alone links them.

@@ -8,6 +8,7 @@
 #include "http.h"
 #include "kek/clock.h"
 #include "kek/log.h"
+#include "kek/text.h"
 #include "metrics_calls.h"
 
 struct kek_metrics {
@@ -124,11 +125,7 @@ static int readyz_page(struct kek_metrics *metrics, struct kek_buf *body)
     char text[KEK_WHY_TEXT + 64];
     kek_metrics_collect(metrics, &metrics->snapshot);
     bool ready = kek_metrics_ready(&metrics->snapshot, text, sizeof text - 1);
-    for (char *c = text; *c != '\0'; c++) {
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) {
-            *c = ' ';
-        }
-    }
+    kek_text_clean(text);
     memcpy(text + strlen(text), "\n", 2);
     if (kek_buf_append(body, kek_bytes_of(text), NULL) != KEK_OK) {
         return 500;

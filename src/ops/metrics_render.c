@@ -74,7 +74,7 @@ static void render_call_counts(struct exposition *e, const struct kek_metrics_sn
 static void render_durations(struct exposition *e, const struct kek_metrics_snapshot *s)
 {
     exposition_family(e, "kekd_kms_call_duration_seconds", "histogram",
-                      "From the request's last byte to the answer's first, by method.");
+                      "From a request's header to its answer, by method.");
     for (size_t m = 0; m < KEK_KMS_METHODS; m++) {
         const struct kek_metrics_calls *calls = &s->calls[m];
         uint64_t sum = 0;
@@ -103,7 +103,7 @@ static void render_transport(struct exposition *e, const struct kek_metrics_tran
     family_uint(e, "kekd_grpc_resets_total", "counter", "Calls that the client gave up.",
                 t->resets);
     family_uint(e, "kekd_grpc_protocol_errors_total", "counter",
-                "Connections or calls ended for breaking HTTP/2 or gRPC.", t->protocol_errors);
+                "Connections ended for breaking HTTP/2.", t->protocol_errors);
 }
 
 static const char *const pool_health[] = {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "decimal.h"
+#include "kek/text.h"
 
 struct kek_notify {
     int fd; /* -1: nobody to tell */
@@ -39,13 +40,8 @@ static enum kek_rc tell_status(struct kek_notify *notify, const char *before, co
                                struct kek_why *why)
 {
     char message[64 + KEK_NOTIFY_STATUS_MAX];
-    int len =
-        snprintf(message, sizeof message, "%sSTATUS=%.*s", before, KEK_NOTIFY_STATUS_MAX, status);
-    for (int i = (int)strlen(before); i < len; i++) {
-        if ((unsigned char)message[i] < 0x20) {
-            message[i] = ' ';
-        }
-    }
+    snprintf(message, sizeof message, "%sSTATUS=%.*s", before, KEK_NOTIFY_STATUS_MAX, status);
+    kek_text_clean(message + strlen(before));
     return tell(notify, message, why);
 }
 

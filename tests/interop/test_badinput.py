@@ -91,7 +91,7 @@ class BadInput(rigs.SharedCase):
     def test_a_key_id_that_is_not_the_envelopes_is_refused(self):
         good = self.sealed.key_id
         for key_id in ("", "kek1-" + "0" * 32, good[:-1], good + "0", good.upper(), "x" * 1024,
-                       "x" * 2000, good + "\n"):
+                       "x" * 2000, good + "\n", good + "\0", good + "\0x", "\0" + good):
             self.refused(BAD, self.client.decrypt, self.sealed.ciphertext, key_id)
 
     def test_a_kek_nobody_knows_is_refused(self):

@@ -1,5 +1,6 @@
 """Starting, stopping, restarting: no call is lost that need not be."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -180,6 +181,27 @@ class Lifecycle(rigs.Case):
         self.assertGreater(time.monotonic() - begun, 2)
         for call in calls:
             self.assertIn(call.code(), (StatusCode.UNAVAILABLE, StatusCode.CANCELLED), call.details())
+
+    def test_a_scrape_while_the_workers_are_ended_harms_nobody(self):
+        node = self.rig(config={"metrics": "127.0.0.1:%d" % rigs.free_port()},
+                        provider={"processes": 1}).start()
+        self.assertEqual(node.page("/metrics")[0], 200)
+        worker, = node.workers()
+        rigs.freeze(worker)  # so that its end takes a while
+        try:
+            node.close_clients()
+            node.signal()
+            ended = 0
+            while ended < 20 and node.kekd.poll() is None:
+                try:
+                    self.assertIn(node.page("/metrics")[0], (200, 503))
+                except OSError:
+                    ended += 1  # it does not listen any more
+                time.sleep(0.02)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGCONT)
+        node.ended()
 
     def test_activation_keeps_the_socket_and_every_call_over_restarts(self):
         node = self.rig()

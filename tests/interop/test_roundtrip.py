@@ -29,6 +29,19 @@ class RoundTrip(rigs.Case):
             self.assertEqual(self.client.decrypt1(cipher), plaintext)
             self.assertLessEqual(len(cipher), 65535)
 
+    def test_v1_seals_nothing_that_cannot_come_back(self):
+        # A Decrypt's ciphertext must fit into a message of 64 KiB, and the API server's length field.
+        sealed = []
+        for size in range(65200, 65520):
+            try:
+                sealed.append((size, self.client.encrypt1(bytes(size))))
+            except rigs.grpc.RpcError as error:
+                self.assertEqual(error.code(), rigs.grpc.StatusCode.INVALID_ARGUMENT, error.details())
+        self.assertTrue(sealed and sealed[0][0] == 65200 and sealed[-1][0] < 65500)
+        for size, cipher in sealed:
+            self.assertLessEqual(len(cipher), 65535)
+            self.assertEqual(self.client.decrypt1(cipher), bytes(size))
+
     def test_answers_are_what_the_api_server_accepts(self):
         status = self.client.status()
         self.assertEqual(status.version, "v2")

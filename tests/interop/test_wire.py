@@ -172,6 +172,20 @@ class Wire(rigs.SharedCase):
                 peer.open(3, STATUS)
                 self.assertEqual(peer.done(3).status, 0, "the connection is as good as before")
 
+    def test_calls_rejected_without_end_do_not_fill_the_log(self):
+        peer = self.peer()
+        for first in range(1, 2000, 400):
+            streams = range(first, first + 400, 2)
+            for stream in streams:
+                peer.open(stream, "/v2.KeyManagementService/Nonsense")
+            for stream in streams:
+                self.assertEqual(peer.done(stream).status, 12)
+        time.sleep(1.1)
+        peer.open(2001, "/v2.KeyManagementService/Nonsense")
+        self.assertEqual(peer.done(2001).status, 12)
+        self.node.wait_log(r"[0-9]+ more calls were rejected within a second")
+        self.assertLess(self.node.log().count("path=/v2.KeyManagementService/Nonsense"), 1000)
+
     def test_a_compressed_message_is_unimplemented(self):
         with self.node.client() as client:
             self.refused(StatusCode.UNIMPLEMENTED, client.call, ENCRYPT,

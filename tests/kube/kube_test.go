@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	envelopekmsv2 "k8s.io/apiserver/pkg/storage/value/encrypt/envelope/kmsv2"
 	kmstypes "k8s.io/apiserver/pkg/storage/value/encrypt/envelope/kmsv2/v2"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/klog/v2"
@@ -43,6 +44,8 @@ func TestMain(m *testing.M) {
 			_ = quiet.Parse([]string{"-logtostderr=false", "-stderrthreshold=FATAL"})
 			klog.SetOutput(io.Discard)
 		}
+		// Set once, before anything reads it; a test moves the offset.
+		envelopekmsv2.NowFunc = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 		if err := utilfeature.DefaultMutableFeatureGate.Set("KMSv1=true"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1

@@ -95,6 +95,7 @@ static void observed(void *arg, const struct kek_kms_event *event)
 {
     struct rig *rig = arg;
     rig->events++;
+    snprintf(rig->why, sizeof rig->why, "%s", event->why == NULL ? "" : event->why->text);
     ck_assert((event->why == NULL) == (event->status == KEK_RPC_OK));
 }
 

@@ -16,9 +16,10 @@ struct rig {
     struct kek_keyring *ring;
     struct kek_datakey_store *store;
     struct kek_kms *kms;
-    unsigned events;   /* calls observed */
-    unsigned warnings; /* of the keyring */
-    char warning[512]; /* the last one */
+    unsigned events;        /* calls observed */
+    char why[KEK_WHY_TEXT]; /* of the last one */
+    unsigned warnings;      /* of the keyring */
+    char warning[512];      /* the last one */
 };
 
 /* A call's outcome. */

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "kek/audit.h"
+#include "kek/clock.h"
 #include "man_items.h"
 #include "ops_folder.h"
 #include "src/ops/audit_line.h"
@@ -391,6 +392,41 @@ static void run_until_error(struct kek_audit *audit)
     } while (stats.errors == 0);
 }
 
+static uint64_t standing_still(void)
+{
+    return 1000000000;
+}
+
+START_TEST(who_may_not_call_pushes_out_no_line_of_who_may)
+{
+    const char *path = folder_path("audit");
+    struct kek_audit *audit = new_ok(path);
+    struct kek_audit_stats stats;
+    kek_clock_fake(standing_still);
+    for (int i = 0; i < 20000; i++) {
+        kek_audit_rejected(audit, &peer, "/v2.KeyManagementService/Decrypt",
+                           KEK_RPC_PERMISSION_DENIED, "uid 1234 is not allowed (allow_uids)");
+        if (i % 1000 == 0) {
+            call(audit, "allowed");
+        }
+    }
+    kek_audit_stats(audit, &stats);
+    ck_assert_uint_eq(stats.dropped, 20000 - KEK_AUDIT_REJECTED_RATE);
+    stop(audit);
+    size_t count = read_lines(path), rejected = 0, allowed = 0;
+    json_int_t told = 0;
+    for (size_t i = 0; i < count; i++) {
+        const char *event = text_of(lines[i], "event");
+        rejected += strcmp(event, "rejected") == 0;
+        allowed += strcmp(event, "call") == 0;
+        told += strcmp(event, "dropped") == 0 ? number_of(lines[i], "lines") : 0;
+    }
+    ck_assert_uint_eq(rejected, KEK_AUDIT_REJECTED_RATE);
+    ck_assert_uint_eq(allowed, 20);
+    ck_assert_uint_eq((uint64_t)told, stats.dropped);
+}
+END_TEST
+
 START_TEST(a_full_disk_costs_counted_lines_only_and_the_log_goes_on)
 {
     const char *path = folder_path("audit");
@@ -581,6 +617,7 @@ int main(void)
     tcase_add_test(tcase, lines_keep_their_order_over_many_writes);
     tcase_add_test(tcase, reopen_goes_on_in_a_new_file_after_a_rename);
     tcase_add_test(tcase, reopen_keeps_the_old_file_when_the_new_one_cannot_be);
+    tcase_add_test(tcase, who_may_not_call_pushes_out_no_line_of_who_may);
     tcase_add_test(tcase, a_full_disk_costs_counted_lines_only_and_the_log_goes_on);
     tcase_add_test(tcase, reopen_on_a_full_disk_moves_the_cut_line_whole_to_the_new_file);
     tcase_add_test(tcase, stop_ends_on_a_disk_that_takes_nothing);

@@ -13,8 +13,10 @@
 #include "kek/descriptors.h"
 #include "kek/durable.h"
 #include "kek/kek.h"
+#include "kek/log.h"
 #include "kek/rpc.h"
 #include "kek/secret.h"
+#include "kek/text.h"
 
 START_TEST(fail_native_keeps_the_code_and_names_errno)
 {
@@ -200,6 +202,61 @@ START_TEST(durable_write_replaces_the_whole_file_or_nothing)
 }
 END_TEST
 
+static const struct {
+    const char *text, *clean;
+} texts[] = {
+    {"", ""},
+    {"one line", "one line"},
+    {"two\nlines\ta\x7f", "two?lines?a?"},
+    {"Gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x94\x91",
+     "Gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x94\x91"},
+    {"cut \xc3", "cut ?"},
+    {"cut \xe2\x82", "cut ??"},
+    {"\xf0\x9f\x94", "???"},
+    {"\xff\x80z", "??z"},
+    {"overlong \xc0\xaf \xe0\x80\xaf", "overlong ?? ???"},
+    {"surrogate \xed\xa0\x80", "surrogate ???"},
+    {"past the end \xf4\x90\x80\x80", "past the end ????"},
+};
+
+START_TEST(text_is_one_line_of_utf8_when_cleaned)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%s", texts[_i].text);
+    kek_text_clean(text);
+    ck_assert_str_eq(text, texts[_i].clean);
+}
+END_TEST
+
+static const struct {
+    enum kek_log_format format;
+    const char *end;
+} logged[] = {
+    {KEK_LOG_TEXT, " test warn: a\\x0ab \"\\ Gr\xc3\xbc\xc3\x9f \\xff \\xc3\n"},
+    {KEK_LOG_JSON,
+     "\"level\":\"warn\",\"msg\":\"a\\u000ab \\\"\\\\ Gr\xc3\xbc\xc3\x9f \\ufffd \\ufffd\"}\n"},
+};
+
+START_TEST(log_line_is_one_line_of_utf8)
+{
+    int ends[2], stderr_before = dup(STDERR_FILENO);
+    char line[512];
+    ck_assert_int_eq(pipe(ends), 0);
+    ck_assert_int_ge(dup2(ends[1], STDERR_FILENO), 0);
+    kek_log_setup("test", KEK_LOG_INFO, logged[_i].format);
+    kek_log(KEK_LOG_WARN, "a\nb \"\\ %s", "Gr\xc3\xbc\xc3\x9f \xff \xc3");
+    ck_assert_int_ge(dup2(stderr_before, STDERR_FILENO), 0);
+    ssize_t n = read(ends[0], line, sizeof line - 1);
+    ck_assert_int_gt(n, 0);
+    line[n] = '\0';
+    ck_assert_uint_ge((size_t)n, strlen(logged[_i].end));
+    ck_assert_str_eq(line + n - strlen(logged[_i].end), logged[_i].end);
+    close(stderr_before);
+    close(ends[0]);
+    close(ends[1]);
+}
+END_TEST
+
 START_TEST(durable_read_names_what_is_wrong)
 {
     struct kek_buf content;
@@ -269,5 +326,8 @@ int main(void)
     tcase_add_test(tcase, durable_write_replaces_the_whole_file_or_nothing);
     tcase_add_test(tcase, durable_read_names_what_is_wrong);
     tcase_add_loop_test(tcase, descriptors_are_filled_so_that_using_them_still_fails, 0, 8);
+    tcase_add_loop_test(tcase, log_line_is_one_line_of_utf8, 0, sizeof logged / sizeof logged[0]);
+    tcase_add_loop_test(tcase, text_is_one_line_of_utf8_when_cleaned, 0,
+                        sizeof texts / sizeof texts[0]);
     return suite_run(suite);
 }

@@ -47,7 +47,8 @@ static const struct {
     {"100%", "100%25"},
     {"a\nb\x7f", "a%0Ab%7F"},
     {"Gr\xc3\xbc\xc3\x9f", "Gr%C3%BC%C3%9F"},
-    {"\xff\xc3", "%FF%C3"},
+    {"no \xff utf-8 \xc3", "no ? utf-8 ?"},
+    {"\xed\xa0\x80 \xc0\xaf", "??? ??"},
     {"\xf0\x9f\x94\x91", "%F0%9F%94%91"},
 };
 

@@ -476,6 +476,64 @@ START_TEST(client_that_reads_nothing_is_not_read_then_closed)
 }
 END_TEST
 
+START_TEST(client_that_never_quite_catches_up_keeps_its_connection)
+{
+    struct rig *rig = raw_rig(NULL);
+    struct wire *wire = preface();
+    size_t taken = 0;
+    feed(rig, wire);
+    for (uint32_t stream = 1; taken < 64 * KEK_GRPC_OUTPUT_STEP; stream += 2) {
+        FRAME(wire, NGHTTP2_HEADERS, END_HEADERS, stream, TO_ECHO);
+        frame(wire, NGHTTP2_DATA, END_STREAM, stream, (uint8_t[905]){[3] = 3, [4] = 132}, 905);
+        feed(rig, wire);
+        FRAME(wire, NGHTTP2_WINDOW_UPDATE, 0, 0, "\0\0\4\0");
+        feed(rig, wire);
+        struct kek_bytes out = kek_grpc_session_output(rig->session);
+        if (out.len > KEK_GRPC_OUTPUT_STEP / 2) {
+            kek_grpc_session_sent(rig->session, 1000); /* some, never all */
+            taken += 1000;
+        }
+        ck_assert(!kek_grpc_session_finished(rig->session));
+        ck_assert_uint_le(rig->session->out.cap, 4 * KEK_GRPC_OUTPUT_STEP);
+    }
+    ck_assert_uint_eq(rig->host.stats.calls_open, 0);
+    free(wire);
+    rig_free(rig);
+}
+END_TEST
+
+START_TEST(deadline_of_a_header_block_in_pieces_is_kept_before_later_ones)
+{
+    static const char timeout[] = "\x00\x0cgrpc-timeout\x04"
+                                  "100m";
+    struct rig *rig = raw_rig(NULL);
+    struct wire *wire = preface();
+    /* Two that wait for the default's 5 s, then one whose deadline is known only with its last field. */
+    FRAME(wire, NGHTTP2_HEADERS, END_HEADERS, 1, TO_LATE);
+    FRAME(wire, NGHTTP2_DATA, END_STREAM, 1, "\0\0\0\0\0");
+    FRAME(wire, NGHTTP2_HEADERS, END_HEADERS, 3, TO_LATE);
+    FRAME(wire, NGHTTP2_DATA, END_STREAM, 3, "\0\0\0\0\0");
+    feed(rig, wire);
+    FRAME(wire, NGHTTP2_HEADERS, 0, 5, TO_LATE);
+    feed(rig, wire);
+    FRAME(wire, NGHTTP2_CONTINUATION, END_HEADERS, 5, timeout);
+    FRAME(wire, NGHTTP2_DATA, END_STREAM, 5, "\0\0\0\0\0");
+    feed(rig, wire);
+    ck_assert_uint_eq(rig->service.started, 3);
+    ck_assert_uint_eq(kek_grpc_session_deadline(rig->session), kek_clock_ms() + 100);
+    test_now_us += 100 * 1000;
+    kek_grpc_session_expire(rig->session, kek_clock_ms());
+    ck_assert_uint_eq(rig->service.ended, 1);
+    ck_assert_int_eq(rig->service.ended_status, KEK_RPC_DEADLINE_EXCEEDED);
+    test_now_us += 4900 * 1000;
+    kek_grpc_session_expire(rig->session, kek_clock_ms());
+    ck_assert_uint_eq(rig->service.ended, 3);
+    hear(rig);
+    free(wire);
+    rig_free(rig);
+}
+END_TEST
+
 #define COUNT_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
 int main(void)
@@ -498,6 +556,8 @@ int main(void)
     tcase_add_test(tests, unfinished_messages_of_a_connection_are_bounded);
     tcase_add_test(tests, answer_that_the_window_never_lets_out_is_reset_past_the_deadline);
     tcase_add_test(tests, client_that_reads_nothing_is_not_read_then_closed);
+    tcase_add_test(tests, client_that_never_quite_catches_up_keeps_its_connection);
+    tcase_add_test(tests, deadline_of_a_header_block_in_pieces_is_kept_before_later_ones);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

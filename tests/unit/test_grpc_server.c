@@ -456,6 +456,55 @@ START_TEST(drain_lets_calls_finish_and_new_clients_wait)
 }
 END_TEST
 
+START_TEST(drain_tells_a_client_that_was_not_read_yet_to_ask_again)
+{
+    struct site *site = site_new();
+    struct client client = client_new(site);
+    uv_run(&site->loop, UV_RUN_NOWAIT); /* accepts */
+    ck_assert_uint_eq(stats_of(site).connections_open, 1);
+    peer_call(client.peer, &(struct peer_request){.message = "early"});
+    client_move(&client);
+    kek_grpc_server_drain(site->server, 5000, on_drained, site);
+    run_until(site, &client, &client.lost);
+    ck_assert(client.peer->goaway);
+    ck_assert_uint_eq(client.peer->goaway_code, NGHTTP2_NO_ERROR);
+    ck_assert_int_eq(client.peer->goaway_last, 0); /* so its call may be sent again */
+    ck_assert_uint_eq(site->service.started, 0);
+    client_free(&client);
+    uv_run(&site->loop, UV_RUN_DEFAULT);
+    ck_assert_uint_eq(site->drained, 1);
+    site_free(site);
+}
+END_TEST
+
+START_TEST(connection_that_breaks_while_draining_ends_its_calls)
+{
+    enum { PINGS = 3000 };
+    static uint8_t flood[PINGS * 17];
+    struct site *site = site_new();
+    struct client client = client_new(site);
+    start_late(site, &client);
+    kek_grpc_server_drain(site->server, 60000, on_drained, site);
+    run_some(site, &client);
+    for (size_t i = 0; i < PINGS; i++) {
+        memcpy(flood + 17 * i, "\0\0\x08\x06\0\0\0\0\0pingping", 17);
+    }
+    ck_assert_int_eq(send(client.fd, flood, sizeof flood, MSG_NOSIGNAL), sizeof flood);
+    uv_run(&site->loop, UV_RUN_NOWAIT);
+    ck_assert_uint_eq(site->service.ended, 1);
+    ck_assert_int_eq(site->service.ended_status, KEK_RPC_CANCELLED);
+    /* Nor does its deadline keep the loop awake. */
+    test_now_us += 5000 * 1000;
+    kek_grpc_server_tick(site->server);
+    uv_run(&site->loop, UV_RUN_NOWAIT);
+    ck_assert_int_ne(uv_backend_timeout(&site->loop), 0);
+    client_free(&client);
+    uv_run(&site->loop, UV_RUN_DEFAULT);
+    ck_assert_uint_eq(site->drained, 1);
+    site_free(site);
+}
+END_TEST
+
 START_TEST(drain_gives_up_in_time)
 {
     struct site *site = site_new();
@@ -562,6 +611,8 @@ int main(void)
     tcase_add_test(tests, no_descriptor_left_pauses_accepting);
     tcase_add_test(tests, listen_refuses_what_is_no_listening_unix_socket);
     tcase_add_test(tests, drain_lets_calls_finish_and_new_clients_wait);
+    tcase_add_test(tests, drain_tells_a_client_that_was_not_read_yet_to_ask_again);
+    tcase_add_test(tests, connection_that_breaks_while_draining_ends_its_calls);
     tcase_add_test(tests, drain_gives_up_in_time);
     tcase_add_test(tests, drain_without_connections_is_reported_later);
     tcase_add_test(tests, server_may_be_freed_when_drained);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kek/clock.h"
+#include "kek/text.h"
 #include "kms_v1beta1.pb-c.h"
 #include "kms_v2.pb-c.h"
 #include "rig.h"
@@ -14,6 +15,16 @@ static const struct kek_id id_2 = {{2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 1
 static const struct kek_id id_9 = {{9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9}};
 
 static const char seed[] = "0123456789abcdef0123456789abcdef";
+
+/* The linker sends this program's calloc through here. */
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+static bool calloc_fails;
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return calloc_fails ? NULL : __real_calloc(count, size);
+}
 
 static struct rig rig;
 static struct kek_rpc_peer peer;
@@ -54,7 +65,7 @@ static enum kek_rpc_status decrypt_v2(const uint8_t *bytes, size_t len, const ch
     V2__DecryptRequest request = V2__DECRYPT_REQUEST__INIT;
     request.ciphertext = (ProtobufCBinaryData){.data = (uint8_t *)bytes, .len = len};
     request.uid = (char *)"uid-2";
-    request.key_id = (char *)key_id;
+    request.key_id = (ProtobufCBinaryData){.data = (uint8_t *)key_id, .len = strlen(key_id)};
     call("/v2.KeyManagementService/Decrypt", &request.base);
     return answer.status;
 }
@@ -140,7 +151,8 @@ START_TEST(round_trips_share_one_data_key_and_the_cache)
     static struct answer answers[20];
     V2__DecryptRequest request = V2__DECRYPT_REQUEST__INIT;
     request.ciphertext = (ProtobufCBinaryData){.data = first.bytes, .len = first.len};
-    request.key_id = first.key_id;
+    request.key_id =
+        (ProtobufCBinaryData){.data = (uint8_t *)first.key_id, .len = strlen(first.key_id)};
     uint8_t bytes[2048];
     size_t len = protobuf_c_message_pack(&request.base, bytes);
     for (size_t i = 0; i < 20; i++) {
@@ -435,7 +447,55 @@ START_TEST(outage_is_bridged_within_grace_and_said_after_it)
 }
 END_TEST
 
-START_TEST(call_that_ends_early_lets_go_of_its_flight)
+static const struct {
+    enum kek_rpc_status status;
+    const char *why;
+} early_ends[] = {
+    {KEK_RPC_CANCELLED, "the client gave up"},
+    {KEK_RPC_DEADLINE_EXCEEDED, "the deadline passed while waiting for the HSM"},
+    {KEK_RPC_UNAVAILABLE, "kekd stopped while this waited for the HSM"},
+};
+
+/* No UTF-8, and UTF-8 that is cut somewhere. */
+#define O "%c3%b6"
+static const char *const odd_modules[] = {
+    "/none/%ff%c3.so",
+    "/none" O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O,
+    "/nones" O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O,
+};
+
+/* A client of protobuf's takes no string that is not UTF-8: the Status call itself would fail for it,
+ * which stops writes, and an outage must not. */
+START_TEST(outage_text_is_utf8_whatever_the_module_is_called)
+{
+    char key_id[KEK_KEY_ID_TEXT];
+    start_with_one_version("");
+    status_says("ok", key_id);
+    rig_stop(&rig);
+    char uri[sizeof rig.uri];
+    const char *path = strstr(rig.uri, "module-path=") + strlen("module-path=");
+    int len = snprintf(uri, sizeof uri, "%.*s%s%s", (int)(path - rig.uri), rig.uri, odd_modules[_i],
+                       strchr(path, '&'));
+    ck_assert_int_lt(len, (int)sizeof uri);
+    memcpy(rig.uri, uri, sizeof uri);
+    rig_start(&rig, "");
+    rig_until(&rig, is_out, NULL);
+    rig_call(&rig, "/v2.KeyManagementService/Status", kek_bytes(NULL, 0), &peer, &answer);
+    ck_assert_int_eq(answer.status, KEK_RPC_OK);
+    V2__StatusResponse *response = v2__status_response__unpack(NULL, answer.len, answer.reply);
+    ck_assert_ptr_nonnull(strstr(response->healthz, "no HSM answers: hsm-a: "));
+    ck_assert_str_eq(response->key_id, key_id);
+    const unsigned char *c = (const unsigned char *)response->healthz;
+    while (*c != '\0') {
+        ck_assert_uint_gt(kek_text_char_len(c), 0);
+        c += kek_text_char_len(c);
+    }
+    v2__status_response__free_unpacked(response, NULL);
+    finish();
+}
+END_TEST
+
+START_TEST(call_that_ends_early_lets_go_of_its_flight_and_says_why)
 {
     static struct answer early;
     struct kek_datakey_stats stats;
@@ -447,12 +507,28 @@ START_TEST(call_that_ends_early_lets_go_of_its_flight)
     unsigned before = rig.events;
     rig_begin(&rig, "/v1beta1.KeyManagementService/Encrypt", kek_bytes(bytes, len), &peer, &early);
     ck_assert(!early.done);
-    early.rpc.ended(&early.rpc, KEK_RPC_CANCELLED);
+    early.rpc.ended(&early.rpc, early_ends[_i].status);
     kek_datakey_stats(rig.store, &stats);
     ck_assert_uint_eq(stats.flights, 0);
     ck_assert_uint_eq(rig.events, before + 1);
+    ck_assert_str_eq(rig.why, early_ends[_i].why);
     rig_turn(&rig, 300);
     ck_assert(!early.done);
+    finish();
+}
+END_TEST
+
+START_TEST(call_without_memory_is_refused_and_observed_too)
+{
+    static struct answer refused;
+    start_with_one_version("");
+    unsigned before = rig.events;
+    calloc_fails = true;
+    rig_begin(&rig, "/v2.KeyManagementService/Status", kek_bytes(NULL, 0), &peer, &refused);
+    calloc_fails = false;
+    ck_assert(refused.done);
+    ck_assert_int_eq(refused.status, KEK_RPC_RESOURCE_EXHAUSTED);
+    ck_assert_uint_eq(rig.events, before + 1);
     finish();
 }
 END_TEST
@@ -513,7 +589,11 @@ int main(void)
     tcase_add_test(tcase, rotation_follows_the_status_of_its_own_connection);
     tcase_add_test(tcase, loss_fails_the_status_call_and_refuses_writes);
     tcase_add_test(tcase, outage_is_bridged_within_grace_and_said_after_it);
-    tcase_add_test(tcase, call_that_ends_early_lets_go_of_its_flight);
+    tcase_add_loop_test(tcase, outage_text_is_utf8_whatever_the_module_is_called, 0,
+                        sizeof odd_modules / sizeof odd_modules[0]);
+    tcase_add_loop_test(tcase, call_that_ends_early_lets_go_of_its_flight_and_says_why, 0,
+                        sizeof early_ends / sizeof early_ends[0]);
+    tcase_add_test(tcase, call_without_memory_is_refused_and_observed_too);
     tcase_add_test(tcase, stop_ends_waiting_calls);
     tcase_add_test(tcase, what_is_not_a_message_is_refused);
     return suite_run(suite);

@@ -57,8 +57,8 @@ static void speak_at(const char *name)
     ck_assert_ptr_null(getenv("NOTIFY_SOCKET"));
     ck_assert_int_eq(kek_notify_ready(notify, "serving", NULL), KEK_OK);
     hears(fd, "READY=1\nSTATUS=serving");
-    kek_notify_status(notify, "line\nREADY=0\ttab");
-    hears(fd, "STATUS=line READY=0 tab");
+    kek_notify_status(notify, "line\nREADY=0\ttab \xc3\xbc \xc3");
+    hears(fd, "STATUS=line?READY=0?tab \xc3\xbc ?");
     ck_assert_int_eq(kek_notify_stopping(notify, "draining", NULL), KEK_OK);
     hears(fd, "STOPPING=1\nSTATUS=draining");
     close(fd);

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,6 +30,7 @@ type Kekd struct {
 	command   *exec.Cmd
 	Socket    string
 	activated net.Listener
+	lost      []string // files of keys that were taken away
 }
 
 func variable(t testing.TB, name string) string {
@@ -126,6 +129,113 @@ func (k *Kekd) Start() {
 		}
 		if time.Now().After(end) {
 			k.t.Fatalf("kekd does not serve: %v", err)
+		}
+	}
+}
+
+// Unplug takes the token away, and kekd's workers with it: what they hold of it would outlive it.
+func (k *Kekd) Unplug() {
+	k.t.Helper()
+	k.settle()
+	k.rename("tokens", "tokens.away")
+	if err := os.Mkdir(k.folder+"/hsm/tokens", 0o700); err != nil {
+		k.t.Fatal(err)
+	}
+	k.killWorkers()
+}
+
+// Plug brings the token back.
+func (k *Kekd) Plug() {
+	k.t.Helper()
+	if err := os.RemoveAll(k.folder + "/hsm/tokens"); err != nil {
+		k.t.Fatal(err)
+	}
+	k.rename("tokens.away", "tokens")
+}
+
+// LoseKeys leaves a token that answers and has no key; RestoreKeys brings them back, as from a backup.
+func (k *Kekd) LoseKeys() {
+	k.t.Helper()
+	k.settle()
+	objects, _ := filepath.Glob(k.folder + "/hsm/tokens/*/*.object")
+	for _, path := range objects {
+		if filepath.Base(path) != "token.object" {
+			k.lost = append(k.lost, path)
+		}
+	}
+	if len(k.lost) == 0 {
+		k.t.Fatal("the token has no key to lose")
+	}
+	for _, path := range k.lost {
+		if err := os.Rename(path, path+".lost"); err != nil {
+			k.t.Fatal(err)
+		}
+	}
+	k.killWorkers()
+}
+
+func (k *Kekd) RestoreKeys() {
+	k.t.Helper()
+	k.settle()
+	for _, path := range k.lost {
+		if err := os.Rename(path+".lost", path); err != nil {
+			k.t.Fatal(err)
+		}
+	}
+	k.lost = nil
+	k.killWorkers()
+}
+
+func (k *Kekd) rename(from, to string) {
+	k.t.Helper()
+	if err := os.Rename(k.folder+"/hsm/"+from, k.folder+"/hsm/"+to); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// settle waits until both workers have logged in: SoftHSM rewrites its token at each login, and one that
+// is killed in the middle of it takes the token along.
+func (k *Kekd) settle() {
+	k.t.Helper()
+	for end := time.Now().Add(Patience); ; time.Sleep(50 * time.Millisecond) {
+		text, err := os.ReadFile(k.folder + "/kekd.log")
+		last := bytes.LastIndex(text, []byte("provider hsm-a is "))
+		// Three: a successor is ready, and the one it follows has not gone yet.
+		if err == nil && last >= 0 && regexp.MustCompile(`^provider hsm-a is ready workers=[23] `).Match(text[last:]) {
+			return
+		}
+		if time.Now().After(end) {
+			k.t.Fatal("kekd's workers do not become ready")
+		}
+	}
+}
+
+// killWorkers kills the processes whose parent is kekd: fresh ones look at the token anew.
+func (k *Kekd) killWorkers() {
+	k.t.Helper()
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if len(fields) > 1 && fields[1] == strconv.Itoa(k.command.Process.Pid) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
+
+// WaitLogged waits until kekd's log has this text.
+func (k *Kekd) WaitLogged(text string) {
+	k.t.Helper()
+	for end := time.Now().Add(Patience); ; time.Sleep(50 * time.Millisecond) {
+		if said, err := os.ReadFile(k.folder + "/kekd.log"); err == nil && bytes.Contains(said, []byte(text)) {
+			return
+		}
+		if time.Now().After(end) {
+			k.t.Fatalf("kekd does not say: %s", text)
 		}
 	}
 }

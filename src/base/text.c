@@ -1,4 +1,4 @@
-#include "text.h"
+#include "kek/text.h"
 
 #include <stdbool.h>
 
@@ -8,7 +8,7 @@ static bool tail(unsigned char c)
 }
 
 /* Each condition reads a byte only if the one before it was no NUL. */
-size_t text_char_len(const unsigned char *text)
+size_t kek_text_char_len(const unsigned char *text)
 {
     unsigned char first = text[0];
     if (first < 0x80) {
@@ -28,4 +28,17 @@ size_t text_char_len(const unsigned char *text)
         return tail(text[1]) && !overlong && !beyond && tail(text[2]) && tail(text[3]) ? 4 : 0;
     }
     return 0;
+}
+
+void kek_text_clean(char *text)
+{
+    unsigned char *c = (unsigned char *)text;
+    while (*c != '\0') {
+        size_t len = kek_text_char_len(c);
+        if (len == 0 || *c < 0x20 || *c == 0x7f) {
+            *c = '?';
+            len = 1;
+        }
+        c += len;
+    }
 }
