@@ -144,7 +144,7 @@ class Act:
 
     def settings(self):
         return {"config": {"data_key": {"max_uses": 1}, "log": {"level": "info"},
-                           "metrics": "127.0.0.1:%d" % rigs.free_port()},
+                           "metrics": rigs.own_address()},
                 "provider": {"timeout": "500ms", "start_timeout": "5s", "processes": 2,
                              "recycle_memory": "%dMiB" % (RECYCLE >> 20)}, **self.options}
 

@@ -27,7 +27,7 @@ TRACES = ("Sanitizer", "runtime error:", "stack smashing", "double free", "corru
 class Oom(rigs.Case):
     def node(self, index=0, **options):
         node = self.rig(config={"data_key": {"max_uses": 4}, "log": {"level": "warn"},
-                                "metrics": "127.0.0.1:%d" % rigs.free_port()},
+                                "metrics": rigs.own_address()},
                         provider={"processes": 1, "sessions": 2, "timeout": "10s"}, **options)
         node.programs = "tests/oom/"
         node.mark = "%s/mark-%d" % (node.folder, index)
