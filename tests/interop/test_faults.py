@@ -179,6 +179,7 @@ def node_client(node, timeout=20):
 
 class Serving(FaultCase):
     def once(self, node, function, what):
+        node.settled()  # who hangs in a start keeps all others from theirs: it must be who serves
         node.fault.put("%s 1 %s" % (function, what))
         with node_client(node) as client:
             calls = Calls(client)
