@@ -22,6 +22,10 @@ enum kek_rc kek_secret_setup(size_t arena, bool *locked, struct kek_why *why)
         *locked = arena_locked;
         return KEK_OK;
     }
+    /* Without its default context, which it makes once, OpenSSL's generators crash. */
+    if (OSSL_LIB_CTX_get0_global_default() == NULL) {
+        return kek_fail(why, KEK_NO_MEMORY, "OpenSSL does not start");
+    }
     /* 2 means that the arena is there, and that a guard page or mlock was refused. */
     int made = CRYPTO_secure_malloc_init(arena, 32);
     if (made == 0) {

@@ -7,11 +7,12 @@ fails by speed: the exit code is 0 if everything could be measured and every ans
 """
 import argparse
 import copy
+import itertools
 import json
 import os
+import random
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -85,11 +86,11 @@ class Kekd:
         os.makedirs(f"{folder}/state", mode=0o700, exist_ok=True)
         self.build, self.folder, self.process = build, folder, None
         self.socket, self.config = f"{folder}/kms.sock", f"{folder}/kekd.yaml"
-        self.port = free_port()
+        self.address = own_address()
         with open(self.config, "w", encoding="ascii") as file:
             file.write(
                 f"listen: unix://{self.socket}\nkeyring: {KEYRING}\ncontext: bench\n"
-                f"state_dir: {folder}/state\nmetrics: 127.0.0.1:{self.port}\n"
+                f"state_dir: {folder}/state\nmetrics: {self.address}\n"
                 f"log: {{level: warn}}\n{settings}"
                 f"providers:\n  - name: softhsm\n    type: pkcs11\n    uri: \"{token.uri}\"\n"
                 f"    env: {json.dumps(token.env)}\n{provider}")
@@ -122,11 +123,11 @@ class Kekd:
         process, self.process = self.process, None
         process.send_signal(signal.SIGTERM)
         try:
-            code = process.wait(timeout=30)
+            code = process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise Failed("kekd did not leave within 30 s of SIGTERM") from None
+            raise Failed("kekd did not leave within 60 s of SIGTERM") from None
         if code != 0:
             raise Failed(f"kekd left with {code}{self.log_tail()}")
 
@@ -166,7 +167,7 @@ class Kekd:
     def settled_workers(self, want):
         """The workers' pids once there are `want` of them and their memory stands still."""
         last = None
-        for _ in range(100):
+        for _ in range(600):
             pids = self.workers()
             now = [anonymous(pid) for pid in pids]
             if len(pids) >= want and now == last:
@@ -177,18 +178,20 @@ class Kekd:
 
     def metric(self, name):
         """The sum over a metric's labels; None if kekd shows no such metric."""
-        url = f"http://127.0.0.1:{self.port}/metrics"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=60) as answer:
             text = answer.read().decode("utf-8")
         values = [float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
                   if line.split("{")[0].split(" ")[0] == name]
         return sum(values) if values else None
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+PORTS = itertools.count(random.randrange(10000, 20000))  # below those that are given to anybody who asks
+
+
+def own_address():
+    """Where nobody else listens: a host of this process alone, and each time another port."""
+    pid = os.getpid()
+    return f"127.{64 | pid >> 16 & 63}.{pid >> 8 & 255}.{pid & 255}:{next(PORTS)}"
 
 
 def parent_of(pid):
@@ -467,6 +470,7 @@ def main():
     source = os.environ.get("abs_top_srcdir",
                             os.path.abspath(f"{os.path.dirname(__file__)}/../.."))
     report = Report(quiet=name == "smoke")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is left behind then either
     folder = tempfile.mkdtemp(prefix="kekd-bench.")
     started = time.monotonic()
     report.notes["load_before"] = os.getloadavg()[0]  # of the machine; what is not ours is noise

@@ -9,10 +9,11 @@ Four acts, each with a kekd of its own:
     outage   one HSM that goes away and comes back, a kekd that is killed and started anew: calls fail,
              by what an outage may answer alone, and full service is back within 2 s
 
-Every Decrypt is compared, and everything that was ever sealed is opened by a fresh kekd in the end.
-It leaves with 1 if an answer was wrong, a ciphertext does not open, a call failed that may not,
-recovery took longer than 2 s (plus what the machine itself took in the calm), memory grew, or a process
-was left behind.
+Each act goes on until its time is up and every kind of fault has happened.  Every Decrypt is compared,
+and everything that was ever sealed is opened by a fresh kekd in the end.  It leaves with 1 if an answer
+was wrong, a ciphertext does not open, a call failed that may not, recovery took longer than 2 s (plus
+what the machine itself took for a start in the calm or right after that recovery), memory grew, or a
+process was left behind.
 """
 
 import argparse
@@ -84,6 +85,7 @@ class Window:
     def __init__(self, kind):
         self.kind, self.begun, self.ended = kind, time.monotonic(), None
         self.returned = None  # when the cause was gone, where that is not kekd's own doing
+        self.start_took = 0.0  # s, of a worker, right after it
 
 
 class Clients:
@@ -129,6 +131,7 @@ class Act:
         self.folder = folder
         self.random = random.Random("%d %s" % (options.seed, self.name))
         self.windows, self.recoveries, self.peaks = [], {}, {"kekd": 0, "worker": 0}
+        self.beyond = []  # of each recovery: s past RECOVERY and two starts right after it, kind, s in all
         self.deck = []
         self.wrong, self.unopened, self.failures = [], [], []
         self.good = self.sealed = self.growth = 0
@@ -144,8 +147,8 @@ class Act:
 
     def settings(self):
         return {"config": {"data_key": {"max_uses": 1}, "log": {"level": "info"},
-                           "metrics": "127.0.0.1:%d" % rigs.free_port()},
-                "provider": {"timeout": "500ms", "start_timeout": "5s", "processes": 2,
+                           "metrics": rigs.own_address()},
+                "provider": {"timeout": "500ms", "start_timeout": "10s", "processes": 2,
                              "recycle_memory": "%dMiB" % (RECYCLE >> 20)}, **self.options}
 
     # Running.
@@ -158,7 +161,7 @@ class Act:
                 time.sleep(min(1.0, seconds / 4))  # until its buffers have the size they need
                 before = self.sample()
                 end = time.monotonic() + seconds
-                while time.monotonic() < end:
+                while time.monotonic() < end or {window.kind for window in self.windows} < set(self.faults):
                     self.pause(0.1, 0.4)
                     self.one_fault()
                 self.growth = self.sample() - before
@@ -215,25 +218,33 @@ class Act:
         getattr(self, window.kind.replace(" ", "_"))(window)
         self.whole()
         window.ended = time.monotonic()
+        if window.returned is not None:
+            # kekctl starts a worker on the same token: what that takes now is the machine's doing.
+            self.node.kekctl("key", "list")
+            window.start_took = time.monotonic() - window.ended
 
     def token(self):
         return self.random.choice(list(self.controls))
 
     # The faults.
 
+    def workers(self, token):
+        """At least one: a worker that is just being replaced may leave none for a moment."""
+        return rigs.wait_for(lambda: self.node.workers_of(token), "a worker")
+
     def worker_killed(self, _window):
         token = self.token()
-        token.kill([self.random.choice(self.node.workers_of(token))])
+        token.kill([self.random.choice(self.workers(token))])
 
     def all_workers_killed(self, _window):
         token = self.token()
-        token.kill(self.node.workers_of(token))
+        token.kill(self.workers(token))
 
     def worker_stopped(self, _window):
-        self.freeze([self.random.choice(self.node.workers_of(self.token()))])
+        self.freeze([self.random.choice(self.workers(self.token()))])
 
     def all_workers_stopped(self, _window):
-        self.freeze(self.node.workers_of(self.token()))
+        self.freeze(self.workers(self.token()))
 
     def freeze(self, pids):
         """Sometimes they come back before anybody has lost patience; and who has nothing to do is not
@@ -289,11 +300,10 @@ class Act:
     # What became of it.
 
     def kind_at(self, begun, ended):
-        """The fault in force; of several, the last."""
-        for window in reversed(self.windows):
-            if window.begun <= ended and begun <= (window.ended or self.end):
-                return window.kind
-        return "none"
+        """The fault in force; of several, the last one under which calls may fail, or else the last."""
+        kinds = [window.kind for window in reversed(self.windows)
+                 if window.begun <= ended and begun <= (window.ended or self.end)]
+        return next((kind for kind in kinds if kind in self.may_fail), kinds[0] if kinds else "none")
 
     def collect(self, crowd):
         ends = sorted(float(line.split()[1]) for line in crowd.lines(".good"))
@@ -309,7 +319,9 @@ class Act:
         self.gap = max(after - before for before, after in zip(ends, ends[1:]))
         for window in self.windows:
             if window.returned is not None:
-                self.recoveries.setdefault(window.kind, []).append(self.recovery(window, ends))
+                spent = self.recovery(window, ends)
+                self.recoveries.setdefault(window.kind, []).append(spent)
+                self.beyond.append((spent - RECOVERY - 2 * window.start_took, window.kind, spent))
 
     def recovery(self, window, ends):
         """From the return of what was away to the first answer, or to the last failed call after it."""
@@ -373,9 +385,9 @@ class Act:
                 yield "%s failed under \"%s\" after %.2f s: %s: %s" % (
                     entry["method"], kind, entry["ended"] - entry["begun"], entry["code"],
                     entry["details"])
-        for kind, spent in self.recoveries.items():
-            if max(spent) > RECOVERY + slack:
-                yield "recovery from \"%s\" took %.2f s" % (kind, max(spent))
+        for beyond, kind, spent in self.beyond:
+            if beyond > slack:
+                yield "recovery from \"%s\" took %.2f s" % (kind, spent)
         if self.growth > GROWTH and not rigs.sanitized():
             yield "kekd grew by %d KiB" % (self.growth >> 10)
         if self.peaks["worker"] > WORKER_MAX and not rigs.sanitized():

@@ -50,7 +50,7 @@ class Soak:
     def __init__(self, calls, limit):
         self.calls, self.kekd, self.seconds, self.broken = calls, [], 0.0, True
         self.node = rigs.Rig(config={"data_key": {"max_uses": 1}, "log": {"level": "info"},
-                                     "metrics": "127.0.0.1:%d" % rigs.free_port()},
+                                     "metrics": rigs.own_address()},
                              provider={"recycle_memory": "%dMiB" % limit, "timeout": "5s"})
 
     # What a rig's cleanup asks of a test.

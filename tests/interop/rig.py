@@ -3,12 +3,16 @@
 A Rig owns a folder: token, PIN file, configuration, socket, state and logs.  It makes the first key
 with kekctl, starts kekd from the build tree, and says when it serves.  It ends kekd by SIGTERM and
 then insists: exit code 0, no process of kekd's session left, no socket, no temporary file.  When a
-test fails, the folder's configuration and logs are printed.  Nothing outside the folder is touched.
+test fails, the folder's configuration and logs are printed.  Nothing outside the folder is touched, and
+a test that is interrupted or told to end leaves neither processes nor folders.
 """
 
+import atexit
 import contextlib
 import glob
+import itertools
 import os
+import random
 import pwd
 import re
 import shutil
@@ -123,6 +127,7 @@ class Process:
         fields = tail.split()
         self.state, self.parent = fields[0], int(fields[1])
         self.session = int(fields[3])
+        self.started = int(fields[19])  # in ticks since the machine's start
 
 
 def processes():
@@ -256,6 +261,9 @@ class Spy:
         except FileNotFoundError:
             return 0
 
+    def size(self):
+        return os.path.getsize(self.path)
+
     def text(self):
         with open(self.path, "rb") as file:
             return file.read()
@@ -272,6 +280,7 @@ class Rig:
         self.listener = None
         self.clients = []
         self.runs = 0
+        LIVE.add(self)
         self.programs = ""  # a folder of the build tree that has others by the same names
         self.env = {}  # more of kekd's environment
         self.folder = tempfile.mkdtemp(prefix="kekd-test-")
@@ -354,6 +363,7 @@ class Rig:
     def spawn(self, activated=False, shell=None):
         """Starts kekd and returns at once. shell: a line of sh that becomes it, by exec "$0" "$@"."""
         assert self.kekd is None, "kekd is running already"
+        assert self in LIVE, "this rig has ended"
         command = [program(self.programs + "kekd"), "--config", self.path]
         if shell is not None:
             command = ["sh", "-c", shell] + command
@@ -410,8 +420,9 @@ class Rig:
             client.close()
 
     def settled(self):
-        """Waits, for a while, until every worker has its sessions, which it opens once it has logged in.
-        SoftHSM rewrites its token at each login: a worker killed in one may take the token along."""
+        """Waits until every worker has its sessions, which it opens once it has logged in: before that it
+        may still be a copy of kekd, or another user's.  And SoftHSM rewrites its token at each login: a
+        worker killed in one may take the token along."""
         wanted = sum(entry.get("processes", 2) for entry in self.config["providers"])
         sessions = min(entry.get("sessions", 4) for entry in self.config["providers"])
 
@@ -421,8 +432,7 @@ class Rig:
                 with contextlib.suppress(OSError):
                     threads.append(len(os.listdir("/proc/%d/task" % pid)))
             return len(threads) >= wanted and min(threads) >= sessions
-        with contextlib.suppress(AssertionError):
-            wait_for(ready, "all workers", 3)
+        wait_for(ready, "all workers")
 
     def start(self, **options):
         self.spawn(**options)
@@ -446,8 +456,9 @@ class Rig:
 
     def workers(self):
         """Pids of the worker processes, oldest first."""
-        return sorted(process.pid for process in processes()
-                      if process.parent == self.kekd.pid and process.state != "Z")
+        found = [(process.started, process.pid) for process in processes()
+                 if process.parent == self.kekd.pid and process.state != "Z"]
+        return [pid for _, pid in sorted(found)]
 
     def page(self, path):
         """(HTTP status, text) of one of kekd's own pages."""
@@ -537,16 +548,23 @@ class Rig:
         """Ends what is left and removes the folder; test says whether and under which name to tell."""
         try:
             self.close_clients()
-            if self.kekd is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self.kekd.pid, signal.SIGKILL)
-                self.kekd.wait()
+            self.end()
             if self.listener is not None:
                 self.listener.close()
             if test.failing():
                 self.tell(test.name())
         finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.remove()
+
+    def end(self):
+        if self.kekd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.kekd.pid, signal.SIGKILL)
+            self.kekd.wait()
+
+    def remove(self):
+        LIVE.discard(self)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def tell(self, name):
         print("\n===== %s: configuration and log" % name)
@@ -567,19 +585,48 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
+LIVE = set()  # rigs that are not removed yet
+
+
+@atexit.register
+def end_all():
+    while LIVE:
+        node = LIVE.pop()
+        node.end()
+        node.remove()
+
+
+# As an interruption from the terminal: unittest lets that one through, and atexit's turn comes.
+for told in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(told, signal.default_int_handler)
+
+
 def side_by_side(run, nodes):
-    """run(node) for each at once, until all have returned."""
-    threads = [threading.Thread(target=run, args=(node,)) for node in nodes]
+    """run(node) for each at once, until all have returned; what one of them raises is raised here."""
+    raised = []
+
+    def guarded(node):
+        try:
+            run(node)
+        except BaseException as error:  # pylint: disable=broad-except
+            raised.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(node,), daemon=True) for node in nodes]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    if raised:
+        raise raised[0]
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+PORTS = itertools.count(random.randrange(10000, 20000))  # below those that are given to anybody who asks
+
+
+def own_address():
+    """Where nobody else listens, now or later: a host of this process alone, and each time another port."""
+    pid = os.getpid()
+    return "127.%d.%d.%d:%d" % (64 | pid >> 16 & 63, pid >> 8 & 255, pid & 255, next(PORTS))
 
 
 class Case(unittest.TestCase):

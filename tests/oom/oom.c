@@ -7,6 +7,10 @@
  *                            jansson
  * KEK_OOM_MARK=<file>        tells where it was; made when that allocation has failed, once: a process
  *                            that finds it there has no failure
+ *
+ * Under the sanitizers the worker that is meant is searched for leaks, too, at its end, which is _exit().
+ * That needs ASAN_OPTIONS=fast_unwind_on_malloc=0: libraries have no frame pointers, and without them
+ * nobody knows whose a leak is.
  */
 #include <errno.h>
 #include <execinfo.h>
@@ -21,10 +25,15 @@
 
 #include <openssl/crypto.h>
 
+#ifdef KEK_SANITIZERS
+#include <sanitizer/lsan_interface.h>
+#endif
+
 #define FRAMES 16
 
 static atomic_ulong allocations;
 static unsigned long failing;
+static bool named; /* it is this program that has the failure */
 static bool libraries;
 static const char *mark;
 
@@ -82,6 +91,36 @@ int __wrap___asprintf_chk(char **out, int flag, const char *format, ...)
     return len;
 }
 
+/* ---- the end of a worker ---- */
+
+_Noreturn void __real__exit(int status);
+_Noreturn void __wrap__exit(int status);
+
+#ifdef KEK_SANITIZERS
+const char *__lsan_default_options(void)
+{
+    return "print_suppressions=0";
+}
+
+/* What a library leaks is not ours: SoftHSM at every unwrap, OpenSSL out of memory while it sets itself
+ * up.  And its random generators hang from its secure heap, where nobody looks for pointers. */
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libsofthsm2.so\nleak:OSSL_LIB_CTX_get0_global_default\nleak:OBJ_NAME_do_all\n"
+           "leak:EVP_RAND_instantiate\n";
+}
+#endif
+
+_Noreturn void __wrap__exit(int status)
+{
+#ifdef KEK_SANITIZERS
+    if (named) {
+        (void)__lsan_do_recoverable_leak_check();
+    }
+#endif
+    __real__exit(status);
+}
+
 /* ---- the libraries' ---- */
 
 static void *lib_malloc(size_t size)
@@ -134,6 +173,7 @@ __attribute__((constructor)) static void begin(void)
         return;
     }
     char *end;
+    named = true;
     failing = strtoul(wish + len + 1, &end, 10);
     libraries = strcmp(end, ":all") == 0;
     mark = getenv("KEK_OOM_MARK");

@@ -8,7 +8,7 @@
 
 #include "kek/clock.h"
 
-#define PATIENCE_MS 30000u
+#define PATIENCE_MS 60000u
 #define CALL_MS 20000u
 
 static void run(const char *command)

@@ -141,7 +141,9 @@ static void run_death(size_t index, size_t providers)
     kek_pool_times(rig.pool)->eof = strstr(deaths[index].command, "shut") != NULL ? 20 : 30000;
     RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
     RIG_UNTIL(&rig, rig_ready(&rig, providers - 1) == 1);
-    rig_do(&rig, &out, KEK_POOL_ANY, deaths[index].command, 0);
+    rig_unwrap(&rig, &out, KEK_POOL_ANY, deaths[index].command, 0);
+    rig.providers[0].timeout_ms = 30000; /* of what is sent after it */
+    rig_wait(&rig, &out);
     rig_check(&out, deaths[index].command);
     ck_assert_uint_eq(out.provider, providers - 1);
     /* It is replaced, and the new one serves. */

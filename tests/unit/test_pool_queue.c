@@ -205,12 +205,12 @@ START_TEST(a_hung_worker_finishes_its_other_calls_before_it_is_killed)
     struct rig rig;
     struct outcome hung, other, next;
     rig_init(&rig, 1);
-    rig.providers[0].timeout_ms = 400;
+    rig.providers[0].timeout_ms = 100;
     rig.providers[0].sessions = 2;
     rig_start(&rig);
     RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
     rig_unwrap(&rig, &hung, KEK_POOL_ANY, "once:hang", 0);
-    rig_pause(&rig, 200);
+    rig.providers[0].timeout_ms = 30000; /* of what is sent after it */
     rig_unwrap(&rig, &other, 0, "wait", 0);
     /* The first times out: retried on the successor while the old worker still has the other. */
     rig_wait(&rig, &hung);
@@ -218,10 +218,12 @@ START_TEST(a_hung_worker_finishes_its_other_calls_before_it_is_killed)
     rig_unwrap(&rig, &next, 0, "next", 0);
     rig_wait(&rig, &next);
     rig_check(&next, "next");
+    ck_assert_uint_eq(rig_status(&rig, 0).killed, 0);
     rig_write(&rig, "go", "");
     rig_wait(&rig, &other);
     rig_check(&other, "wait");
     RIG_UNTIL(&rig, rig_status(&rig, 0).killed == 1);
+    ck_assert_uint_eq(rig_count(&rig, "op"), 4); /* the other was sent once */
     rig_done(&rig);
 }
 END_TEST
