@@ -25,6 +25,23 @@ static bool half_spent(const struct kek_datakey_store *store, const struct kek_d
            kek_clock_ms() - ref->born_ms >= config->data_key.max_age_ms / 2;
 }
 
+/* A key that is spent makes room: for the one that was made ahead, or for one to be made. */
+static bool has_current(const struct kek_datakey_store *store, struct slot *slot)
+{
+    if (slot->ahead != NULL && spent(store, slot->ahead)) {
+        kek_datakey_ref_free(slot->ahead);
+        slot->ahead = NULL;
+    }
+    if (slot->current != NULL && spent(store, slot->current)) {
+        kek_datakey_ref_free(slot->current);
+        slot->current = NULL;
+    }
+    if (slot->current == NULL) {
+        slot->current = KEK_STEAL(slot->ahead);
+    }
+    return slot->current != NULL;
+}
+
 static struct slot *find_slot(const struct kek_datakey_store *store, const struct kek_id *kek_id)
 {
     for (size_t i = 0; i < SLOTS_MAX; i++) {
@@ -103,8 +120,7 @@ static void sealing_done(struct flight *flight)
     struct slot *slot = flight->slot;
     bool prepared = false;
     if (slot != NULL) {
-        struct kek_datakey_ref **place =
-            slot->current == NULL || spent(store, slot->current) ? &slot->current : &slot->ahead;
+        struct kek_datakey_ref **place = has_current(store, slot) ? &slot->ahead : &slot->current;
         kek_datakey_ref_free(*place);
         *place = ref_share(ref);
         cache_put(store, ref);
@@ -268,20 +284,6 @@ static void make_ahead(struct kek_datakey_store *store, struct slot *slot)
         kek_clock_ms() - slot->failed_ms >= AHEAD_PAUSE_MS) {
         (void)start_shared(store, slot, kek_clock_ms() + FLIGHT_MS, &why);
     }
-}
-
-/* Moves the key made ahead into place where the current one is spent. */
-static bool has_current(const struct kek_datakey_store *store, struct slot *slot)
-{
-    if (slot->current != NULL && !spent(store, slot->current)) {
-        return true;
-    }
-    if (slot->ahead == NULL || spent(store, slot->ahead)) {
-        return false;
-    }
-    kek_datakey_ref_free(slot->current);
-    slot->current = KEK_STEAL(slot->ahead);
-    return true;
 }
 
 static enum kek_rc wait_for(struct flight *flight, uint64_t deadline_ms, kek_datakey_done_fn *done,

@@ -10,13 +10,16 @@ libkek_keyring_a_SOURCES = \
 libkek_keyring_a_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src $(JANSSON_CFLAGS)
 
 if HAVE_CHECK
-# Both drive the rooms up to kms over a real worker.
+# All drive the rooms up to kms over a real worker.
 RIG_SOURCES = tests/unit/rig.c tests/unit/rig.h
 RIG_LIBS = libkek-kms.a libkek-datakey.a libkek-keyring.a $(POOL_LIBS) $(ENVELOPE_LIBS) \
 	$(CONFIG_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
-KEYRING_TESTS = tests/unit/test_keyring tests/unit/test_kms
+KEYRING_TESTS = tests/unit/test_datakey tests/unit/test_keyring tests/unit/test_kms
 check_PROGRAMS += $(KEYRING_TESTS)
 TESTS += $(KEYRING_TESTS)
+tests_unit_test_datakey_SOURCES = tests/unit/test_datakey.c $(RIG_SOURCES)
+tests_unit_test_datakey_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_datakey_LDADD = $(RIG_LIBS)
 tests_unit_test_keyring_SOURCES = tests/unit/test_keyring.c $(RIG_SOURCES)
 tests_unit_test_keyring_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_keyring_LDADD = $(RIG_LIBS)
