@@ -1,7 +1,8 @@
 /*
  * Data keys: the current one per KEK version for sealing, the cache for opening.
  *
- * A sealing key is reused up to max_uses or max_age; the next is wrapped ahead at half of either.
+ * A sealing key is reused up to max_uses or max_age; the next is wrapped ahead at half of either.  The
+ * primary always has one, also while nobody seals: it is what bridges an outage.
  * With max_uses 1 (strict mode) every seal is one HSM wrap and every open one HSM unwrap: no cache,
  * nothing ahead, nothing shared.  Otherwise unwrapped keys are cached (bounded, LRU, time to live
  * counted from the HSM unwrap), entering only once an envelope under them has verified, and
@@ -30,7 +31,7 @@ struct kek_datakey_store *kek_datakey_store_new(uv_loop_t *loop,
                                                 const struct kek_datakey_settings *settings,
                                                 struct kek_why *why);
 void kek_datakey_store_stop(struct kek_datakey_store *store); /* fails every waiter */
-void kek_datakey_store_free(struct kek_datakey_store *store);
+void kek_datakey_store_free(struct kek_datakey_store *store); /* once the loop has run dry */
 
 struct kek_envelope_key *kek_datakey_ref_key(struct kek_datakey_ref *ref);
 struct kek_bytes kek_datakey_ref_header(const struct kek_datakey_ref *ref); /* sealing keys only */

@@ -356,6 +356,34 @@ void kek_datakey_prepare(struct kek_datakey_store *store, const struct kek_id *k
     slot->preparing = start_shared(store, slot, kek_clock_ms() + FLIGHT_MS, &why);
 }
 
+/* Whether or not anybody seals: an HSM that goes away after a quiet hour finds a key in place. */
+void sealing_tend(struct kek_datakey_store *store)
+{
+    struct kek_keyring *ring = store->settings.ring;
+    struct kek_keyring_primary primary;
+    struct kek_keyring_health health;
+    struct kek_why why;
+    for (size_t i = 0; i < SLOTS_MAX; i++) {
+        if (store->slots[i].used) {
+            (void)has_current(store, &store->slots[i]);
+        }
+    }
+    kek_keyring_health(ring, &health);
+    if (store_strict(store) || health.state != KEK_KEYRING_GOOD ||
+        !kek_keyring_primary(ring, &primary) || !kek_keyring_wraps(ring, &primary.kek_id)) {
+        return;
+    }
+    struct slot *slot = take_slot(store, &primary.kek_id);
+    if (slot == NULL) {
+        return;
+    }
+    if (has_current(store, slot)) {
+        make_ahead(store, slot);
+    } else if (kek_clock_ms() - slot->failed_ms >= AHEAD_PAUSE_MS) {
+        (void)start_shared(store, slot, kek_clock_ms() + FLIGHT_MS, &why);
+    }
+}
+
 void kek_datakey_lost_wrap(struct kek_datakey_store *store, const struct kek_id *kek_id)
 {
     struct slot *slot = find_slot(store, kek_id);

@@ -115,9 +115,6 @@ struct kek_datakey_ref *cache_get(struct kek_datakey_store *store, const struct 
 static void sweep(struct kek_datakey_store *store)
 {
     struct kek_datakey_ref *ref, *next;
-    if (kek_clock_ms() - store->swept_ms < SWEEP_MS) {
-        return;
-    }
     store->swept_ms = kek_clock_ms();
     DL_FOREACH_SAFE (store->by_use, ref, next) {
         if (expired(store, ref)) {
@@ -133,7 +130,6 @@ void cache_put(struct kek_datakey_store *store, struct kek_datakey_ref *ref)
     if (store_strict(store) || store->stopped || ref->cached || limit == 0 || expired(store, ref)) {
         return;
     }
-    sweep(store);
     HASH_FIND(hh, store->cache, &ref->name, sizeof ref->name, there);
     if (there != NULL) {
         return;
@@ -175,24 +171,40 @@ void kek_datakey_lost_unwrap(struct kek_datakey_store *store, const struct kek_i
 
 /* ---- life ---- */
 
+static void tend_due(uv_timer_t *timer)
+{
+    struct kek_datakey_store *store = timer->data;
+    if (kek_clock_ms() - store->swept_ms >= SWEEP_MS) {
+        sweep(store);
+    }
+    sealing_tend(store);
+}
+
 struct kek_datakey_store *kek_datakey_store_new(uv_loop_t *loop,
                                                 const struct kek_datakey_settings *settings,
                                                 struct kek_why *why)
 {
-    (void)loop;
     struct kek_datakey_store *store = calloc(1, sizeof *store);
     if (store == NULL) {
         kek_fail(why, KEK_NO_MEMORY, "no memory for the data keys");
         return NULL;
     }
     store->settings = *settings;
+    store->swept_ms = kek_clock_ms();
+    uv_timer_init(loop, &store->timer); /* never fails */
+    store->timer.data = store;
+    uv_timer_start(&store->timer, tend_due, TEND_MS, TEND_MS);
     return store;
 }
 
 void kek_datakey_store_stop(struct kek_datakey_store *store)
 {
     struct kek_why why;
+    if (store->stopped) {
+        return;
+    }
     store->stopped = true;
+    uv_close((uv_handle_t *)&store->timer, NULL);
     sealing_stop(store);
     kek_fail(&why, KEK_UNAVAILABLE, "kekd is stopping");
     while (store->flights != NULL) {

@@ -17,6 +17,7 @@
 #define SLOTS_MAX 8      /* KEK versions with a sealing key at once */
 #define FLIGHT_MS 10000u /* for a data key made ahead, with nobody waiting */
 #define RETRIES_MAX 3    /* of one data key, after a provider refused it */
+#define TEND_MS 1000u    /* between looks at whether a sealing key is in place */
 #define SWEEP_MS 60000u  /* how long an expired key may stay in memory unasked for */
 
 /* What makes a data key itself: hashed as bytes, so unused bytes are zero. */
@@ -86,6 +87,7 @@ struct slot {
 struct kek_datakey_store {
     struct kek_datakey_settings settings;
     bool stopped;
+    uv_timer_t timer;
     struct slot slots[SLOTS_MAX];
     struct kek_datakey_ref *cache; /* by name */
     struct kek_datakey_ref *by_use;
@@ -119,6 +121,8 @@ void flight_land(struct flight *flight, enum kek_rc rc, struct kek_datakey_ref *
                  const struct kek_why *why);
 
 /* sealing.c */
+/* Drops what is spent, and has a key to seal with and the next one in time for the primary. */
+void sealing_tend(struct kek_datakey_store *store);
 void sealing_stop(struct kek_datakey_store *store);
 
 #endif

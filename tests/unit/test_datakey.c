@@ -137,6 +137,58 @@ START_TEST(ahead_is_made_again_after_one_grew_old)
 }
 END_TEST
 
+static bool can_seal(struct rig *r, void *arg)
+{
+    (void)arg;
+    return kek_datakey_can_seal(r->store, &id_1);
+}
+
+/* What an outage is bridged with must be there before anybody seals, and whether or not anybody does. */
+START_TEST(key_is_in_place_after_a_restart_and_a_quiet_day)
+{
+    begin("data_key: {max_age: 1h}\n");
+    rig_stop(&rig);
+    rig_start(&rig, "data_key: {max_age: 1h}\n");
+    rig_until(&rig, can_seal, NULL);
+    until_wraps(1);
+    for (int half_hours = 0; half_hours < 6; half_hours++) {
+        uint64_t wraps = stats().wraps;
+        pass_ms(HOUR_MS / 2 + 1000);
+        ck_assert(can_seal(&rig, NULL));
+        until_wraps(wraps + 1);
+    }
+    pass_ms(24 * HOUR_MS);
+    ck_assert(!can_seal(&rig, NULL));
+    rig_until(&rig, can_seal, NULL);
+    end();
+}
+END_TEST
+
+START_TEST(strict_mode_wraps_nothing_while_nobody_seals)
+{
+    begin("data_key: {max_uses: 1}\n");
+    rig_turn(&rig, 2500);
+    ck_assert_uint_eq(stats().wraps, 0);
+    end();
+}
+END_TEST
+
+/* The cache's time to live is a promise about memory, too: nobody needs to ask for the key again. */
+START_TEST(expired_key_leaves_the_cache_unasked)
+{
+    begin("data_key: {max_age: 720h, cache_ttl: 1h}\n");
+    seal(1);
+    ck_assert_uint_eq(stats().cache_entries, 1);
+    pass_ms(HOUR_MS - 30000);
+    rig_turn(&rig, 1500);
+    ck_assert_uint_eq(stats().cache_entries, 1);
+    pass_ms(61000);
+    rig_turn(&rig, 2500);
+    ck_assert_uint_eq(stats().cache_entries, 0);
+    end();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("datakey");
@@ -144,5 +196,8 @@ int main(void)
     suite_add_tcase(suite, tcase);
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, ahead_is_made_again_after_one_grew_old);
+    tcase_add_test(tcase, key_is_in_place_after_a_restart_and_a_quiet_day);
+    tcase_add_test(tcase, strict_mode_wraps_nothing_while_nobody_seals);
+    tcase_add_test(tcase, expired_key_leaves_the_cache_unasked);
     return suite_run(suite);
 }
