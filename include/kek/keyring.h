@@ -90,7 +90,8 @@ bool kek_keyring_wraps(const struct kek_keyring *ring, const struct kek_id *kek_
  * `done` will not run. */
 bool kek_keyring_refresh(struct kek_keyring *ring, void (*done)(void *arg), void *arg);
 
-/* What traffic showed: counts as a probe when it worked, starts a look when it did not. */
+/* What traffic showed: an operation that worked counts as a probe of it; "no such key" and "may not"
+ * start a look. */
 void kek_keyring_observe(struct kek_keyring *ring, size_t provider, const struct kek_id *kek_id,
                          enum kek_pool_op op, enum kek_rc rc);
 

@@ -92,6 +92,10 @@ static void outage_text(const struct kek_keyring *ring, char *text, size_t size)
     for (size_t p = 0; p < ring->source_count; p++) {
         struct kek_pool_provider status;
         kek_pool_provider_get(ring->settings.pool, p, &status);
+        if (status.health == KEK_POOL_READY && ring->sources[p].probe_failed) {
+            snprintf(text, size, "no HSM works: the last probe of %s failed", status.name);
+            return;
+        }
         if (status.why.rc != KEK_OK) {
             snprintf(text, size, "no HSM answers: %s: %.100s", status.name, status.why.text);
             return;

@@ -143,6 +143,13 @@ bool ring_answers(const struct kek_keyring *ring, size_t provider)
            !ring->sources[provider].probe_failed;
 }
 
+void ring_worked(struct kek_keyring *ring, size_t provider, enum kek_pool_op op)
+{
+    struct source *source = &ring->sources[provider];
+    *(op == KEK_POOL_WRAP ? &source->wrapped_ms : &source->unwrapped_ms) = kek_clock_ms();
+    source->probe_failed = source->probe_failed && source->probe_failed_at != op;
+}
+
 bool ring_any(const struct kek_keyring *ring, const struct version *version,
               bool (*holds)(const struct version *, size_t))
 {
@@ -318,9 +325,9 @@ void kek_keyring_observe(struct kek_keyring *ring, size_t provider, const struct
         return;
     }
     if (rc == KEK_OK && provider < ring->source_count) {
-        ring->sources[provider].answered_ms = kek_clock_ms();
-        if (ring->sources[provider].probe_failed) {
-            ring->sources[provider].probe_failed = false;
+        bool failed = ring->sources[provider].probe_failed;
+        ring_worked(ring, provider, op);
+        if (failed != ring->sources[provider].probe_failed) {
             ring_evaluate(ring);
         }
     } else if (rc == KEK_PRECONDITION || rc == KEK_NOT_FOUND) {
@@ -399,12 +406,16 @@ static void canary_due(uv_timer_t *timer)
     }
 }
 
+/* That a provider lists its keys says nothing of what it does with them. */
 static void probe_due(uv_timer_t *timer)
 {
     struct kek_keyring *ring = timer->data;
     uint64_t interval = ring->settings.config->health.probe_interval_ms;
+    uint64_t now = kek_clock_ms();
     for (size_t p = 0; p < ring->source_count; p++) {
-        if (kek_clock_ms() - ring->sources[p].answered_ms >= interval) {
+        const struct source *source = &ring->sources[p];
+        if (source->probe_failed || now - source->wrapped_ms >= interval ||
+            now - source->unwrapped_ms >= interval) {
             witness_probe(ring, p);
         }
     }
@@ -420,6 +431,13 @@ static void prefer_recorded(struct kek_keyring *ring)
             KEK_OK) {
         kek_pool_prefer(ring->settings.pool, witness.entries[0].alg);
     }
+}
+
+void ring_probe_soon(struct kek_keyring *ring)
+{
+    uint64_t usual = uv_timer_get_repeat(&ring->timers[PROBE]);
+    uv_timer_start(&ring->timers[PROBE], probe_due, usual < PROBE_AGAIN_MS ? usual : PROBE_AGAIN_MS,
+                   usual);
 }
 
 struct kek_keyring *kek_keyring_new(uv_loop_t *loop, const struct kek_keyring_settings *settings,
@@ -453,7 +471,7 @@ struct kek_keyring *kek_keyring_new(uv_loop_t *loop, const struct kek_keyring_se
 void kek_keyring_start(struct kek_keyring *ring)
 {
     const struct kek_config *config = ring->settings.config;
-    uint64_t probe = config->health.probe_interval_ms;
+    uint64_t probe = config->health.probe_interval_ms / 4; /* how late one may be */
     uv_timer_start(&ring->timers[REFRESH], look_due, config->refresh_ms, config->refresh_ms);
     uv_timer_start(&ring->timers[PROBE], probe_due, probe, probe);
     uv_timer_start(&ring->timers[CANARY], canary_due, CANARY_MS, CANARY_MS);

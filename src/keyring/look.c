@@ -74,7 +74,6 @@ static void take_versions(struct kek_keyring *ring, size_t provider, const struc
     memset(wrapped + before, 0, sizeof wrapped - before * sizeof wrapped[0]);
     memset(unwrapped + before, 0, sizeof unwrapped - before * sizeof unwrapped[0]);
     ring->sources[provider].listed = true;
-    ring->sources[provider].answered_ms = kek_clock_ms();
     tell_losses(ring, wrapped, unwrapped);
     witness_prove_all(ring, provider);
     ring_evaluate(ring);

@@ -11,6 +11,7 @@
 #define WITNESS_MAX 256        /* bytes of a witness envelope */
 #define VERSIONS_MAX 64        /* versions known at once */
 #define WITNESS_TRUST_MS 60000 /* how long an opened witness vouches for its provider */
+#define PROBE_AGAIN_MS 5000    /* between probes of a provider whose last one failed */
 #define REFRESH_LIMIT_MS 5000  /* refreshes asked for by traffic, at most one in this time */
 
 struct proof;
@@ -46,15 +47,16 @@ struct version {
 struct source {
     struct kek_keyring *ring;
     size_t index;
-    bool ready;           /* a worker was ready when last heard of */
-    bool listed;          /* its versions were seen since the start */
-    bool confirming;      /* the list under way comes from a fresh worker, to confirm a loss */
-    bool gone;            /* a fresh worker saw the primary missing or unusable there */
-    bool confirmed;       /* what is being taken in comes from such a list */
-    uint64_t answered_ms; /* when an operation there last worked */
+    bool ready;      /* a worker was ready when last heard of */
+    bool listed;     /* its versions were seen since the start */
+    bool confirming; /* the list under way comes from a fresh worker, to confirm a loss */
+    bool gone;       /* a fresh worker saw the primary missing or unusable there */
+    bool confirmed;  /* what is being taken in comes from such a list */
+    uint64_t wrapped_ms, unwrapped_ms; /* when such an operation there last worked; 0: never */
     bool probe_failed;
-    uint64_t vouching; /* serial of the worker that is being looked at; 0: none */
-    size_t vouch_at;   /* the version it is asked about */
+    enum kek_pool_op probe_failed_at; /* what did not work; PROBE: both did, and did not match */
+    uint64_t vouching;                /* serial of the worker that is being looked at; 0: none */
+    size_t vouch_at;                  /* the version it is asked about */
     struct kek_pool_call *list;
     struct probe *probe;
 };
@@ -106,11 +108,14 @@ struct version *ring_add(struct kek_keyring *ring, const struct kek_id *kek_id, 
  * and recorded, must not keep new ones out. */
 void ring_make_room(struct kek_keyring *ring);
 void ring_evaluate(struct kek_keyring *ring); /* something changed: who is primary, what is lost? */
+/* An operation worked there: as good as a probe of it. */
+void ring_worked(struct kek_keyring *ring, size_t provider, enum kek_pool_op op);
 bool ring_answers(const struct kek_keyring *ring, size_t provider);
 bool held_unwraps(const struct version *version, size_t provider);
 bool held_wraps(const struct version *version, size_t provider);
 bool ring_any(const struct kek_keyring *ring, const struct version *version,
               bool (*holds)(const struct version *, size_t));
+void ring_probe_soon(struct kek_keyring *ring);
 void ring_confirm_loss(struct kek_keyring *ring, size_t provider);
 
 void ring_notice(const struct kek_keyring *ring, enum kek_log_level level, const char *format, ...)

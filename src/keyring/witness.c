@@ -213,7 +213,7 @@ static void opened(void *arg, enum kek_rc rc, struct kek_pool_result *result,
     if (rc == KEK_OK) {
         held->refused = false;
         held->opened_ms = kek_clock_ms();
-        proof->ring->sources[proof->provider].answered_ms = kek_clock_ms();
+        ring_worked(proof->ring, proof->provider, KEK_POOL_UNWRAP);
         if (proof->made_here) {
             adopt(proof);
         }
@@ -438,17 +438,35 @@ bool kek_keyring_check(struct kek_keyring *ring, size_t provider, const struct k
 
 /* ---- the probe ---- */
 
-static void probe_finish(struct probe *probe, bool worked)
+static void probe_free(struct probe *probe)
 {
-    struct kek_keyring *ring = probe->ring;
-    struct source *source = &ring->sources[probe->provider];
-    source->probe = NULL;
-    source->probe_failed = !worked;
-    if (worked) {
-        source->answered_ms = kek_clock_ms();
-    }
+    probe->ring->sources[probe->provider].probe = NULL;
     kek_secret_free(probe->data_key);
     free(probe);
+}
+
+/* What `op` said was no. That the key is gone or may not is the key's state; that there is no room here
+ * is nobody's fault. Anything else is the provider's. */
+static void probe_fails(struct probe *probe, enum kek_pool_op op, enum kek_rc rc, const char *text)
+{
+    struct kek_keyring *ring = probe->ring;
+    size_t provider = probe->provider;
+    struct kek_id kek_id = probe->kek_id;
+    struct source *source = &ring->sources[provider];
+    bool state = rc == KEK_PRECONDITION || rc == KEK_NOT_FOUND;
+    bool ours = rc == KEK_NO_MEMORY || rc == KEK_EXHAUSTED;
+    probe_free(probe);
+    if (state) {
+        kek_keyring_observe(ring, provider, &kek_id, op, rc);
+        return;
+    }
+    ring_notice(ring, source->probe_failed || ours ? KEK_LOG_DEBUG : KEK_LOG_WARN,
+                "the probe of provider %s failed: %s", provider_name(ring, provider), text);
+    if (!ours) {
+        source->probe_failed = true;
+        source->probe_failed_at = op;
+    }
+    ring_probe_soon(ring);
     ring_evaluate(ring);
 }
 
@@ -456,25 +474,32 @@ static void probe_unwrapped(void *arg, enum kek_rc rc, struct kek_pool_result *r
                             const struct kek_why *why)
 {
     struct probe *probe = arg;
+    struct kek_keyring *ring = probe->ring;
     probe->call = NULL;
-    bool same = rc == KEK_OK && kek_secret_equal(result->data_key, probe->data_key);
-    if (!same) {
-        ring_notice(probe->ring, KEK_LOG_WARN, "the probe of provider %s failed: %s",
-                    provider_name(probe->ring, probe->provider),
-                    rc == KEK_OK ? "it unwrapped another data key than it wrapped" : why->text);
+    if (rc != KEK_OK) {
+        probe_fails(probe, KEK_POOL_UNWRAP, rc, why->text);
+        return;
     }
-    probe_finish(probe, same);
+    if (!kek_secret_equal(result->data_key, probe->data_key)) {
+        probe_fails(probe, KEK_POOL_PROBE, KEK_INTERNAL,
+                    "it unwrapped another data key than it wrapped");
+        return;
+    }
+    ring_worked(ring, probe->provider, KEK_POOL_WRAP);
+    ring_worked(ring, probe->provider, KEK_POOL_UNWRAP);
+    ring->sources[probe->provider].probe_failed = false;
+    probe_free(probe);
+    ring_evaluate(ring);
 }
 
 static void probe_wrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
                           const struct kek_why *why)
 {
     struct probe *probe = arg;
+    struct kek_why mine;
     probe->call = NULL;
     if (rc != KEK_OK) {
-        ring_notice(probe->ring, KEK_LOG_WARN, "the probe of provider %s failed: %s",
-                    provider_name(probe->ring, probe->provider), why->text);
-        probe_finish(probe, false);
+        probe_fails(probe, KEK_POOL_WRAP, rc, why->text);
         return;
     }
     struct kek_pool_request request = {
@@ -486,9 +511,9 @@ static void probe_wrapped(void *arg, enum kek_rc rc, struct kek_pool_result *res
         .deadline_ms = kek_clock_ms() + PROOF_TIMEOUT_MS,
     };
     probe->call =
-        kek_pool_submit(probe->ring->settings.pool, &request, probe_unwrapped, probe, NULL);
+        kek_pool_submit(probe->ring->settings.pool, &request, probe_unwrapped, probe, &mine);
     if (probe->call == NULL) {
-        probe_finish(probe, false);
+        probe_fails(probe, KEK_POOL_UNWRAP, mine.rc, mine.text);
     }
 }
 
@@ -498,8 +523,12 @@ void witness_probe(struct kek_keyring *ring, size_t provider)
     const struct version *version = ring->announced ? ring_find(ring, &ring->primary.kek_id) : NULL;
     struct kek_pool_provider status;
     kek_pool_provider_get(ring->settings.pool, provider, &status);
-    if (source->probe != NULL || status.health != KEK_POOL_READY || version == NULL ||
-        !held_wraps(version, provider)) {
+    if (source->probe != NULL || status.health != KEK_POOL_READY) {
+        return;
+    }
+    if (version == NULL || !held_wraps(version, provider)) {
+        source->probe_failed =
+            false; /* there is nothing to probe it with, and so nothing against it */
         return;
     }
     struct probe *probe = calloc(1, sizeof *probe);
@@ -534,9 +563,7 @@ void witness_stop(struct kek_keyring *ring)
         struct probe *probe = ring->sources[p].probe;
         if (probe != NULL) {
             kek_pool_cancel(probe->call);
-            kek_secret_free(probe->data_key);
-            free(probe);
-            ring->sources[p].probe = NULL;
+            probe_free(probe);
         }
         for (size_t i = 0; i < ring->version_count; i++) {
             struct proof *proof = ring->versions[i]->held[p].proof;

@@ -115,6 +115,15 @@ class Cost(rigs.Case):
         self.assertLessEqual(own_wraps, 3)
         node.stop()
 
+    def test_an_idle_token_is_probed_each_interval_though_its_keys_are_listed_more_often(self):
+        node = self.rig(spy=True, provider={"processes": 1, "sessions": 2, "recycle_memory": "64GiB"},
+                        config={"health": {"probe_interval": "2s"}, "refresh": "1s"})
+        node.start()
+        before = node.spy.count("C_WrapKey"), node.spy.count("C_UnwrapKey")
+        rigs.wait_for(lambda: node.spy.count("C_WrapKey") >= before[0] + 4 and
+                      node.spy.count("C_UnwrapKey") >= before[1] + 4, "probes")
+        node.stop()
+
     def test_strict_each_call_is_exactly_one_operation(self):
         node = self.start({"max_uses": 1})
         client = node.client()

@@ -271,6 +271,25 @@ class Serving(FaultCase):
             self.end(node)
 
 
+class Idle(FaultCase):
+    def test_a_key_that_no_longer_wraps_is_noticed_while_nobody_calls(self):
+        # CKR_BUFFER_TOO_SMALL, CKR_WRAPPED_KEY_INVALID; the keys are listed as ever.
+        for function, code in (("C_WrapKey", 0x150), ("C_UnwrapKey", 0x110)):
+            node = self.node(processes=1, recycle_memory="64GiB")
+            node.write(health={"probe_interval": "2s"}, metrics="127.0.0.1:%d" % rigs.free_port(),
+                       data_key={"max_uses": 1000}, log={"level": "info"})
+            node.start()
+            rigs.wait_for(lambda node=node: node.page("/readyz")[0] == 200, "service")
+            node.fault.put("%s every rv %x" % (function, code))
+            rigs.wait_for(lambda node=node: node.page("/readyz")[0] == 503, "it to be noticed")
+            self.assertIn("outage", node.log())
+            with node.client() as client:
+                self.assertEqual(client.status().healthz, "ok")  # it is bridged
+            node.fault.put()
+            rigs.wait_for(lambda node=node: node.page("/readyz")[0] == 200, "service again")
+            node.stop()
+
+
 class Starting(FaultCase):
     @staticmethod
     def logins(node):
