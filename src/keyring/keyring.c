@@ -132,7 +132,8 @@ bool held_unwraps(const struct version *version, size_t provider)
 bool held_wraps(const struct version *version, size_t provider)
 {
     const struct held *held = &version->held[provider];
-    return held_unwraps(version, provider) && held->can_wrap && held->opened_ms > 0;
+    return held_unwraps(version, provider) && held->can_wrap && held->opened_ms > 0 &&
+           !version->disputed;
 }
 
 bool ring_answers(const struct kek_keyring *ring, size_t provider)

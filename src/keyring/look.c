@@ -47,6 +47,20 @@ static void tell_losses(struct kek_keyring *ring, const bool *wrapped, const boo
     }
 }
 
+/* Of a key that is disputed: a token whose store is away may list nothing, and agrees to nothing by it. */
+static void believe_absence(struct kek_keyring *ring, size_t provider, struct version *version)
+{
+    if (!version->held[provider].party) {
+        return;
+    }
+    if (ring->sources[provider].confirmed) {
+        version->held[provider].party = false;
+        witness_settle_dispute(ring, version);
+    } else {
+        ring_confirm_loss(ring, provider);
+    }
+}
+
 /* Takes in what one provider shows now. */
 static void take_versions(struct kek_keyring *ring, size_t provider, const struct kek_version *seen,
                           size_t count)
@@ -69,6 +83,7 @@ static void take_versions(struct kek_keyring *ring, size_t provider, const struc
         if (!held->present) {
             held->opened_ms = 0;
             held->refused = false;
+            believe_absence(ring, provider, ring->versions[i]);
         }
     }
     memset(wrapped + before, 0, sizeof wrapped - before * sizeof wrapped[0]);

@@ -184,7 +184,7 @@ char *record_text(const struct kek_keyring *ring, const struct version *next)
                   ring->settings.config->keyring, "primary", primary, "versions", versions);
     bool whole = root != NULL;
     for (size_t i = 0; whole && i < ring->version_count; i++) {
-        if (ring->versions[i]->witness_len > 0) {
+        if (ring->versions[i]->witness_len > 0 && !ring->versions[i]->disputed) {
             whole = json_array_append_new(versions, version_json(ring->versions[i])) == 0;
         }
     }

@@ -24,6 +24,8 @@ struct held {
     bool can_unwrap;
     bool told;    /* that it is not eligible */
     bool refused; /* it could not open the witness: another key under the same name */
+    bool
+        party; /* to the version's dispute, until it opens the witness or a fresh worker saw no key */
     enum kek_wrap_alg alg;
     uint64_t opened_ms;  /* when it last opened the witness; 0: never */
     struct proof *proof; /* under way */
@@ -116,6 +118,7 @@ bool held_wraps(const struct version *version, size_t provider);
 bool ring_any(const struct kek_keyring *ring, const struct version *version,
               bool (*holds)(const struct version *, size_t));
 void ring_probe_soon(struct kek_keyring *ring);
+/* Has a fresh worker list the keys: that one is missing is not believed of one that may have cached. */
 void ring_confirm_loss(struct kek_keyring *ring, size_t provider);
 
 void ring_notice(const struct kek_keyring *ring, enum kek_log_level level, const char *format, ...)
@@ -132,6 +135,8 @@ void look_refused(struct kek_keyring *ring, size_t provider, const struct kek_id
 void witness_prove(struct kek_keyring *ring, size_t provider, struct version *version);
 void witness_prove_all(struct kek_keyring *ring, size_t provider);
 void witness_probe(struct kek_keyring *ring, size_t provider);
+/* Ends the version's dispute once no provider is party to it any more. */
+void witness_settle_dispute(struct kek_keyring *ring, struct version *version);
 /* Has every new worker of this provider open the witnesses before traffic goes to it. */
 void witness_vouch(struct kek_keyring *ring, size_t provider);
 void witness_stop(struct kek_keyring *ring);

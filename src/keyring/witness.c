@@ -105,6 +105,7 @@ static void dispute(struct proof *proof)
     for (size_t p = 0; p < ring->source_count; p++) {
         version->held[p].opened_ms = 0;
         version->held[p].refused = false;
+        version->held[p].party = version->held[p].party || version->held[p].present;
     }
     record_save(ring);
     if (wrapped) {
@@ -112,16 +113,17 @@ static void dispute(struct proof *proof)
     }
 }
 
-/* All that have the version have opened one witness. */
-static void settle_dispute(struct version *version, size_t source_count)
+void witness_settle_dispute(struct kek_keyring *ring, struct version *version)
 {
-    for (size_t p = 0; p < source_count; p++) {
-        const struct held *held = &version->held[p];
-        if (held->present && held->eligible && held->can_unwrap && held->opened_ms == 0) {
+    for (size_t p = 0; p < ring->source_count; p++) {
+        if (version->held[p].party) {
             return;
         }
     }
-    version->disputed = false;
+    if (version->disputed) {
+        version->disputed = false;
+        record_save(ring);
+    }
 }
 
 /* This provider's key of that name does not open what the version sealed. */
@@ -217,7 +219,8 @@ static void opened(void *arg, enum kek_rc rc, struct kek_pool_result *result,
         if (proof->made_here) {
             adopt(proof);
         }
-        settle_dispute(proof->version, proof->ring->source_count);
+        held->party = false;
+        witness_settle_dispute(proof->ring, proof->version);
     } else if (rc == KEK_DAMAGED) {
         refuse(proof);
     } else {

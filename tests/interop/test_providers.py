@@ -279,6 +279,38 @@ class WrongOrLate(Pair):
                         self.assertNotEqual(error.code(), StatusCode.INVALID_ARGUMENT, error.details())
             node.stop()
 
+    def test_a_dispute_outlasts_the_absence_of_one_of_the_two(self):
+        rigs.need_root("which worker belongs to which token")
+        node = self.pair(config=STRICT)
+        kek_id, _ = self.announced(node)
+        for name in os.listdir(node.state):
+            os.unlink(os.path.join(node.state, name))
+        self.replace(node.twin, kek_id)
+        node.spawn().serving()
+        node.wait_log(r"holds a different key under the name of version 1")
+        self.both_up(node)
+        node.twin.unplug()
+        # A worker that started just then would show a token without keys, and nobody asks it for more.
+        for pid in node.workers_of(node.twin):
+            with contextlib.suppress(ProcessLookupError):
+                rigs.kill(pid)
+        self.up(node, "hsm-b", False)
+        record = node.state + "/k8s-test.json"
+        written, end = set(), time.monotonic() + 3
+        with node.client() as client:
+            while time.monotonic() < end:
+                self.refused(StatusCode.UNAVAILABLE, client.status)
+                with open(record, encoding="ascii") as file:
+                    written.add(os.fstat(file.fileno()).st_mtime_ns)
+                    self.assertIsNone(json.load(file)["primary"])
+                time.sleep(0.02)
+        self.assertLess(len(written), 10, "the record is written over and over")
+        node.twin.plug()
+        node.twin.tool("--delete-object", "--type", "secrkey", "--id", kek_id.hex())
+        node.twin.replicate(node.token)
+        node.good()  # now there is one key, and no dispute
+        node.stop()
+
     def test_a_replica_that_lags_keeps_a_version_from_being_announced(self):
         node = self.pair(config=dict(STRICT, settle="0s")).start()
         self.both_up(node)
