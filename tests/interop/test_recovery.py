@@ -101,13 +101,13 @@ class RecoveryPage(unittest.TestCase):
                               capture_output=True, check=True)
         return done.stdout
 
-    def run_page(self, envelope, context=CONTEXT):
+    def run_page(self, envelope, context=CONTEXT, **changed):
         before = self.token.objects()
         scratch = os.path.join(self.folder, "scratch")
         os.makedirs(scratch, exist_ok=True)
         env = {**self.token.env, "MODULE": MODULE, "TOKEN": TOKEN, "CONTEXT": context,
                "ENVELOPE": self.write("envelope", envelope), "PLAINTEXT": self.plaintext,
-               "SCRATCH": scratch}
+               "SCRATCH": scratch, **changed}
         done = subprocess.run(["sh"], input="\n".join(page_blocks()), text=True, env=env,
                               capture_output=True, check=False)
         self.assertEqual(self.token.objects(), before, "the token was left changed")
@@ -167,6 +167,30 @@ class RecoveryPage(unittest.TestCase):
 
     def test_page_gives_no_plaintext_under_another_context(self):
         self.refuses(self.seal(), "tag does not match", context="prod-eu2")
+
+    def counting(self):
+        """A PATH on which each run of pkcs11-tool leaves a line in "runs" first."""
+        folder = os.path.join(self.folder, "bin")
+        os.mkdir(folder)
+        tool = os.path.join(folder, "pkcs11-tool")
+        with open(tool, "w", encoding="ascii") as out:
+            out.write("#!/bin/sh\necho run >>%s/runs\nexec %s \"$@\"\n"
+                      % (self.folder, shutil.which("pkcs11-tool")))
+        os.chmod(tool, 0o755)
+        return folder + ":" + os.environ["PATH"]
+
+    def test_page_tries_a_wrong_pin_once(self):
+        done = self.run_page(self.seal(), PATH=self.counting(), KEK_PIN="wrong-pin")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("cannot be listed: error: PKCS11 function C_Login failed", done.stderr)
+        with open(os.path.join(self.folder, "runs"), encoding="ascii") as runs:
+            self.assertEqual(runs.read(), "run\n")
+
+    def test_page_does_not_begin_without_a_pin(self):
+        done = self.run_page(self.seal(), PATH=self.counting(), KEK_PIN="")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("KEK_PIN", done.stderr)
+        self.assertFalse(os.path.exists(os.path.join(self.folder, "runs")))
 
     def test_page_says_what_pkcs11_tool_cannot_do(self):
         self.refuses(self.seal(AES_GCM), "cannot undo wrap algorithm 3")
