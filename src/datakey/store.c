@@ -130,6 +130,12 @@ void cache_put(struct kek_datakey_store *store, struct kek_datakey_ref *ref)
     if (store_strict(store) || store->stopped || ref->cached || limit == 0 || expired(store, ref)) {
         return;
     }
+    /* The unwrap may have come back after its KEK lost that ability and the cache was purged. */
+    struct kek_id kek_id;
+    memcpy(kek_id.bytes, ref->name.kek_id, KEK_ID_LEN);
+    if (kek_keyring_find(store->settings.ring, &kek_id) != KEK_KEYRING_OPENS) {
+        return;
+    }
     HASH_FIND(hh, store->cache, &ref->name, sizeof ref->name, there);
     if (there != NULL) {
         return;

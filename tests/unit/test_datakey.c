@@ -189,6 +189,159 @@ START_TEST(expired_key_leaves_the_cache_unasked)
 }
 END_TEST
 
+/* One wrapped data key of the token's, as an envelope's entry: of the key that seals now. */
+static struct kek_envelope_entry sealed_entry(uint8_t *header, size_t size)
+{
+    struct kek_envelope envelope;
+    uint8_t sealed[512] = {0};
+    bool waited;
+    KEK_AUTO(kek_datakey_ref) ref = sealing_key(&waited);
+    struct kek_bytes whole = kek_datakey_ref_header(ref);
+    ck_assert_uint_le(whole.len, size);
+    memcpy(header, whole.data, whole.len);
+    memcpy(sealed, whole.data, whole.len);
+    ck_assert_int_eq(
+        kek_envelope_parse(kek_bytes(sealed, whole.len + 16 + 16 + 32), &envelope, NULL), KEK_OK);
+    struct kek_envelope_entry entry = envelope.entries[0];
+    entry.wrapped.data = header + (entry.wrapped.data - sealed);
+    return entry;
+}
+
+/* A key to open with; *waited says whether the HSM was asked. The caller frees it. */
+static struct kek_datakey_ref *opening_key(const struct kek_envelope_entry *entry, bool *waited)
+{
+    struct came came = {0};
+    struct kek_datakey_ref *ref;
+    struct kek_datakey_wait *wait;
+    struct kek_why why;
+    enum kek_rc rc =
+        kek_datakey_for_opening(rig.store, entry, kek_bytes_of(""), kek_clock_ms() + CALL_MS,
+                                key_came, &came, &ref, &wait, &why);
+    ck_assert_msg(rc == KEK_OK, "%s", why.text);
+    *waited = ref == NULL;
+    if (ref == NULL) {
+        rig_until(&rig, has_come, &came);
+        ck_assert_int_eq(came.rc, KEK_OK);
+        ref = came.ref;
+    }
+    return ref;
+}
+
+#define KEYS 4
+
+/* As many data keys as KEYS, none of them in the cache of the rig that runs afterwards. */
+static void make_keys(uint8_t headers[KEYS][256], struct kek_envelope_entry *entries)
+{
+    begin("data_key: {max_uses: 2}\n");
+    for (size_t i = 0; i < KEYS; i++) {
+        entries[i] = sealed_entry(headers[i], 256);
+        seal(1);
+        for (size_t j = 0; j < i; j++) {
+            ck_assert(!kek_bytes_equal(entries[i].wrapped, entries[j].wrapped));
+        }
+    }
+    rig_stop(&rig);
+}
+
+static bool is_cached(const struct kek_envelope_entry *entry)
+{
+    return kek_datakey_cached(rig.store, entry, kek_bytes_of(""));
+}
+
+static void open_verified(const struct kek_envelope_entry *entry, bool asks)
+{
+    bool waited;
+    KEK_AUTO(kek_datakey_ref) ref = opening_key(entry, &waited);
+    ck_assert(waited == asks);
+    kek_datakey_verified(rig.store, ref);
+}
+
+START_TEST(cache_keeps_what_verified_and_gives_up_the_least_recently_used)
+{
+    static uint8_t headers[KEYS][256];
+    struct kek_envelope_entry keys[KEYS];
+    bool waited;
+    make_keys(headers, keys);
+    rig_start(&rig, "data_key: {cache_entries: 3, cache_ttl: 1h}\n");
+    rig_until(&rig, can_seal, NULL); /* its own sealing key is one of the three */
+
+    kek_datakey_ref_free(opening_key(&keys[0], &waited));
+    ck_assert(!is_cached(&keys[0])); /* nothing under it has verified */
+    open_verified(&keys[0], true);
+    open_verified(&keys[1], true);
+    open_verified(&keys[0], false);
+    open_verified(&keys[2], true); /* pushes out the sealing key, which nobody opened with */
+    ck_assert(is_cached(&keys[0]) && is_cached(&keys[1]) && is_cached(&keys[2]));
+    open_verified(&keys[3], true);
+    ck_assert(is_cached(&keys[0]) && !is_cached(&keys[1]) && is_cached(&keys[2]));
+    ck_assert_uint_eq(stats().cache_entries, 3);
+    ck_assert_uint_eq(stats().cache_evictions, 2);
+    end();
+}
+END_TEST
+
+START_TEST(cached_key_expires_by_its_unwrap_however_often_it_is_used)
+{
+    static uint8_t headers[KEYS][256];
+    struct kek_envelope_entry keys[KEYS];
+    make_keys(headers, keys);
+    rig_start(&rig, "data_key: {cache_ttl: 1h}\n");
+    rig_until(&rig, can_seal, NULL);
+    open_verified(&keys[0], true);
+    pass_ms(HOUR_MS - 60000);
+    open_verified(&keys[0], false);
+    pass_ms(60000);
+    open_verified(&keys[0], true);
+    end();
+}
+END_TEST
+
+static bool is_closed(struct rig *r, void *arg)
+{
+    (void)arg;
+    return kek_keyring_find(r->ring, &id_1) == KEK_KEYRING_CLOSED;
+}
+
+START_TEST(key_that_comes_after_its_kek_lost_unwrap_is_not_cached)
+{
+    static uint8_t headers[KEYS][256];
+    struct kek_envelope_entry keys[KEYS];
+    bool waited;
+    make_keys(headers, keys);
+    rig_start(&rig, "");
+    rig_until_primary(&rig, 1);
+    struct kek_datakey_ref *late = opening_key(&keys[0], &waited);
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_DESTROY, 1, &id_1, KEK_STATE_ACTIVE), KEK_OK);
+    rig_until(&rig, is_closed, NULL);
+    kek_datakey_verified(rig.store, late);
+    ck_assert(!is_cached(&keys[0]));
+    ck_assert_uint_eq(stats().cache_entries, 0);
+    kek_datakey_ref_free(late);
+    end();
+}
+END_TEST
+
+START_TEST(key_seals_exactly_its_uses_and_not_past_its_age)
+{
+    uint8_t first[256], now[256];
+    begin("data_key: {max_uses: 5, max_age: 1h}\n");
+    rig_until(&rig, can_seal, NULL);
+    struct kek_envelope_entry key = sealed_entry(first, sizeof first);
+    for (int use = 2; use <= 5; use++) {
+        rig_turn(&rig, 100);
+        ck_assert(kek_bytes_equal(key.wrapped, sealed_entry(now, sizeof now).wrapped));
+    }
+    uint8_t other[256];
+    struct kek_envelope_entry second = sealed_entry(other, sizeof other);
+    ck_assert(!kek_bytes_equal(key.wrapped, second.wrapped));
+    pass_ms(HOUR_MS - 60000);
+    ck_assert(kek_bytes_equal(second.wrapped, sealed_entry(now, sizeof now).wrapped));
+    pass_ms(60000);
+    ck_assert(!kek_bytes_equal(second.wrapped, sealed_entry(now, sizeof now).wrapped));
+    end();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("datakey");
@@ -199,5 +352,9 @@ int main(void)
     tcase_add_test(tcase, key_is_in_place_after_a_restart_and_a_quiet_day);
     tcase_add_test(tcase, strict_mode_wraps_nothing_while_nobody_seals);
     tcase_add_test(tcase, expired_key_leaves_the_cache_unasked);
+    tcase_add_test(tcase, cache_keeps_what_verified_and_gives_up_the_least_recently_used);
+    tcase_add_test(tcase, cached_key_expires_by_its_unwrap_however_often_it_is_used);
+    tcase_add_test(tcase, key_that_comes_after_its_kek_lost_unwrap_is_not_cached);
+    tcase_add_test(tcase, key_seals_exactly_its_uses_and_not_past_its_age);
     return suite_run(suite);
 }
