@@ -213,6 +213,9 @@ void ring_confirm_loss(struct kek_keyring *ring, size_t provider)
 static void look_now(struct kek_keyring *ring)
 {
     ring->refreshed_ms = kek_clock_ms();
+    if (ring->record_dirty) {
+        record_save(ring); /* what could not be written the last time */
+    }
     for (size_t p = 0; p < ring->source_count; p++) {
         ask_list(ring, p, false);
     }

@@ -202,6 +202,7 @@ static void saved(void *arg, enum kek_rc rc, const struct kek_why *why)
         ring->announcing = NULL;
     }
     if (rc != KEK_OK) {
+        ring->record_dirty = true; /* tried again at the next look */
         ring_notice(ring, KEK_LOG_ERROR,
                     "the state file cannot be written, so nothing new is "
                     "announced: %s",

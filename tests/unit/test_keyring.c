@@ -325,6 +325,47 @@ START_TEST(wraps_by_aes_gcm_are_counted_across_restarts_and_warned_of)
 }
 END_TEST
 
+static bool is_proven(struct rig *r, void *arg)
+{
+    struct kek_keyring_version versions[8];
+    size_t count = kek_keyring_versions(r->ring, versions, 8);
+    for (size_t i = 0; i < count; i++) {
+        if (versions[i].number == *(uint32_t *)arg && versions[i].providers_proven > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool records_version_1(struct rig *r, void *arg)
+{
+    char command[512];
+    (void)arg;
+    snprintf(command, sizeof command, "grep -q '\"number\": 1,' %s/state/test.json", r->folder);
+    return system(command) == 0;
+}
+
+START_TEST(witness_that_could_not_be_recorded_is_recorded_later)
+{
+    char beside[128];
+    uint32_t number = 1;
+    rig_make_token(&rig);
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_GENERATE, 2, &id_2, KEK_STATE_ACTIVE), KEK_OK);
+    rig_start(&rig, "");
+    rig_until_primary(&rig, 2);
+    snprintf(beside, sizeof beside, "%s/state/test.json.new", rig.folder);
+    ck_assert_int_eq(mkdir(beside, 0700), 0);
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_GENERATE, 1, &id_1, KEK_STATE_ACTIVE), KEK_OK);
+    rig_until(&rig, is_proven, &number);
+    rig_turn(&rig, 200);
+    ck_assert(!records_version_1(&rig, NULL));
+    ck_assert_int_eq(rmdir(beside), 0);
+    rig_until(&rig, records_version_1, NULL);
+    rig_stop(&rig);
+    rig_remove(&rig);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("keyring");
@@ -340,5 +381,6 @@ int main(void)
     tcase_add_test(tcase, another_key_under_the_same_id_is_refused);
     tcase_add_test(tcase, versions_destroyed_long_ago_keep_no_new_one_out);
     tcase_add_test(tcase, wraps_by_aes_gcm_are_counted_across_restarts_and_warned_of);
+    tcase_add_test(tcase, witness_that_could_not_be_recorded_is_recorded_later);
     return suite_run(suite);
 }
