@@ -249,6 +249,7 @@ static struct version *candidate(struct kek_keyring *ring)
         struct version *version = ring->versions[i];
         if (!could_lead(ring, version)) {
             version->ready_ms = 0;
+            version->prepared = false; /* what was wrapped may have gone with it */
             continue;
         }
         if (version->ready_ms == 0) {

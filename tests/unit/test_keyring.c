@@ -366,6 +366,43 @@ START_TEST(witness_that_could_not_be_recorded_is_recorded_later)
 }
 END_TEST
 
+static bool can_seal_2(struct rig *r, void *wanted)
+{
+    return kek_datakey_can_seal(r->store, &id_2) == *(bool *)wanted;
+}
+
+static bool wraps_2(struct rig *r, void *arg)
+{
+    (void)arg;
+    return kek_keyring_wraps(r->ring, &id_2);
+}
+
+START_TEST(version_is_announced_only_with_a_data_key_made_since_it_was_promoted)
+{
+    char beside[128];
+    bool yes = true, no = false;
+    rig_make_token(&rig);
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_GENERATE, 1, &id_1, KEK_STATE_ACTIVE), KEK_OK);
+    rig_start(&rig, "");
+    rig_until_primary(&rig, 1);
+    /* It cannot be recorded, so it is not announced; and meanwhile it is taken back once. */
+    snprintf(beside, sizeof beside, "%s/state/test.json.new", rig.folder);
+    ck_assert_int_eq(mkdir(beside, 0700), 0);
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_GENERATE, 2, &id_2, KEK_STATE_ACTIVE), KEK_OK);
+    rig_until(&rig, can_seal_2, &yes);
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_SET_STATE, 2, &id_2, KEK_STATE_DEACTIVATED),
+                     KEK_OK);
+    rig_until(&rig, can_seal_2, &no);
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_SET_STATE, 2, &id_2, KEK_STATE_ACTIVE), KEK_OK);
+    rig_until(&rig, wraps_2, NULL);
+    ck_assert_int_eq(rmdir(beside), 0);
+    rig_until_primary(&rig, 2);
+    ck_assert(kek_datakey_can_seal(rig.store, &id_2));
+    rig_stop(&rig);
+    rig_remove(&rig);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("keyring");
@@ -382,5 +419,6 @@ int main(void)
     tcase_add_test(tcase, versions_destroyed_long_ago_keep_no_new_one_out);
     tcase_add_test(tcase, wraps_by_aes_gcm_are_counted_across_restarts_and_warned_of);
     tcase_add_test(tcase, witness_that_could_not_be_recorded_is_recorded_later);
+    tcase_add_test(tcase, version_is_announced_only_with_a_data_key_made_since_it_was_promoted);
     return suite_run(suite);
 }
