@@ -237,6 +237,23 @@ static struct kek_p11_outcome unwrap_any(struct kek_provider_session *session,
     return outcome;
 }
 
+/* Refused for its algorithm, which is not the key's.  Whoever can write to etcd chose it, so a token that
+ * says "not permitted" for it says nothing of a key that still opens its own; and of a key under which
+ * nothing was proven it says nothing of the blob. */
+static bool is_never(struct kek_provider_session *session, const struct kek_p11_entry *entry,
+                     enum kek_wrap_alg alg, struct kek_p11_outcome outcome)
+{
+    enum kek_p11_class class = kek_p11_class_of(outcome.rv);
+    if (entry->way == NULL || is_own(entry, alg)) {
+        return false;
+    }
+    bool same = false;
+    if (class == KEK_P11_STATE && entry->known.len > 0) {
+        (void)kek_p11_ask_known(session, entry, entry->handle, &same);
+    }
+    return same || class == KEK_P11_UNSUPPORTED;
+}
+
 bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *kek_id,
                     enum kek_wrap_alg alg, struct kek_bytes blob, struct kek_secret **data_key,
                     struct kek_provider_failure *failure)
@@ -250,9 +267,7 @@ bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *k
         if (kek_p11_good(outcome)) {
             return true;
         }
-        /* Of a key under which nothing was proven it says nothing of the blob. */
-        if (kek_p11_class_of(outcome.rv) == KEK_P11_UNSUPPORTED && entry->way != NULL &&
-            !is_own(entry, alg)) {
+        if (is_never(session, entry, alg, outcome)) {
             return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__DATA,
                                 "key %s never wraps with %s: %s: %s (0x%lx)", entry->version.label,
                                 kek_wrap_alg_name(alg), outcome.call, kek_p11_rv_name(outcome.rv),

@@ -222,6 +222,38 @@ START_TEST(a_failure_that_passes_makes_no_other_kind_of_key)
 }
 END_TEST
 
+/* Whoever writes to etcd can name an algorithm that is not the key's.  "Not permitted" for that one speaks
+ * of the blob, unless the key may not open its own either. */
+START_TEST(not_permitted_for_a_foreign_algorithm_says_nothing_of_the_key)
+{
+    static const struct {
+        const char *fault;
+        Kek__Provider__Cause cause;
+    } cases[] = {
+        {"C_UnwrapKey 1 rv 68", KEK__PROVIDER__CAUSE__DATA},
+        {"C_UnwrapKey every rv 68", KEK__PROVIDER__CAUSE__STATE},
+    };
+    static const uint8_t foreign[40] = {1, 2, 3};
+    struct token token;
+    struct kek_id id;
+    token_make_with_key(&token, &id);
+    fault_put(&token, cases[_i].fault);
+    fault_later();
+    struct worker worker;
+    worker_start(&worker, "serve", fault_uri);
+    fault_now();
+    Kek__Provider__Reply *reply =
+        worker_unwrap(&worker, &id, KEK_WRAP_AES_KWP, foreign, sizeof foreign);
+    ck_assert_int_eq(reply->result_case, FAILED);
+    ck_assert_msg(reply->failed->cause == cases[_i].cause, "cause %d: %s", reply->failed->cause,
+                  reply->failed->text);
+    reply_free(reply);
+    fault_later();
+    expect_works(&worker, &id);
+    worker_end(&worker);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("pkcs11 returns");
@@ -230,6 +262,7 @@ static Suite *suite(void)
     tcase_add_loop_test(c, any_return_value_of_any_call_leaves_a_worker_that_works, 0, CALLS);
     tcase_add_loop_test(c, an_officer_operation_survives_a_failure_of_any_call, 0, ERRORS);
     tcase_add_loop_test(c, a_failure_that_passes_makes_no_other_kind_of_key, 0, 4);
+    tcase_add_loop_test(c, not_permitted_for_a_foreign_algorithm_says_nothing_of_the_key, 0, 2);
     suite_add_tcase(s, c);
     return s;
 }
