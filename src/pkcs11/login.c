@@ -9,7 +9,7 @@ static bool may_try(struct kek_provider *provider, struct kek_provider_failure *
     CK_TOKEN_INFO info;
     struct kek_p11_outcome outcome = kek_p11_get_token_info(provider->f, provider->slot, &info);
     if (!kek_p11_good(outcome)) {
-        return kek_p11_fail_as(failure, KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__LINK,
+        return kek_p11_fail_as(failure, KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__LINK,
                                outcome);
     }
     if ((info.flags & CKF_USER_PIN_LOCKED) != 0) {
@@ -57,7 +57,10 @@ static bool log_in(struct kek_provider *provider, struct kek_provider_failure *f
     kek_secret_free(provider->pin);
     provider->pin = NULL;
     if (!kek_p11_good(outcome) && outcome.rv != CKR_USER_ALREADY_LOGGED_IN) {
-        return kek_p11_fail_rv(failure, KEK__PROVIDER__STEP__LOGIN, outcome);
+        /* A token that says it is not there has not looked at the PIN. */
+        bool gone = kek_p11_class_of(outcome.rv) == KEK_P11_LINK;
+        return kek_p11_fail_rv(
+            failure, gone ? KEK__PROVIDER__STEP__TOKEN : KEK__PROVIDER__STEP__LOGIN, outcome);
     }
     return true;
 }
@@ -81,7 +84,7 @@ bool kek_p11_login_and_prove(struct kek_provider *provider, struct kek_provider_
     anchor->provider = provider;
     struct kek_p11_outcome outcome = kek_p11_session_begin(anchor);
     if (!kek_p11_good(outcome)) {
-        return kek_p11_fail_rv(failure, KEK__PROVIDER__STEP__LOGIN, outcome);
+        return kek_p11_fail_rv(failure, KEK__PROVIDER__STEP__TOKEN, outcome);
     }
     if (!log_in(provider, failure) || !kek_p11_scan(anchor, KEK__PROVIDER__STEP__PROBE, failure) ||
         !kek_p11_prove_all(anchor, failure)) {

@@ -97,6 +97,36 @@ START_TEST(a_token_that_cannot_be_asked_is_not_just_missing)
 }
 END_TEST
 
+/* After what may have been a try of the PIN the next start waits longer.  A token that went away was not
+ * one: it is looked for as often as one that was never there. */
+START_TEST(a_token_that_goes_away_before_the_pin_is_tried_is_no_failed_login)
+{
+    static const struct {
+        const char *fault;
+        Kek__Provider__Step step;
+    } cases[] = {
+        {"C_OpenSession every rv 30", KEK__PROVIDER__STEP__TOKEN}, /* DEVICE_ERROR */
+        {"C_Login every rv 32", KEK__PROVIDER__STEP__TOKEN},       /* DEVICE_REMOVED */
+        {"C_Login every rv e0", KEK__PROVIDER__STEP__TOKEN},       /* TOKEN_NOT_PRESENT */
+        {"C_Login every rv 30", KEK__PROVIDER__STEP__LOGIN},
+        {"C_Login every rv 5", KEK__PROVIDER__STEP__LOGIN}, /* GENERAL_ERROR */
+    };
+    struct token token;
+    token_make(&token);
+    fault_put(&token, cases[_i].fault);
+    struct worker worker;
+    Kek__Provider__Hello hello;
+    hello_init(&hello, fault_uri);
+    worker_spawn(&worker, "serve");
+    reply_free(worker_hello(&worker, &hello));
+    Kek__Provider__Reply *reply = worker_login(&worker);
+    ck_assert_int_eq(reply->result_case, FAILED);
+    ck_assert_int_eq(reply->failed->step, cases[_i].step);
+    expect_failed(reply, KEK__PROVIDER__CAUSE__LINK, "");
+    worker_end(&worker);
+}
+END_TEST
+
 static void send_wrap(struct worker *worker, const struct kek_id *id, uint64_t number)
 {
     Kek__Provider__Wrap wrap = KEK__PROVIDER__WRAP__INIT;
@@ -533,6 +563,7 @@ static Suite *suite(void)
     tcase_add_test(c, a_wrong_pin_is_tried_once);
     tcase_add_loop_test(c, a_pin_is_not_tried_where_one_more_try_could_lock_it, 0, 2);
     tcase_add_loop_test(c, a_token_that_cannot_be_asked_is_not_just_missing, 0, 2);
+    tcase_add_loop_test(c, a_token_that_goes_away_before_the_pin_is_tried_is_no_failed_login, 0, 5);
     tcase_add_test(c, a_call_that_hangs_holds_up_no_other_session_and_not_the_end);
     tcase_add_loop_test(c, a_start_survives_a_failure_of_any_call, 0, ERRORS);
     tcase_add_loop_test(c, an_operation_survives_a_failure_of_any_call, 0, ERRORS);
