@@ -59,6 +59,13 @@ enum kek_rc kek_datakey_for_opening(struct kek_datakey_store *store,
                                     struct kek_datakey_ref **ref, struct kek_datakey_wait **wait,
                                     struct kek_why *why) KEK_MUST_CHECK;
 
+/* The same data key in another context, without asking the HSM again: `ref` is from
+ * kek_datakey_for_opening() and has opened nothing.  The callee's to free.  NULL: no such context, no
+ * memory, or the data key itself is no longer known; then the HSM is to be asked. */
+struct kek_datakey_ref *kek_datakey_in_context(struct kek_datakey_store *store,
+                                               const struct kek_datakey_ref *ref,
+                                               struct kek_bytes context);
+
 /* Is that key in the cache? For trying the likelier of several contexts first. */
 bool kek_datakey_cached(const struct kek_datakey_store *store,
                         const struct kek_envelope_entry *entry, struct kek_bytes context);

@@ -98,6 +98,17 @@ static bool look_into(struct flight *flight, size_t provider, enum kek_rc rc)
     return false;
 }
 
+/* Where other contexts may be tried, it keeps the data key for them. */
+static struct kek_datakey_ref *new_ref(struct kek_datakey_store *store, const struct key_name *name,
+                                       const struct kek_secret *data_key, struct kek_why *why)
+{
+    struct kek_datakey_ref *ref = ref_new(store, name, data_key, why);
+    if (ref != NULL && store->settings.config->context_accept[0] != NULL) {
+        ref->data_key = kek_secret_dup(kek_secret_bytes(data_key));
+    }
+    return ref;
+}
+
 static void unwrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
                       const struct kek_why *why)
 {
@@ -123,7 +134,7 @@ static void unwrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
         return;
     }
     struct kek_why mine;
-    KEK_AUTO(kek_datakey_ref) ref = ref_new(store, &flight->name, result->data_key, &mine);
+    KEK_AUTO(kek_datakey_ref) ref = new_ref(store, &flight->name, result->data_key, &mine);
     flight_land(flight, ref == NULL ? mine.rc : KEK_OK, ref, ref == NULL ? &mine : NULL);
 }
 
@@ -241,6 +252,21 @@ enum kek_rc kek_datakey_for_opening(struct kek_datakey_store *store,
     }
     *wait = waiting;
     return KEK_OK;
+}
+
+struct kek_datakey_ref *kek_datakey_in_context(struct kek_datakey_store *store,
+                                               const struct kek_datakey_ref *ref,
+                                               struct kek_bytes context)
+{
+    struct key_name name = ref->name;
+    if (ref->data_key == NULL || !context_index(store, context, &name.context)) {
+        return NULL;
+    }
+    struct kek_datakey_ref *other = new_ref(store, &name, ref->data_key, NULL);
+    if (other != NULL) {
+        other->born_ms = ref->born_ms;
+    }
+    return other;
 }
 
 bool kek_datakey_cached(const struct kek_datakey_store *store,

@@ -63,6 +63,7 @@ void kek_datakey_ref_free(struct kek_datakey_ref *ref)
         return;
     }
     kek_envelope_key_free(ref->key);
+    kek_secret_free(ref->data_key);
     kek_buf_done(&ref->header);
     free(ref);
 }
@@ -166,6 +167,8 @@ void cache_purge(struct kek_datakey_store *store, const struct kek_id *kek_id)
 
 void kek_datakey_verified(struct kek_datakey_store *store, struct kek_datakey_ref *ref)
 {
+    kek_secret_free(ref->data_key);
+    ref->data_key = NULL;
     cache_put(store, ref);
 }
 

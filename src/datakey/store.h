@@ -33,8 +33,9 @@ struct kek_datakey_ref {
     size_t refs;
     struct key_name name;
     struct kek_envelope_key *key;
-    struct kek_buf header; /* sealing keys only */
-    uint64_t born_ms;      /* when the HSM last unwrapped it */
+    struct kek_secret *data_key; /* until it is known in which of several contexts it opens */
+    struct kek_buf header;       /* sealing keys only */
+    uint64_t born_ms;            /* when the HSM last unwrapped it */
     uint64_t uses;
     bool cached;
     UT_hash_handle hh;                   /* in the cache, by name */

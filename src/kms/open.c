@@ -8,6 +8,7 @@
 
 static void find_kek(struct call *call);
 static void open_next(struct call *call);
+static void open_with(struct call *call, struct kek_datakey_ref *ref);
 
 static size_t context_count(const struct call *call)
 {
@@ -62,6 +63,19 @@ static void answer(struct call *call, const struct kek_secret *plaintext)
     call_reply(call, kek_buf_bytes(&message));
 }
 
+/* What the HSM has unwrapped once is not asked of it again. */
+static void try_next_context(struct call *call, const struct kek_datakey_ref *ref)
+{
+    struct kek_datakey_store *store = call->kms->settings.store;
+    call->context_attempt++;
+    KEK_AUTO(kek_datakey_ref) other = kek_datakey_in_context(store, ref, context_now(call));
+    if (other != NULL) {
+        open_with(call, other);
+    } else {
+        open_next(call);
+    }
+}
+
 static void open_with(struct call *call, struct kek_datakey_ref *ref)
 {
     struct kek_envelope envelope;
@@ -79,8 +93,7 @@ static void open_with(struct call *call, struct kek_datakey_ref *ref)
     }
     if (rc == KEK_DAMAGED && !call->context_known &&
         call->context_attempt + 1 < context_count(call)) {
-        call->context_attempt++;
-        open_next(call);
+        try_next_context(call, ref);
         return;
     }
     call_fail(call, rc, &why);

@@ -331,6 +331,45 @@ START_TEST(old_context_opens_and_never_seals)
 }
 END_TEST
 
+static uint64_t unwraps(void)
+{
+    struct kek_datakey_stats stats;
+    kek_datakey_stats(rig.store, &stats);
+    return stats.unwraps;
+}
+
+/* v1 does not say in which context a ciphertext was sealed: trying them all is one operation. */
+START_TEST(one_unwrap_serves_all_contexts_and_junk_costs_no_more)
+{
+    uint8_t cipher[1024];
+    start_with_one_version("context: old\n");
+    V1beta1__EncryptRequest v1 = V1BETA1__ENCRYPT_REQUEST__INIT;
+    v1.plain = (ProtobufCBinaryData){.data = (uint8_t *)"ping", .len = 4};
+    call("/v1beta1.KeyManagementService/Encrypt", &v1.base);
+    ck_assert_int_eq(answer.status, KEK_RPC_OK);
+    V1beta1__EncryptResponse *sealed =
+        v1beta1__encrypt_response__unpack(NULL, answer.len, answer.reply);
+    size_t len = sealed->cipher.len;
+    memcpy(cipher, sealed->cipher.data, len);
+    v1beta1__encrypt_response__free_unpacked(sealed, NULL);
+    rig_stop(&rig);
+
+    rig_start(&rig, "context: new\ncontext_accept: [other, third, old]\n"
+                    "data_key: {max_uses: 1}\n");
+    rig_until_primary(&rig, 1);
+    V1beta1__DecryptRequest back = V1BETA1__DECRYPT_REQUEST__INIT;
+    back.cipher = (ProtobufCBinaryData){.data = cipher, .len = len};
+    for (int i = 0; i < 2; i++) {
+        uint64_t before = unwraps();
+        call("/v1beta1.KeyManagementService/Decrypt", &back.base);
+        ck_assert_int_eq(answer.status, i == 0 ? KEK_RPC_OK : KEK_RPC_INVALID_ARGUMENT);
+        ck_assert_uint_eq(unwraps() - before, 1);
+        cipher[len - 1] ^= 1;
+    }
+    finish();
+}
+END_TEST
+
 START_TEST(v2_plaintext_over_the_limit_is_refused_and_the_largest_fits)
 {
     static char big[2048];
@@ -603,6 +642,7 @@ int main(void)
     tcase_add_test(tcase, damage_of_any_kind_gets_one_message_and_changes_nothing);
     tcase_add_test(tcase, key_id_must_be_that_of_the_envelope);
     tcase_add_test(tcase, old_context_opens_and_never_seals);
+    tcase_add_test(tcase, one_unwrap_serves_all_contexts_and_junk_costs_no_more);
     tcase_add_test(tcase, v2_plaintext_over_the_limit_is_refused_and_the_largest_fits);
     tcase_add_test(tcase, rotation_follows_the_status_of_its_own_connection);
     tcase_add_test(tcase, loss_fails_the_status_call_and_refuses_writes);
