@@ -139,7 +139,7 @@ enum kek_rc kek_kms_healthz(const struct kek_kms *kms, char *text, size_t size, 
         return say(text, size, bridged ? "ok" : health.text);
     }
     if (!seals && !kek_keyring_wraps(kms->settings.ring, &primary.kek_id)) {
-        snprintf(text, size, "KEK version %u may not wrap now, and no newer one is active",
+        snprintf(text, size, "KEK version %u is not active on any HSM, or not proven there yet",
                  primary.number);
         return KEK_OK;
     }
