@@ -76,9 +76,11 @@ struct kek_provider_matrix {
 /* Every function returns true, or false with *failure filled and its outputs untouched. */
 struct kek_provider_ops {
     const char *type; /* "pkcs11" */
-    /* `token` borrows texts of the provider, which lives as long as the process. */
-    bool (*open)(const struct Kek__Provider__Hello *hello, struct kek_provider **provider,
-                 struct Kek__Provider__Token *token, struct kek_provider_failure *failure);
+    /* `officer`: the worker's role, which may have a PIN of its own. `token` borrows texts of the
+     * provider, which lives as long as the process. */
+    bool (*open)(const struct Kek__Provider__Hello *hello, bool officer,
+                 struct kek_provider **provider, struct Kek__Provider__Token *token,
+                 struct kek_provider_failure *failure);
     bool (*login)(struct kek_provider *provider, struct kek_provider_versions *versions,
                   enum kek_wrap_alg *alg, struct kek_provider_failure *failure);
     bool (*session_open)(struct kek_provider *provider, struct kek_provider_session **session,

@@ -118,8 +118,8 @@ static bool is_pin_source(const char *value)
 static enum kek_rc pin_source(const struct attribute *attribute, struct kek_why *why)
 {
     if (!is_pin_source(attribute->value)) {
-        return kek_fail(why, KEK_INVALID,
-                        "expected file:/absolute/path or credential:NAME as pin-source");
+        return kek_fail(why, KEK_INVALID, "expected file:/absolute/path or credential:NAME as %.*s",
+                        (int)attribute->name_len, attribute->name);
     }
     return KEK_OK;
 }
@@ -134,6 +134,7 @@ static const struct known known[] = {
     [MODULE_NAME] = {"module-name", true, 255, bare_name},
     [PIN_SOURCE] = {"pin-source", true, VALUE_MAX - 1, pin_source},
     [PIN_VALUE] = {"pin-value", true, VALUE_MAX - 1, no_pin},
+    {"admin-pin-source", true, VALUE_MAX - 1, pin_source}, /* ours: for the officers' worker */
     {"manufacturer", false, 32, filled},
     {"model", false, 16, filled},
     {"library-manufacturer", false, 32, filled},

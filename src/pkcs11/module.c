@@ -225,11 +225,9 @@ static void describe(struct kek_provider *provider, const CK_TOKEN_INFO *info,
 }
 
 /* A token that needs a login gets its PIN from the file, or from a PIN pad of its own. */
-static bool take_pin(struct kek_provider *provider, const struct kek_p11_uri *uri,
-                     const CK_TOKEN_INFO *info, struct kek_pin_file *file,
-                     struct kek_provider_failure *failure)
+static bool take_pin(struct kek_provider *provider, const char *source, const CK_TOKEN_INFO *info,
+                     struct kek_pin_file *file, struct kek_provider_failure *failure)
 {
-    const char *source = kek_p11_uri_pin_source(uri);
     provider->needs_login = (info->flags & CKF_LOGIN_REQUIRED) != 0;
     if (source == NULL) {
         if (provider->needs_login && (info->flags & CKF_PROTECTED_AUTHENTICATION_PATH) == 0) {
@@ -292,7 +290,7 @@ static void keep_mechanisms(struct kek_provider *provider)
 }
 
 /* What fails here ends the start, so nothing is given back: the process goes. */
-bool kek_p11_open(const Kek__Provider__Hello *hello, struct kek_provider **provider,
+bool kek_p11_open(const Kek__Provider__Hello *hello, bool officer, struct kek_provider **provider,
                   Kek__Provider__Token *token, struct kek_provider_failure *failure)
 {
     KEK_AUTO(kek_p11_uri) uri = kek_p11_uri_new(hello->uri, &failure->why);
@@ -328,7 +326,7 @@ bool kek_p11_open(const Kek__Provider__Hello *hello, struct kek_provider **provi
     keep_texts(fresh, &library, &info);
     keep_mechanisms(fresh);
     struct kek_pin_file file = {0};
-    if (!take_pin(fresh, uri, &info, &file, failure)) {
+    if (!take_pin(fresh, kek_p11_uri_pin_source(uri, officer), &info, &file, failure)) {
         return false;
     }
     describe(fresh, &info, &file, token);

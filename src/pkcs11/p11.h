@@ -77,7 +77,7 @@ struct kek_provider {
 };
 
 /* module.c, login.c, session.c, requests.c, officer.c, matrix.c: the provider's table. */
-bool kek_p11_open(const Kek__Provider__Hello *hello, struct kek_provider **provider,
+bool kek_p11_open(const Kek__Provider__Hello *hello, bool officer, struct kek_provider **provider,
                   Kek__Provider__Token *token, struct kek_provider_failure *failure);
 bool kek_p11_login_and_prove(struct kek_provider *provider, struct kek_provider_versions *versions,
                              enum kek_wrap_alg *alg, struct kek_provider_failure *failure);

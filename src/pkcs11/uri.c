@@ -74,9 +74,10 @@ const char *kek_p11_uri_module_name(const struct kek_p11_uri *uri)
     return p11_kit_uri_get_module_name(uri->parsed);
 }
 
-const char *kek_p11_uri_pin_source(const struct kek_p11_uri *uri)
+const char *kek_p11_uri_pin_source(const struct kek_p11_uri *uri, bool officer)
 {
-    return p11_kit_uri_get_pin_source(uri->parsed);
+    const char *admin = p11_kit_uri_get_vendor_query(uri->parsed, "admin-pin-source");
+    return officer && admin != NULL ? admin : p11_kit_uri_get_pin_source(uri->parsed);
 }
 
 bool kek_p11_uri_matches_module(const struct kek_p11_uri *uri, const CK_INFO *info)

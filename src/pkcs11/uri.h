@@ -23,7 +23,8 @@ KEK_DEFINE_AUTO(kek_p11_uri);
 /* Borrowed. The path is NULL if the URI has a module-name instead; the source NULL if it has none. */
 const char *kek_p11_uri_module_path(const struct kek_p11_uri *uri);
 const char *kek_p11_uri_module_name(const struct kek_p11_uri *uri);
-const char *kek_p11_uri_pin_source(const struct kek_p11_uri *uri);
+/* An officer's worker uses admin-pin-source where there is one. NULL: there is none for this role. */
+const char *kek_p11_uri_pin_source(const struct kek_p11_uri *uri, bool officer);
 
 bool kek_p11_uri_matches_module(const struct kek_p11_uri *uri, const CK_INFO *info);
 bool kek_p11_uri_matches_token(const struct kek_p11_uri *uri, CK_SLOT_ID slot,

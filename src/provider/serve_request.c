@@ -58,7 +58,7 @@ static bool answer_hello(struct kek_serve *serve, uint64_t id, const Kek__Provid
     }
     Kek__Provider__Token token = KEK__PROVIDER__TOKEN__INIT;
     struct kek_provider_failure failure = {0};
-    if (!serve->ops->open(hello, &serve->provider, &token, &failure)) {
+    if (!serve->ops->open(hello, serve->officer, &serve->provider, &token, &failure)) {
         return kek_serve_message_failed(reply, id, &failure);
     }
     serve->stage = KEK_SERVE_WANTS_LOGIN;

@@ -11,20 +11,29 @@
 #define HELLO_ID 1
 #define LOGIN_ID 2
 
-/* Where the PIN comes from, as the configuration says it; for messages. */
-static void pin_source(const struct kek_backend *backend, char *out, size_t size)
+/* The value of an attribute after the URI's question mark, or NULL; `name` ends with "=". */
+static const char *find_attribute(const char *uri, const char *name)
 {
-    static const char name[] = "pin-source=";
-    const char *at = strchr(backend->config->uri, '?');
+    const char *at = strchr(uri, '?');
     at = at == NULL ? NULL : strstr(at, name);
-    while (at != NULL && strchr("?&", at[-1]) == NULL) { /* the end of a vendor's attribute */
+    while (at != NULL && strchr("?&", at[-1]) == NULL) { /* the end of another attribute's name */
         at = strstr(at + 1, name);
     }
+    return at == NULL ? NULL : at + strlen(name);
+}
+
+/* Where this role's PIN comes from, as the configuration says it; for messages. */
+static void pin_source(const struct kek_backend *backend, char *out, size_t size)
+{
+    const char *uri = backend->config->uri, *at = NULL;
+    if (backend->pool->settings.officer) {
+        at = find_attribute(uri, "admin-pin-source=");
+    }
+    at = at == NULL ? find_attribute(uri, "pin-source=") : at;
     if (at == NULL) {
         snprintf(out, size, "of its URI");
         return;
     }
-    at += strlen(name);
     snprintf(out, size, "in %.*s", (int)strcspn(at, "&?;"), at);
 }
 

@@ -28,9 +28,10 @@ static bool flip(struct kek_provider_failure *failure)
     return false;
 }
 
-static bool open_token(const Kek__Provider__Hello *hello, struct kek_provider **out,
+static bool open_token(const Kek__Provider__Hello *hello, bool officer, struct kek_provider **out,
                        Kek__Provider__Token *token, struct kek_provider_failure *failure)
 {
+    (void)officer;
     FUZZ_CHECK(hello->sessions >= 1 && hello->sessions <= KEK_SERVE_SESSIONS_MAX);
     FUZZ_CHECK(hello->n_versions <= KEK_PROVIDER_VERSIONS_MAX);
     token->serial = (char *)"serial";

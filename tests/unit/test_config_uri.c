@@ -18,6 +18,8 @@ static const char *const right[] = {
     "pkcs11:token=%C3%A4" REST,
     "pkcs11:token=t?module-name=softhsm2&pin-source=credential:hsm.pin",
     "pkcs11:token=t?module-path=/a%20b.so&pin-source=file:///p",
+    "pkcs11:token=t" REST "&admin-pin-source=file:/q",
+    "pkcs11:token=t?admin-pin-source=credential:officer&module-path=/m.so&pin-source=file:/p",
     "pkcs11:token=t?vendor=1&vendor=2&module-path=/m|x?y&pin-source=file:/p",
 };
 
@@ -94,6 +96,14 @@ static const struct wrong {
      "expected file:/absolute/path or credential:NAME as pin-source"},
     {"pkcs11:token=t?module-path=/m.so&pin-source=credential:",
      "expected file:/absolute/path or credential:NAME as pin-source"},
+    {"pkcs11:token=t?module-path=/m.so&admin-pin-source=file:/p",
+     "expected pin-source, found none"},
+    {"pkcs11:token=t" REST "&admin-pin-source=/q",
+     "expected file:/absolute/path or credential:NAME as admin-pin-source"},
+    {"pkcs11:token=t" REST "&admin-pin-source=file:/q&admin-pin-source=file:/q",
+     "expected admin-pin-source once, found it again"},
+    {"pkcs11:token=t;admin-pin-source=file:/q" REST,
+     "expected admin-pin-source after the question mark"},
     {"pkcs11:token=t?module-path=/m.so&pin-source=credential:../p",
      "expected file:/absolute/path or credential:NAME as pin-source"},
     {"pkcs11:token=t?module-path=/m.so&pin-source=credential:a%2Fp",

@@ -33,7 +33,7 @@ static void start(void)
     hello_init(&hello, fault_uri);
     kek_clock_fake(clock_of_test);
     ck_assert_int_eq(kek_secret_setup(64 * 1024, &locked, &why), KEK_OK);
-    ck_assert(kek_p11_open(&hello, &provider, &token, &failure));
+    ck_assert(kek_p11_open(&hello, false, &provider, &token, &failure));
     ck_assert(kek_p11_login_and_prove(provider, &versions, &alg, &failure));
     ck_assert(kek_p11_session_open(provider, &session, &failure));
 }

@@ -19,12 +19,13 @@
 #define FAILED KEK__PROVIDER__REPLY__RESULT_FAILED
 
 /* A Hello with this URI must fail at this step; the worker stays to be asked and leaves in order. */
-static void expect_no_start(const char *uri, int step, int cause, const char *text)
+static void expect_no_start_as(const char *role, const char *uri, int step, int cause,
+                               const char *text)
 {
     struct worker worker;
     Kek__Provider__Hello hello;
     hello_init(&hello, uri);
-    worker_spawn(&worker, "serve");
+    worker_spawn(&worker, role);
     Kek__Provider__Reply *reply = worker_hello(&worker, &hello);
     ck_assert_int_eq(reply->result_case, FAILED);
     ck_assert_msg((int)reply->failed->step == step, "step %d: %s", reply->failed->step,
@@ -34,6 +35,11 @@ static void expect_no_start(const char *uri, int step, int cause, const char *te
     expect_failed(worker_hello(&worker, &hello), KEK__PROVIDER__CAUSE__BAD_REQUEST,
                   "start has failed");
     worker_end(&worker);
+}
+
+static void expect_no_start(const char *uri, int step, int cause, const char *text)
+{
+    expect_no_start_as("serve", uri, step, cause, text);
 }
 
 START_TEST(hello_describes_the_token_and_login_makes_ready)
@@ -272,6 +278,27 @@ START_TEST(a_pin_may_be_a_credential)
 }
 END_TEST
 
+START_TEST(an_officer_may_have_a_pin_that_the_others_cannot_read)
+{
+    struct token token;
+    char pin[PATH_MAX + 8], admin[PATH_MAX + 8], uri[3 * PATH_MAX];
+    int step = KEK__PROVIDER__STEP__PIN_FILE, cause = KEK__PROVIDER__CAUSE__PIN_UNUSABLE;
+    token_make(&token);
+    snprintf(pin, sizeof pin, "%s/pin", token.dir);
+    snprintf(admin, sizeof admin, "%s/admin", token.dir);
+    int len = snprintf(uri, sizeof uri, "%s&admin-pin-source=file:%s", token.uri, admin);
+    ck_assert_int_lt(len, (int)sizeof uri);
+    struct worker worker;
+    worker_start(&worker, "serve", uri);
+    worker_end(&worker);
+    expect_no_start_as("officer", uri, step, cause, "admin cannot be opened");
+    ck_assert_int_eq(rename(pin, admin), 0);
+    worker_start(&worker, "officer", uri);
+    worker_end(&worker);
+    expect_no_start(uri, step, cause, "pin cannot be opened");
+}
+END_TEST
+
 START_TEST(nothing_is_served_before_hello_and_login)
 {
     struct token token;
@@ -479,6 +506,7 @@ static Suite *suite(void)
     tcase_add_loop_test(c, a_pin_file_is_taken_or_refused, 0, sizeof pins / sizeof pins[0]);
     tcase_add_test(c, a_pin_file_of_another_kind_is_refused);
     tcase_add_test(c, a_pin_may_be_a_credential);
+    tcase_add_test(c, an_officer_may_have_a_pin_that_the_others_cannot_read);
     tcase_add_test(c, nothing_is_served_before_hello_and_login);
     tcase_add_test(c, packets_that_are_no_requests_are_refused);
     tcase_add_test(c, run_by_hand_it_says_so_and_leaves_with_2);

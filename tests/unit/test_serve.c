@@ -19,6 +19,7 @@ static struct kek_provider provider;
 static struct kek_provider_session session;
 static unsigned asked, sessions_opened;
 static bool refuses;
+static bool opened_as_officer;
 static enum kek_state last_state;
 static struct kek_provider_versions shown;
 
@@ -30,9 +31,10 @@ static bool refuse(struct kek_provider_failure *failure)
     return false;
 }
 
-static bool fake_open(const Kek__Provider__Hello *hello, struct kek_provider **out,
+static bool fake_open(const Kek__Provider__Hello *hello, bool as_officer, struct kek_provider **out,
                       Kek__Provider__Token *token, struct kek_provider_failure *failure)
 {
+    opened_as_officer = as_officer;
     asked++;
     if (refuses) {
         return refuse(failure);
@@ -324,6 +326,17 @@ START_TEST(hello_is_refused_for_each_field_that_is_wrong)
 }
 END_TEST
 
+START_TEST(a_provider_is_told_its_role_when_it_is_opened)
+{
+    for (int officer = 0; officer < 2; officer++) {
+        struct kek_serve serve = {.ops = &fakes, .officer = officer == 1};
+        Kek__Provider__Hello hello = good_hello();
+        done(say_hello(&serve, &hello));
+        ck_assert_int_eq(opened_as_officer, officer);
+    }
+}
+END_TEST
+
 START_TEST(a_start_goes_by_hello_then_login_then_sessions)
 {
     struct kek_serve serve = {.ops = &fakes};
@@ -603,6 +616,7 @@ int main(void)
     TCase *c = tcase_create("serve");
     tcase_add_checked_fixture(c, setup, NULL);
     tcase_add_test(c, hello_is_refused_for_each_field_that_is_wrong);
+    tcase_add_test(c, a_provider_is_told_its_role_when_it_is_opened);
     tcase_add_test(c, a_start_goes_by_hello_then_login_then_sessions);
     tcase_add_test(c, a_start_that_failed_serves_nothing_any_more);
     tcase_add_test(c, wrap_and_unwrap_check_every_length_before_the_provider_is_asked);
