@@ -276,7 +276,7 @@ class Idle(FaultCase):
         # CKR_BUFFER_TOO_SMALL, CKR_WRAPPED_KEY_INVALID; the keys are listed as ever.
         for function, code in (("C_WrapKey", 0x150), ("C_UnwrapKey", 0x110)):
             node = self.node(processes=1, recycle_memory="64GiB")
-            node.write(health={"probe_interval": "2s"}, metrics="127.0.0.1:%d" % rigs.free_port(),
+            node.write(health={"probe_interval": "2s"}, metrics=rigs.own_address(),
                        data_key={"max_uses": 1000}, log={"level": "info"})
             node.start()
             rigs.wait_for(lambda node=node: node.page("/readyz")[0] == 200, "service")

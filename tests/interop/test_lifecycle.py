@@ -183,7 +183,7 @@ class Lifecycle(rigs.Case):
             self.assertIn(call.code(), (StatusCode.UNAVAILABLE, StatusCode.CANCELLED), call.details())
 
     def test_a_scrape_while_the_workers_are_ended_harms_nobody(self):
-        node = self.rig(config={"metrics": "127.0.0.1:%d" % rigs.free_port()},
+        node = self.rig(config={"metrics": rigs.own_address()},
                         provider={"processes": 1}).start()
         self.assertEqual(node.page("/metrics")[0], 200)
         worker, = node.workers()
