@@ -4,6 +4,10 @@ proto/provider.proto, which are written here by hand so that the suite is a seco
 import os
 import signal
 import socket
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "interop"))
+from protowire import pack, unpack  # noqa: E402
 
 PROGRAM = os.path.join(os.environ.get("abs_top_builddir") or os.getcwd(), "kekd-pkcs11")
 PATIENCE = 60  # seconds for one reply; what is waited for ends the wait
@@ -24,49 +28,6 @@ class Failed(Exception):
         self.native = fields.get(3, 0)
         self.text = fields.get(5, b"").decode()
         super().__init__("%s: %s" % (self.cause, self.text))
-
-
-def varint(number):
-    out = b""
-    while number > 127:
-        out, number = out + bytes([number & 127 | 128]), number >> 7
-    return out + bytes([number])
-
-
-def pack(*fields):
-    """(number, int | str | bytes) pairs; a default value is left out, as proto3 does."""
-    out = b""
-    for number, value in fields:
-        if isinstance(value, int):
-            out += varint(number << 3) + varint(value) if value else b""
-        else:
-            value = value.encode() if isinstance(value, str) else value
-            out += varint(number << 3 | 2) + varint(len(value)) + value
-    return out
-
-
-def unpack(message):
-    """(number, int | bytes) pairs in their order."""
-    at, found = 0, []
-
-    def number():
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = message[at]
-            at += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-    while at < len(message):
-        key = number()
-        value = number()
-        if key & 7 == 2:
-            at += value
-            value = message[at - value:at]
-        found.append((key >> 3, value))
-    return found
 
 
 class Version:

@@ -8,49 +8,21 @@ import uuid
 
 import grpc
 
-
-def varint(number):
-    out = bytearray()
-    while True:
-        number, low = number >> 7, number & 0x7F
-        out.append(low | (0x80 if number else 0))
-        if not number:
-            return bytes(out)
+from protowire import pack, unpack
 
 
 def field(number, value):
     """A length-delimited field; proto3 leaves empty ones out."""
-    if isinstance(value, str):
-        value = value.encode()
-    if not value:
-        return b""
-    return varint(number << 3 | 2) + varint(len(value)) + value
+    return pack((number, value)) if value else b""
 
 
 def fields(message):
     """{number: [bytes, ...]} of a message that has only length-delimited fields."""
-    found, at = {}, 0
-
-    def number():
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = message[at]
-            at += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return value
-
-    while at < len(message):
-        tag = number()
-        if tag & 7 != 2:
-            raise ValueError("wire type %d in a KMS answer" % (tag & 7))
-        size = number()
-        if at + size > len(message):
-            raise ValueError("a field runs past the message's end")
-        found.setdefault(tag >> 3, []).append(message[at:at + size])
-        at += size
+    found = {}
+    for number, value in unpack(message):
+        if isinstance(value, int):
+            raise ValueError("a number in a KMS answer")
+        found.setdefault(number, []).append(value)
     return found
 
 

@@ -32,5 +32,6 @@ EXTRA_DIST += \
 	tests/interop/h2.py \
 	tests/interop/kms.py \
 	tests/interop/p11.py \
+	tests/interop/protowire.py \
 	tests/interop/rig.py \
 	tests/interop/traffic.py

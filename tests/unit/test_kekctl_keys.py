@@ -13,46 +13,16 @@ import tempfile
 import unittest
 
 KEKCTL = os.path.join(os.environ["abs_top_builddir"], "kekctl")
+INTEROP = os.path.join(os.environ["abs_top_srcdir"], "tests", "interop")
 
-WORKER = r'''#!/usr/bin/python3 -S
+WORKER = r'''#!/usr/bin/python3 -BS
 import json, os, socket, sys
-
-def varint(n):
-    out = b""
-    while n > 127:
-        out, n = out + bytes([n & 127 | 128]), n >> 7
-    return out + bytes([n])
-
-def pack(*fields):
-    out = b""
-    for number, value in fields:
-        if isinstance(value, int):
-            out += varint(number << 3) + varint(value)
-        else:
-            value = value.encode() if isinstance(value, str) else value
-            out += varint(number << 3 | 2) + varint(len(value)) + value
-    return out
+sys.path.insert(0, "@interop@")
+import protowire
+from protowire import pack
 
 def unpack(message):
-    at, found = 0, {}
-    def number():
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = message[at]
-            at += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-    while at < len(message):
-        key = number()
-        value = number()
-        if key & 7 == 2:
-            at += value
-            value = message[at - value:at]
-        found[key >> 3] = value
-    return found
+    return dict(protowire.unpack(message))
 
 def load():
     with open(path) as file:
@@ -148,7 +118,7 @@ class Keys(unittest.TestCase):
         self.start_timeout = "20s"
         self.kekctl = shutil.copy(KEKCTL, self.path("kekctl"))
         with open(self.path("kekd-pkcs11"), "w", encoding="utf-8") as file:
-            file.write(WORKER)
+            file.write(WORKER.replace("@interop@", INTEROP))
         os.chmod(self.path("kekd-pkcs11"), stat.S_IRWXU)
         os.mkdir(self.path("state"), 0o700)
         self.configure("a")
