@@ -32,6 +32,8 @@ EXTRA_DIST += \
 	tests/interop/h2.py \
 	tests/interop/kms.py \
 	tests/interop/p11.py \
+	tests/interop/proc.py \
 	tests/interop/protowire.py \
 	tests/interop/rig.py \
+	tests/interop/softhsm.py \
 	tests/interop/traffic.py

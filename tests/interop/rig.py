@@ -9,7 +9,6 @@ a test that is interrupted or told to end leaves neither processes nor folders.
 
 import atexit
 import contextlib
-import glob
 import itertools
 import os
 import random
@@ -23,16 +22,15 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import unittest
 import urllib.error
 import urllib.request
 
-TOP_BUILD = os.environ.get("abs_top_builddir") or os.getcwd()
-TOP_SRC = os.environ.get("abs_top_srcdir") or os.path.dirname(
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so"
+# What a test takes from here is also theirs.
+from proc import PATIENCE, freeze, kill, processes, wait_for  # noqa: F401
+from softhsm import SOFTHSM, TOP_SRC, Spy, Token, Twin, spy_module  # noqa: F401
 
+TOP_BUILD = os.environ.get("abs_top_builddir") or os.getcwd()
 SKIP = 77  # what automake takes as "skipped"
 
 try:
@@ -44,9 +42,6 @@ except ImportError:
 
 import kms  # noqa: E402  (needs grpc)
 
-# Generous: a slow machine must never make a good kekd fail. What is waited for ends the wait.
-PATIENCE = 60.0
-
 
 def program(name):
     return os.path.join(TOP_BUILD, name)
@@ -55,34 +50,6 @@ def program(name):
 def sanitized():
     with open(program("kekd"), "rb") as file:
         return b"__asan_init" in file.read()
-
-
-def wait_for(condition, what, seconds=PATIENCE):
-    """Polls until condition() is true and returns what it gave."""
-    end = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError("waited %g s in vain for %s" % (seconds, what))
-        time.sleep(0.02)
-
-
-def spy_module():
-    """OpenSC's pkcs11-spy, which logs every PKCS#11 call: our independent witness."""
-    for folder in ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64",
-                   "/usr/lib"):
-        for path in (folder + "/pkcs11-spy.so", folder + "/pkcs11/pkcs11-spy.so"):
-            if os.path.exists(path):
-                return path
-    raise unittest.SkipTest("SKIP: pkcs11-spy.so (package opensc) is missing: PKCS#11 calls are not counted")
-
-
-def kill(pid):
-    """SIGKILL to a worker, which may have been replaced a moment ago."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
 
 
 def need_root(what):
@@ -115,158 +82,6 @@ def yaml_scalar(item):
     if re.fullmatch(r"[A-Za-z0-9/][A-Za-z0-9_./:@-]*", text):
         return text
     return '"%s"' % text.replace("\\", "\\\\").replace('"', '\\"')
-
-
-class Process:
-    """A line of /proc/PID/stat."""
-
-    def __init__(self, text):
-        head, _, tail = text.rpartition(")")
-        self.pid = int(head.split(" ", 1)[0])
-        self.name = head.split("(", 1)[1]
-        fields = tail.split()
-        self.state, self.parent = fields[0], int(fields[1])
-        self.session = int(fields[3])
-        self.started = int(fields[19])  # in ticks since the machine's start
-
-
-def processes():
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError), open("/proc/%s/stat" % entry, encoding="latin-1") as file:
-                yield Process(file.read())
-
-
-def freeze(pid):
-    """Stops a process and waits until its last thread has stopped: on a busy machine that takes a while."""
-    os.kill(pid, signal.SIGSTOP)
-
-    def stopped():
-        for thread in os.listdir("/proc/%d/task" % pid):
-            with open("/proc/%d/task/%s/stat" % (pid, thread), encoding="latin-1") as file:
-                if Process(file.read()).state != "T":
-                    return False
-        return True
-    wait_for(stopped, "process %d to stop" % pid)
-
-
-class Token:
-    """A throw-away SoftHSM token; folder() / "pin" holds its PIN."""
-
-    def __init__(self, folder, label="kek-test"):
-        made = subprocess.run(
-            [os.path.join(TOP_SRC, "softhsm-conf", "make-token.sh"), folder, label],
-            check=True, stdout=subprocess.PIPE, text=True)
-        lines = dict(line.split("=", 1) for line in made.stdout.splitlines())
-        self.folder = folder
-        self.label = label
-        self.conf = lines["SOFTHSM2_CONF"]
-        self.uri = lines["URI"]
-        self.pin_file = os.path.join(folder, "pin")
-        with open(self.pin_file, encoding="ascii") as file:
-            self.pin = file.read().strip()
-
-    def tool(self, *arguments, **options):
-        """pkcs11-tool, logged in."""
-        return subprocess.run(
-            ["pkcs11-tool", "--module", SOFTHSM, "--token-label", self.label,
-             "--login", "--pin", self.pin, *arguments],
-            check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env=dict(os.environ, SOFTHSM2_CONF=self.conf), **options).stdout
-
-    @contextlib.contextmanager
-    def away(self):
-        """The token is gone while this lasts, as if unplugged."""
-        self.unplug()
-        try:
-            yield
-        finally:
-            self.plug()
-
-    def kill(self, pids):
-        """Kills workers at any moment.  SoftHSM writes its token's file in place at every login: one that
-        a kill has torn is put right again, as a device would never have torn it."""
-        (path,) = glob.glob(self.folder + "/tokens/*/token.object")
-        with open(path, "rb") as file:
-            content = file.read()
-        whole = getattr(self, "whole", content)
-        self.whole = content if len(content) >= len(whole) else whole
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not [p for p in processes() if p.pid in pids and p.state != "Z"], "their end")
-        if os.path.getsize(path) < len(self.whole):
-            time.sleep(0.05)  # another process may be writing it
-        if os.path.getsize(path) < len(self.whole):
-            with open(path + ".whole", "wb") as file:
-                file.write(self.whole)
-            os.rename(path + ".whole", path)
-
-    def unplug(self):
-        os.rename(self.folder + "/tokens", self.folder + "/tokens.away")
-        os.mkdir(self.folder + "/tokens", 0o755)
-
-    def plug(self):
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.folder + "/tokens")
-            os.rename(self.folder + "/tokens.away", self.folder + "/tokens")
-
-
-class Twin(Token):
-    """The same keys on a second device: a copy of the token's objects under a serial of its own, with
-    a configuration, a PIN file and a store of its own."""
-
-    def __init__(self, token, folder):
-        shutil.copytree(token.folder, folder)
-        self.folder, self.label, self.pin = folder, token.label, token.pin
-        self.conf = os.path.join(folder, os.path.basename(token.conf))
-        with open(token.conf, encoding="utf-8") as file:
-            text = file.read()
-        with open(self.conf, "w", encoding="utf-8") as file:
-            file.write(text.replace(token.folder, folder))
-        self.pin_file = os.path.join(folder, "pin")
-        self.uri = token.uri.replace(token.folder, folder)
-        self.renumber()
-
-    def renumber(self):
-        """Two devices never have one serial number: SoftHSM keeps it as 16 hex digits."""
-        for path in glob.glob(self.folder + "/tokens/*/token.object"):
-            with open(path, "rb") as file:
-                content = file.read()
-            serial = os.path.dirname(path).replace("-", "")[-16:].encode()
-            assert content.count(serial) == 1, "SoftHSM keeps its serial elsewhere"
-            with open(path, "wb") as file:
-                file.write(content.replace(serial, os.urandom(8).hex().encode()))
-
-    def replicate(self, token):
-        """Brings over what the other device has by now, as a vendor's replication does."""
-        (source,), (target,) = (glob.glob(store.folder + "/tokens/*") for store in (token, self))
-        for name in sorted(os.listdir(source)):  # "generation", which says that there is news, after
-            if not name.startswith("token."):    # no object can be missing any more
-                shutil.copy2(os.path.join(source, name), os.path.join(target, name + ".new"))
-                os.rename(os.path.join(target, name + ".new"), os.path.join(target, name))
-
-
-class Spy:
-    """The calls that a provider's module saw, counted in pkcs11-spy's own log."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def count(self, function):
-        pattern = re.compile(rb"^\d+: %s$" % function.encode(), re.MULTILINE)
-        try:
-            with open(self.path, "rb") as file:
-                return len(pattern.findall(file.read()))
-        except FileNotFoundError:
-            return 0
-
-    def size(self):
-        return os.path.getsize(self.path)
-
-    def text(self):
-        with open(self.path, "rb") as file:
-            return file.read()
 
 
 class Rig:

@@ -10,7 +10,6 @@ import json
 import os
 import queue
 import re
-import signal
 import time
 
 import fault as faults

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 
 import rig as rigs
 from grpc import RpcError, StatusCode

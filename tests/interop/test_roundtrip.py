@@ -2,7 +2,6 @@
 
 import os
 import re
-import unittest
 
 import rig as rigs
 from grpc import StatusCode
