@@ -15,7 +15,8 @@ size_t kek_text_char_len(const unsigned char *text)
         return 1;
     }
     if (first >= 0xc2 && first <= 0xdf) {
-        return tail(text[1]) ? 2 : 0;
+        bool control = first == 0xc2 && text[1] < 0xa0; /* C1: a terminal obeys them */
+        return tail(text[1]) && !control ? 2 : 0;
     }
     if (first >= 0xe0 && first <= 0xef) {
         bool overlong = first == 0xe0 && text[1] < 0xa0;

@@ -210,6 +210,7 @@ static const struct {
     {"two\nlines\ta\x7f", "two?lines?a?"},
     {"Gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x94\x91",
      "Gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x94\x91"},
+    {"\xc2\x9bm\xc2\xa0", "??m\xc2\xa0"}, /* U+009B begins a terminal's commands */
     {"cut \xc3", "cut ?"},
     {"cut \xe2\x82", "cut ??"},
     {"\xf0\x9f\x94", "???"},
