@@ -132,9 +132,12 @@ class Separation(rigs.Case):
         bad = bytearray(sealed.ciphertext)
         bad[-1] ^= 1
         self.refused(StatusCode.INVALID_ARGUMENT, client.decrypt, bytes(bad), sealed.key_id)
-        for worker in node.workers():
+        killed = node.workers()
+        for worker in killed:
             rigs.kill(worker)
         client.open(client.encrypt(DEK))
+        rigs.wait_for(lambda: not set(killed) & set(node.workers()), "their end")
+        node.settled()
         with open("/proc/%d/cmdline" % node.kekd.pid, "rb") as file:
             lines = file.read()
         for worker in node.workers():
