@@ -99,6 +99,9 @@ void kek_keyring_observe(struct kek_keyring *ring, size_t provider, const struct
 bool kek_keyring_trusts(const struct kek_keyring *ring, size_t provider,
                         const struct kek_id *kek_id);
 
+/* Is there anything by which this node could tell that version's key from another of its name? */
+bool kek_keyring_has_witness(const struct kek_keyring *ring, const struct kek_id *kek_id);
+
 /* Runs the witness now; `done` says whether it opened, never before this returns. False: there is no
  * witness to run, or no way to run it now, and `done` will not be called. */
 bool kek_keyring_check(struct kek_keyring *ring, size_t provider, const struct kek_id *kek_id,

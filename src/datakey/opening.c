@@ -71,12 +71,42 @@ static void refreshed(void *arg)
     flight_land(flight, flight->rc, NULL, &flight->why);
 }
 
+/* Without a witness (a version that may only unwrap, on a node that never saw it wrap) no provider's word
+ * is worth more than another's: all that have the key are asked. False: flight->rc is what is known. */
+static bool ask_another(struct flight *flight, size_t provider, const struct kek_id *kek_id)
+{
+    const struct kek_datakey_settings *settings = &flight->store->settings;
+    bool silent = false;
+    flight->denied |= UINT32_C(1) << provider;
+    for (size_t p = 0; p < settings->config->provider_count; p++) {
+        struct kek_pool_provider status;
+        if ((flight->denied >> p & 1) != 0 ||
+            !kek_keyring_may(settings->ring, p, KEK_POOL_UNWRAP, kek_id)) {
+            continue;
+        }
+        kek_pool_provider_get(settings->pool, p, &status);
+        if (status.health == KEK_POOL_READY) {
+            flight->only = p;
+            ask(flight);
+            return true;
+        }
+        silent = true;
+    }
+    if (silent) {
+        flight->rc = unproven(flight);
+    }
+    return false;
+}
+
 /* Looks into a failure that may be the provider's own. False: it is final. */
 static bool look_into(struct flight *flight, size_t provider, enum kek_rc rc)
 {
     struct kek_keyring *ring = flight->store->settings.ring;
     struct kek_id kek_id;
     kek_of(flight, &kek_id);
+    if (rc == KEK_DAMAGED && provider != KEK_POOL_ANY && !kek_keyring_has_witness(ring, &kek_id)) {
+        return ask_another(flight, provider, &kek_id);
+    }
     if (flight->retries++ >= RETRIES_MAX) {
         return false;
     }
@@ -143,7 +173,7 @@ static void ask(struct flight *flight)
     struct kek_datakey_store *store = flight->store;
     struct kek_pool_request request = {
         .op = KEK_POOL_UNWRAP,
-        .provider = KEK_POOL_ANY,
+        .provider = flight->only,
         .alg = (enum kek_wrap_alg)flight->name.alg,
         .blob = kek_bytes(flight->name.blob, flight->name.blob_len),
         .deadline_ms = flight_deadline(flight),
@@ -181,6 +211,7 @@ static struct flight *start(struct kek_datakey_store *store, const struct key_na
         return NULL;
     }
     flight->name = *name;
+    flight->only = KEK_POOL_ANY;
     flight->step = UNWRAPPING;
     if (!store_strict(store)) {
         HASH_ADD(hh, store->opening, name, sizeof flight->name, flight);

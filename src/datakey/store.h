@@ -67,6 +67,8 @@ struct flight {
     struct kek_pool_call *call;
     struct kek_why why; /* of the failure that is being looked into */
     size_t provider;    /* that failed so */
+    size_t only;        /* opening: the one to ask, or KEK_POOL_ANY */
+    uint32_t denied;    /* opening: a bit per provider that called the blob damaged, unproven */
     enum kek_rc rc;
     struct kek_datakey_wait *waits;
     uint64_t waiting;           /* how many */

@@ -340,6 +340,12 @@ void kek_keyring_observe(struct kek_keyring *ring, size_t provider, const struct
     }
 }
 
+bool kek_keyring_has_witness(const struct kek_keyring *ring, const struct kek_id *kek_id)
+{
+    const struct version *version = ring_find(ring, kek_id);
+    return version != NULL && (version->witness_len > 0 || version->disputed);
+}
+
 bool kek_keyring_trusts(const struct kek_keyring *ring, size_t provider,
                         const struct kek_id *kek_id)
 {

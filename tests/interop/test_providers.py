@@ -279,6 +279,36 @@ class WrongOrLate(Pair):
                         self.assertNotEqual(error.code(), StatusCode.INVALID_ARGUMENT, error.details())
             node.stop()
 
+    def test_damaged_is_not_said_of_an_old_version_that_only_the_other_can_open(self):
+        rigs.need_root("which worker belongs to which token")
+        node = self.pair(config=STRICT)
+        kek_id, sealed = self.announced(node)
+        # A new node: version 1 may only unwrap by now, so that nothing can prove who has the right one.
+        for name in os.listdir(node.state):
+            os.unlink(os.path.join(node.state, name))
+        p11.plant(node.token, "k8s-test.v2", os.urandom(16))
+        node.twin.replicate(node.token)
+        self.replace(node.token, kek_id)
+        states = [{"n": 1, "state": "deactivated"}, {"n": 2, "state": "active"}]
+        for entry in node.config["providers"]:
+            entry["versions"] = states
+        node.write()
+        node.start()
+        self.both_up(node)
+        with node.client() as client:
+            for item in sealed:
+                self.assertEqual(item.open(client), DEK)
+            broken = bytearray(sealed[0].ciphertext)
+            broken[40] ^= 1  # in the wrapped data key: no HSM opens it
+            self.refused(StatusCode.INVALID_ARGUMENT, client.decrypt1, bytes(broken))
+            node.twin.unplug()
+            for pid in node.workers_of(node.twin):
+                rigs.kill(pid)
+            self.up(node, "hsm-b", False)
+            self.refused(StatusCode.UNAVAILABLE, client.decrypt1, sealed[0].ciphertext)
+        node.twin.plug()
+        node.stop()
+
     def test_a_dispute_outlasts_the_absence_of_one_of_the_two(self):
         rigs.need_root("which worker belongs to which token")
         node = self.pair(config=STRICT)
