@@ -5,7 +5,7 @@
  * line, column, the key and what was expected: "kekd.yaml:7:13: data_key.max_uses: expected a whole
  * number from 1 to 1000000000, found \"many\"".  Of a path of more than 120 bytes the end stands for
  * it.  Unknown and duplicate keys are errors.  Nothing is read but the file itself: whether a path
- * exists is for `kekctl doctor` and the programs to say.  The struct owns all it points to and is
+ * exists is for the programs to say.  The struct owns all it points to and is
  * read-only once loaded.  docs/kekd.conf.5 describes it.
  */
 #ifndef KEK_CONFIG_H

@@ -60,7 +60,7 @@ enum kek_rc kek_datakey_for_opening(struct kek_datakey_store *store,
                                     struct kek_why *why) KEK_MUST_CHECK;
 
 /* The same data key in another context, without asking the HSM again: `ref` is from
- * kek_datakey_for_opening() and has opened nothing.  The callee's to free.  NULL: no such context, no
+ * kek_datakey_for_opening() and has opened nothing.  The caller's to free.  NULL: no such context, no
  * memory, or the data key itself is no longer known; then the HSM is to be asked. */
 struct kek_datakey_ref *kek_datakey_in_context(struct kek_datakey_store *store,
                                                const struct kek_datakey_ref *ref,

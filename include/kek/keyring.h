@@ -99,7 +99,8 @@ void kek_keyring_observe(struct kek_keyring *ring, size_t provider, const struct
 bool kek_keyring_trusts(const struct kek_keyring *ring, size_t provider,
                         const struct kek_id *kek_id);
 
-/* Is there anything by which this node could tell that version's key from another of its name? */
+/* Can this node tell that version's key from another of its name, or does it know that two disagree?  If
+ * not, one provider's "damaged" is worth no more than another's answer. */
 bool kek_keyring_has_witness(const struct kek_keyring *ring, const struct kek_id *kek_id);
 
 /* Runs the witness now; `done` says whether it opened, never before this returns. False: there is no
