@@ -22,4 +22,5 @@ noinst_HEADERS += \
 	include/kek/rpc.h \
 	include/kek/sandbox.h \
 	include/kek/secret.h \
-	include/kek/text.h
+	include/kek/text.h \
+	include/kek/wire.h

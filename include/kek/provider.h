@@ -12,13 +12,8 @@
 #ifndef KEK_PROVIDER_H
 #define KEK_PROVIDER_H
 
-#include "kek/kek.h"
 #include "kek/secret.h"
-
-#define KEK_PROVIDER_SOCKET 3
-#define KEK_PROVIDER_PROTOCOL 1u
-#define KEK_PROVIDER_MESSAGE_MAX (16u * 1024)
-#define KEK_PROVIDER_VERSIONS_MAX 64 /* versions of one keyring on one token */
+#include "kek/wire.h"
 
 struct kek_provider;         /* the table's own: a loaded module and its token */
 struct kek_provider_session; /* the table's own: one session, one thread */
@@ -34,43 +29,10 @@ struct kek_provider_failure {
     struct kek_why why;
 };
 
-struct kek_provider_versions {
-    size_t count;
-    struct kek_version items[KEK_PROVIDER_VERSIONS_MAX];
-};
-
 struct kek_provider_wrapped {
     enum kek_wrap_alg alg;
     size_t len;
     uint8_t blob[KEK_WRAPPED_MAX];
-};
-
-/* What a token can really do: a way to wrap, and how it went. */
-enum kek_verdict {
-    KEK_VERDICT_WORKS = 0,
-    KEK_VERDICT_MALLEABLE,
-    KEK_VERDICT_WRONG,
-    KEK_VERDICT_REFUSED
-};
-
-struct kek_provider_trial {
-    bool encrypts; /* strategy encrypt, else wrap-key */
-    char mechanism[48];
-    uint64_t type;
-    enum kek_wrap_alg alg;
-    bool advertised;
-    enum kek_verdict verdict;
-    uint64_t native;
-    char text[128];
-    char key[KEK_LABEL_MAX];
-    bool chosen;
-};
-
-#define KEK_PROVIDER_TRIALS_MAX 32
-
-struct kek_provider_matrix {
-    size_t count;
-    struct kek_provider_trial trials[KEK_PROVIDER_TRIALS_MAX];
 };
 
 /* Every function returns true, or false with *failure filled and its outputs untouched. */

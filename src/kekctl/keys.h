@@ -8,7 +8,7 @@
 #define KEKCTL_KEYS_H
 
 #include "kek/pool.h"
-#include "kek/provider.h"
+#include "kek/wire.h"
 #include "kekctl.h"
 
 /* What one provider answered last. */

@@ -23,12 +23,12 @@ tests_fuzz_fuzz_kms_LDADD = $(FUZZ_LIBS) libkek-kms.a libkek-envelope.a libkek-p
 
 FUZZ_TARGETS += tests/fuzz/fuzz_provider
 tests_fuzz_fuzz_provider_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
-tests_fuzz_fuzz_provider_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/provider
+tests_fuzz_fuzz_provider_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/worker
 tests_fuzz_fuzz_provider_LDADD = $(FUZZ_LIBS) $(SERVE_LIBS)
 
 FUZZ_TARGETS += tests/fuzz/fuzz_reply
 tests_fuzz_fuzz_reply_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
-tests_fuzz_fuzz_reply_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/provider
+tests_fuzz_fuzz_reply_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/pool
 tests_fuzz_fuzz_reply_LDADD = $(FUZZ_LIBS) $(POOL_LIBS) $(BASE_LIBS)
 
 FUZZ_TARGETS += tests/fuzz/fuzz_grpc

@@ -26,7 +26,7 @@
 #include "provider.pb-c.h"
 
 #include "kek/bytes.h"
-#include "kek/provider.h"
+#include "kek/wire.h"
 
 static const char *folder;
 static char words[512] = " ";

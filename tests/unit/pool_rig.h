@@ -9,7 +9,7 @@
 
 #include "suite.h"
 
-#include "../../src/provider/front.h"
+#include "../../src/pool/front.h"
 
 #define RIG_PROVIDERS 2
 #define RIG_PATIENCE_MS 60000 /* a test that waits longer than this has failed */

@@ -1,5 +1,5 @@
 /*
- * What kekd's side of the provider room shares between its files; nobody else includes it.
+ * What the pool's files share; nobody else includes it.
  *
  *   pool.c       the face: new, submit, cancel, status, close
  *   queue.c      the calls that wait, in order of when they give up
@@ -18,8 +18,8 @@
  * Only kek_call_finish() ends a call.  It runs the caller's `done`, which may submit, cancel or close
  * the pool: whoever called it looks at everything afresh afterwards.
  */
-#ifndef KEK_PROVIDER_FRONT_H
-#define KEK_PROVIDER_FRONT_H
+#ifndef KEK_POOL_FRONT_H
+#define KEK_POOL_FRONT_H
 
 #include <stdalign.h>
 
@@ -27,7 +27,7 @@
 
 #include "kek/clock.h"
 #include "kek/pool.h"
-#include "kek/provider.h"
+#include "kek/wire.h"
 
 #define KEK_CALL_FLIGHTS 2           /* workers that a call is in service in */
 #define KEK_CALL_CRASHES 2           /* that many, and it is not tried again */

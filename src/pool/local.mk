@@ -1,41 +1,22 @@
-# The worker's side: libkek-serve.a.
-noinst_LIBRARIES += libkek-serve.a
-libkek_serve_a_SOURCES = \
-	src/provider/serve.c \
-	src/provider/serve.h \
-	src/provider/serve_message.c \
-	src/provider/serve_request.c
-libkek_serve_a_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
-
-SERVE_LIBS = libkek-serve.a libkek-proto.a libkek-base.a $(PROTOBUF_C_LIBS) $(OPENSSL_LIBS) -lpthread
-
-if HAVE_CHECK
-SERVE_TESTS = tests/unit/test_serve
-check_PROGRAMS += $(SERVE_TESTS)
-TESTS += $(SERVE_TESTS)
-tests_unit_test_serve_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) -I$(top_srcdir)/src/provider
-tests_unit_test_serve_LDADD = $(SERVE_LIBS) $(UNIT_LIBS)
-endif
-
 # kekd's side: workers as processes.
 noinst_LIBRARIES += libkek-pool.a
-noinst_HEADERS += src/provider/front.h tests/unit/pool_rig.h
+noinst_HEADERS += src/pool/front.h tests/unit/pool_rig.h
 libkek_pool_a_SOURCES = \
-	src/provider/answer.c \
-	src/provider/dispatch.c \
-	src/provider/login.c \
-	src/provider/message.c \
-	src/provider/pool.c \
-	src/provider/program.c \
-	src/provider/queue.c \
-	src/provider/start.c \
-	src/provider/supervise.c \
-	src/provider/worker.c
+	src/pool/answer.c \
+	src/pool/dispatch.c \
+	src/pool/login.c \
+	src/pool/message.c \
+	src/pool/pool.c \
+	src/pool/program.c \
+	src/pool/queue.c \
+	src/pool/start.c \
+	src/pool/supervise.c \
+	src/pool/worker.c
 libkek_pool_a_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
 POOL_LIBS = libkek-pool.a libkek-proto.a $(PROTOBUF_C_LIBS)
 
 pkglibexec_PROGRAMS += kekd-as
-kekd_as_SOURCES = src/provider/as.c
+kekd_as_SOURCES = src/pool/as.c
 
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/fake_worker

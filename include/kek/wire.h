@@ -1,0 +1,49 @@
+/*
+ * What both ends of a worker's socket know: the limits of proto/provider.proto's messages, and what an
+ * answer holds once it has been read.  The pool (kek/pool.h) is kekd's end, a provider's loop
+ * (kek/provider.h) the worker's.
+ */
+#ifndef KEK_WIRE_H
+#define KEK_WIRE_H
+
+#include "kek/kek.h"
+
+#define KEK_PROVIDER_SOCKET 3
+#define KEK_PROVIDER_PROTOCOL 1u
+#define KEK_PROVIDER_MESSAGE_MAX (16u * 1024)
+#define KEK_PROVIDER_VERSIONS_MAX 64 /* versions of one keyring on one token */
+
+struct kek_provider_versions {
+    size_t count;
+    struct kek_version items[KEK_PROVIDER_VERSIONS_MAX];
+};
+
+/* What a token can really do: a way to wrap, and how it went. */
+enum kek_verdict {
+    KEK_VERDICT_WORKS = 0,
+    KEK_VERDICT_MALLEABLE,
+    KEK_VERDICT_WRONG,
+    KEK_VERDICT_REFUSED
+};
+
+struct kek_provider_trial {
+    bool encrypts; /* strategy encrypt, else wrap-key */
+    char mechanism[48];
+    uint64_t type;
+    enum kek_wrap_alg alg;
+    bool advertised;
+    enum kek_verdict verdict;
+    uint64_t native;
+    char text[128];
+    char key[KEK_LABEL_MAX];
+    bool chosen;
+};
+
+#define KEK_PROVIDER_TRIALS_MAX 32
+
+struct kek_provider_matrix {
+    size_t count;
+    struct kek_provider_trial trials[KEK_PROVIDER_TRIALS_MAX];
+};
+
+#endif
