@@ -1,7 +1,8 @@
 /*
  * kekctl: a table of commands.
  *
- * main.c reads the options and finds the command; each command is one function in a file of its own.
+ * main.c reads the options and finds the command; each command is one function in a file of its own;
+ * kekctl.c has what several need.
  * It prints its result on standard output (a table, or JSON with --output json), everything else on
  * standard error, and returns the exit code.
  */

@@ -4,6 +4,7 @@ kekctl_SOURCES = \
 	src/kekctl/config_example.c \
 	src/kekctl/grpc_client.c \
 	src/kekctl/grpc_client.h \
+	src/kekctl/kekctl.c \
 	src/kekctl/kekctl.h \
 	src/kekctl/key_generate.c \
 	src/kekctl/key_list.c \

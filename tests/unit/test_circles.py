@@ -24,10 +24,6 @@ STANDING = {
     "config": [{"lists", "load", "schema", "values"}],
     # nghttp2's answer to what a call submits may end its session.
     "grpc": [{"call", "session"}],
-    # What every command needs stands beside the table of commands.
-    "kekctl": [{"config_check", "config_example", "key_generate", "key_list", "keys", "kms",
-                "kms_decrypt", "kms_encrypt", "kms_status", "main", "output", "pin_retry",
-                "probe"}],
     # The list of versions, their witnesses, the record and health all change each other's facts.
     "keyring": [{"health", "keyring", "look", "record", "witness"}],
     # The store owns what the flights fill, and tells them of what it forgets.

@@ -1,0 +1,25 @@
+/* What every command needs. */
+#include "kekctl.h"
+
+#include <stdio.h>
+
+void ctl_say(const struct ctl *ctl, const char *format, ...)
+{
+    char text[KEK_WHY_TEXT + 64];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    fprintf(stderr, "kekctl: %s%s%s\n", ctl->command == NULL ? "" : ctl->command,
+            ctl->command == NULL ? "" : ": ", text);
+}
+
+struct kek_config *ctl_config(const struct ctl *ctl)
+{
+    struct kek_why why = {.rc = KEK_OK};
+    struct kek_config *config = kek_config_load(ctl->config_path, &why);
+    if (config == NULL) {
+        ctl_say(ctl, "%s", why.text);
+    }
+    return config;
+}
