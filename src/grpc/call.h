@@ -56,6 +56,14 @@ struct kek_grpc_session {
     size_t out_at; /* sent of it */
 };
 
+/* What nghttp2 returned: a fatal code ends the connection. */
+static inline void kek_grpc_session_fault(struct kek_grpc_session *session, int code)
+{
+    if (nghttp2_is_fatal(code)) {
+        session->broken = true;
+    }
+}
+
 extern const struct kek_rpc_transport kek_grpc_transport;
 
 /* Opens a call on a stream whose first HEADERS has begun; NULL: out of memory or too many. */
@@ -74,9 +82,6 @@ void kek_grpc_call_refuse(struct kek_grpc_call *call, const struct kek_grpc_refu
 /* Answers with an error a call that its service has left or never seen. */
 void kek_grpc_call_fail(struct kek_grpc_call *call, int http_status, enum kek_rpc_status status,
                         const char *message);
-
-/* nghttp2 failed: fatal codes end the connection. */
-void kek_grpc_session_fault(struct kek_grpc_session *session, int code);
 
 /* For a session's callbacks: puts the payload of a DATA frame into the output. */
 int kek_grpc_call_send_data(nghttp2_session *http, nghttp2_frame *frame, const uint8_t *header,

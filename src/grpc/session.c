@@ -13,13 +13,6 @@
 
 static const uint8_t drain_ping[8] = "kekdrain";
 
-void kek_grpc_session_fault(struct kek_grpc_session *session, int code)
-{
-    if (nghttp2_is_fatal(code)) {
-        session->broken = true;
-    }
-}
-
 /* What nghttp2 tells while it reads. */
 
 static struct kek_grpc_call *call_of(nghttp2_session *http, int32_t stream)

@@ -22,8 +22,6 @@ STANDING = {
     # A schema names the readers of its values, and the reader of a list of mappings needs the engine,
     # which begins with the root's schema.
     "config": [{"lists", "load", "schema", "values"}],
-    # nghttp2's answer to what a call submits may end its session.
-    "grpc": [{"call", "session"}],
     # The list of versions, their witnesses, the record and health all change each other's facts.
     "keyring": [{"health", "keyring", "look", "record", "witness"}],
     # The store owns what the flights fill, and tells them of what it forgets.
