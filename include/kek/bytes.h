@@ -4,7 +4,7 @@
  * struct kek_bytes borrows: it never owns what it points to.  struct kek_buf owns a growing buffer
  * with a hard maximum set where it is made; growing past it fails with KEK_TOO_LARGE and leaves the
  * buffer as it was.  kek_buf wipes its memory whenever it moves, shrinks or goes, so that it may
- * carry a plaintext on its way through.  Not for keys or PINs: those live in kek_secret.
+ * carry a plaintext on its way through.  Not for keys or PINs: those live in kek_secret (secret.h).
  */
 #ifndef KEK_BYTES_H
 #define KEK_BYTES_H
@@ -31,6 +31,9 @@ struct kek_bytes kek_bytes_of(const char *text);
 
 /* Not constant-time: for public bytes only. */
 bool kek_bytes_equal(struct kek_bytes a, struct kek_bytes b);
+
+/* Wipes memory that is about to be given back; never optimised away. */
+void kek_wipe(void *data, size_t len);
 
 struct kek_buf {
     uint8_t *data;

@@ -32,9 +32,6 @@ uint8_t *kek_secret_data(struct kek_secret *secret);
 struct kek_bytes kek_secret_bytes(const struct kek_secret *secret);
 bool kek_secret_equal(const struct kek_secret *a, const struct kek_secret *b);
 
-/* Wipes memory that is about to be given back; never optimised away. */
-void kek_wipe(void *data, size_t len);
-
 KEK_DEFINE_AUTO(kek_secret);
 
 #endif

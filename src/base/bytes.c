@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "kek/secret.h"
+#include <openssl/crypto.h>
 
 struct kek_bytes kek_bytes_of(const char *text)
 {
@@ -12,6 +12,11 @@ struct kek_bytes kek_bytes_of(const char *text)
 bool kek_bytes_equal(struct kek_bytes a, struct kek_bytes b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+void kek_wipe(void *data, size_t len)
+{
+    OPENSSL_cleanse(data, len);
 }
 
 void kek_buf_init(struct kek_buf *buf, size_t max)

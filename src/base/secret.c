@@ -115,8 +115,3 @@ bool kek_secret_equal(const struct kek_secret *a, const struct kek_secret *b)
 {
     return a->len == b->len && CRYPTO_memcmp(a->data, b->data, a->len) == 0;
 }
-
-void kek_wipe(void *data, size_t len)
-{
-    OPENSSL_cleanse(data, len);
-}

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "kek/clock.h"
-#include "kek/secret.h"
 #include "server.h"
 #include "session.h"
 

@@ -4,7 +4,6 @@
 
 #include "call.h"
 #include "kek/clock.h"
-#include "kek/secret.h"
 
 /* What `out` may hold: a step that is sent, one that is not, and what a frame begun within it adds. */
 #define OUTPUT_MAX (4 * KEK_GRPC_OUTPUT_STEP)
