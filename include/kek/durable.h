@@ -19,8 +19,13 @@ enum kek_rc kek_durable_write(uv_loop_t *loop, const char *path, struct kek_byte
                               kek_durable_done_fn *done, void *arg,
                               struct kek_why *why) KEK_MUST_CHECK;
 
-/* Reads a whole regular file of at most max bytes. KEK_NOT_FOUND if there is none. Blocks. */
+/* Reads a whole regular file of at most max bytes. KEK_NOT_FOUND if there is none. Blocks. What comes
+ * is added to `content`. */
 enum kek_rc kek_durable_read(const char *path, size_t max, struct kek_buf *content,
                              struct kek_why *why) KEK_MUST_CHECK;
+
+/* The same of a file that the caller has opened and looked at; `path` stands for it in messages. */
+enum kek_rc kek_durable_read_open(int fd, const char *path, size_t max, struct kek_buf *content,
+                                  struct kek_why *why) KEK_MUST_CHECK;
 
 #endif

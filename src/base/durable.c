@@ -6,7 +6,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "kek/descriptors.h"
+
 #define PATH_BYTES 4096
+#define STEP 16384 /* bytes read at a time, so that a small file takes little memory */
 
 /* One write, carried to libuv's thread pool and back. */
 struct write_job {
@@ -22,16 +25,9 @@ struct write_job {
 static enum kek_rc write_all(int fd, struct kek_bytes content, const char *path,
                              struct kek_why *why)
 {
-    while (content.len > 0) {
-        ssize_t n = write(fd, content.data, content.len);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n < 0) {
-            return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                                   "writing %s", path);
-        }
-        content = kek_bytes(content.data + n, content.len - (size_t)n);
+    if (!kek_descriptor_write(fd, content.data, content.len)) {
+        return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "writing %s", path);
     }
     if (fsync(fd) != 0) {
         return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
@@ -131,6 +127,33 @@ enum kek_rc kek_durable_write(uv_loop_t *loop, const char *path, struct kek_byte
     return rc;
 }
 
+enum kek_rc kek_durable_read_open(int fd, const char *path, size_t max, struct kek_buf *content,
+                                  struct kek_why *why)
+{
+    KEK_AUTO_BUF struct kek_buf all;
+    kek_buf_init(&all, max + 1);
+    for (;;) {
+        size_t room = max + 1 - all.len;
+        room = room < STEP ? room : STEP;
+        uint8_t *at = kek_buf_reserve(&all, room, why);
+        if (at == NULL) {
+            return KEK_NO_MEMORY;
+        }
+        size_t len;
+        if (!kek_descriptor_read(fd, at, room, &len)) {
+            return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                                   "reading %s", path);
+        }
+        all.len += len;
+        if (all.len > max) {
+            return kek_fail(why, KEK_TOO_LARGE, "%s has more than %zu bytes", path, max);
+        }
+        if (len < room) {
+            return kek_buf_append(content, kek_buf_bytes(&all), why);
+        }
+    }
+}
+
 enum kek_rc kek_durable_read(const char *path, size_t max, struct kek_buf *content,
                              struct kek_why *why)
 {
@@ -143,29 +166,5 @@ enum kek_rc kek_durable_read(const char *path, size_t max, struct kek_buf *conte
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         return kek_fail(why, KEK_INVALID, "%s is not a regular file", path);
     }
-    KEK_AUTO_BUF struct kek_buf all;
-    kek_buf_init(&all, max + 1);
-    for (;;) {
-        size_t room = max + 1 - all.len;
-        uint8_t *at = kek_buf_reserve(&all, room < 16384 ? room : 16384, why);
-        if (at == NULL) {
-            return why == NULL ? KEK_NO_MEMORY : why->rc;
-        }
-        ssize_t n = read(fd, at, room < 16384 ? room : 16384);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n < 0) {
-            return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                                   "reading %s", path);
-        }
-        if (n == 0) {
-            break;
-        }
-        all.len += (size_t)n;
-        if (all.len > max) {
-            return kek_fail(why, KEK_TOO_LARGE, "%s has more than %zu bytes", path, max);
-        }
-    }
-    return kek_buf_append(content, kek_buf_bytes(&all), why);
+    return kek_durable_read_open(fd, path, max, content, why);
 }

@@ -9,6 +9,7 @@
 #include <openssl/evp.h>
 
 #include "kek/clock.h"
+#include "kek/descriptors.h"
 #include "output.h"
 
 /* Input, request, answer and its parsed form, each at most 128 KiB in the arena. */
@@ -156,26 +157,19 @@ static struct kek_secret *read_input(struct kms *kms, size_t *len)
         kms_no_memory(kms);
         return NULL;
     }
-    size_t have = 0;
-    while (have <= KMS_INPUT_MAX) {
-        ssize_t got = read(STDIN_FILENO, kek_secret_data(input) + have, KMS_INPUT_MAX + 1 - have);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got < 0) {
-            ctl_say(kms->ctl, "cannot read standard input: %s", strerror(errno));
-            kms->code = CTL_FAILED;
-            return NULL;
-        }
-        if (got == 0) {
-            *len = have;
-            return KEK_STEAL(input);
-        }
-        have += (size_t)got;
+    size_t have;
+    if (!kek_descriptor_read(STDIN_FILENO, kek_secret_data(input), KMS_INPUT_MAX + 1, &have)) {
+        ctl_say(kms->ctl, "cannot read standard input: %s", strerror(errno));
+        kms->code = CTL_FAILED;
+        return NULL;
     }
-    ctl_say(kms->ctl, "standard input is larger than %u bytes", KMS_INPUT_MAX);
-    kms->code = CTL_FAILED;
-    return NULL;
+    if (have > KMS_INPUT_MAX) {
+        ctl_say(kms->ctl, "standard input is larger than %u bytes", KMS_INPUT_MAX);
+        kms->code = CTL_FAILED;
+        return NULL;
+    }
+    *len = have;
+    return KEK_STEAL(input);
 }
 
 enum ctl_exit kms_with_input(const struct ctl *ctl, kms_input_fn *use)

@@ -7,6 +7,8 @@
 
 #include <libsmartcols.h>
 
+#include "kek/descriptors.h"
+
 struct scols {
     struct libscols_table *table;
 };
@@ -138,16 +140,9 @@ enum ctl_exit output_list(const struct ctl *ctl, const json_t *object, const cha
 
 enum ctl_exit output_bytes(const struct ctl *ctl, struct kek_bytes bytes)
 {
-    while (bytes.len > 0) {
-        ssize_t put = write(STDOUT_FILENO, bytes.data, bytes.len);
-        if (put < 0 && errno == EINTR) {
-            continue;
-        }
-        if (put < 0) {
-            ctl_say(ctl, "cannot write to standard output: %s", strerror(errno));
-            return CTL_FAILED;
-        }
-        bytes = kek_bytes(bytes.data + put, bytes.len - (size_t)put);
+    if (!kek_descriptor_write(STDOUT_FILENO, bytes.data, bytes.len)) {
+        ctl_say(ctl, "cannot write to standard output: %s", strerror(errno));
+        return CTL_FAILED;
     }
     return CTL_GOOD;
 }

@@ -311,6 +311,42 @@ START_TEST(descriptors_are_filled_so_that_using_them_still_fails)
 }
 END_TEST
 
+START_TEST(all_that_comes_in_pieces_is_read_and_written)
+{
+    /* More than a pipe holds: neither side gets on by one call. */
+    enum { LEN = 300000 };
+    static uint8_t sent[LEN], got[LEN + 1];
+    for (size_t i = 0; i < LEN; i++) {
+        sent[i] = (uint8_t)(i * 7 >> 3);
+    }
+    int ends[2];
+    ck_assert_int_eq(pipe(ends), 0);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        close(ends[0]);
+        _exit(kek_descriptor_write(ends[1], sent, LEN) ? 0 : 1);
+    }
+    close(ends[1]);
+    size_t len = 0;
+    ck_assert(kek_descriptor_read(ends[0], got, 1000, &len));
+    ck_assert_uint_eq(len, 1000);
+    ck_assert(kek_descriptor_read(ends[0], got + 1000, LEN + 1 - 1000, &len));
+    ck_assert_uint_eq(len, LEN - 1000);
+    ck_assert_mem_eq(got, sent, LEN);
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+
+    /* The end for reading does not write, and what is closed does neither. */
+    ck_assert(!kek_descriptor_write(ends[0], sent, 1));
+    ck_assert_int_eq(errno, EBADF);
+    close(ends[0]);
+    ck_assert(!kek_descriptor_read(ends[0], got, 1, &len));
+    ck_assert_int_eq(errno, EBADF);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("base");
@@ -326,6 +362,7 @@ int main(void)
     tcase_add_test(tcase, secret_is_null_when_the_arena_is_full);
     tcase_add_test(tcase, durable_write_replaces_the_whole_file_or_nothing);
     tcase_add_test(tcase, durable_read_names_what_is_wrong);
+    tcase_add_test(tcase, all_that_comes_in_pieces_is_read_and_written);
     tcase_add_loop_test(tcase, descriptors_are_filled_so_that_using_them_still_fails, 0, 8);
     tcase_add_loop_test(tcase, log_line_is_one_line_of_utf8, 0, sizeof logged / sizeof logged[0]);
     tcase_add_loop_test(tcase, text_is_one_line_of_utf8_when_cleaned, 0,
