@@ -4,7 +4,7 @@
  * A struct schema says what a mapping may hold: for each key its name, where its value goes in the
  * object, how it is read and what it is without being given.  The engine (load.c) walks the mapping in
  * the order of the file and stops at the first thing that is wrong; values.c and lists.c read values;
- * schema.c has the tables.
+ * schema.c has the tables; file.c reads a file with the root's.
  */
 #ifndef CONFIG_LOAD_H
 #define CONFIG_LOAD_H

@@ -3,6 +3,7 @@ libkek_config_a_SOURCES = \
 	src/config/doc.c \
 	src/config/doc.h \
 	src/config/example.c \
+	src/config/file.c \
 	src/config/lists.c \
 	src/config/load.c \
 	src/config/load.h \

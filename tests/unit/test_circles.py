@@ -19,9 +19,6 @@ BUILD = os.environ["abs_top_builddir"]
 # Circles that still stand, by room: the files of each. What a circle shrinks to, or that it is gone,
 # must be said here; nothing may be added.
 STANDING = {
-    # A schema names the readers of its values, and the reader of a list of mappings needs the engine,
-    # which begins with the root's schema.
-    "config": [{"lists", "load", "schema", "values"}],
     # The list of versions, their witnesses, the record and health all change each other's facts.
     "keyring": [{"health", "keyring", "look", "record", "witness"}],
     # The store owns what the flights fill, and tells them of what it forgets.
