@@ -38,22 +38,17 @@ bool kek_log_enabled(enum kek_log_level level)
     return level <= threshold;
 }
 
-/* Copies text with what is no character of one line, and for JSON quotes, escaped; out is NUL-terminated
- * and valid UTF-8. */
-static void escape(const char *text, bool json, char *out, size_t size)
+/* Copies text with what is no character of one line as \xNN; out is NUL-terminated and valid UTF-8. */
+static void escape(const char *text, char *out, size_t size)
 {
     size_t at = 0;
     const unsigned char *c = (const unsigned char *)text;
-    while (*c != '\0' && at + 7 < size) {
+    while (*c != '\0' && at + 4 < size) {
         size_t len = kek_text_char_len(c);
         if (len == 0 || *c < 0x20 || *c == 0x7f) {
-            unsigned shown = json && len == 0 ? 0xfffd : *c;
-            at += (size_t)snprintf(out + at, size - at, json ? "\\u%04x" : "\\x%02x", shown);
+            at += (size_t)snprintf(out + at, size - at, "\\x%02x", *c);
             len = 1;
         } else {
-            if (json && (*c == '"' || *c == '\\')) {
-                out[at++] = '\\';
-            }
             memcpy(out + at, c, len);
             at += len;
         }
@@ -76,7 +71,11 @@ static bool emit(enum kek_log_level level, const char *message)
 {
     char when[40], safe[3 * MESSAGE_MAX], line[LINE_MAX_BYTES];
     stamp(when, sizeof when);
-    escape(message, shape == KEK_LOG_JSON, safe, sizeof safe);
+    if (shape == KEK_LOG_JSON) {
+        safe[kek_text_json(&message, SIZE_MAX, safe, sizeof safe - 1)] = '\0';
+    } else {
+        escape(message, safe, sizeof safe);
+    }
     int len =
         snprintf(line, sizeof line,
                  shape == KEK_LOG_JSON

@@ -1,6 +1,7 @@
 #include "kek/text.h"
 
-#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
 
 static bool tail(unsigned char c)
 {
@@ -42,4 +43,84 @@ void kek_text_clean(char *text)
         }
         c += len;
     }
+}
+
+void kek_text_copy(char *out, size_t size, const char *text)
+{
+    snprintf(out, size, "%s", text == NULL ? "" : text);
+    kek_text_clean(out);
+}
+
+/* One character of `len` bytes, 0 for a byte that is none, as JSON has it. */
+static size_t json_char(const unsigned char *c, size_t len, char out[static 6])
+{
+    static const char hex[] = "0123456789abcdef";
+    if (len == 0) {
+        memcpy(out, "\\ufffd", 6);
+        return 6;
+    }
+    if (*c < 0x20 || *c == 0x7f) {
+        memcpy(out, "\\u00", 4);
+        out[4] = hex[*c >> 4];
+        out[5] = hex[*c & 15];
+        return 6;
+    }
+    size_t at = 0;
+    if (*c == '"' || *c == '\\') {
+        out[at++] = '\\';
+    }
+    memcpy(out + at, c, len);
+    return at + len;
+}
+
+size_t kek_text_json(const char **text, size_t max, char *out, size_t size)
+{
+    const unsigned char *c = (const unsigned char *)*text;
+    const char *from = *text;
+    size_t at = 0;
+    while (*c != '\0' && (size_t)((const char *)c - from) < max) {
+        if (*c >= 0x20 && *c < 0x7f && *c != '"' && *c != '\\' && at < size) {
+            out[at++] = (char)*c++; /* nearly every byte of a log */
+            continue;
+        }
+        char shown[6];
+        size_t len = kek_text_char_len(c);
+        size_t shown_len = json_char(c, len, shown);
+        if (shown_len > size - at) {
+            break;
+        }
+        memcpy(out + at, shown, shown_len);
+        at += shown_len;
+        c += len == 0 ? 1 : len;
+    }
+    *text = (const char *)c;
+    return at;
+}
+
+bool kek_text_digits(const char **text, uint64_t max, uint64_t *number)
+{
+    const char *at = *text;
+    uint64_t sum = 0;
+    for (; *at >= '0' && *at <= '9'; at++) {
+        if (__builtin_mul_overflow(sum, 10u, &sum) ||
+            __builtin_add_overflow(sum, (uint64_t)(*at - '0'), &sum) || sum > max) {
+            return false;
+        }
+    }
+    if (at == *text) {
+        return false;
+    }
+    *text = at;
+    *number = sum;
+    return true;
+}
+
+bool kek_text_decimal(const char *text, uint64_t max, uint64_t *number)
+{
+    uint64_t value = 0;
+    if (!kek_text_digits(&text, max, &value) || *text != '\0') {
+        return false;
+    }
+    *number = value;
+    return true;
 }

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "kek/text.h"
+
 struct unit {
     const char *name;
     uint64_t factor;
@@ -16,25 +18,6 @@ static const struct unit time_units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {
 static const struct unit size_units[] = {
     {"KiB", UINT64_C(1) << 10}, {"MiB", UINT64_C(1) << 20}, {"GiB", UINT64_C(1) << 30}};
 #define UNITS(table) (table), sizeof(table) / sizeof(table)[0]
-
-/* Decimal digits at the start of *text, which moves past them; at least one, no overflow. */
-static bool take_digits(const char **text, uint64_t *number)
-{
-    const char *at = *text;
-    uint64_t sum = 0;
-    for (; *at >= '0' && *at <= '9'; at++) {
-        if (__builtin_mul_overflow(sum, 10u, &sum) ||
-            __builtin_add_overflow(sum, (uint64_t)(*at - '0'), &sum)) {
-            return false;
-        }
-    }
-    if (at == *text) {
-        return false;
-    }
-    *text = at;
-    *number = sum;
-    return true;
-}
 
 static void store(const struct field *field, void *object, uint64_t value)
 {
@@ -57,9 +40,8 @@ enum kek_rc load_number(struct load *load, const struct doc_node *node, const st
                         void *object)
 {
     uint64_t value = 0;
-    const char *at = node->text;
-    bool good = node->kind == DOC_SCALAR && node->plain && take_digits(&at, &value) &&
-                *at == '\0' && value >= field->min && value <= field->max;
+    bool good = node->kind == DOC_SCALAR && node->plain &&
+                kek_text_decimal(node->text, field->max, &value) && value >= field->min;
     if (!good) {
         const char *quoted = node->kind == DOC_SCALAR && !node->plain ? " without quotes" : "";
         return load_expected(load, node, "a whole number from %" PRIu64 " to %" PRIu64 "%s",
@@ -82,7 +64,7 @@ static void show_quantity(uint64_t value, const struct unit *units, size_t count
 static bool take_quantity(const char *text, const struct unit *units, size_t count, uint64_t *value)
 {
     uint64_t number = 0;
-    if (!take_digits(&text, &number)) {
+    if (!kek_text_digits(&text, UINT64_MAX, &number)) {
         return false;
     }
     for (size_t i = 0; i < count; i++) {
@@ -208,7 +190,7 @@ static bool take_host_port(const char *text, char host[INET6_ADDRSTRLEN], uint16
         return false;
     }
     at++;
-    if (!take_digits(&at, &number) || *at != '\0' || number < 1 || number > UINT16_MAX) {
+    if (!kek_text_decimal(at, UINT16_MAX, &number) || number < 1) {
         return false;
     }
     *port = (uint16_t)number;

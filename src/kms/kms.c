@@ -116,8 +116,7 @@ static void ended(struct kek_rpc *rpc, enum kek_rpc_status status)
  * fails to read a Status stops writing. */
 static enum kek_rc say(char *text, size_t size, const char *what)
 {
-    snprintf(text, size, "%s", what);
-    kek_text_clean(text);
+    kek_text_copy(text, size, what);
     return KEK_OK;
 }
 

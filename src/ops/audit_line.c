@@ -40,38 +40,16 @@ static void put_uint(struct line *line, uint64_t value)
     put(line, digits + at, sizeof digits - at);
 }
 
-static void put_control(struct line *line, unsigned char c)
-{
-    static const char hex[] = "0123456789abcdef";
-    char escape[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
-    put(line, escape, sizeof escape);
-}
-
 /* `text` in quotes, at most `max` of its bytes; "..." after what was cut. */
 static void put_text(struct line *line, const char *text, size_t max)
 {
-    const unsigned char *c = (const unsigned char *)text;
-    const unsigned char *plain = c; /* what is not written yet and needs no escape */
+    const char *rest = text;
     PUT(line, "\"");
-    while (*c != '\0' && (size_t)((const char *)c - text) < max) {
-        size_t len = kek_text_char_len(c);
-        if (len > 0 && *c >= 0x20 && *c != '"' && *c != '\\' && *c != 0x7f) {
-            c += len;
-            continue;
-        }
-        put(line, (const char *)plain, (size_t)(c - plain));
-        if (len == 0) {
-            PUT(line, "\\ufffd");
-        } else if (*c == '"' || *c == '\\') {
-            char escape[2] = {'\\', (char)*c};
-            put(line, escape, sizeof escape);
-        } else {
-            put_control(line, *c);
-        }
-        plain = ++c;
+    line->at += kek_text_json(&rest, max, line->at, (size_t)(line->end - line->at));
+    if (*rest != '\0' && (size_t)(rest - text) < max) {
+        line->full = true;
     }
-    put(line, (const char *)plain, (size_t)(c - plain));
-    if (*c != '\0') {
+    if (*rest != '\0') {
         PUT(line, "...");
     }
     PUT(line, "\"");

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "decimal.h"
+#include "kek/text.h"
 
 #define PATH_BYTES sizeof((struct sockaddr_un *)NULL)->sun_path
 #define LOCK_SUFFIX ".lock"
@@ -274,10 +274,10 @@ static enum kek_rc activation_count(uint64_t *count, struct kek_why *why)
         *count = 0;
         return KEK_OK;
     }
-    if (!decimal_parse(pid_text, INT_MAX, &pid)) {
+    if (!kek_text_decimal(pid_text, INT_MAX, &pid)) {
         return kek_fail(why, KEK_INVALID, "LISTEN_PID: expected a process id");
     }
-    if (!decimal_parse(fds_text, INT_MAX, &fds)) {
+    if (!kek_text_decimal(fds_text, INT_MAX, &fds)) {
         return kek_fail(why, KEK_INVALID, "LISTEN_FDS: expected a whole number");
     }
     if (pid != (uint64_t)getpid()) {

@@ -3,7 +3,6 @@ libkek_ops_a_SOURCES = \
 	src/ops/audit.c \
 	src/ops/audit_line.c \
 	src/ops/audit_line.h \
-	src/ops/decimal.h \
 	src/ops/exposition.c \
 	src/ops/exposition.h \
 	src/ops/http.c \

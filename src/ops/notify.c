@@ -10,7 +10,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "decimal.h"
 #include "kek/text.h"
 
 struct kek_notify {
@@ -83,11 +82,11 @@ static enum kek_rc read_watchdog(uint64_t *interval_ms, struct kek_why *why)
     if (usec_text == NULL) {
         return KEK_OK;
     }
-    if (!decimal_parse(usec_text, UINT64_MAX, &usec) || usec == 0) {
+    if (!kek_text_decimal(usec_text, UINT64_MAX, &usec) || usec == 0) {
         return kek_fail(why, KEK_INVALID, "WATCHDOG_USEC: expected microseconds, found %s",
                         usec_text);
     }
-    if (pid_text != NULL && !decimal_parse(pid_text, INT32_MAX, &pid)) {
+    if (pid_text != NULL && !kek_text_decimal(pid_text, INT32_MAX, &pid)) {
         return kek_fail(why, KEK_INVALID, "WATCHDOG_PID: expected a process id, found %s",
                         pid_text);
     }

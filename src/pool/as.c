@@ -6,26 +6,24 @@
  */
 #include <errno.h>
 #include <grp.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "kek/text.h"
+
 #define GROUPS_MAX 64
 
+/* UINT32_MAX is (uid_t)-1, which is nobody: the kernel's "unchanged". */
 static bool read_id(const char *text, char end, unsigned *id, const char **rest)
 {
-    char *stop;
-    errno = 0;
-    unsigned long value = strtoul(text, &stop, 10);
-    if (*text < '0' || *text > '9' || errno != 0 || value >= 0xffffffffu ||
-        (*stop != '\0' && *stop != end)) {
+    uint64_t value;
+    if (!kek_text_digits(&text, UINT32_MAX - 1, &value) || (*text != '\0' && *text != end)) {
         return false;
     }
     *id = (unsigned)value;
-    *rest = *stop == '\0' ? stop : stop + 1;
+    *rest = *text == '\0' ? text : text + 1;
     return true;
 }
 

@@ -17,6 +17,7 @@ POOL_LIBS = libkek-pool.a libkek-proto.a $(PROTOBUF_C_LIBS)
 
 pkglibexec_PROGRAMS += kekd-as
 kekd_as_SOURCES = src/pool/as.c
+kekd_as_LDADD = libkek-base.a
 
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/fake_worker

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kek/text.h"
+
 /* Unpacked replies live in one arena, which holds one reply at a time and is wiped after it: a data
  * key leaves no copy behind, and a reply made to unpack into something huge runs out of arena. */
 
@@ -162,12 +164,7 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
 
 void kek_message_text(char *out, size_t size, const char *text)
 {
-    size_t at = 0;
-    for (; text != NULL && text[at] != '\0' && at + 1 < size; at++) {
-        unsigned char c = (unsigned char)text[at];
-        out[at] = c < 0x20 || c == 0x7f ? '?' : (char)c;
-    }
-    out[at] = '\0';
+    kek_text_copy(out, size, text);
 }
 
 bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
@@ -191,8 +188,8 @@ bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
         version->can_wrap = wire[i]->can_wrap;
         version->can_unwrap = wire[i]->can_unwrap;
         version->eligible = wire[i]->eligible;
-        kek_message_text(version->label, sizeof version->label, wire[i]->label);
-        kek_message_text(version->refusal, sizeof version->refusal, wire[i]->refusal);
+        kek_text_copy(version->label, sizeof version->label, wire[i]->label);
+        kek_text_copy(version->refusal, sizeof version->refusal, wire[i]->refusal);
     }
     return true;
 }
@@ -220,9 +217,9 @@ bool kek_message_matrix(const Kek__Provider__Probed *probed, struct kek_provider
             .native = wire->native,
             .chosen = wire->chosen,
         };
-        kek_message_text(trial->mechanism, sizeof trial->mechanism, wire->mechanism);
-        kek_message_text(trial->text, sizeof trial->text, wire->text);
-        kek_message_text(trial->key, sizeof trial->key, wire->key);
+        kek_text_copy(trial->mechanism, sizeof trial->mechanism, wire->mechanism);
+        kek_text_copy(trial->text, sizeof trial->text, wire->text);
+        kek_text_copy(trial->key, sizeof trial->key, wire->key);
     }
     matrix->count = probed->n_trials;
     return true;
@@ -255,7 +252,7 @@ void kek_message_failed(const struct kek_backend *backend, const Kek__Provider__
                         struct kek_why *why)
 {
     char text[KEK_WHY_TEXT];
-    kek_message_text(text, sizeof text, failed->text);
+    kek_text_copy(text, sizeof text, failed->text);
     kek_fail(why, class_of(failed->cause), "%s: %s", backend->config->name,
              text[0] == '\0' ? "failed without a word" : text);
     if (failed->native != 0) {

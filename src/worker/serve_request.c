@@ -4,6 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kek/text.h"
+
 /* One failure of the protocol itself. */
 static bool refuse(struct kek_buf *reply, uint64_t id, Kek__Provider__Cause cause, const char *text)
 {
@@ -330,7 +332,13 @@ static uint64_t own_memory(void)
     }
     text[len] = '\0';
     const char *at = strstr(text, name);
-    return at == NULL ? 0 : strtoull(at + strlen(name), NULL, 10) * 1024;
+    uint64_t kib = 0;
+    if (at == NULL) {
+        return 0;
+    }
+    at += strlen(name);
+    at += strspn(at, " \t");
+    return kek_text_digits(&at, UINT64_MAX / 1024, &kib) ? kib * 1024 : 0;
 }
 
 /* A message that is appended to another adds its fields (Protocol Buffers, encoding, "Last One

@@ -229,6 +229,87 @@ START_TEST(text_is_one_line_of_utf8_when_cleaned)
 }
 END_TEST
 
+START_TEST(text_is_cut_before_it_is_cleaned)
+{
+    char text[6];
+    kek_text_copy(text, sizeof text, "1234\xe2\x82\xac");
+    ck_assert_str_eq(text, "1234?");
+    kek_text_copy(text, sizeof text, "a\n\xff");
+    ck_assert_str_eq(text, "a??");
+    kek_text_copy(text, sizeof text, NULL);
+    ck_assert_str_eq(text, "");
+}
+END_TEST
+
+static const struct {
+    const char *text;
+    size_t max, size; /* of the text, of the room */
+    const char *json, *rest;
+} jsons[] = {
+    {"", 9, 9, "", ""},
+    {"a\"b\\c", 99, 99, "a\\\"b\\\\c", ""},
+    {"\x01\n\x7f", 99, 99, "\\u0001\\u000a\\u007f", ""},
+    {"\xc3\xbc\xff\xc3", 99, 99, "\xc3\xbc\\ufffd\\ufffd", ""},
+    {"abcd", 2, 99, "ab", "cd"},
+    {"a\xe2\x82\xac!", 2, 99, "a\xe2\x82\xac", "!"}, /* it begins within them */
+    {"abcd", 99, 3, "abc", "d"},
+    {"ab\n", 99, 7, "ab", "\n"},
+    {"ab\n", 99, 8, "ab\\u000a", ""},
+    {"a\"", 99, 2, "a", "\""},
+    {"a\xe2\x82\xac", 99, 3, "a", "\xe2\x82\xac"},
+    {"abc", 0, 9, "", "abc"},
+    {"abc", 9, 0, "", "abc"},
+};
+
+START_TEST(text_stands_in_json_as_far_as_it_fits)
+{
+    char out[100];
+    const char *rest = jsons[_i].text;
+    memset(out, '#', sizeof out);
+    size_t len = kek_text_json(&rest, jsons[_i].max, out, jsons[_i].size);
+    ck_assert_uint_eq(len, strlen(jsons[_i].json));
+    ck_assert_mem_eq(out, jsons[_i].json, len);
+    ck_assert_int_eq(out[len], '#');
+    ck_assert_str_eq(rest, jsons[_i].rest);
+}
+END_TEST
+
+static const struct {
+    const char *text;
+    uint64_t max;
+    bool digits, decimal; /* taken by which */
+    uint64_t number;
+    const char *rest;
+} numbers[] = {
+    {"0", 0, true, true, 0, ""},
+    {"007", 7, true, true, 7, ""},
+    {"18446744073709551615", UINT64_MAX, true, true, UINT64_MAX, ""},
+    {"18446744073709551616", UINT64_MAX, false, false, 0, NULL},
+    {"99999999999999999999", UINT64_MAX, false, false, 0, NULL},
+    {"8", 7, false, false, 0, NULL},
+    {"70", 7, false, false, 0, NULL},
+    {"12kB", 99, true, false, 12, "kB"},
+    {"1 ", 99, true, false, 1, " "},
+    {"", 99, false, false, 0, NULL},
+    {"-1", 99, false, false, 0, NULL},
+    {"+1", 99, false, false, 0, NULL},
+    {" 1", 99, false, false, 0, NULL},
+    {"0x1", 99, true, false, 0, "x1"},
+};
+
+START_TEST(text_is_a_number_only_as_digits)
+{
+    const char *rest = numbers[_i].text;
+    uint64_t number = 4711;
+    ck_assert(kek_text_digits(&rest, numbers[_i].max, &number) == numbers[_i].digits);
+    ck_assert_uint_eq(number, numbers[_i].digits ? numbers[_i].number : 4711);
+    ck_assert_str_eq(rest, numbers[_i].digits ? numbers[_i].rest : numbers[_i].text);
+    number = 4711;
+    ck_assert(kek_text_decimal(numbers[_i].text, numbers[_i].max, &number) == numbers[_i].decimal);
+    ck_assert_uint_eq(number, numbers[_i].decimal ? numbers[_i].number : 4711);
+}
+END_TEST
+
 static const struct {
     enum kek_log_format format;
     const char *end;
@@ -365,6 +446,11 @@ int main(void)
     tcase_add_test(tcase, all_that_comes_in_pieces_is_read_and_written);
     tcase_add_loop_test(tcase, descriptors_are_filled_so_that_using_them_still_fails, 0, 8);
     tcase_add_loop_test(tcase, log_line_is_one_line_of_utf8, 0, sizeof logged / sizeof logged[0]);
+    tcase_add_test(tcase, text_is_cut_before_it_is_cleaned);
+    tcase_add_loop_test(tcase, text_stands_in_json_as_far_as_it_fits, 0,
+                        sizeof jsons / sizeof jsons[0]);
+    tcase_add_loop_test(tcase, text_is_a_number_only_as_digits, 0,
+                        sizeof numbers / sizeof numbers[0]);
     tcase_add_loop_test(tcase, text_is_one_line_of_utf8_when_cleaned, 0,
                         sizeof texts / sizeof texts[0]);
     return suite_run(suite);
