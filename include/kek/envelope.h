@@ -28,7 +28,7 @@
 struct kek_envelope_entry {
     enum kek_wrap_alg alg;
     struct kek_id kek_id;
-    struct kek_bytes wrapped; /* borrowed; exactly kek_wrap_alg_len(alg) bytes */
+    struct kek_bytes wrapped; /* borrowed; as long as kek_wrap_alg_fits() allows */
 };
 
 /* A parsed envelope; every view borrows from the bytes it was parsed from. */

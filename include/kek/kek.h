@@ -39,10 +39,14 @@ enum kek_wrap_alg {
     KEK_WRAP_AES_CBC = 4, /* IV [16] | ciphertext [32]; authenticated by the envelope's tag alone */
 };
 
-const char *
-kek_wrap_alg_name(enum kek_wrap_alg alg); /* "AES-KW", ...; "none" if not one of these */
-size_t
-kek_wrap_alg_len(enum kek_wrap_alg alg); /* bytes of a wrapped data key; 0 if not one of these */
+const char *kek_wrap_alg_name(enum kek_wrap_alg alg); /* "AES-KW", ...; "none" if not known */
+
+/* NONE is not known, nor is any number that is not in the list. */
+bool kek_wrap_alg_known(enum kek_wrap_alg alg);
+
+/* Whether a data key wrapped so may have `len` bytes; false if the algorithm is not known. Each has a
+ * shortest and a longest length, never over KEK_WRAPPED_MAX; those above have one length each. */
+bool kek_wrap_alg_fits(enum kek_wrap_alg alg, size_t len);
 
 /* One KEK version as one provider shows it. */
 struct kek_version {

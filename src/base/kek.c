@@ -7,37 +7,34 @@ void kek_id_format(const struct kek_id *id, char text[static KEK_ID_TEXT])
     kek_hex(kek_bytes(id->bytes, sizeof id->bytes), text);
 }
 
-const char *kek_wrap_alg_name(enum kek_wrap_alg alg)
+#define GCM_IV 12
+#define GCM_TAG 16
+#define CBC_IV 16
+
+static const struct wrap {
+    const char *name;
+    size_t min, max; /* bytes of a wrapped data key */
+} wraps[] = {
+    [KEK_WRAP_AES_KW] = {"AES-KW", KEK_DATA_KEY_LEN + 8, KEK_DATA_KEY_LEN + 8},
+    [KEK_WRAP_AES_KWP] = {"AES-KWP", KEK_DATA_KEY_LEN + 8, KEK_DATA_KEY_LEN + 8},
+    [KEK_WRAP_AES_GCM] = {"AES-GCM", GCM_IV + KEK_DATA_KEY_LEN + GCM_TAG,
+                          GCM_IV + KEK_DATA_KEY_LEN + GCM_TAG},
+    [KEK_WRAP_AES_CBC] = {"AES-CBC", CBC_IV + KEK_DATA_KEY_LEN, CBC_IV + KEK_DATA_KEY_LEN},
+};
+
+bool kek_wrap_alg_known(enum kek_wrap_alg alg)
 {
-    switch (alg) {
-    case KEK_WRAP_AES_KW:
-        return "AES-KW";
-    case KEK_WRAP_AES_KWP:
-        return "AES-KWP";
-    case KEK_WRAP_AES_GCM:
-        return "AES-GCM";
-    case KEK_WRAP_AES_CBC:
-        return "AES-CBC";
-    case KEK_WRAP_NONE:
-        break;
-    }
-    return "none";
+    return (size_t)alg < sizeof wraps / sizeof wraps[0] && wraps[alg].name != NULL;
 }
 
-size_t kek_wrap_alg_len(enum kek_wrap_alg alg)
+const char *kek_wrap_alg_name(enum kek_wrap_alg alg)
 {
-    switch (alg) {
-    case KEK_WRAP_AES_KW:
-    case KEK_WRAP_AES_KWP:
-        return KEK_DATA_KEY_LEN + 8;
-    case KEK_WRAP_AES_GCM:
-        return 12 + KEK_DATA_KEY_LEN + 16;
-    case KEK_WRAP_AES_CBC:
-        return 16 + KEK_DATA_KEY_LEN;
-    case KEK_WRAP_NONE:
-        break;
-    }
-    return 0;
+    return kek_wrap_alg_known(alg) ? wraps[alg].name : "none";
+}
+
+bool kek_wrap_alg_fits(enum kek_wrap_alg alg, size_t len)
+{
+    return kek_wrap_alg_known(alg) && len >= wraps[alg].min && len <= wraps[alg].max;
 }
 
 const char *kek_state_name(enum kek_state state)

@@ -54,16 +54,15 @@ static bool parse_entry(struct kek_bytes sealed, size_t *at, struct kek_envelope
         return false;
     }
     const uint8_t *bytes = sealed.data + start;
-    size_t expected = kek_wrap_alg_len((enum kek_wrap_alg)bytes[0]);
-    if (expected == 0) {
+    enum kek_wrap_alg alg = (enum kek_wrap_alg)bytes[0];
+    if (!kek_wrap_alg_known(alg)) {
         kek_fail(why, KEK_DAMAGED, "offset %zu: unknown wrap alg %u", start, bytes[0]);
         return false;
     }
     size_t len = (size_t)bytes[1 + KEK_ID_LEN] << 8 | bytes[2 + KEK_ID_LEN];
-    if (len != expected) {
-        kek_fail(why, KEK_DAMAGED, "offset %zu: wrapped key of %zu bytes, where %s has %zu",
-                 start + 1 + KEK_ID_LEN, len, kek_wrap_alg_name((enum kek_wrap_alg)bytes[0]),
-                 expected);
+    if (!kek_wrap_alg_fits(alg, len)) {
+        kek_fail(why, KEK_DAMAGED, "offset %zu: wrapped key of %zu bytes, which %s never has",
+                 start + 1 + KEK_ID_LEN, len, kek_wrap_alg_name(alg));
         return false;
     }
     if (sealed.len - start - ENTRY_LEN < len) {
@@ -71,7 +70,7 @@ static bool parse_entry(struct kek_bytes sealed, size_t *at, struct kek_envelope
                  start + ENTRY_LEN);
         return false;
     }
-    entry->alg = (enum kek_wrap_alg)bytes[0];
+    entry->alg = alg;
     memcpy(entry->kek_id.bytes, bytes + 1, KEK_ID_LEN);
     entry->wrapped = slice(sealed, start + ENTRY_LEN, len);
     *at = start + ENTRY_LEN + len;
@@ -149,13 +148,12 @@ static enum kek_rc check_entries(uint8_t mode, const struct kek_envelope_entry *
         return kek_fail(why, KEK_INVALID, "an envelope cannot have %zu entries", count);
     }
     for (size_t i = 0; i < count; i++) {
-        size_t expected = kek_wrap_alg_len(entries[i].alg);
-        if (expected == 0) {
+        if (!kek_wrap_alg_known(entries[i].alg)) {
             return kek_fail(why, KEK_INVALID, "unknown wrap alg %u", (unsigned)entries[i].alg);
         }
-        if (entries[i].wrapped.len != expected) {
-            return kek_fail(why, KEK_INVALID, "wrapped key of %zu bytes, where %s has %zu",
-                            entries[i].wrapped.len, kek_wrap_alg_name(entries[i].alg), expected);
+        if (!kek_wrap_alg_fits(entries[i].alg, entries[i].wrapped.len)) {
+            return kek_fail(why, KEK_INVALID, "wrapped key of %zu bytes, which %s never has",
+                            entries[i].wrapped.len, kek_wrap_alg_name(entries[i].alg));
         }
     }
     return KEK_OK;

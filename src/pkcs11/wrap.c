@@ -106,7 +106,7 @@ static bool cipher_finish(const struct kek_p11_way *way, const struct cipher *ci
     /* A token that makes the IV itself writes it where ours would have stood. */
     static const uint8_t no_iv[16];
     bool without_iv = way->iv == KEK_P11_IV_TOKEN && memcmp(cipher->iv, no_iv, cipher->iv_len) == 0;
-    if (len > OUT_MAX || cipher->iv_len + len != kek_wrap_alg_len(way->alg) || without_iv) {
+    if (len > OUT_MAX || !kek_wrap_alg_fits(way->alg, cipher->iv_len + len) || without_iv) {
         return false;
     }
     wrapped->alg = way->alg;
@@ -339,7 +339,7 @@ struct kek_p11_outcome kek_p11_unwrap_by(struct kek_provider_session *session,
     if (!kek_p11_good(ready)) {
         return ready;
     }
-    if (blob.len != kek_wrap_alg_len(way->alg)) {
+    if (!kek_wrap_alg_fits(way->alg, blob.len)) {
         return said(RV_LENGTH, BLOB);
     }
     if (strategy == KEK_P11_BY_WRAP_KEY) {

@@ -17,8 +17,7 @@ static bool is_wrapped(const Kek__Provider__Reply *reply, struct kek_pool_result
     }
     result->alg = (enum kek_wrap_alg)reply->wrapped->alg;
     result->blob = kek_bytes(reply->wrapped->blob.data, reply->wrapped->blob.len);
-    size_t len = (int)reply->wrapped->alg < 0 ? 0 : kek_wrap_alg_len(result->alg);
-    return len > 0 && result->blob.len == len;
+    return kek_wrap_alg_fits(result->alg, result->blob.len);
 }
 
 static bool is_listed(struct kek_backend *backend, const Kek__Provider__Reply *reply,

@@ -167,6 +167,12 @@ void kek_message_text(char *out, size_t size, const char *text)
     kek_text_copy(out, size, text);
 }
 
+/* What was proven of a key, if anything was. */
+static bool is_alg(Kek__Provider__WrapAlg alg)
+{
+    return alg == KEK__PROVIDER__WRAP_ALG__NONE || kek_wrap_alg_known((enum kek_wrap_alg)alg);
+}
+
 bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
                           struct kek_provider_versions *versions)
 {
@@ -174,8 +180,7 @@ bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
         return false;
     }
     for (size_t i = 0; i < count; i++) {
-        if (wire[i]->kek_id.len != KEK_ID_LEN || wire[i]->number == 0 || (int)wire[i]->alg < 0 ||
-            (int)wire[i]->alg > KEK_WRAP_AES_CBC) {
+        if (wire[i]->kek_id.len != KEK_ID_LEN || wire[i]->number == 0 || !is_alg(wire[i]->alg)) {
             return false;
         }
     }
@@ -202,7 +207,7 @@ bool kek_message_matrix(const Kek__Provider__Probed *probed, struct kek_provider
     for (size_t i = 0; i < probed->n_trials; i++) {
         const Kek__Provider__Trial *wire = probed->trials[i];
         struct kek_provider_trial *trial = &matrix->trials[i];
-        if ((int)wire->alg < 0 || (int)wire->alg > KEK_WRAP_AES_CBC || (int)wire->verdict < 0 ||
+        if (!is_alg(wire->alg) || (int)wire->verdict < 0 ||
             wire->verdict > KEK__PROVIDER__VERDICT__REFUSED ||
             (wire->strategy != KEK__PROVIDER__STRATEGY__WRAP_KEY &&
              wire->strategy != KEK__PROVIDER__STRATEGY__ENCRYPT)) {

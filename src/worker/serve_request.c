@@ -184,16 +184,16 @@ static bool answer_unwrap(const struct kek_serve *serve, struct kek_provider_ses
 {
     struct kek_id kek_id;
     enum kek_wrap_alg alg = (enum kek_wrap_alg)unwrap->alg;
-    size_t len = kek_wrap_alg_len(alg);
-    if (!take_id(unwrap->kek_id, &kek_id) || len == 0) {
+    size_t len = unwrap->blob.len;
+    if (!take_id(unwrap->kek_id, &kek_id) || !kek_wrap_alg_known(alg)) {
         return refuse(reply, id, KEK__PROVIDER__CAUSE__BAD_REQUEST,
                       BAD_ID ", and a blob is of a known algorithm");
     }
-    if (unwrap->blob.len != len) {
-        struct kek_provider_failure short_blob = {.cause = KEK__PROVIDER__CAUSE__DATA};
-        kek_fail(&short_blob.why, KEK_DAMAGED, "%s wraps a data key in %zu bytes, not %zu",
-                 kek_wrap_alg_name(alg), len, unwrap->blob.len);
-        return kek_serve_message_failed(reply, id, &short_blob);
+    if (!kek_wrap_alg_fits(alg, len)) {
+        struct kek_provider_failure misfit = {.cause = KEK__PROVIDER__CAUSE__DATA};
+        kek_fail(&misfit.why, KEK_DAMAGED, "%s never wraps a data key in %zu bytes",
+                 kek_wrap_alg_name(alg), len);
+        return kek_serve_message_failed(reply, id, &misfit);
     }
     KEK_AUTO(kek_secret) data_key = NULL;
     struct kek_provider_failure failure = {0};

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "front.h"
+#include "kek/text.h"
 
 static bool is_text(const char *text, size_t size)
 {
@@ -16,6 +17,16 @@ static bool is_text(const char *text, size_t size)
     return len < size;
 }
 
+/* A text that goes into protobuf and JSON. */
+static bool is_clean(const char *text, size_t size)
+{
+    const unsigned char *c = (const unsigned char *)text;
+    while (*c != '\0' && kek_text_char_len(c) > 0) {
+        c += kek_text_char_len(c);
+    }
+    return *c == '\0' && is_text(text, size);
+}
+
 static void read_versions(size_t count, Kek__Provider__Version *const *wire)
 {
     static struct kek_provider_versions versions;
@@ -26,9 +37,9 @@ static void read_versions(size_t count, Kek__Provider__Version *const *wire)
     for (size_t i = 0; i < versions.count; i++) {
         const struct kek_version *version = &versions.items[i];
         FUZZ_CHECK(version->number > 0);
-        FUZZ_CHECK(version->alg == KEK_WRAP_NONE || kek_wrap_alg_len(version->alg) > 0);
-        FUZZ_CHECK(is_text(version->label, sizeof version->label));
-        FUZZ_CHECK(is_text(version->refusal, sizeof version->refusal));
+        FUZZ_CHECK(version->alg == KEK_WRAP_NONE || kek_wrap_alg_known(version->alg));
+        FUZZ_CHECK(is_clean(version->label, sizeof version->label));
+        FUZZ_CHECK(is_clean(version->refusal, sizeof version->refusal));
     }
 }
 

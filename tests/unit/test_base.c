@@ -428,6 +428,34 @@ START_TEST(all_that_comes_in_pieces_is_read_and_written)
 }
 END_TEST
 
+START_TEST(a_wrapped_data_key_is_as_long_as_its_algorithm_allows)
+{
+    static const struct {
+        int alg;
+        const char *name;
+        size_t min, max; /* docs/envelope-format.md */
+    } algs[] = {
+        {KEK_WRAP_AES_KW, "AES-KW", 40, 40},
+        {KEK_WRAP_AES_KWP, "AES-KWP", 40, 40},
+        {KEK_WRAP_AES_GCM, "AES-GCM", 60, 60},
+        {KEK_WRAP_AES_CBC, "AES-CBC", 48, 48},
+        {KEK_WRAP_NONE, "none", 1, 0},
+        {5, "none", 1, 0},
+        {255, "none", 1, 0},
+        {-1, "none", 1, 0},
+    };
+    for (size_t i = 0; i < sizeof algs / sizeof algs[0]; i++) {
+        enum kek_wrap_alg alg = (enum kek_wrap_alg)algs[i].alg;
+        ck_assert_str_eq(kek_wrap_alg_name(alg), algs[i].name);
+        ck_assert(kek_wrap_alg_known(alg) == (algs[i].max > 0));
+        for (size_t len = 0; len <= 2 * KEK_WRAPPED_MAX; len++) {
+            ck_assert(kek_wrap_alg_fits(alg, len) == (len >= algs[i].min && len <= algs[i].max));
+        }
+        ck_assert_uint_le(algs[i].max, KEK_WRAPPED_MAX);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("base");
@@ -439,6 +467,7 @@ int main(void)
     tcase_add_test(tcase, every_rc_has_a_name_and_a_status);
     tcase_add_test(tcase, buffer_refuses_to_pass_its_maximum_and_stays_as_it_was);
     tcase_add_test(tcase, hex_is_lower_case);
+    tcase_add_test(tcase, a_wrapped_data_key_is_as_long_as_its_algorithm_allows);
     tcase_add_test(tcase, secret_is_zeroed_copied_and_compared);
     tcase_add_test(tcase, secret_is_null_when_the_arena_is_full);
     tcase_add_test(tcase, durable_write_replaces_the_whole_file_or_nothing);

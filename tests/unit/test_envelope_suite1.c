@@ -146,7 +146,7 @@ START_TEST(rfc3394_46_has_the_layout_of_wrap_alg_aes_kw)
     int len = 0;
     ck_assert_int_eq(EVP_EncryptInit_ex2(ctx, wrap, kek, NULL, NULL), 1);
     ck_assert_int_eq(EVP_EncryptUpdate(ctx, wrapped, &len, data, sizeof data), 1);
-    ck_assert_uint_eq((size_t)len, kek_wrap_alg_len(KEK_WRAP_AES_KW));
+    ck_assert(kek_wrap_alg_fits(KEK_WRAP_AES_KW, (size_t)len));
     ck_assert_mem_eq(wrapped, expected, sizeof expected);
     ck_assert_int_eq(EVP_DecryptInit_ex2(ctx, wrap, kek, NULL, NULL), 1);
     ck_assert_int_eq(EVP_DecryptUpdate(ctx, unwrapped, &len, wrapped, sizeof expected), 1);

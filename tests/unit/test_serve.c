@@ -106,7 +106,7 @@ static bool fake_unwrap(struct kek_provider_session *s, const struct kek_id *kek
     (void)s;
     (void)kek_id;
     asked++;
-    ck_assert_uint_eq(blob.len, kek_wrap_alg_len(alg));
+    ck_assert(kek_wrap_alg_fits(alg, blob.len));
     if (refuses) {
         return refuse(failure);
     }
