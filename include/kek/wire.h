@@ -7,11 +7,15 @@
 #define KEK_WIRE_H
 
 #include "kek/kek.h"
+#include "kek/rc.h"
 
 #define KEK_PROVIDER_SOCKET 3
 #define KEK_PROVIDER_PROTOCOL 1u
 #define KEK_PROVIDER_MESSAGE_MAX (16u * 1024)
 #define KEK_PROVIDER_VERSIONS_MAX 64 /* versions of one keyring on one token */
+
+/* The class of a failure whose cause (Kek__Provider__Cause) the wire carries. */
+enum kek_rc kek_wire_rc(int cause);
 
 struct kek_provider_versions {
     size_t count;

@@ -9,7 +9,9 @@ libkek_base_a_SOURCES = \
 	src/base/rc.c \
 	src/base/secret.c \
 	src/base/text.c \
-	src/base/version.c
+	src/base/version.c \
+	src/base/wire.c
+libkek_base_a_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
 
 if HAVE_CHECK
 UNIT_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
@@ -19,8 +21,8 @@ noinst_HEADERS += tests/unit/suite.h
 BASE_TESTS = tests/unit/test_base tests/unit/test_version
 check_PROGRAMS += $(BASE_TESTS)
 TESTS += $(BASE_TESTS)
-tests_unit_test_base_CFLAGS = $(UNIT_CFLAGS)
-tests_unit_test_base_LDADD = $(BASE_LIBS) $(UNIT_LIBS)
+tests_unit_test_base_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_unit_test_base_LDADD = $(BASE_LIBS) libkek-proto.a $(PROTOBUF_C_LIBS) $(UNIT_LIBS)
 tests_unit_test_version_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_version_LDADD = $(BASE_LIBS) $(UNIT_LIBS)
 endif

@@ -108,32 +108,6 @@ enum kek_p11_class kek_p11_class_of(CK_RV rv)
     return KEK_P11_AMBIGUOUS;
 }
 
-static enum kek_rc rc_of(Kek__Provider__Cause cause)
-{
-    switch (cause) {
-    case KEK__PROVIDER__CAUSE__DATA:
-        return KEK_DAMAGED;
-    case KEK__PROVIDER__CAUSE__LINK:
-        return KEK_UNAVAILABLE;
-    case KEK__PROVIDER__CAUSE__STATE:
-        return KEK_PRECONDITION;
-    case KEK__PROVIDER__CAUSE__KEY_MISSING:
-        return KEK_NOT_FOUND;
-    case KEK__PROVIDER__CAUSE__KEY_UNFIT:
-    case KEK__PROVIDER__CAUSE__PIN_REFUSED:
-    case KEK__PROVIDER__CAUSE__PIN_UNUSABLE:
-        return KEK_DENIED;
-    case KEK__PROVIDER__CAUSE__BUSY:
-        return KEK_EXHAUSTED;
-    case KEK__PROVIDER__CAUSE__UNSUPPORTED:
-        return KEK_UNIMPLEMENTED;
-    case KEK__PROVIDER__CAUSE__BAD_REQUEST:
-        return KEK_INVALID;
-    default:
-        return KEK_INTERNAL;
-    }
-}
-
 /* For calls after which nothing was found out: what cannot be told is taken for a lost token. */
 static Kek__Provider__Cause cause_of(enum kek_p11_class class)
 {
@@ -169,7 +143,7 @@ bool kek_p11_fail(struct kek_provider_failure *failure, Kek__Provider__Step step
     va_end(args);
     failure->step = step;
     failure->cause = cause;
-    kek_fail(&failure->why, rc_of(cause), "%s", text);
+    kek_fail(&failure->why, kek_wire_rc(cause), "%s", text);
     return false;
 }
 
@@ -178,8 +152,8 @@ bool kek_p11_fail_as(struct kek_provider_failure *failure, Kek__Provider__Step s
 {
     failure->step = step;
     failure->cause = cause;
-    kek_fail_native(&failure->why, rc_of(cause), KEK_NATIVE_PKCS11, outcome.rv, "%s: %s (0x%lx)",
-                    outcome.call, kek_p11_rv_name(outcome.rv), outcome.rv);
+    kek_fail_native(&failure->why, kek_wire_rc(cause), KEK_NATIVE_PKCS11, outcome.rv,
+                    "%s: %s (0x%lx)", outcome.call, kek_p11_rv_name(outcome.rv), outcome.rv);
     return false;
 }
 

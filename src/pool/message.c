@@ -230,35 +230,12 @@ bool kek_message_matrix(const Kek__Provider__Probed *probed, struct kek_provider
     return true;
 }
 
-static enum kek_rc class_of(Kek__Provider__Cause cause)
-{
-    switch (cause) {
-    case KEK__PROVIDER__CAUSE__DATA:
-        return KEK_DAMAGED;
-    case KEK__PROVIDER__CAUSE__LINK:
-    case KEK__PROVIDER__CAUSE__BUSY:
-        return KEK_UNAVAILABLE;
-    case KEK__PROVIDER__CAUSE__STATE:
-        return KEK_PRECONDITION;
-    case KEK__PROVIDER__CAUSE__KEY_MISSING:
-        return KEK_NOT_FOUND;
-    case KEK__PROVIDER__CAUSE__KEY_UNFIT:
-    case KEK__PROVIDER__CAUSE__PIN_REFUSED:
-    case KEK__PROVIDER__CAUSE__PIN_UNUSABLE:
-        return KEK_DENIED;
-    case KEK__PROVIDER__CAUSE__UNSUPPORTED:
-        return KEK_UNIMPLEMENTED;
-    default: /* INTERNAL, BAD_REQUEST, and what this protocol does not know */
-        return KEK_INTERNAL;
-    }
-}
-
 void kek_message_failed(const struct kek_backend *backend, const Kek__Provider__Failed *failed,
                         struct kek_why *why)
 {
     char text[KEK_WHY_TEXT];
     kek_text_copy(text, sizeof text, failed->text);
-    kek_fail(why, class_of(failed->cause), "%s: %s", backend->config->name,
+    kek_fail(why, kek_wire_rc((int)failed->cause), "%s: %s", backend->config->name,
              text[0] == '\0' ? "failed without a word" : text);
     if (failed->native != 0) {
         why->native = failed->native_is_errno ? KEK_NATIVE_ERRNO : KEK_NATIVE_PKCS11;

@@ -17,6 +17,8 @@
 #include "kek/rpc.h"
 #include "kek/secret.h"
 #include "kek/text.h"
+#include "kek/wire.h"
+#include "provider.pb-c.h"
 
 START_TEST(fail_native_keeps_the_code_and_names_errno)
 {
@@ -456,6 +458,35 @@ START_TEST(a_wrapped_data_key_is_as_long_as_its_algorithm_allows)
 }
 END_TEST
 
+START_TEST(every_cause_of_a_worker_has_its_class)
+{
+    static const struct {
+        int cause;
+        enum kek_rc rc;
+    } causes[] = {
+        {KEK__PROVIDER__CAUSE__INTERNAL, KEK_INTERNAL},
+        {KEK__PROVIDER__CAUSE__DATA, KEK_DAMAGED},
+        {KEK__PROVIDER__CAUSE__LINK, KEK_UNAVAILABLE},
+        {KEK__PROVIDER__CAUSE__STATE, KEK_PRECONDITION},
+        {KEK__PROVIDER__CAUSE__KEY_MISSING, KEK_NOT_FOUND},
+        {KEK__PROVIDER__CAUSE__KEY_UNFIT, KEK_DENIED},
+        {KEK__PROVIDER__CAUSE__PIN_REFUSED, KEK_DENIED},
+        {KEK__PROVIDER__CAUSE__PIN_UNUSABLE, KEK_DENIED},
+        {KEK__PROVIDER__CAUSE__BUSY, KEK_UNAVAILABLE},
+        {KEK__PROVIDER__CAUSE__UNSUPPORTED, KEK_UNIMPLEMENTED},
+        {KEK__PROVIDER__CAUSE__BAD_REQUEST, KEK_INTERNAL},
+        {99, KEK_INTERNAL},
+        {-1, KEK_INTERNAL},
+    };
+    for (size_t i = 0; i < sizeof causes / sizeof causes[0]; i++) {
+        ck_assert_int_eq(kek_wire_rc(causes[i].cause), causes[i].rc);
+    }
+    /* One that is added must be given its class here too. */
+    ck_assert_uint_eq(sizeof causes / sizeof causes[0] - 2,
+                      kek__provider__cause__descriptor.n_values);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("base");
@@ -467,6 +498,7 @@ int main(void)
     tcase_add_test(tcase, every_rc_has_a_name_and_a_status);
     tcase_add_test(tcase, buffer_refuses_to_pass_its_maximum_and_stays_as_it_was);
     tcase_add_test(tcase, hex_is_lower_case);
+    tcase_add_test(tcase, every_cause_of_a_worker_has_its_class);
     tcase_add_test(tcase, a_wrapped_data_key_is_as_long_as_its_algorithm_allows);
     tcase_add_test(tcase, secret_is_zeroed_copied_and_compared);
     tcase_add_test(tcase, secret_is_null_when_the_arena_is_full);
