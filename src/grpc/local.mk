@@ -6,8 +6,6 @@ libkek_grpc_a_SOURCES = \
 	src/grpc/deadlines.h \
 	src/grpc/headers.c \
 	src/grpc/headers.h \
-	src/grpc/memory.c \
-	src/grpc/memory.h \
 	src/grpc/message.c \
 	src/grpc/message.h \
 	src/grpc/server.c \
@@ -39,7 +37,8 @@ tests_unit_test_grpc_hostile_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
 tests_unit_test_grpc_hostile_LDADD = $(GRPC_LIBS) $(UNIT_LIBS)
 tests_unit_test_grpc_memory_SOURCES = tests/unit/test_grpc_memory.c $(GRPC_RIG)
 tests_unit_test_grpc_memory_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
-tests_unit_test_grpc_memory_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc
+tests_unit_test_grpc_memory_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc -Wl,--wrap=calloc \
+	-Wl,--wrap=nghttp2_session_server_new2
 tests_unit_test_grpc_memory_LDADD = $(GRPC_LIBS) $(UNIT_LIBS)
 tests_unit_test_grpc_server_SOURCES = tests/unit/test_grpc_server.c $(GRPC_RIG)
 tests_unit_test_grpc_server_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)

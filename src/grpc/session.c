@@ -253,7 +253,6 @@ enum kek_rc kek_grpc_host_init(struct kek_grpc_host *host, const struct kek_grpc
                                struct kek_why *why)
 {
     *host = (struct kek_grpc_host){.settings = *settings};
-    kek_grpc_memory_init(&host->memory);
     if (nghttp2_session_callbacks_new(&host->callbacks) != 0 ||
         nghttp2_option_new(&host->options) != 0) {
         kek_grpc_host_done(host);
@@ -279,7 +278,6 @@ enum kek_rc kek_grpc_host_init(struct kek_grpc_host *host, const struct kek_grpc
 void kek_grpc_host_done(struct kek_grpc_host *host)
 {
     kek_grpc_pool_free(host);
-    kek_grpc_memory_done(&host->memory);
     nghttp2_session_callbacks_del(host->callbacks);
     nghttp2_option_del(host->options);
     host->callbacks = NULL;
@@ -329,8 +327,7 @@ struct kek_grpc_session *kek_grpc_session_new(struct kek_grpc_host *host,
     session->goaway_by_ms = KEK_NEVER;
     kek_buf_init(&session->out, OUTPUT_MAX);
     if (!kek_grpc_deadlines_init(&session->deadlines, host->settings.max_streams) ||
-        nghttp2_session_server_new3(&session->http, host->callbacks, session, host->options,
-                                    &host->memory.functions) != 0 ||
+        nghttp2_session_server_new2(&session->http, host->callbacks, session, host->options) != 0 ||
         submit_preface(session) != 0) {
         kek_fail(why, KEK_NO_MEMORY, "no memory for a connection");
         return NULL;

@@ -14,7 +14,6 @@
 #include <nghttp2/nghttp2.h>
 
 #include "kek/grpc.h"
-#include "memory.h"
 
 #define KEK_GRPC_BUFFERED_MAX (2u * 1024 * 1024) /* request bytes held, per connection */
 #define KEK_GRPC_OUTPUT_STEP (64u * 1024)        /* no more is made while this much is unsent */
@@ -36,8 +35,7 @@ struct kek_grpc_host {
     struct kek_grpc_stats stats;
     nghttp2_session_callbacks *callbacks;
     nghttp2_option *options;
-    struct kek_grpc_memory memory; /* nghttp2's */
-    struct kek_grpc_call *spare;   /* calls to use again */
+    struct kek_grpc_call *spare; /* calls to use again */
     size_t spare_count;
 };
 
