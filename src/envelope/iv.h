@@ -2,8 +2,8 @@
  * IVs: random bytes, drawn many at a time, each handed out once and wiped.
  *
  * One call of the generator costs about as much as sealing a data key; batches, growing with use, spread
- * that.  A child of fork() draws its own: what was drawn before belongs to the parent.  (A raw clone() or
- * _Fork() passes pthread_atfork() by: do not seal in such a child.)  One thread per pool.
+ * that.  A child of fork() has what its parent drew: it may exec, as kekd's do, and must not seal.  One
+ * thread per pool.
  */
 #ifndef ENVELOPE_IV_H
 #define ENVELOPE_IV_H
