@@ -18,13 +18,19 @@ dist_man_MANS += docs/kekd.conf.5
 CONFIG_LIBS = libkek-config.a $(YAML_LIBS) $(BASE_LIBS)
 
 if HAVE_CHECK
-CONFIG_TESTS = tests/unit/test_config tests/unit/test_config_docs tests/unit/test_config_uri
+CONFIG_TESTS = tests/unit/test_config tests/unit/test_config_accept tests/unit/test_config_docs \
+	tests/unit/test_config_file tests/unit/test_config_uri
+noinst_HEADERS += tests/unit/config_help.h
 check_PROGRAMS += $(CONFIG_TESTS)
 TESTS += $(CONFIG_TESTS)
 tests_unit_test_config_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_config_LDADD = $(CONFIG_LIBS) $(UNIT_LIBS)
+tests_unit_test_config_accept_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_config_accept_LDADD = $(CONFIG_LIBS) $(UNIT_LIBS)
 tests_unit_test_config_docs_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_config_docs_LDADD = $(CONFIG_LIBS) $(UNIT_LIBS)
+tests_unit_test_config_file_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_config_file_LDADD = $(CONFIG_LIBS) $(UNIT_LIBS)
 tests_unit_test_config_uri_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_config_uri_LDADD = $(CONFIG_LIBS) $(UNIT_LIBS)
 endif
