@@ -23,8 +23,6 @@
 #define KEK_CONFIG_FILE_MAX (256 * 1024) /* bytes */
 #define KEK_CONFIG_URI_MAX 4096 /* bytes; with all else a worker is told, a message holds it */
 
-enum kek_strategy { KEK_STRATEGY_AUTO = 0, KEK_STRATEGY_WRAP_KEY, KEK_STRATEGY_ENCRYPT };
-
 /* A `versions:` entry: a key with a name of its own, or one whose state the token cannot hold. */
 struct kek_config_version {
     uint32_t number;
@@ -32,18 +30,26 @@ struct kek_config_version {
     enum kek_state state; /* PRE_ACTIVE, ACTIVE or DEACTIVATED */
 };
 
+/* A key that only the provider's type knows, with its value as the file has it. What a value may be has been
+ * checked by the type's table; what it means is its worker's business. */
+struct kek_config_setting {
+    char *key;
+    char *value;
+};
+
 struct kek_config_provider {
     char *name; /* unique; [a-z0-9-]{1,32} */
     char *type; /* "pkcs11" */
-    char *uri;  /* RFC 7512 with module-path (or module-name), pin-source; no pin-value */
-    enum kek_strategy strategy;
+    /* pkcs11: uri (RFC 7512 with module-path or module-name, pin-source; no pin-value), strategy (auto,
+     * wrap-key, encrypt), init_args (for C_Initialize; not there if not given). */
+    struct kek_config_setting *settings;
+    size_t setting_count;
     unsigned processes, sessions;
     uint64_t timeout_ms;       /* one HSM call */
     uint64_t start_timeout_ms; /* spawn to ready */
     uint64_t recycle_after;    /* operations */
     uint64_t recycle_memory;   /* bytes */
     char **env;                /* "NAME=value", NULL-terminated; NULL if none */
-    char *init_args;           /* for C_Initialize; NULL if none */
     char *user;                /* run the workers as this user; NULL: as kekd */
     char **groups;             /* supplementary groups, NULL-terminated; NULL if none */
     struct kek_config_version *versions;
@@ -87,6 +93,18 @@ struct kek_config *kek_config_parse(struct kek_bytes yaml, const char *name, str
 
 void kek_config_free(struct kek_config *config);
 KEK_DEFINE_AUTO(kek_config);
+
+/* The value of a key that only the provider's type knows; NULL: neither given nor preset. Borrowed. */
+static inline const char *kek_config_setting(const struct kek_config_provider *provider,
+                                             const char *key)
+{
+    for (size_t i = 0; i < provider->setting_count; i++) {
+        if (strcmp(provider->settings[i].key, key) == 0) {
+            return provider->settings[i].value;
+        }
+    }
+    return NULL;
+}
 
 /* A complete, commented example that kek_config_parse accepts. Static. */
 const char *kek_config_example(void);

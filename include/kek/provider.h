@@ -22,6 +22,10 @@ struct kek_provider_session; /* the table's own: one session, one thread */
 struct Kek__Provider__Hello;
 struct Kek__Provider__Token;
 
+/* A setting of Hello by its key; NULL: it is not there. Borrowed of the message: open() copies what it
+ * keeps. */
+const char *kek_provider_setting(const struct Kek__Provider__Hello *hello, const char *key);
+
 /* A failure as the wire carries it. */
 struct kek_provider_failure {
     int step;  /* Kek__Provider__Step */

@@ -10,8 +10,9 @@
 #include "kek/rc.h"
 
 #define KEK_PROVIDER_SOCKET 3
-#define KEK_PROVIDER_PROTOCOL 1u
+#define KEK_PROVIDER_PROTOCOL 2u
 #define KEK_PROVIDER_MESSAGE_MAX (16u * 1024)
+#define KEK_PROVIDER_SETTINGS_MAX 16 /* what only its type knows, of one provider */
 #define KEK_PROVIDER_VERSIONS_MAX 64 /* versions of one keyring on one token */
 
 /* The class of a failure whose cause (Kek__Provider__Cause) the wire carries. */

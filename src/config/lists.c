@@ -177,3 +177,19 @@ enum kek_rc load_environment(struct load *load, const struct doc_node *node,
     }
     return rc;
 }
+
+enum kek_rc load_add_setting(struct load *load, struct kek_config_provider *provider,
+                             const char *key, const char *value)
+{
+    size_t count = provider->setting_count;
+    struct kek_config_setting *settings =
+        realloc(provider->settings, (count + 1) * sizeof *settings);
+    if (settings == NULL) {
+        return load_no_memory(load);
+    }
+    provider->settings = settings;
+    settings[count] = (struct kek_config_setting){.key = strdup(key), .value = strdup(value)};
+    provider->setting_count++; /* before it is looked at: whoever frees the provider frees it */
+    return settings[count].key == NULL || settings[count].value == NULL ? load_no_memory(load)
+                                                                        : KEK_OK;
+}

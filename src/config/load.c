@@ -152,48 +152,81 @@ static size_t distance(const char *a, const char *b)
     return row[b_len];
 }
 
-static const char *nearest(const struct schema *schema, const char *name)
+/* The keys that a mapping may have: a schema's own, then those of its variant. */
+struct keys {
+    const struct schema *own, *more;
+};
+
+static struct keys keys_of(const struct schema *schema, const struct doc_node *mapping)
+{
+    struct keys keys = {.own = schema};
+    if (schema->variant_count == 0) {
+        return keys;
+    }
+    /* Of a type that is missing or unknown, something is said in any case. */
+    keys.more = schema->variants[0].schema;
+    const struct doc_node *type = load_find(mapping, "type");
+    for (size_t i = 0; type != NULL && type->kind == DOC_SCALAR && i < schema->variant_count; i++) {
+        if (strcmp(schema->variants[i].type, type->text) == 0) {
+            keys.more = schema->variants[i].schema;
+        }
+    }
+    return keys;
+}
+
+/* NULL past the last. */
+static const struct field *key_at(const struct keys *keys, size_t i)
+{
+    if (i < keys->own->count) {
+        return &keys->own->fields[i];
+    }
+    i -= keys->own->count;
+    return keys->more != NULL && i < keys->more->count ? &keys->more->fields[i] : NULL;
+}
+
+static const char *nearest(const struct keys *keys, const char *name)
 {
     const char *found = NULL;
     size_t best = strlen(name) / 3 + 1; /* a third of the letters wrong is another word */
-    for (size_t i = 0; i < schema->count; i++) {
-        size_t d = distance(name, schema->fields[i].name);
+    for (size_t i = 0; key_at(keys, i) != NULL; i++) {
+        size_t d = distance(name, key_at(keys, i)->name);
         if (d <= best) {
             best = d - (d > 0);
-            found = schema->fields[i].name;
+            found = key_at(keys, i)->name;
         }
     }
     return found;
 }
 
 static enum kek_rc unknown_key(struct load *load, const struct doc_node *member,
-                               const struct schema *schema)
+                               const struct keys *keys)
 {
-    const char *meant = nearest(schema, member->key->text);
+    const char *meant = nearest(keys, member->key->text);
     if (meant != NULL) {
         return load_refuse(load, member->key, "expected a known key, did you mean \"%s\"?", meant);
     }
     char known[KEK_WHY_TEXT] = "";
-    for (size_t i = 0, at = 0; i < schema->count && at < sizeof known; i++) {
+    for (size_t i = 0, at = 0; key_at(keys, i) != NULL && at < sizeof known; i++) {
         at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", i == 0 ? "" : ", ",
-                               schema->fields[i].name);
+                               key_at(keys, i)->name);
     }
     return load_refuse(load, member->key, "expected one of %s", known);
 }
 
 static enum kek_rc read_member(struct load *load, const struct doc_node *member,
-                               const struct schema *schema, void *object, uint64_t *seen)
+                               const struct keys *keys, void *object, uint64_t *seen)
 {
     size_t i = 0;
-    while (i < schema->count && strcmp(schema->fields[i].name, member->key->text) != 0) {
+    while (key_at(keys, i) != NULL && strcmp(key_at(keys, i)->name, member->key->text) != 0) {
         i++;
     }
     size_t mark = load_enter(load, member->key->text);
     enum kek_rc rc = KEK_OK;
-    if (i == schema->count) {
-        rc = unknown_key(load, member, schema);
+    const struct field *field = key_at(keys, i);
+    if (field == NULL) {
+        rc = unknown_key(load, member, keys);
     } else {
-        rc = schema->fields[i].read(load, member, &schema->fields[i], object);
+        rc = field->read(load, member, field, object);
         *seen |= UINT64_C(1) << i;
     }
     load_leave(load, mark);
@@ -225,6 +258,7 @@ static enum kek_rc read_absent(struct load *load, const struct doc_node *mapping
 enum kek_rc load_mapping(struct load *load, const struct doc_node *node,
                          const struct schema *schema, void *object)
 {
+    const struct keys keys = keys_of(schema, node);
     uint64_t seen = 0;
     if (node != NULL) {
         if (node->kind != DOC_MAPPING) {
@@ -233,15 +267,15 @@ enum kek_rc load_mapping(struct load *load, const struct doc_node *node,
         enum kek_rc rc = load_no_duplicates(load, node);
         const struct doc_node *member = node->members;
         for (; rc == KEK_OK && member != NULL; member = member->next) {
-            rc = read_member(load, member, schema, object, &seen);
+            rc = read_member(load, member, &keys, object, &seen);
         }
         if (rc != KEK_OK) {
             return rc;
         }
     }
-    for (size_t i = 0; i < schema->count; i++) {
+    for (size_t i = 0; key_at(&keys, i) != NULL; i++) {
         if ((seen >> i & 1) == 0) {
-            enum kek_rc rc = read_absent(load, node, &schema->fields[i], object);
+            enum kek_rc rc = read_absent(load, node, key_at(&keys, i), object);
             if (rc != KEK_OK) {
                 return rc;
             }

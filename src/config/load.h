@@ -4,7 +4,7 @@
  * A struct schema says what a mapping may hold: for each key its name, where its value goes in the
  * object, how it is read and what it is without being given.  The engine (load.c) walks the mapping in
  * the order of the file and stops at the first thing that is wrong; values.c and lists.c read values;
- * schema.c has the tables; file.c reads a file with the root's.
+ * schema.c and pkcs11.c have the tables; file.c reads a file with the root's.
  */
 #ifndef CONFIG_LOAD_H
 #define CONFIG_LOAD_H
@@ -34,9 +34,18 @@ struct field {
 
 struct schema {
     const struct field *fields;
-    size_t count; /* at most 64 */
+    size_t count; /* with those of one variant at most 64 */
     /* What concerns several keys at once; NULL: nothing. node is NULL if the mapping is absent. */
     enum kek_rc (*check)(struct load *load, const struct doc_node *node, void *object);
+    /* Further keys, by the value of the key `type`; NULL: none. */
+    const struct variant *variants;
+    size_t variant_count;
+};
+
+/* Its keys are read into the same object; its check() is not asked. */
+struct variant {
+    const char *type;
+    const struct schema *schema;
 };
 
 /* A list of mappings: the member is a pointer to the items, *count how many there are. */
@@ -57,8 +66,8 @@ struct text_rule {
     const char *expected; /* "expected ..." */
 };
 
-/* The root's table. */
-extern const struct schema config_schema;
+/* The root's table, and the further keys of a provider of type pkcs11. */
+extern const struct schema config_schema, pkcs11_schema;
 
 /* Reads a mapping into an object; node NULL gives every key its preset. */
 enum kek_rc load_mapping(struct load *load, const struct doc_node *node,
@@ -89,7 +98,11 @@ void load_leave(struct load *load, size_t mark);
 /* Readers. Numbers, durations (milliseconds) and sizes (bytes) respect min and max and go into an
  * unsigned member of any size; a text has min to max bytes. */
 load_fn load_number, load_duration, load_size, load_choice, load_text, load_section;
-load_fn load_items, load_texts, load_uids, load_environment, load_listen, load_host_port, load_uri;
+load_fn load_items, load_texts, load_uids, load_environment, load_listen, load_host_port;
+
+/* Adds a setting to a provider; `value` is a reader's that has checked it, and copied here. */
+enum kek_rc load_add_setting(struct load *load, struct kek_config_provider *provider,
+                             const char *key, const char *value);
 
 /* A scalar's text if the rule allows it. */
 enum kek_rc load_scalar_text(struct load *load, const struct doc_node *node,

@@ -7,6 +7,7 @@ libkek_config_a_SOURCES = \
 	src/config/lists.c \
 	src/config/load.c \
 	src/config/load.h \
+	src/config/pkcs11.c \
 	src/config/pkcs11_uri.c \
 	src/config/schema.c \
 	src/config/schema.h \

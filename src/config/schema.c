@@ -41,9 +41,17 @@ static bool is_account(const char *text)
     return spelled(text, LOWER UPPER "_", LOWER UPPER DIGIT "_.-");
 }
 
-static bool is_pkcs11(const char *text)
+/* The types of providers, each with the keys that only it knows. */
+static const struct variant types[] = {{"pkcs11", &pkcs11_schema}};
+
+static bool is_type(const char *text)
 {
-    return strcmp(text, "pkcs11") == 0;
+    for (size_t i = 0; i < COUNT(types); i++) {
+        if (strcmp(types[i].type, text) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool is_path(const char *text)
@@ -62,16 +70,13 @@ static const struct text_rule keyring_rule = {
 static const struct text_rule provider_rule = {is_provider_name, "1 to 32 of a-z, 0-9 and \"-\""};
 static const struct text_rule account_rule = {
     is_account, "an account's name of 1 to 32 letters, digits, \"_\", \".\" and \"-\""};
-static const struct text_rule type_rule = {is_pkcs11, "pkcs11"};
+static const struct text_rule type_rule = {is_type, "pkcs11"};
 static const struct text_rule path_rule = {is_path, "an absolute path of at most 4000 bytes"};
 static const struct text_rule context_rule = {is_text, "a string of at most 255 bytes"};
 static const struct text_rule label_rule = {is_text, "a key label of 1 to 127 bytes"};
-static const struct text_rule init_args_rule = {is_text, "a string of 1 to 1024 bytes"};
 
 /* Choices, by the value of their enum. */
 
-static const char *const strategies[] = {"auto", "wrap-key", "encrypt"};
-static const struct choice strategy_choice = {strategies, COUNT(strategies)};
 static const char *const states[] = {"pre-active", "active", "deactivated"};
 static const struct choice state_choice = {states, COUNT(states)};
 static const char *const levels[] = {"error", "warn", "info", "debug"};
@@ -79,7 +84,6 @@ static const struct choice level_choice = {levels, COUNT(levels)};
 static const char *const formats[] = {"text", "json"};
 static const struct choice format_choice = {formats, COUNT(formats)};
 
-_Static_assert(KEK_STRATEGY_WRAP_KEY == 1 && KEK_STRATEGY_ENCRYPT == 2, "strategies[]");
 _Static_assert(KEK_STATE_PRE_ACTIVE == 0 && KEK_STATE_DEACTIVATED == 2, "states[]");
 _Static_assert(KEK_LOG_ERROR == 0 && KEK_LOG_DEBUG == 3, "levels[]");
 _Static_assert(KEK_LOG_TEXT == 0 && KEK_LOG_JSON == 1, "formats[]");
@@ -91,7 +95,7 @@ static const struct field version_fields[] = {
     {"label", load_text, AT(kek_config_version, label), 1, KEK_LABEL_MAX - 1, .with = &label_rule},
     {"state", load_choice, AT(kek_config_version, state), .required = true, .with = &state_choice},
 };
-static const struct schema version_schema = {version_fields, COUNT(version_fields), NULL};
+static const struct schema version_schema = {version_fields, COUNT(version_fields), .check = NULL};
 static const struct list version_list = {&version_schema, sizeof(struct kek_config_version),
                                          offsetof(struct kek_config_provider, version_count)};
 
@@ -102,9 +106,6 @@ static enum kek_rc check_provider(struct load *load, const struct doc_node *node
 static const struct field provider_fields[] = {
     {"name", load_text, AT(kek_config_provider, name), 1, 32, true, .with = &provider_rule},
     {"type", load_text, AT(kek_config_provider, type), 1, 32, true, .with = &type_rule},
-    {"uri", load_uri, AT(kek_config_provider, uri), 0, KEK_CONFIG_URI_MAX, true},
-    {"strategy", load_choice, AT(kek_config_provider, strategy), .preset = "auto",
-     .with = &strategy_choice},
     {"processes", load_number, AT(kek_config_provider, processes), 1, KEK_CONFIG_PROCESSES_MAX,
      .preset = "2"},
     {"sessions", load_number, AT(kek_config_provider, sessions), 1, KEK_CONFIG_SESSIONS_MAX,
@@ -117,13 +118,12 @@ static const struct field provider_fields[] = {
     {"recycle_memory", load_size, AT(kek_config_provider, recycle_memory), MEBI, 65536 * MEBI,
      .preset = "64MiB"},
     {"env", load_environment, AT(kek_config_provider, env), .max = 64},
-    {"init_args", load_text, AT(kek_config_provider, init_args), 1, 1024, .with = &init_args_rule},
     {"user", load_text, AT(kek_config_provider, user), 1, 32, .with = &account_rule},
     {"groups", load_texts, AT(kek_config_provider, groups), 1, 32, .with = &account_rule},
     {"versions", load_items, AT(kek_config_provider, versions), 0, 64, .with = &version_list},
 };
 static const struct schema provider_schema = {provider_fields, COUNT(provider_fields),
-                                              check_provider};
+                                              check_provider, types, COUNT(types)};
 static const struct list provider_list = {&provider_schema, sizeof(struct kek_config_provider),
                                           offsetof(struct kek_config, provider_count)};
 
@@ -139,25 +139,26 @@ static const struct field data_key_fields[] = {
     {"cache_ttl", load_duration, AT(kek_config, data_key.cache_ttl_ms), SECOND, 720 * HOUR,
      .preset = "1h"},
 };
-static const struct schema data_key_schema = {data_key_fields, COUNT(data_key_fields), NULL};
+static const struct schema data_key_schema = {data_key_fields, COUNT(data_key_fields),
+                                              .check = NULL};
 
 static const struct field health_fields[] = {
     {"probe_interval", load_duration, AT(kek_config, health.probe_interval_ms), SECOND, HOUR,
      .preset = "60s"},
     {"grace", load_duration, AT(kek_config, health.grace_ms), 0, 168 * HOUR, .preset = "15m"},
 };
-static const struct schema health_schema = {health_fields, COUNT(health_fields), NULL};
+static const struct schema health_schema = {health_fields, COUNT(health_fields), .check = NULL};
 
 static const struct field audit_fields[] = {
     {"file", load_text, AT(kek_config, audit_file), 1, 4000, true, .with = &path_rule},
 };
-static const struct schema audit_schema = {audit_fields, COUNT(audit_fields), NULL};
+static const struct schema audit_schema = {audit_fields, COUNT(audit_fields), .check = NULL};
 
 static const struct field log_fields[] = {
     {"level", load_choice, AT(kek_config, log_level), .preset = "info", .with = &level_choice},
     {"format", load_choice, AT(kek_config, log_format), .preset = "text", .with = &format_choice},
 };
-static const struct schema log_schema = {log_fields, COUNT(log_fields), NULL};
+static const struct schema log_schema = {log_fields, COUNT(log_fields), .check = NULL};
 
 /* The root. */
 
@@ -181,7 +182,7 @@ static const struct field root_fields[] = {
     {"audit", load_section, .with = &audit_schema},
     {"log", load_section, .with = &log_schema},
 };
-const struct schema config_schema = {root_fields, COUNT(root_fields), check_config};
+const struct schema config_schema = {root_fields, COUNT(root_fields), .check = check_config};
 
 /* What several keys must be to each other. */
 
@@ -338,6 +339,9 @@ static void each(const struct schema *schema, const char *prefix,
             each(inner, deeper, visit, arg);
         }
     }
+    for (size_t i = 0; i < schema->variant_count; i++) {
+        each(schema->variants[i].schema, prefix, visit, arg);
+    }
 }
 
 void kek_config_schema_each(void (*visit)(void *arg, const char *path, const char *preset,
@@ -361,8 +365,11 @@ static void free_provider(struct kek_config_provider *p)
 {
     free(p->name);
     free(p->type);
-    free(p->uri);
-    free(p->init_args);
+    for (size_t i = 0; i < p->setting_count; i++) {
+        free(p->settings[i].key);
+        free(p->settings[i].value);
+    }
+    free(p->settings);
     free(p->user);
     free_texts(p->env);
     free_texts(p->groups);

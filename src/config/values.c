@@ -211,22 +211,3 @@ enum kek_rc load_host_port(struct load *load, const struct doc_node *node,
     config->metrics_host = strdup(host);
     return config->metrics_host == NULL ? load_no_memory(load) : KEK_OK;
 }
-
-enum kek_rc load_uri(struct load *load, const struct doc_node *node, const struct field *field,
-                     void *object)
-{
-    if (node->kind != DOC_SCALAR) {
-        return load_expected(load, node, "a PKCS#11 URI");
-    }
-    if (strlen(node->text) > field->max) {
-        return load_refuse(load, node, "expected a PKCS#11 URI of at most %" PRIu64 " bytes",
-                           field->max);
-    }
-    struct kek_why inner;
-    if (kek_config_check_pkcs11_uri(node->text, &inner) != KEK_OK) {
-        return load_refuse(load, node, "%s", inner.text);
-    }
-    char **at = (char **)(void *)((char *)object + field->offset);
-    *at = strdup(node->text);
-    return *at == NULL ? load_no_memory(load) : KEK_OK;
-}

@@ -48,7 +48,7 @@ static CK_FUNCTION_LIST *load_for(const struct kek_p11_uri *uri,
 static bool initialize(CK_FUNCTION_LIST *f, const char *init_args,
                        struct kek_provider_failure *failure)
 {
-    char *reserved = init_args[0] == '\0' ? NULL : strdup(init_args);
+    char *reserved = init_args == NULL ? NULL : strdup(init_args);
     CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK, .pReserved = reserved};
     struct kek_p11_outcome outcome = kek_p11_initialize(f, &args);
     if (!kek_p11_good(outcome) && outcome.rv != CKR_CRYPTOKI_ALREADY_INITIALIZED) {
@@ -250,7 +250,6 @@ static bool take_pin(struct kek_provider *provider, const char *source, const CK
 static void keep_hello(struct kek_provider *provider, const Kek__Provider__Hello *hello)
 {
     snprintf(provider->keyring, sizeof provider->keyring, "%s", hello->keyring);
-    provider->strategy = hello->strategy;
     provider->preferred = (enum kek_wrap_alg)hello->alg;
     provider->named_count = hello->n_versions;
     for (size_t i = 0; i < hello->n_versions; i++) {
@@ -289,11 +288,31 @@ static void keep_mechanisms(struct kek_provider *provider)
         kek_p11_good(outcome) && count <= KEK_P11_MECHANISMS_MAX ? count : 0;
 }
 
+static bool take_strategy(const Kek__Provider__Hello *hello, Kek__Provider__Strategy *strategy,
+                          struct kek_provider_failure *failure)
+{
+    static const char *const names[] = {
+        [KEK__PROVIDER__STRATEGY__AUTO] = "auto",
+        [KEK__PROVIDER__STRATEGY__WRAP_KEY] = "wrap-key",
+        [KEK__PROVIDER__STRATEGY__ENCRYPT] = "encrypt",
+    };
+    const char *name = kek_provider_setting(hello, "strategy");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(name == NULL ? "auto" : name, names[i]) == 0) {
+            *strategy = (Kek__Provider__Strategy)i;
+            return true;
+        }
+    }
+    return kek_p11_fail(failure, KEK__PROVIDER__STEP__PROTOCOL, KEK__PROVIDER__CAUSE__BAD_REQUEST,
+                        "Hello names an unknown strategy");
+}
+
 /* What fails here ends the start, so nothing is given back: the process goes. */
 bool kek_p11_open(const Kek__Provider__Hello *hello, bool officer, struct kek_provider **provider,
                   Kek__Provider__Token *token, struct kek_provider_failure *failure)
 {
-    KEK_AUTO(kek_p11_uri) uri = kek_p11_uri_new(hello->uri, &failure->why);
+    const char *text = kek_provider_setting(hello, "uri");
+    KEK_AUTO(kek_p11_uri) uri = kek_p11_uri_new(text == NULL ? "" : text, &failure->why);
     if (uri == NULL) {
         failure->step = KEK__PROVIDER__STEP__URI;
         failure->cause = KEK__PROVIDER__CAUSE__BAD_REQUEST;
@@ -305,8 +324,12 @@ bool kek_p11_open(const Kek__Provider__Hello *hello, bool officer, struct kek_pr
                             "no memory for a provider");
     }
     keep_hello(fresh, hello);
+    if (!take_strategy(hello, &fresh->strategy, failure)) {
+        return false;
+    }
     fresh->f = load_for(uri, failure);
-    if (fresh->f == NULL || !initialize(fresh->f, hello->init_args, failure)) {
+    if (fresh->f == NULL ||
+        !initialize(fresh->f, kek_provider_setting(hello, "init_args"), failure)) {
         return false;
     }
     CK_INFO library = {0};

@@ -67,8 +67,17 @@ size_t kek_message_hello(struct kek_backend *backend, uint64_t id)
     const struct kek_config_provider *config = backend->config;
     Kek__Provider__NamedVersion versions[KEK_PROVIDER_VERSIONS_MAX];
     Kek__Provider__NamedVersion *pointers[KEK_PROVIDER_VERSIONS_MAX];
-    if (config->version_count > KEK_PROVIDER_VERSIONS_MAX) {
+    Kek__Provider__Setting settings[KEK_PROVIDER_SETTINGS_MAX];
+    Kek__Provider__Setting *setting_pointers[KEK_PROVIDER_SETTINGS_MAX];
+    if (config->version_count > KEK_PROVIDER_VERSIONS_MAX ||
+        config->setting_count > KEK_PROVIDER_SETTINGS_MAX) {
         return 0;
+    }
+    for (size_t i = 0; i < config->setting_count; i++) {
+        kek__provider__setting__init(&settings[i]);
+        settings[i].key = config->settings[i].key;
+        settings[i].value = config->settings[i].value;
+        setting_pointers[i] = &settings[i];
     }
     for (size_t i = 0; i < config->version_count; i++) {
         kek__provider__named_version__init(&versions[i]);
@@ -80,11 +89,10 @@ size_t kek_message_hello(struct kek_backend *backend, uint64_t id)
     Kek__Provider__Hello hello = KEK__PROVIDER__HELLO__INIT;
     hello.protocol = KEK_PROVIDER_PROTOCOL;
     hello.provider = config->name;
-    hello.uri = config->uri;
     hello.keyring = backend->pool->config->keyring;
-    hello.strategy = (Kek__Provider__Strategy)config->strategy;
     hello.sessions = backend->sessions;
-    hello.init_args = text_or_empty(config->init_args);
+    hello.n_settings = config->setting_count;
+    hello.settings = setting_pointers;
     hello.n_versions = config->version_count;
     hello.versions = pointers;
     hello.alg = (Kek__Provider__WrapAlg)backend->alg;

@@ -14,7 +14,7 @@
 /* The value of an attribute after the URI's question mark, or NULL; `name` ends with "=". */
 static const char *find_attribute(const char *uri, const char *name)
 {
-    const char *at = strchr(uri, '?');
+    const char *at = uri == NULL ? NULL : strchr(uri, '?');
     at = at == NULL ? NULL : strstr(at, name);
     while (at != NULL && strchr("?&", at[-1]) == NULL) { /* the end of another attribute's name */
         at = strstr(at + 1, name);
@@ -25,7 +25,7 @@ static const char *find_attribute(const char *uri, const char *name)
 /* Where this role's PIN comes from, as the configuration says it; for messages. */
 static void pin_source(const struct kek_backend *backend, char *out, size_t size)
 {
-    const char *uri = backend->config->uri, *at = NULL;
+    const char *uri = kek_config_setting(backend->config, "uri"), *at = NULL;
     if (backend->pool->settings.officer) {
         at = find_attribute(uri, "admin-pin-source=");
     }

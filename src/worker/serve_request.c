@@ -19,10 +19,20 @@ bool kek_serve_refuse(struct kek_buf *reply, const char *text)
     return refuse(reply, 0, KEK__PROVIDER__CAUSE__BAD_REQUEST, text);
 }
 
+const char *kek_provider_setting(const Kek__Provider__Hello *hello, const char *key)
+{
+    for (size_t i = 0; i < hello->n_settings; i++) {
+        if (strcmp(hello->settings[i]->key, key) == 0) {
+            return hello->settings[i]->value;
+        }
+    }
+    return NULL;
+}
+
 static const char *fault_of_hello(const Kek__Provider__Hello *hello)
 {
     if (hello->protocol != KEK_PROVIDER_PROTOCOL) {
-        return "Hello asks for another protocol than 1: kekd and its workers are of different "
+        return "Hello asks for another protocol than 2: kekd and its workers are of different "
                "versions";
     }
     if (hello->sessions < 1 || hello->sessions > KEK_SERVE_SESSIONS_MAX) {
@@ -34,9 +44,13 @@ static const char *fault_of_hello(const Kek__Provider__Hello *hello)
     if (hello->n_versions > KEK_PROVIDER_VERSIONS_MAX) {
         return "Hello names more than 64 versions";
     }
-    if (hello->strategy < KEK__PROVIDER__STRATEGY__AUTO ||
-        hello->strategy > KEK__PROVIDER__STRATEGY__ENCRYPT) {
-        return "Hello names an unknown strategy";
+    if (hello->n_settings > KEK_PROVIDER_SETTINGS_MAX) {
+        return "Hello has more than 16 settings";
+    }
+    for (size_t i = 0; i < hello->n_settings; i++) {
+        if (kek_provider_setting(hello, hello->settings[i]->key) != hello->settings[i]->value) {
+            return "Hello has a setting twice";
+        }
     }
     for (size_t i = 0; i < hello->n_versions; i++) {
         const Kek__Provider__NamedVersion *version = hello->versions[i];

@@ -16,7 +16,6 @@ CAUSES = ("INTERNAL", "DATA", "LINK", "STATE", "KEY_MISSING", "KEY_UNFIT", "PIN_
           "BUSY", "UNSUPPORTED", "BAD_REQUEST")
 ALGS = ("none", "AES-KW", "AES-KWP", "AES-GCM", "AES-CBC")
 LENGTHS = {"AES-KW": 40, "AES-KWP": 40, "AES-GCM": 60, "AES-CBC": 48}
-STRATEGIES = {"auto": 0, "wrap-key": 1, "encrypt": 2}
 STATES = {"pre-active": 0, "active": 1, "deactivated": 2}
 
 
@@ -68,9 +67,11 @@ class Worker:
     @staticmethod
     def hello(token, sessions, uri, alg, strategy):
         named = [(8, pack((1, v["n"]), (2, v["label"]), (3, STATES[v["state"]]))) for v in token.versions]
-        return pack((1, 1), (2, token.name), (3, uri or token.uri), (4, "ring"),
-                    (5, STRATEGIES[strategy or token.strategy]), (6, sessions), (7, token.init_args), *named,
-                    (9, ALGS.index(alg)))
+        settings = {"uri": uri or token.uri, "strategy": strategy or token.strategy}
+        if token.init_args:
+            settings["init_args"] = token.init_args
+        return pack((1, 2), (2, token.name), (4, "ring"), (6, sessions), *named, (9, ALGS.index(alg)),
+                    *((10, pack((1, key), (2, value))) for key, value in settings.items()))
 
     def __enter__(self):
         return self

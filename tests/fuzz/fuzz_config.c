@@ -18,7 +18,8 @@ static void check_config(const struct kek_config *config)
         FUZZ_CHECK(p->processes >= 1 && p->processes <= KEK_CONFIG_PROCESSES_MAX);
         FUZZ_CHECK(p->sessions >= 1 && p->sessions <= KEK_CONFIG_SESSIONS_MAX);
         FUZZ_CHECK(p->timeout_ms > 0 && p->timeout_ms < p->start_timeout_ms);
-        FUZZ_CHECK(kek_config_check_pkcs11_uri(p->uri, NULL) == KEK_OK);
+        FUZZ_CHECK(kek_config_setting(p, "strategy") != NULL);
+        FUZZ_CHECK(kek_config_check_pkcs11_uri(kek_config_setting(p, "uri"), NULL) == KEK_OK);
     }
 }
 

@@ -169,7 +169,7 @@ static void send_token(uint64_t id)
     path_of_pin(path);
     (void)!stat(path, &st);
     Kek__Provider__Token token = KEK__PROVIDER__TOKEN__INIT;
-    token.protocol = told("other-protocol") ? 2 : 1;
+    token.protocol = KEK_PROVIDER_PROTOCOL + (told("other-protocol") ? 1 : 0);
     token.serial = told("other-token") ? (char *)"S-2" : (char *)"S-1";
     token.model = (char *)"fake\x01model";
     token.firmware = (char *)"1.0";
@@ -244,11 +244,13 @@ static void on_hello(uint64_t id, const Kek__Provider__Hello *hello)
     crash_after = told_number("crash-after");
     kill_after = told_number("kill-after");
     memory = told_number("memory");
-    char more[200];
-    snprintf(more, sizeof more,
-             "sessions=%u keyring=%s init_args=%s versions=%zu alg=%d strategy=%d", hello->sessions,
-             hello->keyring, hello->init_args, hello->n_versions, (int)hello->alg,
-             (int)hello->strategy);
+    char more[400];
+    int at = snprintf(more, sizeof more, "sessions=%u keyring=%s versions=%zu alg=%d",
+                      hello->sessions, hello->keyring, hello->n_versions, (int)hello->alg);
+    for (size_t i = 0; i < hello->n_settings && (size_t)at < sizeof more; i++) {
+        at += snprintf(more + at, sizeof more - (size_t)at, " %s=%s", hello->settings[i]->key,
+                       hello->settings[i]->value);
+    }
     tell("hello", more);
     if (told("exit")) {
         _exit(3);

@@ -41,6 +41,18 @@ static void rig_changed(void *arg, size_t provider)
     rig->changes++;
 }
 
+void rig_set(struct rig *rig, size_t provider, const char *key, char *value)
+{
+    struct kek_config_provider *p = &rig->providers[provider];
+    size_t i = 0;
+    while (i < p->setting_count && strcmp(p->settings[i].key, key) != 0) {
+        i++;
+    }
+    ck_assert_uint_lt(i, sizeof rig->settings_of[0] / sizeof rig->settings_of[0][0]);
+    p->settings[i] = (struct kek_config_setting){.key = (char *)(uintptr_t)key, .value = value};
+    p->setting_count += i == p->setting_count;
+}
+
 static void init_provider(struct rig *rig, size_t index)
 {
     static char names[RIG_PROVIDERS][2] = {"a", "b"};
@@ -50,7 +62,7 @@ static void init_provider(struct rig *rig, size_t index)
     rig->providers[index] = (struct kek_config_provider){
         .name = names[index],
         .type = type,
-        .uri = uri,
+        .settings = rig->settings_of[index],
         .processes = 1,
         .sessions = 2,
         .timeout_ms = 30000,
@@ -59,6 +71,7 @@ static void init_provider(struct rig *rig, size_t index)
         .recycle_memory = UINT64_C(1) << 40,
         .env = rig->env[index],
     };
+    rig_set(rig, index, "uri", uri);
 }
 
 void rig_init(struct rig *rig, size_t providers)

@@ -20,6 +20,7 @@ struct rig {
     char *env[RIG_PROVIDERS][4];
     struct kek_config config;
     struct kek_config_provider providers[RIG_PROVIDERS];
+    struct kek_config_setting settings_of[RIG_PROVIDERS][3];
     struct kek_pool_settings settings;
     uv_loop_t loop;
     struct kek_pool *pool;
@@ -42,6 +43,7 @@ struct outcome {
 };
 
 void rig_init(struct rig *rig, size_t providers); /* defaults: 1 process, 2 sessions each */
+void rig_set(struct rig *rig, size_t provider, const char *key, char *value); /* a setting */
 void rig_write(struct rig *rig, const char *file, const char *content);
 void rig_remove(struct rig *rig, const char *file);
 bool rig_has(struct rig *rig, const char *file);

@@ -59,9 +59,20 @@ static const struct wrong keys[] = {
     {BASE "data_key: {max_use: 1}\n",
      "f:7:12: data_key.max_use: expected a known key, did you mean \"max_uses\"?"},
     {BASE "    pin: 1234\n",
-     "f:7:5: providers[0].pin: expected one of name, type, uri, strategy, processes, sessions, "
-     "timeout, start_timeout, recycle_after, recycle_memory, env, init_args, user, groups, "
-     "versions"},
+     "f:7:5: providers[0].pin: expected one of name, type, processes, sessions, timeout, "
+     "start_timeout, recycle_after, recycle_memory, env, user, groups, versions, uri, strategy, "
+     "init_args"},
+    {BASE "    stategy: auto\n",
+     "f:7:5: providers[0].stategy: expected a known key, did you mean \"strategy\"?"},
+    {BASE "    strategy: auto\n    strategy: auto\n",
+     "f:8:5: providers[0].strategy: expected once, found again (first at 7:5)"},
+    {BASE "strategy: auto\n",
+     "f:7:1: strategy: expected one of listen, allow_uids, keyring, context, context_accept, "
+     "data_key, health, refresh, settle, state_dir, providers, metrics, audit, log"},
+    {"providers: [{uri: \"" URI "\", strategy: auto, type: pkcs12}]\n",
+     "f:1:98: providers[0].type: expected pkcs11, found \"pkcs12\""},
+    {"listen: unix:///s\nkeyring: k\nproviders:\n  - uri: \"" URI "\"\n    name: a\n",
+     "f:4:5: providers[0].type: expected this key, found it missing"},
     {BASE "health: {frobnicate: 1}\n",
      "f:7:10: health.frobnicate: expected one of probe_interval, grace"},
     {BASE "\"a\\e[31m\": 1\n", "f:7:1: a\\x1b[31m: expected one of listen, allow_uids, keyring, "

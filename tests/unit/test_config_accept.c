@@ -57,7 +57,7 @@ static void check_defaults(const struct kek_config *c)
     ck_assert_uint_eq(c->provider_count, 1);
     const struct kek_config_provider *p = &c->providers[0];
     ck_assert_str_eq(p->type, "pkcs11");
-    ck_assert_int_eq(p->strategy, KEK_STRATEGY_AUTO);
+    ck_assert_str_eq(kek_config_setting(p, "strategy"), "auto");
     ck_assert_uint_eq(p->processes, 2);
     ck_assert_uint_eq(p->sessions, 4);
     ck_assert_uint_eq(p->timeout_ms, 1000);
@@ -65,7 +65,7 @@ static void check_defaults(const struct kek_config *c)
     ck_assert_uint_eq(p->recycle_after, 200000);
     ck_assert_uint_eq(p->recycle_memory, 64 * 1024 * 1024);
     ck_assert_ptr_null(p->env);
-    ck_assert_ptr_null(p->init_args);
+    ck_assert_ptr_null(kek_config_setting(p, "init_args"));
     ck_assert_ptr_null(p->user);
     ck_assert_ptr_null(p->groups);
     ck_assert_uint_eq(p->version_count, 0);
@@ -79,7 +79,7 @@ START_TEST(least_config_has_the_documented_defaults)
     ck_assert_str_eq(c->listen, "/run/kms.sock");
     ck_assert_str_eq(c->keyring, "k");
     ck_assert_str_eq(c->providers[0].name, "a");
-    ck_assert_str_eq(c->providers[0].uri, URI);
+    ck_assert_str_eq(kek_config_setting(&c->providers[0], "uri"), URI);
     ck_assert_ptr_null(c->metrics_host);
     ck_assert_ptr_null(c->audit_file);
     ck_assert_uint_eq(c->allow_uids[0], 0);
@@ -169,7 +169,9 @@ START_TEST(every_key_reaches_its_member)
     ck_assert_int_eq(c->log_format, KEK_LOG_JSON);
     ck_assert_uint_eq(c->provider_count, 2);
     const struct kek_config_provider *p = &c->providers[0];
-    ck_assert_int_eq(p->strategy, KEK_STRATEGY_ENCRYPT);
+    ck_assert_str_eq(kek_config_setting(p, "strategy"), "encrypt");
+    ck_assert_str_eq(kek_config_setting(p, "uri"), URI);
+    ck_assert_uint_eq(p->setting_count, 3);
     ck_assert_uint_eq(p->processes, 16);
     ck_assert_uint_eq(p->sessions, 64);
     ck_assert_uint_eq(p->timeout_ms, 250);
@@ -179,7 +181,7 @@ START_TEST(every_key_reaches_its_member)
     ck_assert_str_eq(p->env[0], "LD_LIBRARY_PATH=/v");
     ck_assert_str_eq(p->env[1], "B_2=");
     ck_assert_ptr_null(p->env[2]);
-    ck_assert_str_eq(p->init_args, "a='b'");
+    ck_assert_str_eq(kek_config_setting(p, "init_args"), "a='b'");
     ck_assert_str_eq(p->user, "_u");
     ck_assert_str_eq(p->groups[1], "h.1");
     ck_assert_ptr_null(p->groups[2]);
@@ -189,7 +191,7 @@ START_TEST(every_key_reaches_its_member)
     ck_assert_int_eq(p->versions[0].state, KEK_STATE_PRE_ACTIVE);
     ck_assert_str_eq(p->versions[1].label, "two");
     ck_assert_int_eq(p->versions[1].state, KEK_STATE_DEACTIVATED);
-    ck_assert_int_eq(c->providers[1].strategy, KEK_STRATEGY_WRAP_KEY);
+    ck_assert_str_eq(kek_config_setting(&c->providers[1], "strategy"), "wrap-key");
 }
 END_TEST
 

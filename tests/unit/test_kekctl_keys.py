@@ -95,7 +95,7 @@ while True:
     if 2 in request:
         name = unpack(request[2])[2].decode()
         path = os.path.join(os.path.dirname(sys.argv[0]), name + ".json")
-        reply = pack((2, pack((1, 1), (2, "serial-" + name), (3, "t"), (5, "model"), (8, 1), (9, 1), (10, 4))))
+        reply = pack((2, pack((1, 2), (2, "serial-" + name), (3, "t"), (5, "model"), (8, 1), (9, 1), (10, 4))))
     else:
         reply = answer(request)
     try:

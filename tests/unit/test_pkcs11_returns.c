@@ -68,8 +68,7 @@ START_TEST(any_return_value_of_any_call_leaves_a_worker_that_works)
     fault_put(&token, "");
     Kek__Provider__Hello hello;
     hello_init(&hello, fault_uri);
-    hello.strategy =
-        calls[_i].encrypts ? KEK__PROVIDER__STRATEGY__ENCRYPT : KEK__PROVIDER__STRATEGY__WRAP_KEY;
+    hello_set(&hello, "strategy", calls[_i].encrypts ? "encrypt" : "wrap-key");
     struct worker worker;
     worker_start_with(&worker, "officer", &hello);
     expect_done(worker_generate(&worker, 1, &id, KEK__PROVIDER__STATE__ACTIVE));

@@ -57,7 +57,7 @@ START_TEST(hello_describes_the_token_and_login_makes_ready)
     Kek__Provider__Reply *reply = worker_hello(&worker, &hello);
     ck_assert_int_eq(reply->result_case, TOKEN);
     const Kek__Provider__Token *told = reply->token;
-    ck_assert_uint_eq(told->protocol, 1);
+    ck_assert_uint_eq(told->protocol, KEK_PROVIDER_PROTOCOL);
     ck_assert_str_eq(told->label, "kek-test");
     ck_assert_str_eq(told->model, "SoftHSM v2");
     ck_assert_uint_eq(strlen(told->serial), 16);
@@ -121,6 +121,32 @@ START_TEST(a_uri_must_name_a_module_and_a_token)
     token_make(&token);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         expect_no_start(cases[i].uri, cases[i].step, cases[i].cause, cases[i].text);
+    }
+}
+END_TEST
+
+/* What the configuration would not have let through. */
+START_TEST(a_setting_that_is_missing_or_unknown_ends_the_start)
+{
+    struct token token;
+    token_make(&token);
+    for (int fault = 0; fault < 3; fault++) {
+        struct worker worker;
+        Kek__Provider__Hello hello;
+        hello_init(&hello, token.uri);
+        if (fault == 0) {
+            hello.n_settings = 0;
+        } else {
+            hello_set(&hello, "strategy", fault == 1 ? "any" : "");
+        }
+        worker_spawn(&worker, "serve");
+        Kek__Provider__Reply *reply = worker_hello(&worker, &hello);
+        ck_assert_int_eq(reply->result_case, KEK__PROVIDER__REPLY__RESULT_FAILED);
+        ck_assert_int_eq(reply->failed->step,
+                         fault == 0 ? KEK__PROVIDER__STEP__URI : KEK__PROVIDER__STEP__PROTOCOL);
+        expect_failed(reply, KEK__PROVIDER__CAUSE__BAD_REQUEST,
+                      fault == 0 ? "not an RFC 7512 URI" : "unknown strategy");
+        worker_end(&worker);
     }
 }
 END_TEST
@@ -500,6 +526,7 @@ static Suite *suite(void)
     tcase_set_timeout(c, 120);
     tcase_add_test(c, hello_describes_the_token_and_login_makes_ready);
     tcase_add_test(c, a_uri_must_name_a_module_and_a_token);
+    tcase_add_test(c, a_setting_that_is_missing_or_unknown_ends_the_start);
     tcase_add_test(c, a_library_that_is_no_module_is_refused);
     tcase_add_test(c, two_tokens_that_match_are_one_too_many);
     tcase_add_test(c, a_token_without_a_store_is_no_token);

@@ -497,7 +497,7 @@ START_TEST(strategy_encrypt_works_by_every_algorithm)
     token_make(&token);
     Kek__Provider__Hello hello;
     hello_init(&hello, token.uri);
-    hello.strategy = KEK__PROVIDER__STRATEGY__ENCRYPT;
+    hello_set(&hello, "strategy", "encrypt");
     hello.alg = (Kek__Provider__WrapAlg)algs[_i].earlier;
     struct worker worker;
     worker_start_with(&worker, "officer", &hello);
@@ -519,7 +519,7 @@ START_TEST(strategy_encrypt_works_by_every_algorithm)
     worker_start(&worker, "serve", token.uri);
     expect_unwraps(&worker, &id, algs[_i].alg, blob);
     worker_end(&worker);
-    hello.strategy = KEK__PROVIDER__STRATEGY__WRAP_KEY;
+    hello_set(&hello, "strategy", "wrap-key");
     worker_start_with(&worker, "serve", &hello);
     expect_failed(worker_wrap(&worker, &id, data_key), KEK__PROVIDER__CAUSE__KEY_UNFIT,
                   "CKA_ENCRYPT is true");

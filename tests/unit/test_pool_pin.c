@@ -339,7 +339,7 @@ START_TEST(the_file_that_is_named_is_the_one_that_was_used)
     for (int officer = 0; officer < 2; officer++) {
         struct rig rig;
         rig_init(&rig, 1);
-        rig.providers[0].uri = uri;
+        rig_set(&rig, 0, "uri", uri);
         rig.settings.officer = officer == 1;
         rig_write(&rig, "pin", "wrong");
         rig_start(&rig);

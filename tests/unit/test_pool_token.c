@@ -49,7 +49,7 @@ static void init(struct rig *rig)
     rig_init(rig, 1);
     make_token(rig->folder);
     rig->env[0][0] = conf;
-    rig->providers[0].uri = uri;
+    rig_set(rig, 0, "uri", uri);
     rig->settings.worker_dir = getenv("abs_top_builddir");
     ck_assert_ptr_nonnull(rig->settings.worker_dir);
 }

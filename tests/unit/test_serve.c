@@ -235,7 +235,7 @@ static uint8_t key_bytes[KEK_DATA_KEY_LEN] = "data key of tests";
 static Kek__Provider__Hello good_hello(void)
 {
     Kek__Provider__Hello hello = KEK__PROVIDER__HELLO__INIT;
-    hello.protocol = 1;
+    hello.protocol = KEK_PROVIDER_PROTOCOL;
     hello.keyring = (char *)"ring";
     hello.sessions = 2;
     return hello;
@@ -282,13 +282,25 @@ START_TEST(hello_is_refused_for_each_field_that_is_wrong)
     }
     for (int fault = 0; fault < 10; fault++) {
         Kek__Provider__Hello hello = good_hello();
+        static char keys[KEK_PROVIDER_SETTINGS_MAX + 1][2], value[] = "v";
+        Kek__Provider__Setting settings[KEK_PROVIDER_SETTINGS_MAX + 1];
+        Kek__Provider__Setting *pointers[KEK_PROVIDER_SETTINGS_MAX + 1];
+        for (size_t i = 0; i <= KEK_PROVIDER_SETTINGS_MAX; i++) {
+            kek__provider__setting__init(&settings[i]);
+            keys[i][0] = (char)('a' + i);
+            settings[i].key = keys[i];
+            settings[i].value = value;
+            pointers[i] = &settings[i];
+        }
+        hello.settings = pointers;
+        hello.n_settings = KEK_PROVIDER_SETTINGS_MAX;
         kek__provider__named_version__init(&named);
         named.number = 1;
         hello.versions = one;
         hello.n_versions = 1;
         switch (fault) {
         case 0:
-            hello.protocol = 2;
+            hello.protocol = KEK_PROVIDER_PROTOCOL - 1;
             break;
         case 1:
             hello.sessions = 0;
@@ -300,10 +312,11 @@ START_TEST(hello_is_refused_for_each_field_that_is_wrong)
             hello.keyring = (char *)"";
             break;
         case 4:
-            hello.strategy = (Kek__Provider__Strategy)3;
+            hello.n_settings = KEK_PROVIDER_SETTINGS_MAX + 1;
             break;
         case 5:
-            hello.strategy = (Kek__Provider__Strategy)-1;
+            settings[1].key = settings[0].key;
+            hello.n_settings = 2;
             break;
         case 6:
             hello.n_versions = 65;
@@ -344,7 +357,7 @@ START_TEST(a_start_goes_by_hello_then_login_then_sessions)
     expect_failed(log_in(&serve), PROTOCOL, BAD);
     Kek__Provider__Reply *reply = say_hello(&serve, &hello);
     ck_assert_int_eq(reply->result_case, KEK__PROVIDER__REPLY__RESULT_TOKEN);
-    ck_assert_uint_eq(reply->token->protocol, 1);
+    ck_assert_uint_eq(reply->token->protocol, KEK_PROVIDER_PROTOCOL);
     ck_assert_str_eq(reply->token->serial, "0123");
     done(reply);
     expect_failed(say_hello(&serve, &hello), PROTOCOL, BAD);

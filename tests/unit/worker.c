@@ -286,14 +286,47 @@ void reply_free(Kek__Provider__Reply *reply)
     kek__provider__reply__free_unpacked(reply, NULL);
 }
 
+/* The settings of the Hellos of a test, which lie on its stack. */
+static struct settings {
+    const Kek__Provider__Hello *of;
+    Kek__Provider__Setting items[3];
+    Kek__Provider__Setting *pointers[3];
+} settings_of[16];
+
+void hello_set(Kek__Provider__Hello *hello, const char *key, const char *value)
+{
+    struct settings *settings = settings_of;
+    while (settings->of != hello) {
+        settings++;
+        ck_assert(settings < settings_of + sizeof settings_of / sizeof settings_of[0]);
+    }
+    size_t i = 0;
+    while (i < hello->n_settings && strcmp(settings->items[i].key, key) != 0) {
+        i++;
+    }
+    ck_assert_uint_lt(i, sizeof settings->items / sizeof settings->items[0]);
+    kek__provider__setting__init(&settings->items[i]);
+    settings->items[i].key = (char *)key;
+    settings->items[i].value = (char *)value;
+    settings->pointers[i] = &settings->items[i];
+    hello->settings = settings->pointers;
+    hello->n_settings += i == hello->n_settings;
+}
+
 void hello_init(Kek__Provider__Hello *hello, const char *uri)
 {
     kek__provider__hello__init(hello);
-    hello->protocol = 1;
+    hello->protocol = KEK_PROVIDER_PROTOCOL;
     hello->provider = (char *)"test";
-    hello->uri = (char *)uri;
     hello->keyring = (char *)"ring";
     hello->sessions = 1;
+    struct settings *settings = settings_of;
+    while (settings->of != NULL && settings->of != hello) {
+        settings++;
+        ck_assert(settings < settings_of + sizeof settings_of / sizeof settings_of[0]);
+    }
+    settings->of = hello;
+    hello_set(hello, "uri", uri);
 }
 
 Kek__Provider__Reply *worker_hello(struct worker *worker, Kek__Provider__Hello *hello)

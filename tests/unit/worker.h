@@ -13,7 +13,7 @@
 
 #include <p11-kit/pkcs11.h>
 
-#include "kek/kek.h"
+#include "kek/wire.h"
 #include "provider.pb-c.h"
 
 #define SOFTHSM "/usr/lib/softhsm/libsofthsm2.so"
@@ -70,6 +70,7 @@ void reply_free(Kek__Provider__Reply *reply);
 
 /* Starting: a Hello for keyring "ring" with this uri; then both, which must succeed. */
 void hello_init(Kek__Provider__Hello *hello, const char *uri);
+void hello_set(Kek__Provider__Hello *hello, const char *key, const char *value); /* a setting */
 Kek__Provider__Reply *worker_hello(struct worker *worker, Kek__Provider__Hello *hello);
 Kek__Provider__Reply *worker_login(struct worker *worker);
 void worker_start(struct worker *worker, const char *role, const char *uri);
