@@ -1,4 +1,5 @@
 noinst_HEADERS += \
+	include/kek/arena.h \
 	include/kek/audit.h \
 	include/kek/auto.h \
 	include/kek/bytes.h \

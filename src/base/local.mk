@@ -1,5 +1,6 @@
 noinst_LIBRARIES += libkek-base.a
 libkek_base_a_SOURCES = \
+	src/base/arena.c \
 	src/base/bytes.c \
 	src/base/clock.c \
 	src/base/descriptors.c \

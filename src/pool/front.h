@@ -25,6 +25,7 @@
 
 #include "provider.pb-c.h"
 
+#include "kek/arena.h"
 #include "kek/clock.h"
 #include "kek/pool.h"
 #include "kek/wire.h"
@@ -231,8 +232,8 @@ struct kek_pool {
     struct kek_poison poison[KEK_POISON_MAX];
     size_t poison_next;
 
-    size_t arena_used;
-    alignas(16) uint8_t arena[KEK_ARENA_BYTES];
+    struct kek_arena arena; /* of arena_bytes */
+    alignas(16) uint8_t arena_bytes[KEK_ARENA_BYTES];
     uint8_t in[KEK_PROVIDER_MESSAGE_MAX + 1];
     uint8_t out[KEK_PROVIDER_MESSAGE_MAX];
 };

@@ -8,43 +8,20 @@
 /* Unpacked replies live in one arena, which holds one reply at a time and is wiped after it: a data
  * key leaves no copy behind, and a reply made to unpack into something huge runs out of arena. */
 
-static void *arena_alloc(void *arg, size_t size)
-{
-    struct kek_pool *pool = arg;
-    size_t rounded;
-    if (__builtin_add_overflow(size, 15, &rounded)) {
-        return NULL;
-    }
-    rounded &= ~(size_t)15;
-    if (rounded > sizeof pool->arena - pool->arena_used) {
-        return NULL;
-    }
-    void *at = pool->arena + pool->arena_used;
-    pool->arena_used += rounded;
-    return at;
-}
-
-static void arena_free(void *arg, void *at)
-{
-    (void)arg;
-    (void)at;
-}
-
 Kek__Provider__Reply *kek_message_unpack(struct kek_pool *pool, size_t len)
 {
+    pool->arena = (struct kek_arena){.bytes = pool->arena_bytes, .size = sizeof pool->arena_bytes};
     ProtobufCAllocator allocator = {
-        .alloc = arena_alloc,
-        .free = arena_free,
-        .allocator_data = pool,
+        .alloc = kek_arena_take,
+        .free = kek_arena_give,
+        .allocator_data = &pool->arena,
     };
-    pool->arena_used = 0;
     return kek__provider__reply__unpack(&allocator, len, pool->in);
 }
 
 void kek_message_wipe(struct kek_pool *pool)
 {
-    kek_wipe(pool->arena, pool->arena_used);
-    pool->arena_used = 0;
+    kek_arena_wipe(&pool->arena);
 }
 
 size_t kek_message_pack(struct kek_pool *pool, const Kek__Provider__Request *request)

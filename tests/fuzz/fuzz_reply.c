@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(pool.in, data, size);
     const Kek__Provider__Reply *reply = kek_message_unpack(&pool, size);
     if (reply != NULL) {
-        FUZZ_CHECK(pool.arena_used <= sizeof pool.arena);
+        FUZZ_CHECK(pool.arena.used <= sizeof pool.arena_bytes);
         switch (reply->result_case) {
         case KEK__PROVIDER__REPLY__RESULT_FAILED:
             read_failed(reply->failed);
@@ -79,6 +79,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     kek_message_wipe(&pool);
     static const uint8_t nothing[KEK_ARENA_BYTES];
-    FUZZ_CHECK(pool.arena_used == 0 && memcmp(pool.arena, nothing, sizeof nothing) == 0);
+    FUZZ_CHECK(pool.arena.used == 0 && memcmp(pool.arena_bytes, nothing, sizeof nothing) == 0);
     return 0;
 }

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kek/arena.h"
 #include "kek/bytes.h"
 #include "kek/descriptors.h"
 #include "kek/durable.h"
@@ -487,6 +488,28 @@ START_TEST(every_cause_of_a_worker_has_its_class)
 }
 END_TEST
 
+START_TEST(an_arena_hands_out_what_it_has_and_wipes_what_it_gave)
+{
+    static _Alignas(16) uint8_t bytes[64];
+    struct kek_arena arena = {.bytes = bytes, .size = sizeof bytes};
+    memset(bytes, 0xee, sizeof bytes);
+    kek_arena_wipe(&arena); /* nothing was given */
+    ck_assert_uint_eq(bytes[0], 0xee);
+    ck_assert_ptr_eq(kek_arena_take(&arena, 1), bytes);
+    ck_assert_ptr_eq(kek_arena_take(&arena, 17), bytes + 16);
+    ck_assert_ptr_null(kek_arena_take(&arena, 17));
+    ck_assert_ptr_null(kek_arena_take(&arena, SIZE_MAX));
+    ck_assert_ptr_null(kek_arena_take(&arena, SIZE_MAX - 14));
+    kek_arena_give(&arena, bytes + 16);
+    kek_arena_wipe(&arena);
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        ck_assert_uint_eq(bytes[i], i < 48 ? 0 : 0xee);
+    }
+    ck_assert_ptr_eq(kek_arena_take(&arena, sizeof bytes), bytes);
+    ck_assert_ptr_null(kek_arena_take(&arena, 1));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("base");
@@ -498,6 +521,7 @@ int main(void)
     tcase_add_test(tcase, every_rc_has_a_name_and_a_status);
     tcase_add_test(tcase, buffer_refuses_to_pass_its_maximum_and_stays_as_it_was);
     tcase_add_test(tcase, hex_is_lower_case);
+    tcase_add_test(tcase, an_arena_hands_out_what_it_has_and_wipes_what_it_gave);
     tcase_add_test(tcase, every_cause_of_a_worker_has_its_class);
     tcase_add_test(tcase, a_wrapped_data_key_is_as_long_as_its_algorithm_allows);
     tcase_add_test(tcase, secret_is_zeroed_copied_and_compared);
