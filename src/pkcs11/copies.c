@@ -256,8 +256,18 @@ void kek_p11_settle_copies(struct kek_provider_session *session, struct kek_p11_
     entry->version.refusal[0] = '\0';
 }
 
-bool kek_p11_is_contested(const struct kek_provider *provider, struct kek_p11_entry *entry)
+struct kek_p11_entry *kek_p11_meant(struct kek_provider_session *session,
+                                    struct kek_p11_entry *entry)
 {
-    entry->contested = entry->contested && !has_opened(provider, entry->handle);
-    return entry->contested;
+    if (!entry->contested) {
+        return entry;
+    }
+    for (size_t i = 0; i < session->table.count; i++) {
+        struct kek_p11_entry *one = &session->table.entries[i];
+        if (has_id(one, &entry->version.id) && has_opened(session->provider, one->handle)) {
+            kek_p11_settle_copies(session, one);
+            return one;
+        }
+    }
+    return NULL;
 }

@@ -213,8 +213,10 @@ void kek_p11_choose_copies(const struct kek_provider *provider, struct kek_p11_t
 void kek_p11_compare_copies(struct kek_provider_session *session);
 /* This one opened a blob: it is the one that is meant, for every session. */
 void kek_p11_settle_copies(struct kek_provider_session *session, struct kek_p11_entry *entry);
-/* Whether nobody knows which of several keys with its CKA_ID is meant. */
-bool kek_p11_is_contested(const struct kek_provider *provider, struct kek_p11_entry *entry);
+/* Of the keys with the CKA_ID of `entry` the one that is meant, by what this session or another one
+ * found out since; NULL: nobody knows yet. */
+struct kek_p11_entry *kek_p11_meant(struct kek_provider_session *session,
+                                    struct kek_p11_entry *entry);
 
 /* wrap.c: one wrap or unwrap, without judgement. No object of theirs outlives them. */
 #define KEK_P11_WAYS 11

@@ -191,11 +191,16 @@ bool kek_p11_wrap(struct kek_provider_session *session, const struct kek_id *kek
     struct kek_provider_wrapped blob;
     for (int attempt = 0;; attempt++) {
         struct kek_p11_entry *entry = find_for(session, kek_id, TO_WRAP, failure);
-        if (entry == NULL || !prove_now(session, entry, failure)) {
+        if (entry == NULL) {
             return false;
         }
-        if (kek_p11_is_contested(session->provider, entry)) {
-            return fail_contested(entry, failure);
+        struct kek_p11_entry *contested = entry;
+        entry = kek_p11_meant(session, contested);
+        if (entry == NULL) {
+            return fail_contested(contested, failure);
+        }
+        if (!prove_now(session, entry, failure)) {
+            return false;
         }
         struct kek_p11_outcome outcome =
             kek_p11_wrap_by(session, entry->strategy, entry->way, entry->handle, data_key, &blob);
@@ -266,28 +271,28 @@ static bool is_never(struct kek_provider_session *session, const struct kek_p11_
     return same || class == KEK_P11_UNSUPPORTED;
 }
 
-/* Of several keys with one CKA_ID any that opens the blob will do, and is then the one that is meant. */
+/* Of several keys with one CKA_ID any that opens the blob will do, and is then the one that is meant.
+ * What says no is the first one's to explain. */
 static struct kek_p11_outcome unwrap_contested(struct kek_provider_session *session,
                                                struct kek_p11_entry *entry, enum kek_wrap_alg alg,
                                                struct kek_bytes blob, struct kek_secret **data_key)
 {
     struct kek_p11_outcome outcome = unwrap_any(session, entry, alg, blob, data_key);
-    if (!kek_p11_is_contested(session->provider, entry)) {
-        return outcome;
-    }
-    for (size_t i = 0; !kek_p11_good(outcome) && i < session->table.count; i++) {
-        struct kek_p11_entry *rival = &session->table.entries[i];
-        if (rival->standing == KEK_P11_CHOSEN || !rival->has_id ||
-            !kek_id_equal(&rival->version.id, &entry->version.id) || !rival->version.can_unwrap) {
-            continue;
-        }
-        if (kek_p11_good(unwrap_any(session, rival, alg, blob, data_key))) {
-            kek_p11_settle_copies(session, rival);
-            return (struct kek_p11_outcome){.rv = CKR_OK, .call = outcome.call};
-        }
-    }
     if (kek_p11_good(outcome)) {
         kek_p11_settle_copies(session, entry);
+        return outcome;
+    }
+    for (size_t i = 0; i < session->table.count; i++) {
+        struct kek_p11_entry *rival = &session->table.entries[i];
+        if (rival->standing == KEK_P11_CHOSEN || !rival->has_id || !rival->version.can_unwrap ||
+            !kek_id_equal(&rival->version.id, &entry->version.id)) {
+            continue;
+        }
+        struct kek_p11_outcome other = unwrap_any(session, rival, alg, blob, data_key);
+        if (kek_p11_good(other)) {
+            kek_p11_settle_copies(session, rival);
+            return other;
+        }
     }
     return outcome;
 }
@@ -301,10 +306,14 @@ bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *k
         if (entry == NULL) {
             return false;
         }
-        if (alg == KEK_WRAP_AES_CBC && kek_p11_is_contested(session->provider, entry)) {
+        struct kek_p11_entry *meant = kek_p11_meant(session, entry);
+        if (meant == NULL && alg == KEK_WRAP_AES_CBC) {
             return fail_contested(entry, failure); /* either would open it, to something */
         }
-        struct kek_p11_outcome outcome = unwrap_contested(session, entry, alg, blob, data_key);
+        entry = meant == NULL ? entry : meant;
+        struct kek_p11_outcome outcome = meant == NULL
+                                             ? unwrap_contested(session, entry, alg, blob, data_key)
+                                             : unwrap_any(session, entry, alg, blob, data_key);
         if (kek_p11_good(outcome)) {
             return true;
         }
