@@ -452,6 +452,51 @@ START_TEST(of_two_keys_with_one_id_the_one_that_opens_is_meant)
 }
 END_TEST
 
+/* Every key opens every blob of AES-CBC to something, so only who knew the right one can tell. */
+START_TEST(under_aes_cbc_another_key_with_the_same_id_opens_nothing)
+{
+    static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    struct token token;
+    struct kek_id id = id_of(0x33);
+    struct odd_key key = {
+        .label = "ring.v1",
+        .id = id.bytes,
+        .id_len = KEK_ID_LEN,
+        .change = {{CKA_WRAP, &no, 1},
+                   {CKA_UNWRAP, &no, 1},
+                   {CKA_ENCRYPT, &yes, 1},
+                   {CKA_DECRYPT, &yes, 1}},
+        .change_count = 4,
+    };
+    token_make(&token);
+    token_make_key(&token, &key);
+    Kek__Provider__Hello hello;
+    hello_init(&hello, token.uri);
+    hello.alg = KEK__PROVIDER__WRAP_ALG__AES_CBC;
+    struct worker running, fresh;
+    worker_start_with(&running, "serve", &hello);
+    Kek__Provider__Reply *blob = wrapped_by(&running, &id);
+    ck_assert_int_eq((int)blob->wrapped->alg, KEK_WRAP_AES_CBC);
+    key.label = "ring.v2";
+    token_make_key(&token, &key);
+    Kek__Provider__Reply *list = listed_by(&running);
+    ck_assert_ptr_nonnull(row(list, 1, true));
+    ck_assert_str_eq(row(list, 1, false)->refusal,
+                     "it has the same CKA_ID as ring.v1, which is used, and is another key");
+    reply_free(list);
+    expect_opens(&running, &id, blob);
+    worker_start_with(&fresh, "serve", &hello);
+    expect_failed(worker_unwrap(&fresh, &id, KEK_WRAP_AES_CBC, blob->wrapped->blob.data,
+                                blob->wrapped->blob.len),
+                  KEK__PROVIDER__CAUSE__KEY_UNFIT, "another key has the same CKA_ID");
+    expect_failed(worker_wrap(&fresh, &id, data_key), KEK__PROVIDER__CAUSE__KEY_UNFIT,
+                  "another key has the same CKA_ID");
+    reply_free(blob);
+    worker_end(&fresh);
+    worker_end(&running);
+}
+END_TEST
+
 static const CK_RV object_codes[] = {CKR_GENERAL_ERROR, CKR_DEVICE_ERROR, CKR_FUNCTION_FAILED,
                                      CKR_VENDOR_DEFINED | 0x17};
 
@@ -639,6 +684,7 @@ static Suite *suite(void)
     tcase_add_test(c, a_module_that_lists_each_object_twice_has_each_key_once);
     tcase_add_test(c, another_key_under_the_same_id_is_put_aside);
     tcase_add_test(c, of_two_keys_with_one_id_the_one_that_opens_is_meant);
+    tcase_add_test(c, under_aes_cbc_another_key_with_the_same_id_opens_nothing);
     suite_add_tcase(s, c);
     c = tcase_create("unreadable");
     tcase_set_timeout(c, 120);
