@@ -546,6 +546,9 @@ START_TEST(an_own_key_that_cannot_be_read_is_the_tokens_failure)
     struct kek_id unknown = id_of(0x12);
     expect_failed(worker_unwrap(&worker, &unknown, KEK_WRAP_AES_KW, blob, sizeof blob),
                   KEK__PROVIDER__CAUSE__KEY_MISSING, "");
+    plant(&token, "sick.v77", unknown);
+    expect_failed(worker_unwrap(&worker, &unknown, KEK_WRAP_AES_KW, blob, sizeof blob),
+                  KEK__PROVIDER__CAUSE__LINK, "CKR_GENERAL_ERROR");
     worker_end(&worker);
 }
 END_TEST
