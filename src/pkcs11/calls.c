@@ -89,25 +89,45 @@ struct kek_p11_outcome kek_p11_set_attributes(CK_FUNCTION_LIST *f, CK_SESSION_HA
     return CALL(f, C_SetAttributeValue, session, object, attributes, count);
 }
 
+struct kek_p11_outcome kek_p11_find_begin(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
+                                          CK_ATTRIBUTE *attributes, CK_ULONG count)
+{
+    return CALL(f, C_FindObjectsInit, session, attributes, count);
+}
+
+struct kek_p11_outcome kek_p11_find_next(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
+                                         CK_OBJECT_HANDLE *objects, size_t max, size_t *count)
+{
+    CK_ULONG more = 0;
+    struct kek_p11_outcome outcome = CALL(f, C_FindObjects, session, objects, max, &more);
+    if (kek_p11_good(outcome)) {
+        *count = more < max ? more : max;
+    }
+    return outcome;
+}
+
+struct kek_p11_outcome kek_p11_find_end(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session)
+{
+    return CALL(f, C_FindObjectsFinal, session);
+}
+
 struct kek_p11_outcome kek_p11_find(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
                                     CK_ATTRIBUTE *attributes, CK_ULONG attribute_count,
                                     CK_OBJECT_HANDLE *objects, size_t max, size_t *count)
 {
-    struct kek_p11_outcome init = CALL(f, C_FindObjectsInit, session, attributes, attribute_count);
-    if (!kek_p11_good(init)) {
-        return init;
+    struct kek_p11_outcome outcome = kek_p11_find_begin(f, session, attributes, attribute_count);
+    if (!kek_p11_good(outcome)) {
+        return outcome;
     }
-    size_t found = 0;
-    struct kek_p11_outcome outcome = init;
-    while (found < max) {
-        CK_ULONG more = 0;
-        outcome = CALL(f, C_FindObjects, session, objects + found, max - found, &more);
-        if (!kek_p11_good(outcome) || more == 0) {
+    size_t found = 0, more = 1;
+    while (found < max && more > 0) {
+        outcome = kek_p11_find_next(f, session, objects + found, max - found, &more);
+        if (!kek_p11_good(outcome)) {
             break;
         }
-        found += more < max - found ? more : max - found;
+        found += more;
     }
-    struct kek_p11_outcome final = CALL(f, C_FindObjectsFinal, session);
+    struct kek_p11_outcome final = kek_p11_find_end(f, session);
     if (!kek_p11_good(outcome)) {
         return outcome;
     }

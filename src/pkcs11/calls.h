@@ -64,6 +64,12 @@ struct kek_p11_outcome kek_p11_get_attributes(CK_FUNCTION_LIST *f, CK_SESSION_HA
 struct kek_p11_outcome kek_p11_set_attributes(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
                                               CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attributes,
                                               CK_ULONG count);
+/* The three calls of a search, one by one. */
+struct kek_p11_outcome kek_p11_find_begin(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
+                                          CK_ATTRIBUTE *attributes, CK_ULONG count);
+struct kek_p11_outcome kek_p11_find_next(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
+                                         CK_OBJECT_HANDLE *objects, size_t max, size_t *count);
+struct kek_p11_outcome kek_p11_find_end(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session);
 /* The first `max` matches; *count may not exceed it. */
 struct kek_p11_outcome kek_p11_find(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
                                     CK_ATTRIBUTE *attributes, CK_ULONG attribute_count,

@@ -88,8 +88,29 @@ static bool require(const struct kek_p11_facts *facts, enum kek_p11_flag flag,
     return false;
 }
 
-/* What no configuration can excuse. */
-static bool is_kept_inside(const struct kek_p11_facts *facts, struct kek_version *version)
+/* A token may not know the length of a key that was unwrapped into it: SoftHSM says 0, others nothing.
+ * No round trip tells AES-128 from AES-256 either, so it is the configuration's word or nobody's. */
+static bool is_long_enough(const struct kek_p11_facts *facts, const struct kek_p11_named *named,
+                           struct kek_version *version)
+{
+    bool told = facts->value_len != KEK_P11_UNKNOWN_ULONG && facts->value_len != 0;
+    if (facts->value_len == 32 || (!told && named != NULL)) {
+        return true;
+    }
+    if (told) {
+        refuse(version, "CKA_VALUE_LEN is %lu, not 32", facts->value_len);
+    } else {
+        refuse(version,
+               "the token does not tell CKA_VALUE_LEN%s: if it is an AES-256 key that was "
+               "imported, only versions: in the configuration can vouch for it",
+               facts->value_len == 0 ? " (it says 0)" : "");
+    }
+    return false;
+}
+
+/* What no configuration can excuse, but for a length that the token does not tell. */
+static bool is_kept_inside(const struct kek_p11_facts *facts, const struct kek_p11_named *named,
+                           struct kek_version *version)
 {
     if (facts->id_len != KEK_ID_LEN) {
         refuse(version, "CKA_ID has %zu bytes, not 16", facts->id_len);
@@ -99,15 +120,8 @@ static bool is_kept_inside(const struct kek_p11_facts *facts, struct kek_version
         refuse(version, "CKA_KEY_TYPE is 0x%lx, not CKK_AES", facts->key_type);
         return false;
     }
-    if (facts->value_len == KEK_P11_UNKNOWN_ULONG) {
-        refuse(version, "the token does not tell CKA_VALUE_LEN");
-        return false;
-    }
-    if (facts->value_len != 32) {
-        refuse(version, "CKA_VALUE_LEN is %lu, not 32", facts->value_len);
-        return false;
-    }
-    return require(facts, KEK_P11_SENSITIVE, KEK_P11_YES, false, version) &&
+    return is_long_enough(facts, named, version) &&
+           require(facts, KEK_P11_SENSITIVE, KEK_P11_YES, false, version) &&
            require(facts, KEK_P11_EXTRACTABLE, KEK_P11_NO, false, version) &&
            require(facts, KEK_P11_PRIVATE, KEK_P11_YES, false, version);
 }
@@ -186,7 +200,7 @@ void kek_p11_judge(const struct kek_p11_facts *facts, Kek__Provider__Strategy wa
     version->refusal[0] = '\0';
     version->eligible = true;
     find_abilities(facts, *strategy, named, version);
-    if (!is_kept_inside(facts, version) || named != NULL) {
+    if (!is_kept_inside(facts, named, version) || named != NULL) {
         return;
     }
     if (is_born_inside(facts, local_told, version) && *strategy != KEK_P11_BY_NOTHING) {

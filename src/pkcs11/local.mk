@@ -3,6 +3,7 @@ noinst_LIBRARIES += libkek-pkcs11.a
 libkek_pkcs11_a_SOURCES = \
 	src/pkcs11/calls.c \
 	src/pkcs11/calls.h \
+	src/pkcs11/copies.c \
 	src/pkcs11/errors.c \
 	src/pkcs11/errors.h \
 	src/pkcs11/keys.c \
@@ -10,6 +11,7 @@ libkek_pkcs11_a_SOURCES = \
 	src/pkcs11/login.c \
 	src/pkcs11/matrix.c \
 	src/pkcs11/module.c \
+	src/pkcs11/objects.c \
 	src/pkcs11/officer.c \
 	src/pkcs11/p11.h \
 	src/pkcs11/pin.c \
@@ -17,6 +19,7 @@ libkek_pkcs11_a_SOURCES = \
 	src/pkcs11/probe.c \
 	src/pkcs11/requests.c \
 	src/pkcs11/scan.c \
+	src/pkcs11/search.c \
 	src/pkcs11/session.c \
 	src/pkcs11/trial.c \
 	src/pkcs11/uri.c \
@@ -41,6 +44,7 @@ WORKER_TEST_LIBS = libkek-proto.a libkek-base.a $(PROTOBUF_C_LIBS) $(OPENSSL_LIB
 PKCS11_TESTS = \
 	tests/unit/test_pkcs11_faults \
 	tests/unit/test_pkcs11_keys \
+	tests/unit/test_pkcs11_list \
 	tests/unit/test_pkcs11_proof \
 	tests/unit/test_pkcs11_returns \
 	tests/unit/test_pkcs11_start \
@@ -55,6 +59,11 @@ tests_unit_test_pkcs11_faults_LDADD = $(WORKER_TEST_LIBS)
 
 tests_unit_test_pkcs11_keys_CFLAGS = $(WORKER_TEST_CFLAGS)
 tests_unit_test_pkcs11_keys_LDADD = $(PKCS11_LIBS) $(UNIT_LIBS)
+
+tests_unit_test_pkcs11_list_SOURCES = tests/unit/test_pkcs11_list.c tests/unit/fault.c \
+	tests/unit/worker.c
+tests_unit_test_pkcs11_list_CFLAGS = $(WORKER_TEST_CFLAGS)
+tests_unit_test_pkcs11_list_LDADD = $(WORKER_TEST_LIBS)
 
 tests_unit_test_pkcs11_proof_SOURCES = tests/unit/test_pkcs11_proof.c tests/unit/fault.c \
 	tests/unit/worker.c

@@ -1,6 +1,7 @@
 #include "p11.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 
 /* A PIN that the token has already refused too often is not tried: the last try is a person's. */
@@ -82,6 +83,11 @@ bool kek_p11_login_and_prove(struct kek_provider *provider, struct kek_provider_
 {
     struct kek_provider_session *anchor = &provider->anchor;
     anchor->provider = provider;
+    provider->shared = calloc(1, sizeof *provider->shared);
+    if (provider->shared == NULL) {
+        return kek_p11_fail(failure, KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__BUSY,
+                            "no memory for a key list");
+    }
     struct kek_p11_outcome outcome = kek_p11_session_begin(anchor);
     if (!kek_p11_good(outcome)) {
         return kek_p11_fail_rv(failure, KEK__PROVIDER__STEP__TOKEN, outcome);
@@ -90,6 +96,7 @@ bool kek_p11_login_and_prove(struct kek_provider *provider, struct kek_provider_
         !kek_p11_prove_all(anchor, failure)) {
         return false;
     }
+    kek_p11_compare_copies(anchor);
     kek_p11_session_versions(anchor, versions);
     *alg = proven_alg(&anchor->table);
     return true;

@@ -4,11 +4,14 @@
  *
  * The provider is written by the main thread until login ends and only read afterwards.  A session
  * belongs to one thread; it knows keys by kek id, and every handle in its table came from a search
- * of its own or from login.  There is no lock, so a call that hangs in the module holds up nobody
- * but its own session.
+ * of its own, from login, or from another session that found it (an object has one handle in all
+ * sessions of a process).  There is no lock that anybody waits for, so a call that hangs in the
+ * module holds up nobody but its own session.
  */
 #ifndef KEK_PKCS11_P11_H
 #define KEK_PKCS11_P11_H
+
+#include <stdatomic.h>
 
 #include "errors.h"
 #include "keys.h"
@@ -33,10 +36,20 @@ struct kek_p11_known {
     uint64_t proven_ms; /* by kek_clock_ms() */
 };
 
+/* A key among those with its CKA_ID.  One of them stands for the version; the others are refused. */
+enum kek_p11_standing {
+    KEK_P11_CHOSEN = 0,
+    KEK_P11_COPY,  /* opens what the chosen one wrapped: the same key, in reserve */
+    KEK_P11_RIVAL, /* another key, or nobody could tell yet */
+};
+
 struct kek_p11_entry {
     struct kek_version version;
     CK_OBJECT_HANDLE handle;
     bool has_id; /* its CKA_ID is a kek id */
+    enum kek_p11_standing standing;
+    bool was_chosen; /* while a table is made: it is the key that stood for the version before */
+    bool contested; /* it was chosen, and nothing has shown yet that a rival is not the right one */
     enum kek_p11_strategy strategy;
     const struct kek_p11_way *way; /* proven for this key, or for another one of its strategy */
     struct kek_p11_known known;
@@ -48,12 +61,32 @@ struct kek_p11_table {
     struct kek_p11_entry entries[KEK_PROVIDER_VERSIONS_MAX];
 };
 
+#define KEK_P11_SWEEP_BATCH 256
+#define KEK_P11_UNREADABLE_MAX 16
+
+/* What the sessions of a process tell each other, without waiting: 0 is an empty place. */
+struct kek_p11_shared {
+    /* Keys of ours that some session found: all look at them, so that none lists fewer. */
+    _Atomic CK_OBJECT_HANDLE found[KEK_PROVIDER_VERSIONS_MAX];
+    /* Of keys that share a CKA_ID: those that opened a blob of that kek id. */
+    _Atomic CK_OBJECT_HANDLE opened[KEK_PROVIDER_VERSIONS_MAX];
+    _Atomic CK_OBJECT_HANDLE unreadable[KEK_P11_UNREADABLE_MAX]; /* each is named once */
+    bool unsearchable; /* set at login: the token does not find by label what it shows */
+    /* The sweep: a search that stays open in the anchor's session from one List to the next.  It
+     * belongs to whoever could set the flag. */
+    atomic_flag sweeping;
+    bool sweep_open;
+    size_t sweep_at, sweep_count;
+    CK_OBJECT_HANDLE sweep_batch[KEK_P11_SWEEP_BATCH];
+};
+
 struct kek_provider_session {
     const struct kek_provider *provider;
     CK_SESSION_HANDLE handle;
     bool broken; /* an operation may be left open in it: a new one before the next use */
     int rung;    /* of the C_UnwrapKey templates; -1: none has worked yet */
     enum { KEK_P11_LOCAL_UNASKED = 0, KEK_P11_LOCAL_TOLD, KEK_P11_LOCAL_UNTOLD } local;
+    unsigned turn; /* which of the numbers further on the next List looks for */
     struct kek_p11_table table;
 };
 
@@ -72,6 +105,7 @@ struct kek_provider {
     size_t mechanism_count;
     CK_MECHANISM_TYPE mechanisms[KEK_P11_MECHANISMS_MAX];
     char label[33], manufacturer[33], model[17], serial[17], firmware[16], library[80];
+    struct kek_p11_shared *shared; /* made at login */
     /* Opened at login and idle ever after: a token forgets its login with its last session. */
     struct kek_provider_session anchor;
 };
@@ -113,12 +147,76 @@ struct kek_p11_entry *kek_p11_session_entry(struct kek_provider_session *session
 void kek_p11_session_versions(const struct kek_provider_session *session,
                               struct kek_provider_versions *versions);
 
-/* scan.c: reads every version of the keyring into the session's table; what was proven of a key
- * stays known. */
+/* scan.c: fills the session's table; what was proven of a key stays known.  All fail with the table
+ * untouched. */
+
+/* Looks at every secret key on the token: at a start, and for an officer. */
 bool kek_p11_scan(struct kek_provider_session *session, Kek__Provider__Step step,
                   struct kek_provider_failure *failure);
+/* Looks at the keys that are known and for the numbers that come next, and at a few of all others:
+ * for List, in a number of calls that does not grow with what else is on the token. */
+bool kek_p11_refresh(struct kek_provider_session *session, struct kek_provider_failure *failure);
+/* Looks for the keys with one CKA_ID alone, whatever their number. */
+bool kek_p11_find_key(struct kek_provider_session *session, const struct kek_id *kek_id,
+                      struct kek_provider_failure *failure);
 const struct kek_p11_named *kek_p11_named_of(const struct kek_provider *provider,
                                              const char *label);
+
+/* objects.c: one object.  Gone is one that another process destroyed since it was found. */
+bool kek_p11_is_gone(struct kek_p11_outcome outcome);
+/* A failure that may be that object's alone: a general, device or vendor code. */
+bool kek_p11_is_of_object(struct kek_p11_outcome outcome);
+/* Reads the label alone; *ours says whether it is that of a version.  A failure that may pass is
+ * tried twice by this and the next one. */
+struct kek_p11_outcome kek_p11_read_label(struct kek_provider_session *session,
+                                          CK_OBJECT_HANDLE object, bool *ours);
+/* Reads all that counts of a key; *entry is filled if *ours. */
+struct kek_p11_outcome kek_p11_read_entry(struct kek_provider_session *session,
+                                          CK_OBJECT_HANDLE object, struct kek_p11_entry *entry,
+                                          bool *ours);
+/* Says once in a process that an object cannot be read. */
+void kek_p11_name_unreadable(const struct kek_provider *provider, CK_OBJECT_HANDLE object,
+                             struct kek_p11_outcome outcome);
+
+/* search.c: what the token finds.  A session that is lost is opened anew, once. */
+
+/* Secret keys with one attribute of that value, the first `max`. */
+struct kek_p11_outcome kek_p11_find_exact(struct kek_provider_session *session,
+                                          CK_ATTRIBUTE_TYPE type, const void *value, size_t len,
+                                          CK_OBJECT_HANDLE *objects, size_t max, size_t *count);
+#define KEK_P11_OURS_MAX 256
+/* What a look at the label of every AES key on the token found. */
+struct kek_p11_streamed {
+    CK_OBJECT_HANDLE ours[KEK_P11_OURS_MAX];
+    size_t ours_count;              /* more than KEK_P11_OURS_MAX: not all stand there */
+    size_t read, gone;              /* objects */
+    size_t unreadable;              /* objects that were passed over */
+    struct kek_p11_outcome trouble; /* of the last such one, or of the last that was gone */
+};
+struct kek_p11_outcome kek_p11_stream(struct kek_provider_session *session,
+                                      struct kek_p11_streamed *streamed);
+/* Looks at the next few keys of the token and puts those of ours among the found. */
+void kek_p11_sweep(struct kek_provider_session *session);
+void kek_p11_found_add(struct kek_p11_shared *shared, CK_OBJECT_HANDLE object);
+void kek_p11_found_drop(struct kek_p11_shared *shared, CK_OBJECT_HANDLE object);
+
+/* copies.c: which of several keys with one CKA_ID is the version. */
+
+/* What was proven of the keys in the session's table goes over to those of `new` that are the same.
+ * False: a key was exchanged under its CKA_ID. */
+bool kek_p11_carry_over(struct kek_provider_session *session, struct kek_p11_table *new,
+                        Kek__Provider__Step step, struct kek_provider_failure *failure);
+/* Chooses one of each CKA_ID (or of that one, if not NULL); the entries are as they were judged. */
+void kek_p11_choose_copies(const struct kek_provider *provider, struct kek_p11_table *table,
+                           const struct kek_id *only);
+/* Has the rivals of a proven key open what it wrapped. */
+void kek_p11_compare_copies(struct kek_provider_session *session);
+/* This one opened a blob: it is the one that is meant, for every session. */
+void kek_p11_settle_copies(struct kek_provider_session *session, struct kek_p11_entry *entry);
+/* Of the keys with the CKA_ID of `entry` the one that is meant, by what this session or another one
+ * found out since; NULL: nobody knows yet. */
+struct kek_p11_entry *kek_p11_meant(struct kek_provider_session *session,
+                                    struct kek_p11_entry *entry);
 
 /* wrap.c: one wrap or unwrap, without judgement. No object of theirs outlives them. */
 #define KEK_P11_WAYS 11

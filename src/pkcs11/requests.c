@@ -24,7 +24,7 @@ static struct kek_p11_entry *find_for(struct kek_provider_session *session,
     kek_id_format(kek_id, id);
     struct kek_p11_entry *entry = kek_p11_session_entry(session, kek_id);
     if (entry == NULL || !entry->version.eligible || !may(entry, ability)) {
-        if (!kek_p11_scan(session, CALL_STEP, failure)) {
+        if (!kek_p11_find_key(session, kek_id, failure)) {
             return NULL;
         }
         entry = kek_p11_session_entry(session, kek_id);
@@ -90,8 +90,8 @@ static enum kek_p11_class class_of(struct kek_p11_outcome outcome, bool proven, 
  * new session, with the key found again, or because the token does its work otherwise.  A bad blob is
  * believed at once, but only of a token that still opens a good one: behind a handle that came to mean
  * another key every blob is bad. */
-static bool can_try_again(struct kek_provider_session *session, struct kek_p11_outcome outcome,
-                          bool proven, bool unwrapping, int attempt,
+static bool can_try_again(struct kek_provider_session *session, const struct kek_id *kek_id,
+                          struct kek_p11_outcome outcome, bool proven, bool unwrapping, int attempt,
                           struct kek_provider_failure *failure)
 {
     enum kek_p11_class class = class_of(outcome, proven, unwrapping);
@@ -103,7 +103,7 @@ static bool can_try_again(struct kek_provider_session *session, struct kek_p11_o
         break;
     case KEK_P11_HANDLE:
         if (again) {
-            return kek_p11_scan(session, CALL_STEP, failure);
+            return kek_p11_find_key(session, kek_id, failure);
         }
         break;
     case KEK_P11_AMBIGUOUS:
@@ -140,7 +140,7 @@ static bool prove_now(struct kek_provider_session *session, struct kek_p11_entry
     }
     /* It may have been taken away while it was tried: then it is missing, not bad. */
     struct kek_version tried = entry->version;
-    if (!kek_p11_scan(session, CALL_STEP, failure)) {
+    if (!kek_p11_find_key(session, &tried.id, failure)) {
         return false;
     }
     if (kek_p11_session_entry(session, &tried.id) == NULL) {
@@ -175,6 +175,15 @@ static struct kek_p11_outcome check_handle(struct kek_provider_session *session,
     return outcome;
 }
 
+/* What was wrapped under the wrong one of them would be lost. */
+static bool fail_contested(const struct kek_p11_entry *entry, struct kek_provider_failure *failure)
+{
+    return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__KEY_UNFIT,
+                        "key %s is not alone: another key has the same CKA_ID, and none has opened "
+                        "anything yet that would tell which is meant",
+                        entry->version.label);
+}
+
 bool kek_p11_wrap(struct kek_provider_session *session, const struct kek_id *kek_id,
                   const struct kek_secret *data_key, struct kek_provider_wrapped *wrapped,
                   struct kek_provider_failure *failure)
@@ -182,7 +191,15 @@ bool kek_p11_wrap(struct kek_provider_session *session, const struct kek_id *kek
     struct kek_provider_wrapped blob;
     for (int attempt = 0;; attempt++) {
         struct kek_p11_entry *entry = find_for(session, kek_id, TO_WRAP, failure);
-        if (entry == NULL || !prove_now(session, entry, failure)) {
+        if (entry == NULL) {
+            return false;
+        }
+        struct kek_p11_entry *contested = entry;
+        entry = kek_p11_meant(session, contested);
+        if (entry == NULL) {
+            return fail_contested(contested, failure);
+        }
+        if (!prove_now(session, entry, failure)) {
             return false;
         }
         struct kek_p11_outcome outcome =
@@ -200,7 +217,7 @@ bool kek_p11_wrap(struct kek_provider_session *session, const struct kek_id *kek
                                     entry->version.label);
             }
         }
-        if (!can_try_again(session, outcome, true, false, attempt, failure)) {
+        if (!can_try_again(session, kek_id, outcome, true, false, attempt, failure)) {
             return false;
         }
     }
@@ -254,6 +271,32 @@ static bool is_never(struct kek_provider_session *session, const struct kek_p11_
     return same || class == KEK_P11_UNSUPPORTED;
 }
 
+/* Of several keys with one CKA_ID any that opens the blob will do, and is then the one that is meant.
+ * What says no is the first one's to explain. */
+static struct kek_p11_outcome unwrap_contested(struct kek_provider_session *session,
+                                               struct kek_p11_entry *entry, enum kek_wrap_alg alg,
+                                               struct kek_bytes blob, struct kek_secret **data_key)
+{
+    struct kek_p11_outcome outcome = unwrap_any(session, entry, alg, blob, data_key);
+    if (kek_p11_good(outcome)) {
+        kek_p11_settle_copies(session, entry);
+        return outcome;
+    }
+    for (size_t i = 0; i < session->table.count; i++) {
+        struct kek_p11_entry *rival = &session->table.entries[i];
+        if (rival->standing == KEK_P11_CHOSEN || !rival->has_id || !rival->version.can_unwrap ||
+            !kek_id_equal(&rival->version.id, &entry->version.id)) {
+            continue;
+        }
+        struct kek_p11_outcome other = unwrap_any(session, rival, alg, blob, data_key);
+        if (kek_p11_good(other)) {
+            kek_p11_settle_copies(session, rival);
+            return other;
+        }
+    }
+    return outcome;
+}
+
 bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *kek_id,
                     enum kek_wrap_alg alg, struct kek_bytes blob, struct kek_secret **data_key,
                     struct kek_provider_failure *failure)
@@ -263,7 +306,14 @@ bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *k
         if (entry == NULL) {
             return false;
         }
-        struct kek_p11_outcome outcome = unwrap_any(session, entry, alg, blob, data_key);
+        struct kek_p11_entry *meant = kek_p11_meant(session, entry);
+        if (meant == NULL && alg == KEK_WRAP_AES_CBC) {
+            return fail_contested(entry, failure); /* either would open it, to something */
+        }
+        entry = meant == NULL ? entry : meant;
+        struct kek_p11_outcome outcome = meant == NULL
+                                             ? unwrap_contested(session, entry, alg, blob, data_key)
+                                             : unwrap_any(session, entry, alg, blob, data_key);
         if (kek_p11_good(outcome)) {
             return true;
         }
@@ -274,7 +324,7 @@ bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *k
                                 outcome.rv);
         }
         bool proven = entry->known.len > 0 && entry->way->alg == alg;
-        if (!can_try_again(session, outcome, proven, true, attempt, failure)) {
+        if (!can_try_again(session, kek_id, outcome, proven, true, attempt, failure)) {
             return false;
         }
     }
@@ -283,10 +333,11 @@ bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *k
 bool kek_p11_list(struct kek_provider_session *session, struct kek_provider_versions *versions,
                   struct kek_provider_failure *failure)
 {
-    if (!kek_p11_scan(session, CALL_STEP, failure) || !kek_p11_prove_all(session, failure) ||
+    if (!kek_p11_refresh(session, failure) || !kek_p11_prove_all(session, failure) ||
         !kek_p11_prove_old(session, failure)) {
         return false;
     }
+    kek_p11_compare_copies(session);
     kek_p11_session_versions(session, versions);
     return true;
 }

@@ -62,21 +62,46 @@ bool kek_p11_session_open(struct kek_provider *provider, struct kek_provider_ses
 struct kek_p11_entry *kek_p11_session_entry(struct kek_provider_session *session,
                                             const struct kek_id *kek_id)
 {
+    struct kek_p11_entry *refused = NULL;
     for (size_t i = 0; i < session->table.count; i++) {
         struct kek_p11_entry *entry = &session->table.entries[i];
-        if (entry->has_id && kek_id_equal(&entry->version.id, kek_id)) {
+        if (!entry->has_id || !kek_id_equal(&entry->version.id, kek_id)) {
+            continue;
+        }
+        if (entry->version.eligible) {
             return entry;
         }
+        refused = refused == NULL || entry->standing == KEK_P11_CHOSEN ? entry : refused;
     }
-    return NULL;
+    return refused;
+}
+
+/* A copy or a rival is told under the number of the version that it is not. */
+static uint32_t number_of(const struct kek_p11_table *table, const struct kek_p11_entry *entry)
+{
+    for (size_t i = 0; entry->standing != KEK_P11_CHOSEN && i < table->count; i++) {
+        const struct kek_p11_entry *other = &table->entries[i];
+        if (other->standing == KEK_P11_CHOSEN && other->version.eligible && other->has_id &&
+            kek_id_equal(&other->version.id, &entry->version.id)) {
+            return other->version.number;
+        }
+    }
+    return entry->version.number;
 }
 
 void kek_p11_session_versions(const struct kek_provider_session *session,
                               struct kek_provider_versions *versions)
 {
-    versions->count = session->table.count;
-    for (size_t i = 0; i < versions->count; i++) {
-        versions->items[i] = session->table.entries[i].version;
+    const struct kek_p11_table *table = &session->table;
+    versions->count = 0;
+    for (int eligible = 0; eligible < 2; eligible++) {
+        for (size_t i = 0; i < table->count; i++) {
+            if (table->entries[i].version.eligible == (eligible == 1)) {
+                struct kek_version *version = &versions->items[versions->count++];
+                *version = table->entries[i].version;
+                version->number = number_of(table, &table->entries[i]);
+            }
+        }
     }
 }
 

@@ -50,7 +50,21 @@ static const char *const functions[] = {
 };
 #define FUNCTIONS (sizeof functions / sizeof functions[0])
 
-enum deed { RV, DELAY, HANG, ABORT, SEGV, LEAK, DISCONNECT, RENUMBER, MISLEAD, FLAGS };
+enum deed {
+    RV,
+    DELAY,
+    HANG,
+    ABORT,
+    SEGV,
+    LEAK,
+    DISCONNECT,
+    RENUMBER,
+    MISLEAD,
+    FLAGS,
+    REPEAT,
+    SICK,
+    MUTE
+};
 
 static const struct {
     const char *name;
@@ -61,6 +75,8 @@ static const struct {
     [SEGV] = {"segv", 0},       [LEAK] = {"leak", 10},
     [FLAGS] = {"flags", 16},    [DISCONNECT] = {"disconnect", 16},
     [MISLEAD] = {"mislead", 0}, [RENUMBER] = {"renumber", 0},
+    [REPEAT] = {"repeat", 0},   [SICK] = {"sick", 16},
+    [MUTE] = {"mute", 16},
 };
 
 /* The second page, little-endian on every machine that runs this. */
@@ -261,6 +277,15 @@ static void apply(const struct rule *rule, struct control_verdict *verdict)
         break;
     case MISLEAD:
         verdict->misleads = true;
+        break;
+    case REPEAT:
+        verdict->repeats = true;
+        break;
+    case SICK:
+        verdict->sick = rule->value;
+        break;
+    case MUTE:
+        verdict->mute = rule->value;
         break;
     case FLAGS:
         verdict->flags |= rule->value;

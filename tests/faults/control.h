@@ -14,6 +14,9 @@ struct control_verdict {
     bool fails;
     unsigned long rv; /* if it fails: what it returns */
     bool misleads;    /* it shall use another key */
+    bool repeats;     /* it shall list each object twice */
+    unsigned long sick,
+        mute; /* for one kind of object or attribute: what it returns, which it is */
     unsigned long flags;
 };
 

@@ -112,8 +112,6 @@ WRAP(C_Logout, (CK_SESSION_HANDLE a), (a))
 WRAP(C_CreateObject, (CK_SESSION_HANDLE a, CK_ATTRIBUTE *b, CK_ULONG c, CK_OBJECT_HANDLE *d),
      (a, b, c, d))
 WRAP(C_DestroyObject, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b), (a, meant(b, verdict)))
-WRAP(C_GetAttributeValue, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b, CK_ATTRIBUTE *c, CK_ULONG d),
-     (a, meant(b, verdict), c, d))
 WRAP(C_SetAttributeValue, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b, CK_ATTRIBUTE *c, CK_ULONG d),
      (a, meant(b, verdict), c, d))
 WRAP(C_FindObjectsInit, (CK_SESSION_HANDLE a, CK_ATTRIBUTE *b, CK_ULONG c), (a, b, c))
@@ -138,6 +136,33 @@ WRAP(C_UnwrapKey,
       CK_ATTRIBUTE *f, CK_ULONG g, CK_OBJECT_HANDLE *h),
      (a, b, meant(c, verdict), d, e, f, g, h))
 
+static bool is_sick(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object)
+{
+    char label[128] = "";
+    CK_ATTRIBUTE attribute = {CKA_LABEL, label, sizeof label - 1};
+    return real->C_GetAttributeValue(session, object, &attribute, 1) == CKR_OK &&
+           strncmp(label, "sick", 4) == 0;
+}
+
+static CK_RV fault_C_GetAttributeValue(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
+                                       CK_ATTRIBUTE *attributes, CK_ULONG count)
+{
+    struct control_verdict verdict = control_call("C_GetAttributeValue");
+    if (verdict.fails) {
+        return verdict.rv;
+    }
+    object = meant(object, verdict);
+    if (verdict.sick != 0 && is_sick(session, object)) {
+        return verdict.sick;
+    }
+    for (CK_ULONG i = 0; verdict.mute != 0 && i < count; i++) {
+        if (attributes[i].type == verdict.mute) {
+            return CKR_GENERAL_ERROR;
+        }
+    }
+    return real->C_GetAttributeValue(session, object, attributes, count);
+}
+
 static CK_RV fault_C_FindObjects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *objects, CK_ULONG max,
                                  CK_ULONG *count)
 {
@@ -145,7 +170,12 @@ static CK_RV fault_C_FindObjects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *ob
     if (verdict.fails) {
         return verdict.rv;
     }
-    CK_RV rv = real->C_FindObjects(session, objects, max, count);
+    bool twice = verdict.repeats && max > 1;
+    CK_RV rv = real->C_FindObjects(session, objects, twice ? max / 2 : max, count);
+    if (rv == CKR_OK && twice) {
+        memcpy(objects + *count, objects, *count * sizeof *objects);
+        *count *= 2;
+    }
     for (CK_ULONG i = 0; rv == CKR_OK && i < *count; i++) {
         objects[i] = told(objects[i]);
     }

@@ -60,6 +60,15 @@ class Token:
         finally:
             self.plug()
 
+    def multiply_key(self, copies):
+        """Copies the file of the only key on the token. Who has the token open does not see the copies."""
+        (path,) = [path for path in glob.glob(self.folder + "/tokens/*/*.object")
+                   if not path.endswith("/token.object")]
+        for i in range(copies):
+            name = "%s/%08x-c0c0-c0c0-c0c0-c0c0c0c0c0c0." % (os.path.dirname(path), i)
+            shutil.copy2(path, name + "object")
+            shutil.copy2(path[:-len("object")] + "lock", name + "lock")
+
     def kill(self, pids):
         """Kills workers at any moment.  SoftHSM writes its token's file in place at every login: one that
         a kill has torn is put right again, as a device would never have torn it."""

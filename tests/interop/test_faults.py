@@ -13,6 +13,7 @@ import re
 import time
 
 import fault as faults
+import p11
 import rig as rigs
 from grpc import RpcError, StatusCode
 
@@ -529,6 +530,52 @@ class Leaking(FaultCase):
             rigs.wait_for(recycled, "a worker to be recycled")
             calls.round()
             self.assertEqual((calls.statuses, calls.wrong), ([], []))
+        self.end(node)
+
+
+class Neighbours(FaultCase):
+    """A token that is shared with others."""
+
+    def test_many_keys_on_a_slow_token_end_no_worker(self):
+        node = self.rig(generate=False, config={"data_key": {"max_uses": 1}},
+                        provider={"processes": 2, "sessions": 2, "timeout": "100ms",
+                                  "start_timeout": "30s"})
+        p11.plant(node.token, "tenant.v1", os.urandom(16))
+        node.token.multiply_key(299)
+        node.kekctl("key", "generate", check=True)
+        node.fault = faults.inject(node)
+        self.addCleanup(node.fault.close)
+        node.fault.put("* every delay 5")
+        node.start()
+        rigs.wait_for(lambda: len(node.workers()) == 2, "two workers")
+        with node_client(node) as client:
+            calls = Calls(client)
+            rigs.wait_for(lambda: calls.round() or calls.sealed, "something sealed")
+            first, calls = node.workers(), Calls(client)
+            end = time.monotonic() + 6  # a look each second
+            while time.monotonic() < end:
+                calls.round()
+            self.assertEqual((calls.statuses, calls.wrong), ([], []))
+            self.assertEqual(node.workers(), first)
+        node.fault.put()
+        node.stop()
+
+    def test_a_foreign_key_that_cannot_be_read_is_named_once_by_each_worker(self):
+        node = self.node(processes=2)
+        node.config["log"] = {"level": "info"}
+        p11.plant(node.token, "sick tenant", os.urandom(16))
+        node.write()
+        node.fault.put("C_GetAttributeValue every sick 30")
+        node.start()
+        with node_client(node) as client:
+            calls = Calls(client)
+            end = time.monotonic() + 4
+            while time.monotonic() < end:
+                calls.round()
+            self.assertEqual((calls.statuses, calls.wrong), ([], []))
+        named = re.findall(r"a key on the token cannot be read and is passed over.*", node.log())
+        self.assertEqual(len(named), 2, named)
+        self.assertIn("C_GetAttributeValue: CKR_DEVICE_ERROR (0x30)", named[0])
         self.end(node)
 
 

@@ -282,6 +282,33 @@ class TokenTrouble(rigs.Case):
             self.assertEqual(client.open(sealed), DEK)
         node.stop()
 
+    def test_copies_and_namesakes_beside_a_running_kekd_stop_nothing(self):
+        node = self.rig(config={"settle": "0s"}).start()
+        with node.client() as client:
+            sealed = client.encrypt(DEK)
+            key_id, kek_id = client.status().key_id, sealed.ciphertext[8:24]
+            node.token.tool("--keygen", "--key-type", "AES:16", "--label", "k8s-test.v1", "--id", "01")
+            p11.plant(node.token, "k8s-test.v1", kek_id, extractable=True)
+            p11.plant(node.token, "k8s-test.v3", kek_id)
+            node.wait_log(r"CKA_ID has 1 bytes, not 16")
+            node.wait_log(r"CKA_EXTRACTABLE is true")
+            listed = node.kekctl("key", "list")
+            self.assertEqual(listed.returncode, 3)
+            self.assertIn("it has the same CKA_ID as k8s-test.v1, which is used", listed.stdout.decode())
+            for _ in range(2):
+                end = time.monotonic() + 2.5
+                while time.monotonic() < end:
+                    self.assertEqual(client.status().key_id, key_id)
+                    self.assertEqual(client.status().healthz, "ok")
+                    fresh = client.encrypt(DEK)
+                    self.assertEqual(fresh.key_id, key_id)
+                    self.assertEqual(client.open(fresh), DEK)
+                    self.assertEqual(client.open(sealed), DEK)
+                    time.sleep(0.1)
+                node.stop()
+                node.start()
+        node.stop()
+
     def test_a_primary_that_is_gone_fails_status_and_encrypt(self):
         # Loss is not an outage: writes under a dead KEK must stop (a healthz text would not do it).
         node = self.rig(provider=ONE).start()

@@ -120,11 +120,39 @@ START_TEST(type_length_and_id_are_exact)
     ck_assert_str_eq(version.refusal, "CKA_VALUE_LEN is 24, not 32");
     facts.value_len = KEK_P11_UNKNOWN_ULONG;
     kek_p11_judge(&facts, AUTO, NULL, true, &version, &strategy);
-    ck_assert_str_eq(version.refusal, "the token does not tell CKA_VALUE_LEN");
+    ck_assert_str_eq(version.refusal,
+                     "the token does not tell CKA_VALUE_LEN: if it is an AES-256 key that was "
+                     "imported, only versions: in the configuration can vouch for it");
+    facts.value_len = 0;
+    kek_p11_judge(&facts, AUTO, NULL, true, &version, &strategy);
+    ck_assert_str_eq(
+        version.refusal,
+        "the token does not tell CKA_VALUE_LEN (it says 0): if it is an AES-256 key that "
+        "was imported, only versions: in the configuration can vouch for it");
     facts = good_facts();
     facts.id_len = 17;
     kek_p11_judge(&facts, AUTO, NULL, true, &version, &strategy);
     ck_assert_str_eq(version.refusal, "CKA_ID has 17 bytes, not 16");
+}
+END_TEST
+
+/* Whoever names a key answers for a length that the token does not tell, not for one that it does. */
+START_TEST(a_named_key_may_have_a_length_that_nobody_tells)
+{
+    static const struct {
+        CK_ULONG value_len;
+        bool eligible;
+    } cases[] = {{32, true}, {0, true}, {KEK_P11_UNKNOWN_ULONG, true}, {16, false}, {33, false}};
+    const struct kek_p11_named named = {.number = 1, .state = KEK_STATE_ACTIVE};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct kek_p11_facts facts = good_facts();
+        struct kek_version version = {0};
+        enum kek_p11_strategy strategy;
+        facts.value_len = cases[i].value_len;
+        kek_p11_judge(&facts, AUTO, &named, true, &version, &strategy);
+        ck_assert_msg(version.eligible == cases[i].eligible, "%lu: %s", cases[i].value_len,
+                      version.refusal);
+    }
 }
 END_TEST
 
@@ -212,6 +240,7 @@ int main(void)
     tcase_add_test(c, each_attribute_counts_as_the_page_says);
     tcase_add_test(c, a_token_that_never_says_local_is_not_asked_for_it);
     tcase_add_test(c, type_length_and_id_are_exact);
+    tcase_add_test(c, a_named_key_may_have_a_length_that_nobody_tells);
     tcase_add_test(c, usages_decide_strategy_and_abilities);
     tcase_add_test(c, failures_carry_the_value_its_name_and_a_cause);
     suite_add_tcase(s, c);

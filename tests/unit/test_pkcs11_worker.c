@@ -400,38 +400,6 @@ START_TEST(a_key_is_refused_for_its_attributes)
 }
 END_TEST
 
-START_TEST(two_keys_that_cannot_be_told_apart_are_both_refused)
-{
-    struct token token;
-    struct kek_id a = id_of(1), b = id_of(2), c = id_of(3);
-    token_make(&token);
-    /* Two with one number; and two with one id. */
-    const struct odd_key keys[] = {
-        {.label = "ring.v1", .id = a.bytes, .id_len = 16},
-        {.label = "ring.v1", .id = b.bytes, .id_len = 16},
-        {.label = "ring.v2", .id = c.bytes, .id_len = 16},
-        {.label = "ring.v3", .id = c.bytes, .id_len = 16},
-    };
-    for (size_t i = 0; i < 4; i++) {
-        token_make_key(&token, &keys[i]);
-    }
-    struct worker worker;
-    worker_start(&worker, "officer", token.uri);
-    Kek__Provider__Reply *list = worker_list(&worker);
-    ck_assert_uint_eq(list->listed->n_versions, 4);
-    for (size_t i = 0; i < 4; i++) {
-        ck_assert(!list->listed->versions[i]->eligible);
-        ck_assert_ptr_nonnull(strstr(list->listed->versions[i]->refusal,
-                                     i < 2 ? "same version number" : "same CKA_ID"));
-    }
-    reply_free(list);
-    expect_failed(worker_wrap(&worker, &c, data_key), KEK__PROVIDER__CAUSE__KEY_UNFIT,
-                  "same CKA_ID");
-    expect_failed(worker_destroy(&worker, &c), KEK__PROVIDER__CAUSE__KEY_UNFIT, "two keys");
-    worker_end(&worker);
-}
-END_TEST
-
 START_TEST(keys_of_other_names_are_not_seen)
 {
     static const char *const labels[] = {"ring.v01", "ring.v0", "ring.v4294967296",
@@ -621,7 +589,6 @@ static Suite *suite(void)
     tcase_add_test(c, a_worker_of_role_serve_changes_no_key);
     tcase_add_loop_test(c, a_key_is_refused_for_its_attributes, 0,
                         sizeof odd_keys / sizeof odd_keys[0]);
-    tcase_add_test(c, two_keys_that_cannot_be_told_apart_are_both_refused);
     tcase_add_test(c, keys_of_other_names_are_not_seen);
     tcase_add_test(c, a_named_key_takes_its_state_from_the_configuration);
     tcase_add_loop_test(c, strategy_encrypt_works_by_every_algorithm, 0, 3);

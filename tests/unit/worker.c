@@ -1,5 +1,6 @@
 #include "worker.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -218,6 +219,45 @@ static bool make_key(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session, void *arg)
 void token_make_key(const struct token *token, const struct odd_key *key)
 {
     token_do(token, make_key, (void *)key);
+}
+
+/* The only file of the folder that ends so and is not the token's own. */
+static void only_file(const char *folder, const char *end, char path[static PATH_MAX])
+{
+    DIR *dir = opendir(folder);
+    ck_assert_ptr_nonnull(dir);
+    int found = 0;
+    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+        size_t len = strlen(entry->d_name), tail = strlen(end);
+        if (entry->d_name[0] != '.' && len >= tail &&
+            strcmp(entry->d_name + len - tail, end) == 0 &&
+            strcmp(entry->d_name, "token.object") != 0) {
+            ck_assert_int_lt(snprintf(path, PATH_MAX, "%s/%s", folder, entry->d_name), PATH_MAX);
+            found++;
+        }
+    }
+    closedir(dir);
+    ck_assert_int_eq(found, 1);
+}
+
+void token_multiply_key(const struct token *token, unsigned copies)
+{
+    char tokens[PATH_MAX + 8], store[PATH_MAX], key[PATH_MAX], copy[PATH_MAX + 64];
+    uint8_t content[16 * 1024];
+    snprintf(tokens, sizeof tokens, "%s/tokens", token->dir);
+    only_file(tokens, "", store);
+    only_file(store, ".object", key);
+    int fd = open(key, O_RDONLY | O_CLOEXEC);
+    ssize_t len = read(fd, content, sizeof content);
+    ck_assert_int_gt(len, 0);
+    ck_assert_int_lt(len, (ssize_t)sizeof content);
+    close(fd);
+    for (unsigned i = 0; i < copies; i++) {
+        snprintf(copy, sizeof copy, "%s/%08x-c0c0-c0c0-c0c0-c0c0c0c0c0c0.object", store, i);
+        worker_write(copy, content, (size_t)len, 0600);
+        memcpy(copy + strlen(copy) - strlen("object"), "lock", sizeof "lock");
+        worker_write(copy, "", 0, 0600);
+    }
 }
 
 void worker_spawn(struct worker *worker, const char *role)

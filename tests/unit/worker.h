@@ -53,6 +53,10 @@ struct odd_key {
 };
 void token_make_key(const struct token *token, const struct odd_key *key);
 
+/* Copies the file of the only key on the token, as a restore that appends does.  Who has the token
+ * open does not see the copies. */
+void token_multiply_key(const struct token *token, unsigned copies);
+
 struct worker {
     pid_t pid;
     int socket;

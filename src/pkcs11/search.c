@@ -1,0 +1,204 @@
+#include "p11.h"
+
+#include <string.h>
+
+#include "kek/clock.h"
+
+#define BATCH KEK_P11_SWEEP_BATCH
+#define SWEEP_MS 100 /* of a List; its keys are as many as a batch */
+
+static CK_OBJECT_CLASS secret_key = CKO_SECRET_KEY;
+static CK_KEY_TYPE aes = CKK_AES;
+static CK_BBOOL yes = CK_TRUE;
+
+struct kek_p11_outcome kek_p11_find_exact(struct kek_provider_session *session,
+                                          CK_ATTRIBUTE_TYPE type, const void *value, size_t len,
+                                          CK_OBJECT_HANDLE *objects, size_t max, size_t *count)
+{
+    CK_ATTRIBUTE attributes[] = {
+        {CKA_CLASS, &secret_key, sizeof secret_key},
+        {CKA_TOKEN, &yes, sizeof yes},
+        {type, (void *)value, len},
+    };
+    struct kek_p11_outcome outcome = {.rv = CKR_OK};
+    for (int round = 0; round < 2; round++) {
+        outcome = kek_p11_session_ready(session);
+        if (!kek_p11_good(outcome)) {
+            return outcome;
+        }
+        outcome =
+            kek_p11_find(session->provider->f, session->handle, attributes, 3, objects, max, count);
+        if (kek_p11_class_of(outcome.rv) != KEK_P11_SESSION) {
+            break;
+        }
+        session->broken = true;
+    }
+    return outcome;
+}
+
+/* The keys that no other search is made for: those of other types nobody could use. */
+static struct kek_p11_outcome begin(const struct kek_provider *provider, CK_SESSION_HANDLE session)
+{
+    CK_ATTRIBUTE attributes[] = {
+        {CKA_CLASS, &secret_key, sizeof secret_key},
+        {CKA_KEY_TYPE, &aes, sizeof aes},
+        {CKA_TOKEN, &yes, sizeof yes},
+    };
+    return kek_p11_find_begin(provider->f, session, attributes, 3);
+}
+
+static bool is_in_table(const struct kek_p11_table *table, CK_OBJECT_HANDLE object)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        if (table->entries[i].handle == object) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Good, or what ends the stream: an object that cannot be read is passed over unless it is one that
+ * was a version before. */
+static struct kek_p11_outcome take(struct kek_provider_session *session, CK_OBJECT_HANDLE object,
+                                   struct kek_p11_streamed *streamed)
+{
+    bool ours;
+    struct kek_p11_outcome outcome = kek_p11_read_label(session, object, &ours);
+    if (kek_p11_good(outcome)) {
+        streamed->read++;
+        if (ours && streamed->ours_count < KEK_P11_OURS_MAX) {
+            streamed->ours[streamed->ours_count] = object;
+        }
+        streamed->ours_count += ours ? 1 : 0;
+        return outcome;
+    }
+    if (kek_p11_is_gone(outcome)) {
+        streamed->gone++;
+    } else if (kek_p11_is_of_object(outcome) && !is_in_table(&session->table, object)) {
+        streamed->unreadable++;
+        kek_p11_name_unreadable(session->provider, object, outcome);
+    } else {
+        return outcome;
+    }
+    streamed->trouble = outcome;
+    outcome.rv = CKR_OK;
+    return outcome;
+}
+
+static struct kek_p11_outcome stream_once(struct kek_provider_session *session,
+                                          struct kek_p11_streamed *streamed)
+{
+    CK_FUNCTION_LIST *f = session->provider->f;
+    CK_OBJECT_HANDLE objects[BATCH];
+    memset(streamed, 0, sizeof *streamed);
+    struct kek_p11_outcome outcome = begin(session->provider, session->handle);
+    if (!kek_p11_good(outcome)) {
+        return outcome;
+    }
+    size_t count = 1;
+    while (kek_p11_good(outcome) && count > 0) {
+        outcome = kek_p11_find_next(f, session->handle, objects, BATCH, &count);
+        for (size_t i = 0; kek_p11_good(outcome) && i < count; i++) {
+            outcome = take(session, objects[i], streamed);
+        }
+    }
+    struct kek_p11_outcome end = kek_p11_find_end(f, session->handle);
+    return kek_p11_good(outcome) ? end : outcome;
+}
+
+struct kek_p11_outcome kek_p11_stream(struct kek_provider_session *session,
+                                      struct kek_p11_streamed *streamed)
+{
+    struct kek_p11_outcome outcome = {.rv = CKR_OK};
+    for (int round = 0; round < 2; round++) {
+        outcome = kek_p11_session_ready(session);
+        if (!kek_p11_good(outcome)) {
+            return outcome;
+        }
+        outcome = stream_once(session, streamed);
+        if (kek_p11_class_of(outcome.rv) != KEK_P11_SESSION) {
+            break;
+        }
+        session->broken = true;
+    }
+    return outcome;
+}
+
+void kek_p11_found_add(struct kek_p11_shared *shared, CK_OBJECT_HANDLE object)
+{
+    size_t empty = KEK_PROVIDER_VERSIONS_MAX;
+    for (size_t i = 0; i < KEK_PROVIDER_VERSIONS_MAX; i++) {
+        CK_OBJECT_HANDLE there = atomic_load(&shared->found[i]);
+        if (there == object) {
+            return;
+        }
+        if (there == 0 && empty == KEK_PROVIDER_VERSIONS_MAX) {
+            empty = i;
+        }
+    }
+    /* Another session may be quicker at that place, and later Lists find this object again. */
+    CK_OBJECT_HANDLE nothing = 0;
+    if (empty < KEK_PROVIDER_VERSIONS_MAX) {
+        (void)atomic_compare_exchange_strong(&shared->found[empty], &nothing, object);
+    }
+}
+
+void kek_p11_found_drop(struct kek_p11_shared *shared, CK_OBJECT_HANDLE object)
+{
+    for (size_t i = 0; i < KEK_PROVIDER_VERSIONS_MAX; i++) {
+        CK_OBJECT_HANDLE there = object;
+        (void)atomic_compare_exchange_strong(&shared->found[i], &there, 0);
+    }
+}
+
+/* The next batch of the search that the anchor keeps open. False: it has come to its end, or
+ * failed, and begins anew at the next List. */
+static bool refill(const struct kek_provider *provider)
+{
+    struct kek_p11_shared *shared = provider->shared;
+    CK_SESSION_HANDLE anchor = provider->anchor.handle;
+    shared->sweep_at = shared->sweep_count = 0;
+    if (!shared->sweep_open) {
+        shared->sweep_open = kek_p11_good(begin(provider, anchor));
+    }
+    /* Where it did not begin, what fails next and the end of it clear what an earlier one left. */
+    struct kek_p11_outcome outcome =
+        kek_p11_find_next(provider->f, anchor, shared->sweep_batch, BATCH, &shared->sweep_count);
+    if (kek_p11_good(outcome) && shared->sweep_count > 0) {
+        return true;
+    }
+    (void)kek_p11_find_end(provider->f, anchor);
+    shared->sweep_open = false;
+    return false;
+}
+
+/* It is never waited for, and what fails in it fails nothing: a token that is gone is found out by
+ * what the List reads otherwise. */
+void kek_p11_sweep(struct kek_provider_session *session)
+{
+    const struct kek_provider *provider = session->provider;
+    struct kek_p11_shared *shared = provider->shared;
+    if (atomic_flag_test_and_set(&shared->sweeping)) {
+        return;
+    }
+    uint64_t until = kek_clock_ms() + SWEEP_MS;
+    for (size_t seen = 0; seen < BATCH && kek_clock_ms() < until; seen++) {
+        if (shared->sweep_at == shared->sweep_count && !refill(provider)) {
+            break;
+        }
+        CK_OBJECT_HANDLE object = shared->sweep_batch[shared->sweep_at];
+        bool ours;
+        struct kek_p11_outcome outcome = kek_p11_read_label(session, object, &ours);
+        if (kek_p11_is_of_object(outcome)) {
+            kek_p11_name_unreadable(provider, object, outcome);
+        } else if (!kek_p11_good(outcome) && !kek_p11_is_gone(outcome)) {
+            session->broken = session->broken || kek_p11_class_of(outcome.rv) == KEK_P11_SESSION;
+            break; /* this object is looked at again */
+        }
+        if (ours) {
+            kek_p11_found_add(shared, object);
+        }
+        shared->sweep_at++;
+    }
+    atomic_flag_clear(&shared->sweeping);
+}
