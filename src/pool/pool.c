@@ -15,6 +15,7 @@ static const struct kek_pool_times default_times = {
     .ghost = 500,
     .eof = 500,
     .pin_look = 15000,
+    .unsure = 1000,
     .unready = 5000,
     .storm = 10000,
     .poison = 60000,

@@ -171,6 +171,7 @@ static void send_token(uint64_t id)
     Kek__Provider__Token token = KEK__PROVIDER__TOKEN__INIT;
     token.protocol = told("other-protocol") ? 2 : 1;
     token.serial = told("other-token") ? (char *)"S-2" : (char *)"S-1";
+    token.label = told("other-label") ? (char *)"t2" : (char *)"t";
     token.model = (char *)"fake\x01model";
     token.firmware = (char *)"1.0";
     token.library = (char *)"fake 1.0";
@@ -281,9 +282,15 @@ static void on_login(uint64_t id)
         usleep(300000);
     } else if (told("abort-login")) {
         abort();
+    } else if (told("kill-login")) {
+        raise(SIGKILL);
     } else if (told("link-login")) {
         fail_with(id, KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__LINK, 0x30,
                   "C_Login: CKR_DEVICE_ERROR");
+        return;
+    } else if (told("away-login")) {
+        fail_with(id, KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__LINK, 0xe0,
+                  "C_Login: CKR_TOKEN_NOT_PRESENT");
         return;
     } else if (told("probe")) {
         fail_with(id, KEK__PROVIDER__STEP__PROBE, KEK__PROVIDER__CAUSE__INTERNAL, 5, "no strategy");
@@ -294,7 +301,7 @@ static void on_login(uint64_t id)
                   "one more wrong PIN locks it: not tried");
         return;
     }
-    if (!pin_is_right()) {
+    if (told("refuse-login") || !pin_is_right()) {
         fail_with(id, KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__PIN_REFUSED, 0xa0,
                   "C_Login: CKR_PIN_INCORRECT");
         return;

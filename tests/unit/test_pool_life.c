@@ -104,7 +104,7 @@ END_TEST
 static int hold_lock(struct rig *rig)
 {
     char slot[KEK_LOGIN_SLOT_TEXT], path[200];
-    kek_login_slot("S-1", slot);
+    ck_assert_int_eq(kek_login_slot("S-1", slot, NULL), KEK_OK);
     snprintf(path, sizeof path, "%s/login-%s.lock", rig->state, slot);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     ck_assert_int_ge(fd, 0);
