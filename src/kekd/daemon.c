@@ -23,6 +23,7 @@
 struct told {
     enum kek_pool_health health;
     size_t workers;
+    bool birth_memory;
     char text[KEK_WHY_TEXT];
 };
 
@@ -88,6 +89,13 @@ static void provider_changed(void *arg, size_t provider)
                 "provider %s: the token says that its PIN was tried wrongly before: "
                 "few tries are left",
                 status.name);
+    }
+    if (status.birth_memory > 0 && !told->birth_memory) {
+        told->birth_memory = true;
+        kek_log(KEK_LOG_WARN,
+                "provider %s: a fresh worker has %llu MiB, more than recycle_memory, and is "
+                "replaced once it has grown by that much more",
+                status.name, (unsigned long long)(status.birth_memory >> 20));
     }
     kek_keyring_provider_changed(daemon->ring, provider);
     keyring_changed(daemon);

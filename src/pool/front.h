@@ -155,6 +155,7 @@ struct kek_worker {
     unsigned running;
     uint64_t operations, recycle_at;
     uint64_t memory, memory_at_op, memory_at_ms; /* as it last said, and when it was asked */
+    uint64_t memory_base;                        /* its first answer after Ready; 0: none yet */
     bool worn;                                   /* to be recycled */
     struct kek_flight flights[];
 };
@@ -182,6 +183,7 @@ struct kek_backend {
     struct kek_why refused_why;
     bool proven_here; /* `proven` has logged in, and nothing unclear has come since */
     struct kek_login_pin proven;
+    uint64_t birth_memory; /* of a fresh worker, where that is more than recycle_memory; else 0 */
     struct kek_worker *retiring;
     uint64_t fresh_serial; /* somebody waits for a worker born after this one */
     size_t fresh_calls;

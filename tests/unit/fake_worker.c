@@ -34,7 +34,8 @@ static char name[64] = "?";
 static atomic_ulong operations;
 static atomic_bool stubborn; /* stays after end-of-file */
 static unsigned long crash_after, kill_after;
-static unsigned long memory;           /* what it says that it has */
+static unsigned long memory, growth;   /* what it says that it has, and more of at each answer */
+static atomic_ulong told_of_memory;    /* answers that said it */
 static _Thread_local bool asks_memory; /* this thread's request does */
 
 static void path_of(const char *file, char path[static 4096])
@@ -109,7 +110,7 @@ static void reply_with(const Kek__Provider__Reply *reply)
 {
     uint8_t out[KEK_PROVIDER_MESSAGE_MAX];
     Kek__Provider__Reply with_memory = *reply;
-    with_memory.memory = asks_memory ? memory : 0;
+    with_memory.memory = asks_memory ? memory + growth * atomic_fetch_add(&told_of_memory, 1) : 0;
     put(out, kek__provider__reply__pack(&with_memory, out));
 }
 
@@ -245,6 +246,7 @@ static void on_hello(uint64_t id, const Kek__Provider__Hello *hello)
     crash_after = told_number("crash-after");
     kill_after = told_number("kill-after");
     memory = told_number("memory");
+    growth = told_number("growth");
     char more[200];
     snprintf(more, sizeof more,
              "sessions=%u keyring=%s init_args=%s versions=%zu alg=%d strategy=%d", hello->sessions,
