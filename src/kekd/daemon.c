@@ -15,6 +15,7 @@
 #include "kek/metrics.h"
 #include "kek/notify.h"
 #include "kek/sandbox.h"
+#include "kekd/reap.h"
 
 #define CALL_TIMEOUT_MS 10000u /* where a client names none, and the most it may name */
 #define REJECTIONS_LOGGED 20u  /* a second */
@@ -33,6 +34,7 @@ struct daemon {
     uv_signal_t term, interrupt, hangup;
     uv_timer_t last_resort; /* ends a stop that hangs */
     uv_timer_t changed;     /* tells the audit log about the keyring, after it has settled */
+    struct reap reap;       /* as process 1 of a container */
     struct kek_listen *listen;
     struct kek_notify *notify;
     struct kek_pool *pool;
@@ -231,6 +233,7 @@ static void finish(void *arg)
     close_handle((uv_handle_t *)&daemon->hangup);
     close_handle((uv_handle_t *)&daemon->last_resort);
     close_handle((uv_handle_t *)&daemon->changed);
+    reap_stop(&daemon->reap);
     kek_notify_free(daemon->notify);
     daemon->notify = NULL;
 }
@@ -469,6 +472,7 @@ static void handles_init(struct daemon *daemon)
     uv_timer_init(&daemon->loop, &daemon->last_resort);
     uv_timer_init(&daemon->loop, &daemon->changed);
     daemon->changed.data = daemon;
+    reap_start(&daemon->reap, &daemon->loop);
 }
 
 int kek_daemon_run(const struct kek_config *config)
