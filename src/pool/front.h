@@ -5,11 +5,12 @@
  *   queue.c      the calls that wait, in order of when they give up
  *   dispatch.c   from the queue to a worker and back: answers, retries, timeouts, hedges
  *   supervise.c  how many workers a provider has, when the next may start, what its health is
- *   start.c      one worker's way to ready: Hello, login lock, Login
+ *   start.c      one worker's way to ready: Hello, login lock, the try on record, Login
  *   worker.c     one process and its socket
  *   answer.c     what comes out of that socket
  *   message.c    the messages themselves
- *   login.c      the lock and the record of refused PINs that processes share
+ *   login.c      the lock and the record of tries of the PIN that processes share; login_name.c: what a
+ *                login is known by; login_record.c: the record as JSON
  *   program.c    what is run: program, arguments, environment, user
  *
  * A call waits in a lane or in `later`, or is in service in one or two workers.  A worker has a
@@ -45,7 +46,7 @@ _Static_assert(KEK_CONFIG_SESSIONS_MAX <= 1 << KEK_FLIGHT_BITS, "a flight's numb
 struct kek_pool_times {
     uint64_t lock_retry; /* between two tries for the login lock */
     uint64_t leave;      /* from a closed socket to SIGKILL */
-    uint64_t login;      /* a login under way is heard out that long when the pool closes */
+    uint64_t login;      /* a closing pool waits that long for a login in progress */
     uint64_t ghost;      /* from SIGKILL to giving up on the process */
     uint64_t eof;        /* from end-of-file to exit, before the worker counts as broken */
     uint64_t pin_look;   /* between two looks at a refused PIN's file */
@@ -294,7 +295,7 @@ void kek_start_on_timer(struct kek_worker *worker);
 void kek_start_unlock(struct kek_worker *worker);
 /* The try of the PIN is on disk: `why` is NULL; or it could not be written. */
 void kek_start_recorded(struct kek_worker *worker, const struct kek_why *why);
-/* The pool closes: hears a login under way out; false if there is none. */
+/* The pool closes: waits for the answer to a login under way; false if there is none. */
 bool kek_start_hear_out(struct kek_worker *worker);
 /* The worker is no use before it was ready. */
 void kek_start_failed(struct kek_worker *worker, bool kill, const struct kek_why *why);
