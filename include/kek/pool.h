@@ -120,6 +120,7 @@ struct kek_pool_provider {
     uint64_t spawned, killed, crashed, recycled, operations, failures; /* since the start */
     char serial[64], model[64], firmware[32], library[96]; /* empty until a worker was ready */
     bool pin_count_low;
+    uint64_t birth_memory; /* a fresh worker's bytes if over recycle_memory, else 0 */
     uint64_t unvouched; /* serial of a ready worker that nobody has vouched for; 0: there is none */
     struct kek_why why; /* the last failure; rc KEK_OK if none */
     /* What the workers' last start or list showed. */

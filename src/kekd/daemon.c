@@ -15,6 +15,7 @@
 #include "kek/metrics.h"
 #include "kek/notify.h"
 #include "kek/sandbox.h"
+#include "kekd/reap.h"
 
 #define CALL_TIMEOUT_MS 10000u /* where a client names none, and the most it may name */
 #define REJECTIONS_LOGGED 20u  /* a second */
@@ -23,6 +24,7 @@
 struct told {
     enum kek_pool_health health;
     size_t workers;
+    bool birth_memory;
     char text[KEK_WHY_TEXT];
 };
 
@@ -32,6 +34,7 @@ struct daemon {
     uv_signal_t term, interrupt, hangup;
     uv_timer_t last_resort; /* ends a stop that hangs */
     uv_timer_t changed;     /* tells the audit log about the keyring, after it has settled */
+    struct reap reap;       /* as process 1 of a container */
     struct kek_listen *listen;
     struct kek_notify *notify;
     struct kek_pool *pool;
@@ -88,6 +91,13 @@ static void provider_changed(void *arg, size_t provider)
                 "provider %s: the token says that its PIN was tried wrongly before: "
                 "few tries are left",
                 status.name);
+    }
+    if (status.birth_memory > 0 && !told->birth_memory) {
+        told->birth_memory = true;
+        kek_log(KEK_LOG_WARN,
+                "provider %s: a fresh worker has %llu MiB, more than recycle_memory, and is "
+                "replaced once it has grown by that much more",
+                status.name, (unsigned long long)(status.birth_memory >> 20));
     }
     kek_keyring_provider_changed(daemon->ring, provider);
     keyring_changed(daemon);
@@ -223,6 +233,7 @@ static void finish(void *arg)
     close_handle((uv_handle_t *)&daemon->hangup);
     close_handle((uv_handle_t *)&daemon->last_resort);
     close_handle((uv_handle_t *)&daemon->changed);
+    reap_stop(&daemon->reap);
     kek_notify_free(daemon->notify);
     daemon->notify = NULL;
 }
@@ -461,6 +472,7 @@ static void handles_init(struct daemon *daemon)
     uv_timer_init(&daemon->loop, &daemon->last_resort);
     uv_timer_init(&daemon->loop, &daemon->changed);
     daemon->changed.data = daemon;
+    reap_start(&daemon->reap, &daemon->loop);
 }
 
 int kek_daemon_run(const struct kek_config *config)

@@ -2,7 +2,9 @@ sbin_PROGRAMS += kekd
 kekd_SOURCES = \
 	src/kekd/daemon.c \
 	src/kekd/daemon.h \
-	src/kekd/main.c
+	src/kekd/main.c \
+	src/kekd/reap.c \
+	src/kekd/reap.h
 kekd_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 kekd_LDADD = \
 	libkek-ops.a \

@@ -4,8 +4,12 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 
-/* A PIN that the token has already refused too often is not tried: the last try is a person's. */
-static bool may_try(struct kek_provider *provider, struct kek_provider_failure *failure)
+#define WRONG_BEFORE (CKF_USER_PIN_COUNT_LOW | CKF_USER_PIN_FINAL_TRY | CKF_USER_PIN_LOCKED)
+
+/* A PIN that the token has already refused too often is not tried: the last try is a person's.  A token
+ * that is away is found out here, so that C_Login is not sent to it; *flags are the token's before it. */
+static bool may_try(struct kek_provider *provider, CK_FLAGS *flags,
+                    struct kek_provider_failure *failure)
 {
     CK_TOKEN_INFO info;
     struct kek_p11_outcome outcome = kek_p11_get_token_info(provider->f, provider->slot, &info);
@@ -24,7 +28,50 @@ static bool may_try(struct kek_provider *provider, struct kek_provider_failure *
                             "tried",
                             provider->label);
     }
+    *flags = info.flags;
     return true;
+}
+
+/* Values of C_Login by which the token cannot have looked at the PIN: it was not there, or there was no
+ * session to try it in (PKCS#11 3.1, 5.1.2 and 5.6.8).  Of every other value one cannot know: vendors say
+ * GENERAL_ERROR, DEVICE_ERROR and numbers of their own for a wrong PIN too. */
+static bool proves_no_try(CK_RV rv)
+{
+    switch (rv) {
+    case CKR_TOKEN_NOT_PRESENT:
+    case CKR_TOKEN_NOT_RECOGNIZED:
+    case CKR_DEVICE_REMOVED:
+    case CKR_SLOT_ID_INVALID:
+    case CKR_CRYPTOKI_NOT_INITIALIZED:
+    case CKR_SESSION_CLOSED:
+    case CKR_SESSION_HANDLE_INVALID:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Does the token count a wrong PIN that it did not count before?  That it says nothing proves nothing: not
+ * every token counts, and one whose link broke may have counted.  Nor does it matter that it is away now: an
+ * HSM may end the connection of whoever sent a wrong PIN. */
+static bool counts_a_wrong_pin(struct kek_provider *provider, CK_FLAGS before)
+{
+    CK_TOKEN_INFO info;
+    return kek_p11_good(kek_p11_get_token_info(provider->f, provider->slot, &info)) &&
+           (info.flags & ~before & WRONG_BEFORE) != 0;
+}
+
+static bool fail_login(struct kek_provider *provider, CK_FLAGS before,
+                       struct kek_p11_outcome outcome, struct kek_provider_failure *failure)
+{
+    if (proves_no_try(outcome.rv)) {
+        return kek_p11_fail_rv(failure, KEK__PROVIDER__STEP__TOKEN, outcome);
+    }
+    if (kek_p11_class_of(outcome.rv) != KEK_P11_PIN && counts_a_wrong_pin(provider, before)) {
+        return kek_p11_fail_as(failure, KEK__PROVIDER__STEP__LOGIN,
+                               KEK__PROVIDER__CAUSE__PIN_REFUSED, outcome);
+    }
+    return kek_p11_fail_rv(failure, KEK__PROVIDER__STEP__LOGIN, outcome);
 }
 
 /* A worker is killed when kekd dies, except here: SoftHSM rewrites its token file in place at each
@@ -47,7 +94,8 @@ static bool log_in(struct kek_provider *provider, struct kek_provider_failure *f
     if (!provider->needs_login) {
         return true;
     }
-    if (!may_try(provider, failure)) {
+    CK_FLAGS before = 0;
+    if (!may_try(provider, &before, failure)) {
         return false;
     }
     struct kek_bytes pin = {0};
@@ -58,10 +106,7 @@ static bool log_in(struct kek_provider *provider, struct kek_provider_failure *f
     kek_secret_free(provider->pin);
     provider->pin = NULL;
     if (!kek_p11_good(outcome) && outcome.rv != CKR_USER_ALREADY_LOGGED_IN) {
-        /* A token that says it is not there has not looked at the PIN. */
-        bool gone = kek_p11_class_of(outcome.rv) == KEK_P11_LINK;
-        return kek_p11_fail_rv(
-            failure, gone ? KEK__PROVIDER__STEP__TOKEN : KEK__PROVIDER__STEP__LOGIN, outcome);
+        return fail_login(provider, before, outcome, failure);
     }
     return true;
 }

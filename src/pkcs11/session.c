@@ -44,13 +44,14 @@ bool kek_p11_session_open(struct kek_provider *provider, struct kek_provider_ses
 {
     KEK_AUTO_FREE struct kek_provider_session *fresh = calloc(1, sizeof *fresh);
     if (fresh == NULL) {
-        return kek_p11_fail(failure, KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__BUSY,
+        return kek_p11_fail(failure, KEK__PROVIDER__STEP__PROBE, KEK__PROVIDER__CAUSE__BUSY,
                             "no memory for a session");
     }
     fresh->provider = provider;
     struct kek_p11_outcome outcome = kek_p11_session_begin(fresh);
     if (!kek_p11_good(outcome)) {
-        return kek_p11_fail_rv(failure, KEK__PROVIDER__STEP__LOGIN, outcome);
+        /* The token has taken the PIN before: step LOGIN would count as a try of it. */
+        return kek_p11_fail_rv(failure, KEK__PROVIDER__STEP__PROBE, outcome);
     }
     fresh->rung = provider->anchor.rung;
     fresh->local = provider->anchor.local;

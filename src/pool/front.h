@@ -5,11 +5,12 @@
  *   queue.c      the calls that wait, in order of when they give up
  *   dispatch.c   from the queue to a worker and back: answers, retries, timeouts, hedges
  *   supervise.c  how many workers a provider has, when the next may start, what its health is
- *   start.c      one worker's way to ready: Hello, login lock, Login
+ *   start.c      one worker's way to ready: Hello, login lock, the try on record, Login
  *   worker.c     one process and its socket
  *   answer.c     what comes out of that socket
  *   message.c    the messages themselves
- *   login.c      the lock and the record of refused PINs that processes share
+ *   login.c      the lock and the record of tries of the PIN that processes share; login_name.c: what a
+ *                login is known by; login_record.c: the record as JSON
  *   program.c    what is run: program, arguments, environment, user
  *
  * A call waits in a lane or in `later`, or is in service in one or two workers.  A worker has a
@@ -30,13 +31,14 @@
 #include "kek/pool.h"
 #include "kek/wire.h"
 
+#include "login.h"
+
 #define KEK_CALL_FLIGHTS 2           /* workers that a call is in service in */
 #define KEK_CALL_CRASHES 2           /* that many, and it is not tried again */
 #define KEK_LANES_IDLE 16            /* lanes kept though nobody uses them */
 #define KEK_POISON_MAX 16            /* blobs remembered */
 #define KEK_GHOSTS_MAX 16            /* processes of a provider that SIGKILL did not end */
 #define KEK_ARENA_BYTES (96u * 1024) /* an unpacked reply */
-#define KEK_LOGIN_SLOT_TEXT 17       /* 16 hex digits and a NUL */
 #define KEK_FLIGHT_BITS 6            /* of a request's id: which flight */
 _Static_assert(KEK_CONFIG_PROVIDERS_MAX <= 32, "a bit per provider");
 _Static_assert(KEK_CONFIG_SESSIONS_MAX <= 1 << KEK_FLIGHT_BITS, "a flight's number fits its bits");
@@ -45,10 +47,11 @@ _Static_assert(KEK_CONFIG_SESSIONS_MAX <= 1 << KEK_FLIGHT_BITS, "a flight's numb
 struct kek_pool_times {
     uint64_t lock_retry; /* between two tries for the login lock */
     uint64_t leave;      /* from a closed socket to SIGKILL */
-    uint64_t login;      /* a login under way is heard out that long when the pool closes */
+    uint64_t login;      /* a closing pool waits that long for a login in progress */
     uint64_t ghost;      /* from SIGKILL to giving up on the process */
     uint64_t eof;        /* from end-of-file to exit, before the worker counts as broken */
     uint64_t pin_look;   /* between two looks at a refused PIN's file */
+    uint64_t unsure;     /* after one unclear login; 30 times that after two */
     uint64_t unready;    /* without a ready worker before calls are refused at once */
     uint64_t storm;      /* three ready workers lost within this: back off */
     uint64_t poison;     /* a blob that crashed two workers is remembered */
@@ -127,12 +130,6 @@ enum kek_worker_state {
     KEK_WORKER_GONE,
 };
 
-struct kek_login_pin {
-    uint64_t inode;
-    int64_t mtime_ns;
-    uint64_t size;
-};
-
 struct kek_worker {
     struct kek_worker *prev, *next;
     struct kek_backend *backend;
@@ -153,15 +150,14 @@ struct kek_worker {
     uint64_t start_due_ms;
     uint64_t hand_id; /* of Hello or Login */
     int lock_fd;
-    char slot[KEK_LOGIN_SLOT_TEXT]; /* names the token's lock and record */
-    struct kek_login_pin pin;
-    bool recorded; /* a refusal record existed at login */
+    struct kek_login login;
 
     uint64_t sequence;
     uint64_t free; /* a bit per free flight */
     unsigned running;
     uint64_t operations, recycle_at;
     uint64_t memory, memory_at_op, memory_at_ms; /* as it last said, and when it was asked */
+    uint64_t memory_base;                        /* its first answer after Ready; 0: none yet */
     bool worn;                                   /* to be recycled */
     struct kek_flight flights[];
 };
@@ -187,6 +183,9 @@ struct kek_backend {
     bool refused_here; /* `refused` was refused and is not on record */
     struct kek_login_pin refused;
     struct kek_why refused_why;
+    bool proven_here; /* `proven` has logged in, and nothing unclear has come since */
+    struct kek_login_pin proven;
+    uint64_t birth_memory; /* of a fresh worker, where that is more than recycle_memory; else 0 */
     struct kek_worker *retiring;
     uint64_t fresh_serial; /* somebody waits for a worker born after this one */
     size_t fresh_calls;
@@ -295,7 +294,9 @@ void kek_start_begin(struct kek_worker *worker);
 void kek_start_reply(struct kek_worker *worker, const Kek__Provider__Reply *reply);
 void kek_start_on_timer(struct kek_worker *worker);
 void kek_start_unlock(struct kek_worker *worker);
-/* The pool closes: hears a login under way out; false if there is none. */
+/* The try of the PIN is on disk: `why` is NULL; or it could not be written. */
+void kek_start_recorded(struct kek_worker *worker, const struct kek_why *why);
+/* The pool closes: waits for the answer to a login under way; false if there is none. */
 bool kek_start_hear_out(struct kek_worker *worker);
 /* The worker is no use before it was ready. */
 void kek_start_failed(struct kek_worker *worker, bool kill, const struct kek_why *why);
@@ -335,24 +336,6 @@ bool kek_message_matrix(const Kek__Provider__Probed *probed, struct kek_provider
 void kek_message_failed(const struct kek_backend *backend, const Kek__Provider__Failed *failed,
                         struct kek_why *why);
 void kek_message_text(char *out, size_t size, const char *text); /* copies, printable */
-
-/* login.c: see there */
-void kek_login_slot(const char *token, char slot[static KEK_LOGIN_SLOT_TEXT]);
-enum kek_rc kek_login_state_dir(const char *path, struct kek_why *why) KEK_MUST_CHECK;
-enum kek_rc kek_login_lock(const char *state_dir, const char *slot, int *fd,
-                           struct kek_why *why) KEK_MUST_CHECK;
-enum kek_rc kek_login_check(const char *state_dir, const char *slot,
-                            const struct kek_login_pin *pin, bool *recorded,
-                            struct kek_why *why) KEK_MUST_CHECK;
-struct kek_login_refusal {
-    struct kek_login_pin pin;
-    unsigned long code;
-};
-/* Both take lock_fd and close it once the record is on disk. What cannot be written becomes the
- * backend's `why`. */
-void kek_login_record(struct kek_backend *backend, const char *slot, int lock_fd,
-                      const struct kek_login_refusal *refusal);
-void kek_login_forget(struct kek_backend *backend, const char *slot, int lock_fd);
 
 /* program.c */
 enum kek_rc kek_program_find(struct kek_program *program, const char *worker_dir,

@@ -9,51 +9,12 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#include <openssl/evp.h>
-
 #include "kek/durable.h"
 
-/* What all processes that log in to one token share, in state_dir:
- *
- *   login-<slot>.lock    held (flock) from before Login until its outcome is on disk
- *   pin-refused-<slot>   the PIN files that the token refused, one line each, with the provider whose
- *                        login it was
- *
- * <slot> is the first half of SHA-256 of the token's serial number.  The PIN files of kekd and of the
- * officers may both stand there, and those of several providers (copies of a token have one serial
- * number): a login takes back the lines of its own provider and role only, or each of its starts would
- * give another's refused PIN another try.  kekctl may run as root: what it makes belongs to the
- * folder's owner, so that kekd can open it. */
-
 #define PATH_BYTES 4096
-#define RECORD_MAX 8192
 #define RECORD "pin-refused-"
-#define PROVIDER_TEXT 33
 #define LOCK_TRIES 500 /* of a retry, 20 ms apart: a login that is under way ends first */
-#define ENTRIES_MAX 8
-#define HEAD "kekd refused PINs 1\n"
-
-struct entry {
-    bool officer;
-    struct kek_login_pin pin;
-    unsigned long code;
-    int64_t time_ms;
-    char provider[PROVIDER_TEXT];
-};
-
-struct entries {
-    size_t count;
-    struct entry items[ENTRIES_MAX];
-};
-
-void kek_login_slot(const char *token, char slot[static KEK_LOGIN_SLOT_TEXT])
-{
-    uint8_t digest[32];
-    if (EVP_Digest(token, strlen(token), digest, NULL, EVP_sha256(), NULL) != 1) {
-        abort(); /* out of memory; without its record a refused PIN would be tried again */
-    }
-    kek_hex(kek_bytes(digest, (KEK_LOGIN_SLOT_TEXT - 1) / 2), slot);
-}
+#define LONG_PAUSE 30  /* before the last try, in pauses before the second */
 
 static enum kek_rc make_path(const char *state_dir, const char *format, const char *slot,
                              char path[static PATH_BYTES], struct kek_why *why)
@@ -127,279 +88,327 @@ enum kek_rc kek_login_lock(const char *state_dir, const char *slot, int *fd, str
     return KEK_OK;
 }
 
-/* "name=number " at *at; signed numbers as their two's complement. */
-static bool take(const char **at, const char *name, uint64_t *value)
-{
-    size_t len = strlen(name);
-    if (strncmp(*at, name, len) != 0) {
-        return false;
-    }
-    const char *digits = *at + len;
-    bool negative = *digits == '-';
-    digits += negative ? 1 : 0;
-    if (*digits < '0' || *digits > '9') {
-        return false;
-    }
-    char *stop;
-    errno = 0;
-    uint64_t number = strtoull(digits, &stop, 0);
-    if (errno != 0 || *stop != ' ') {
-        return false;
-    }
-    *value = negative ? -number : number;
-    *at = stop + 1;
-    return true;
-}
+/* ---- what a record says of a login ---- */
 
-/* The provider's name and the end of the line. */
-static bool take_provider(const char *at, char provider[static PROVIDER_TEXT])
-{
-    static const char name[] = "provider=";
-    if (strncmp(at, name, strlen(name)) != 0) {
-        return false;
-    }
-    at += strlen(name);
-    size_t len = strcspn(at, " \n");
-    if (len == 0 || len >= PROVIDER_TEXT || at[len] != ' ' || at[len + 1] != '\n') {
-        return false;
-    }
-    memcpy(provider, at, len);
-    provider[len] = '\0';
-    return true;
-}
-
-static bool read_entry(const char *line, struct entry *entry)
-{
-    uint64_t officer, mtime, code, time;
-    if (!take(&line, "officer=", &officer) || !take(&line, "pin_inode=", &entry->pin.inode) ||
-        !take(&line, "pin_mtime_ns=", &mtime) || !take(&line, "pin_size=", &entry->pin.size) ||
-        !take(&line, "code=", &code) || !take(&line, "time_ms=", &time) ||
-        !take_provider(line, entry->provider)) {
-        return false;
-    }
-    entry->officer = officer != 0;
-    entry->pin.mtime_ns = (int64_t)mtime;
-    entry->code = (unsigned long)code;
-    entry->time_ms = (int64_t)time;
-    return true;
-}
-
-/* A damaged record refuses: what it said cannot be known. */
-static enum kek_rc read_record(const char *path, struct entries *entries, struct kek_why *why)
-{
-    entries->count = 0;
-    KEK_AUTO_BUF struct kek_buf content;
-    kek_buf_init(&content, RECORD_MAX);
-    enum kek_rc rc = kek_durable_read(path, RECORD_MAX - 1, &content, why);
-    if (rc != KEK_OK) {
-        return rc;
-    }
-    rc = kek_buf_append(&content, kek_bytes("", 1), why);
-    if (rc != KEK_OK) {
-        return rc;
-    }
-    const char *line = (const char *)content.data;
-    bool good = strncmp(line, HEAD, strlen(HEAD)) == 0 && strlen(line) + 1 == content.len;
-    line += good ? strlen(HEAD) : 0;
-    while (good && *line != '\0') {
-        const char *end = strchr(line, '\n');
-        good = end != NULL && entries->count < ENTRIES_MAX &&
-               read_entry(line, &entries->items[entries->count]);
-        entries->count += good ? 1 : 0;
-        line = good ? end + 1 : line;
-    }
-    if (!good) {
-        return kek_fail(why, KEK_INVALID,
-                        "%s is damaged: make sure that the PIN is right, then remove it", path);
-    }
-    return KEK_OK;
-}
-
-static bool same_pin(const struct kek_login_pin *a, const struct kek_login_pin *b)
+bool kek_login_same_pin(const struct kek_login_pin *a, const struct kek_login_pin *b)
 {
     return a->inode == b->inode && a->mtime_ns == b->mtime_ns && a->size == b->size;
 }
 
-enum kek_rc kek_login_check(const char *state_dir, const char *slot,
-                            const struct kek_login_pin *pin, bool *recorded, struct kek_why *why)
+static bool same_token(const struct kek_login_entry *a, const struct kek_login_entry *b)
 {
-    char path[PATH_BYTES];
-    struct entries entries;
-    enum kek_rc rc = make_path(state_dir, RECORD, slot, path, why);
-    if (rc != KEK_OK) {
-        return rc;
-    }
-    struct kek_why reading;
-    rc = read_record(path, &entries, &reading);
-    if (rc == KEK_NOT_FOUND) {
-        *recorded = false;
-        return KEK_OK;
-    }
-    if (rc != KEK_OK) {
-        if (why != NULL) {
-            *why = reading;
-        }
-        return rc;
-    }
-    for (size_t i = 0; i < entries.count; i++) {
-        if (same_pin(&entries.items[i].pin, pin)) {
-            return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_PKCS11, entries.items[i].code,
-                                   "refused before (0x%lx), not tried again: change that file, or "
-                                   "run kekctl pin retry (%s)",
-                                   entries.items[i].code, path);
-        }
-    }
-    *recorded = true;
-    return KEK_OK;
+    return strcmp(a->credential.token, b->credential.token) == 0;
 }
 
-/* Holds the login lock until the record is on disk. */
-struct write_job {
+/* Tokens that look alike are told apart by the way to them; for one provider, which may have got another
+ * path of its module or a new variable meanwhile, looking alike is enough. */
+static bool is_about(const struct kek_login_entry *entry, const struct kek_login_entry *now)
+{
+    return same_token(entry, now) &&
+           kek_login_same_pin(&entry->credential.pin, &now->credential.pin) &&
+           (strcmp(entry->credential.way, now->credential.way) == 0 ||
+            strcmp(entry->provider, now->provider) == 0);
+}
+
+/* Was it a login of this provider, in this role? */
+static bool is_of(const struct kek_login_entry *entry, const struct kek_login_entry *now)
+{
+    return entry->officer == now->officer && strcmp(entry->provider, now->provider) == 0;
+}
+
+/* An earlier state of the same file, of which nobody needs to know any more. */
+static bool is_outdated(const struct kek_login_entry *entry, const struct kek_login_entry *now)
+{
+    return same_token(entry, now) && entry->credential.pin.inode == now->credential.pin.inode &&
+           strcmp(entry->credential.way, now->credential.way) == 0;
+}
+
+/* The worst that is on record of this login's credential; tries 0: nothing. */
+static struct kek_login_entry worst_of(const struct kek_login_record *record,
+                                       const struct kek_login_entry *now)
+{
+    struct kek_login_entry worst = {0};
+    for (size_t i = 0; i < record->count; i++) {
+        const struct kek_login_entry *entry = &record->entries[i];
+        if (is_about(entry, now) && !worst.refused &&
+            (entry->refused || entry->tries > worst.tries)) {
+            worst = *entry;
+        }
+    }
+    return worst;
+}
+
+uint64_t kek_login_pause(const struct kek_backend *backend, unsigned tries)
+{
+    uint64_t first = backend->pool->times.unsure;
+    return tries == 0 ? 0 : tries == 1 ? first : first * LONG_PAUSE;
+}
+
+static enum kek_rc judge(const struct kek_backend *backend, const struct kek_login_entry *worst,
+                         const char *path, uint64_t *wait_ms, struct kek_why *why)
+{
+    if (worst->refused) {
+        return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_PKCS11, worst->code,
+                               "refused before (0x%lx), not tried again: change that file, or run "
+                               "kekctl pin retry (%s)",
+                               worst->code, path);
+    }
+    if (worst->tries >= KEK_LOGIN_TRIES) {
+        return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_PKCS11, worst->code,
+                               "may have been tried %u times without a clear answer (last 0x%lx), "
+                               "not tried again: change that file, or run kekctl pin retry (%s)",
+                               worst->tries, worst->code, path);
+    }
+    uint64_t pause = kek_login_pause(backend, worst->tries);
+    int64_t since = kek_clock_wall_ms() - worst->time_ms;
+    /* A wall clock that was set back must not keep the token away until it is late again. */
+    if (since < 0 || (uint64_t)since >= pause) {
+        return KEK_OK;
+    }
+    *wait_ms = pause - (uint64_t)since;
+    return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_PKCS11, worst->code,
+                           "an answer to C_Login may have been a try of the PIN (0x%lx), %u of %d: "
+                           "the next one follows %llu s after it",
+                           worst->code, worst->tries, KEK_LOGIN_TRIES,
+                           (unsigned long long)(pause / 1000));
+}
+
+/* ---- writing it down ---- */
+
+/* One write of a record; it holds the login lock until the record is on disk. */
+struct kek_login_job {
     struct kek_backend *backend;
+    struct kek_worker
+        *worker; /* whose try is being written; NULL: an outcome, or the worker went */
+    bool is_try;
+    bool refusal;
+    struct kek_login login; /* of the worker */
     int lock_fd;
     char path[PATH_BYTES];
 };
 
-static void finish_job(struct write_job *job, const struct kek_why *why)
+static void free_job(struct kek_login_job *job)
 {
     struct kek_pool *pool = job->backend->pool;
-    if (why != NULL) {
-        struct kek_why said = *why;
-        kek_fail_within(&said, KEK_DENIED, "%s: the token's answer to the PIN is not on record",
-                        job->backend->config->name);
-        kek_backend_judge(job->backend, &said);
+    if (job->lock_fd >= 0) {
+        close(job->lock_fd);
     }
-    close(job->lock_fd);
     free(job);
     pool->writes--;
     kek_pool_check_closed(pool);
 }
 
+static void finish_outcome(struct kek_login_job *job, const struct kek_why *why)
+{
+    if (why != NULL) {
+        struct kek_why said = *why;
+        kek_fail_within(&said, KEK_DENIED, "%s: the token's answer to the PIN is not on record",
+                        job->backend->config->name);
+        kek_backend_judge(job->backend, &said);
+    } else if (job->refusal) {
+        job->backend->refused_here = false; /* from now on the record says it */
+    }
+    free_job(job);
+}
+
+static void start_outcome(struct kek_login_job *job, enum kek_login_end how);
+
+static void finish_try(struct kek_login_job *job, enum kek_rc rc, const struct kek_why *why)
+{
+    struct kek_worker *worker = job->worker;
+    if (worker == NULL) {
+        job->is_try = false;
+        if (rc == KEK_OK) {
+            start_outcome(job, KEK_LOGIN_NOT_TRIED);
+        } else {
+            free_job(job);
+        }
+        return;
+    }
+    worker->login.job = NULL;
+    worker->lock_fd = job->lock_fd;
+    job->lock_fd = -1;
+    free_job(job);
+    kek_start_recorded(worker, rc == KEK_OK ? NULL : why);
+}
+
 static void on_written(void *arg, enum kek_rc rc, const struct kek_why *why)
 {
-    struct write_job *job = arg;
+    struct kek_login_job *job = arg;
     if (rc == KEK_OK) {
         KEK_AUTO_CLOSE int fd = open(job->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (fd >= 0) {
             give_to_owner(job->backend->pool->state_dir, fd);
         }
-        job->backend->refused_here = false; /* from now on the record says it */
     }
-    finish_job(job, rc == KEK_OK ? NULL : why);
-}
-
-static size_t print_record(const struct entries *entries, char text[static RECORD_MAX])
-{
-    int len = snprintf(text, RECORD_MAX, "%s", HEAD);
-    for (size_t i = 0; i < entries->count; i++) {
-        const struct entry *entry = &entries->items[i];
-        len += snprintf(text + len, RECORD_MAX - (size_t)len,
-                        "officer=%d pin_inode=%llu pin_mtime_ns=%lld pin_size=%llu code=0x%lx "
-                        "time_ms=%lld provider=%s \n",
-                        entry->officer, (unsigned long long)entry->pin.inode,
-                        (long long)entry->pin.mtime_ns, (unsigned long long)entry->pin.size,
-                        entry->code, (long long)entry->time_ms, entry->provider);
+    if (job->is_try) {
+        finish_try(job, rc, why);
+    } else {
+        finish_outcome(job, rc == KEK_OK ? NULL : why);
     }
-    return (size_t)len;
 }
 
-static enum kek_rc start_write(struct write_job *job, const struct entries *entries,
-                               struct kek_why *why)
+static enum kek_rc write_record(struct kek_login_job *job, const struct kek_login_record *record,
+                                struct kek_why *why)
 {
-    char text[RECORD_MAX];
-    size_t len = print_record(entries, text);
-    return kek_durable_write(job->backend->pool->loop, job->path, kek_bytes(text, len), on_written,
-                             job, why);
+    char *text = kek_login_record_text(record);
+    enum kek_rc rc = text == NULL ? kek_fail(why, KEK_NO_MEMORY, "no memory to write %s", job->path)
+                                  : kek_durable_write(job->backend->pool->loop, job->path,
+                                                      kek_bytes_of(text), on_written, job, why);
+    free(text);
+    return rc;
 }
 
-static void drop(struct entries *entries, size_t at)
+static struct kek_login_job *new_job(struct kek_worker *worker, struct kek_why *why)
 {
-    entries->count--;
-    memmove(&entries->items[at], &entries->items[at + 1],
-            (entries->count - at) * sizeof entries->items[0]);
+    struct kek_pool *pool = worker->backend->pool;
+    KEK_AUTO_FREE struct kek_login_job *job = calloc(1, sizeof *job);
+    if (job == NULL) {
+        kek_fail(why, KEK_NO_MEMORY, "no memory to write a login down");
+        return NULL;
+    }
+    job->backend = worker->backend;
+    job->login = worker->login;
+    if (make_path(pool->state_dir, RECORD, worker->login.slot, job->path, why) != KEK_OK) {
+        return NULL;
+    }
+    job->lock_fd = worker->lock_fd;
+    worker->lock_fd = -1;
+    pool->writes++;
+    return KEK_STEAL(job);
 }
 
-/* Was it a login of this provider, in this pool's role? */
-static bool is_of(const struct entry *entry, const struct kek_backend *backend)
+/* This login, counted before it happens. */
+static void count_try(struct kek_login_record *record, struct kek_login *login)
 {
-    return entry->officer == backend->pool->settings.officer &&
-           strcmp(entry->provider, backend->config->name) == 0;
-}
-
-/* The lines that stay: a PIN file has one line, the newest; a login takes its own away. */
-static void keep_others(struct entries *entries, const struct kek_backend *backend,
-                        const struct kek_login_pin *refused)
-{
-    for (size_t i = entries->count; i > 0; i--) {
-        const struct entry *entry = &entries->items[i - 1];
-        if (refused == NULL ? is_of(entry, backend) : entry->pin.inode == refused->inode) {
-            drop(entries, i - 1);
+    struct kek_login_entry *now = &login->now;
+    now->refused = false;
+    now->tries = login->before.tries + 1;
+    now->code = login->before.code;
+    now->time_ms = kek_clock_wall_ms();
+    for (size_t i = record->count; i > 0; i--) {
+        const struct kek_login_entry *entry = &record->entries[i - 1];
+        if (is_about(entry, now) || is_outdated(entry, now)) {
+            kek_login_record_drop(record, i - 1);
         }
     }
+    kek_login_record_add(record, now);
 }
 
-static void change_record(struct kek_backend *backend, const char *slot, int lock_fd,
-                          const struct kek_login_refusal *refusal)
+enum kek_rc kek_login_begin(struct kek_worker *worker, uint64_t *wait_ms, struct kek_why *why)
 {
-    struct kek_pool *pool = backend->pool;
-    struct kek_why why;
-    struct entries entries = {0};
-    struct write_job *job = calloc(1, sizeof *job);
+    struct kek_backend *backend = worker->backend;
+    struct kek_login *login = &worker->login;
+    char path[PATH_BYTES];
+    struct kek_login_record record;
+    enum kek_rc rc = make_path(backend->pool->state_dir, RECORD, login->slot, path, why);
+    if (rc != KEK_OK) {
+        return rc;
+    }
+    struct kek_why reading;
+    rc = kek_login_record_read(path, &record, &reading);
+    if (rc != KEK_OK && rc != KEK_NOT_FOUND) {
+        *why = reading;
+        return rc;
+    }
+    login->before = worst_of(&record, &login->now);
+    rc = judge(backend, &login->before, path, wait_ms, why);
+    /* Without a PIN there is nothing to use up: at a PIN pad each try is a person's. */
+    if (rc != KEK_OK || login->now.credential.pin.size == 0) {
+        return rc;
+    }
+    count_try(&record, login);
+    struct kek_login_job *job = new_job(worker, why);
     if (job == NULL) {
-        close(lock_fd);
+        return why->rc;
+    }
+    job->is_try = true;
+    rc = write_record(job, &record, why);
+    if (rc != KEK_OK) {
+        worker->lock_fd = job->lock_fd;
+        job->lock_fd = -1;
+        free_job(job);
+        return rc;
+    }
+    job->worker = worker;
+    login->job = job;
+    return KEK_OK;
+}
+
+void kek_login_abandon(struct kek_worker *worker)
+{
+    if (worker->login.job != NULL) {
+        worker->login.job->worker = NULL;
+        worker->login.job = NULL;
+    }
+}
+
+/* What stays on record after this outcome; a success takes back what else its own provider and role met,
+ * since their PIN is known now. */
+static void settle(struct kek_login_record *record, const struct kek_login *login,
+                   enum kek_login_end how)
+{
+    const struct kek_login_entry *now = &login->now;
+    for (size_t i = record->count; i > 0; i--) {
+        const struct kek_login_entry *entry = &record->entries[i - 1];
+        if (is_about(entry, now) || (how == KEK_LOGIN_GOOD && is_of(entry, now))) {
+            kek_login_record_drop(record, i - 1);
+        }
+    }
+    if (how == KEK_LOGIN_NOT_TRIED && login->before.tries > 0) {
+        kek_login_record_add(record, &login->before);
+    } else if (how == KEK_LOGIN_REFUSED || how == KEK_LOGIN_UNSURE) {
+        kek_login_record_add(record, now);
+    }
+}
+
+static void start_outcome(struct kek_login_job *job, enum kek_login_end how)
+{
+    struct kek_why why;
+    struct kek_login_record record;
+    enum kek_rc rc = kek_login_record_read(job->path, &record, &why);
+    if (rc != KEK_OK && rc != KEK_NOT_FOUND && rc != KEK_INVALID) {
+        finish_outcome(job, &why);
         return;
     }
-    pool->writes++;
-    job->backend = backend;
-    job->lock_fd = lock_fd;
-    enum kek_rc rc = make_path(pool->state_dir, RECORD, slot, job->path, &why);
-    if (rc == KEK_OK) {
-        /* A damaged record lets nobody log in, so there is nothing in it to keep here. */
-        (void)read_record(job->path, &entries, NULL);
-        size_t before = entries.count;
-        keep_others(&entries, backend, refusal == NULL ? NULL : &refusal->pin);
-        if (refusal == NULL && entries.count > 0 && entries.count == before) {
-            finish_job(job, NULL);
-            return;
-        }
-        if (refusal != NULL && entries.count == ENTRIES_MAX) {
-            drop(&entries, 0);
-        }
-        if (refusal != NULL) {
-            struct entry *entry = &entries.items[entries.count++];
-            *entry = (struct entry){
-                .officer = pool->settings.officer,
-                .pin = refusal->pin,
-                .code = refusal->code,
-                .time_ms = kek_clock_wall_ms(),
-            };
-            snprintf(entry->provider, sizeof entry->provider, "%s", backend->config->name);
-        }
+    /* A damaged record lets nobody log in, so there is nothing in it to keep here. */
+    size_t before = record.count;
+    settle(&record, &job->login, how);
+    if (record.count == before && how == KEK_LOGIN_GOOD) {
+        finish_outcome(job, NULL);
+        return;
     }
-    if (rc == KEK_OK && entries.count == 0) {
+    if (record.count == 0) {
         bool gone = unlink(job->path) == 0 || errno == ENOENT;
         (void)kek_fail_native(&why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
                               "removing %s", job->path);
-        finish_job(job, gone ? NULL : &why);
+        finish_outcome(job, gone ? NULL : &why);
         return;
     }
-    if (rc == KEK_OK) {
-        rc = start_write(job, &entries, &why);
-    }
-    if (rc != KEK_OK) {
-        finish_job(job, &why);
+    if (write_record(job, &record, &why) != KEK_OK) {
+        finish_outcome(job, &why);
     }
 }
 
-void kek_login_record(struct kek_backend *backend, const char *slot, int lock_fd,
-                      const struct kek_login_refusal *refusal)
+void kek_login_end(struct kek_worker *worker, enum kek_login_end how, unsigned long code)
 {
-    change_record(backend, slot, lock_fd, refusal);
-}
-
-void kek_login_forget(struct kek_backend *backend, const char *slot, int lock_fd)
-{
-    change_record(backend, slot, lock_fd, NULL);
+    struct kek_login_entry *now = &worker->login.now;
+    bool known = how == KEK_LOGIN_REFUSED || how == KEK_LOGIN_UNSURE;
+    worker->login.open = false;
+    now->refused = how == KEK_LOGIN_REFUSED;
+    now->tries = known && now->tries == 0 ? 1 : now->tries; /* it could not be written before */
+    now->code = known ? code : now->code;
+    now->time_ms = kek_clock_wall_ms();
+    struct kek_why why;
+    struct kek_login_job *job = new_job(worker, &why);
+    if (job == NULL) {
+        kek_fail_within(&why, KEK_DENIED, "%s: the token's answer to the PIN is not on record",
+                        worker->backend->config->name);
+        kek_backend_judge(worker->backend, &why);
+        return; /* the lock is let go of with the worker */
+    }
+    job->refusal = how == KEK_LOGIN_REFUSED;
+    start_outcome(job, how);
 }
 
 /* ---- an operator's word that the PIN may be tried once more ---- */
@@ -421,10 +430,13 @@ static void on_rewritten(void *arg, enum kek_rc rc, const struct kek_why *why)
 }
 
 /* On a loop of its own, to its end. */
-static enum kek_rc rewrite(const char *path, const struct entries *entries, struct kek_why *why)
+static enum kek_rc rewrite(const char *path, const struct kek_login_record *record,
+                           struct kek_why *why)
 {
-    char text[RECORD_MAX];
-    size_t len = print_record(entries, text);
+    KEK_AUTO_FREE char *text = kek_login_record_text(record);
+    if (text == NULL) {
+        return kek_fail(why, KEK_NO_MEMORY, "no memory to write %s", path);
+    }
     struct written written = {.rc = KEK_INTERNAL};
     uv_loop_t loop;
     int failed = uv_loop_init(&loop);
@@ -433,7 +445,7 @@ static enum kek_rc rewrite(const char *path, const struct entries *entries, stru
                                "no event loop");
     }
     enum kek_rc rc =
-        kek_durable_write(&loop, path, kek_bytes(text, len), on_rewritten, &written, why);
+        kek_durable_write(&loop, path, kek_bytes_of(text), on_rewritten, &written, why);
     if (rc == KEK_OK) {
         (void)uv_run(&loop, UV_RUN_DEFAULT);
         rc = written.rc;
@@ -462,7 +474,7 @@ static enum kek_rc forget_in(const char *state_dir, const char *slot, const char
 {
     KEK_AUTO_CLOSE int lock = -1;
     char path[PATH_BYTES];
-    struct entries entries = {0};
+    struct kek_login_record record;
     enum kek_rc rc = make_path(state_dir, RECORD, slot, path, why);
     if (rc == KEK_OK) {
         rc = lock_patiently(state_dir, slot, &lock, why);
@@ -470,27 +482,27 @@ static enum kek_rc forget_in(const char *state_dir, const char *slot, const char
     if (rc != KEK_OK) {
         return rc;
     }
-    rc = read_record(path, &entries, why);
+    rc = kek_login_record_read(path, &record, why);
     if (rc == KEK_NOT_FOUND) {
         return KEK_OK;
     }
     if (rc != KEK_OK && provider != NULL) {
         return rc;
     }
-    size_t before = rc == KEK_OK ? entries.count : 1;
-    for (size_t i = entries.count; i > 0; i--) {
-        if (provider == NULL || strcmp(entries.items[i - 1].provider, provider) == 0) {
-            drop(&entries, i - 1);
+    size_t before = rc == KEK_OK ? record.count : 1;
+    for (size_t i = record.count; i > 0; i--) {
+        if (provider == NULL || strcmp(record.entries[i - 1].provider, provider) == 0) {
+            kek_login_record_drop(&record, i - 1);
         }
     }
     if (provider == NULL) {
-        entries.count = 0;
+        record.count = 0;
     }
-    if (entries.count == before) {
+    if (record.count == before) {
         return KEK_OK;
     }
-    if (entries.count > 0) {
-        rc = rewrite(path, &entries, why);
+    if (record.count > 0) {
+        rc = rewrite(path, &record, why);
         KEK_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (rc == KEK_OK && fd >= 0) {
             give_to_owner(state_dir, fd);
@@ -501,7 +513,7 @@ static enum kek_rc forget_in(const char *state_dir, const char *slot, const char
     } else {
         rc = KEK_OK;
     }
-    *forgotten += rc == KEK_OK ? before - entries.count : 0;
+    *forgotten += rc == KEK_OK ? before - record.count : 0;
     return rc;
 }
 

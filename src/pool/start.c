@@ -3,38 +3,29 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A worker's way to ready: Hello -> Token -> the token's login lock -> Login -> Ready.  All of it
- * within start_timeout.  Nothing that may count as a try of the PIN happens without the lock, with a
- * PIN file on record as refused, or against a token that would lock itself.  A pool that closes hears
- * a login under way out: a refusal that nobody heard would be tried again by the next kekd. */
+/* A worker's way to ready: Hello -> Token -> the token's login lock -> the try on record -> Login ->
+ * Ready.  All of it within start_timeout.  Nothing that may count as a try of the PIN happens without
+ * the lock, before it is on record, with a PIN file on record as refused, or against a token that would
+ * lock itself.  A pool that closes waits for the answer to a login under way, at most 2 s: a refusal that
+ * nobody heard would be tried again by the next kekd. */
 
 #define HELLO_ID 1
 #define LOGIN_ID 2
-
-/* The value of an attribute after the URI's question mark, or NULL; `name` ends with "=". */
-static const char *find_attribute(const char *uri, const char *name)
-{
-    const char *at = uri == NULL ? NULL : strchr(uri, '?');
-    at = at == NULL ? NULL : strstr(at, name);
-    while (at != NULL && strchr("?&", at[-1]) == NULL) { /* the end of another attribute's name */
-        at = strstr(at + 1, name);
-    }
-    return at == NULL ? NULL : at + strlen(name);
-}
 
 /* Where this role's PIN comes from, as the configuration says it; for messages. */
 static void pin_source(const struct kek_backend *backend, char *out, size_t size)
 {
     const char *uri = kek_config_setting(backend->config, "uri"), *at = NULL;
+    size_t len = 0;
     if (backend->pool->settings.officer) {
-        at = find_attribute(uri, "admin-pin-source=");
+        at = kek_login_attribute(uri, "admin-pin-source=", &len);
     }
-    at = at == NULL ? find_attribute(uri, "pin-source=") : at;
+    at = at == NULL ? kek_login_attribute(uri, "pin-source=", &len) : at;
     if (at == NULL) {
         snprintf(out, size, "of its URI");
         return;
     }
-    snprintf(out, size, "in %.*s", (int)strcspn(at, "&?;"), at);
+    snprintf(out, size, "in %.*s", (int)len, at);
 }
 
 static void wait_until(struct kek_worker *worker, uint64_t ms)
@@ -56,6 +47,7 @@ void kek_start_begin(struct kek_worker *worker)
 
 void kek_start_unlock(struct kek_worker *worker)
 {
+    kek_login_abandon(worker);
     if (worker->lock_fd >= 0) {
         close(worker->lock_fd);
         worker->lock_fd = -1;
@@ -73,13 +65,48 @@ bool kek_start_hear_out(struct kek_worker *worker)
     return true;
 }
 
+static void start_not_before(struct kek_backend *backend, uint64_t ms)
+{
+    uint64_t at = kek_clock_ms() + ms;
+    backend->next_start_ms = at > backend->next_start_ms ? at : backend->next_start_ms;
+}
+
+/* What was sent may have been a try of the PIN; it is on record as one since before it was sent. */
+static void say_unsure(struct kek_worker *worker, struct kek_why *why)
+{
+    struct kek_backend *backend = worker->backend;
+    const struct kek_login_entry *now = &worker->login.now;
+    const char *answer = now->code == 0 ? "no answer" : "an answer";
+    uint64_t pause = kek_login_pause(backend, now->tries);
+    char next[48] = "the last one";
+    if (now->tries < KEK_LOGIN_TRIES) {
+        snprintf(next, sizeof next, "the next one in %llu s", (unsigned long long)(pause / 1000));
+        start_not_before(backend, pause);
+    }
+    kek_fail_within(why, why->rc,
+                    "%s: %s to C_Login that may have been a try of the PIN (0x%lx), %u of %d, %s",
+                    backend->config->name, answer, now->code, now->tries, KEK_LOGIN_TRIES, next);
+    backend->proven_here = false;
+}
+
+static bool has_pin(const struct kek_worker *worker)
+{
+    return worker->login.now.credential.pin.size > 0;
+}
+
 void kek_start_failed(struct kek_worker *worker, bool kill, const struct kek_why *why)
 {
     struct kek_backend *backend = worker->backend;
     bool at_login = worker->state == KEK_WORKER_LOGIN || worker->hand_id == LOGIN_ID;
+    struct kek_why said = *why;
+    if (worker->login.open && has_pin(worker)) {
+        worker->login.now.code = 0; /* it ended without an answer */
+        say_unsure(worker, &said);
+    }
+    worker->login.open = false;
     kek_start_unlock(worker);
     /* First when the next may start, then the end of this one, which looks for the next. */
-    kek_backend_start_failed(backend, at_login, why);
+    kek_backend_start_failed(backend, at_login, &said);
     if (kill) {
         kek_worker_kill(worker);
     } else {
@@ -105,9 +132,83 @@ static void stay_out(struct kek_worker *worker, struct kek_why *why)
 static bool is_refused_here(const struct kek_worker *worker)
 {
     const struct kek_backend *backend = worker->backend;
-    return backend->refused_here && backend->refused.inode == worker->pin.inode &&
-           backend->refused.mtime_ns == worker->pin.mtime_ns &&
-           backend->refused.size == worker->pin.size;
+    return backend->refused_here &&
+           kek_login_same_pin(&backend->refused, &worker->login.now.credential.pin);
+}
+
+static bool is_proven_here(const struct kek_worker *worker)
+{
+    const struct kek_backend *backend = worker->backend;
+    return backend->proven_here &&
+           kek_login_same_pin(&backend->proven, &worker->login.now.credential.pin);
+}
+
+static void send_login(struct kek_worker *worker)
+{
+    worker->state = KEK_WORKER_LOGIN;
+    worker->hand_id = LOGIN_ID;
+    worker->login.open = true;
+    wait_until(worker, UINT64_MAX);
+    Kek__Provider__Login login = KEK__PROVIDER__LOGIN__INIT;
+    Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
+    request.id = LOGIN_ID;
+    request.op_case = KEK__PROVIDER__REQUEST__OP_LOGIN;
+    request.login = &login;
+    kek_worker_send_packed(worker, kek_message_pack(worker->backend->pool, &request));
+}
+
+void kek_start_recorded(struct kek_worker *worker, const struct kek_why *why)
+{
+    /* A full disk must not keep a provider from replacing its workers: where this very PIN has logged
+     * in before, one try that is not on record is taken until the next success. */
+    if (why == NULL || is_proven_here(worker)) {
+        worker->backend->proven_here = worker->backend->proven_here && why == NULL;
+        send_login(worker);
+        return;
+    }
+    struct kek_why said = *why;
+    kek_fail_within(&said, KEK_UNAVAILABLE, "%s: no login that cannot be put on record first",
+                    worker->backend->config->name);
+    kek_start_failed(worker, false, &said);
+}
+
+/* An earlier try, of another worker or process, got no clear answer: this one comes too soon after it. */
+static void come_later(struct kek_worker *worker, uint64_t wait_ms, struct kek_why *why)
+{
+    struct kek_backend *backend = worker->backend;
+    kek_fail_within(why, KEK_UNAVAILABLE, "%s", backend->config->name);
+    backend->ever_failed = true;
+    start_not_before(backend, wait_ms);
+    kek_start_unlock(worker);
+    kek_backend_judge(backend, why);
+    kek_worker_close(worker);
+    kek_backend_ensure(backend);
+}
+
+static void begin_login(struct kek_worker *worker)
+{
+    struct kek_why why;
+    uint64_t wait_ms = 0;
+    enum kek_rc rc = kek_login_begin(worker, &wait_ms, &why);
+    if (wait_ms > 0) {
+        come_later(worker, wait_ms, &why);
+        return;
+    }
+    switch (rc) {
+    case KEK_OK:
+        if (worker->login.job == NULL) {
+            send_login(worker);
+        }
+        break;
+    case KEK_DENIED:
+    case KEK_INVALID:
+    case KEK_TOO_LARGE:
+        stay_out(worker, &why);
+        break;
+    default:
+        kek_start_recorded(worker, &why);
+        break;
+    }
 }
 
 static void try_login(struct kek_worker *worker)
@@ -115,9 +216,9 @@ static void try_login(struct kek_worker *worker)
     struct kek_backend *backend = worker->backend;
     const char *state_dir = backend->pool->state_dir;
     struct kek_why why;
-    enum kek_rc rc = kek_login_lock(state_dir, worker->slot, &worker->lock_fd, &why);
+    worker->state = KEK_WORKER_LOCK;
+    enum kek_rc rc = kek_login_lock(state_dir, worker->login.slot, &worker->lock_fd, &why);
     if (rc == KEK_UNAVAILABLE) {
-        worker->state = KEK_WORKER_LOCK;
         wait_until(worker, backend->pool->times.lock_retry);
         return;
     }
@@ -126,24 +227,13 @@ static void try_login(struct kek_worker *worker)
         kek_start_failed(worker, false, &why);
         return;
     }
-    rc = kek_login_check(state_dir, worker->slot, &worker->pin, &worker->recorded, &why);
-    if (rc == KEK_OK && is_refused_here(worker)) {
+    wait_until(worker, UINT64_MAX);
+    if (is_refused_here(worker)) {
         why = backend->refused_why;
-        rc = KEK_DENIED;
-    }
-    if (rc != KEK_OK) {
         stay_out(worker, &why);
         return;
     }
-    worker->state = KEK_WORKER_LOGIN;
-    worker->hand_id = LOGIN_ID;
-    wait_until(worker, UINT64_MAX);
-    Kek__Provider__Login login = KEK__PROVIDER__LOGIN__INIT;
-    Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
-    request.id = LOGIN_ID;
-    request.op_case = KEK__PROVIDER__REQUEST__OP_LOGIN;
-    request.login = &login;
-    kek_worker_send_packed(worker, kek_message_pack(backend->pool, &request));
+    begin_login(worker);
 }
 
 static void on_token(struct kek_worker *worker, const Kek__Provider__Token *token)
@@ -158,13 +248,12 @@ static void on_token(struct kek_worker *worker, const Kek__Provider__Token *toke
     kek_message_text(backend->firmware, sizeof backend->firmware, token->firmware);
     kek_message_text(backend->library, sizeof backend->library, token->library);
     backend->pin_count_low = token->pin_count_low;
-    worker->pin = (struct kek_login_pin){
-        .inode = token->pin_inode,
-        .mtime_ns = token->pin_mtime_ns,
-        .size = token->pin_size,
-    };
-    kek_login_slot(token->serial, worker->slot);
     struct kek_why why;
+    if (kek_login_of(worker, token, &why) != KEK_OK) {
+        kek_fail_within(&why, why.rc, "%s", backend->config->name);
+        kek_start_failed(worker, false, &why);
+        return;
+    }
     if (token->pin_locked) {
         kek_fail(&why, KEK_DENIED, "is locked by the token: its officer must set it anew");
         stay_out(worker, &why);
@@ -179,26 +268,30 @@ static void on_token(struct kek_worker *worker, const Kek__Provider__Token *toke
     try_login(worker);
 }
 
+static void login_was_good(struct kek_worker *worker)
+{
+    struct kek_backend *backend = worker->backend;
+    backend->refused_here = false;
+    backend->proven_here = true;
+    backend->proven = worker->login.now.credential.pin;
+    kek_login_end(worker, KEK_LOGIN_GOOD, 0);
+}
+
 static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *ready)
 {
     struct kek_backend *backend = worker->backend;
+    login_was_good(worker);
     if ((int)ready->alg < 0 || (int)ready->alg > KEK_WRAP_AES_CBC ||
         !kek_message_versions(ready->n_versions, ready->versions, &backend->versions)) {
         kek_worker_broken(worker, "its list of versions is malformed");
         return;
     }
     uv_timer_stop(&worker->timer);
-    if (worker->recorded) {
-        int lock_fd = worker->lock_fd;
-        worker->lock_fd = -1;
-        kek_login_forget(backend, worker->slot, lock_fd);
-    }
-    kek_start_unlock(worker);
+    login_was_good(worker);
     /* A start that could try none (every key only unwraps) does not make the others forget. */
     if (ready->alg != KEK__PROVIDER__WRAP_ALG__NONE) {
         backend->alg = (enum kek_wrap_alg)ready->alg;
     }
-    backend->refused_here = false;
     worker->state = KEK_WORKER_READY;
     worker->was_ready = true;
     worker->vouched = !backend->pool->settings.vouch;
@@ -211,35 +304,95 @@ static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *read
 static void on_pin_refused(struct kek_worker *worker, struct kek_why *why)
 {
     struct kek_backend *backend = worker->backend;
-    struct kek_login_refusal refusal = {.pin = worker->pin, .code = why->code};
-    int lock_fd = worker->lock_fd;
-    worker->lock_fd = -1;
     backend->refused_here = true;
-    backend->refused = worker->pin;
+    backend->proven_here = false;
+    backend->refused = worker->login.now.credential.pin;
     kek_fail_native(&backend->refused_why, KEK_DENIED, KEK_NATIVE_PKCS11, why->code,
                     "was refused (0x%lx), not tried again: change that file, or run kekctl pin "
                     "retry (%s/pin-refused-%s)",
-                    why->code, backend->pool->state_dir, worker->slot);
+                    why->code, backend->pool->state_dir, worker->login.slot);
     *why = backend->refused_why;
+    kek_login_end(worker, KEK_LOGIN_REFUSED, why->code);
     stay_out(worker, why);
-    kek_login_record(backend, worker->slot, lock_fd, &refusal);
+}
+
+/* The worker answered to Login, and neither that the PIN is right nor that it is wrong. */
+static void on_unsure(struct kek_worker *worker, struct kek_why *why)
+{
+    const struct kek_login_entry *now = &worker->login.now;
+    if (!has_pin(worker)) {
+        kek_login_end(worker, KEK_LOGIN_NOT_TRIED, 0);
+        kek_start_failed(worker, false, why);
+        return;
+    }
+    kek_login_end(worker, KEK_LOGIN_UNSURE, why->code);
+    if (now->tries < KEK_LOGIN_TRIES) {
+        say_unsure(worker, why);
+        kek_start_failed(worker, false, why);
+        return;
+    }
+    worker->backend->proven_here = false;
+    kek_fail_native(why, KEK_DENIED, KEK_NATIVE_PKCS11, now->code,
+                    "may have been tried %u times without a clear answer (last 0x%lx), not tried "
+                    "again: change that file, or run kekctl pin retry (%s/pin-refused-%s)",
+                    now->tries, now->code, worker->backend->pool->state_dir, worker->login.slot);
+    stay_out(worker, why);
+}
+
+/* What the failed answer to Login says of the PIN, by the step that failed. */
+static enum kek_login_end end_of(const Kek__Provider__Failed *failed)
+{
+    switch (failed->step) {
+    case KEK__PROVIDER__STEP__PROBE:
+        return KEK_LOGIN_GOOD;
+    case KEK__PROVIDER__STEP__PROTOCOL:
+    case KEK__PROVIDER__STEP__URI:
+    case KEK__PROVIDER__STEP__MODULE:
+    case KEK__PROVIDER__STEP__TOKEN:
+    case KEK__PROVIDER__STEP__PIN_FILE:
+        return KEK_LOGIN_NOT_TRIED;
+    default:
+        break;
+    }
+    if (failed->cause != KEK__PROVIDER__CAUSE__PIN_REFUSED) {
+        return KEK_LOGIN_UNSURE;
+    }
+    return failed->native == 0 ? KEK_LOGIN_NOT_TRIED : KEK_LOGIN_REFUSED;
+}
+
+static void on_login_failed(struct kek_worker *worker, const Kek__Provider__Failed *failed,
+                            struct kek_why *why)
+{
+    switch (end_of(failed)) {
+    case KEK_LOGIN_GOOD:
+        login_was_good(worker);
+        break;
+    case KEK_LOGIN_NOT_TRIED:
+        kek_login_end(worker, KEK_LOGIN_NOT_TRIED, 0);
+        if (failed->cause == KEK__PROVIDER__CAUSE__PIN_REFUSED) {
+            stay_out(worker, why); /* the worker did not try it: the token would lock itself */
+            return;
+        }
+        break;
+    case KEK_LOGIN_REFUSED:
+        on_pin_refused(worker, why);
+        return;
+    case KEK_LOGIN_UNSURE:
+        on_unsure(worker, why);
+        return;
+    }
+    /* It says nothing against the PIN: the next start need not wait long. */
+    worker->state = KEK_WORKER_HELLO;
+    kek_start_failed(worker, false, why);
 }
 
 static void on_failed(struct kek_worker *worker, const Kek__Provider__Failed *failed)
 {
     struct kek_why why;
     kek_message_failed(worker->backend, failed, &why);
-    if (worker->state == KEK_WORKER_LOGIN && failed->cause == KEK__PROVIDER__CAUSE__PIN_REFUSED) {
-        if (failed->native == 0) {
-            stay_out(worker, &why); /* the worker did not try it: the token would lock itself */
-        } else {
-            on_pin_refused(worker, &why);
-        }
+    if (worker->state == KEK_WORKER_LOGIN) {
+        on_login_failed(worker, failed, &why);
         return;
-    }
-    /* What failed before or after it says nothing of the PIN: the next start need not wait long. */
-    if (failed->step != KEK__PROVIDER__STEP__LOGIN) {
-        worker->state = KEK_WORKER_HELLO;
     }
     kek_start_failed(worker, false, &why);
 }
@@ -269,7 +422,7 @@ void kek_start_on_timer(struct kek_worker *worker)
 {
     struct kek_backend *backend = worker->backend;
     if (kek_clock_ms() < worker->start_due_ms) {
-        if (worker->state == KEK_WORKER_LOCK) {
+        if (worker->state == KEK_WORKER_LOCK && worker->login.job == NULL) {
             try_login(worker);
         } else {
             wait_until(worker, UINT64_MAX);

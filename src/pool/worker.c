@@ -358,13 +358,35 @@ bool kek_worker_spawn(struct kek_backend *backend, struct kek_why *why)
 bool kek_worker_memory_due(struct kek_worker *worker)
 {
     uint64_t now = kek_clock_ms();
-    if (worker->operations - worker->memory_at_op < MEMORY_EVERY &&
+    /* Its first operation asks, too: growth is measured from there. */
+    if (worker->operations > 0 && worker->operations - worker->memory_at_op < MEMORY_EVERY &&
         now - worker->memory_at_ms < worker->backend->pool->times.memory) {
         return false;
     }
     worker->memory_at_op = worker->operations;
     worker->memory_at_ms = now;
     return true;
+}
+
+/* Told once: a recycle would not help, for a new worker would have as much. */
+static void tell_of_birth(struct kek_backend *backend, uint64_t memory)
+{
+    if (memory > backend->config->recycle_memory && backend->birth_memory == 0) {
+        backend->birth_memory = memory;
+        backend->changed = true;
+        kek_pool_due(backend->pool, 0);
+    }
+}
+
+/* By how much it has grown since Ready; what it has from birth its successor would have too. */
+static bool has_grown(struct kek_worker *worker)
+{
+    if (worker->memory_base == 0 && worker->memory > 0) {
+        worker->memory_base = worker->memory;
+        tell_of_birth(worker->backend, worker->memory);
+    }
+    return worker->memory > worker->memory_base &&
+           worker->memory - worker->memory_base > worker->backend->config->recycle_memory;
 }
 
 void kek_worker_wear(struct kek_worker *worker)
@@ -375,8 +397,7 @@ void kek_worker_wear(struct kek_worker *worker)
     if (worker->worn || worker->state != KEK_WORKER_READY) {
         return;
     }
-    worker->worn = worker->operations >= worker->recycle_at ||
-                   worker->memory > backend->config->recycle_memory;
+    worker->worn = has_grown(worker) || worker->operations >= worker->recycle_at;
     if (worker->worn) {
         kek_backend_ensure(backend);
     }

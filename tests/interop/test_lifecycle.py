@@ -11,6 +11,7 @@ import threading
 import time
 
 import h2
+import proc
 import rig as rigs
 from grpc import RpcError, StatusCode
 
@@ -265,6 +266,37 @@ class Lifecycle(rigs.Case):
         # (Before there was a primary, Status was refused to whoever waited for the first start.)
         self.assertNotIn(" status=UNAVAILABLE ", node.log().partition("--- run 2\n")[2])
         node.stop()
+
+    def test_as_process_1_of_a_container_kekd_waits_for_everybodys_children(self):
+        if os.geteuid() != 0 or subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"],
+                                               check=False).returncode != 0:
+            self.skipTest("SKIP: no pid namespace to be had here: kekd as process 1 was not tested")
+        node = self.rig(provider={"processes": 1})
+        # The inner shell is process 1 and becomes kekd; what its subshell leaves behind is then kekd's.
+        orphans = "(for i in 1 2 3; do sleep 0.$i & done; sleep 3 & exit)"
+        node.spawn(shell="exec unshare --kill-child --pid --fork --mount-proc "
+                         "sh -c '%s; exec \"$0\" \"$@\"' \"$0\" \"$@\"" % orphans)
+        node.good()
+        (kekd,) = node.workers()  # unshare's one child
+
+        def children(name):
+            return [child for child in proc.processes() if child.parent == kekd and child.name == name]
+        rigs.wait_for(lambda: not children("sleep"), "the orphans to be waited for")
+        # Workers that end among them are heard of all the same, and replaced.
+        client = node.client()
+        for _ in range(3):
+            (worker,) = rigs.wait_for(lambda: children("kekd-pkcs11"), "a worker")
+            late = subprocess.run(["nsenter", "-t", str(kekd), "-p", "-m", "sh", "-c", orphans],
+                                  stdin=subprocess.DEVNULL, check=False)
+            self.assertEqual(late.returncode, 0)
+            proc.kill(worker.pid)
+            rigs.wait_for(lambda pid=worker.pid: pid not in [child.pid for child in children("kekd-pkcs11")],
+                          "the worker's end")
+            self.assertEqual(client.open(client.encrypt(DEK)), DEK)
+        node.wait_log("ended by signal 9")
+        rigs.wait_for(lambda: not children("sleep"), "the orphans to be waited for")
+        os.kill(kekd, signal.SIGTERM)
+        node.ended()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 
+import fault as faults
 import p11
 import rig as rigs
 from grpc import RpcError, StatusCode
@@ -155,6 +156,60 @@ class TokenTrouble(rigs.Case):
         self.assertEqual(json.loads(node.kekctl("pin", "retry", "--output", "json").stdout), {"forgotten": 1})
         self.works(node)
         node.stop()
+
+    # Logins without a clear answer: each may have been a try of the PIN.
+
+    def faulty(self, what, **provider):
+        node = self.rig(provider=dict(ONE, **provider))
+        node.fault = faults.inject(node)
+        self.addCleanup(node.fault.close)
+        node.fault.put("C_Login every " + what)
+        return node
+
+    @staticmethod
+    def logins(node):
+        return node.fault.counts().get("C_Login", 0)
+
+    def blocked(self, node):
+        """Three logins, and no more by anybody; the operator's word or a changed file frees it."""
+        self.pin_is_refused(node)
+        self.assertIn("may have been tried 3 times", node.log())
+        self.never_good(node)
+        for _ in range(2):
+            node.stop()
+            node.spawn()
+            self.assertNotEqual(node.kekctl("key", "list").returncode, 0)
+            self.pin_is_refused(node)
+            self.never_good(node, 0.5)
+        self.assertEqual(self.logins(node), 3)
+        node.fault.put()
+        self.never_good(node)
+        self.assertEqual(self.logins(node), 0)
+        done = node.kekctl("pin", "retry", "--output", "json", check=True)
+        self.assertEqual(json.loads(done.stdout), {"forgotten": 1})
+        self.works(node)
+        node.stop()
+        self.assertIn(self.logins(node), (1, 2))  # its workers'
+        self.assertEqual([name for name in os.listdir(node.state) if name.startswith("pin-refused")], [])
+
+    def test_logins_without_a_clear_answer_are_three_in_all(self):
+        nodes = [self.faulty("rv 5", processes=2), self.faulty("rv 80000123"), self.faulty("abort"),
+                 self.faulty("hang", start_timeout="2s", timeout="1s")]
+
+        def run(node):
+            node.spawn().serving()
+            node.wait_log(r"C_Login that may have been a try of the PIN \(0x[0-9a-f]*\), 2 of 3")
+            self.blocked(node)
+        rigs.side_by_side(run, nodes)
+
+    def test_a_kekd_that_is_killed_in_its_logins_makes_three_in_all(self):
+        node = self.faulty("delay 1500")
+        for tries in (1, 2, 3):
+            node.spawn()
+            rigs.wait_for(lambda tries=tries: self.logins(node) >= tries, "the next login")
+            node.kill()
+        node.spawn()
+        self.blocked(node)
 
     def pin_file(self, spoil, mend):
         node = self.rig(spy=True, provider=ONE)

@@ -34,7 +34,8 @@ static char name[64] = "?";
 static atomic_ulong operations;
 static atomic_bool stubborn; /* stays after end-of-file */
 static unsigned long crash_after, kill_after;
-static unsigned long memory;           /* what it says that it has */
+static unsigned long memory, growth;   /* what it says that it has, and more of at each answer */
+static atomic_ulong told_of_memory;    /* answers that said it */
 static _Thread_local bool asks_memory; /* this thread's request does */
 
 static void path_of(const char *file, char path[static 4096])
@@ -109,7 +110,7 @@ static void reply_with(const Kek__Provider__Reply *reply)
 {
     uint8_t out[KEK_PROVIDER_MESSAGE_MAX];
     Kek__Provider__Reply with_memory = *reply;
-    with_memory.memory = asks_memory ? memory : 0;
+    with_memory.memory = asks_memory ? memory + growth * atomic_fetch_add(&told_of_memory, 1) : 0;
     put(out, kek__provider__reply__pack(&with_memory, out));
 }
 
@@ -171,6 +172,7 @@ static void send_token(uint64_t id)
     Kek__Provider__Token token = KEK__PROVIDER__TOKEN__INIT;
     token.protocol = KEK_PROVIDER_PROTOCOL + (told("other-protocol") ? 1 : 0);
     token.serial = told("other-token") ? (char *)"S-2" : (char *)"S-1";
+    token.label = told("other-label") ? (char *)"t2" : (char *)"t";
     token.model = (char *)"fake\x01model";
     token.firmware = (char *)"1.0";
     token.library = (char *)"fake 1.0";
@@ -244,6 +246,7 @@ static void on_hello(uint64_t id, const Kek__Provider__Hello *hello)
     crash_after = told_number("crash-after");
     kill_after = told_number("kill-after");
     memory = told_number("memory");
+    growth = told_number("growth");
     char more[400];
     int at = snprintf(more, sizeof more, "sessions=%u keyring=%s versions=%zu alg=%d",
                       hello->sessions, hello->keyring, hello->n_versions, (int)hello->alg);
@@ -283,9 +286,15 @@ static void on_login(uint64_t id)
         usleep(300000);
     } else if (told("abort-login")) {
         abort();
+    } else if (told("kill-login")) {
+        raise(SIGKILL);
     } else if (told("link-login")) {
         fail_with(id, KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__LINK, 0x30,
                   "C_Login: CKR_DEVICE_ERROR");
+        return;
+    } else if (told("away-login")) {
+        fail_with(id, KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__LINK, 0xe0,
+                  "C_Login: CKR_TOKEN_NOT_PRESENT");
         return;
     } else if (told("probe")) {
         fail_with(id, KEK__PROVIDER__STEP__PROBE, KEK__PROVIDER__CAUSE__INTERNAL, 5, "no strategy");
@@ -296,7 +305,7 @@ static void on_login(uint64_t id)
                   "one more wrong PIN locks it: not tried");
         return;
     }
-    if (!pin_is_right()) {
+    if (told("refuse-login") || !pin_is_right()) {
         fail_with(id, KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__PIN_REFUSED, 0xa0,
                   "C_Login: CKR_PIN_INCORRECT");
         return;

@@ -97,23 +97,38 @@ START_TEST(a_token_that_cannot_be_asked_is_not_just_missing)
 }
 END_TEST
 
-/* After what may have been a try of the PIN the next start waits longer.  A token that went away was not
- * one: it is looked for as often as one that was never there. */
-START_TEST(a_token_that_goes_away_before_the_pin_is_tried_is_no_failed_login)
+/* How C_Login failed, and whether that proves that the PIN was not tried (step TOKEN). */
+static const struct {
+    const char *fault;
+    Kek__Provider__Step step;
+    Kek__Provider__Cause cause;
+} logins[] = {
+    {"C_OpenSession every rv 30", KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__LINK},
+    {"C_Login every rv 3", KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__LINK},
+    {"C_Login every rv 32", KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__LINK},
+    {"C_Login every rv b0", KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__LINK},
+    {"C_Login every rv b3", KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__LINK},
+    {"C_Login every rv e0", KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__LINK},
+    {"C_Login every rv e1", KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__LINK},
+    {"C_Login every rv 190", KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__LINK},
+    {"C_Login every rv 5", KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__LINK},
+    {"C_Login every rv 6", KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__LINK},
+    {"C_Login every rv 30", KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__LINK},
+    {"C_Login every rv 101", KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__LINK},
+    {"C_Login every rv 80000123", KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__LINK},
+    {"C_Login every rv 2", KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__BUSY},
+    {"C_Login every rv 54", KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__UNSUPPORTED},
+    {"C_Login every rv a0", KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__PIN_REFUSED},
+    /* Once it is logged in nothing counts as a try any more. */
+    {"C_OpenSession 2 rv b1", KEK__PROVIDER__STEP__PROBE, KEK__PROVIDER__CAUSE__BUSY},
+    {"C_FindObjectsInit every rv 30", KEK__PROVIDER__STEP__PROBE, KEK__PROVIDER__CAUSE__LINK},
+};
+
+START_TEST(only_what_proves_that_the_token_was_away_is_no_try_of_the_pin)
 {
-    static const struct {
-        const char *fault;
-        Kek__Provider__Step step;
-    } cases[] = {
-        {"C_OpenSession every rv 30", KEK__PROVIDER__STEP__TOKEN}, /* DEVICE_ERROR */
-        {"C_Login every rv 32", KEK__PROVIDER__STEP__TOKEN},       /* DEVICE_REMOVED */
-        {"C_Login every rv e0", KEK__PROVIDER__STEP__TOKEN},       /* TOKEN_NOT_PRESENT */
-        {"C_Login every rv 30", KEK__PROVIDER__STEP__LOGIN},
-        {"C_Login every rv 5", KEK__PROVIDER__STEP__LOGIN}, /* GENERAL_ERROR */
-    };
     struct token token;
     token_make(&token);
-    fault_put(&token, cases[_i].fault);
+    fault_put(&token, logins[_i].fault);
     struct worker worker;
     Kek__Provider__Hello hello;
     hello_init(&hello, fault_uri);
@@ -121,9 +136,35 @@ START_TEST(a_token_that_goes_away_before_the_pin_is_tried_is_no_failed_login)
     reply_free(worker_hello(&worker, &hello));
     Kek__Provider__Reply *reply = worker_login(&worker);
     ck_assert_int_eq(reply->result_case, FAILED);
-    ck_assert_int_eq(reply->failed->step, cases[_i].step);
-    expect_failed(reply, KEK__PROVIDER__CAUSE__LINK, "");
+    ck_assert_int_eq(reply->failed->step, logins[_i].step);
+    expect_failed(reply, logins[_i].cause, "");
     worker_end(&worker);
+}
+END_TEST
+
+/* The token says by its flags what its answer does not: that was a wrong PIN. */
+START_TEST(an_unclear_answer_after_which_the_token_counts_a_wrong_pin_is_a_refusal)
+{
+    char faults[128];
+    struct token token;
+    token_make(&token);
+    fault_put(&token, "C_Login every rv 5");
+    struct worker worker;
+    Kek__Provider__Hello hello;
+    hello_init(&hello, fault_uri);
+    for (size_t last = 0, round = 0; round < 2; round++) {
+        worker_spawn(&worker, "serve");
+        reply_free(worker_hello(&worker, &hello));
+        Kek__Provider__Reply *reply = worker_login(&worker);
+        ck_assert_uint_eq(reply->failed->native, CKR_GENERAL_ERROR);
+        expect_failed(reply,
+                      round == 0 ? KEK__PROVIDER__CAUSE__LINK : KEK__PROVIDER__CAUSE__PIN_REFUSED,
+                      "C_Login: CKR_GENERAL_ERROR (0x5)");
+        worker_end(&worker);
+        last = fault_count("C_GetTokenInfo");
+        snprintf(faults, sizeof faults, "C_Login every rv 5\nC_GetTokenInfo %zu flags 10000", last);
+        fault_put(&token, faults);
+    }
 }
 END_TEST
 
@@ -560,7 +601,9 @@ static Suite *suite(void)
     tcase_add_test(c, a_wrong_pin_is_tried_once);
     tcase_add_loop_test(c, a_pin_is_not_tried_where_one_more_try_could_lock_it, 0, 2);
     tcase_add_loop_test(c, a_token_that_cannot_be_asked_is_not_just_missing, 0, 2);
-    tcase_add_loop_test(c, a_token_that_goes_away_before_the_pin_is_tried_is_no_failed_login, 0, 5);
+    tcase_add_loop_test(c, only_what_proves_that_the_token_was_away_is_no_try_of_the_pin, 0,
+                        (int)(sizeof logins / sizeof logins[0]));
+    tcase_add_test(c, an_unclear_answer_after_which_the_token_counts_a_wrong_pin_is_a_refusal);
     tcase_add_test(c, a_call_that_hangs_holds_up_no_other_session_and_not_the_end);
     tcase_add_loop_test(c, a_start_survives_a_failure_of_any_call, 0, ERRORS);
     tcase_add_loop_test(c, an_operation_survives_a_failure_of_any_call, 0, ERRORS);

@@ -107,7 +107,7 @@ END_TEST
 static int hold_lock(struct rig *rig)
 {
     char slot[KEK_LOGIN_SLOT_TEXT], path[200];
-    kek_login_slot("S-1", slot);
+    ck_assert_int_eq(kek_login_slot("S-1", slot, NULL), KEK_OK);
     snprintf(path, sizeof path, "%s/login-%s.lock", rig->state, slot);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     ck_assert_int_ge(fd, 0);
@@ -268,22 +268,46 @@ START_TEST(a_worker_that_has_grown_is_replaced)
     struct rig rig;
     struct outcome out;
     rig_init(&rig, 1);
-    rig.providers[0].recycle_memory = 5000000;
-    rig_write(&rig, "start", "memory=5000000");
+    rig.providers[0].recycle_memory = 4000000;
+    rig_write(&rig, "start", "memory=3000000 growth=2000000");
     rig_start(&rig);
     kek_pool_times(rig.pool)->memory = RIG_PATIENCE_MS;
     rig_do(&rig, &out, KEK_POOL_ANY, "x", 0);
-    ck_assert(!rig_logged(&rig, " memory")); /* it is asked now and then, not each time */
+    ck_assert(rig_logged(&rig, " memory")); /* the first answer is the base */
+    rig_do(&rig, &out, KEK_POOL_ANY, "y", 0);
+    rig_do(&rig, &out, KEK_POOL_ANY, "z", 0);
+    /* It is asked now and then, not each time. */
+    ck_assert_uint_eq(rig.pool->backends[0].workers->memory, 3000000);
     kek_pool_times(rig.pool)->memory = 0;
     rig_do(&rig, &out, KEK_POOL_ANY, "x", 0);
     rig_do(&rig, &out, KEK_POOL_ANY, "data", 0);
     ck_assert_int_eq(out.rc, KEK_DAMAGED);
-    ck_assert(rig_logged(&rig, " memory"));
-    ck_assert_uint_eq(rig_status(&rig, 0).spawned, 1);
-    rig.providers[0].recycle_memory = 4999999;
+    ck_assert_uint_eq(rig.pool->backends[0].workers->memory, 7000000);
+    ck_assert_uint_eq(rig_status(&rig, 0).spawned, 1); /* it has grown by the limit, not by more */
     rig_do(&rig, &out, KEK_POOL_ANY, "x", 0);
     rig_check(&out, "x");
     RIG_UNTIL(&rig, rig_status(&rig, 0).recycled == 1);
+    ck_assert_uint_eq(rig_status(&rig, 0).birth_memory, 0);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_worker_that_is_larger_than_the_limit_from_birth_is_told_of_and_kept)
+{
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 1);
+    rig.providers[0].recycle_memory = 64 << 20;
+    rig_write(&rig, "start", "memory=104857600");
+    rig_open(&rig);
+    kek_pool_times(rig.pool)->memory = 0;
+    kek_pool_start(rig.pool);
+    for (int i = 0; i < 30; i++) {
+        rig_do(&rig, &out, KEK_POOL_ANY, "x", 0);
+    }
+    ck_assert_uint_eq(rig_status(&rig, 0).birth_memory, 104857600);
+    ck_assert_uint_eq(rig_status(&rig, 0).recycled, 0);
+    ck_assert_uint_eq(rig_status(&rig, 0).spawned, 1);
     rig_done(&rig);
 }
 END_TEST
@@ -583,6 +607,7 @@ int main(void)
     tcase_add_test(tcase, worn_workers_are_replaced_one_by_one_without_a_failed_call);
     tcase_add_test(tcase, a_recycle_that_cannot_start_its_successor_keeps_the_old_worker);
     tcase_add_test(tcase, a_worker_that_has_grown_is_replaced);
+    tcase_add_test(tcase, a_worker_that_is_larger_than_the_limit_from_birth_is_told_of_and_kept);
     tcase_add_test(tcase, a_fresh_call_is_answered_by_a_worker_that_was_spawned_after_it);
     tcase_add_test(tcase, ready_workers_that_are_lost_in_a_row_are_replaced_more_slowly);
     tcase_add_test(tcase, a_worker_that_stays_after_end_of_file_is_killed);

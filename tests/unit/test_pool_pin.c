@@ -4,17 +4,78 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <openssl/crypto.h>
+
 #include "kek/durable.h"
 
 #define RECORD_NAME 64
+#define RECORD_TEXT 4096
+
+static bool memory_is_full; /* for OpenSSL */
+
+static void *allocate(size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return memory_is_full ? NULL : malloc(size);
+}
+
+static void *reallocate(void *at, size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return memory_is_full ? NULL : realloc(at, size);
+}
+
+static void release(void *at, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    free(at);
+}
 
 /* Where refused PINs of a token stand, in the rig's folder. */
 static void record_name(const char *token, char record[static RECORD_NAME])
 {
     char slot[KEK_LOGIN_SLOT_TEXT];
-    kek_login_slot(token, slot);
+    ck_assert_int_eq(kek_login_slot(token, slot, NULL), KEK_OK);
     snprintf(record, RECORD_NAME, "state/pin-refused-%s", slot);
 }
+
+/* The record as text; empty if there is none. */
+static void read_record(struct rig *rig, const char *record, char text[static RECORD_TEXT])
+{
+    char path[200];
+    struct kek_buf content;
+    kek_buf_init(&content, RECORD_TEXT);
+    snprintf(path, sizeof path, "%s/%s", rig->folder, record);
+    enum kek_rc rc = kek_durable_read(path, RECORD_TEXT - 1, &content, NULL);
+    ck_assert(rc == KEK_OK || rc == KEK_NOT_FOUND);
+    if (content.len > 0) {
+        memcpy(text, content.data, content.len);
+    }
+    text[content.len] = '\0';
+    kek_buf_done(&content);
+}
+
+static bool record_says(struct rig *rig, const char *record, const char *what)
+{
+    char text[RECORD_TEXT];
+    read_record(rig, record, text);
+    return strstr(text, what) != NULL;
+}
+
+static bool is_refused_on_record(struct rig *rig, const char *record)
+{
+    return record_says(rig, record, "\"refused\"");
+}
+
+#define ENTRY(provider, role, inode, outcome)                                                   \
+    "{\"provider\": \"" provider "\", \"role\": \"" role                                        \
+    "\", \"token\": \"0123456789abcdef\", \"way\": \"fedcba9876543210\", \"pin_inode\": " inode \
+    ", \"pin_mtime_ns\": -5, \"pin_size\": 4, \"outcome\": \"" outcome                          \
+    "\", \"tries\": 1, \"code\": 160, \"time_ms\": 1}"
+#define RECORD_OF(entries) "{\"format\": 1, \"logins\": [" entries "]}\n"
 
 START_TEST(a_wrong_pin_is_tried_once_over_restarts_and_roles_until_its_file_changes)
 {
@@ -133,9 +194,9 @@ START_TEST(a_removed_record_allows_one_more_try)
     RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
     char record[RECORD_NAME];
     record_name("S-1", record);
-    RIG_UNTIL(&rig, rig_has(&rig, record));
+    RIG_UNTIL(&rig, is_refused_on_record(&rig, record));
     rig_remove(&rig, record);
-    RIG_UNTIL(&rig, rig_count(&rig, "login") == 2 && rig_has(&rig, record));
+    RIG_UNTIL(&rig, rig_count(&rig, "login") == 2 && is_refused_on_record(&rig, record));
     rig_done(&rig);
 }
 END_TEST
@@ -153,7 +214,7 @@ START_TEST(a_retry_that_is_asked_for_is_one_more_try_without_a_restart)
     rig_write(&rig, "pin", "wrong");
     rig_start(&rig);
     for (size_t tries = 1; tries <= 3; tries++) {
-        RIG_UNTIL(&rig, rig_count(&rig, "login") == tries && rig_has(&rig, record));
+        RIG_UNTIL(&rig, rig_count(&rig, "login") == tries && is_refused_on_record(&rig, record));
         size_t spawned = rig_status(&rig, 0).spawned;
         RIG_UNTIL(&rig, rig_status(&rig, 0).spawned >= spawned + 3); /* looks, no login */
         ck_assert_uint_eq(rig_count(&rig, "login"), tries);
@@ -171,39 +232,29 @@ END_TEST
 
 START_TEST(a_retry_forgets_one_providers_refusals_or_all)
 {
-    static const char head[] = "kekd refused PINs 1\n";
-    static const char a[] = "officer=0 pin_inode=1 pin_mtime_ns=-5 pin_size=4 code=0xa0 time_ms=1 "
-                            "provider=a \n";
-    static const char b[] = "officer=1 pin_inode=2 pin_mtime_ns=5 pin_size=4 code=0xa0 time_ms=1 "
-                            "provider=b \n";
     static const char one[] = "state/pin-refused-0123456789abcdef";
     static const char two[] = "state/pin-refused-00000000000000ff";
     static const char other[] = "state/pin-refused-000000000000000x"; /* no record's name */
+    static const char both[] =
+        RECORD_OF(ENTRY("a", "serve", "1", "refused") "," ENTRY("b", "officer", "2", "unsure"));
     struct rig rig;
     struct kek_why why;
-    char both[512], path[200];
     size_t forgotten;
     rig_init(&rig, 1);
     rig_open(&rig);
-    snprintf(both, sizeof both, "%s%s%s", head, a, b);
     rig_write(&rig, one, both);
     rig_write(&rig, two, both);
     rig_write(&rig, other, both);
     ck_assert_int_eq(kek_pool_pin_retry(rig.state, "a", &forgotten, &why), KEK_OK);
     ck_assert_uint_eq(forgotten, 2);
-    struct kek_buf content;
-    kek_buf_init(&content, 4096);
-    snprintf(path, sizeof path, "%s/%s", rig.folder, one);
-    ck_assert_int_eq(kek_durable_read(path, 4095, &content, NULL), KEK_OK);
-    snprintf(both, sizeof both, "%s%s", head, b);
-    ck_assert(kek_bytes_equal(kek_buf_bytes(&content), kek_bytes_of(both)));
-    kek_buf_done(&content);
+    ck_assert(!record_says(&rig, one, "\"a\"") && record_says(&rig, one, "\"b\""));
+    ck_assert(record_says(&rig, one, "\"pin_mtime_ns\": -5"));
     rig_write(&rig, two, "damaged");
     ck_assert_int_eq(kek_pool_pin_retry(rig.state, "b", &forgotten, &why), KEK_INVALID);
     ck_assert(strstr(why.text, "damaged") != NULL);
     rig_write(&rig, one, both);
     ck_assert_int_eq(kek_pool_pin_retry(rig.state, NULL, &forgotten, &why), KEK_OK);
-    ck_assert_uint_eq(forgotten, 2);
+    ck_assert_uint_eq(forgotten, 3); /* the damaged one counts for one */
     ck_assert(!rig_has(&rig, one) && !rig_has(&rig, two) && rig_has(&rig, other));
     ck_assert_int_eq(kek_pool_pin_retry("/nonexistent/state", NULL, &forgotten, &why), KEK_OK);
     ck_assert_uint_eq(forgotten, 0);
@@ -216,12 +267,24 @@ START_TEST(a_damaged_record_lets_nobody_log_in)
     static const char *const damages[] = {
         "",
         "nonsense\n",
-        "kekd refused PINs 1\nofficer=0 pin_inode=x \n",
-        "kekd refused PINs 1\nofficer=0 pin_inode=1 pin_mtime_ns=-1 pin_size=1 code=0xa0",
-        "kekd refused PINs 1\nofficer=0 pin_inode=1 pin_mtime_ns=1 pin_size=1 code=0xa0 time_ms=1 "
-        "\n",
-        "kekd refused PINs 1\nofficer=0 pin_inode=1 pin_mtime_ns=1 pin_size=1 code=0xa0 time_ms=1 "
-        "provider= \n",
+        "{}",
+        "[]",
+        /* an older kekd's, of whose refusals each is still one */
+        "kekd refused PINs 1\nofficer=0 pin_inode=1 pin_mtime_ns=-1 pin_size=1 code=0xa0 time_ms=1 "
+        "provider=a \n",
+        "{\"format\": 2, \"logins\": []}",
+        "{\"format\": 1, \"logins\": {}}",
+        "{\"format\": 1, \"logins\": [], \"more\": 1}",
+        "{\"format\": 1, \"format\": 1, \"logins\": []}",
+        RECORD_OF("1"),
+        RECORD_OF("{}"),
+        RECORD_OF(ENTRY("", "serve", "1", "refused")),
+        RECORD_OF(ENTRY("a", "", "1", "refused")),
+        RECORD_OF(ENTRY("a", "serve", "\"1\"", "refused")),
+        RECORD_OF(ENTRY("a", "serve", "1.5", "refused")),
+        RECORD_OF(ENTRY("a", "serve", "1", "good")),
+        RECORD_OF(ENTRY("a", "serve", "1, \"more\": 1", "refused")),
+        RECORD_OF(ENTRY("abcdefghijklmnopqrstuvwxyz0123456", "serve", "1", "refused")),
     };
     char record[RECORD_NAME];
     record_name("S-1", record);
@@ -249,23 +312,13 @@ START_TEST(an_officers_login_keeps_the_record_of_kekds_pin)
     rig_init(&rig, 1);
     rig.settings.officer = true;
     rig_open(&rig);
-    rig_write(&rig, record,
-              "kekd refused PINs 1\n"
-              "officer=0 pin_inode=1 pin_mtime_ns=-5 pin_size=4 code=0xa0 time_ms=1 provider=a \n"
-              "officer=1 pin_inode=2 pin_mtime_ns=5 pin_size=4 code=0xa0 time_ms=1 provider=a \n");
+    rig_write(
+        &rig, record,
+        RECORD_OF(ENTRY("a", "serve", "1", "refused") "," ENTRY("a", "officer", "2", "refused")));
     kek_pool_start(rig.pool);
     RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
     rig_close(&rig); /* waits for the record */
-    struct kek_buf content;
-    char path[200];
-    snprintf(path, sizeof path, "%s/%s", rig.folder, record);
-    kek_buf_init(&content, 4096);
-    ck_assert_int_eq(kek_durable_read(path, 4095, &content, NULL), KEK_OK);
-    ck_assert(kek_bytes_equal(kek_buf_bytes(&content),
-                              kek_bytes_of("kekd refused PINs 1\nofficer=0 pin_inode=1 "
-                                           "pin_mtime_ns=-5 pin_size=4 code=0xa0 time_ms=1 "
-                                           "provider=a \n")));
-    kek_buf_done(&content);
+    ck_assert(record_says(&rig, record, "serve") && !record_says(&rig, record, "officer"));
     rig_done(&rig);
 }
 END_TEST
@@ -280,7 +333,7 @@ START_TEST(a_login_takes_back_its_own_providers_refusals_alone)
     rig_write(&rig, "pin-b", "wrong");
     rig_start(&rig);
     RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1 && rig_health(&rig, 1) == KEK_POOL_PIN_REFUSED);
-    RIG_UNTIL(&rig, rig_has(&rig, record));
+    RIG_UNTIL(&rig, is_refused_on_record(&rig, record));
     /* Each login of the one whose PIN is right would be another try for the other. */
     rig_do(&rig, &out, 0, "once:kill", 0);
     RIG_UNTIL(&rig, rig_count(&rig, "login a ") == 2 && rig_ready(&rig, 0) == 1);
@@ -295,22 +348,293 @@ START_TEST(a_login_takes_back_its_own_providers_refusals_alone)
 }
 END_TEST
 
-START_TEST(a_refusal_that_cannot_be_recorded_still_holds_in_this_process)
+/* Something in the way of the record's new file. */
+static void block_record(const struct rig *rig, char beside[static 160])
+{
+    char slot[KEK_LOGIN_SLOT_TEXT];
+    ck_assert_int_eq(kek_login_slot("S-1", slot, NULL), KEK_OK);
+    snprintf(beside, 160, "%s/pin-refused-%s.new", rig->state, slot);
+    ck_assert_int_eq(mkdir(beside, 0700), 0);
+}
+
+START_TEST(what_cannot_be_recorded_before_is_not_tried)
 {
     struct rig rig;
-    char slot[KEK_LOGIN_SLOT_TEXT], beside[160];
+    char beside[160];
     rig_init(&rig, 1);
-    rig_write(&rig, "pin", "wrong");
     rig_open(&rig);
-    kek_login_slot("S-1", slot);
-    snprintf(beside, sizeof beside, "%s/pin-refused-%s.new", rig.state, slot);
-    ck_assert_int_eq(mkdir(beside, 0700), 0); /* in the way of the new file */
+    block_record(&rig, beside);
     kek_pool_start(rig.pool);
-    RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
-    RIG_UNTIL(&rig, rig_status(&rig, 0).spawned >= 4);
-    ck_assert_uint_eq(rig_count(&rig, "login"), 1);
+    RIG_UNTIL(&rig, rig_status(&rig, 0).spawned >= 3);
+    ck_assert_int_eq(rig_health(&rig, 0), KEK_POOL_DOWN);
+    ck_assert(strstr(rig_status(&rig, 0).why.text, "put on record first") != NULL);
+    ck_assert_uint_eq(rig_count(&rig, "login"), 0);
+    ck_assert_int_eq(rmdir(beside), 0);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_pin_that_has_logged_in_here_is_tried_once_more_without_a_record)
+{
+    struct rig rig;
+    struct outcome out;
+    char beside[160];
+    rig_init(&rig, 1);
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    rig_pause(&rig, 50); /* its record is gone again */
+    block_record(&rig, beside);
+    rig_do(&rig, &out, 0, "once:kill", 0);
+    RIG_UNTIL(&rig, rig_count(&rig, "logged-in") == 2 && rig_ready(&rig, 0) == 1);
+    rig_write(&rig, "start", "link-login");
+    rig_unwrap(&rig, &out, 0, "once:kill once", 0);
+    RIG_UNTIL(&rig, rig_count(&rig, "login ") == 3 && rig_health(&rig, 0) == KEK_POOL_DOWN);
+    kek_pool_times(rig.pool)->unsure = 1;
+    size_t spawned = rig_status(&rig, 0).spawned;
+    RIG_UNTIL(&rig, rig_status(&rig, 0).spawned >= spawned + 3);
+    ck_assert_uint_eq(rig_count(&rig, "login "), 3);
     ck_assert_int_eq(rmdir(beside), 0);
     rig_done(&rig);
+}
+END_TEST
+
+/* ---- what may have been a try ---- */
+
+/* How a login ends without a clear answer, and what is said of it. */
+static const struct {
+    const char *words, *text;
+} unclear[] = {
+    {"link-login", "an answer to C_Login that may have been a try of the PIN (0x30), 2 of 3"},
+    {"abort-login", "no answer to C_Login that may have been a try of the PIN (0x0), 2 of 3"},
+    {"kill-login", "no answer to C_Login that may have been a try of the PIN (0x0), 2 of 3"},
+    {"never-login", "no answer to C_Login that may have been a try of the PIN (0x0), 2 of 3"},
+};
+
+START_TEST(what_may_have_been_a_try_is_bounded_over_workers_restarts_and_roles)
+{
+    struct rig rig;
+    struct kek_why why;
+    size_t forgotten;
+    char record[RECORD_NAME];
+    record_name("S-1", record);
+    rig_init(&rig, 1);
+    rig.providers[0].start_timeout_ms = strcmp(unclear[_i].words, "never-login") == 0 ? 300 : 30000;
+    rig_write(&rig, "start", unclear[_i].words);
+    rig_open(&rig);
+    kek_pool_times(rig.pool)->unsure = 50;
+    kek_pool_start(rig.pool);
+    RIG_UNTIL(&rig, strstr(rig_status(&rig, 0).why.text, unclear[_i].text) != NULL);
+    ck_assert_uint_eq(rig_count(&rig, "login"), 2);
+    for (int restart = 0; restart < 3; restart++) {
+        rig_close(&rig);
+        ck_assert(record_says(&rig, record, restart == 0 ? "\"tries\": 2" : "\"tries\": 3"));
+        rig.settings.officer = restart == 1;
+        rig_open(&rig);
+        kek_pool_times(rig.pool)->unsure = 50;
+        kek_pool_start(rig.pool);
+        RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
+        size_t spawned = rig_status(&rig, 0).spawned;
+        RIG_UNTIL(&rig, rig_status(&rig, 0).spawned >= spawned + 3); /* looks, no login */
+        why = rig_status(&rig, 0).why;
+        ck_assert_uint_eq(rig_count(&rig, "login"), 3);
+        ck_assert(strstr(why.text, "may have been tried 3 times") != NULL);
+        ck_assert(strstr(why.text, "kekctl pin retry") != NULL);
+        ck_assert_uint_eq(why.code, strcmp(unclear[_i].words, "link-login") == 0 ? 0x30 : 0);
+    }
+    /* The operator's word frees it, and so does a changed file. */
+    RIG_UNTIL(&rig, record_says(&rig, record, "\"tries\": 3"));
+    ck_assert_int_eq(kek_pool_pin_retry(rig.state, rig.providers[0].name, &forgotten, &why),
+                     KEK_OK);
+    ck_assert_uint_eq(forgotten, 1);
+    RIG_UNTIL(&rig, rig_count(&rig, "login") == 6 && rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
+    rig_write(&rig, "pin", "wrong");
+    rig_write(&rig, "pin", "right");
+    rig_remove(&rig, "start");
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    RIG_UNTIL(&rig, !rig_has(&rig, record));
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_success_forgets_what_may_have_been_a_try)
+{
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 1);
+    rig_open(&rig);
+    kek_pool_start(rig.pool);
+    for (int round = 0; round < 4; round++) {
+        char blob[16];
+        RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+        rig_write(&rig, "start", "link-login");
+        snprintf(blob, sizeof blob, "once:kill %d", round);
+        rig_unwrap(&rig, &out, 0, blob, 0);
+        RIG_UNTIL(&rig, strstr(rig_status(&rig, 0).why.text, "1 of 3") != NULL);
+        rig_remove(&rig, "start");
+        rig_wait(&rig, &out);
+        rig_check(&out, blob);
+    }
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_token_that_was_away_at_the_login_costs_no_try)
+{
+    static const char *const words[] = {"away-login", "probe"}; /* before it, and after it */
+    struct rig rig;
+    char record[RECORD_NAME];
+    record_name("S-1", record);
+    rig_init(&rig, 1);
+    rig_write(&rig, "start", words[_i]);
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_count(&rig, "login") >= 6); /* within seconds: quick, and without an end */
+    ck_assert_int_eq(rig_health(&rig, 0), KEK_POOL_DOWN);
+    ck_assert(strstr(rig_status(&rig, 0).why.text, "try of the PIN") == NULL);
+    rig_remove(&rig, "start");
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    rig_close(&rig);
+    ck_assert(!rig_has(&rig, record));
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(the_pauses_after_what_may_have_been_a_try_grow_and_outlast_a_restart)
+{
+    struct rig rig;
+    rig_init(&rig, 1);
+    rig_write(&rig, "start", "link-login");
+    rig_open(&rig);
+    ck_assert_uint_eq(kek_login_pause(rig.pool->backends, 0), 0);
+    ck_assert_uint_eq(kek_login_pause(rig.pool->backends, 1), 1000);
+    ck_assert_uint_eq(kek_login_pause(rig.pool->backends, 2), 30000);
+    kek_pool_times(rig.pool)->unsure = RIG_PATIENCE_MS * 10;
+    kek_pool_start(rig.pool);
+    RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_DOWN);
+    ck_assert_uint_ge(rig.pool->backends[0].next_start_ms, kek_clock_ms() + RIG_PATIENCE_MS);
+    rig_close(&rig);
+    rig_remove(&rig, "start");
+    rig_open(&rig);
+    kek_pool_times(rig.pool)->unsure = RIG_PATIENCE_MS * 10;
+    kek_pool_start(rig.pool);
+    RIG_UNTIL(&rig, strstr(rig_status(&rig, 0).why.text, "the next one follows") != NULL);
+    ck_assert_uint_ge(rig.pool->backends[0].next_start_ms, kek_clock_ms() + RIG_PATIENCE_MS);
+    ck_assert_uint_eq(rig_count(&rig, "login"), 1);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_try_is_on_record_before_it_is_made)
+{
+    struct rig rig;
+    char record[RECORD_NAME];
+    record_name("S-1", record);
+    rig_init(&rig, 1);
+    rig_write(&rig, "start", "late-login");
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_count(&rig, "login") == 1);
+    ck_assert(record_says(&rig, record, "\"tries\": 1") && record_says(&rig, record, "\"unsure\""));
+    rig_write(&rig, "go", "");
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1 && !rig_has(&rig, record));
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_pool_that_closes_before_the_login_is_sent_takes_its_try_back)
+{
+    char record[RECORD_NAME];
+    record_name("S-1", record);
+    for (int turns = 0; turns < 40; turns++) {
+        struct rig rig;
+        rig_init(&rig, 1);
+        rig_start(&rig);
+        RIG_UNTIL(&rig, rig.pool->writes > 0 || rig_count(&rig, "login") > 0);
+        rig_close(&rig);
+        size_t tried = rig_count(&rig, "login");
+        ck_assert_msg(tried > 0 || !rig_has(&rig, record), "a try that was none is on record");
+        rig_done(&rig);
+    }
+}
+END_TEST
+
+/* ---- whose refusal it is ---- */
+
+/* Two tokens that say the same serial: what else tells them apart. */
+START_TEST(a_refusal_keeps_no_other_token_out_that_has_the_same_serial)
+{
+    static char slot1[] = "pkcs11:slot-id=1?module-path=/x.so&pin-source=file:/etc/kekd/the.pin";
+    static char slot2[] = "pkcs11:slot-id=2?module-path=/x.so&pin-source=file:/etc/kekd/the.pin";
+    static char module[] = "pkcs11:token=t?module-path=/y.so&pin-source=file:/etc/kekd/the.pin";
+    static char store[] = "STORE=2";
+    struct rig rig;
+    rig_init(&rig, 2);
+    rig_write(&rig, "start-b", _i == 0 ? "other-label" : "");
+    if (_i == 1) {
+        rig_set(&rig, 0, "uri", slot1);
+        rig_set(&rig, 1, "uri", slot2);
+    } else if (_i == 2) {
+        rig_set(&rig, 1, "uri", module);
+    } else if (_i == 3) {
+        rig.env[1][1] = store;
+    }
+    rig_write(&rig, "start-a", "refuse-login");
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED && rig_ready(&rig, 1) == 1);
+    rig_close(&rig);
+    /* Nor after a restart, whoever comes first; nor is the refused one tried again by it. */
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED && rig_ready(&rig, 1) == 1);
+    ck_assert_uint_eq(rig_count(&rig, "login a "), 1);
+    ck_assert_uint_eq(rig_count(&rig, "login b "), 2);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_provider_that_gets_another_way_to_its_token_does_not_try_a_refused_pin_again)
+{
+    static char module[] = "pkcs11:token=t?module-path=/y.so&pin-source=file:/etc/kekd/the.pin";
+    struct rig rig;
+    rig_init(&rig, 1);
+    rig_write(&rig, "pin", "wrong");
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
+    rig_close(&rig);
+    rig_set(&rig, 0, "uri", module);
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
+    ck_assert_uint_eq(rig_count(&rig, "login"), 1);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(out_of_memory_a_login_has_no_name_and_kekd_goes_on)
+{
+    struct kek_why why;
+    char slot[KEK_LOGIN_SLOT_TEXT] = "untouched";
+    memory_is_full = true;
+    enum kek_rc rc = kek_login_slot("S-1", slot, &why);
+    memory_is_full = false;
+    ck_assert_int_eq(rc, KEK_NO_MEMORY);
+    ck_assert_int_eq(why.rc, KEK_NO_MEMORY);
+    ck_assert_str_eq(slot, "untouched");
+    ck_assert_int_eq(kek_login_slot("S-1", slot, &why), KEK_OK);
+    ck_assert_uint_eq(strlen(slot), KEK_LOGIN_SLOT_TEXT - 1);
+}
+END_TEST
+
+START_TEST(an_attribute_of_a_uri_is_found_whole)
+{
+    size_t len = 0;
+    static const char uri[] = "pkcs11:token=a&slot-id=9;slot-id=5?admin-pin-source=file:/a?b"
+                              "&pin-source=file:/c;d&module-path=/x.so";
+    const char *at = kek_login_attribute(uri, "slot-id=", &len);
+    ck_assert(len == 1 && *at == '5');
+    at = kek_login_attribute(uri, "pin-source=", &len);
+    ck_assert(kek_bytes_equal(kek_bytes(at, len), kek_bytes_of("file:/c;d")));
+    at = kek_login_attribute(uri, "admin-pin-source=", &len);
+    ck_assert(kek_bytes_equal(kek_bytes(at, len), kek_bytes_of("file:/a?b")));
+    ck_assert_ptr_null(kek_login_attribute(uri, "serial=", &len));
+    ck_assert_ptr_null(kek_login_attribute("pkcs11:", "serial=", &len));
 }
 END_TEST
 
@@ -383,6 +707,9 @@ END_TEST
 
 int main(void)
 {
+    if (CRYPTO_set_mem_functions(allocate, reallocate, release) != 1) {
+        return 1; /* OpenSSL has memory already */
+    }
     Suite *suite = suite_create("pool-pin");
     TCase *tcase = tcase_create("logins");
     tcase_set_timeout(tcase, 180);
@@ -398,7 +725,20 @@ int main(void)
     tcase_add_test(tcase, a_damaged_record_lets_nobody_log_in);
     tcase_add_test(tcase, an_officers_login_keeps_the_record_of_kekds_pin);
     tcase_add_test(tcase, a_login_takes_back_its_own_providers_refusals_alone);
-    tcase_add_test(tcase, a_refusal_that_cannot_be_recorded_still_holds_in_this_process);
+    tcase_add_test(tcase, what_cannot_be_recorded_before_is_not_tried);
+    tcase_add_test(tcase, a_pin_that_has_logged_in_here_is_tried_once_more_without_a_record);
+    tcase_add_loop_test(tcase, what_may_have_been_a_try_is_bounded_over_workers_restarts_and_roles,
+                        0, (int)(sizeof unclear / sizeof unclear[0]));
+    tcase_add_test(tcase, a_success_forgets_what_may_have_been_a_try);
+    tcase_add_loop_test(tcase, a_token_that_was_away_at_the_login_costs_no_try, 0, 2);
+    tcase_add_test(tcase, the_pauses_after_what_may_have_been_a_try_grow_and_outlast_a_restart);
+    tcase_add_test(tcase, a_try_is_on_record_before_it_is_made);
+    tcase_add_test(tcase, a_pool_that_closes_before_the_login_is_sent_takes_its_try_back);
+    tcase_add_loop_test(tcase, a_refusal_keeps_no_other_token_out_that_has_the_same_serial, 0, 4);
+    tcase_add_test(tcase,
+                   a_provider_that_gets_another_way_to_its_token_does_not_try_a_refused_pin_again);
+    tcase_add_test(tcase, out_of_memory_a_login_has_no_name_and_kekd_goes_on);
+    tcase_add_test(tcase, an_attribute_of_a_uri_is_found_whole);
     tcase_add_test(tcase, a_token_that_would_lock_itself_is_not_logged_in_to);
     tcase_add_test(tcase, the_file_that_is_named_is_the_one_that_was_used);
     tcase_add_test(tcase, a_pin_that_was_not_tried_is_not_recorded_as_refused);
