@@ -198,6 +198,8 @@ struct kek_backend {
     uint64_t spawned, killed, crashed, recycled, operations, failures;
     char serial[64], model[64], firmware[32], library[96];
     bool pin_count_low;
+    bool slot_known, slot_doubted; /* not told to the next worker while in doubt */
+    uint64_t slot;
     struct kek_why why;
     enum kek_wrap_alg alg;
     struct kek_provider_versions versions;

@@ -86,6 +86,10 @@ size_t kek_message_hello(struct kek_backend *backend, uint64_t id)
     hello.n_versions = config->version_count;
     hello.versions = pointers;
     hello.alg = (Kek__Provider__WrapAlg)backend->alg;
+    Kek__Provider__Seen seen = KEK__PROVIDER__SEEN__INIT;
+    seen.slot = backend->slot;
+    seen.serial = backend->serial;
+    hello.seen = backend->slot_known && !backend->slot_doubted ? &seen : NULL;
     Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
     request.id = id;
     request.op_case = KEK__PROVIDER__REQUEST__OP_HELLO;

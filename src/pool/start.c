@@ -77,6 +77,11 @@ void kek_start_failed(struct kek_worker *worker, bool kill, const struct kek_why
 {
     struct kek_backend *backend = worker->backend;
     bool at_login = worker->state == KEK_WORKER_LOGIN || worker->hand_id == LOGIN_ID;
+    /* Perhaps it was the slot of the last time that did not answer, perhaps another one: the next worker
+     * tries it the other way. */
+    if (worker->hand_id == HELLO_ID) {
+        backend->slot_doubted = !backend->slot_doubted;
+    }
     kek_start_unlock(worker);
     /* First when the next may start, then the end of this one, which looks for the next. */
     kek_backend_start_failed(backend, at_login, why);
@@ -158,6 +163,9 @@ static void on_token(struct kek_worker *worker, const Kek__Provider__Token *toke
     kek_message_text(backend->firmware, sizeof backend->firmware, token->firmware);
     kek_message_text(backend->library, sizeof backend->library, token->library);
     backend->pin_count_low = token->pin_count_low;
+    backend->slot = token->slot;
+    backend->slot_known = true;
+    backend->slot_doubted = false;
     worker->pin = (struct kek_login_pin){
         .inode = token->pin_inode,
         .mtime_ns = token->pin_mtime_ns,

@@ -10,15 +10,22 @@
 
 #include <stdbool.h>
 
+#define CONTROL_ANY (~0UL)
+
 struct control_verdict {
     bool fails;
     unsigned long rv; /* if it fails: what it returns */
     bool misleads;    /* it shall use another key */
     unsigned long flags;
+    bool pads_by_nul;
+    unsigned long readonly; /* what a read-write session is refused with; 0: it is not */
+    unsigned long shortens; /* the attribute that a new key has half of; CONTROL_ANY: none */
 };
 
 /* Counts the call and does to the process what the file wants done: wait, leak, crash. */
 struct control_verdict control_call(const char *function);
+/* The same of a call that names a slot. */
+struct control_verdict control_call_at(const char *function, unsigned long slot);
 /* Raised by each "renumber" that came due in this process. */
 unsigned control_renumbered(void);
 

@@ -97,15 +97,24 @@ static CK_OBJECT_HANDLE told(CK_OBJECT_HANDLE key)
         return real->name arguments;                          \
     }
 
+/* The same where `a` is a slot. */
+#define WRAP_SLOT(name, parameters, arguments)                      \
+    static CK_RV fault_##name parameters                            \
+    {                                                               \
+        struct control_verdict verdict = control_call_at(#name, a); \
+        if (verdict.fails) {                                        \
+            return verdict.rv;                                      \
+        }                                                           \
+        return real->name arguments;                                \
+    }
+
 WRAP(C_Initialize, (void *a), (a))
 WRAP(C_Finalize, (void *a), (a))
 WRAP(C_GetInfo, (CK_INFO * a), (a))
 WRAP(C_GetSlotList, (CK_BBOOL a, CK_SLOT_ID *b, CK_ULONG *c), (a, b, c))
-WRAP(C_GetSlotInfo, (CK_SLOT_ID a, CK_SLOT_INFO *b), (a, b))
-WRAP(C_GetMechanismList, (CK_SLOT_ID a, CK_MECHANISM_TYPE *b, CK_ULONG *c), (a, b, c))
-WRAP(C_GetMechanismInfo, (CK_SLOT_ID a, CK_MECHANISM_TYPE b, CK_MECHANISM_INFO *c), (a, b, c))
-WRAP(C_OpenSession, (CK_SLOT_ID a, CK_FLAGS b, void *c, CK_NOTIFY d, CK_SESSION_HANDLE *e),
-     (a, b, c, d, e))
+WRAP_SLOT(C_GetSlotInfo, (CK_SLOT_ID a, CK_SLOT_INFO *b), (a, b))
+WRAP_SLOT(C_GetMechanismList, (CK_SLOT_ID a, CK_MECHANISM_TYPE *b, CK_ULONG *c), (a, b, c))
+WRAP_SLOT(C_GetMechanismInfo, (CK_SLOT_ID a, CK_MECHANISM_TYPE b, CK_MECHANISM_INFO *c), (a, b, c))
 WRAP(C_CloseSession, (CK_SESSION_HANDLE a), (a))
 WRAP(C_Login, (CK_SESSION_HANDLE a, CK_USER_TYPE b, CK_BYTE *c, CK_ULONG d), (a, b, c, d))
 WRAP(C_Logout, (CK_SESSION_HANDLE a), (a))
@@ -125,9 +134,6 @@ WRAP(C_Encrypt, (CK_SESSION_HANDLE a, CK_BYTE *b, CK_ULONG c, CK_BYTE *d, CK_ULO
 WRAP(C_DecryptInit, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c),
      (a, b, meant(c, verdict)))
 WRAP(C_Decrypt, (CK_SESSION_HANDLE a, CK_BYTE *b, CK_ULONG c, CK_BYTE *d, CK_ULONG *e),
-     (a, b, c, d, e))
-WRAP(C_GenerateKey,
-     (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_ATTRIBUTE *c, CK_ULONG d, CK_OBJECT_HANDLE *e),
      (a, b, c, d, e))
 WRAP(C_WrapKey,
      (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c, CK_OBJECT_HANDLE d, CK_BYTE *e,
@@ -152,15 +158,61 @@ static CK_RV fault_C_FindObjects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *ob
     return rv;
 }
 
+static CK_RV fault_C_OpenSession(CK_SLOT_ID slot, CK_FLAGS flags, void *arg, CK_NOTIFY notify,
+                                 CK_SESSION_HANDLE *session)
+{
+    struct control_verdict verdict = control_call_at("C_OpenSession", slot);
+    if (verdict.fails) {
+        return verdict.rv;
+    }
+    if (verdict.readonly != 0 && (flags & CKF_RW_SESSION) != 0) {
+        return verdict.readonly;
+    }
+    return real->C_OpenSession(slot, flags, arg, notify, session);
+}
+
+#define ATTRIBUTES_MAX 32
+
+static CK_RV fault_C_GenerateKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism,
+                                 CK_ATTRIBUTE *attributes, CK_ULONG count, CK_OBJECT_HANDLE *key)
+{
+    struct control_verdict verdict = control_call("C_GenerateKey");
+    CK_ATTRIBUTE copy[ATTRIBUTES_MAX];
+    if (verdict.fails || count > ATTRIBUTES_MAX) {
+        return verdict.fails ? verdict.rv : CKR_ARGUMENTS_BAD;
+    }
+    for (CK_ULONG i = 0; i < count; i++) {
+        copy[i] = attributes[i];
+        if (copy[i].type == verdict.shortens) {
+            copy[i].ulValueLen /= 2;
+        }
+    }
+    return real->C_GenerateKey(session, mechanism, copy, count, key);
+}
+
+/* Ends a blank-padded text by NUL. */
+static void pad_by_nul(unsigned char *text, size_t width)
+{
+    while (width > 0 && text[width - 1] == ' ') {
+        text[--width] = '\0';
+    }
+}
+
 static CK_RV fault_C_GetTokenInfo(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
 {
-    struct control_verdict verdict = control_call("C_GetTokenInfo");
+    struct control_verdict verdict = control_call_at("C_GetTokenInfo", slot);
     if (verdict.fails) {
         return verdict.rv;
     }
     CK_RV rv = real->C_GetTokenInfo(slot, info);
     if (rv == CKR_OK) {
         info->flags |= verdict.flags;
+    }
+    if (rv == CKR_OK && verdict.pads_by_nul) {
+        pad_by_nul(info->label, sizeof info->label);
+        pad_by_nul(info->manufacturerID, sizeof info->manufacturerID);
+        pad_by_nul(info->model, sizeof info->model);
+        pad_by_nul(info->serialNumber, sizeof info->serialNumber);
     }
     return rv;
 }

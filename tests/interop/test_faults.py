@@ -10,6 +10,8 @@ import json
 import os
 import queue
 import re
+import signal
+import subprocess
 import time
 
 import fault as faults
@@ -339,6 +341,44 @@ class Starting(FaultCase):
                           nodes, self.always)
         for node in nodes:
             self.end(node)
+
+    @staticmethod
+    def slot_of(node, label):
+        shown = subprocess.run(["softhsm2-util", "--show-slots"], check=True, stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, "SOFTHSM2_CONF": node.token.conf}).stdout
+        return re.search(r"^Slot (\d+)$(?:(?!^Slot).)*?Label: +%s *$" % label, shown, re.M | re.S).group(1)
+
+    def test_a_neighbours_slot_that_hangs_keeps_no_worker_from_starting(self):
+        node = self.node()
+        node.config["metrics"] = rigs.own_address()
+        node.write()
+        subprocess.run(["softhsm2-util", "--init-token", "--free", "--label", "neighbour", "--so-pin", "12345678",
+                        "--pin", "1234"], check=True, stdout=subprocess.DEVNULL,
+                       env={**os.environ, "SOFTHSM2_CONF": node.token.conf})
+        node.start()
+        dead = self.slot_of(node, "neighbour")
+        hangs = ["%s@%s every hang" % (function, dead) for function in ("C_GetSlotInfo", "C_GetTokenInfo")]
+        with node_client(node) as client:
+            calls = Calls(client)
+            for _ in range(2):
+                rigs.wait_for(lambda: node.metric("kekd_hsm_workers_ready") == 2, "both workers")
+                node.fault.put(*hangs)
+                before = node.workers()
+                for pid in before:
+                    os.kill(pid, signal.SIGKILL)
+                calls.round()
+                rigs.wait_for(lambda old=before: len(set(node.workers()) - set(old)) == 2, "two new workers")
+            self.assertEqual((calls.statuses, calls.wrong), ([], []))
+        node.stop()
+        # A kekd that starts meanwhile, and kekctl, know of no place: the configuration has to say it.
+        entry = node.config["providers"][0]
+        entry["uri"] = entry["uri"].replace("?", ";slot-id=%s?" % self.slot_of(node, "kek-test"), 1)
+        node.write()
+        node.start()
+        node.kekctl("key", "list", check=True)
+        self.assertEqual(node.fault.done(), 0)
+        node.stop()
+        self.end(node)
 
     def pin(self, node, what):
         node.fault.put("C_Login every " + what)

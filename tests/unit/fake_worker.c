@@ -180,6 +180,7 @@ static void send_token(uint64_t id)
     token.pin_count_low = told("low");
     token.pin_final_try = told("final");
     token.pin_locked = told("locked");
+    token.slot = 7;
     Kek__Provider__Reply reply = KEK__PROVIDER__REPLY__INIT;
     reply.id = id;
     reply.result_case = KEK__PROVIDER__REPLY__RESULT_TOKEN;
@@ -246,13 +247,14 @@ static void on_hello(uint64_t id, const Kek__Provider__Hello *hello)
     memory = told_number("memory");
     char more[200];
     snprintf(more, sizeof more,
-             "sessions=%u keyring=%s init_args=%s versions=%zu alg=%d strategy=%d", hello->sessions,
-             hello->keyring, hello->init_args, hello->n_versions, (int)hello->alg,
-             (int)hello->strategy);
+             "sessions=%u keyring=%s init_args=%s versions=%zu alg=%d strategy=%d seen=%d/%s",
+             hello->sessions, hello->keyring, hello->init_args, hello->n_versions, (int)hello->alg,
+             (int)hello->strategy, hello->seen == NULL ? -1 : (int)hello->seen->slot,
+             hello->seen == NULL ? "" : hello->seen->serial);
     tell("hello", more);
     if (told("exit")) {
         _exit(3);
-    } else if (told("never")) {
+    } else if (told("never") || told(hello->seen != NULL ? "dead-there" : "dead-elsewhere")) {
         stay();
     } else if (told("late")) {
         await("go");

@@ -1,0 +1,183 @@
+/* How kekd-pkcs11 finds the one token that it is for, beside others that may be dead. */
+#include "fault.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define TOKEN KEK__PROVIDER__REPLY__RESULT_TOKEN
+#define FAILED KEK__PROVIDER__REPLY__RESULT_FAILED
+
+struct place {
+    char label[33], serial[17];
+    unsigned long slot;
+};
+
+/* Asks for the token by this head of a URI ("token=x") on the fault module. */
+static Kek__Provider__Reply *find(const char *head, Kek__Provider__Seen *seen)
+{
+    char uri[5 * PATH_MAX];
+    int len = snprintf(uri, sizeof uri, "pkcs11:%s%s", head, strchr(fault_uri, '?'));
+    ck_assert_int_lt(len, (int)sizeof uri);
+    struct worker worker;
+    Kek__Provider__Hello hello;
+    hello_init(&hello, uri);
+    hello.seen = seen;
+    worker_spawn(&worker, "serve");
+    Kek__Provider__Reply *reply = worker_hello(&worker, &hello);
+    worker_end(&worker);
+    return reply;
+}
+
+static struct place expect_found(const char *head, Kek__Provider__Seen *seen)
+{
+    struct place place;
+    Kek__Provider__Reply *reply = find(head, seen);
+    ck_assert_msg(reply->result_case == TOKEN, "%s: %s", head,
+                  reply->result_case == FAILED ? reply->failed->text : "?");
+    place.slot = (unsigned long)reply->token->slot;
+    snprintf(place.label, sizeof place.label, "%s", reply->token->label);
+    snprintf(place.serial, sizeof place.serial, "%s", reply->token->serial);
+    reply_free(reply);
+    return place;
+}
+
+/* Two tokens of one module, where each of them is. */
+static void make_two(struct token *token, struct place places[2])
+{
+    token_make(token);
+    token_add(token, "neighbour");
+    fault_put(token, "");
+    places[0] = expect_found("token=kek-test", NULL);
+    places[1] = expect_found("token=neighbour", NULL);
+    ck_assert_uint_ne(places[0].slot, places[1].slot);
+    ck_assert_str_ne(places[0].serial, places[1].serial);
+}
+
+static void let_hang(const struct token *token, const struct place *dead)
+{
+    char fault[120];
+    snprintf(fault, sizeof fault, "C_GetSlotInfo@%lu every hang\nC_GetTokenInfo@%lu every hang",
+             dead->slot, dead->slot);
+    fault_put(token, fault);
+}
+
+START_TEST(a_slot_that_hangs_is_not_asked_where_the_uri_names_another)
+{
+    struct token token;
+    struct place places[2];
+    char head[192];
+    make_two(&token, places);
+    for (int i = 0; i < 2; i++) {
+        let_hang(&token, &places[1 - i]);
+        snprintf(head, sizeof head, "slot-id=%lu", places[i].slot);
+        ck_assert_str_eq(expect_found(head, NULL).label, places[i].label);
+        snprintf(head, sizeof head, "token=%s;slot-id=%lu", places[i].label, places[i].slot);
+        ck_assert_str_eq(expect_found(head, NULL).serial, places[i].serial);
+        /* Nor is the list of slots, which some modules make by asking each. */
+        ck_assert_uint_eq(fault_count("C_GetSlotList"), 0);
+        snprintf(head, sizeof head, "token=%s;slot-id=%lu", places[1 - i].label, places[i].slot);
+        expect_failed(find(head, NULL), KEK__PROVIDER__CAUSE__LINK,
+                      "no token matches the URI; the module shows '");
+    }
+}
+END_TEST
+
+START_TEST(a_slot_that_hangs_is_not_asked_while_the_token_is_where_it_was)
+{
+    struct token token;
+    struct place places[2];
+    char heads[3][160];
+    make_two(&token, places);
+    for (int i = 0; i < 2; i++) {
+        let_hang(&token, &places[1 - i]);
+        Kek__Provider__Seen seen = KEK__PROVIDER__SEEN__INIT;
+        seen.slot = places[i].slot;
+        seen.serial = places[i].serial;
+        snprintf(heads[0], sizeof heads[0], "token=%s", places[i].label);
+        snprintf(heads[1], sizeof heads[1], "serial=%s", places[i].serial);
+        snprintf(heads[2], sizeof heads[2], "model=SoftHSM%%20v2");
+        for (int h = 0; h < 3; h++) {
+            ck_assert_uint_eq(expect_found(heads[h], &seen).slot, places[i].slot);
+        }
+    }
+}
+END_TEST
+
+START_TEST(what_is_known_of_an_earlier_worker_is_no_more_than_a_hint)
+{
+    static char other_serial[] = "0000000000000000", none[] = "";
+    struct token token;
+    struct place places[2];
+    make_two(&token, places);
+    struct {
+        unsigned long slot;
+        char *serial;
+    } hints[] = {
+        {places[1].slot, places[1].serial}, /* another token's place */
+        {places[1].slot, places[0].serial}, /* the slots were numbered anew */
+        {places[0].slot, other_serial},     /* the token was made anew */
+        {places[0].slot, none},             /* no serial to know it by */
+        {424242, places[0].serial},         /* the slot is gone */
+    };
+    for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++) {
+        Kek__Provider__Seen seen = KEK__PROVIDER__SEEN__INIT;
+        seen.slot = hints[i].slot;
+        seen.serial = hints[i].serial;
+        ck_assert_uint_eq(expect_found("token=kek-test", &seen).slot, places[0].slot);
+        /* One of two that match is taken only if it is the one of before. */
+        expect_failed(find("model=SoftHSM%20v2", i == 0 ? NULL : &seen),
+                      KEK__PROVIDER__CAUSE__BAD_REQUEST, "2 tokens match the URI");
+    }
+}
+END_TEST
+
+START_TEST(a_serial_is_looked_for_until_it_is_found)
+{
+    struct token token;
+    struct place places[2];
+    char head[192];
+    make_two(&token, places);
+    fault_put(&token, ""); /* counts from here */
+    for (int i = 0; i < 2; i++) {
+        snprintf(head, sizeof head, "serial=%s", places[i].serial);
+        ck_assert_uint_eq(expect_found(head, NULL).slot, places[i].slot);
+    }
+    /* One slot for the first in the module's order, two for the second. SoftHSM has an empty one besides. */
+    ck_assert_uint_eq(fault_count("C_GetTokenInfo"), 3);
+}
+END_TEST
+
+START_TEST(texts_that_end_by_nul_match_as_those_that_are_padded_by_blanks)
+{
+    struct token token;
+    struct place places[2], found;
+    char head[192];
+    make_two(&token, places);
+    fault_put(&token, "C_GetTokenInfo every nul");
+    for (int i = 0; i < 2; i++) {
+        snprintf(head, sizeof head,
+                 "token=%s;serial=%s;model=SoftHSM%%20v2;manufacturer=SoftHSM%%20project",
+                 places[i].label, places[i].serial);
+        found = expect_found(head, NULL);
+        ck_assert_uint_eq(found.slot, places[i].slot);
+        ck_assert_str_eq(found.label, places[i].label);
+        ck_assert_str_eq(found.serial, places[i].serial);
+    }
+    expect_failed(find("token=neighbou", NULL), KEK__PROVIDER__CAUSE__LINK,
+                  "no token matches the URI; the module shows '");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("pkcs11 token");
+    TCase *c = tcase_create("token");
+    tcase_set_timeout(c, 60);
+    tcase_add_test(c, a_slot_that_hangs_is_not_asked_where_the_uri_names_another);
+    tcase_add_test(c, a_slot_that_hangs_is_not_asked_while_the_token_is_where_it_was);
+    tcase_add_test(c, what_is_known_of_an_earlier_worker_is_no_more_than_a_hint);
+    tcase_add_test(c, a_serial_is_looked_for_until_it_is_found);
+    tcase_add_test(c, texts_that_end_by_nul_match_as_those_that_are_padded_by_blanks);
+    suite_add_tcase(s, c);
+    return worker_tests_run(s);
+}
