@@ -96,20 +96,22 @@ static void describe(struct kek_provider *provider, const CK_TOKEN_INFO *info,
     token->max_sessions = known ? info->ulMaxSessionCount : 0;
 }
 
-/* A token that needs a login gets its PIN from the file, or from a PIN pad of its own. */
+/* A token that needs a login gets its PIN from the file, or from a PIN pad of its own. One that says it
+ * needs none may do so wrongly: where there is a PIN, login.c finds out. */
 static bool take_pin(struct kek_provider *provider, const char *source, const CK_TOKEN_INFO *info,
                      struct kek_pin_file *file, struct kek_provider_failure *failure)
 {
     provider->needs_login = (info->flags & CKF_LOGIN_REQUIRED) != 0;
     if (source == NULL) {
         if (provider->needs_login && (info->flags & CKF_PROTECTED_AUTHENTICATION_PATH) == 0) {
-            return kek_p11_fail(
-                failure, KEK__PROVIDER__STEP__PIN_FILE, KEK__PROVIDER__CAUSE__PIN_UNUSABLE,
-                "token '%s' needs a PIN, and the URI has no pin-source", provider->label);
+            return kek_p11_fail(failure, KEK__PROVIDER__STEP__PIN_FILE,
+                                KEK__PROVIDER__CAUSE__PIN_UNUSABLE,
+                                "token '%s' needs a PIN and has no PIN pad, and the URI has no "
+                                "pin-source: add pin-source=file:/path",
+                                provider->label);
         }
         return true;
     }
-    provider->needs_login = true;
     enum kek_rc rc = kek_pin_read(source, &provider->pin, file, &failure->why);
     if (rc != KEK_OK) {
         failure->step = KEK__PROVIDER__STEP__PIN_FILE;

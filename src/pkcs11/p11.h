@@ -62,8 +62,8 @@ struct kek_provider_session {
 struct kek_provider {
     CK_FUNCTION_LIST *f;
     CK_SLOT_ID slot;
-    struct kek_secret *pin; /* until login; NULL: a PIN pad, or no login needed */
-    bool needs_login;
+    struct kek_secret *pin; /* until login; NULL: a PIN pad, or none is known */
+    bool needs_login;       /* the token says so (CKF_LOGIN_REQUIRED) */
     char keyring[KEK_LABEL_MAX];
     Kek__Provider__Strategy strategy;
     enum kek_wrap_alg preferred; /* an earlier start's outcome, tried first */

@@ -22,8 +22,8 @@ static const char *find_attribute(const char *uri, const char *name)
     return at == NULL ? NULL : at + strlen(name);
 }
 
-/* Where this role's PIN comes from, as the configuration says it; for messages. */
-static void pin_source(const struct kek_backend *backend, char *out, size_t size)
+/* Where this role's PIN comes from, as the configuration says it; for messages. False: from a PIN pad. */
+static bool pin_source(const struct kek_backend *backend, char *out, size_t size)
 {
     const char *uri = backend->config->uri, *at = NULL;
     if (backend->pool->settings.officer) {
@@ -31,10 +31,11 @@ static void pin_source(const struct kek_backend *backend, char *out, size_t size
     }
     at = at == NULL ? find_attribute(uri, "pin-source=") : at;
     if (at == NULL) {
-        snprintf(out, size, "of its URI");
-        return;
+        snprintf(out, size, "from its PIN pad");
+        return false;
     }
     snprintf(out, size, "in %.*s", (int)strcspn(at, "&?;"), at);
+    return true;
 }
 
 static void wait_until(struct kek_worker *worker, uint64_t ms)
@@ -98,7 +99,7 @@ static void stay_out(struct kek_worker *worker, struct kek_why *why)
 {
     struct kek_backend *backend = worker->backend;
     char source[160];
-    pin_source(backend, source, sizeof source);
+    (void)pin_source(backend, source, sizeof source);
     kek_fail_within(why, KEK_DENIED, "%s: the PIN %s", backend->config->name, source);
     kek_start_unlock(worker);
     kek_backend_pin_refused(backend, why);
@@ -221,13 +222,16 @@ static void on_pin_refused(struct kek_worker *worker, struct kek_why *why)
     struct kek_backend *backend = worker->backend;
     struct kek_login_refusal refusal = {.pin = worker->pin, .code = why->code};
     int lock_fd = worker->lock_fd;
+    char source[160];
+    bool is_file = pin_source(backend, source, sizeof source);
     worker->lock_fd = -1;
     backend->refused_here = true;
     backend->refused = worker->pin;
     kek_fail_native(&backend->refused_why, KEK_DENIED, KEK_NATIVE_PKCS11, why->code,
-                    "was refused (0x%lx), not tried again: change that file, or run kekctl pin "
+                    "was refused (0x%lx), not tried again: %srun kekctl pin "
                     "retry (%s/pin-refused-%s)",
-                    why->code, backend->pool->state_dir, worker->slot);
+                    why->code, is_file ? "change that file, or " : "", backend->pool->state_dir,
+                    worker->slot);
     *why = backend->refused_why;
     stay_out(worker, why);
     kek_login_record(backend, worker->slot, lock_fd, &refusal);

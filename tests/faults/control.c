@@ -63,7 +63,9 @@ enum deed {
     FLAGS,
     NUL,
     READONLY,
-    SHORTEN
+    SHORTEN,
+    NOFLAGS,
+    PAD
 };
 
 static const struct {
@@ -76,7 +78,8 @@ static const struct {
     [FLAGS] = {"flags", 16},     [DISCONNECT] = {"disconnect", 16},
     [MISLEAD] = {"mislead", 0},  [RENUMBER] = {"renumber", 0},
     [NUL] = {"nul", 0},          [READONLY] = {"readonly", 16},
-    [SHORTEN] = {"shorten", 16},
+    [SHORTEN] = {"shorten", 16}, [NOFLAGS] = {"noflags", 16},
+    [PAD] = {"pad", 0},
 };
 
 /* The second page, little-endian on every machine that runs this. */
@@ -298,6 +301,12 @@ static void apply(const struct rule *rule, struct control_verdict *verdict)
         break;
     case SHORTEN:
         verdict->shortens = rule->value;
+        break;
+    case NOFLAGS:
+        verdict->no_flags |= rule->value;
+        break;
+    case PAD:
+        verdict->has_pad = true;
         break;
     }
 }

@@ -19,6 +19,8 @@ struct control_verdict {
     unsigned long flags;
     bool pads_by_nul;
     unsigned long readonly; /* what a read-write session is refused with; 0: it is not */
+    unsigned long no_flags;
+    bool has_pad;           /* a PIN is entered at the token */
     unsigned long shortens; /* the attribute that a new key has half of; CONTROL_ANY: none */
 };
 

@@ -116,7 +116,6 @@ WRAP_SLOT(C_GetSlotInfo, (CK_SLOT_ID a, CK_SLOT_INFO *b), (a, b))
 WRAP_SLOT(C_GetMechanismList, (CK_SLOT_ID a, CK_MECHANISM_TYPE *b, CK_ULONG *c), (a, b, c))
 WRAP_SLOT(C_GetMechanismInfo, (CK_SLOT_ID a, CK_MECHANISM_TYPE b, CK_MECHANISM_INFO *c), (a, b, c))
 WRAP(C_CloseSession, (CK_SESSION_HANDLE a), (a))
-WRAP(C_Login, (CK_SESSION_HANDLE a, CK_USER_TYPE b, CK_BYTE *c, CK_ULONG d), (a, b, c, d))
 WRAP(C_Logout, (CK_SESSION_HANDLE a), (a))
 WRAP(C_CreateObject, (CK_SESSION_HANDLE a, CK_ATTRIBUTE *b, CK_ULONG c, CK_OBJECT_HANDLE *d),
      (a, b, c, d))
@@ -171,6 +170,23 @@ static CK_RV fault_C_OpenSession(CK_SLOT_ID slot, CK_FLAGS flags, void *arg, CK_
     return real->C_OpenSession(slot, flags, arg, notify, session);
 }
 
+static CK_RV fault_C_Login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_BYTE *pin, CK_ULONG len)
+{
+    struct control_verdict verdict = control_call("C_Login");
+    if (verdict.fails) {
+        return verdict.rv;
+    }
+    if (verdict.has_pad) {
+        char *entered = getenv("KEK_FAULT_PIN");
+        if (pin != NULL || len != 0 || entered == NULL) {
+            return CKR_ARGUMENTS_BAD;
+        }
+        pin = (CK_BYTE *)entered;
+        len = strlen(entered);
+    }
+    return real->C_Login(session, user, pin, len);
+}
+
 #define ATTRIBUTES_MAX 32
 
 static CK_RV fault_C_GenerateKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism,
@@ -206,7 +222,7 @@ static CK_RV fault_C_GetTokenInfo(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
     }
     CK_RV rv = real->C_GetTokenInfo(slot, info);
     if (rv == CKR_OK) {
-        info->flags |= verdict.flags;
+        info->flags = (info->flags | verdict.flags) & ~verdict.no_flags;
     }
     if (rv == CKR_OK && verdict.pads_by_nul) {
         pad_by_nul(info->label, sizeof info->label);

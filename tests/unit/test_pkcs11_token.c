@@ -2,9 +2,11 @@
 #include "fault.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define TOKEN KEK__PROVIDER__REPLY__RESULT_TOKEN
+#define READY KEK__PROVIDER__REPLY__RESULT_READY
 #define FAILED KEK__PROVIDER__REPLY__RESULT_FAILED
 
 struct place {
@@ -168,6 +170,108 @@ START_TEST(texts_that_end_by_nul_match_as_those_that_are_padded_by_blanks)
 }
 END_TEST
 
+/* A worker on this token, with this URI's query part; its answer to Login. */
+static Kek__Provider__Reply *log_in(const char *query, Kek__Provider__Token *told)
+{
+    char uri[5 * PATH_MAX];
+    int len =
+        snprintf(uri, sizeof uri, "pkcs11:token=kek-test?module-path=%s/tests/faults/fault.so%s",
+                 getenv("abs_top_builddir"), query);
+    ck_assert_int_lt(len, (int)sizeof uri);
+    struct worker worker;
+    Kek__Provider__Hello hello;
+    hello_init(&hello, uri);
+    worker_spawn(&worker, "serve");
+    Kek__Provider__Reply *reply = worker_hello(&worker, &hello);
+    if (reply->result_case == TOKEN) {
+        *told = *reply->token;
+        reply_free(reply);
+        reply = worker_login(&worker);
+    }
+    worker_end(&worker);
+    return reply;
+}
+
+/* The versions that it sees. */
+static void expect_ready(const char *query, size_t versions)
+{
+    Kek__Provider__Token told;
+    Kek__Provider__Reply *reply = log_in(query, &told);
+    ck_assert_msg(reply->result_case == READY, "%s: %s", query,
+                  reply->result_case == FAILED ? reply->failed->text : "?");
+    ck_assert_uint_eq(reply->ready->n_versions, versions);
+    reply_free(reply);
+}
+
+START_TEST(a_pin_is_entered_at_the_tokens_own_pad)
+{
+    struct token token;
+    struct kek_id id;
+    Kek__Provider__Token told;
+    token_make_with_key(&token, &id);
+    setenv("KEK_FAULT_PIN", token.pin, 1);
+    fault_put(&token, "C_GetTokenInfo every flags 100\nC_Login every pad");
+    expect_ready("", 1);
+    ck_assert_uint_eq(fault_count("C_Login"), 1);
+    /* What a pad refuses was a try like any other; there is no file to tell it by. */
+    setenv("KEK_FAULT_PIN", "not the pin", 1);
+    Kek__Provider__Reply *reply = log_in("", &told);
+    ck_assert(told.pin_inode == 0 && told.pin_mtime_ns == 0 && told.pin_size == 0);
+    expect_failed(reply, KEK__PROVIDER__CAUSE__PIN_REFUSED, "CKR_PIN_INCORRECT");
+    /* Without a pad a PIN is needed, and nothing is tried. */
+    fault_put(&token, "");
+    expect_failed(log_in("", &told), KEK__PROVIDER__CAUSE__PIN_UNUSABLE,
+                  "token 'kek-test' needs a PIN and has no PIN pad, and the URI has no pin-source");
+    ck_assert_uint_eq(fault_count("C_Login"), 0);
+}
+END_TEST
+
+/* A token that says it needs no login: what SoftHSM keeps from a session without one, and what it says to a
+ * PIN then. */
+START_TEST(a_token_that_demands_no_login_refuses_no_pin)
+{
+    static const struct {
+        const char *login;
+        bool has_pin;
+        size_t versions;
+        const char *refusal; /* NULL: ready */
+    } cases[] = {
+        {"", false, 0, NULL},                          /* nothing to log in with */
+        {"", true, 1, NULL},                           /* takes the PIN all the same */
+        {"C_Login every rv 102", true, 0, NULL},       /* CKR_USER_PIN_NOT_INITIALIZED */
+        {"C_Login every rv 54", true, 0, NULL},        /* CKR_FUNCTION_NOT_SUPPORTED */
+        {"C_Login every rv 103", true, 0, NULL},       /* CKR_USER_TYPE_INVALID */
+        {"C_Login every rv a0", true, 0, "INCORRECT"}, /* and nothing works without it */
+        {"C_Login every rv a4", true, 0, "LOCKED"},
+    };
+    struct token token;
+    struct kek_id id;
+    token_make_with_key(&token, &id);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char fault[100], query[PATH_MAX + 32] = "";
+        snprintf(fault, sizeof fault, "C_GetTokenInfo every noflags 4\n%s", cases[i].login);
+        fault_put(&token, fault);
+        if (cases[i].has_pin) {
+            snprintf(query, sizeof query, "&pin-source=file:%s/pin", token.dir);
+        }
+        if (cases[i].refusal == NULL) {
+            expect_ready(query, cases[i].versions);
+        } else {
+            Kek__Provider__Token told;
+            expect_failed(log_in(query, &told), KEK__PROVIDER__CAUSE__PIN_REFUSED,
+                          cases[i].refusal);
+        }
+        ck_assert_uint_eq(fault_count("C_Login"), cases[i].has_pin);
+    }
+    /* The same words of a token that demands a login are a refusal. */
+    char query[PATH_MAX + 32];
+    Kek__Provider__Token told;
+    snprintf(query, sizeof query, "&pin-source=file:%s/pin", token.dir);
+    fault_put(&token, "C_Login every rv 102");
+    expect_failed(log_in(query, &told), KEK__PROVIDER__CAUSE__PIN_REFUSED, "NOT_INITIALIZED");
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("pkcs11 token");
@@ -178,6 +282,8 @@ int main(void)
     tcase_add_test(c, what_is_known_of_an_earlier_worker_is_no_more_than_a_hint);
     tcase_add_test(c, a_serial_is_looked_for_until_it_is_found);
     tcase_add_test(c, texts_that_end_by_nul_match_as_those_that_are_padded_by_blanks);
+    tcase_add_test(c, a_pin_is_entered_at_the_tokens_own_pad);
+    tcase_add_test(c, a_token_that_demands_no_login_refuses_no_pin);
     suite_add_tcase(s, c);
     return worker_tests_run(s);
 }
