@@ -120,6 +120,8 @@ struct kek_pool_provider {
     uint64_t spawned, killed, crashed, recycled, operations, failures; /* since the start */
     char serial[64], model[64], firmware[32], library[96]; /* empty until a worker was ready */
     bool pin_count_low;
+    uint64_t max_sessions;  /* that the token says it allows; 0: no limit is known */
+    unsigned peak_sessions; /* that kekd's workers of it open at most, while one is replaced */
     uint64_t unvouched; /* serial of a ready worker that nobody has vouched for; 0: there is none */
     struct kek_why why; /* the last failure; rc KEK_OK if none */
     /* What the workers' last start or list showed. */

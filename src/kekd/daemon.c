@@ -24,6 +24,7 @@ struct told {
     enum kek_pool_health health;
     size_t workers;
     char text[KEK_WHY_TEXT];
+    bool sessions; /* that they may not suffice */
 };
 
 struct daemon {
@@ -88,6 +89,14 @@ static void provider_changed(void *arg, size_t provider)
                 "provider %s: the token says that its PIN was tried wrongly before: "
                 "few tries are left",
                 status.name);
+    }
+    if (status.max_sessions != 0 && status.max_sessions < status.peak_sessions && !told->sessions) {
+        told->sessions = true;
+        kek_log(
+            KEK_LOG_WARN,
+            "provider %s: the token allows %llu sessions, and kekd opens up to %u, (processes + "
+            "1) x (sessions + 1): lower sessions: or processes:",
+            status.name, (unsigned long long)status.max_sessions, status.peak_sessions);
     }
     kek_keyring_provider_changed(daemon->ring, provider);
     keyring_changed(daemon);

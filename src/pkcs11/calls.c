@@ -45,10 +45,11 @@ struct kek_p11_outcome kek_p11_get_mechanism_info(CK_FUNCTION_LIST *f, CK_SLOT_I
     return CALL(f, C_GetMechanismInfo, slot, type, info);
 }
 
-struct kek_p11_outcome kek_p11_open_session(CK_FUNCTION_LIST *f, CK_SLOT_ID slot,
+struct kek_p11_outcome kek_p11_open_session(CK_FUNCTION_LIST *f, CK_SLOT_ID slot, bool read_only,
                                             CK_SESSION_HANDLE *session)
 {
-    return CALL(f, C_OpenSession, slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, session);
+    CK_FLAGS flags = CKF_SERIAL_SESSION | (read_only ? 0 : CKF_RW_SESSION);
+    return CALL(f, C_OpenSession, slot, flags, NULL, NULL, session);
 }
 
 struct kek_p11_outcome kek_p11_close_session(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session)

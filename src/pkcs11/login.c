@@ -114,14 +114,27 @@ static enum kek_wrap_alg proven_alg(const struct kek_p11_table *table)
     return alg;
 }
 
+/* Read-write, which some libraries demand even for session objects (CloudHSM); read-only where the token
+ * gives nothing else. */
+static struct kek_p11_outcome begin(struct kek_provider *provider)
+{
+    struct kek_p11_outcome outcome = kek_p11_session_begin(&provider->anchor);
+    if (outcome.rv == CKR_TOKEN_WRITE_PROTECTED ||
+        (!kek_p11_good(outcome) && provider->write_protected)) {
+        provider->read_only = true;
+        outcome = kek_p11_session_begin(&provider->anchor);
+    }
+    return outcome;
+}
+
 bool kek_p11_login_and_prove(struct kek_provider *provider, struct kek_provider_versions *versions,
                              enum kek_wrap_alg *alg, struct kek_provider_failure *failure)
 {
     struct kek_provider_session *anchor = &provider->anchor;
     anchor->provider = provider;
-    struct kek_p11_outcome outcome = kek_p11_session_begin(anchor);
+    struct kek_p11_outcome outcome = begin(provider);
     if (!kek_p11_good(outcome)) {
-        return kek_p11_fail_rv(failure, KEK__PROVIDER__STEP__TOKEN, outcome);
+        return kek_p11_session_fail(provider, KEK__PROVIDER__STEP__TOKEN, outcome, failure);
     }
     if (!log_in(provider, failure) || !kek_p11_scan(anchor, KEK__PROVIDER__STEP__PROBE, failure) ||
         !kek_p11_prove_all(anchor, failure)) {

@@ -90,10 +90,25 @@ static void describe(struct kek_provider *provider, const CK_TOKEN_INFO *info,
     token->pin_count_low = (info->flags & CKF_USER_PIN_COUNT_LOW) != 0;
     token->pin_final_try = (info->flags & CKF_USER_PIN_FINAL_TRY) != 0;
     token->pin_locked = (info->flags & CKF_USER_PIN_LOCKED) != 0;
-    /* openCryptoki says "unlimited" by the largest number but one. */
-    bool known =
-        info->ulMaxSessionCount < UINT32_MAX && info->ulMaxSessionCount != CK_EFFECTIVELY_INFINITE;
-    token->max_sessions = known ? info->ulMaxSessionCount : 0;
+    token->max_sessions = provider->max_sessions;
+}
+
+/* openCryptoki says "unlimited" by the largest number but one. */
+static CK_ULONG known_limit(CK_ULONG limit)
+{
+    return limit < UINT32_MAX && limit != CK_EFFECTIVELY_INFINITE ? limit : 0;
+}
+
+static void keep_limits(struct kek_provider *provider, const CK_TOKEN_INFO *info)
+{
+    provider->write_protected = (info->flags & CKF_WRITE_PROTECTED) != 0;
+    provider->max_sessions = known_limit(info->ulMaxSessionCount);
+    /* Ours are read-write. */
+    CK_ULONG of_these = known_limit(info->ulMaxRwSessionCount);
+    if (!provider->write_protected && of_these != 0 &&
+        (provider->max_sessions == 0 || of_these < provider->max_sessions)) {
+        provider->max_sessions = of_these;
+    }
 }
 
 /* A token that needs a login gets its PIN from the file, or from a PIN pad of its own. One that says it
@@ -125,6 +140,7 @@ static void keep_hello(struct kek_provider *provider, const Kek__Provider__Hello
 {
     snprintf(provider->keyring, sizeof provider->keyring, "%s", hello->keyring);
     provider->strategy = hello->strategy;
+    provider->peak_sessions = hello->peak_sessions;
     provider->preferred = (enum kek_wrap_alg)hello->alg;
     provider->named_count = hello->n_versions;
     for (size_t i = 0; i < hello->n_versions; i++) {
@@ -200,6 +216,7 @@ bool kek_p11_open(const Kek__Provider__Hello *hello, bool officer, struct kek_pr
         return false;
     }
     keep_texts(fresh, &library, &info);
+    keep_limits(fresh, &info);
     keep_mechanisms(fresh);
     struct kek_pin_file file = {0};
     if (!take_pin(fresh, kek_p11_uri_pin_source(uri, officer), &info, &file, failure)) {

@@ -63,6 +63,19 @@ static bool look(struct kek_provider_session *session, struct kek_provider_failu
     return kek_p11_scan(session, CALL_STEP, failure);
 }
 
+/* The first thing that an officer's operation asks. */
+static bool may_change(const struct kek_provider *provider, struct kek_provider_failure *failure)
+{
+    if (provider->read_only) {
+        return kek_p11_fail(
+            failure, CALL_STEP, KEK__PROVIDER__CAUSE__UNSUPPORTED,
+            "token '%s' is write-protected and gives read-only sessions alone: keys "
+            "are made and changed where it can be written, by its vendor's tools",
+            provider->label);
+    }
+    return true;
+}
+
 static bool is_free(struct kek_provider_session *session, uint32_t number,
                     const struct kek_id *kek_id, struct kek_provider_failure *failure)
 {
@@ -118,7 +131,8 @@ bool kek_p11_generate(struct kek_provider_session *session, uint32_t number,
         return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__BAD_REQUEST,
                             "the keyring's name is too long for a label");
     }
-    if (!look(session, failure) || !is_free(session, number, kek_id, failure)) {
+    if (!may_change(session->provider, failure) || !look(session, failure) ||
+        !is_free(session, number, kek_id, failure)) {
         return false;
     }
     const struct kek_p11_way *way;
@@ -151,7 +165,7 @@ bool kek_p11_generate(struct kek_provider_session *session, uint32_t number,
 static struct kek_p11_entry *pick(struct kek_provider_session *session, const struct kek_id *kek_id,
                                   struct kek_provider_failure *failure)
 {
-    if (!look(session, failure)) {
+    if (!may_change(session->provider, failure) || !look(session, failure)) {
         return NULL;
     }
     struct kek_p11_entry *found = NULL;

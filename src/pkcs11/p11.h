@@ -64,6 +64,10 @@ struct kek_provider {
     CK_SLOT_ID slot;
     struct kek_secret *pin; /* until login; NULL: a PIN pad, or none is known */
     bool needs_login;       /* the token says so (CKF_LOGIN_REQUIRED) */
+    bool write_protected;   /* and this (CKF_WRITE_PROTECTED) */
+    bool read_only;         /* so are all sessions: found out at login */
+    CK_ULONG max_sessions;  /* that the token allows; 0: no limit is known */
+    unsigned peak_sessions; /* that kekd opens at most, in all its workers together */
     char keyring[KEK_LABEL_MAX];
     Kek__Provider__Strategy strategy;
     enum kek_wrap_alg preferred; /* an earlier start's outcome, tried first */
@@ -103,6 +107,11 @@ bool kek_p11_probe(struct kek_provider_session *session, struct kek_provider_mat
                    struct kek_provider_failure *failure);
 
 /* session.c */
+struct kek_p11_outcome kek_p11_session_handle(const struct kek_provider *provider,
+                                              CK_SESSION_HANDLE *handle);
+/* A session that could not be opened: with the limits, where that is it. False. */
+bool kek_p11_session_fail(const struct kek_provider *provider, Kek__Provider__Step step,
+                          struct kek_p11_outcome outcome, struct kek_provider_failure *failure);
 struct kek_p11_outcome kek_p11_session_begin(struct kek_provider_session *session);
 /* Opens it anew if it is broken; to be called before each use. */
 struct kek_p11_outcome kek_p11_session_ready(struct kek_provider_session *session);

@@ -10,8 +10,7 @@ struct kek_p11_outcome kek_p11_trial_begin(const struct kek_provider *provider,
     static const struct kek_id any = {{0}};
     const struct kek_p11_making making = {
         .label = "kekd-probe", .kek_id = &any, .strategy = strategy, .state = KEK_STATE_ACTIVE};
-    struct kek_p11_outcome outcome =
-        kek_p11_open_session(provider->f, provider->slot, &trial->session);
+    struct kek_p11_outcome outcome = kek_p11_session_handle(provider, &trial->session);
     if (!kek_p11_good(outcome)) {
         return outcome;
     }

@@ -86,6 +86,7 @@ size_t kek_message_hello(struct kek_backend *backend, uint64_t id)
     hello.n_versions = config->version_count;
     hello.versions = pointers;
     hello.alg = (Kek__Provider__WrapAlg)backend->alg;
+    hello.peak_sessions = kek_backend_peak_sessions(backend);
     Kek__Provider__Seen seen = KEK__PROVIDER__SEEN__INIT;
     seen.slot = backend->slot;
     seen.serial = backend->serial;

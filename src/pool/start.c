@@ -164,6 +164,7 @@ static void on_token(struct kek_worker *worker, const Kek__Provider__Token *toke
     kek_message_text(backend->firmware, sizeof backend->firmware, token->firmware);
     kek_message_text(backend->library, sizeof backend->library, token->library);
     backend->pin_count_low = token->pin_count_low;
+    backend->max_sessions = token->max_sessions;
     backend->slot = token->slot;
     backend->slot_known = true;
     backend->slot_doubted = false;

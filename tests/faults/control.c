@@ -65,7 +65,8 @@ enum deed {
     READONLY,
     SHORTEN,
     NOFLAGS,
-    PAD
+    PAD,
+    SESSIONS
 };
 
 static const struct {
@@ -79,7 +80,7 @@ static const struct {
     [MISLEAD] = {"mislead", 0},  [RENUMBER] = {"renumber", 0},
     [NUL] = {"nul", 0},          [READONLY] = {"readonly", 16},
     [SHORTEN] = {"shorten", 16}, [NOFLAGS] = {"noflags", 16},
-    [PAD] = {"pad", 0},
+    [PAD] = {"pad", 0},          [SESSIONS] = {"sessions", 10},
 };
 
 /* The second page, little-endian on every machine that runs this. */
@@ -304,6 +305,9 @@ static void apply(const struct rule *rule, struct control_verdict *verdict)
         break;
     case NOFLAGS:
         verdict->no_flags |= rule->value;
+        break;
+    case SESSIONS:
+        verdict->sessions = rule->value;
         break;
     case PAD:
         verdict->has_pad = true;

@@ -20,6 +20,7 @@ struct control_verdict {
     bool pads_by_nul;
     unsigned long readonly; /* what a read-write session is refused with; 0: it is not */
     unsigned long no_flags;
+    unsigned long sessions; /* that the token says it allows; 0: as it is */
     bool has_pad;           /* a PIN is entered at the token */
     unsigned long shortens; /* the attribute that a new key has half of; CONTROL_ANY: none */
 };

@@ -224,6 +224,10 @@ static CK_RV fault_C_GetTokenInfo(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
     if (rv == CKR_OK) {
         info->flags = (info->flags | verdict.flags) & ~verdict.no_flags;
     }
+    if (rv == CKR_OK && verdict.sessions != 0) {
+        info->ulMaxSessionCount = 2 * verdict.sessions;
+        info->ulMaxRwSessionCount = verdict.sessions;
+    }
     if (rv == CKR_OK && verdict.pads_by_nul) {
         pad_by_nul(info->label, sizeof info->label);
         pad_by_nul(info->manufacturerID, sizeof info->manufacturerID);

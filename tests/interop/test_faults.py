@@ -380,6 +380,28 @@ class Starting(FaultCase):
         node.stop()
         self.end(node)
 
+    def test_a_token_with_too_few_sessions_is_warned_of_once(self):
+        node = self.node()
+        node.config["log"] = {"level": "info"}
+        node.write()
+        node.fault.put("C_GetTokenInfo every sessions 8")
+        node.start()
+        node.wait_log(r"provider hsm-a: the token allows 8 sessions, and kekd opens up to 9, \(processes")
+        before = node.workers()
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        rigs.wait_for(lambda: len(set(node.workers()) - set(before)) == 2, "two new workers")
+        node.good()
+        self.assertEqual(node.log().count("the token allows"), 1)
+        node.stop()
+        # What it does not say, or what suffices, is no warning.
+        for allowed in ("", "C_GetTokenInfo every sessions 9"):
+            node.fault.put(*filter(None, [allowed]))
+            node.start()
+            node.stop()
+        self.assertEqual(node.log().count("the token allows"), 1)
+        self.end(node)
+
     def pin(self, node, what):
         node.fault.put("C_Login every " + what)
         node.spawn().serving()

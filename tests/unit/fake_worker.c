@@ -181,6 +181,7 @@ static void send_token(uint64_t id)
     token.pin_final_try = told("final");
     token.pin_locked = told("locked");
     token.slot = 7;
+    token.max_sessions = told("few-sessions") ? 8 : 0;
     Kek__Provider__Reply reply = KEK__PROVIDER__REPLY__INIT;
     reply.id = id;
     reply.result_case = KEK__PROVIDER__REPLY__RESULT_TOKEN;
@@ -246,11 +247,13 @@ static void on_hello(uint64_t id, const Kek__Provider__Hello *hello)
     kill_after = told_number("kill-after");
     memory = told_number("memory");
     char more[200];
-    snprintf(more, sizeof more,
-             "sessions=%u keyring=%s init_args=%s versions=%zu alg=%d strategy=%d seen=%d/%s",
-             hello->sessions, hello->keyring, hello->init_args, hello->n_versions, (int)hello->alg,
-             (int)hello->strategy, hello->seen == NULL ? -1 : (int)hello->seen->slot,
-             hello->seen == NULL ? "" : hello->seen->serial);
+    snprintf(
+        more, sizeof more,
+        "sessions=%u keyring=%s init_args=%s versions=%zu alg=%d strategy=%d peak=%u seen=%d/%s",
+        hello->sessions, hello->keyring, hello->init_args, hello->n_versions, (int)hello->alg,
+        (int)hello->strategy, hello->peak_sessions,
+        hello->seen == NULL ? -1 : (int)hello->seen->slot,
+        hello->seen == NULL ? "" : hello->seen->serial);
     tell("hello", more);
     if (told("exit")) {
         _exit(3);

@@ -272,6 +272,97 @@ START_TEST(a_token_that_demands_no_login_refuses_no_pin)
 }
 END_TEST
 
+START_TEST(a_token_that_gives_read_only_sessions_alone_serves)
+{
+    static const char *const faults[] = {
+        "C_OpenSession every readonly e2",
+        "C_OpenSession every readonly 6\nC_GetTokenInfo every flags 2", /* another code, and it says so */
+    };
+    static const uint8_t data_key[KEK_DATA_KEY_LEN] = "an entirely unremarkable dek 32";
+    struct token token;
+    struct kek_id id, new = id_of(0x22);
+    struct worker worker;
+    token_make_with_key(&token, &id);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        fault_put(&token, faults[i]);
+        worker_start(&worker, "serve", fault_uri);
+        Kek__Provider__Reply *blob = worker_wrap(&worker, &id, data_key);
+        ck_assert_int_eq(blob->result_case, KEK__PROVIDER__REPLY__RESULT_WRAPPED);
+        Kek__Provider__Reply *back =
+            worker_unwrap(&worker, &id, (int)blob->wrapped->alg, blob->wrapped->blob.data,
+                          blob->wrapped->blob.len);
+        ck_assert_int_eq(back->result_case, KEK__PROVIDER__REPLY__RESULT_UNWRAPPED);
+        ck_assert_mem_eq(back->unwrapped->data_key.data, data_key, sizeof data_key);
+        reply_free(back);
+        reply_free(blob);
+        worker_end(&worker);
+        /* An officer is told why not, and nothing is tried. */
+        worker_start(&worker, "officer", fault_uri);
+        Kek__Provider__Reply *replies[] = {
+            worker_generate(&worker, 2, &new, KEK__PROVIDER__STATE__ACTIVE),
+            worker_set_state(&worker, &id, KEK__PROVIDER__STATE__DEACTIVATED),
+            worker_destroy(&worker, &id),
+        };
+        for (int r = 0; r < 3; r++) {
+            expect_failed(replies[r], KEK__PROVIDER__CAUSE__UNSUPPORTED,
+                          "'kek-test' is write-protected and gives read-only sessions alone");
+        }
+        worker_end(&worker);
+        ck_assert_uint_eq(fault_count("C_GenerateKey") + fault_count("C_SetAttributeValue"), 0);
+    }
+    fault_put(&token, "C_OpenSession every readonly 6"); /* may be anything */
+    Kek__Provider__Token told;
+    char query[PATH_MAX + 32];
+    snprintf(query, sizeof query, "&pin-source=file:%s/pin", token.dir);
+    expect_failed(log_in(query, &told), KEK__PROVIDER__CAUSE__LINK, "CKR_FUNCTION_FAILED");
+    ck_assert_uint_eq(fault_count("C_OpenSession"), 1);
+}
+END_TEST
+
+START_TEST(a_token_without_sessions_left_says_what_to_lower)
+{
+    static const struct {
+        const char
+            *open; /* which C_OpenSession finds none: the one that logs in, the one that serves */
+        int step;
+    } cases[] = {{"C_OpenSession 1+", KEK__PROVIDER__STEP__TOKEN},
+                 {"C_OpenSession 2+", KEK__PROVIDER__STEP__PROBE}};
+    static const struct {
+        const char *info, *text;
+        unsigned long max;
+    } limits[] = {
+        {"", "(it does not say how many)", 0},
+        {"C_GetTokenInfo every sessions 8", "(it allows 8)", 8},
+        {"C_GetTokenInfo every sessions 8\nC_GetTokenInfo every flags 2", "(it allows 16)", 16},
+    };
+    struct token token;
+    token_make(&token);
+    for (int i = 0; i < 6; i++) {
+        char fault[120];
+        snprintf(fault, sizeof fault, "%s rv b1\n%s", cases[i / 3].open, limits[i % 3].info);
+        fault_put(&token, fault);
+        struct worker worker;
+        Kek__Provider__Hello hello;
+        hello_init(&hello, fault_uri);
+        hello.peak_sessions = 15;
+        worker_spawn(&worker, "serve");
+        Kek__Provider__Reply *reply = worker_hello(&worker, &hello);
+        ck_assert_int_eq(reply->result_case, TOKEN);
+        ck_assert_uint_eq(reply->token->max_sessions, limits[i % 3].max);
+        reply_free(reply);
+        reply = worker_login(&worker);
+        ck_assert_int_eq(reply->result_case, FAILED);
+        ck_assert_int_eq((int)reply->failed->step, cases[i / 3].step);
+        ck_assert_uint_eq(reply->failed->native, CKR_SESSION_COUNT);
+        ck_assert_ptr_nonnull(strstr(reply->failed->text, limits[i % 3].text));
+        ck_assert_ptr_nonnull(strstr(reply->failed->text, "C_OpenSession: CKR_SESSION_COUNT"));
+        expect_failed(reply, KEK__PROVIDER__CAUSE__BUSY,
+                      "kekd opens up to 15, (processes + 1) x (sessions + 1)");
+        worker_end(&worker);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("pkcs11 token");
@@ -284,6 +375,8 @@ int main(void)
     tcase_add_test(c, texts_that_end_by_nul_match_as_those_that_are_padded_by_blanks);
     tcase_add_test(c, a_pin_is_entered_at_the_tokens_own_pad);
     tcase_add_test(c, a_token_that_demands_no_login_refuses_no_pin);
+    tcase_add_test(c, a_token_that_gives_read_only_sessions_alone_serves);
+    tcase_add_test(c, a_token_without_sessions_left_says_what_to_lower);
     suite_add_tcase(s, c);
     return worker_tests_run(s);
 }

@@ -70,6 +70,31 @@ START_TEST(what_was_proven_is_remembered_and_a_forced_strategy_is_passed_on_besi
 }
 END_TEST
 
+START_TEST(what_a_token_allows_can_be_compared_with_what_all_workers_open)
+{
+    struct rig rig;
+    rig_init(&rig, 1);
+    rig.providers[0].processes = 2;
+    rig.providers[0].sessions = 4;
+    rig_write(&rig, "start", "few-sessions");
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 2);
+    ck_assert_uint_eq(rig_status(&rig, 0).max_sessions, 8);
+    ck_assert_uint_eq(rig_status(&rig, 0).peak_sessions, 15);
+    ck_assert(rig_logged(&rig, "peak=15"));
+    rig_done(&rig);
+    rig_init(&rig, 1);
+    rig.providers[0].sessions = 4;
+    rig.settings.officer = true; /* one of one session, which says what kekd needs */
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    ck_assert_uint_eq(rig_status(&rig, 0).max_sessions, 0);
+    ck_assert(rig_logged(&rig, "sessions=1 "));
+    ck_assert(rig_logged(&rig, "peak=10"));
+    rig_done(&rig);
+}
+END_TEST
+
 /* Ends the ready worker and waits for the next. */
 static void replace_worker(struct rig *rig, const char *end)
 {
@@ -622,6 +647,7 @@ int main(void)
     tcase_add_test(tcase, the_second_worker_starts_once_the_first_has_logged_in);
     tcase_add_test(tcase,
                    what_was_proven_is_remembered_and_a_forced_strategy_is_passed_on_beside_it);
+    tcase_add_test(tcase, what_a_token_allows_can_be_compared_with_what_all_workers_open);
     tcase_add_test(tcase, a_worker_is_told_where_an_earlier_one_found_the_token);
     tcase_add_test(tcase, a_start_that_hangs_is_tried_the_other_way);
     tcase_add_test(tcase, logins_to_one_token_are_one_at_a_time_over_all_providers);
