@@ -33,7 +33,7 @@ enum kek_pool_op {
     KEK_POOL_PROBE,
 };
 
-struct kek_provider_matrix;
+struct kek_provider_probed;
 
 struct kek_pool_settings {
     const struct kek_config *config; /* borrowed, outlives the pool */
@@ -74,7 +74,7 @@ struct kek_pool_result {
     enum kek_wrap_alg alg;                    /* wrap */
     struct kek_bytes blob;                    /* wrap */
     struct kek_secret *data_key;              /* unwrap; KEK_STEAL it to keep it */
-    const struct kek_provider_matrix *matrix; /* probe */
+    const struct kek_provider_probed *probed; /* probe */
 };
 
 /* rc: KEK_OK; KEK_DAMAGED (the token says that the blob is bad; final only where the caller knows

@@ -41,8 +41,8 @@ struct kek_provider_trial {
 
 #define KEK_PROVIDER_TRIALS_MAX 32
 
-struct kek_provider_matrix {
-    size_t count;
+struct kek_provider_probed {
+    size_t trial_count;
     struct kek_provider_trial trials[KEK_PROVIDER_TRIALS_MAX];
 };
 

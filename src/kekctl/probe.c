@@ -57,7 +57,7 @@ static json_t *describe_provider(const struct keys *keys, size_t provider)
     struct kek_pool_provider status;
     kek_pool_provider_get(keys->pool, provider, &status);
     return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:o}", "name",
-                     keys->config->providers[provider].name, "answered", listing->matrix != NULL,
+                     keys->config->providers[provider].name, "answered", listing->probed != NULL,
                      "serial", output_text(status.serial), "model", output_text(status.model),
                      "firmware", output_text(status.firmware), "library",
                      output_text(status.library), "error",
@@ -75,8 +75,8 @@ static bool describe_all(const struct keys *keys, json_t *providers, json_t *tri
         if (json_array_append_new(providers, describe_provider(keys, p)) != 0) {
             return false;
         }
-        for (size_t i = 0; listing->matrix != NULL && i < listing->matrix->count; i++) {
-            if (json_array_append_new(trials, describe(keys, p, &listing->matrix->trials[i])) !=
+        for (size_t i = 0; listing->probed != NULL && i < listing->probed->trial_count; i++) {
+            if (json_array_append_new(trials, describe(keys, p, &listing->probed->trials[i])) !=
                 0) {
                 return false;
             }
@@ -118,10 +118,10 @@ static bool remark(const struct keys *keys)
             continue;
         }
         bool used = false;
-        for (size_t i = 0; listing->matrix != NULL && i < listing->matrix->count; i++) {
-            used = used || listing->matrix->trials[i].chosen;
+        for (size_t i = 0; listing->probed != NULL && i < listing->probed->trial_count; i++) {
+            used = used || listing->probed->trials[i].chosen;
         }
-        if (listing->matrix != NULL && !used) {
+        if (listing->probed != NULL && !used) {
             ctl_say(keys->ctl, "%s: nothing works as the configuration wants it (strategy)", name);
         }
         fit = fit && used;

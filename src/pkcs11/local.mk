@@ -8,7 +8,7 @@ libkek_pkcs11_a_SOURCES = \
 	src/pkcs11/keys.c \
 	src/pkcs11/keys.h \
 	src/pkcs11/login.c \
-	src/pkcs11/matrix.c \
+	src/pkcs11/make.c \
 	src/pkcs11/module.c \
 	src/pkcs11/officer.c \
 	src/pkcs11/p11.h \

@@ -5,58 +5,6 @@
 
 #define CALL_STEP KEK__PROVIDER__STEP__PROVIDER_CALL
 
-static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
-static CK_OBJECT_CLASS secret_key = CKO_SECRET_KEY;
-static CK_KEY_TYPE aes = CKK_AES;
-static CK_ULONG key_len = 32;
-
-static CK_BBOOL *flag(bool value)
-{
-    return value ? &yes : &no;
-}
-
-struct usage {
-    bool wrap, unwrap, encrypt, decrypt;
-};
-
-static struct usage usage_of(enum kek_p11_strategy strategy, enum kek_state state)
-{
-    bool active = state == KEK_STATE_ACTIVE;
-    if (strategy == KEK_P11_BY_WRAP_KEY) {
-        return (struct usage){.wrap = active, .unwrap = true};
-    }
-    return (struct usage){.encrypt = active, .decrypt = true};
-}
-
-/* Every flag is said: what a token does by default differs (SoftHSM lets a key sign). */
-struct kek_p11_outcome kek_p11_make_key(const struct kek_provider *provider,
-                                        CK_SESSION_HANDLE session,
-                                        const struct kek_p11_making *making, CK_OBJECT_HANDLE *key)
-{
-    struct usage usage = usage_of(making->strategy, making->state);
-    CK_ATTRIBUTE attributes[] = {
-        {CKA_CLASS, &secret_key, sizeof secret_key},
-        {CKA_KEY_TYPE, &aes, sizeof aes},
-        {CKA_VALUE_LEN, &key_len, sizeof key_len},
-        {CKA_TOKEN, flag(making->on_token), sizeof yes},
-        {CKA_PRIVATE, &yes, sizeof yes},
-        {CKA_SENSITIVE, &yes, sizeof yes},
-        {CKA_EXTRACTABLE, &no, sizeof no},
-        {CKA_WRAP, flag(usage.wrap), sizeof yes},
-        {CKA_UNWRAP, flag(usage.unwrap), sizeof yes},
-        {CKA_ENCRYPT, flag(usage.encrypt), sizeof yes},
-        {CKA_DECRYPT, flag(usage.decrypt), sizeof yes},
-        {CKA_SIGN, &no, sizeof no},
-        {CKA_VERIFY, &no, sizeof no},
-        {CKA_DERIVE, &no, sizeof no},
-        {CKA_LABEL, (void *)making->label, strlen(making->label)},
-        {CKA_ID, (void *)making->kek_id->bytes, sizeof making->kek_id->bytes},
-    };
-    CK_MECHANISM mechanism = {CKM_AES_KEY_GEN, NULL, 0};
-    return kek_p11_generate_key(provider->f, session, &mechanism, attributes,
-                                sizeof attributes / sizeof attributes[0], key);
-}
-
 /* A fresh look, so that nothing is decided on an old list. */
 static bool look(struct kek_provider_session *session, struct kek_provider_failure *failure)
 {
@@ -193,7 +141,8 @@ static struct kek_p11_entry *pick(struct kek_provider_session *session, const st
 static struct kek_p11_outcome set_flag(struct kek_provider_session *session, CK_OBJECT_HANDLE key,
                                        CK_ATTRIBUTE_TYPE type, bool value)
 {
-    CK_ATTRIBUTE attribute = {type, flag(value), sizeof yes};
+    CK_BBOOL flag = value ? CK_TRUE : CK_FALSE;
+    CK_ATTRIBUTE attribute = {type, &flag, sizeof flag};
     return kek_p11_set_attributes(session->provider->f, session->handle, key, &attribute, 1);
 }
 

@@ -80,7 +80,7 @@ struct kek_provider {
     struct kek_provider_session anchor;
 };
 
-/* module.c, login.c, session.c, requests.c, officer.c, matrix.c: the provider's table. */
+/* module.c, login.c, session.c, requests.c, officer.c, trial.c: the provider's table. */
 bool kek_p11_open(const Kek__Provider__Hello *hello, bool officer, struct kek_provider **provider,
                   Kek__Provider__Token *token, struct kek_provider_failure *failure);
 bool kek_p11_login_and_prove(struct kek_provider *provider, struct kek_provider_versions *versions,
@@ -103,7 +103,7 @@ bool kek_p11_set_state(struct kek_provider_session *session, const struct kek_id
 bool kek_p11_destroy(struct kek_provider_session *session, const struct kek_id *kek_id,
                      struct kek_provider_failure *failure);
 
-bool kek_p11_probe(struct kek_provider_session *session, struct kek_provider_matrix *matrix,
+bool kek_p11_probe(struct kek_provider_session *session, struct kek_provider_probed *probed,
                    struct kek_provider_failure *failure);
 
 /* session.c */
@@ -174,24 +174,7 @@ bool kek_p11_prove_all(struct kek_provider_session *session, struct kek_provider
  * token is gone, and this process should go. */
 bool kek_p11_prove_old(struct kek_provider_session *session, struct kek_provider_failure *failure);
 
-/* trial.c: a KEK for the moment, in a session of its own: sessions that break on the way leave it be.
- * It ends with that session. */
-struct kek_p11_trial {
-    CK_SESSION_HANDLE session;
-    CK_OBJECT_HANDLE key;
-};
-struct kek_p11_outcome kek_p11_trial_begin(const struct kek_provider *provider,
-                                           enum kek_p11_strategy strategy,
-                                           struct kek_p11_trial *trial);
-void kek_p11_trial_end(const struct kek_provider *provider, const struct kek_p11_trial *trial);
-/* How a new key is to wrap: as the configuration says; else by the first strategy that authenticates,
- * else by the first that works. *way is NULL if none was proven. A failure is one that may pass: nothing
- * is chosen for it. */
-struct kek_p11_outcome kek_p11_choose(struct kek_provider_session *session,
-                                      enum kek_p11_strategy *strategy,
-                                      const struct kek_p11_way **way);
-
-/* officer.c: an AES-256 key that never leaves the token. */
+/* make.c: an AES-256 key that never leaves the token. */
 struct kek_p11_making {
     bool on_token;
     const char *label;
@@ -202,5 +185,24 @@ struct kek_p11_making {
 struct kek_p11_outcome kek_p11_make_key(const struct kek_provider *provider,
                                         CK_SESSION_HANDLE session,
                                         const struct kek_p11_making *making, CK_OBJECT_HANDLE *key);
+
+/* Such a key that ends with its session, for trials. */
+struct kek_p11_throwaway {
+    CK_SESSION_HANDLE session;
+    CK_OBJECT_HANDLE key;
+};
+struct kek_p11_outcome kek_p11_throwaway_make(const struct kek_provider *provider,
+                                              enum kek_p11_strategy strategy,
+                                              struct kek_p11_throwaway *throwaway);
+void kek_p11_throwaway_end(const struct kek_provider *provider,
+                           const struct kek_p11_throwaway *throwaway);
+
+/* trial.c */
+/* How a new key is to wrap: as the configuration says; else by the first strategy that authenticates,
+ * else by the first that works. *way is NULL if none was proven. A failure is one that may pass: nothing
+ * is chosen for it. */
+struct kek_p11_outcome kek_p11_choose(struct kek_provider_session *session,
+                                      enum kek_p11_strategy *strategy,
+                                      const struct kek_p11_way **way);
 
 #endif

@@ -335,7 +335,7 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
                         bool say_memory);
 bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
                           struct kek_provider_versions *versions);
-bool kek_message_matrix(const Kek__Provider__Probed *probed, struct kek_provider_matrix *matrix);
+bool kek_message_probed(const Kek__Provider__Probed *message, struct kek_provider_probed *probed);
 void kek_message_failed(const struct kek_backend *backend, const Kek__Provider__Failed *failed,
                         struct kek_why *why);
 void kek_message_text(char *out, size_t size, const char *text); /* copies, printable */

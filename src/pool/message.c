@@ -202,14 +202,14 @@ bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
     return true;
 }
 
-bool kek_message_matrix(const Kek__Provider__Probed *probed, struct kek_provider_matrix *matrix)
+bool kek_message_probed(const Kek__Provider__Probed *message, struct kek_provider_probed *probed)
 {
-    if (probed->n_trials > KEK_PROVIDER_TRIALS_MAX) {
+    if (message->n_trials > KEK_PROVIDER_TRIALS_MAX) {
         return false;
     }
-    for (size_t i = 0; i < probed->n_trials; i++) {
-        const Kek__Provider__Trial *wire = probed->trials[i];
-        struct kek_provider_trial *trial = &matrix->trials[i];
+    for (size_t i = 0; i < message->n_trials; i++) {
+        const Kek__Provider__Trial *wire = message->trials[i];
+        struct kek_provider_trial *trial = &probed->trials[i];
         if ((int)wire->alg < 0 || (int)wire->alg > KEK_WRAP_AES_CBC || (int)wire->verdict < 0 ||
             wire->verdict > KEK__PROVIDER__VERDICT__REFUSED ||
             (wire->strategy != KEK__PROVIDER__STRATEGY__WRAP_KEY &&
@@ -229,7 +229,7 @@ bool kek_message_matrix(const Kek__Provider__Probed *probed, struct kek_provider
         kek_message_text(trial->text, sizeof trial->text, wire->text);
         kek_message_text(trial->key, sizeof trial->key, wire->key);
     }
-    matrix->count = probed->n_trials;
+    probed->trial_count = message->n_trials;
     return true;
 }
 
