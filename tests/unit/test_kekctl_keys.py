@@ -324,14 +324,14 @@ class Generate(Keys):
         self.token("a", generate="fail")
         code, out, err = self.run_it("generate")
         self.assertEqual((code, out), (1, ""))
-        self.assertIn("no key was made: ", err)
+        self.assertIn("no version was made: ", err)
         self.assertIn("CKR_FUNCTION_NOT_SUPPORTED", err)
 
     def test_a_worker_that_dies_is_resolved_by_looking(self):
         self.token("a", generate="die before")
         code, out, err = self.run_it("generate")
         self.assertEqual((code, out), (1, ""))
-        self.assertIn("no key was made: ", err)
+        self.assertIn("no version was made: ", err)
         self.token("a", generate="die after")
         code, out, err = self.run_it("generate")
         self.assertEqual(code, 0, err)
@@ -356,7 +356,7 @@ class Generate(Keys):
         self.token("a", generate="lie")
         code, _, err = self.run_it("generate")
         self.assertEqual(code, 1)
-        self.assertIn("no key was made: the token does not show it", err)
+        self.assertIn("no version was made: the token does not show it", err)
 
 
 class Probe(Keys):
