@@ -70,6 +70,13 @@ struct kek_p11_outcome kek_p11_create_object(CK_FUNCTION_LIST *f, CK_SESSION_HAN
     return CALL(f, C_CreateObject, session, attributes, count, object);
 }
 
+struct kek_p11_outcome kek_p11_copy_object(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
+                                           CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attributes,
+                                           CK_ULONG count, CK_OBJECT_HANDLE *copy)
+{
+    return CALL(f, C_CopyObject, session, object, attributes, count, copy);
+}
+
 struct kek_p11_outcome kek_p11_destroy_object(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
                                               CK_OBJECT_HANDLE object)
 {

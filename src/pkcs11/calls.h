@@ -56,6 +56,9 @@ struct kek_p11_outcome kek_p11_login(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE sess
 struct kek_p11_outcome kek_p11_create_object(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
                                              CK_ATTRIBUTE *attributes, CK_ULONG count,
                                              CK_OBJECT_HANDLE *object);
+struct kek_p11_outcome kek_p11_copy_object(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
+                                           CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attributes,
+                                           CK_ULONG count, CK_OBJECT_HANDLE *copy);
 struct kek_p11_outcome kek_p11_destroy_object(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
                                               CK_OBJECT_HANDLE object);
 struct kek_p11_outcome kek_p11_get_attributes(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,

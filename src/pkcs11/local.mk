@@ -5,6 +5,9 @@ libkek_pkcs11_a_SOURCES = \
 	src/pkcs11/calls.h \
 	src/pkcs11/errors.c \
 	src/pkcs11/errors.h \
+	src/pkcs11/exporters.c \
+	src/pkcs11/exporters.h \
+	src/pkcs11/keep.c \
 	src/pkcs11/keys.c \
 	src/pkcs11/keys.h \
 	src/pkcs11/login.c \
@@ -42,6 +45,7 @@ WORKER_TEST_LIBS = libkek-proto.a libkek-base.a $(PROTOBUF_C_LIBS) $(OPENSSL_LIB
 
 PKCS11_TESTS = \
 	tests/unit/test_pkcs11_faults \
+	tests/unit/test_pkcs11_keep \
 	tests/unit/test_pkcs11_keys \
 	tests/unit/test_pkcs11_proof \
 	tests/unit/test_pkcs11_returns \
@@ -55,6 +59,11 @@ tests_unit_test_pkcs11_faults_SOURCES = tests/unit/test_pkcs11_faults.c tests/un
 	tests/unit/worker.c
 tests_unit_test_pkcs11_faults_CFLAGS = $(WORKER_TEST_CFLAGS)
 tests_unit_test_pkcs11_faults_LDADD = $(WORKER_TEST_LIBS)
+
+tests_unit_test_pkcs11_keep_SOURCES = tests/unit/test_pkcs11_keep.c tests/unit/fault.c \
+	tests/unit/worker.c
+tests_unit_test_pkcs11_keep_CFLAGS = $(WORKER_TEST_CFLAGS)
+tests_unit_test_pkcs11_keep_LDADD = $(WORKER_TEST_LIBS)
 
 tests_unit_test_pkcs11_keys_CFLAGS = $(WORKER_TEST_CFLAGS)
 tests_unit_test_pkcs11_keys_LDADD = $(PKCS11_LIBS) $(UNIT_LIBS)

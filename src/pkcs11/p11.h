@@ -197,6 +197,11 @@ struct kek_p11_outcome kek_p11_throwaway_make(const struct kek_provider *provide
 void kek_p11_throwaway_end(const struct kek_provider *provider,
                            const struct kek_p11_throwaway *throwaway);
 
+/* keep.c: whether a key made like a KEK for this strategy stays inside. *keeping on success; what was made
+ * for it is gone again. False: the token is. */
+bool kek_p11_keep(const struct kek_provider *provider, enum kek_p11_strategy strategy,
+                  struct kek_provider_keeping *keeping, struct kek_provider_failure *failure);
+
 /* trial.c */
 /* How a new key is to wrap: as the configuration says; else by the first strategy that authenticates,
  * else by the first that works. *way is NULL if none was proven. A failure is one that may pass: nothing

@@ -203,15 +203,9 @@ static bool fill_all(struct kek_provider_session *session, enum kek_p11_strategy
     return good;
 }
 
-static struct kek_p11_outcome mark_chosen(struct kek_provider_session *session,
-                                          struct kek_provider_probed *probed)
+static void mark_chosen(const struct kek_provider_session *session, enum kek_p11_strategy strategy,
+                        const struct kek_p11_way *way, struct kek_provider_probed *probed)
 {
-    const struct kek_p11_way *way;
-    enum kek_p11_strategy strategy;
-    struct kek_p11_outcome outcome = kek_p11_choose(session, &strategy, &way);
-    if (!kek_p11_good(outcome)) {
-        return outcome;
-    }
     const struct kek_p11_entry *entry = newest(&session->table, KEK_P11_BY_NOTHING);
     if (way == NULL && entry != NULL && entry->known.len > 0) {
         strategy = entry->strategy;
@@ -222,7 +216,6 @@ static struct kek_p11_outcome mark_chosen(struct kek_provider_session *session,
         trial->chosen = trial->encrypts == (strategy == KEK_P11_BY_ENCRYPT) &&
                         strcmp(trial->mechanism, way->name) == 0;
     }
-    return outcome;
 }
 
 bool kek_p11_probe(struct kek_provider_session *session, struct kek_provider_probed *probed,
@@ -238,6 +231,12 @@ bool kek_p11_probe(struct kek_provider_session *session, struct kek_provider_pro
         !fill_all(session, KEK_P11_BY_ENCRYPT, probed, &outcome)) {
         return kek_p11_fail_rv(failure, CALL_STEP, outcome);
     }
-    outcome = mark_chosen(session, probed);
-    return kek_p11_good(outcome) || kek_p11_fail_rv(failure, CALL_STEP, outcome);
+    const struct kek_p11_way *way;
+    enum kek_p11_strategy strategy;
+    outcome = kek_p11_choose(session, &strategy, &way);
+    if (!kek_p11_good(outcome)) {
+        return kek_p11_fail_rv(failure, CALL_STEP, outcome);
+    }
+    mark_chosen(session, strategy, way, probed);
+    return kek_p11_keep(session->provider, strategy, &probed->keeping, failure);
 }

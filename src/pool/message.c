@@ -204,9 +204,14 @@ bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
 
 bool kek_message_probed(const Kek__Provider__Probed *message, struct kek_provider_probed *probed)
 {
-    if (message->n_trials > KEK_PROVIDER_TRIALS_MAX) {
+    const Kek__Provider__Keeping *keeping = message->keeping;
+    if (message->n_trials > KEK_PROVIDER_TRIALS_MAX || keeping == NULL ||
+        (int)keeping->outcome < 0 || keeping->outcome > KEK__PROVIDER__KEEP__HANDED_OUT) {
         return false;
     }
+    probed->keeping.outcome = (enum kek_keeping)keeping->outcome;
+    probed->keeping.native = keeping->native;
+    kek_message_text(probed->keeping.text, sizeof probed->keeping.text, keeping->text);
     for (size_t i = 0; i < message->n_trials; i++) {
         const Kek__Provider__Trial *wire = message->trials[i];
         struct kek_provider_trial *trial = &probed->trials[i];

@@ -164,6 +164,11 @@ bool kek_serve_message_probed(struct kek_buf *reply, uint64_t id,
     Kek__Provider__Probed result = KEK__PROVIDER__PROBED__INIT;
     result.n_trials = probed->trial_count;
     result.trials = pointers;
+    Kek__Provider__Keeping keeping = KEK__PROVIDER__KEEPING__INIT;
+    keeping.outcome = (Kek__Provider__Keep)probed->keeping.outcome;
+    keeping.native = probed->keeping.native;
+    keeping.text = (char *)probed->keeping.text;
+    result.keeping = &keeping;
     Kek__Provider__Reply message = KEK__PROVIDER__REPLY__INIT;
     message.id = id;
     message.result_case = KEK__PROVIDER__REPLY__RESULT_PROBED;

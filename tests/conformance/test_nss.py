@@ -42,6 +42,7 @@ MATRIX = [
     "encrypt CKM_AES_GCM: works",
     "encrypt CKM_AES_GCM with the token's IV: refused: C_Encrypt: no IV of the token's in AES-GCM",
     "encrypt CKM_AES_CBC: works, accepts tampered data",
+    "keeps the KEK in: NO: C_WrapKey by CKM_AES_KEY_WRAP",
 ]
 
 # A database without a password demands no login: all that needs none, without a pin-source and with one that the

@@ -47,6 +47,7 @@ static const char *const functions[] = {
     "C_GenerateKey",
     "C_WrapKey",
     "C_UnwrapKey",
+    "C_CopyObject",
 };
 #define FUNCTIONS (sizeof functions / sizeof functions[0])
 
@@ -66,7 +67,9 @@ enum deed {
     SHORTEN,
     NOFLAGS,
     PAD,
-    SESSIONS
+    SESSIONS,
+    FLIP,
+    FORGE
 };
 
 static const struct {
@@ -81,6 +84,7 @@ static const struct {
     [NUL] = {"nul", 0},          [READONLY] = {"readonly", 16},
     [SHORTEN] = {"shorten", 16}, [NOFLAGS] = {"noflags", 16},
     [PAD] = {"pad", 0},          [SESSIONS] = {"sessions", 10},
+    [FLIP] = {"flip", 16},       [FORGE] = {"forge", 0},
 };
 
 /* The second page, little-endian on every machine that runs this. */
@@ -305,6 +309,14 @@ static void apply(const struct rule *rule, struct control_verdict *verdict)
         break;
     case NOFLAGS:
         verdict->no_flags |= rule->value;
+        break;
+    case FLIP:
+        if (verdict->flip_count < CONTROL_FLIPS) {
+            verdict->flips[verdict->flip_count++] = rule->value;
+        }
+        break;
+    case FORGE:
+        verdict->forges = true;
         break;
     case SESSIONS:
         verdict->sessions = rule->value;

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #define CONTROL_ANY (~0UL)
+#define CONTROL_FLIPS 2
 
 struct control_verdict {
     bool fails;
@@ -22,6 +23,9 @@ struct control_verdict {
     unsigned long no_flags;
     unsigned long sessions; /* that the token says it allows; 0: as it is */
     bool has_pad;           /* a PIN is entered at the token */
+    bool forges;            /* a copy is a key that may leave */
+    unsigned flip_count;
+    unsigned long flips[CONTROL_FLIPS]; /* the yes-or-no attributes that a new key has otherwise */
     unsigned long shortens; /* the attribute that a new key has half of; CONTROL_ANY: none */
 };
 

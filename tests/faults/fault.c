@@ -194,6 +194,7 @@ static CK_RV fault_C_GenerateKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechan
 {
     struct control_verdict verdict = control_call("C_GenerateKey");
     CK_ATTRIBUTE copy[ATTRIBUTES_MAX];
+    CK_BBOOL flipped[ATTRIBUTES_MAX];
     if (verdict.fails || count > ATTRIBUTES_MAX) {
         return verdict.fails ? verdict.rv : CKR_ARGUMENTS_BAD;
     }
@@ -202,8 +203,36 @@ static CK_RV fault_C_GenerateKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechan
         if (copy[i].type == verdict.shortens) {
             copy[i].ulValueLen /= 2;
         }
+        for (unsigned f = 0; f < verdict.flip_count; f++) {
+            if (copy[i].type == verdict.flips[f] && copy[i].ulValueLen == sizeof flipped[i]) {
+                flipped[i] = *(CK_BBOOL *)copy[i].pValue == CK_FALSE ? CK_TRUE : CK_FALSE;
+                copy[i].pValue = &flipped[i];
+            }
+        }
     }
     return real->C_GenerateKey(session, mechanism, copy, count, key);
+}
+
+static CK_RV fault_C_CopyObject(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
+                                CK_ATTRIBUTE *attributes, CK_ULONG count, CK_OBJECT_HANDLE *copy)
+{
+    struct control_verdict verdict = control_call("C_CopyObject");
+    if (verdict.fails) {
+        return verdict.rv;
+    }
+    if (!verdict.forges) {
+        return real->C_CopyObject(session, meant(object, verdict), attributes, count, copy);
+    }
+    CK_OBJECT_CLASS class = CKO_SECRET_KEY;
+    CK_KEY_TYPE type = CKK_AES;
+    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    CK_BYTE value[32] = "what a loose token would copy..";
+    CK_ATTRIBUTE loose[] = {
+        {CKA_CLASS, &class, sizeof class},   {CKA_KEY_TYPE, &type, sizeof type},
+        {CKA_TOKEN, &no, sizeof no},         {CKA_SENSITIVE, &no, sizeof no},
+        {CKA_EXTRACTABLE, &yes, sizeof yes}, {CKA_VALUE, value, sizeof value},
+    };
+    return real->C_CreateObject(session, loose, sizeof loose / sizeof loose[0], copy);
 }
 
 /* Ends a blank-padded text by NUL. */
@@ -278,6 +307,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **out)
     USE(C_GenerateKey);
     USE(C_WrapKey);
     USE(C_UnwrapKey);
+    USE(C_CopyObject);
     *out = &list;
     return CKR_OK;
 }

@@ -38,7 +38,7 @@ STARTING = ("C_Initialize", "C_GetInfo", "C_GetSlotList", "C_GetSlotInfo", "C_Ge
             "C_FindObjectsFinal", "C_GetAttributeValue", "C_CreateObject", "C_WrapKey", "C_UnwrapKey",
             "C_DestroyObject")
 ENCRYPTING = SERVING["encrypt"]  # at a start by that strategy
-OFFICER = {"C_GenerateKey": ("key", "generate"), "C_GetMechanismInfo": ("probe",)}
+OFFICER = {"C_GenerateKey": ("key", "generate"), "C_GetMechanismInfo": ("probe",), "C_CopyObject": ("probe",)}
 # kekctl has no command for these yet; tests/unit/test_pkcs11_returns.c drives them.
 UNIT = {"C_SetAttributeValue"}
 

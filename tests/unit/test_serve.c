@@ -153,6 +153,9 @@ static bool fake_probe(struct kek_provider_session *s, struct kek_provider_probe
     if (refuses) {
         return refuse(failure);
     }
+    probed->keeping.outcome = KEK_KEEPING_HANDED_OUT;
+    probed->keeping.native = UINT64_MAX;
+    memset(probed->keeping.text, 'k', sizeof probed->keeping.text - 1);
     probed->trial_count = KEK_PROVIDER_TRIALS_MAX;
     for (size_t i = 0; i < probed->trial_count; i++) {
         struct kek_provider_trial *trial = &probed->trials[i];
@@ -511,6 +514,10 @@ START_TEST(the_longest_probe_fits_in_one_message_for_an_officer)
     ck_assert_int_eq((int)last->verdict, KEK__PROVIDER__VERDICT__REFUSED);
     ck_assert_uint_eq(last->native, UINT64_MAX - (KEK_PROVIDER_TRIALS_MAX - 1));
     ck_assert_uint_eq(strlen(last->text), sizeof((struct kek_provider_trial *)NULL)->text - 1);
+    ck_assert_int_eq((int)reply->probed->keeping->outcome, KEK__PROVIDER__KEEP__HANDED_OUT);
+    ck_assert_uint_eq(reply->probed->keeping->native, UINT64_MAX);
+    ck_assert_uint_eq(strlen(reply->probed->keeping->text),
+                      sizeof((struct kek_provider_keeping *)NULL)->text - 1);
     done(reply);
     refuses = true;
     expect_failed(answer(&officer, &request), KEK__PROVIDER__STEP__LOGIN,
