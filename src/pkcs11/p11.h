@@ -204,8 +204,8 @@ bool kek_p11_keep(const struct kek_provider *provider, enum kek_p11_strategy str
 
 /* trial.c */
 /* How a new key is to wrap: as the configuration says; else by the first strategy that authenticates,
- * else by the first that works. *way is NULL if none was proven. A failure is one that may pass: nothing
- * is chosen for it. */
+ * else by the first that works. *way is NULL if none was proven. On failure the token is away or busy,
+ * and nothing was decided. */
 struct kek_p11_outcome kek_p11_choose(struct kek_provider_session *session,
                                       enum kek_p11_strategy *strategy,
                                       const struct kek_p11_way **way);

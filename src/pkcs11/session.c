@@ -106,7 +106,7 @@ void kek_p11_session_versions(const struct kek_provider_session *session,
     }
 }
 
-/* No known answer could speak: does the token still know itself and a key? */
+/* For where no known answer can be asked for: whether the token still describes itself and shows a key. */
 static bool token_answers(struct kek_provider_session *session)
 {
     CK_TOKEN_INFO info;

@@ -114,7 +114,8 @@ static struct subject subject_for(const struct kek_provider_session *session,
     return subject;
 }
 
-/* By half of it is said to be so too: what a token claims and does not do is worth knowing. */
+/* A token that advertises one half of a strategy counts as advertising it: what it claims and does not do
+ * is worth knowing. */
 static bool is_advertised(const struct kek_provider *provider, enum kek_p11_strategy strategy,
                           const struct kek_p11_way *way)
 {
