@@ -40,7 +40,7 @@ struct kek_config_setting {
 struct kek_config_provider {
     char *name; /* unique; [a-z0-9-]{1,32} */
     char *type; /* "pkcs11" */
-    /* pkcs11: uri (RFC 7512 with module-path or module-name, pin-source; no pin-value), strategy (auto,
+    /* pkcs11: uri (RFC 7512 with module-path or module-name, perhaps pin-source; no pin-value), strategy (auto,
      * wrap-key, encrypt), init_args (for C_Initialize; not there if not given). */
     struct kek_config_setting *settings;
     size_t setting_count;
@@ -110,7 +110,7 @@ static inline const char *kek_config_setting(const struct kek_config_provider *p
 const char *kek_config_example(void);
 
 /* Checks a PKCS#11 URI as a provider's `uri` must be (RFC 7512 syntax; module-path or module-name;
- * token, serial or slot-id; pin-source "file:/absolute/path" or "credential:NAME"; no pin-value).
+ * token, serial or slot-id; pin-source, if there is one, "file:/absolute/path" or "credential:NAME"; no pin-value).
  * Nothing in kekd itself loads p11-kit; the worker parses the URI again with it. */
 enum kek_rc kek_config_check_pkcs11_uri(const char *uri, struct kek_why *why) KEK_MUST_CHECK;
 

@@ -33,7 +33,7 @@ enum kek_pool_op {
     KEK_POOL_PROBE,
 };
 
-struct kek_provider_matrix;
+struct kek_provider_probed;
 
 struct kek_pool_settings {
     const struct kek_config *config; /* borrowed, outlives the pool */
@@ -74,7 +74,7 @@ struct kek_pool_result {
     enum kek_wrap_alg alg;                    /* wrap */
     struct kek_bytes blob;                    /* wrap */
     struct kek_secret *data_key;              /* unwrap; KEK_STEAL it to keep it */
-    const struct kek_provider_matrix *matrix; /* probe */
+    const struct kek_provider_probed *probed; /* probe */
 };
 
 /* rc: KEK_OK; KEK_DAMAGED (the token says that the blob is bad; final only where the caller knows
@@ -121,6 +121,8 @@ struct kek_pool_provider {
     char serial[64], model[64], firmware[32], library[96]; /* empty until a worker was ready */
     bool pin_count_low;
     uint64_t birth_memory; /* a fresh worker's bytes if over recycle_memory, else 0 */
+    uint64_t max_sessions;  /* that the token says it allows; 0: no limit is known */
+    unsigned peak_sessions; /* that kekd's workers of it open at most, while one is replaced */
     uint64_t unvouched; /* serial of a ready worker that nobody has vouched for; 0: there is none */
     struct kek_why why; /* the last failure; rc KEK_OK if none */
     /* What the workers' last start or list showed. */

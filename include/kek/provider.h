@@ -67,7 +67,7 @@ struct kek_provider_ops {
                       enum kek_state state, struct kek_provider_failure *failure);
     bool (*destroy)(struct kek_provider_session *session, const struct kek_id *kek_id,
                     struct kek_provider_failure *failure);
-    bool (*probe)(struct kek_provider_session *session, struct kek_provider_matrix *matrix,
+    bool (*probe)(struct kek_provider_session *session, struct kek_provider_probed *probed,
                   struct kek_provider_failure *failure);
 };
 

@@ -46,8 +46,22 @@ struct kek_provider_trial {
 
 #define KEK_PROVIDER_TRIALS_MAX 32
 
-struct kek_provider_matrix {
-    size_t count;
+/* Whether a key that says it is not extractable stays inside. */
+enum kek_keeping {
+    KEK_KEEPING_UNTRIED = 0, /* text and native say why */
+    KEK_KEEPING_KEPT,
+    KEK_KEEPING_HANDED_OUT, /* text says by which call */
+};
+
+struct kek_provider_keeping {
+    enum kek_keeping outcome;
+    uint64_t native;
+    char text[128];
+};
+
+struct kek_provider_probed {
+    struct kek_provider_keeping keeping;
+    size_t trial_count;
     struct kek_provider_trial trials[KEK_PROVIDER_TRIALS_MAX];
 };
 

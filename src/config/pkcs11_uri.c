@@ -124,7 +124,7 @@ static enum kek_rc pin_source(const struct attribute *attribute, struct kek_why 
     return KEK_OK;
 }
 
-enum { TOKEN, SERIAL, SLOT_ID, MODULE_PATH, MODULE_NAME, PIN_SOURCE, PIN_VALUE };
+enum { TOKEN, SERIAL, SLOT_ID, MODULE_PATH, MODULE_NAME };
 
 static const struct known known[] = {
     [TOKEN] = {"token", false, 32, filled},
@@ -132,8 +132,8 @@ static const struct known known[] = {
     [SLOT_ID] = {"slot-id", false, 18, number},
     [MODULE_PATH] = {"module-path", true, VALUE_MAX - 1, absolute},
     [MODULE_NAME] = {"module-name", true, 255, bare_name},
-    [PIN_SOURCE] = {"pin-source", true, VALUE_MAX - 1, pin_source},
-    [PIN_VALUE] = {"pin-value", true, VALUE_MAX - 1, no_pin},
+    {"pin-source", true, VALUE_MAX - 1, pin_source},
+    {"pin-value", true, VALUE_MAX - 1, no_pin},
     {"admin-pin-source", true, VALUE_MAX - 1, pin_source}, /* ours: for the officers' worker */
     {"manufacturer", false, 32, filled},
     {"model", false, 16, filled},
@@ -290,9 +290,6 @@ static enum kek_rc check_whole(uint32_t seen, struct kek_why *why)
     if (has(seen, MODULE_PATH) == has(seen, MODULE_NAME)) {
         return kek_fail(why, KEK_INVALID, "expected module-path or module-name, found %s",
                         has(seen, MODULE_PATH) ? "both" : "neither");
-    }
-    if (!has(seen, PIN_SOURCE)) {
-        return kek_fail(why, KEK_INVALID, "expected pin-source, found none");
     }
     return KEK_OK;
 }

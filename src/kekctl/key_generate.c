@@ -104,7 +104,7 @@ static enum ctl_exit verify(struct keys *keys, size_t provider, const struct kek
     }
     size_t i = find(listing, kek_id);
     if (i == listing->count) {
-        ctl_say(keys->ctl, "no key was made: %s",
+        ctl_say(keys->ctl, "no version was made: %s",
                 failed == NULL ? "the token does not show it" : failed->text);
         return CTL_FAILED;
     }

@@ -82,7 +82,7 @@ void keys_close(struct keys *keys)
     }
     for (size_t i = 0; i < KEK_CONFIG_PROVIDERS_MAX; i++) {
         free(keys->listings[i].versions);
-        free(keys->listings[i].matrix);
+        free(keys->listings[i].probed);
     }
     kek_config_free(keys->config);
 }
@@ -146,13 +146,13 @@ static void answered(void *arg, enum kek_rc rc, struct kek_pool_result *result,
                result->version_count * sizeof *listing->versions);
     }
     listing->count = result->version_count;
-    if (result->matrix != NULL) {
-        listing->matrix = malloc(sizeof *listing->matrix);
-        if (listing->matrix == NULL) {
+    if (result->probed != NULL) {
+        listing->probed = malloc(sizeof *listing->probed);
+        if (listing->probed == NULL) {
             listing->rc = kek_fail(&listing->why, KEK_NO_MEMORY, "no memory for the answer");
             return;
         }
-        *listing->matrix = *result->matrix;
+        *listing->probed = *result->probed;
     }
 }
 
@@ -160,7 +160,7 @@ static void ask(struct keys *keys, const struct kek_pool_request *request)
 {
     struct listing *listing = &keys->listings[request->provider];
     free(listing->versions);
-    free(listing->matrix);
+    free(listing->probed);
     *listing = (struct listing){.keys = keys};
     listing->call = kek_pool_submit(keys->pool, request, answered, listing, &listing->why);
     if (listing->call == NULL) {

@@ -20,7 +20,7 @@ struct listing {
     struct kek_why why;
     struct kek_version *versions;
     size_t count;
-    struct kek_provider_matrix *matrix; /* of keys_probe */
+    struct kek_provider_probed *probed; /* of keys_probe */
 };
 
 struct keys {
@@ -50,7 +50,7 @@ void keys_list_one(struct keys *keys, size_t provider, bool fresh);
 bool keys_named(struct keys *keys, size_t *provider);
 
 /* Has every provider, or the one named by --provider, try what its token can do; each listing has the
- * matrix or says why not. Returns how many answered. */
+ * result or says why not. Returns how many answered. */
 size_t keys_probe(struct keys *keys);
 
 /* Sent once: after a failure the key may be there all the same. The provider's listing is gone. */

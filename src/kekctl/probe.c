@@ -51,16 +51,58 @@ static json_t *describe(const struct keys *keys, size_t provider,
                      "tried_with", output_text(trial->key), "used", trial->chosen);
 }
 
+static const char *keeps(const struct kek_provider_keeping *keeping)
+{
+    switch (keeping->outcome) {
+    case KEK_KEEPING_KEPT:
+        return "yes";
+    case KEK_KEEPING_HANDED_OUT:
+        return "no";
+    case KEK_KEEPING_UNTRIED:
+        break;
+    }
+    return "untried";
+}
+
+static json_t *keeps_says(const struct kek_provider_keeping *keeping)
+{
+    char text[sizeof keeping->text + 16];
+    switch (keeping->outcome) {
+    case KEK_KEEPING_KEPT:
+        return json_string("yes");
+    case KEK_KEEPING_HANDED_OUT:
+        snprintf(text, sizeof text, "NO: %s", keeping->text);
+        return output_text(text);
+    case KEK_KEEPING_UNTRIED:
+        break;
+    }
+    snprintf(text, sizeof text, "not tried: %s", keeping->text);
+    return output_text(text);
+}
+
+/* The last line of a provider in the table. */
+static json_t *keeping_line(const struct keys *keys, size_t provider,
+                            const struct kek_provider_keeping *keeping)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:s}", "provider",
+                     keys->config->providers[provider].name, "strategy", "", "mechanism",
+                     "keeps the KEK in", "advertised", "", "says", keeps_says(keeping), "used", "");
+}
+
 static json_t *describe_provider(const struct keys *keys, size_t provider)
 {
     const struct listing *listing = &keys->listings[provider];
     struct kek_pool_provider status;
     kek_pool_provider_get(keys->pool, provider, &status);
-    return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o, s:o}", "name",
-                     keys->config->providers[provider].name, "answered", listing->matrix != NULL,
-                     "serial", output_text(status.serial), "model", output_text(status.model),
-                     "firmware", output_text(status.firmware), "library",
-                     output_text(status.library), "error",
+    static const struct kek_provider_keeping none = {.outcome = KEK_KEEPING_UNTRIED};
+    const struct kek_provider_keeping *keeping =
+        listing->probed == NULL ? &none : &listing->probed->keeping;
+    return json_pack("{s:s, s:b, s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o}", "name",
+                     keys->config->providers[provider].name, "answered", listing->probed != NULL,
+                     "keeps_kek", keeps(keeping), "keeps_kek_says", keeps_says(keeping),
+                     "keeps_kek_code", (json_int_t)keeping->native, "serial",
+                     output_text(status.serial), "model", output_text(status.model), "firmware",
+                     output_text(status.firmware), "library", output_text(status.library), "error",
                      output_text(listing->rc == KEK_OK ? "" : listing->why.text));
 }
 
@@ -75,11 +117,15 @@ static bool describe_all(const struct keys *keys, json_t *providers, json_t *tri
         if (json_array_append_new(providers, describe_provider(keys, p)) != 0) {
             return false;
         }
-        for (size_t i = 0; listing->matrix != NULL && i < listing->matrix->count; i++) {
-            if (json_array_append_new(trials, describe(keys, p, &listing->matrix->trials[i])) !=
+        for (size_t i = 0; listing->probed != NULL && i < listing->probed->trial_count; i++) {
+            if (json_array_append_new(trials, describe(keys, p, &listing->probed->trials[i])) !=
                 0) {
                 return false;
             }
+        }
+        if (!keys->ctl->json && listing->probed != NULL &&
+            json_array_append_new(trials, keeping_line(keys, p, &listing->probed->keeping)) != 0) {
+            return false;
         }
     }
     return true;
@@ -118,13 +164,21 @@ static bool remark(const struct keys *keys)
             continue;
         }
         bool used = false;
-        for (size_t i = 0; listing->matrix != NULL && i < listing->matrix->count; i++) {
-            used = used || listing->matrix->trials[i].chosen;
+        for (size_t i = 0; listing->probed != NULL && i < listing->probed->trial_count; i++) {
+            used = used || listing->probed->trials[i].chosen;
         }
-        if (listing->matrix != NULL && !used) {
+        if (listing->probed != NULL && !used) {
             ctl_say(keys->ctl, "%s: nothing works as the configuration wants it (strategy)", name);
         }
-        fit = fit && used;
+        bool leaks =
+            listing->probed != NULL && listing->probed->keeping.outcome == KEK_KEEPING_HANDED_OUT;
+        if (leaks) {
+            ctl_say(keys->ctl,
+                    "%s: the token hands out a key that it shows as not extractable (%s): whoever "
+                    "has its PIN can take the KEK away",
+                    name, listing->probed->keeping.text);
+        }
+        fit = fit && used && !leaks;
     }
     return fit;
 }

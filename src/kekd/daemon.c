@@ -26,6 +26,7 @@ struct told {
     size_t workers;
     bool birth_memory;
     char text[KEK_WHY_TEXT];
+    bool sessions; /* that they may not suffice */
 };
 
 struct daemon {
@@ -98,6 +99,14 @@ static void provider_changed(void *arg, size_t provider)
                 "provider %s: a fresh worker has %llu MiB, more than recycle_memory, and is "
                 "replaced once it has grown by that much more",
                 status.name, (unsigned long long)(status.birth_memory >> 20));
+    }
+    if (status.max_sessions != 0 && status.max_sessions < status.peak_sessions && !told->sessions) {
+        told->sessions = true;
+        kek_log(
+            KEK_LOG_WARN,
+            "provider %s: the token allows %llu sessions, and kekd opens up to %u, (processes + "
+            "1) x (sessions + 1): lower sessions: or processes:",
+            status.name, (unsigned long long)status.max_sessions, status.peak_sessions);
     }
     kek_keyring_provider_changed(daemon->ring, provider);
     keyring_changed(daemon);

@@ -45,10 +45,11 @@ struct kek_p11_outcome kek_p11_get_mechanism_info(CK_FUNCTION_LIST *f, CK_SLOT_I
     return CALL(f, C_GetMechanismInfo, slot, type, info);
 }
 
-struct kek_p11_outcome kek_p11_open_session(CK_FUNCTION_LIST *f, CK_SLOT_ID slot,
+struct kek_p11_outcome kek_p11_open_session(CK_FUNCTION_LIST *f, CK_SLOT_ID slot, bool read_only,
                                             CK_SESSION_HANDLE *session)
 {
-    return CALL(f, C_OpenSession, slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, session);
+    CK_FLAGS flags = CKF_SERIAL_SESSION | (read_only ? 0 : CKF_RW_SESSION);
+    return CALL(f, C_OpenSession, slot, flags, NULL, NULL, session);
 }
 
 struct kek_p11_outcome kek_p11_close_session(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session)
@@ -67,6 +68,13 @@ struct kek_p11_outcome kek_p11_create_object(CK_FUNCTION_LIST *f, CK_SESSION_HAN
                                              CK_OBJECT_HANDLE *object)
 {
     return CALL(f, C_CreateObject, session, attributes, count, object);
+}
+
+struct kek_p11_outcome kek_p11_copy_object(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
+                                           CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attributes,
+                                           CK_ULONG count, CK_OBJECT_HANDLE *copy)
+{
+    return CALL(f, C_CopyObject, session, object, attributes, count, copy);
 }
 
 struct kek_p11_outcome kek_p11_destroy_object(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,

@@ -48,7 +48,7 @@ struct kek_p11_outcome kek_p11_get_mechanisms(CK_FUNCTION_LIST *f, CK_SLOT_ID sl
                                               CK_MECHANISM_TYPE *types, CK_ULONG *count);
 struct kek_p11_outcome kek_p11_get_mechanism_info(CK_FUNCTION_LIST *f, CK_SLOT_ID slot,
                                                   CK_MECHANISM_TYPE type, CK_MECHANISM_INFO *info);
-struct kek_p11_outcome kek_p11_open_session(CK_FUNCTION_LIST *f, CK_SLOT_ID slot,
+struct kek_p11_outcome kek_p11_open_session(CK_FUNCTION_LIST *f, CK_SLOT_ID slot, bool read_only,
                                             CK_SESSION_HANDLE *session);
 struct kek_p11_outcome kek_p11_close_session(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session);
 struct kek_p11_outcome kek_p11_login(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
@@ -56,6 +56,9 @@ struct kek_p11_outcome kek_p11_login(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE sess
 struct kek_p11_outcome kek_p11_create_object(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
                                              CK_ATTRIBUTE *attributes, CK_ULONG count,
                                              CK_OBJECT_HANDLE *object);
+struct kek_p11_outcome kek_p11_copy_object(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
+                                           CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attributes,
+                                           CK_ULONG count, CK_OBJECT_HANDLE *copy);
 struct kek_p11_outcome kek_p11_destroy_object(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
                                               CK_OBJECT_HANDLE object);
 struct kek_p11_outcome kek_p11_get_attributes(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,

@@ -6,10 +6,13 @@ libkek_pkcs11_a_SOURCES = \
 	src/pkcs11/copies.c \
 	src/pkcs11/errors.c \
 	src/pkcs11/errors.h \
+	src/pkcs11/exporters.c \
+	src/pkcs11/exporters.h \
+	src/pkcs11/keep.c \
 	src/pkcs11/keys.c \
 	src/pkcs11/keys.h \
 	src/pkcs11/login.c \
-	src/pkcs11/matrix.c \
+	src/pkcs11/make.c \
 	src/pkcs11/module.c \
 	src/pkcs11/objects.c \
 	src/pkcs11/officer.c \
@@ -21,6 +24,8 @@ libkek_pkcs11_a_SOURCES = \
 	src/pkcs11/scan.c \
 	src/pkcs11/search.c \
 	src/pkcs11/session.c \
+	src/pkcs11/token.c \
+	src/pkcs11/token.h \
 	src/pkcs11/trial.c \
 	src/pkcs11/uri.c \
 	src/pkcs11/uri.h \
@@ -43,11 +48,13 @@ WORKER_TEST_LIBS = libkek-proto.a libkek-base.a $(PROTOBUF_C_LIBS) $(OPENSSL_LIB
 
 PKCS11_TESTS = \
 	tests/unit/test_pkcs11_faults \
+	tests/unit/test_pkcs11_keep \
 	tests/unit/test_pkcs11_keys \
 	tests/unit/test_pkcs11_list \
 	tests/unit/test_pkcs11_proof \
 	tests/unit/test_pkcs11_returns \
 	tests/unit/test_pkcs11_start \
+	tests/unit/test_pkcs11_token \
 	tests/unit/test_pkcs11_worker
 check_PROGRAMS += $(PKCS11_TESTS)
 TESTS += $(PKCS11_TESTS)
@@ -56,6 +63,11 @@ tests_unit_test_pkcs11_faults_SOURCES = tests/unit/test_pkcs11_faults.c tests/un
 	tests/unit/worker.c
 tests_unit_test_pkcs11_faults_CFLAGS = $(WORKER_TEST_CFLAGS)
 tests_unit_test_pkcs11_faults_LDADD = $(WORKER_TEST_LIBS)
+
+tests_unit_test_pkcs11_keep_SOURCES = tests/unit/test_pkcs11_keep.c tests/unit/fault.c \
+	tests/unit/worker.c
+tests_unit_test_pkcs11_keep_CFLAGS = $(WORKER_TEST_CFLAGS)
+tests_unit_test_pkcs11_keep_LDADD = $(WORKER_TEST_LIBS)
 
 tests_unit_test_pkcs11_keys_CFLAGS = $(WORKER_TEST_CFLAGS)
 tests_unit_test_pkcs11_keys_LDADD = $(PKCS11_LIBS) $(UNIT_LIBS)
@@ -78,6 +90,11 @@ tests_unit_test_pkcs11_returns_LDADD = $(WORKER_TEST_LIBS)
 tests_unit_test_pkcs11_start_SOURCES = tests/unit/test_pkcs11_start.c tests/unit/worker.c
 tests_unit_test_pkcs11_start_CFLAGS = $(WORKER_TEST_CFLAGS)
 tests_unit_test_pkcs11_start_LDADD = $(WORKER_TEST_LIBS)
+
+tests_unit_test_pkcs11_token_SOURCES = tests/unit/test_pkcs11_token.c tests/unit/fault.c \
+	tests/unit/worker.c
+tests_unit_test_pkcs11_token_CFLAGS = $(WORKER_TEST_CFLAGS)
+tests_unit_test_pkcs11_token_LDADD = $(WORKER_TEST_LIBS)
 
 tests_unit_test_pkcs11_worker_SOURCES = tests/unit/test_pkcs11_worker.c tests/unit/worker.c
 tests_unit_test_pkcs11_worker_CFLAGS = $(WORKER_TEST_CFLAGS)

@@ -89,9 +89,43 @@ static struct kek_p11_outcome log_in_unharmed(struct kek_provider *provider, str
     return outcome;
 }
 
+/* Only a user may make a private object (PKCS#11 section 4.4), so a token that lets a session make one
+ * needs no login. To ask in this way is no try of the PIN, which a token without one would refuse (NSS:
+ * CKR_PIN_INCORRECT). */
+static bool is_open_to_all(const struct kek_provider *provider)
+{
+    CK_OBJECT_CLASS class = CKO_SECRET_KEY;
+    CK_KEY_TYPE type = CKK_AES;
+    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    uint8_t value[KEK_DATA_KEY_LEN] = {0};
+    CK_ATTRIBUTE attributes[] = {
+        {CKA_CLASS, &class, sizeof class}, {CKA_KEY_TYPE, &type, sizeof type},
+        {CKA_TOKEN, &no, sizeof no},       {CKA_PRIVATE, &yes, sizeof yes},
+        {CKA_SENSITIVE, &no, sizeof no},   {CKA_EXTRACTABLE, &yes, sizeof yes},
+        {CKA_VALUE, value, sizeof value},
+    };
+    CK_OBJECT_HANDLE object;
+    CK_SESSION_HANDLE session = provider->anchor.handle;
+    if (!kek_p11_good(kek_p11_create_object(provider->f, session, attributes,
+                                            sizeof attributes / sizeof attributes[0], &object))) {
+        return false;
+    }
+    (void)kek_p11_destroy_object(provider->f, session, object);
+    return true;
+}
+
+/* A token that asks for no login says that it knows of none. */
+static bool has_no_pin(CK_RV rv)
+{
+    return rv == CKR_USER_PIN_NOT_INITIALIZED || rv == CKR_FUNCTION_NOT_SUPPORTED ||
+           rv == CKR_USER_TYPE_INVALID;
+}
+
 static bool log_in(struct kek_provider *provider, struct kek_provider_failure *failure)
 {
-    if (!provider->needs_login) {
+    if (!provider->needs_login && (provider->pin == NULL || is_open_to_all(provider))) {
+        kek_secret_free(provider->pin);
+        provider->pin = NULL;
         return true;
     }
     CK_FLAGS before = 0;
@@ -105,6 +139,9 @@ static bool log_in(struct kek_provider *provider, struct kek_provider_failure *f
     struct kek_p11_outcome outcome = log_in_unharmed(provider, pin);
     kek_secret_free(provider->pin);
     provider->pin = NULL;
+    if (!provider->needs_login && has_no_pin(outcome.rv)) {
+        return true;
+    }
     if (!kek_p11_good(outcome) && outcome.rv != CKR_USER_ALREADY_LOGGED_IN) {
         return fail_login(provider, before, outcome, failure);
     }
@@ -123,6 +160,19 @@ static enum kek_wrap_alg proven_alg(const struct kek_p11_table *table)
     return alg;
 }
 
+/* Read-write, which some libraries demand even for session objects (CloudHSM); read-only where the token
+ * gives nothing else. */
+static struct kek_p11_outcome begin(struct kek_provider *provider)
+{
+    struct kek_p11_outcome outcome = kek_p11_session_begin(&provider->anchor);
+    if (outcome.rv == CKR_TOKEN_WRITE_PROTECTED ||
+        (!kek_p11_good(outcome) && provider->write_protected)) {
+        provider->read_only = true;
+        outcome = kek_p11_session_begin(&provider->anchor);
+    }
+    return outcome;
+}
+
 bool kek_p11_login_and_prove(struct kek_provider *provider, struct kek_provider_versions *versions,
                              enum kek_wrap_alg *alg, struct kek_provider_failure *failure)
 {
@@ -133,9 +183,9 @@ bool kek_p11_login_and_prove(struct kek_provider *provider, struct kek_provider_
         return kek_p11_fail(failure, KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__BUSY,
                             "no memory for a key list");
     }
-    struct kek_p11_outcome outcome = kek_p11_session_begin(anchor);
+    struct kek_p11_outcome outcome = begin(provider);
     if (!kek_p11_good(outcome)) {
-        return kek_p11_fail_rv(failure, KEK__PROVIDER__STEP__TOKEN, outcome);
+        return kek_p11_session_fail(provider, KEK__PROVIDER__STEP__TOKEN, outcome, failure);
     }
     if (!log_in(provider, failure) || !kek_p11_scan(anchor, KEK__PROVIDER__STEP__PROBE, failure) ||
         !kek_p11_prove_all(anchor, failure)) {

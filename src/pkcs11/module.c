@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "token.h"
 #include "uri.h"
-
-#define SLOTS_MAX 1024
 
 /* The module's own function list: unmanaged, so that C_Initialize is ours to call with the pReserved
  * that some vendors want, and critical, so that p11-kit does not call a failure a success. */
@@ -59,143 +58,15 @@ static bool initialize(CK_FUNCTION_LIST *f, const char *init_args,
     return true;
 }
 
-/* Fixed-width, blank-padded text of PKCS#11, as a C string. */
-static void unpad(const uint8_t *text, size_t len, char *out)
-{
-    while (len > 0 && (text[len - 1] == ' ' || text[len - 1] == '\0')) {
-        len--;
-    }
-    for (size_t i = 0; i < len; i++) {
-        out[i] = text[i] == '\0' ? ' ' : (char)text[i];
-    }
-    out[len] = '\0';
-}
-
-/* The tokens that there are, for messages. */
-struct roll {
-    char text[200];
-    size_t len;
-};
-
-static void roll_add(struct roll *roll, const char *label)
-{
-    size_t room = sizeof roll->text - roll->len;
-    int len = snprintf(roll->text + roll->len, room, "%s'%s'", roll->len > 0 ? ", " : "", label);
-    if (len > 0 && (size_t)len < room) {
-        roll->len += (size_t)len;
-    } else {
-        roll->text[roll->len] = '\0';
-    }
-}
-
-struct search {
-    const struct kek_p11_uri *uri;
-    size_t matches;
-    CK_SLOT_ID slot;
-    CK_TOKEN_INFO info;
-    struct roll all, matching;
-    struct kek_p11_outcome trouble; /* why a slot could not be looked into; CKR_OK: all could */
-};
-
-static void look_into(CK_FUNCTION_LIST *f, CK_SLOT_ID slot, struct search *search)
-{
-    CK_SLOT_INFO slot_info;
-    CK_TOKEN_INFO info;
-    char label[sizeof info.label + 1];
-    struct kek_p11_outcome outcome = kek_p11_get_slot_info(f, slot, &slot_info);
-    if (kek_p11_good(outcome)) {
-        outcome = kek_p11_get_token_info(f, slot, &info);
-    }
-    if (!kek_p11_good(outcome)) {
-        search->trouble = outcome;
-        return;
-    }
-    if ((info.flags & CKF_TOKEN_INITIALIZED) == 0) {
-        return;
-    }
-    unpad(info.label, sizeof info.label, label);
-    roll_add(&search->all, label);
-    if (!kek_p11_uri_matches_token(search->uri, slot, &slot_info, &info)) {
-        return;
-    }
-    char name[sizeof label + sizeof info.serialNumber + 16], serial[sizeof info.serialNumber + 1];
-    unpad(info.serialNumber, sizeof info.serialNumber, serial);
-    snprintf(name, sizeof name, "%s serial %s", label, serial);
-    roll_add(&search->matching, name);
-    search->matches++;
-    search->slot = slot;
-    search->info = info;
-}
-
-static bool list_slots(CK_FUNCTION_LIST *f, CK_SLOT_ID **slots, CK_ULONG *count,
-                       struct kek_provider_failure *failure)
-{
-    CK_ULONG n = SLOTS_MAX;
-    KEK_AUTO_FREE CK_SLOT_ID *all = calloc(SLOTS_MAX, sizeof *all);
-    if (all == NULL) {
-        return kek_p11_fail(failure, KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__BUSY,
-                            "no memory for a slot list");
-    }
-    struct kek_p11_outcome outcome = kek_p11_get_slots(f, NULL, &n);
-    if (kek_p11_good(outcome)) {
-        /* Some modules only look for tokens when asked for the number. */
-        n = SLOTS_MAX;
-        outcome = kek_p11_get_slots(f, all, &n);
-    }
-    if (!kek_p11_good(outcome)) {
-        return kek_p11_fail_as(failure, KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__LINK,
-                               outcome);
-    }
-    *slots = KEK_STEAL(all);
-    *count = n;
-    return true;
-}
-
-static bool find_token(struct kek_provider *provider, const struct kek_p11_uri *uri,
-                       CK_TOKEN_INFO *info, struct kek_provider_failure *failure)
-{
-    KEK_AUTO_FREE CK_SLOT_ID *slots = NULL;
-    CK_ULONG count;
-    if (!list_slots(provider->f, &slots, &count, failure)) {
-        return false;
-    }
-    struct search search = {.uri = uri};
-    for (CK_ULONG i = 0; i < count && i < SLOTS_MAX; i++) {
-        look_into(provider->f, slots[i], &search);
-    }
-    if (search.matches == 0 && !kek_p11_good(search.trouble)) {
-        kek_p11_fail_as(failure, KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__LINK,
-                        search.trouble);
-        (void)kek_fail_within(&failure->why, failure->why.rc,
-                              "no token matches the URI, and not all could be asked; the module "
-                              "shows %s",
-                              search.all.len > 0 ? search.all.text : "none");
-        return false;
-    }
-    if (search.matches == 0) {
-        return kek_p11_fail(failure, KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__LINK,
-                            "no token matches the URI; the module shows %s",
-                            search.all.len > 0 ? search.all.text : "none at all");
-    }
-    if (search.matches > 1) {
-        return kek_p11_fail(failure, KEK__PROVIDER__STEP__TOKEN, KEK__PROVIDER__CAUSE__BAD_REQUEST,
-                            "%zu tokens match the URI (%s): name one by its serial", search.matches,
-                            search.matching.text);
-    }
-    provider->slot = search.slot;
-    *info = search.info;
-    return true;
-}
-
 static void keep_texts(struct kek_provider *provider, const CK_INFO *library,
                        const CK_TOKEN_INFO *info)
 {
     char description[sizeof library->libraryDescription + 1];
-    unpad(info->label, sizeof info->label, provider->label);
-    unpad(info->manufacturerID, sizeof info->manufacturerID, provider->manufacturer);
-    unpad(info->model, sizeof info->model, provider->model);
-    unpad(info->serialNumber, sizeof info->serialNumber, provider->serial);
-    unpad(library->libraryDescription, sizeof library->libraryDescription, description);
+    kek_p11_text(info->label, sizeof info->label, provider->label);
+    kek_p11_text(info->manufacturerID, sizeof info->manufacturerID, provider->manufacturer);
+    kek_p11_text(info->model, sizeof info->model, provider->model);
+    kek_p11_text(info->serialNumber, sizeof info->serialNumber, provider->serial);
+    kek_p11_text(library->libraryDescription, sizeof library->libraryDescription, description);
     snprintf(provider->firmware, sizeof provider->firmware, "%u.%u", info->firmwareVersion.major,
              info->firmwareVersion.minor);
     snprintf(provider->library, sizeof provider->library, "%s %u.%u", description,
@@ -206,6 +77,7 @@ static void keep_texts(struct kek_provider *provider, const CK_INFO *library,
 static void describe(struct kek_provider *provider, const CK_TOKEN_INFO *info,
                      const struct kek_pin_file *file, Kek__Provider__Token *token)
 {
+    token->slot = provider->slot;
     token->serial = provider->serial;
     token->label = provider->label;
     token->manufacturer = provider->manufacturer;
@@ -218,26 +90,43 @@ static void describe(struct kek_provider *provider, const CK_TOKEN_INFO *info,
     token->pin_count_low = (info->flags & CKF_USER_PIN_COUNT_LOW) != 0;
     token->pin_final_try = (info->flags & CKF_USER_PIN_FINAL_TRY) != 0;
     token->pin_locked = (info->flags & CKF_USER_PIN_LOCKED) != 0;
-    /* openCryptoki says "unlimited" by the largest number but one. */
-    bool known =
-        info->ulMaxSessionCount < UINT32_MAX && info->ulMaxSessionCount != CK_EFFECTIVELY_INFINITE;
-    token->max_sessions = known ? info->ulMaxSessionCount : 0;
+    token->max_sessions = provider->max_sessions;
 }
 
-/* A token that needs a login gets its PIN from the file, or from a PIN pad of its own. */
+/* openCryptoki says "unlimited" by the largest number but one. */
+static CK_ULONG known_limit(CK_ULONG limit)
+{
+    return limit < UINT32_MAX && limit != CK_EFFECTIVELY_INFINITE ? limit : 0;
+}
+
+static void keep_limits(struct kek_provider *provider, const CK_TOKEN_INFO *info)
+{
+    provider->write_protected = (info->flags & CKF_WRITE_PROTECTED) != 0;
+    provider->max_sessions = known_limit(info->ulMaxSessionCount);
+    /* Ours are read-write. */
+    CK_ULONG of_these = known_limit(info->ulMaxRwSessionCount);
+    if (!provider->write_protected && of_these != 0 &&
+        (provider->max_sessions == 0 || of_these < provider->max_sessions)) {
+        provider->max_sessions = of_these;
+    }
+}
+
+/* A token that needs a login gets its PIN from the file, or from a PIN pad of its own. One that says it
+ * needs none may do so wrongly: where there is a PIN, login.c finds out. */
 static bool take_pin(struct kek_provider *provider, const char *source, const CK_TOKEN_INFO *info,
                      struct kek_pin_file *file, struct kek_provider_failure *failure)
 {
     provider->needs_login = (info->flags & CKF_LOGIN_REQUIRED) != 0;
     if (source == NULL) {
         if (provider->needs_login && (info->flags & CKF_PROTECTED_AUTHENTICATION_PATH) == 0) {
-            return kek_p11_fail(
-                failure, KEK__PROVIDER__STEP__PIN_FILE, KEK__PROVIDER__CAUSE__PIN_UNUSABLE,
-                "token '%s' needs a PIN, and the URI has no pin-source", provider->label);
+            return kek_p11_fail(failure, KEK__PROVIDER__STEP__PIN_FILE,
+                                KEK__PROVIDER__CAUSE__PIN_UNUSABLE,
+                                "token '%s' needs a PIN and has no PIN pad, and the URI has no "
+                                "pin-source: add pin-source=file:/path",
+                                provider->label);
         }
         return true;
     }
-    provider->needs_login = true;
     enum kek_rc rc = kek_pin_read(source, &provider->pin, file, &failure->why);
     if (rc != KEK_OK) {
         failure->step = KEK__PROVIDER__STEP__PIN_FILE;
@@ -250,6 +139,7 @@ static bool take_pin(struct kek_provider *provider, const char *source, const CK
 static void keep_hello(struct kek_provider *provider, const Kek__Provider__Hello *hello)
 {
     snprintf(provider->keyring, sizeof provider->keyring, "%s", hello->keyring);
+    provider->peak_sessions = hello->peak_sessions;
     provider->preferred = (enum kek_wrap_alg)hello->alg;
     provider->named_count = hello->n_versions;
     for (size_t i = 0; i < hello->n_versions; i++) {
@@ -338,15 +228,18 @@ bool kek_p11_open(const Kek__Provider__Hello *hello, bool officer, struct kek_pr
         return kek_p11_fail_as(failure, KEK__PROVIDER__STEP__MODULE, KEK__PROVIDER__CAUSE__LINK,
                                outcome);
     }
+    kek_p11_text_pad(library.manufacturerID, sizeof library.manufacturerID);
+    kek_p11_text_pad(library.libraryDescription, sizeof library.libraryDescription);
     if (!kek_p11_uri_matches_module(uri, &library)) {
         return kek_p11_fail(failure, KEK__PROVIDER__STEP__MODULE, KEK__PROVIDER__CAUSE__BAD_REQUEST,
                             "the module's library attributes are not those of the URI");
     }
     CK_TOKEN_INFO info;
-    if (!find_token(fresh, uri, &info, failure)) {
+    if (!kek_p11_token_find(fresh->f, uri, hello->seen, &fresh->slot, &info, failure)) {
         return false;
     }
     keep_texts(fresh, &library, &info);
+    keep_limits(fresh, &info);
     keep_mechanisms(fresh);
     struct kek_pin_file file = {0};
     if (!take_pin(fresh, kek_p11_uri_pin_source(uri, officer), &info, &file, failure)) {

@@ -5,62 +5,23 @@
 
 #define CALL_STEP KEK__PROVIDER__STEP__PROVIDER_CALL
 
-static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
-static CK_OBJECT_CLASS secret_key = CKO_SECRET_KEY;
-static CK_KEY_TYPE aes = CKK_AES;
-static CK_ULONG key_len = 32;
-
-static CK_BBOOL *flag(bool value)
-{
-    return value ? &yes : &no;
-}
-
-struct usage {
-    bool wrap, unwrap, encrypt, decrypt;
-};
-
-static struct usage usage_of(enum kek_p11_strategy strategy, enum kek_state state)
-{
-    bool active = state == KEK_STATE_ACTIVE;
-    if (strategy == KEK_P11_BY_WRAP_KEY) {
-        return (struct usage){.wrap = active, .unwrap = true};
-    }
-    return (struct usage){.encrypt = active, .decrypt = true};
-}
-
-/* Every flag is said: what a token does by default differs (SoftHSM lets a key sign). */
-struct kek_p11_outcome kek_p11_make_key(const struct kek_provider *provider,
-                                        CK_SESSION_HANDLE session,
-                                        const struct kek_p11_making *making, CK_OBJECT_HANDLE *key)
-{
-    struct usage usage = usage_of(making->strategy, making->state);
-    CK_ATTRIBUTE attributes[] = {
-        {CKA_CLASS, &secret_key, sizeof secret_key},
-        {CKA_KEY_TYPE, &aes, sizeof aes},
-        {CKA_VALUE_LEN, &key_len, sizeof key_len},
-        {CKA_TOKEN, flag(making->on_token), sizeof yes},
-        {CKA_PRIVATE, &yes, sizeof yes},
-        {CKA_SENSITIVE, &yes, sizeof yes},
-        {CKA_EXTRACTABLE, &no, sizeof no},
-        {CKA_WRAP, flag(usage.wrap), sizeof yes},
-        {CKA_UNWRAP, flag(usage.unwrap), sizeof yes},
-        {CKA_ENCRYPT, flag(usage.encrypt), sizeof yes},
-        {CKA_DECRYPT, flag(usage.decrypt), sizeof yes},
-        {CKA_SIGN, &no, sizeof no},
-        {CKA_VERIFY, &no, sizeof no},
-        {CKA_DERIVE, &no, sizeof no},
-        {CKA_LABEL, (void *)making->label, strlen(making->label)},
-        {CKA_ID, (void *)making->kek_id->bytes, sizeof making->kek_id->bytes},
-    };
-    CK_MECHANISM mechanism = {CKM_AES_KEY_GEN, NULL, 0};
-    return kek_p11_generate_key(provider->f, session, &mechanism, attributes,
-                                sizeof attributes / sizeof attributes[0], key);
-}
-
 /* A fresh look, so that nothing is decided on an old list. */
 static bool look(struct kek_provider_session *session, struct kek_provider_failure *failure)
 {
     return kek_p11_scan(session, CALL_STEP, failure);
+}
+
+/* The first thing that an officer's operation asks. */
+static bool may_change(const struct kek_provider *provider, struct kek_provider_failure *failure)
+{
+    if (provider->read_only) {
+        return kek_p11_fail(
+            failure, CALL_STEP, KEK__PROVIDER__CAUSE__UNSUPPORTED,
+            "token '%s' is write-protected and gives read-only sessions alone: keys "
+            "are made and changed where it can be written, by its vendor's tools",
+            provider->label);
+    }
+    return true;
 }
 
 static bool is_free(struct kek_provider_session *session, uint32_t number,
@@ -108,6 +69,98 @@ static bool is_as_wanted(struct kek_provider_session *session, const struct kek_
     return true;
 }
 
+#define ID_SHOWN 32
+
+/* What a token calls a key that it has just made, whatever it was told to. */
+struct name {
+    uint8_t label[KEK_LABEL_MAX], id[ID_SHOWN];
+    size_t label_len, id_len; /* 0 too where the token does not tell, or it is longer than that */
+};
+
+static struct kek_p11_outcome read_some(const struct kek_provider_session *session,
+                                        CK_OBJECT_HANDLE key, CK_ATTRIBUTE_TYPE type,
+                                        uint8_t *value, size_t size, size_t *len)
+{
+    CK_ATTRIBUTE attribute = {type, value, size};
+    struct kek_p11_outcome outcome =
+        kek_p11_get_attributes(session->provider->f, session->handle, key, &attribute, 1);
+    *len = kek_p11_good(outcome) && attribute.ulValueLen <= size ? attribute.ulValueLen : 0;
+    return outcome;
+}
+
+static bool is_untold(struct kek_p11_outcome outcome)
+{
+    return outcome.rv == CKR_BUFFER_TOO_SMALL || outcome.rv == CKR_ATTRIBUTE_TYPE_INVALID ||
+           outcome.rv == CKR_ATTRIBUTE_SENSITIVE || outcome.rv == CKR_ATTRIBUTE_VALUE_INVALID;
+}
+
+static struct kek_p11_outcome read_name(const struct kek_provider_session *session,
+                                        CK_OBJECT_HANDLE key, struct name *name)
+{
+    struct kek_p11_outcome id =
+        read_some(session, key, CKA_ID, name->id, sizeof name->id, &name->id_len);
+    struct kek_p11_outcome label =
+        read_some(session, key, CKA_LABEL, name->label, sizeof name->label, &name->label_len);
+    return kek_p11_good(id) ? label : id;
+}
+
+/* "label 'ring.v1', CKA_ID 00112233" */
+static void say_name(const struct name *name, char *out, size_t size)
+{
+    char id[2 * ID_SHOWN + 1] = "";
+    for (size_t i = 0; i < name->id_len; i++) {
+        snprintf(id + 2 * i, 3, "%02x", name->id[i]);
+    }
+    snprintf(out, size, "label '%.*s', CKA_ID %s", name->label_len < 64 ? (int)name->label_len : 64,
+             (const char *)name->label, name->id_len > 0 ? id : "unknown");
+}
+
+/* Some tokens cut a CKA_ID or a label, and a search for what was asked would not find their key. */
+static bool is_named_as_asked(const struct kek_provider_session *session, CK_OBJECT_HANDLE key,
+                              const struct kek_p11_making *making,
+                              struct kek_provider_failure *failure)
+{
+    struct name name = {.label_len = 0};
+    char text[192];
+    struct kek_p11_outcome outcome = read_name(session, key, &name);
+    if (!kek_p11_good(outcome) && !is_untold(outcome)) {
+        outcome = read_name(session, key, &name); /* what passes must not cost a good key */
+    }
+    if (!kek_p11_good(outcome) && !is_untold(outcome)) {
+        return kek_p11_fail_as(failure, CALL_STEP, KEK__PROVIDER__CAUSE__LINK, outcome);
+    }
+    if (name.id_len == sizeof making->kek_id->bytes &&
+        memcmp(name.id, making->kek_id->bytes, name.id_len) == 0 &&
+        name.label_len == strlen(making->label) &&
+        memcmp(name.label, making->label, name.label_len) == 0) {
+        return true;
+    }
+    say_name(&name, text, sizeof text);
+    return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__UNSUPPORTED,
+                        "the token names the new key otherwise than it was told to: %s", text);
+}
+
+/* Nothing is under the key yet, and kekd would not use it; by the handle in hand, since a search may not
+ * find it. */
+static void take_back(struct kek_provider_session *session, CK_OBJECT_HANDLE key,
+                      struct kek_provider_failure *failure)
+{
+    struct kek_p11_outcome outcome =
+        kek_p11_destroy_object(session->provider->f, session->handle, key);
+    if (kek_p11_good(outcome)) {
+        (void)kek_fail_within(&failure->why, failure->why.rc, "the new key was destroyed again");
+        return;
+    }
+    struct name name = {.label_len = 0};
+    char text[192];
+    (void)read_name(session, key, &name);
+    say_name(&name, text, sizeof text);
+    (void)kek_fail_within(&failure->why, failure->why.rc,
+                          "a key is left on the token, destroy it by the vendor's tools: %s "
+                          "(%s: %s)",
+                          text, outcome.call, kek_p11_rv_name(outcome.rv));
+}
+
 bool kek_p11_generate(struct kek_provider_session *session, uint32_t number,
                       const struct kek_id *kek_id, enum kek_state state,
                       struct kek_provider_failure *failure)
@@ -118,7 +171,8 @@ bool kek_p11_generate(struct kek_provider_session *session, uint32_t number,
         return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__BAD_REQUEST,
                             "the keyring's name is too long for a label");
     }
-    if (!look(session, failure) || !is_free(session, number, kek_id, failure)) {
+    if (!may_change(session->provider, failure) || !look(session, failure) ||
+        !is_free(session, number, kek_id, failure)) {
         return false;
     }
     const struct kek_p11_way *way;
@@ -136,22 +190,23 @@ bool kek_p11_generate(struct kek_provider_session *session, uint32_t number,
     if (!kek_p11_good(outcome)) {
         return kek_p11_fail_rv(failure, CALL_STEP, outcome);
     }
-    if (!is_as_wanted(session, kek_id, state, failure)) {
-        if (failure->cause == KEK__PROVIDER__CAUSE__KEY_UNFIT ||
-            failure->cause == KEK__PROVIDER__CAUSE__UNSUPPORTED) {
-            /* Nothing is under it yet, and nobody could use it. */
-            (void)kek_p11_destroy_object(session->provider->f, session->handle, key);
-        }
-        return false;
+    if (is_named_as_asked(session, key, &making, failure) &&
+        is_as_wanted(session, kek_id, state, failure)) {
+        return true;
     }
-    return true;
+    /* A token that is away or busy has said nothing of the key: whoever asked for it looks later. */
+    if (failure->cause != KEK__PROVIDER__CAUSE__LINK &&
+        failure->cause != KEK__PROVIDER__CAUSE__BUSY) {
+        take_back(session, key, failure);
+    }
+    return false;
 }
 
 /* The one key with this id; two are a matter for a person with the token's own tools. */
 static struct kek_p11_entry *pick(struct kek_provider_session *session, const struct kek_id *kek_id,
                                   struct kek_provider_failure *failure)
 {
-    if (!look(session, failure)) {
+    if (!may_change(session->provider, failure) || !look(session, failure)) {
         return NULL;
     }
     struct kek_p11_entry *found = NULL;
@@ -179,7 +234,8 @@ static struct kek_p11_entry *pick(struct kek_provider_session *session, const st
 static struct kek_p11_outcome set_flag(struct kek_provider_session *session, CK_OBJECT_HANDLE key,
                                        CK_ATTRIBUTE_TYPE type, bool value)
 {
-    CK_ATTRIBUTE attribute = {type, flag(value), sizeof yes};
+    CK_BBOOL flag = value ? CK_TRUE : CK_FALSE;
+    CK_ATTRIBUTE attribute = {type, &flag, sizeof flag};
     return kek_p11_set_attributes(session->provider->f, session->handle, key, &attribute, 1);
 }
 

@@ -95,8 +95,12 @@ struct kek_provider_session {
 struct kek_provider {
     CK_FUNCTION_LIST *f;
     CK_SLOT_ID slot;
-    struct kek_secret *pin; /* until login; NULL: a PIN pad, or no login needed */
-    bool needs_login;
+    struct kek_secret *pin; /* until login; NULL: a PIN pad, or none is known */
+    bool needs_login;       /* the token says so (CKF_LOGIN_REQUIRED) */
+    bool write_protected;   /* and this (CKF_WRITE_PROTECTED) */
+    bool read_only;         /* so are all sessions: found out at login */
+    CK_ULONG max_sessions;  /* that the token allows; 0: no limit is known */
+    unsigned peak_sessions; /* that kekd opens at most, in all its workers together */
     char keyring[KEK_LABEL_MAX];
     Kek__Provider__Strategy strategy;
     enum kek_wrap_alg preferred; /* an earlier start's outcome, tried first */
@@ -110,7 +114,7 @@ struct kek_provider {
     struct kek_provider_session anchor;
 };
 
-/* module.c, login.c, session.c, requests.c, officer.c, matrix.c: the provider's table. */
+/* module.c, login.c, session.c, requests.c, officer.c, trial.c: the provider's table. */
 bool kek_p11_open(const Kek__Provider__Hello *hello, bool officer, struct kek_provider **provider,
                   Kek__Provider__Token *token, struct kek_provider_failure *failure);
 bool kek_p11_login_and_prove(struct kek_provider *provider, struct kek_provider_versions *versions,
@@ -133,10 +137,15 @@ bool kek_p11_set_state(struct kek_provider_session *session, const struct kek_id
 bool kek_p11_destroy(struct kek_provider_session *session, const struct kek_id *kek_id,
                      struct kek_provider_failure *failure);
 
-bool kek_p11_probe(struct kek_provider_session *session, struct kek_provider_matrix *matrix,
+bool kek_p11_probe(struct kek_provider_session *session, struct kek_provider_probed *probed,
                    struct kek_provider_failure *failure);
 
 /* session.c */
+struct kek_p11_outcome kek_p11_session_handle(const struct kek_provider *provider,
+                                              CK_SESSION_HANDLE *handle);
+/* A session that could not be opened: with the limits, where that is it. False. */
+bool kek_p11_session_fail(const struct kek_provider *provider, Kek__Provider__Step step,
+                          struct kek_p11_outcome outcome, struct kek_provider_failure *failure);
 struct kek_p11_outcome kek_p11_session_begin(struct kek_provider_session *session);
 /* Opens it anew if it is broken; to be called before each use. */
 struct kek_p11_outcome kek_p11_session_ready(struct kek_provider_session *session);
@@ -263,24 +272,7 @@ bool kek_p11_prove_all(struct kek_provider_session *session, struct kek_provider
  * token is gone, and this process should go. */
 bool kek_p11_prove_old(struct kek_provider_session *session, struct kek_provider_failure *failure);
 
-/* trial.c: a KEK for the moment, in a session of its own: sessions that break on the way leave it be.
- * It ends with that session. */
-struct kek_p11_trial {
-    CK_SESSION_HANDLE session;
-    CK_OBJECT_HANDLE key;
-};
-struct kek_p11_outcome kek_p11_trial_begin(const struct kek_provider *provider,
-                                           enum kek_p11_strategy strategy,
-                                           struct kek_p11_trial *trial);
-void kek_p11_trial_end(const struct kek_provider *provider, const struct kek_p11_trial *trial);
-/* How a new key is to wrap: as the configuration says; else by the first strategy that authenticates,
- * else by the first that works. *way is NULL if none was proven. A failure is one that may pass: nothing
- * is chosen for it. */
-struct kek_p11_outcome kek_p11_choose(struct kek_provider_session *session,
-                                      enum kek_p11_strategy *strategy,
-                                      const struct kek_p11_way **way);
-
-/* officer.c: an AES-256 key that never leaves the token. */
+/* make.c: an AES-256 key that never leaves the token. */
 struct kek_p11_making {
     bool on_token;
     const char *label;
@@ -291,5 +283,29 @@ struct kek_p11_making {
 struct kek_p11_outcome kek_p11_make_key(const struct kek_provider *provider,
                                         CK_SESSION_HANDLE session,
                                         const struct kek_p11_making *making, CK_OBJECT_HANDLE *key);
+
+/* Such a key that ends with its session, for trials. */
+struct kek_p11_throwaway {
+    CK_SESSION_HANDLE session;
+    CK_OBJECT_HANDLE key;
+};
+struct kek_p11_outcome kek_p11_throwaway_make(const struct kek_provider *provider,
+                                              enum kek_p11_strategy strategy,
+                                              struct kek_p11_throwaway *throwaway);
+void kek_p11_throwaway_end(const struct kek_provider *provider,
+                           const struct kek_p11_throwaway *throwaway);
+
+/* keep.c: whether a key made like a KEK for this strategy stays inside. *keeping on success; what was made
+ * for it is gone again. False: the token is. */
+bool kek_p11_keep(const struct kek_provider *provider, enum kek_p11_strategy strategy,
+                  struct kek_provider_keeping *keeping, struct kek_provider_failure *failure);
+
+/* trial.c */
+/* How a new key is to wrap: as the configuration says; else by the first strategy that authenticates,
+ * else by the first that works. *way is NULL if none was proven. On failure the token is away or busy,
+ * and nothing was decided. */
+struct kek_p11_outcome kek_p11_choose(struct kek_provider_session *session,
+                                      enum kek_p11_strategy *strategy,
+                                      const struct kek_p11_way **way);
 
 #endif

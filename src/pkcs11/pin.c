@@ -10,6 +10,7 @@
 
 #define CREDENTIAL "credential:"
 #define FILE_URI "file:"
+#define FILE_MAX (KEK_PIN_MAX + 2) /* with CR LF at its end */
 
 struct source {
     char path[PATH_MAX];
@@ -84,7 +85,7 @@ static enum kek_rc check(const struct stat *about, const struct source *source, 
                         "PIN file %s has mode %04o: others may use it; make it 0600 or 0400",
                         source->path, (unsigned)(about->st_mode & 07777));
     }
-    if (about->st_size > KEK_PIN_MAX + 1) {
+    if (about->st_size > FILE_MAX) {
         return kek_fail(why, KEK_DENIED, "PIN file %s has %lld bytes; a PIN has at most %d",
                         source->path, (long long)about->st_size, KEK_PIN_MAX);
     }
@@ -111,20 +112,51 @@ static enum kek_rc read_all(int fd, uint8_t *buffer, size_t size, size_t *len, c
     return KEK_OK;
 }
 
-static enum kek_rc trim(const uint8_t *text, size_t len, const char *path, struct kek_secret **pin,
-                        struct kek_why *why)
+/* The line's end, as a Unix or a Windows editor writes it. */
+static size_t without_line_end(const uint8_t *text, size_t len)
 {
     if (len > 0 && text[len - 1] == '\n') {
         len--;
+        len -= len > 0 && text[len - 1] == '\r' ? 1 : 0;
     }
+    return len;
+}
+
+/* What no person means to be part of a PIN; NULL: nothing of the kind. Each of these would be sent to the
+ * token and cost a try. The answer says nothing of the rest. */
+static const char *foreign_in(const uint8_t *text, size_t len)
+{
+    static const uint8_t mark[] = {0xef, 0xbb, 0xbf};
+    if (len >= sizeof mark && memcmp(text, mark, sizeof mark) == 0) {
+        return "begins with a byte order mark, which some editors add: take it off";
+    }
+    if (memchr(text, '\0', len) != NULL) {
+        return "has a NUL byte in it";
+    }
+    if (memchr(text, '\n', len) != NULL || memchr(text, '\r', len) != NULL) {
+        return "has more than one line: a PIN is one line, with one line end at most";
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < ' ' || text[i] == 0x7f) {
+            return "has a control character in it";
+        }
+    }
+    return NULL;
+}
+
+static enum kek_rc take_line(const uint8_t *text, size_t len, const char *path,
+                             struct kek_secret **pin, struct kek_why *why)
+{
+    len = without_line_end(text, len);
     if (len == 0) {
         return kek_fail(why, KEK_DENIED, "PIN file %s is empty", path);
     }
     if (len > KEK_PIN_MAX) {
         return kek_fail(why, KEK_DENIED, "PIN file %s has more than %d bytes", path, KEK_PIN_MAX);
     }
-    if (memchr(text, '\0', len) != NULL) {
-        return kek_fail(why, KEK_DENIED, "PIN file %s has a NUL byte in it", path);
+    const char *foreign = foreign_in(text, len);
+    if (foreign != NULL) {
+        return kek_fail(why, KEK_DENIED, "PIN file %s %s", path, foreign);
     }
     struct kek_secret *copy = kek_secret_dup(kek_bytes(text, len));
     if (copy == NULL) {
@@ -153,16 +185,16 @@ enum kek_rc kek_pin_read(const char *text, struct kek_secret **pin, struct kek_p
     if (rc != KEK_OK) {
         return rc;
     }
-    KEK_AUTO(kek_secret) whole = kek_secret_new(KEK_PIN_MAX + 2);
+    KEK_AUTO(kek_secret) whole = kek_secret_new(FILE_MAX + 1);
     if (whole == NULL) {
         return kek_fail(why, KEK_NO_MEMORY, "the arena for secrets is full");
     }
     size_t len = 0;
-    rc = read_all(fd, kek_secret_data(whole), KEK_PIN_MAX + 2, &len, source.path, why);
+    rc = read_all(fd, kek_secret_data(whole), FILE_MAX + 1, &len, source.path, why);
     if (rc != KEK_OK) {
         return rc;
     }
-    rc = trim(kek_secret_data(whole), len, source.path, pin, why);
+    rc = take_line(kek_secret_data(whole), len, source.path, pin, why);
     if (rc != KEK_OK) {
         return rc;
     }

@@ -3,7 +3,8 @@
  * is $CREDENTIALS_DIRECTORY/NAME.
  *
  * The file is opened once, and what was opened is what is checked: a regular file of 1 to 255 bytes
- * after one trailing newline is taken off, no NUL in it, and nobody but its owner may read it.
+ * after one line end (LF or CR LF) is taken off, no other line end, byte order mark or control
+ * character in it, since each would cost a try of the PIN, and nobody but its owner may read it.
  * Symbolic links are followed (Kubernetes mounts secrets behind two of them): what counts is the
  * file at their end.  A credential may be readable by its group but not writable: the service
  * manager shows a file mask so where it let one user in by an access list, and keeps the folder.

@@ -1,14 +1,40 @@
 #include "p11.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define KNOWN_ANSWERS_MAX 4 /* tried before a token is called lost */
 
+struct kek_p11_outcome kek_p11_session_handle(const struct kek_provider *provider,
+                                              CK_SESSION_HANDLE *handle)
+{
+    return kek_p11_open_session(provider->f, provider->slot, provider->read_only, handle);
+}
+
 struct kek_p11_outcome kek_p11_session_begin(struct kek_provider_session *session)
 {
     session->rung = -1;
-    return kek_p11_open_session(session->provider->f, session->provider->slot, &session->handle);
+    return kek_p11_session_handle(session->provider, &session->handle);
+}
+
+bool kek_p11_session_fail(const struct kek_provider *provider, Kek__Provider__Step step,
+                          struct kek_p11_outcome outcome, struct kek_provider_failure *failure)
+{
+    (void)kek_p11_fail_rv(failure, step, outcome);
+    if (outcome.rv != CKR_SESSION_COUNT) {
+        return false;
+    }
+    char limit[32] = "does not say how many";
+    if (provider->max_sessions != 0) {
+        snprintf(limit, sizeof limit, "allows %lu", provider->max_sessions);
+    }
+    (void)kek_fail_within(&failure->why, failure->why.rc,
+                          "the token has no session left (it %s); kekd opens up to %u, (processes "
+                          "+ 1) x (sessions + 1), and others may use it: lower sessions: or "
+                          "processes:",
+                          limit, provider->peak_sessions);
+    return false;
 }
 
 /* The new one is opened before the old one is closed: with the last session a token forgets its
@@ -21,12 +47,12 @@ struct kek_p11_outcome kek_p11_session_ready(struct kek_provider_session *sessio
         return outcome;
     }
     CK_SESSION_HANDLE old = session->handle, fresh;
-    outcome = kek_p11_open_session(provider->f, provider->slot, &fresh);
+    outcome = kek_p11_session_handle(provider, &fresh);
     if (outcome.rv == CKR_SESSION_COUNT && session != &provider->anchor) {
         (void)kek_p11_close_session(provider->f, old);
         old = CK_INVALID_HANDLE;
         session->handle = old;
-        outcome = kek_p11_open_session(provider->f, provider->slot, &fresh);
+        outcome = kek_p11_session_handle(provider, &fresh);
     }
     if (!kek_p11_good(outcome)) {
         return outcome;
@@ -51,7 +77,7 @@ bool kek_p11_session_open(struct kek_provider *provider, struct kek_provider_ses
     struct kek_p11_outcome outcome = kek_p11_session_begin(fresh);
     if (!kek_p11_good(outcome)) {
         /* The token has taken the PIN before: step LOGIN would count as a try of it. */
-        return kek_p11_fail_rv(failure, KEK__PROVIDER__STEP__PROBE, outcome);
+        return kek_p11_session_fail(provider, KEK__PROVIDER__STEP__PROBE, outcome, failure);
     }
     fresh->rung = provider->anchor.rung;
     fresh->local = provider->anchor.local;
@@ -106,7 +132,7 @@ void kek_p11_session_versions(const struct kek_provider_session *session,
     }
 }
 
-/* No known answer could speak: does the token still know itself and a key? */
+/* For where no known answer can be asked for: whether the token still describes itself and shows a key. */
 static bool token_answers(struct kek_provider_session *session)
 {
     CK_TOKEN_INFO info;

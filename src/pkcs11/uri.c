@@ -80,6 +80,21 @@ const char *kek_p11_uri_pin_source(const struct kek_p11_uri *uri, bool officer)
     return officer && admin != NULL ? admin : p11_kit_uri_get_pin_source(uri->parsed);
 }
 
+bool kek_p11_uri_slot(const struct kek_p11_uri *uri, CK_SLOT_ID *slot)
+{
+    CK_SLOT_ID named = p11_kit_uri_get_slot_id(uri->parsed);
+    if (named == (CK_SLOT_ID)-1) {
+        return false;
+    }
+    *slot = named;
+    return true;
+}
+
+bool kek_p11_uri_has_serial(const struct kek_p11_uri *uri)
+{
+    return p11_kit_uri_get_token_info(uri->parsed)->serialNumber[0] != '\0';
+}
+
 bool kek_p11_uri_matches_module(const struct kek_p11_uri *uri, const CK_INFO *info)
 {
     return p11_kit_uri_match_module_info(uri->parsed, info) != 0;
@@ -88,8 +103,8 @@ bool kek_p11_uri_matches_module(const struct kek_p11_uri *uri, const CK_INFO *in
 bool kek_p11_uri_matches_token(const struct kek_p11_uri *uri, CK_SLOT_ID slot,
                                const CK_SLOT_INFO *slot_info, const CK_TOKEN_INFO *token_info)
 {
-    CK_SLOT_ID wanted = p11_kit_uri_get_slot_id(uri->parsed);
-    return (wanted == (CK_SLOT_ID)-1 || wanted == slot) &&
+    CK_SLOT_ID named;
+    return (!kek_p11_uri_slot(uri, &named) || named == slot) &&
            p11_kit_uri_match_slot_info(uri->parsed, slot_info) != 0 &&
            p11_kit_uri_match_token_info(uri->parsed, token_info) != 0;
 }

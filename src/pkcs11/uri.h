@@ -26,6 +26,11 @@ const char *kek_p11_uri_module_name(const struct kek_p11_uri *uri);
 /* An officer's worker uses admin-pin-source where there is one. NULL: there is none for this role. */
 const char *kek_p11_uri_pin_source(const struct kek_p11_uri *uri, bool officer);
 
+/* Whether it names a slot by its number. */
+bool kek_p11_uri_slot(const struct kek_p11_uri *uri, CK_SLOT_ID *slot);
+bool kek_p11_uri_has_serial(const struct kek_p11_uri *uri);
+
+/* Of infos whose texts are padded by blanks, which is what p11-kit compares with. */
 bool kek_p11_uri_matches_module(const struct kek_p11_uri *uri, const CK_INFO *info);
 bool kek_p11_uri_matches_token(const struct kek_p11_uri *uri, CK_SLOT_ID slot,
                                const CK_SLOT_INFO *slot_info, const CK_TOKEN_INFO *token_info);

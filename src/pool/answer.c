@@ -33,18 +33,18 @@ static bool is_listed(struct kek_backend *backend, const Kek__Provider__Reply *r
     return true;
 }
 
-/* The matrix is the caller's to free. No memory for it looks like a bad answer: an officer's worker
+/* What was probed is the caller's to free. No memory for it looks like a bad answer: an officer's worker
  * may be replaced. */
 static bool is_probed(const Kek__Provider__Reply *reply, struct kek_pool_result *result)
 {
     if (reply->result_case != KEK__PROVIDER__REPLY__RESULT_PROBED) {
         return false;
     }
-    KEK_AUTO_FREE struct kek_provider_matrix *matrix = calloc(1, sizeof *matrix);
-    if (matrix == NULL || !kek_message_matrix(reply->probed, matrix)) {
+    KEK_AUTO_FREE struct kek_provider_probed *probed = calloc(1, sizeof *probed);
+    if (probed == NULL || !kek_message_probed(reply->probed, probed)) {
         return false;
     }
-    result->matrix = KEK_STEAL(matrix);
+    result->probed = KEK_STEAL(probed);
     return true;
 }
 
@@ -111,7 +111,7 @@ static void on_reply(struct kek_worker *worker, const Kek__Provider__Reply *repl
     }
     kek_flight_done(worker, slot, failed == NULL ? &result : NULL, failed);
     kek_secret_free(result.data_key);
-    free((void *)result.matrix);
+    free((void *)result.probed);
 }
 
 static void on_message(struct kek_worker *worker, size_t len)

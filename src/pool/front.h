@@ -198,6 +198,9 @@ struct kek_backend {
     uint64_t spawned, killed, crashed, recycled, operations, failures;
     char serial[64], model[64], firmware[32], library[96];
     bool pin_count_low;
+    uint64_t max_sessions;         /* that the token allows; 0: no limit is known */
+    bool slot_known, slot_doubted; /* not told to the next worker while in doubt */
+    uint64_t slot;
     struct kek_why why;
     enum kek_wrap_alg alg;
     struct kek_provider_versions versions;
@@ -280,6 +283,8 @@ void kek_dispatch_fail_hopeless(struct kek_pool *pool);
 
 /* supervise.c */
 void kek_backend_ensure(struct kek_backend *backend);
+/* Of the workers as configured, while one is replaced; each has a session besides those that serve. */
+unsigned kek_backend_peak_sessions(const struct kek_backend *backend);
 void kek_backend_judge(struct kek_backend *backend, const struct kek_why *why);
 void kek_backend_start_failed(struct kek_backend *backend, bool at_login,
                               const struct kek_why *why);
@@ -332,7 +337,7 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
                         bool say_memory);
 bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
                           struct kek_provider_versions *versions);
-bool kek_message_matrix(const Kek__Provider__Probed *probed, struct kek_provider_matrix *matrix);
+bool kek_message_probed(const Kek__Provider__Probed *message, struct kek_provider_probed *probed);
 void kek_message_failed(const struct kek_backend *backend, const Kek__Provider__Failed *failed,
                         struct kek_why *why);
 void kek_message_text(char *out, size_t size, const char *text); /* copies, printable */

@@ -73,6 +73,11 @@ size_t kek_message_hello(struct kek_backend *backend, uint64_t id)
     hello.n_versions = config->version_count;
     hello.versions = pointers;
     hello.alg = (Kek__Provider__WrapAlg)backend->alg;
+    hello.peak_sessions = kek_backend_peak_sessions(backend);
+    Kek__Provider__Seen seen = KEK__PROVIDER__SEEN__INIT;
+    seen.slot = backend->slot;
+    seen.serial = backend->serial;
+    hello.seen = backend->slot_known && !backend->slot_doubted ? &seen : NULL;
     Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
     request.id = id;
     request.op_case = KEK__PROVIDER__REQUEST__OP_HELLO;
@@ -184,14 +189,19 @@ bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
     return true;
 }
 
-bool kek_message_matrix(const Kek__Provider__Probed *probed, struct kek_provider_matrix *matrix)
+bool kek_message_probed(const Kek__Provider__Probed *message, struct kek_provider_probed *probed)
 {
-    if (probed->n_trials > KEK_PROVIDER_TRIALS_MAX) {
+    const Kek__Provider__Keeping *keeping = message->keeping;
+    if (message->n_trials > KEK_PROVIDER_TRIALS_MAX || keeping == NULL ||
+        (int)keeping->outcome < 0 || keeping->outcome > KEK__PROVIDER__KEEP__HANDED_OUT) {
         return false;
     }
-    for (size_t i = 0; i < probed->n_trials; i++) {
-        const Kek__Provider__Trial *wire = probed->trials[i];
-        struct kek_provider_trial *trial = &matrix->trials[i];
+    probed->keeping.outcome = (enum kek_keeping)keeping->outcome;
+    probed->keeping.native = keeping->native;
+    kek_text_copy(probed->keeping.text, sizeof probed->keeping.text, keeping->text);
+    for (size_t i = 0; i < message->n_trials; i++) {
+        const Kek__Provider__Trial *wire = message->trials[i];
+        struct kek_provider_trial *trial = &probed->trials[i];
         if (!is_alg(wire->alg) || (int)wire->verdict < 0 ||
             wire->verdict > KEK__PROVIDER__VERDICT__REFUSED ||
             (wire->strategy != KEK__PROVIDER__STRATEGY__WRAP_KEY &&
@@ -211,7 +221,7 @@ bool kek_message_matrix(const Kek__Provider__Probed *probed, struct kek_provider
         kek_text_copy(trial->text, sizeof trial->text, wire->text);
         kek_text_copy(trial->key, sizeof trial->key, wire->key);
     }
-    matrix->count = probed->n_trials;
+    probed->trial_count = message->n_trials;
     return true;
 }
 

@@ -12,8 +12,8 @@
 #define HELLO_ID 1
 #define LOGIN_ID 2
 
-/* Where this role's PIN comes from, as the configuration says it; for messages. */
-static void pin_source(const struct kek_backend *backend, char *out, size_t size)
+/* Where this role's PIN comes from, as the configuration says it; for messages. False: from a PIN pad. */
+static bool pin_source(const struct kek_backend *backend, char *out, size_t size)
 {
     const char *uri = kek_config_setting(backend->config, "uri"), *at = NULL;
     size_t len = 0;
@@ -22,10 +22,11 @@ static void pin_source(const struct kek_backend *backend, char *out, size_t size
     }
     at = at == NULL ? kek_login_attribute(uri, "pin-source=", &len) : at;
     if (at == NULL) {
-        snprintf(out, size, "of its URI");
-        return;
+        snprintf(out, size, "from its PIN pad");
+        return false;
     }
     snprintf(out, size, "in %.*s", (int)len, at);
+    return true;
 }
 
 static void wait_until(struct kek_worker *worker, uint64_t ms)
@@ -104,6 +105,11 @@ void kek_start_failed(struct kek_worker *worker, bool kill, const struct kek_why
         say_unsure(worker, &said);
     }
     worker->login.open = false;
+    /* Perhaps it was the slot of the last time that did not answer, perhaps another one: the next worker
+     * tries it the other way. */
+    if (worker->hand_id == HELLO_ID) {
+        backend->slot_doubted = !backend->slot_doubted;
+    }
     kek_start_unlock(worker);
     /* First when the next may start, then the end of this one, which looks for the next. */
     kek_backend_start_failed(backend, at_login, &said);
@@ -120,7 +126,7 @@ static void stay_out(struct kek_worker *worker, struct kek_why *why)
 {
     struct kek_backend *backend = worker->backend;
     char source[160];
-    pin_source(backend, source, sizeof source);
+    (void)pin_source(backend, source, sizeof source);
     kek_fail_within(why, KEK_DENIED, "%s: the PIN %s", backend->config->name, source);
     kek_start_unlock(worker);
     kek_backend_pin_refused(backend, why);
@@ -248,6 +254,10 @@ static void on_token(struct kek_worker *worker, const Kek__Provider__Token *toke
     kek_message_text(backend->firmware, sizeof backend->firmware, token->firmware);
     kek_message_text(backend->library, sizeof backend->library, token->library);
     backend->pin_count_low = token->pin_count_low;
+    backend->max_sessions = token->max_sessions;
+    backend->slot = token->slot;
+    backend->slot_known = true;
+    backend->slot_doubted = false;
     struct kek_why why;
     if (kek_login_of(worker, token, &why) != KEK_OK) {
         kek_fail_within(&why, why.rc, "%s", backend->config->name);
@@ -304,13 +314,16 @@ static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *read
 static void on_pin_refused(struct kek_worker *worker, struct kek_why *why)
 {
     struct kek_backend *backend = worker->backend;
+    char source[160];
+    bool is_file = pin_source(backend, source, sizeof source);
     backend->refused_here = true;
     backend->proven_here = false;
     backend->refused = worker->login.now.credential.pin;
     kek_fail_native(&backend->refused_why, KEK_DENIED, KEK_NATIVE_PKCS11, why->code,
-                    "was refused (0x%lx), not tried again: change that file, or run kekctl pin "
+                    "was refused (0x%lx), not tried again: %srun kekctl pin "
                     "retry (%s/pin-refused-%s)",
-                    why->code, backend->pool->state_dir, worker->login.slot);
+                    why->code, is_file ? "change that file, or " : "", backend->pool->state_dir,
+                    worker->login.slot);
     *why = backend->refused_why;
     kek_login_end(worker, KEK_LOGIN_REFUSED, why->code);
     stay_out(worker, why);

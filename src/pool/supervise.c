@@ -9,6 +9,11 @@
 #define BACKOFF_START 1000
 #define BACKOFF_LOGIN 30000
 
+unsigned kek_backend_peak_sessions(const struct kek_backend *backend)
+{
+    return (backend->config->processes + 1) * (backend->config->sessions + 1);
+}
+
 struct census {
     unsigned ready, vouched, starting, alive, ghosts;
     uint64_t newest;           /* serial of the newest that starts or is ready */

@@ -140,13 +140,13 @@ bool kek_serve_message_versions(struct kek_buf *reply, uint64_t id, bool ready,
     return kek_serve_message_reply(reply, &message);
 }
 
-bool kek_serve_message_matrix(struct kek_buf *reply, uint64_t id,
-                              const struct kek_provider_matrix *matrix)
+bool kek_serve_message_probed(struct kek_buf *reply, uint64_t id,
+                              const struct kek_provider_probed *probed)
 {
     Kek__Provider__Trial items[KEK_PROVIDER_TRIALS_MAX];
     Kek__Provider__Trial *pointers[KEK_PROVIDER_TRIALS_MAX];
-    for (size_t i = 0; i < matrix->count; i++) {
-        const struct kek_provider_trial *trial = &matrix->trials[i];
+    for (size_t i = 0; i < probed->trial_count; i++) {
+        const struct kek_provider_trial *trial = &probed->trials[i];
         kek__provider__trial__init(&items[i]);
         items[i].strategy =
             trial->encrypts ? KEK__PROVIDER__STRATEGY__ENCRYPT : KEK__PROVIDER__STRATEGY__WRAP_KEY;
@@ -161,12 +161,17 @@ bool kek_serve_message_matrix(struct kek_buf *reply, uint64_t id,
         items[i].chosen = trial->chosen;
         pointers[i] = &items[i];
     }
-    Kek__Provider__Probed probed = KEK__PROVIDER__PROBED__INIT;
-    probed.n_trials = matrix->count;
-    probed.trials = pointers;
+    Kek__Provider__Probed result = KEK__PROVIDER__PROBED__INIT;
+    result.n_trials = probed->trial_count;
+    result.trials = pointers;
+    Kek__Provider__Keeping keeping = KEK__PROVIDER__KEEPING__INIT;
+    keeping.outcome = (Kek__Provider__Keep)probed->keeping.outcome;
+    keeping.native = probed->keeping.native;
+    keeping.text = (char *)probed->keeping.text;
+    result.keeping = &keeping;
     Kek__Provider__Reply message = KEK__PROVIDER__REPLY__INIT;
     message.id = id;
     message.result_case = KEK__PROVIDER__REPLY__RESULT_PROBED;
-    message.probed = &probed;
+    message.probed = &result;
     return kek_serve_message_reply(reply, &message);
 }

@@ -294,12 +294,12 @@ static bool answer_officer(const struct kek_serve *serve, struct kek_provider_se
 static bool answer_probe(const struct kek_serve *serve, struct kek_provider_session *session,
                          uint64_t id, struct kek_buf *reply)
 {
-    struct kek_provider_matrix matrix = {0};
+    struct kek_provider_probed probed = {0};
     struct kek_provider_failure failure = {0};
-    if (!serve->ops->probe(session, &matrix, &failure)) {
+    if (!serve->ops->probe(session, &probed, &failure)) {
         return kek_serve_message_failed(reply, id, &failure);
     }
-    return kek_serve_message_matrix(reply, id, &matrix);
+    return kek_serve_message_probed(reply, id, &probed);
 }
 
 static bool dispatch(const struct kek_serve *serve, struct kek_provider_session *session,

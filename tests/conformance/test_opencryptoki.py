@@ -40,6 +40,7 @@ MATRIX = [
     "encrypt CKM_AES_GCM (not advertised): refused: C_EncryptInit: CKR_MECHANISM_INVALID (0x70)",
     "encrypt CKM_AES_GCM with the token's IV (not advertised): refused: C_EncryptInit: CKR_MECHANISM_INVALID (0x70)",
     "encrypt CKM_AES_CBC: works, accepts tampered data",
+    "keeps the KEK in: yes",
 ]
 
 if __name__ == "__main__":

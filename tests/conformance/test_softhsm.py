@@ -40,6 +40,7 @@ MATRIX = [
     "encrypt CKM_AES_GCM: works",
     "encrypt CKM_AES_GCM with the token's IV: refused: C_Encrypt: no IV of the token's in AES-GCM",
     "encrypt CKM_AES_CBC: works, accepts tampered data",
+    "keeps the KEK in: yes",
 ]
 
 if __name__ == "__main__":

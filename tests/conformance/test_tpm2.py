@@ -40,6 +40,7 @@ MATRIX = [
     "encrypt CKM_AES_GCM (not advertised): refused: C_EncryptInit: CKR_MECHANISM_INVALID (0x70)",
     "encrypt CKM_AES_GCM with the token's IV (not advertised): refused: C_EncryptInit: CKR_MECHANISM_INVALID (0x70)",
     "encrypt CKM_AES_CBC: works, accepts tampered data, used",
+    "keeps the KEK in: not tried: C_GenerateKey: CKR_FUNCTION_NOT_SUPPORTED (0x54)",
 ]
 
 if __name__ == "__main__":

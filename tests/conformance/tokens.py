@@ -85,11 +85,13 @@ class Token:
         return self.path(name)
 
     def located(self, pin, **attributes):
-        """Keeps the PIN in a file and the token's URI."""
-        self.pin = pin
-        self.pin_file = self.write("pin", pin)
+        """Keeps the PIN in a file and the token's URI. Without a PIN, the URI has no pin-source."""
         where = ";".join("%s=%s" % item for item in attributes.items())
-        self.uri = "pkcs11:%s?module-path=%s&pin-source=file:%s" % (where, self.module, self.pin_file)
+        self.uri = "pkcs11:%s?module-path=%s" % (where, self.module)
+        self.pin = pin
+        if pin is not None:
+            self.pin_file = self.write("pin", pin)
+            self.uri += "&pin-source=file:" + self.pin_file
 
     def daemon(self, *command):
         with open(self.path("daemons.log"), "ab") as log:
@@ -192,15 +194,16 @@ class OpenCryptoki(Token):
 
 
 class NSS(Token):
-    def __init__(self):
+    def __init__(self, password="test1234", pin="test1234"):
         certutil, = need("certutil")
         super().__init__("nss", library("libsoftokn3.so", "nss/libsoftokn3.so"))
         os.mkdir(self.path("nssdb"), 0o700)
-        run(certutil, "-N", "-d", "sql:" + self.path("nssdb"), "-f", self.write("password", "test1234\n"))
+        # An empty password is none: such a database asks for no login.
+        run(certutil, "-N", "-d", "sql:" + self.path("nssdb"), "-f", self.write("password", password + "\n"))
         # NSS takes its parameters as a string where the standard has pReserved.
         self.init_args = ("configdir='sql:%s' certPrefix='' keyPrefix='' secmod='secmod.db' flags="
                           % self.path("nssdb"))
-        self.located("test1234", token="NSS%20Certificate%20DB")
+        self.located(pin, token="NSS%20Certificate%20DB")
 
 
 class TPM2(Token):

@@ -47,6 +47,7 @@ static const char *const functions[] = {
     "C_GenerateKey",
     "C_WrapKey",
     "C_UnwrapKey",
+    "C_CopyObject",
 };
 #define FUNCTIONS (sizeof functions / sizeof functions[0])
 
@@ -63,19 +64,31 @@ enum deed {
     FLAGS,
     REPEAT,
     SICK,
-    MUTE
+    MUTE,
+    NUL,
+    READONLY,
+    SHORTEN,
+    NOFLAGS,
+    PAD,
+    SESSIONS,
+    FLIP,
+    FORGE
 };
 
 static const struct {
     const char *name;
     int base; /* of its operand; 0: it has none */
 } deeds[] = {
-    [RV] = {"rv", 16},          [DELAY] = {"delay", 10},
-    [HANG] = {"hang", 0},       [ABORT] = {"abort", 0},
-    [SEGV] = {"segv", 0},       [LEAK] = {"leak", 10},
-    [FLAGS] = {"flags", 16},    [DISCONNECT] = {"disconnect", 16},
-    [MISLEAD] = {"mislead", 0}, [RENUMBER] = {"renumber", 0},
-    [REPEAT] = {"repeat", 0},   [SICK] = {"sick", 16},
+    [RV] = {"rv", 16},           [DELAY] = {"delay", 10},
+    [HANG] = {"hang", 0},        [ABORT] = {"abort", 0},
+    [SEGV] = {"segv", 0},        [LEAK] = {"leak", 10},
+    [FLAGS] = {"flags", 16},     [DISCONNECT] = {"disconnect", 16},
+    [MISLEAD] = {"mislead", 0},  [RENUMBER] = {"renumber", 0},
+    [NUL] = {"nul", 0},          [READONLY] = {"readonly", 16},
+    [SHORTEN] = {"shorten", 16}, [NOFLAGS] = {"noflags", 16},
+    [PAD] = {"pad", 0},          [SESSIONS] = {"sessions", 10},
+    [FLIP] = {"flip", 16},       [FORGE] = {"forge", 0},
+    [REPEAT] = {"repeat", 0},    [SICK] = {"sick", 16},
     [MUTE] = {"mute", 16},
 };
 
@@ -93,6 +106,7 @@ _Static_assert(sizeof(struct counters) <= PAGE, "the counters are one page");
 
 struct rule {
     char function[NAME_MAX_LEN];
+    unsigned long slot;        /* the one that it is for, or CONTROL_ANY */
     unsigned long first, last; /* of the calls that it is for, from 1 */
     enum deed deed;
     unsigned long value;
@@ -122,9 +136,17 @@ static void reject(const char *line)
 static void parse_rule(char *line, struct rule *rule)
 {
     char *rest = NULL, *end = NULL;
-    const char *function = strtok_r(line, " ", &rest), *when = strtok_r(NULL, " ", &rest);
+    char *function = strtok_r(line, " ", &rest);
+    const char *when = strtok_r(NULL, " ", &rest);
     const char *deed = strtok_r(NULL, " ", &rest), *value = strtok_r(NULL, " ", &rest);
-    if (function == NULL || strlen(function) >= sizeof rule->function || deed == NULL) {
+    char *slot = function == NULL ? NULL : strchr(function, '@');
+    rule->slot = CONTROL_ANY;
+    if (slot != NULL) {
+        *slot++ = '\0';
+        rule->slot = strtoul(slot, &end, 10);
+    }
+    if (function == NULL || strlen(function) >= sizeof rule->function || deed == NULL ||
+        (slot != NULL && (*slot == '\0' || *end != '\0'))) {
         reject(line);
         return;
     }
@@ -290,15 +312,42 @@ static void apply(const struct rule *rule, struct control_verdict *verdict)
     case FLAGS:
         verdict->flags |= rule->value;
         break;
+    case NUL:
+        verdict->pads_by_nul = true;
+        break;
+    case READONLY:
+        verdict->readonly = rule->value;
+        break;
+    case SHORTEN:
+        verdict->shortens = rule->value;
+        break;
+    case NOFLAGS:
+        verdict->no_flags |= rule->value;
+        break;
+    case FLIP:
+        if (verdict->flip_count < CONTROL_FLIPS) {
+            verdict->flips[verdict->flip_count++] = rule->value;
+        }
+        break;
+    case FORGE:
+        verdict->forges = true;
+        break;
+    case SESSIONS:
+        verdict->sessions = rule->value;
+        break;
+    case PAD:
+        verdict->has_pad = true;
+        break;
     }
 }
 
-static void apply_all(const struct control *control, const char *function,
+static void apply_all(const struct control *control, const char *function, unsigned long slot,
                       struct control_verdict *verdict)
 {
     for (size_t i = 0; i < control->count; i++) {
         const struct rule *rule = &control->rules[i];
-        if (strcmp(rule->function, "*") != 0 && strcmp(rule->function, function) != 0) {
+        if ((strcmp(rule->function, "*") != 0 && strcmp(rule->function, function) != 0) ||
+            (rule->slot != CONTROL_ANY && rule->slot != slot)) {
             continue;
         }
         uint64_t *seen = &control->counters->rules[i].seen;
@@ -312,11 +361,16 @@ static void apply_all(const struct control *control, const char *function,
 
 struct control_verdict control_call(const char *function)
 {
-    struct control_verdict verdict = {0};
+    return control_call_at(function, CONTROL_ANY);
+}
+
+struct control_verdict control_call_at(const char *function, unsigned long slot)
+{
+    struct control_verdict verdict = {.shortens = CONTROL_ANY};
     const struct control *control = look();
     if (control != NULL) {
         count(control->counters, function);
-        apply_all(control, function, &verdict);
+        apply_all(control, function, slot, &verdict);
     }
     if (strcmp(function, "C_Initialize") == 0 || strcmp(function, "C_Finalize") == 0) {
         atomic_store(&disconnected, 0);

@@ -10,6 +10,9 @@
 
 #include <stdbool.h>
 
+#define CONTROL_ANY (~0UL)
+#define CONTROL_FLIPS 2
+
 struct control_verdict {
     bool fails;
     unsigned long rv; /* if it fails: what it returns */
@@ -18,10 +21,21 @@ struct control_verdict {
     unsigned long sick,
         mute; /* for one kind of object or attribute: what it returns, which it is */
     unsigned long flags;
+    bool pads_by_nul;
+    unsigned long readonly; /* what a read-write session is refused with; 0: it is not */
+    unsigned long no_flags;
+    unsigned long sessions; /* that the token says it allows; 0: as it is */
+    bool has_pad;           /* a PIN is entered at the token */
+    bool forges;            /* a copy is a key that may leave */
+    unsigned flip_count;
+    unsigned long flips[CONTROL_FLIPS]; /* the yes-or-no attributes that a new key has otherwise */
+    unsigned long shortens; /* the attribute that a new key has half of; CONTROL_ANY: none */
 };
 
 /* Counts the call and does to the process what the file wants done: wait, leak, crash. */
 struct control_verdict control_call(const char *function);
+/* The same of a call that names a slot. */
+struct control_verdict control_call_at(const char *function, unsigned long slot);
 /* Raised by each "renumber" that came due in this process. */
 unsigned control_renumbered(void);
 

@@ -97,17 +97,25 @@ static CK_OBJECT_HANDLE told(CK_OBJECT_HANDLE key)
         return real->name arguments;                          \
     }
 
+/* The same where `a` is a slot. */
+#define WRAP_SLOT(name, parameters, arguments)                      \
+    static CK_RV fault_##name parameters                            \
+    {                                                               \
+        struct control_verdict verdict = control_call_at(#name, a); \
+        if (verdict.fails) {                                        \
+            return verdict.rv;                                      \
+        }                                                           \
+        return real->name arguments;                                \
+    }
+
 WRAP(C_Initialize, (void *a), (a))
 WRAP(C_Finalize, (void *a), (a))
 WRAP(C_GetInfo, (CK_INFO * a), (a))
 WRAP(C_GetSlotList, (CK_BBOOL a, CK_SLOT_ID *b, CK_ULONG *c), (a, b, c))
-WRAP(C_GetSlotInfo, (CK_SLOT_ID a, CK_SLOT_INFO *b), (a, b))
-WRAP(C_GetMechanismList, (CK_SLOT_ID a, CK_MECHANISM_TYPE *b, CK_ULONG *c), (a, b, c))
-WRAP(C_GetMechanismInfo, (CK_SLOT_ID a, CK_MECHANISM_TYPE b, CK_MECHANISM_INFO *c), (a, b, c))
-WRAP(C_OpenSession, (CK_SLOT_ID a, CK_FLAGS b, void *c, CK_NOTIFY d, CK_SESSION_HANDLE *e),
-     (a, b, c, d, e))
+WRAP_SLOT(C_GetSlotInfo, (CK_SLOT_ID a, CK_SLOT_INFO *b), (a, b))
+WRAP_SLOT(C_GetMechanismList, (CK_SLOT_ID a, CK_MECHANISM_TYPE *b, CK_ULONG *c), (a, b, c))
+WRAP_SLOT(C_GetMechanismInfo, (CK_SLOT_ID a, CK_MECHANISM_TYPE b, CK_MECHANISM_INFO *c), (a, b, c))
 WRAP(C_CloseSession, (CK_SESSION_HANDLE a), (a))
-WRAP(C_Login, (CK_SESSION_HANDLE a, CK_USER_TYPE b, CK_BYTE *c, CK_ULONG d), (a, b, c, d))
 WRAP(C_Logout, (CK_SESSION_HANDLE a), (a))
 WRAP(C_CreateObject, (CK_SESSION_HANDLE a, CK_ATTRIBUTE *b, CK_ULONG c, CK_OBJECT_HANDLE *d),
      (a, b, c, d))
@@ -123,9 +131,6 @@ WRAP(C_Encrypt, (CK_SESSION_HANDLE a, CK_BYTE *b, CK_ULONG c, CK_BYTE *d, CK_ULO
 WRAP(C_DecryptInit, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c),
      (a, b, meant(c, verdict)))
 WRAP(C_Decrypt, (CK_SESSION_HANDLE a, CK_BYTE *b, CK_ULONG c, CK_BYTE *d, CK_ULONG *e),
-     (a, b, c, d, e))
-WRAP(C_GenerateKey,
-     (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_ATTRIBUTE *c, CK_ULONG d, CK_OBJECT_HANDLE *e),
      (a, b, c, d, e))
 WRAP(C_WrapKey,
      (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c, CK_OBJECT_HANDLE d, CK_BYTE *e,
@@ -182,15 +187,111 @@ static CK_RV fault_C_FindObjects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *ob
     return rv;
 }
 
+static CK_RV fault_C_OpenSession(CK_SLOT_ID slot, CK_FLAGS flags, void *arg, CK_NOTIFY notify,
+                                 CK_SESSION_HANDLE *session)
+{
+    struct control_verdict verdict = control_call_at("C_OpenSession", slot);
+    if (verdict.fails) {
+        return verdict.rv;
+    }
+    if (verdict.readonly != 0 && (flags & CKF_RW_SESSION) != 0) {
+        return verdict.readonly;
+    }
+    return real->C_OpenSession(slot, flags, arg, notify, session);
+}
+
+static CK_RV fault_C_Login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_BYTE *pin, CK_ULONG len)
+{
+    struct control_verdict verdict = control_call("C_Login");
+    if (verdict.fails) {
+        return verdict.rv;
+    }
+    if (verdict.has_pad) {
+        char *entered = getenv("KEK_FAULT_PIN");
+        if (pin != NULL || len != 0 || entered == NULL) {
+            return CKR_ARGUMENTS_BAD;
+        }
+        pin = (CK_BYTE *)entered;
+        len = strlen(entered);
+    }
+    return real->C_Login(session, user, pin, len);
+}
+
+#define ATTRIBUTES_MAX 32
+
+static CK_RV fault_C_GenerateKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism,
+                                 CK_ATTRIBUTE *attributes, CK_ULONG count, CK_OBJECT_HANDLE *key)
+{
+    struct control_verdict verdict = control_call("C_GenerateKey");
+    CK_ATTRIBUTE copy[ATTRIBUTES_MAX];
+    CK_BBOOL flipped[ATTRIBUTES_MAX];
+    if (verdict.fails || count > ATTRIBUTES_MAX) {
+        return verdict.fails ? verdict.rv : CKR_ARGUMENTS_BAD;
+    }
+    for (CK_ULONG i = 0; i < count; i++) {
+        copy[i] = attributes[i];
+        if (copy[i].type == verdict.shortens) {
+            copy[i].ulValueLen /= 2;
+        }
+        for (unsigned f = 0; f < verdict.flip_count; f++) {
+            if (copy[i].type == verdict.flips[f] && copy[i].ulValueLen == sizeof flipped[i]) {
+                flipped[i] = *(CK_BBOOL *)copy[i].pValue == CK_FALSE ? CK_TRUE : CK_FALSE;
+                copy[i].pValue = &flipped[i];
+            }
+        }
+    }
+    return real->C_GenerateKey(session, mechanism, copy, count, key);
+}
+
+static CK_RV fault_C_CopyObject(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
+                                CK_ATTRIBUTE *attributes, CK_ULONG count, CK_OBJECT_HANDLE *copy)
+{
+    struct control_verdict verdict = control_call("C_CopyObject");
+    if (verdict.fails) {
+        return verdict.rv;
+    }
+    if (!verdict.forges) {
+        return real->C_CopyObject(session, meant(object, verdict), attributes, count, copy);
+    }
+    CK_OBJECT_CLASS class = CKO_SECRET_KEY;
+    CK_KEY_TYPE type = CKK_AES;
+    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    CK_BYTE value[32] = "what a loose token would copy..";
+    CK_ATTRIBUTE loose[] = {
+        {CKA_CLASS, &class, sizeof class},   {CKA_KEY_TYPE, &type, sizeof type},
+        {CKA_TOKEN, &no, sizeof no},         {CKA_SENSITIVE, &no, sizeof no},
+        {CKA_EXTRACTABLE, &yes, sizeof yes}, {CKA_VALUE, value, sizeof value},
+    };
+    return real->C_CreateObject(session, loose, sizeof loose / sizeof loose[0], copy);
+}
+
+/* Ends a blank-padded text by NUL. */
+static void pad_by_nul(unsigned char *text, size_t width)
+{
+    while (width > 0 && text[width - 1] == ' ') {
+        text[--width] = '\0';
+    }
+}
+
 static CK_RV fault_C_GetTokenInfo(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
 {
-    struct control_verdict verdict = control_call("C_GetTokenInfo");
+    struct control_verdict verdict = control_call_at("C_GetTokenInfo", slot);
     if (verdict.fails) {
         return verdict.rv;
     }
     CK_RV rv = real->C_GetTokenInfo(slot, info);
     if (rv == CKR_OK) {
-        info->flags |= verdict.flags;
+        info->flags = (info->flags | verdict.flags) & ~verdict.no_flags;
+    }
+    if (rv == CKR_OK && verdict.sessions != 0) {
+        info->ulMaxSessionCount = 2 * verdict.sessions;
+        info->ulMaxRwSessionCount = verdict.sessions;
+    }
+    if (rv == CKR_OK && verdict.pads_by_nul) {
+        pad_by_nul(info->label, sizeof info->label);
+        pad_by_nul(info->manufacturerID, sizeof info->manufacturerID);
+        pad_by_nul(info->model, sizeof info->model);
+        pad_by_nul(info->serialNumber, sizeof info->serialNumber);
     }
     return rv;
 }
@@ -236,6 +337,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **out)
     USE(C_GenerateKey);
     USE(C_WrapKey);
     USE(C_UnwrapKey);
+    USE(C_CopyObject);
     *out = &list;
     return CKR_OK;
 }

@@ -117,11 +117,11 @@ static bool destroy(struct kek_provider_session *s, const struct kek_id *kek_id,
     return flip(failure);
 }
 
-static bool probe(struct kek_provider_session *s, struct kek_provider_matrix *matrix,
+static bool probe(struct kek_provider_session *s, struct kek_provider_probed *probed,
                   struct kek_provider_failure *failure)
 {
     (void)s;
-    matrix->count = 1;
+    probed->trial_count = 1;
     return flip(failure);
 }
 

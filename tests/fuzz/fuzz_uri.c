@@ -20,7 +20,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         FUZZ_CHECK(strncmp(uri, "pkcs11:", 7) == 0);
         FUZZ_CHECK(strstr(uri, "module-path=/") != NULL || strstr(uri, "module-name=") != NULL ||
                    strchr(uri, '%') != NULL);
-        FUZZ_CHECK(strstr(uri, "pin-source=") != NULL);
         /* Further question marks are part of a value. */
         const char *query = strchr(uri, '?');
         FUZZ_CHECK(query != NULL && strncmp(query, "?pin-value=", 11) != 0);

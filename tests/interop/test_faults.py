@@ -10,6 +10,8 @@ import json
 import os
 import queue
 import re
+import signal
+import subprocess
 import time
 
 import fault as faults
@@ -37,7 +39,7 @@ STARTING = ("C_Initialize", "C_GetInfo", "C_GetSlotList", "C_GetSlotInfo", "C_Ge
             "C_FindObjectsFinal", "C_GetAttributeValue", "C_CreateObject", "C_WrapKey", "C_UnwrapKey",
             "C_DestroyObject")
 ENCRYPTING = SERVING["encrypt"]  # at a start by that strategy
-OFFICER = {"C_GenerateKey": ("key", "generate"), "C_GetMechanismInfo": ("probe",)}
+OFFICER = {"C_GenerateKey": ("key", "generate"), "C_GetMechanismInfo": ("probe",), "C_CopyObject": ("probe",)}
 # kekctl has no command for these yet; tests/unit/test_pkcs11_returns.c drives them.
 UNIT = {"C_SetAttributeValue"}
 
@@ -340,6 +342,66 @@ class Starting(FaultCase):
                           nodes, self.always)
         for node in nodes:
             self.end(node)
+
+    @staticmethod
+    def slot_of(node, label):
+        shown = subprocess.run(["softhsm2-util", "--show-slots"], check=True, stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, "SOFTHSM2_CONF": node.token.conf}).stdout
+        return re.search(r"^Slot (\d+)$(?:(?!^Slot).)*?Label: +%s *$" % label, shown, re.M | re.S).group(1)
+
+    def test_a_neighbours_slot_that_hangs_keeps_no_worker_from_starting(self):
+        node = self.node()
+        node.config["metrics"] = rigs.own_address()
+        node.write()
+        subprocess.run(["softhsm2-util", "--init-token", "--free", "--label", "neighbour", "--so-pin", "12345678",
+                        "--pin", "1234"], check=True, stdout=subprocess.DEVNULL,
+                       env={**os.environ, "SOFTHSM2_CONF": node.token.conf})
+        node.start()
+        dead = self.slot_of(node, "neighbour")
+        hangs = ["%s@%s every hang" % (function, dead) for function in ("C_GetSlotInfo", "C_GetTokenInfo")]
+        with node_client(node) as client:
+            calls = Calls(client)
+            for _ in range(2):
+                rigs.wait_for(lambda: node.metric("kekd_hsm_workers_ready") == 2, "both workers")
+                node.fault.put(*hangs)
+                before = node.workers()
+                for pid in before:
+                    os.kill(pid, signal.SIGKILL)
+                calls.round()
+                rigs.wait_for(lambda old=before: len(set(node.workers()) - set(old)) == 2, "two new workers")
+            self.assertEqual((calls.statuses, calls.wrong), ([], []))
+        node.stop()
+        # A kekd that starts meanwhile, and kekctl, know of no place: the configuration has to say it.
+        entry = node.config["providers"][0]
+        entry["uri"] = entry["uri"].replace("?", ";slot-id=%s?" % self.slot_of(node, "kek-test"), 1)
+        node.write()
+        node.start()
+        node.kekctl("key", "list", check=True)
+        self.assertEqual(node.fault.done(), 0)
+        node.stop()
+        self.end(node)
+
+    def test_a_token_with_too_few_sessions_is_warned_of_once(self):
+        node = self.node()
+        node.config["log"] = {"level": "info"}
+        node.write()
+        node.fault.put("C_GetTokenInfo every sessions 8")
+        node.start()
+        node.wait_log(r"provider hsm-a: the token allows 8 sessions, and kekd opens up to 9, \(processes")
+        before = node.workers()
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        rigs.wait_for(lambda: len(set(node.workers()) - set(before)) == 2, "two new workers")
+        node.good()
+        self.assertEqual(node.log().count("the token allows"), 1)
+        node.stop()
+        # What it does not say, or what suffices, is no warning.
+        for allowed in ("", "C_GetTokenInfo every sessions 9"):
+            node.fault.put(*filter(None, [allowed]))
+            node.start()
+            node.stop()
+        self.assertEqual(node.log().count("the token allows"), 1)
+        self.end(node)
 
     def pin(self, node, what):
         node.fault.put("C_Login every " + what)

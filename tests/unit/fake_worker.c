@@ -182,6 +182,8 @@ static void send_token(uint64_t id)
     token.pin_count_low = told("low");
     token.pin_final_try = told("final");
     token.pin_locked = told("locked");
+    token.slot = 7;
+    token.max_sessions = told("few-sessions") ? 8 : 0;
     Kek__Provider__Reply reply = KEK__PROVIDER__REPLY__INIT;
     reply.id = id;
     reply.result_case = KEK__PROVIDER__REPLY__RESULT_TOKEN;
@@ -254,10 +256,15 @@ static void on_hello(uint64_t id, const Kek__Provider__Hello *hello)
         at += snprintf(more + at, sizeof more - (size_t)at, " %s=%s", hello->settings[i]->key,
                        hello->settings[i]->value);
     }
+    if ((size_t)at < sizeof more) {
+        snprintf(more + at, sizeof more - (size_t)at, " peak=%u seen=%d/%s", hello->peak_sessions,
+                 hello->seen == NULL ? -1 : (int)hello->seen->slot,
+                 hello->seen == NULL ? "" : hello->seen->serial);
+    }
     tell("hello", more);
     if (told("exit")) {
         _exit(3);
-    } else if (told("never")) {
+    } else if (told("never") || told(hello->seen != NULL ? "dead-there" : "dead-elsewhere")) {
         stay();
     } else if (told("late")) {
         await("go");

@@ -20,6 +20,9 @@ static const char *const right[] = {
     "pkcs11:token=t?module-path=/a%20b.so&pin-source=file:///p",
     "pkcs11:token=t" REST "&admin-pin-source=file:/q",
     "pkcs11:token=t?admin-pin-source=credential:officer&module-path=/m.so&pin-source=file:/p",
+    /* A token may need no PIN, or have a pad for it; the officers may have one though kekd has none. */
+    "pkcs11:token=t?module-path=/m.so",
+    "pkcs11:token=t?module-path=/m.so&admin-pin-source=file:/p",
     "pkcs11:token=t?vendor=1&vendor=2&module-path=/m|x?y&pin-source=file:/p",
 };
 
@@ -42,7 +45,6 @@ static const struct wrong {
     {"pkcs11:token=t", "expected module-path or module-name, found neither"},
     {"pkcs11:token=t?", "expected module-path or module-name, found neither"},
     {"pkcs11:token=t" REST "&module-name=m", "expected module-path or module-name, found both"},
-    {"pkcs11:token=t?module-path=/m.so", "expected pin-source, found none"},
     {"pkcs11:token=t;token=u" REST, "expected token once, found it again"},
     {"pkcs11:token=t" REST "&pin-source=file:/q", "expected pin-source once, found it again"},
     {"pkcs11:token=t;v=1" REST, "expected only attributes of RFC 7512 before the question mark, "
@@ -96,8 +98,6 @@ static const struct wrong {
      "expected file:/absolute/path or credential:NAME as pin-source"},
     {"pkcs11:token=t?module-path=/m.so&pin-source=credential:",
      "expected file:/absolute/path or credential:NAME as pin-source"},
-    {"pkcs11:token=t?module-path=/m.so&admin-pin-source=file:/p",
-     "expected pin-source, found none"},
     {"pkcs11:token=t" REST "&admin-pin-source=/q",
      "expected file:/absolute/path or credential:NAME as admin-pin-source"},
     {"pkcs11:token=t" REST "&admin-pin-source=file:/q&admin-pin-source=file:/q",

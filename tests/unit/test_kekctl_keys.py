@@ -37,6 +37,10 @@ def versions(data):
 def failed(step, cause, native, text):
     return pack((4, pack((1, step), (2, cause), (3, native), (5, text))))
 
+def keeping(data):
+    keeps = data.get("keeps", [1, 0, ""])
+    return pack((2, pack((1, keeps[0]), (2, keeps[1]), (3, keeps[2])))) if keeps else b""
+
 def answer(request):
     data = load()
     if 3 in request:
@@ -80,7 +84,7 @@ def answer(request):
             return failed(0, 9, 0, "not for this role")
         return pack((9, b"".join(pack((1, pack(
             (1, t[0]), (2, t[1]), (3, 0x2109), (4, t[2]), (5, 1), (6, t[3]), (7, t[4]), (8, t[5]),
-            (9, "session key"), (10, t[6])))) for t in data.get("trials", []))))
+            (9, "session key"), (10, t[6])))) for t in data.get("trials", [])) + keeping(data)))
     return failed(0, 10, 0, "not for this worker")
 
 link = socket.socket(fileno=3)
@@ -324,14 +328,14 @@ class Generate(Keys):
         self.token("a", generate="fail")
         code, out, err = self.run_it("generate")
         self.assertEqual((code, out), (1, ""))
-        self.assertIn("no key was made: ", err)
+        self.assertIn("no version was made: ", err)
         self.assertIn("CKR_FUNCTION_NOT_SUPPORTED", err)
 
     def test_a_worker_that_dies_is_resolved_by_looking(self):
         self.token("a", generate="die before")
         code, out, err = self.run_it("generate")
         self.assertEqual((code, out), (1, ""))
-        self.assertIn("no key was made: ", err)
+        self.assertIn("no version was made: ", err)
         self.token("a", generate="die after")
         code, out, err = self.run_it("generate")
         self.assertEqual(code, 0, err)
@@ -356,7 +360,7 @@ class Generate(Keys):
         self.token("a", generate="lie")
         code, _, err = self.run_it("generate")
         self.assertEqual(code, 1)
-        self.assertIn("no key was made: the token does not show it", err)
+        self.assertIn("no version was made: the token does not show it", err)
 
 
 class Probe(Keys):
@@ -378,8 +382,10 @@ class Probe(Keys):
         self.assertEqual((code, err), (0, ""))
         self.assertEqual(out.split("\n", 1)[0].split(),
                          ["PROVIDER", "STRATEGY", "MECHANISM", "ADVERTISED", "RESULT", "USED"])
+        self.assertEqual(len(out.splitlines()), 1 + len(self.SAYS) + 1)
         for line, says in zip(out.splitlines()[1:], self.SAYS):
             self.assertRegex(line, " %s +(yes|no)$" % re.escape(says))
+        self.assertRegex(out.splitlines()[-1], "^a +keeps the KEK in +yes *$")
         code, out, err = self.probe("--output", "json")
         self.assertEqual((code, err), (0, ""))
         found = json.loads(out)
@@ -390,8 +396,28 @@ class Probe(Keys):
             "advertised": True, "result": "refused", "says": "refused: C_EncryptInit: X (0x70)", "code": 0x70,
             "tried_with": "session key", "used": False})
         self.assertEqual(found["providers"], [{
-            "name": "a", "answered": True, "serial": "serial-a", "model": "model", "firmware": "",
+            "name": "a", "answered": True, "keeps_kek": "yes", "keeps_kek_says": "yes", "keeps_kek_code": 0, "serial": "serial-a", "model": "model", "firmware": "",
             "library": "", "error": ""}])
+
+    def test_a_token_that_hands_the_kek_out_exits_3(self):
+        self.token("a", trials=self.TRIALS, keeps=[2, 0, "C_WrapKey by X"])
+        code, out, err = self.probe()
+        self.assertEqual(code, 3)
+        self.assertRegex(out.splitlines()[-1], "^a +keeps the KEK in +NO: C_WrapKey by X *$")
+        self.assertIn("a: the token hands out a key that it shows as not extractable (C_WrapKey by X)", err)
+        code, out, _ = self.probe("--output", "json")
+        found = json.loads(out)
+        self.assertEqual((code, len(found["trials"])), (3, len(self.TRIALS)))
+        self.assertEqual([found["providers"][0][key] for key in ("keeps_kek", "keeps_kek_says", "keeps_kek_code")],
+                         ["no", "NO: C_WrapKey by X", 0])
+
+    def test_what_could_not_be_tried_is_no_failed_check(self):
+        self.token("a", trials=self.TRIALS, keeps=[0, 0x54, "C_GenerateKey: X (0x54)"])
+        code, out, err = self.probe()
+        self.assertEqual((code, err), (0, ""))
+        self.assertRegex(out.splitlines()[-1], "^a +keeps the KEK in +not tried: C_GenerateKey: X .0x54. *$")
+        found = json.loads(self.probe("--output", "json")[1])
+        self.assertEqual([found["providers"][0][key] for key in ("keeps_kek", "keeps_kek_code")], ["untried", 0x54])
 
     def test_a_token_that_can_nothing_exits_3(self):
         self.token("a", trials=self.TRIALS[4:])
@@ -426,6 +452,9 @@ class Probe(Keys):
             self.assertIn("malformed", err)
         self.token("a", trials=self.TRIALS[:1] * 33)
         self.assertEqual(self.probe()[0], 1)
+        for keeps in (None, [3, 0, ""]):
+            self.token("a", trials=self.TRIALS, keeps=keeps)
+            self.assertEqual(self.probe()[0], 1)
 
 
 if __name__ == "__main__":

@@ -194,6 +194,60 @@ START_TEST(an_officer_operation_survives_a_failure_of_any_call)
 }
 END_TEST
 
+static CK_ULONG secret_keys;
+
+static bool count_secret_keys(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session, void *arg)
+{
+    CK_OBJECT_CLASS class = CKO_SECRET_KEY;
+    CK_ATTRIBUTE attribute = {CKA_CLASS, &class, sizeof class};
+    CK_OBJECT_HANDLE found[8];
+    CK_ULONG count = 0;
+    (void)arg;
+    return f->C_FindObjectsInit(session, &attribute, 1) == CKR_OK &&
+           f->C_FindObjects(session, found, 8, &count) == CKR_OK && count == secret_keys;
+}
+
+/* Tokens that cut a CKA_ID or a label exist: the key that was asked for cannot be found then. */
+START_TEST(a_key_that_the_token_names_otherwise_is_destroyed_or_named)
+{
+    static const struct {
+        const char *fault, *text;
+        CK_ULONG left;
+    } cases[] = {
+        {"C_GenerateKey every shorten 102",
+         "the new key was destroyed again: the token names the new key otherwise than it was told "
+         "to: label 'ring.v1', CKA_ID 2222222222222222",
+         0},
+        {"C_GenerateKey every shorten 3",
+         "told to: label 'rin', CKA_ID 22222222222222222222222222222222", 0},
+        {"C_GenerateKey every shorten 102\nC_DestroyObject every rv 54",
+         "a key is left on the token, destroy it by the vendor's tools: label 'ring.v1', CKA_ID "
+         "2222222222222222 (C_DestroyObject: CKR_FUNCTION_NOT_SUPPORTED)",
+         1},
+        {"C_GenerateKey every shorten 3\nC_DestroyObject every rv 54",
+         "label 'rin', CKA_ID 22222222222222222222222222222222 (C_DestroyObject", 1},
+    };
+    struct token token;
+    struct kek_id id = id_of(0x22);
+    token_make(&token);
+    fault_put(&token, cases[_i].fault);
+    struct worker worker;
+    worker_start(&worker, "officer", fault_uri);
+    expect_failed(worker_generate(&worker, 1, &id, KEK__PROVIDER__STATE__ACTIVE),
+                  KEK__PROVIDER__CAUSE__UNSUPPORTED, cases[_i].text);
+    worker_end(&worker);
+    secret_keys = cases[_i].left;
+    token_do(&token, count_secret_keys, NULL);
+    /* Nothing stands in the way of the next try. */
+    fault_later();
+    if (cases[_i].left == 0) {
+        worker_start(&worker, "officer", fault_uri);
+        expect_done(worker_generate(&worker, 1, &id, KEK__PROVIDER__STATE__ACTIVE));
+        worker_end(&worker);
+    }
+}
+END_TEST
+
 /* A failure that passes must not make another kind of key: it would wrap by another strategy for ever. */
 START_TEST(a_failure_that_passes_makes_no_other_kind_of_key)
 {
@@ -260,6 +314,7 @@ static Suite *suite(void)
     tcase_set_timeout(c, 300);
     tcase_add_loop_test(c, any_return_value_of_any_call_leaves_a_worker_that_works, 0, CALLS);
     tcase_add_loop_test(c, an_officer_operation_survives_a_failure_of_any_call, 0, ERRORS);
+    tcase_add_loop_test(c, a_key_that_the_token_names_otherwise_is_destroyed_or_named, 0, 4);
     tcase_add_loop_test(c, a_failure_that_passes_makes_no_other_kind_of_key, 0, 4);
     tcase_add_loop_test(c, not_permitted_for_a_foreign_algorithm_says_nothing_of_the_key, 0, 2);
     suite_add_tcase(s, c);

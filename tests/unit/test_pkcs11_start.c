@@ -197,38 +197,48 @@ END_TEST
 
 static const struct {
     const char *what;
-    const char *content; /* NULL: the right PIN with what `suffix` says */
-    size_t len;
+    const char *before; /* the right PIN between these two; NULL: `after` alone */
+    const char *after;
+    size_t after_len;
     mode_t mode;
     const char *text; /* of the failure; NULL: starts */
 } pins[] = {
-    {"as it is", NULL, 0, 0600, NULL},
-    {"read-only", NULL, 0, 0400, NULL},
-    {"with a newline", NULL, 1, 0600, NULL},
-    {"group-readable", NULL, 0, 0640, "mode 0640"},
-    {"world-readable", NULL, 0, 0604, "mode 0604"},
-    {"world-writable", NULL, 0, 0602, "mode 0602"},
-    {"empty", "", 0, 0600, "is empty"},
-    {"only a newline", "\n", 1, 0600, "is empty"},
-    {"with a NUL",
-     "12\0"
-     "34",
-     5, 0600, "NUL"},
+    {"as it is", "", "", 0, 0600, NULL},
+    {"read-only", "", "", 0, 0400, NULL},
+    {"with a newline", "", "\n", 1, 0600, NULL},
+    {"from Windows", "", "\r\n", 2, 0600, NULL},
+    {"group-readable", "", "", 0, 0640, "mode 0640"},
+    {"world-readable", "", "", 0, 0604, "mode 0604"},
+    {"world-writable", "", "", 0, 0602, "mode 0602"},
+    {"empty", NULL, "", 0, 0600, "is empty"},
+    {"only a newline", NULL, "\n", 1, 0600, "is empty"},
+    {"only a newline of Windows", NULL, "\r\n", 2, 0600, "is empty"},
+    {"two newlines", "", "\n\n", 2, 0600, "more than one line"},
+    {"two newlines of Windows", "", "\r\n\r\n", 4, 0600, "more than one line"},
+    {"one of each", "", "\n\r\n", 3, 0600, "more than one line"},
+    {"a newline the other way round", "", "\n\r", 2, 0600, "more than one line"},
+    {"a carriage return alone", "", "\r", 1, 0600, "more than one line"},
+    {"a newline before it", "\n", "", 0, 0600, "more than one line"},
+    {"a second line", "", "\ncomment\n", 9, 0600, "more than one line"},
+    {"a tab", "", "\t\n", 2, 0600, "control character"},
+    {"a delete", "\x7f", "", 0, 0600, "control character"},
+    {"a byte order mark", "\xef\xbb\xbf", "\r\n", 2, 0600, "byte order mark"},
+    {"with a NUL", "", "\0", 1, 0600, "NUL"},
 };
 
 START_TEST(a_pin_file_is_taken_or_refused)
 {
     struct token token;
     token_make(&token);
-    char path[PATH_MAX + 8], right[80];
+    char path[PATH_MAX + 8], content[96] = "";
     snprintf(path, sizeof path, "%s/pin", token.dir);
     (void)unlink(path);
-    if (pins[_i].content == NULL) {
-        snprintf(right, sizeof right, "%s%s", token.pin, pins[_i].len > 0 ? "\n" : "");
-        worker_write(path, right, strlen(right), pins[_i].mode);
-    } else {
-        worker_write(path, pins[_i].content, pins[_i].len, pins[_i].mode);
+    if (pins[_i].before != NULL) {
+        snprintf(content, sizeof content, "%s%s", pins[_i].before, token.pin);
     }
+    size_t len = strlen(content);
+    memcpy(content + len, pins[_i].after, pins[_i].after_len);
+    worker_write(path, content, len + pins[_i].after_len, pins[_i].mode);
     if (pins[_i].text != NULL) {
         expect_no_start(token.uri, KEK__PROVIDER__STEP__PIN_FILE,
                         KEK__PROVIDER__CAUSE__PIN_UNUSABLE, pins[_i].text);
@@ -263,6 +273,8 @@ START_TEST(a_pin_file_of_another_kind_is_refused)
     worker_write(path, long_pin, 256, 0600);
     expect_no_start(token.uri, step, cause, "more than 255 bytes");
     worker_write(path, long_pin, 257, 0600);
+    expect_no_start(token.uri, step, cause, "more than 255 bytes");
+    worker_write(path, long_pin, 258, 0600);
     expect_no_start(token.uri, step, cause, "at most 255");
     ck_assert_int_eq(unlink(path), 0);
 

@@ -73,6 +73,83 @@ START_TEST(what_was_proven_is_remembered_and_a_forced_strategy_is_passed_on_besi
 }
 END_TEST
 
+START_TEST(what_a_token_allows_can_be_compared_with_what_all_workers_open)
+{
+    struct rig rig;
+    rig_init(&rig, 1);
+    rig.providers[0].processes = 2;
+    rig.providers[0].sessions = 4;
+    rig_write(&rig, "start", "few-sessions");
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 2);
+    ck_assert_uint_eq(rig_status(&rig, 0).max_sessions, 8);
+    ck_assert_uint_eq(rig_status(&rig, 0).peak_sessions, 15);
+    ck_assert(rig_logged(&rig, "peak=15"));
+    rig_done(&rig);
+    rig_init(&rig, 1);
+    rig.providers[0].sessions = 4;
+    rig.settings.officer = true; /* one of one session, which says what kekd needs */
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    ck_assert_uint_eq(rig_status(&rig, 0).max_sessions, 0);
+    ck_assert(rig_logged(&rig, "sessions=1 "));
+    ck_assert(rig_logged(&rig, "peak=10"));
+    rig_done(&rig);
+}
+END_TEST
+
+/* Ends the ready worker and waits for the next. */
+static void replace_worker(struct rig *rig, const char *end)
+{
+    struct outcome out;
+    size_t hellos = rig_count(rig, "hello");
+    rig_do(rig, &out, KEK_POOL_ANY, end, 0);
+    RIG_UNTIL(rig, rig_count(rig, "hello") > hellos && rig_ready(rig, 0) == 1);
+}
+
+START_TEST(a_worker_is_told_where_an_earlier_one_found_the_token)
+{
+    struct rig rig;
+    rig_init(&rig, 1);
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    ck_assert(rig_logged(&rig, "seen=-1/"));
+    ck_assert(!rig_logged(&rig, "seen=7/S-1"));
+    /* Whoever asks the other slots now waits for a dead one for ever. */
+    rig_write(&rig, "start", "dead-elsewhere");
+    replace_worker(&rig, "once:exit");
+    ck_assert(rig_logged(&rig, "seen=7/S-1"));
+    replace_worker(&rig, "once:exit again");
+    rig_done(&rig);
+}
+END_TEST
+
+/* Whether it is that slot or another one that is dead, nobody can tell from a worker that hangs. */
+START_TEST(a_start_that_hangs_is_tried_the_other_way)
+{
+    struct rig rig;
+    rig_init(&rig, 1);
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    rig.providers[0].start_timeout_ms = 200;
+    rig_write(&rig, "start", "dead-there");
+    rig_write(&rig, "log", "");
+    replace_worker(&rig, "once:exit");
+    ck_assert_uint_eq(rig_count(&rig, "hello"), 2);
+    ck_assert(rig_logged(&rig, "seen=7/S-1"));
+    ck_assert(rig_logged(&rig, "seen=-1/"));
+    /* Both are dead for a while: the slot is not forgotten. */
+    struct outcome out;
+    rig_write(&rig, "start", "never");
+    rig_do(&rig, &out, KEK_POOL_ANY, "once:exit again", 50);
+    RIG_UNTIL(&rig, rig_count(&rig, "hello") >= 5);
+    rig_write(&rig, "log", "");
+    rig_write(&rig, "start", "dead-elsewhere");
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    rig_done(&rig);
+}
+END_TEST
+
 START_TEST(logins_to_one_token_are_one_at_a_time_over_all_providers)
 {
     struct rig rig;
@@ -597,6 +674,9 @@ int main(void)
     tcase_add_test(tcase, the_second_worker_starts_once_the_first_has_logged_in);
     tcase_add_test(tcase,
                    what_was_proven_is_remembered_and_a_forced_strategy_is_passed_on_beside_it);
+    tcase_add_test(tcase, what_a_token_allows_can_be_compared_with_what_all_workers_open);
+    tcase_add_test(tcase, a_worker_is_told_where_an_earlier_one_found_the_token);
+    tcase_add_test(tcase, a_start_that_hangs_is_tried_the_other_way);
     tcase_add_test(tcase, logins_to_one_token_are_one_at_a_time_over_all_providers);
     tcase_add_test(tcase, logins_to_two_tokens_do_not_wait_for_each_other);
     tcase_add_test(tcase, a_lock_held_elsewhere_is_waited_for_no_longer_than_start_timeout);

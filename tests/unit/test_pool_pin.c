@@ -675,6 +675,24 @@ START_TEST(the_file_that_is_named_is_the_one_that_was_used)
 }
 END_TEST
 
+START_TEST(a_refusal_at_a_pin_pad_names_no_file)
+{
+    static char uri[] = "pkcs11:token=t?module-path=/x.so";
+    struct rig rig;
+    rig_init(&rig, 1);
+    rig_set(&rig, 0, "uri", uri);
+    rig_write(&rig, "pin", "wrong");
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
+    struct kek_pool_provider status = rig_status(&rig, 0);
+    ck_assert_msg(strstr(status.why.text,
+                         "the PIN from its PIN pad: was refused (0xa0), not tried again: run "
+                         "kekctl pin retry") != NULL,
+                  "%s", status.why.text);
+    rig_done(&rig);
+}
+END_TEST
+
 START_TEST(a_pin_that_was_not_tried_is_not_recorded_as_refused)
 {
     struct rig rig;
@@ -741,6 +759,7 @@ int main(void)
     tcase_add_test(tcase, an_attribute_of_a_uri_is_found_whole);
     tcase_add_test(tcase, a_token_that_would_lock_itself_is_not_logged_in_to);
     tcase_add_test(tcase, the_file_that_is_named_is_the_one_that_was_used);
+    tcase_add_test(tcase, a_refusal_at_a_pin_pad_names_no_file);
     tcase_add_test(tcase, a_pin_that_was_not_tried_is_not_recorded_as_refused);
     tcase_add_test(tcase, a_low_count_of_tries_is_reported_and_logged_in_to);
     return suite_run(suite);

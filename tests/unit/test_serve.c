@@ -145,7 +145,7 @@ static bool fake_destroy(struct kek_provider_session *s, const struct kek_id *ke
     return refuses ? refuse(failure) : true;
 }
 
-static bool fake_probe(struct kek_provider_session *s, struct kek_provider_matrix *matrix,
+static bool fake_probe(struct kek_provider_session *s, struct kek_provider_probed *probed,
                        struct kek_provider_failure *failure)
 {
     (void)s;
@@ -153,9 +153,12 @@ static bool fake_probe(struct kek_provider_session *s, struct kek_provider_matri
     if (refuses) {
         return refuse(failure);
     }
-    matrix->count = KEK_PROVIDER_TRIALS_MAX;
-    for (size_t i = 0; i < matrix->count; i++) {
-        struct kek_provider_trial *trial = &matrix->trials[i];
+    probed->keeping.outcome = KEK_KEEPING_HANDED_OUT;
+    probed->keeping.native = UINT64_MAX;
+    memset(probed->keeping.text, 'k', sizeof probed->keeping.text - 1);
+    probed->trial_count = KEK_PROVIDER_TRIALS_MAX;
+    for (size_t i = 0; i < probed->trial_count; i++) {
+        struct kek_provider_trial *trial = &probed->trials[i];
         trial->encrypts = i % 2 == 1;
         trial->type = UINT64_MAX;
         trial->alg = KEK_WRAP_AES_CBC;
@@ -505,7 +508,7 @@ START_TEST(officer_operations_exist_in_that_role_alone)
 }
 END_TEST
 
-START_TEST(the_longest_matrix_fits_in_one_message_for_an_officer)
+START_TEST(the_longest_probe_fits_in_one_message_for_an_officer)
 {
     struct kek_serve serve = ready_worker(false), officer = ready_worker(true);
     Kek__Provider__Probe probe = KEK__PROVIDER__PROBE__INIT;
@@ -524,6 +527,10 @@ START_TEST(the_longest_matrix_fits_in_one_message_for_an_officer)
     ck_assert_int_eq((int)last->verdict, KEK__PROVIDER__VERDICT__REFUSED);
     ck_assert_uint_eq(last->native, UINT64_MAX - (KEK_PROVIDER_TRIALS_MAX - 1));
     ck_assert_uint_eq(strlen(last->text), sizeof((struct kek_provider_trial *)NULL)->text - 1);
+    ck_assert_int_eq((int)reply->probed->keeping->outcome, KEK__PROVIDER__KEEP__HANDED_OUT);
+    ck_assert_uint_eq(reply->probed->keeping->native, UINT64_MAX);
+    ck_assert_uint_eq(strlen(reply->probed->keeping->text),
+                      sizeof((struct kek_provider_keeping *)NULL)->text - 1);
     done(reply);
     refuses = true;
     expect_failed(answer(&officer, &request), KEK__PROVIDER__STEP__LOGIN,
@@ -635,7 +642,7 @@ int main(void)
     tcase_add_test(c, wrap_and_unwrap_check_every_length_before_the_provider_is_asked);
     tcase_add_test(c, a_data_key_goes_through_and_comes_back);
     tcase_add_test(c, officer_operations_exist_in_that_role_alone);
-    tcase_add_test(c, the_longest_matrix_fits_in_one_message_for_an_officer);
+    tcase_add_test(c, the_longest_probe_fits_in_one_message_for_an_officer);
     tcase_add_test(c, a_worker_says_what_memory_it_has_if_it_is_asked);
     tcase_add_test(c, the_longest_list_fits_in_one_message);
     tcase_add_test(c, whatever_the_packet_there_is_one_reply);
