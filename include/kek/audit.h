@@ -40,11 +40,11 @@ void kek_audit_rejected(struct kek_audit *audit, const struct kek_rpc_peer *peer
                         enum kek_rpc_status status, const char *message);
 
 /* How the keyring looks now; a line for each thing that is not as it was at the last call: a version
- * that came, went or changed state, a new primary, another health.  primary: NULL if none is announced.
+ * that came, went or changed state, a new primary, another state of the verdict.  primary: NULL if none is announced.
  * At most KEK_AUDIT_VERSIONS_MAX versions are looked at. */
 void kek_audit_keyring(struct kek_audit *audit, const struct kek_keyring_primary *primary,
                        const struct kek_keyring_version *versions, size_t count,
-                       const struct kek_keyring_health *health);
+                       const struct kek_keyring_verdict *verdict);
 
 /* Opens the path anew (SIGHUP, after the file was renamed); the old file is kept if that fails. A line
  * is never split between the two. */

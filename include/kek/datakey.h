@@ -1,12 +1,16 @@
 /*
- * Data keys: the current one per KEK version for sealing, the cache for opening.
+ * Data keys: the current one per generation for sealing, the cache for opening.
  *
+ * Nothing is sealed under a data key before it is proven: after the wrap, the worker that made it opens
+ * its version's witness once more (so it used the right key), and outside strict mode another worker has
+ * unwrapped the data key.  A wrap that cannot be proven is thrown away and made anew.
  * A sealing key is reused up to max_uses or max_age; the next is wrapped ahead at half of either.  The
  * primary always has one, also while nobody seals: it is what bridges an outage.
- * With max_uses 1 (strict mode) every seal is one HSM wrap and every open one HSM unwrap: no cache,
- * nothing ahead, nothing shared.  Otherwise unwrapped keys are cached (bounded, LRU, time to live
- * counted from the HSM unwrap), entering only once an envelope under them has verified, and
- * concurrent misses for one key are one unwrap that ends with its last waiter.
+ * With max_uses 1 (strict mode) every seal is one HSM wrap, proven together with the others that its worker
+ * made meanwhile, and every open is one HSM unwrap: no cache, nothing ahead, nothing shared.  Otherwise
+ * unwrapped keys are cached (bounded, LRU, time to live counted from the HSM unwrap), entering only once an
+ * envelope under them has verified, and concurrent misses for one key are one unwrap that ends with its
+ * last waiter.
  * Keys are handed out as references; whoever holds one drops it with kek_datakey_ref_free().
  * One thread: the loop's.
  */
@@ -19,7 +23,7 @@ struct kek_datakey_store;
 struct kek_datakey_ref;  /* a data key in use */
 struct kek_datakey_wait; /* somebody waiting for one */
 
-#define KEK_DATAKEY_FLIGHTS_MAX 1024 /* HSM calls under way for data keys, at most */
+#define KEK_DATAKEY_FLIGHTS_MAX 1024 /* data keys on their way: to seal, and as many to open */
 
 struct kek_datakey_settings {
     const struct kek_config *config; /* borrowed */
@@ -44,20 +48,29 @@ typedef void kek_datakey_done_fn(void *arg, enum kek_rc rc, struct kek_datakey_r
 
 /* A key to seal one payload with. Three outcomes: *ref is set (KEK_OK, *wait NULL); it must be
  * waited for (KEK_OK, *ref NULL, *wait set: `done` will run once, or the wait is cancelled);
- * failure. */
-enum kek_rc kek_datakey_for_sealing(struct kek_datakey_store *store, const struct kek_id *kek_id,
+ * failure: KEK_PRECONDITION at once where no HSM lets the KEK wrap. */
+enum kek_rc kek_datakey_for_sealing(struct kek_datakey_store *store,
+                                    const struct kek_generation *generation, uint64_t deadline_ms,
+                                    kek_datakey_done_fn *done, void *arg,
+                                    struct kek_datakey_ref **ref, struct kek_datakey_wait **wait,
+                                    struct kek_why *why) KEK_MUST_CHECK;
+
+/* The key that opens envelopes with this header, in this context; outcomes as above.  KEK_DAMAGED is said
+ * only on the word of a worker that opened its witness afterwards, or, where there is no witness, of two of
+ * each provider, or of its only one.
+ * The caller says kek_datakey_verified() once an envelope under it has opened. */
+enum kek_rc kek_datakey_for_opening(struct kek_datakey_store *store,
+                                    const struct kek_envelope *envelope, struct kek_bytes context,
                                     uint64_t deadline_ms, kek_datakey_done_fn *done, void *arg,
                                     struct kek_datakey_ref **ref, struct kek_datakey_wait **wait,
                                     struct kek_why *why) KEK_MUST_CHECK;
 
-/* The key that opens envelopes whose entry is `entry`, in this context; outcomes as above. The
- * caller says kek_datakey_verified() once an envelope under it has opened. */
-enum kek_rc kek_datakey_for_opening(struct kek_datakey_store *store,
-                                    const struct kek_envelope_entry *entry,
-                                    struct kek_bytes context, uint64_t deadline_ms,
-                                    kek_datakey_done_fn *done, void *arg,
-                                    struct kek_datakey_ref **ref, struct kek_datakey_wait **wait,
-                                    struct kek_why *why) KEK_MUST_CHECK;
+/* No envelope opened under `ref`, and its wrap does not authenticate (kek_wrap_alg_authenticates() is
+ * false), so that it may be a wrong key.  Outcomes as of kek_datakey_for_opening(): KEK_DAMAGED if the worker
+ * that unwrapped it opens its witness now, else the key as another worker unwraps it. */
+enum kek_rc kek_datakey_doubted(struct kek_datakey_store *store, const struct kek_datakey_ref *ref,
+                                uint64_t deadline_ms, kek_datakey_done_fn *done, void *arg,
+                                struct kek_datakey_wait **wait, struct kek_why *why) KEK_MUST_CHECK;
 
 /* The same data key in another context, without asking the HSM again: `ref` is from
  * kek_datakey_for_opening() and has opened nothing.  The caller's to free.  NULL: no such context, no
@@ -67,19 +80,19 @@ struct kek_datakey_ref *kek_datakey_in_context(struct kek_datakey_store *store,
                                                struct kek_bytes context);
 
 /* Is that key in the cache? For trying the likelier of several contexts first. */
-bool kek_datakey_cached(const struct kek_datakey_store *store,
-                        const struct kek_envelope_entry *entry, struct kek_bytes context);
+bool kek_datakey_cached(const struct kek_datakey_store *store, const struct kek_envelope *envelope,
+                        struct kek_bytes context);
 
 void kek_datakey_verified(struct kek_datakey_store *store, struct kek_datakey_ref *ref);
 void kek_datakey_cancel(struct kek_datakey_wait *wait);
 
-/* The keyring's `prepare`, `lost_wrap`, `lost_unwrap`. */
-void kek_datakey_prepare(struct kek_datakey_store *store, const struct kek_id *kek_id);
-void kek_datakey_lost_wrap(struct kek_datakey_store *store, const struct kek_id *kek_id);
-void kek_datakey_lost_unwrap(struct kek_datakey_store *store, const struct kek_id *kek_id);
+/* The keyring's `changed`: drops what was made under a version that may no longer wrap, and what was cached
+ * from one that may no longer unwrap; fails whom waiting cannot help; makes what is wanted. */
+void kek_datakey_review(struct kek_datakey_store *store);
 
-/* Could a payload be sealed under this version right now, without the HSM? False in strict mode. */
-bool kek_datakey_can_seal(const struct kek_datakey_store *store, const struct kek_id *kek_id);
+/* Could a payload be sealed under this generation right now, without the HSM? False in strict mode. */
+bool kek_datakey_can_seal(const struct kek_datakey_store *store,
+                          const struct kek_generation *generation);
 
 struct kek_datakey_stats {
     uint64_t wraps, unwraps; /* HSM operations asked for */

@@ -46,6 +46,14 @@ struct kek_envelope {
 enum kek_rc kek_envelope_parse(struct kek_bytes sealed, struct kek_envelope *envelope,
                                struct kek_why *why) KEK_MUST_CHECK;
 
+/* The same of a header alone, to its last byte: what seals may build on. IV, ciphertext and tag stay
+ * empty. */
+enum kek_rc kek_envelope_parse_header(struct kek_bytes header, struct kek_envelope *envelope,
+                                      struct kek_why *why) KEK_MUST_CHECK;
+
+/* `copy` holds the bytes that `envelope` was parsed from: its views borrow from there now. */
+void kek_envelope_rebase(struct kek_envelope *envelope, const uint8_t *copy);
+
 /* Known answers of all the cryptography that kekd asks of OpenSSL.  Once, at the start, after
  * kek_secret_setup(): what OpenSSL sets up when it is first used and could not (no memory, a broken
  * configuration) it may never have again in this process.

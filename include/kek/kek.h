@@ -48,6 +48,9 @@ bool kek_wrap_alg_known(enum kek_wrap_alg alg);
  * shortest and a longest length, never over KEK_WRAPPED_MAX; those above have one length each. */
 bool kek_wrap_alg_fits(enum kek_wrap_alg alg, size_t len);
 
+/* Does a wrong key or a damaged blob fail to unwrap?  Otherwise (AES-CBC) some other key comes out. */
+bool kek_wrap_alg_authenticates(enum kek_wrap_alg alg);
+
 /* One KEK version as one provider shows it. */
 struct kek_version {
     uint32_t number; /* N of "<keyring>.v<N>", >= 1 */

@@ -1,12 +1,15 @@
 /*
- * The keyring: KEK versions, their states, who is primary, and the key_id that says so.
+ * The keyring: KEK versions, which worker holds the right key for each, who is primary, and the one
+ * verdict about how things are.
  *
- * It lists every provider each `refresh`, proves on each what it may serve with a witness (a small
- * envelope whose data key this KEK wrapped), and announces a primary: the newest version that is
- * active on every provider that answers and that this node has proven.  What it announces is on disk
- * before it is said, and it never goes back.  It also judges health: an outage (nobody answers) and a
- * loss (a token answers and the primary is gone) are different things.
- * One thread: the loop's.  It owns its state file; it borrows the pool.
+ * The unit of truth is the worker: two processes on one token may see different keys.  For each version
+ * the keyring keeps a *witness*, a small envelope that this KEK sealed; a worker serves a version once it
+ * has itself opened that version's witness.  One that cannot is ended.  The unit of sealing is the
+ * *generation*: the set of KEKs that a data key is wrapped under, with the key_id that names it.
+ * The primary is the newest generation that is active on every provider that answers and that was proven;
+ * it is on disk before it is announced, and never goes back.
+ * Facts change at any time; what follows from them is worked out once, at the end of a turn of the loop.
+ * One thread: the loop's.  It owns its state file and the lock on it; it borrows the pool.
  */
 #ifndef KEK_KEYRING_H
 #define KEK_KEYRING_H
@@ -16,123 +19,166 @@
 
 #define KEK_KEY_ID_TEXT 38 /* "kek1-" + 32 hex digits + NUL */
 
+/* What a data key is sealed under: one KEK today, up to four roots' later. */
+struct kek_generation {
+    uint8_t mode;  /* KEK_ENVELOPE_MODE_... */
+    uint8_t count; /* of kek_ids and numbers */
+    struct kek_id kek_ids[KEK_ENVELOPE_ENTRIES_MAX];
+    uint32_t numbers[KEK_ENVELOPE_ENTRIES_MAX]; /* of the versions */
+    char key_id[KEK_KEY_ID_TEXT];
+};
+
+bool kek_generation_equal(const struct kek_generation *a, const struct kek_generation *b);
+
+/* The key_id that an envelope with these kek ids has: SHA-256("kekd/key_id/1" | u16 length of context
+ * | context | mode | kek ids). Pure. KEK_NO_MEMORY is its one failure. */
+enum kek_rc kek_key_id(struct kek_bytes context, uint8_t mode, const struct kek_id *kek_ids,
+                       size_t count, char key_id[static KEK_KEY_ID_TEXT],
+                       struct kek_why *why) KEK_MUST_CHECK;
+
 struct kek_keyring;
 
 struct kek_keyring_settings {
     const struct kek_config *config; /* borrowed, outlives the keyring */
     struct kek_pool *pool;           /* borrowed */
-    /* A version is about to be announced: have a data key wrapped under it, then call
-     * kek_keyring_prepared(). */
-    void (*prepare)(void *arg, const struct kek_id *kek_id);
-    /* A version may no longer wrap (unwrap): drop what was made under it (was cached from it). */
-    void (*lost_wrap)(void *arg, const struct kek_id *kek_id);
-    void (*lost_unwrap)(void *arg, const struct kek_id *kek_id);
-    /* Something an operator wants to read once: a new primary, a replica with another key, a loss. */
+    /* What this face answers may be different now: the verdict, what a version may do, the primary, what
+     * is wanted. Runs from the loop, at the end of a turn, at most once a turn. */
+    void (*changed)(void *arg);
+    /* Something an operator wants to read once: a new primary, a worker with another key, a loss. */
     void (*notice)(void *arg, enum kek_log_level level, const char *text);
     void *arg;
 };
 
-/* Reads the state file. NULL: it is damaged (never ignored: why says what to do) or out of memory. */
+/* Locks and reads the state file.  NULL: another kekd has it (KEK_UNAVAILABLE, with its pid), it is damaged
+ * or another cluster's (never ignored: why says what to do), or out of memory. */
 struct kek_keyring *kek_keyring_new(uv_loop_t *loop, const struct kek_keyring_settings *settings,
                                     struct kek_why *why);
 void kek_keyring_start(struct kek_keyring *ring);
-void kek_keyring_stop(struct kek_keyring *ring); /* cancels what is under way */
+void kek_keyring_stop(struct kek_keyring *ring); /* cancels what is under way; every wait ends */
 void kek_keyring_free(struct kek_keyring *ring); /* after stop, once the loop has run dry */
 
-/* The pool's `may` and `provider_changed`. */
-bool kek_keyring_may(struct kek_keyring *ring, size_t provider, enum kek_pool_op op,
-                     const struct kek_id *kek_id);
+/* The pool's settings of the same names. */
+bool kek_keyring_may(const struct kek_keyring *ring, size_t provider, uint64_t worker,
+                     enum kek_pool_op op, const struct kek_id *kek_id);
+bool kek_keyring_judged(const struct kek_keyring *ring, size_t provider, uint64_t worker);
 void kek_keyring_provider_changed(struct kek_keyring *ring, size_t provider);
 
-/* A data key is wrapped under this version: it may be announced. */
-void kek_keyring_prepared(struct kek_keyring *ring, const struct kek_id *kek_id);
-
-/* A data key was wrapped under this version: what wraps by AES-GCM is counted, across restarts. */
-void kek_keyring_wrapped(struct kek_keyring *ring, const struct kek_id *kek_id,
-                         enum kek_wrap_alg alg);
+/* ---- the primary ---- */
 
 /* What Status announces, and what Encrypt uses: one snapshot. */
 struct kek_keyring_primary {
-    uint32_t number;
-    struct kek_id kek_id;
-    char key_id[KEK_KEY_ID_TEXT];
-    uint64_t since_ms; /* of kek_clock_ms(): when it was announced by this process */
+    struct kek_generation generation;
+    uint64_t
+        since_ms; /* of kek_clock_ms(): when this process announced it; 0: an earlier one did */
 };
 
 /* False: none was ever announced. */
 bool kek_keyring_primary(const struct kek_keyring *ring, struct kek_keyring_primary *primary);
 
-/* The key_id that an envelope under this kek id has: SHA-256("kekd/key_id/1" | u16 length of context
- * | context | mode | kek ids). Pure. */
-void kek_keyring_key_id(struct kek_bytes context, uint8_t mode, const struct kek_id *kek_ids,
-                        size_t count, char key_id[static KEK_KEY_ID_TEXT]);
+/* The generation that is announced as soon as a data key is wrapped under it; NULL: there is none.
+ * Whoever makes data keys looks at each `changed`, makes one, and says kek_keyring_prepared(). */
+const struct kek_generation *kek_keyring_wanted(const struct kek_keyring *ring);
+void kek_keyring_prepared(struct kek_keyring *ring, const struct kek_generation *generation);
+
+/* ---- what versions may do ---- */
 
 enum kek_keyring_knows {
     KEK_KEYRING_UNSEEN = 0, /* nobody shows it, but some provider does not answer now */
-    KEK_KEYRING_UNKNOWN,    /* every provider answers, none has it; a refresh may find it */
-    KEK_KEYRING_OPENS,      /* some provider unwraps it */
+    KEK_KEYRING_UNKNOWN,    /* every provider answers, none has it */
+    KEK_KEYRING_OPENS,      /* some worker unwraps it, or will once its provider has one again */
     KEK_KEYRING_CLOSED,     /* it is or was there, and nobody may unwrap it now */
 };
 enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring,
                                         const struct kek_id *kek_id);
 
+/* May data keys be wrapped under it?  KEK_OK: by somebody, now or once a worker is ready.
+ * KEK_PRECONDITION: no HSM lets it wrap, or it is lost; waiting does not help. */
+enum kek_rc kek_keyring_wraps(const struct kek_keyring *ring,
+                              const struct kek_generation *generation,
+                              struct kek_why *why) KEK_MUST_CHECK;
+
 /* Can a data key wrapped with `alg` be this version's? Tokens may wrap with several under one KEK, over
  * the years or side by side; but nobody who can write to etcd shall choose AES-CBC, which unwraps
- * anything to something, where nothing known (its witness, what the providers wrap with) does. */
+ * anything to something: it is taken only where a witness or a worker shows it. */
 bool kek_keyring_takes(const struct kek_keyring *ring, const struct kek_id *kek_id,
                        enum kek_wrap_alg alg);
 
-/* May new data keys be wrapped under it, by some provider, as last seen? */
-bool kek_keyring_wraps(const struct kek_keyring *ring, const struct kek_id *kek_id);
-
-/* Looks again on every provider, at most once in 5 s for the whole process; `done` runs once, soon if
- * the limit or a refresh under way decides it. Never before this returns. False: out of memory, and
- * `done` will not run. */
-bool kek_keyring_refresh(struct kek_keyring *ring, void (*done)(void *arg), void *arg);
-
-/* What traffic showed: an operation that worked counts as a probe of it; "no such key" and "may not"
- * start a look. */
-void kek_keyring_observe(struct kek_keyring *ring, size_t provider, const struct kek_id *kek_id,
-                         enum kek_pool_op op, enum kek_rc rc);
-
-/* Did this provider open its witness of this version within the last minute? */
-bool kek_keyring_trusts(const struct kek_keyring *ring, size_t provider,
-                        const struct kek_id *kek_id);
-
-/* Can this node tell that version's key from another of its name, or does it know that two disagree?  If
- * not, one provider's "damaged" is worth no more than another's answer. */
+/* Is there a witness by which a worker's "damaged" can be judged? */
 bool kek_keyring_has_witness(const struct kek_keyring *ring, const struct kek_id *kek_id);
 
-/* Runs the witness now; `done` says whether it opened, never before this returns. False: there is no
- * witness to run, or no way to run it now, and `done` will not be called. */
-bool kek_keyring_check(struct kek_keyring *ring, size_t provider, const struct kek_id *kek_id,
-                       void (*done)(void *arg, bool opens), void *arg) KEK_MUST_CHECK;
+/* Does some worker show it for unwrapping that did not open its witness? Without an agreement that one may
+ * have the right key, and those that opened it a wrong one. */
+bool kek_keyring_doubts(const struct kek_keyring *ring, const struct kek_id *kek_id);
 
-enum kek_keyring_state {
-    KEK_KEYRING_STARTING = 0, /* nothing announced yet */
-    KEK_KEYRING_GOOD,
-    KEK_KEYRING_OUTAGE, /* no provider answers */
-    KEK_KEYRING_LOSS,   /* a token answers, and the primary is gone from all that do */
-};
+/* May another worker than this one unwrap it now? */
+bool kek_keyring_other_unwraps(const struct kek_keyring *ring, uint64_t worker,
+                               const struct kek_id *kek_id);
 
-struct kek_keyring_health {
-    enum kek_keyring_state state;
-    uint64_t since_ms;
-    char text[160]; /* one short line without secrets; empty when good */
-};
-
-void kek_keyring_health(const struct kek_keyring *ring, struct kek_keyring_health *health);
-
-/* One version over all providers, for metrics and kekctl. */
+/* One version over all providers, for metrics, audit and people. */
 struct kek_keyring_version {
     uint32_t number;
     struct kek_id kek_id;
     enum kek_state state;
     bool primary;
     size_t providers;        /* that show it */
-    size_t providers_proven; /* that opened its witness */
+    size_t providers_proven; /* of which a worker opened its witness */
 };
 size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_version *versions,
                             size_t max);
+
+/* ---- looking again ---- */
+
+/* Somebody waits for the keyring. Cancelling is always possible, and then `done` does not run. */
+struct kek_keyring_wait;
+void kek_keyring_cancel(struct kek_keyring_wait *wait);
+
+/* Looks again on every provider, with fresh workers, since a library may cache what it listed.  At most
+ * one look in 5 s for the whole process, and in 40 s while they find nothing new: who asks in between gets
+ * the last one's outcome.  `done` never runs before this returns.  NULL: stopped, or out of memory. */
+struct kek_keyring_wait *kek_keyring_look(struct kek_keyring *ring, void (*done)(void *arg),
+                                          void *arg);
+
+/* Has this worker open that version's witness, from now on: what the worker did before is proven by it.
+ * `done` never runs before this returns.  It says KEK_OK: it opened; KEK_DAMAGED: the worker uses another
+ * key, and is being ended; anything else: it could not be asked, and nothing is proven.
+ * NULL: there is no witness, no such worker, or no memory. */
+typedef void kek_keyring_checked_fn(void *arg, enum kek_rc rc);
+struct kek_keyring_wait *kek_keyring_check(struct kek_keyring *ring, uint64_t worker,
+                                           const struct kek_id *kek_id,
+                                           kek_keyring_checked_fn *done, void *arg);
+
+/* What traffic showed: an operation that worked counts as a probe of its provider; "no such key" and "may
+ * not" have that worker list its keys anew. */
+void kek_keyring_observe(struct kek_keyring *ring, size_t provider, uint64_t worker,
+                         const struct kek_id *kek_id, enum kek_pool_op op, enum kek_rc rc);
+
+/* A data key was wrapped under this version: what wraps by AES-GCM is counted, across restarts. */
+void kek_keyring_wrapped(struct kek_keyring *ring, const struct kek_id *kek_id,
+                         enum kek_wrap_alg alg);
+
+/* ---- the verdict ---- */
+
+enum kek_keyring_state {
+    KEK_KEYRING_GOOD = 0,
+    KEK_KEYRING_STARTING, /* nothing announced yet */
+    KEK_KEYRING_OUTAGE,   /* no provider answers */
+    KEK_KEYRING_SHUT, /* the primary may wrap on no token that answers: nothing new can be sealed */
+    KEK_KEYRING_LOSS, /* tokens answer, and the primary is gone from all of them */
+};
+
+const char *kek_keyring_state_name(enum kek_keyring_state state); /* "good", "starting", ... */
+
+/* Everything that tells how things are is rendered from this. */
+struct kek_keyring_verdict {
+    enum kek_keyring_state state;
+    uint64_t since_ms;
+    uint32_t version; /* the one concerned; 0: none in particular */
+    size_t provider;  /* likewise; KEK_POOL_ANY: none */
+    uint64_t worker;  /* likewise; 0: none */
+    char what[256];   /* one line without secrets, the cause first; empty when good */
+    char todo[160];   /* what to do about it; may be empty */
+};
+
+void kek_keyring_verdict(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict);
 
 #endif

@@ -59,7 +59,9 @@ const struct kek_rpc_method *kek_kms_methods(size_t *count);
 /* SO_PEERCRED's uid against allow_uids. */
 bool kek_kms_allowed(void *kms, const struct kek_rpc_peer *peer);
 
-/* What healthz says: "ok" or one short line. KEK_PRECONDITION: the Status call itself must fail
+#define KEK_KMS_HEALTHZ_MAX 512 /* bytes, with the NUL */
+
+/* What healthz says: "ok", or one line: what is wrong, and what to do about it. KEK_PRECONDITION: the Status call itself must fail
  * (loss); KEK_UNAVAILABLE: nothing was ever announced. */
 enum kek_rc kek_kms_healthz(const struct kek_kms *kms, char *text, size_t size,
                             struct kek_why *why) KEK_MUST_CHECK;

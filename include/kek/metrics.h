@@ -50,7 +50,7 @@ struct kek_metrics_snapshot {
     size_t provider_count;
     size_t queued;
     struct kek_datakey_stats datakeys;
-    struct kek_keyring_health health;
+    struct kek_keyring_verdict verdict;
     bool announced; /* primary is set */
     struct kek_keyring_primary primary;
     struct kek_keyring_version versions[KEK_AUDIT_VERSIONS_MAX];

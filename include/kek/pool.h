@@ -4,8 +4,11 @@
  * It owns the workers (spawn, handshake, serialised login, deadline, kill, respawn with backoff,
  * recycle) and the calls that wait for them or run in them.  A call ends exactly once: its `done`
  * runs, or the caller cancels it.  Wrap, unwrap and list may be sent again elsewhere after a link
- * failure, inside the call's own deadline; generate, set_state, destroy and probe reach one worker.
- * It knows nothing of envelopes or of who is primary: `may` tells it which provider may serve a key.
+ * failure, inside the call's own deadline, unless they name their worker; generate, set_state, destroy
+ * and probe reach one worker.
+ * It knows nothing of envelopes or of who is primary: `may` tells it which worker may serve a key, since
+ * two processes on one token may see different keys.  A worker is known by its serial, which no other
+ * worker of the pool ever has; a younger worker's is higher.
  * One thread: the loop's.  The pool holds no PIN and no KEK handle.
  */
 #ifndef KEK_POOL_H
@@ -40,13 +43,16 @@ struct kek_pool_settings {
     bool officer;                    /* kekctl's role: one process a provider, officer operations */
     const char *worker_dir; /* where the worker programs are; NULL: beside the executable, else
                              * KEK_LIBEXECDIR */
-    /* May this provider serve this key now? Asked at dispatch for calls to KEK_POOL_ANY. NULL: yes. */
-    bool (*may)(void *arg, size_t provider, enum kek_pool_op op, const struct kek_id *kek_id);
-    /* A provider became ready, stopped being ready, or got a new `why`. May be NULL. */
+    /* May this worker serve this key now?  Asked at dispatch for wrap and unwrap to KEK_POOL_ANY; with
+     * worker 0 of a provider that has no ready one, or none that is judged: may the next one, as far as is
+     * known?  NULL: yes. */
+    bool (*may)(void *arg, size_t provider, uint64_t worker, enum kek_pool_op op,
+                const struct kek_id *kek_id);
+    /* May this worker take the place of one that is to be replaced?  NULL: yes. */
+    bool (*judged)(void *arg, size_t provider, uint64_t worker);
+    /* A worker became ready or stopped being so, or the provider's health or `why` changed. Runs from the
+     * loop, never inside a call of this face. May be NULL. */
     void (*provider_changed)(void *arg, size_t provider);
-    /* A worker that became ready serves no call to KEK_POOL_ANY before kek_pool_vouch() says that it
-     * may; provider_changed tells of each. */
-    bool vouch;
     void *arg;
 };
 
@@ -59,16 +65,18 @@ struct kek_pool_request {
     struct kek_bytes blob;             /* unwrap: copied */
     uint32_t number;                   /* generate */
     enum kek_state state;              /* generate, set_state */
-    /* Only a worker spawned after this submission may answer: for what a library caches (a list).
-     * An older worker is recycled for it. */
+    /* Only a worker spawned after this submission may answer: for what a library caches (a list). It is
+     * started beside the others; the oldest leaves once the new one is judged. */
     bool fresh;
-    uint64_t from_serial; /* only a worker of this serial or a later one may answer; 0: any */
+    uint64_t worker;     /* the only one that may answer: KEK_UNAVAILABLE once it is gone; 0: any */
+    uint64_t not_worker; /* the one that may not answer; 0: none */
     uint64_t deadline_ms; /* of kek_clock_ms() */
 };
 
 /* What a call brought; valid while `done` runs. */
 struct kek_pool_result {
     size_t provider; /* who answered */
+    uint64_t worker; /* and which of its workers */
     const struct kek_version *versions;
     size_t version_count;
     enum kek_wrap_alg alg;                    /* wrap */
@@ -81,7 +89,7 @@ struct kek_pool_result {
  * that this provider still opens its witness); KEK_PRECONDITION (the key's state forbids it);
  * KEK_NOT_FOUND (no such key there); KEK_DENIED (PIN refused or unusable, or the key is unfit);
  * KEK_UNAVAILABLE, KEK_DEADLINE, KEK_EXHAUSTED, KEK_NO_MEMORY, KEK_UNIMPLEMENTED, KEK_INTERNAL.
- * result: NULL where no provider answered; of a provider's own failure it holds `provider` alone. */
+ * result: NULL where nobody answered; of a provider's own failure it holds `provider` and `worker`. */
 typedef void kek_pool_done_fn(void *arg, enum kek_rc rc, struct kek_pool_result *result,
                               const struct kek_why *why);
 
@@ -101,7 +109,8 @@ struct kek_pool_call *kek_pool_submit(struct kek_pool *pool, const struct kek_po
 /* Forgets the caller; a call still queued never reaches the HSM. `done` will not run. */
 void kek_pool_cancel(struct kek_pool_call *call);
 
-/* `may` would answer differently now: looks at the waiting calls again, soon. */
+/* `may` or `judged` would answer differently now: looks at the waiting calls and at the workers that are
+ * to be replaced again, soon. */
 void kek_pool_recheck(struct kek_pool *pool);
 
 enum kek_pool_health {
@@ -117,16 +126,20 @@ struct kek_pool_provider {
     uint64_t since_ms; /* of kek_clock_ms(): when health last changed */
     size_t workers_ready;
     size_t calls_running;
-    uint64_t spawned, killed, crashed, recycled, operations, failures; /* since the start */
+    uint64_t spawned, killed, crashed, recycled, ended, operations, failures; /* since the start */
     char serial[64], model[64], firmware[32], library[96]; /* empty until a worker was ready */
     bool pin_count_low;
     uint64_t birth_memory; /* a fresh worker's bytes if over recycle_memory, else 0 */
     uint64_t max_sessions;  /* that the token says it allows; 0: no limit is known */
     unsigned peak_sessions; /* that kekd's workers of it open at most, while one is replaced */
-    uint64_t unvouched; /* serial of a ready worker that nobody has vouched for; 0: there is none */
     struct kek_why why; /* the last failure; rc KEK_OK if none */
-    /* What the workers' last start or list showed. */
-    const struct kek_version *versions;
+};
+
+/* A worker that is ready. */
+struct kek_pool_worker {
+    uint64_t serial;
+    const struct kek_version
+        *versions; /* as its start showed them; borrowed until the loop turns */
     size_t version_count;
 };
 
@@ -135,12 +148,23 @@ void kek_pool_provider_get(const struct kek_pool *pool, size_t provider,
                            struct kek_pool_provider *status);
 size_t kek_pool_queued(const struct kek_pool *pool);
 
-/* The worker with this serial holds the keys that it should: calls to KEK_POOL_ANY may go to it. One
- * that is gone by now is nobody's loss. */
-void kek_pool_vouch(struct kek_pool *pool, size_t provider, uint64_t serial);
+/* The ready workers of a provider, oldest first; returns how many were written. */
+#define KEK_POOL_WORKERS_MAX (KEK_CONFIG_PROCESSES_MAX + 1) /* ready ones of a provider, at most */
+size_t kek_pool_workers(const struct kek_pool *pool, size_t provider,
+                        struct kek_pool_worker workers[static KEK_POOL_WORKERS_MAX]);
 
-/* Fails every call with KEK_UNAVAILABLE, hears a login under way out for at most 2 s, closes the
- * sockets, kills what has not left after 500 ms, then runs `closed` once. */
+/* Does this worker have nothing to do? */
+bool kek_pool_idle(const struct kek_pool *pool, uint64_t worker);
+
+/* Has it replaced by a successor: that one first, once it is judged; then its calls finish, and it goes. */
+void kek_pool_retire(struct kek_pool *pool, uint64_t worker);
+
+/* Ends it now, since its keys are wrong: what was with it is sent to others. `why` is the provider's until
+ * something else fails. */
+void kek_pool_end(struct kek_pool *pool, uint64_t worker, const struct kek_why *why);
+
+/* Fails every call with KEK_UNAVAILABLE, waits up to 2 s for a login in progress, closes the sockets, kills
+ * the workers that have not left after 500 ms, then runs `closed` once. */
 void kek_pool_close(struct kek_pool *pool, void (*closed)(void *arg), void *arg);
 void kek_pool_free(struct kek_pool *pool); /* after `closed` */
 

@@ -27,6 +27,11 @@ bool kek_wrap_alg_known(enum kek_wrap_alg alg)
     return (size_t)alg < sizeof wraps / sizeof wraps[0] && wraps[alg].name != NULL;
 }
 
+bool kek_wrap_alg_authenticates(enum kek_wrap_alg alg)
+{
+    return alg == KEK_WRAP_AES_KW || alg == KEK_WRAP_AES_KWP || alg == KEK_WRAP_AES_GCM;
+}
+
 const char *kek_wrap_alg_name(enum kek_wrap_alg alg)
 {
     return kek_wrap_alg_known(alg) ? wraps[alg].name : "none";

@@ -130,8 +130,7 @@ static const struct list provider_list = {&provider_schema, sizeof(struct kek_co
 /* The sections of the root. */
 
 static const struct field data_key_fields[] = {
-    {"max_uses", load_number, AT(kek_config, data_key.max_uses), 1, UINT64_C(1) << 32,
-     .preset = "100000"},
+    {"max_uses", load_number, AT(kek_config, data_key.max_uses), 1, 1000000000, .preset = "100000"},
     {"max_age", load_duration, AT(kek_config, data_key.max_age_ms), SECOND, 720 * HOUR,
      .preset = "1h"},
     {"cache_entries", load_number, AT(kek_config, data_key.cache_entries), 1, 1000000,

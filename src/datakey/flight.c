@@ -3,26 +3,22 @@
 
 #include "kek/clock.h"
 
-struct flight *flight_new(struct kek_datakey_store *store, struct kek_why *why)
+bool flight_init(struct flight *flight, struct kek_datakey_store *store, struct fleet *fleet,
+                 void (*end)(struct flight *flight), struct kek_why *why)
 {
     if (store->stopped) {
         kek_fail(why, KEK_UNAVAILABLE, "kekd is stopping");
-        return NULL;
+        return false;
     }
-    if (store->stats.flights >= KEK_DATAKEY_FLIGHTS_MAX) {
-        kek_fail(why, KEK_EXHAUSTED, "%d data keys are on their way to the HSM already",
-                 KEK_DATAKEY_FLIGHTS_MAX);
-        return NULL;
+    if (fleet->count >= KEK_DATAKEY_FLIGHTS_MAX) {
+        kek_fail(why, KEK_EXHAUSTED, "%d data keys are on their way %s the HSM already",
+                 KEK_DATAKEY_FLIGHTS_MAX, fleet == &store->to_seal ? "to" : "from");
+        return false;
     }
-    struct flight *flight = calloc(1, sizeof *flight);
-    if (flight == NULL) {
-        kek_fail(why, KEK_NO_MEMORY, "no memory to ask the HSM");
-        return NULL;
-    }
-    flight->store = store;
-    DL_APPEND(store->flights, flight);
-    store->stats.flights++;
-    return flight;
+    *flight = (struct flight){.store = store, .fleet = fleet, .end = end};
+    DL_APPEND(fleet->flights, flight);
+    fleet->count++;
+    return true;
 }
 
 struct kek_datakey_wait *flight_join(struct flight *flight, uint64_t deadline_ms,
@@ -57,49 +53,28 @@ bool flight_has_time(const struct flight *flight)
     return flight->waits != NULL && flight_deadline(flight) > kek_clock_ms();
 }
 
-/* Takes the flight off every list; its waiters are the caller's now. */
-static void unlink_flight(struct flight *flight)
+bool flight_may_go_on(const struct flight *flight)
 {
-    struct kek_datakey_store *store = flight->store;
-    if (flight->call != NULL) {
-        kek_pool_cancel(flight->call);
-        flight->call = NULL;
-    }
-    if (flight->slot != NULL) {
-        flight->slot->flight = NULL;
-        flight->slot = NULL;
-    }
-    if (flight->shared) {
-        HASH_DEL(store->opening, flight);
-        flight->shared = false;
-    }
-    DL_DELETE(store->flights, flight);
-    store->stats.flights--;
+    return flight->waits == NULL ? flight->lingers : flight_has_time(flight);
 }
 
-/* A step of the keyring's cannot be called off: the flight then stays, empty, until it comes back. */
-static void release(struct flight *flight)
+static void take_off(struct flight *flight)
 {
-    kek_secret_free(flight->data_key);
-    flight->data_key = NULL;
-    if (flight->step == CHECKING || flight->step == REFRESHING) {
-        flight->dropped = true;
-        return;
-    }
-    free(flight);
+    DL_DELETE(flight->fleet->flights, flight);
+    flight->fleet->count--;
+    flight->end(flight);
 }
 
 void flight_land(struct flight *flight, enum kek_rc rc, struct kek_datakey_ref *ref,
                  const struct kek_why *why)
 {
-    unlink_flight(flight);
     struct kek_datakey_wait *waits = flight->waits, *wait, *next;
-    flight->waits = NULL;
     struct kek_why said;
+    flight->waits = NULL;
     if (why != NULL) {
         said = *why; /* it may live in the flight */
     }
-    release(flight);
+    take_off(flight);
     DL_FOREACH_SAFE (waits, wait, next) {
         wait->done(wait->arg, rc, rc == KEK_OK ? ref_share(ref) : NULL,
                    rc == KEK_OK ? NULL : &said);
@@ -114,8 +89,7 @@ void kek_datakey_cancel(struct kek_datakey_wait *wait)
     flight->waiting--;
     free(wait);
     /* Without anyone waiting an unwrap is useless; a sealing key serves whoever comes next. */
-    if (flight->waits == NULL && flight->slot == NULL) {
-        unlink_flight(flight);
-        release(flight);
+    if (flight->waits == NULL && !flight->lingers) {
+        take_off(flight);
     }
 }

@@ -1,7 +1,10 @@
 noinst_LIBRARIES += libkek-datakey.a
 libkek_datakey_a_SOURCES = \
+	src/datakey/cache.c \
 	src/datakey/flight.c \
 	src/datakey/opening.c \
+	src/datakey/proof.c \
+	src/datakey/ref.c \
 	src/datakey/sealing.c \
 	src/datakey/store.c \
 	src/datakey/store.h

@@ -1,7 +1,6 @@
 /*
- * Sealing keys.  One is drawn here, wrapped by the HSM, and then unwrapped again and compared before
- * anything is sealed under it: what the HSM cannot give back must not be in anybody's etcd.  Strict
- * mode leaves that second operation out, by its definition of one HSM wrap for each Encrypt.
+ * The keys to seal with: one that seals now for each generation, and the next one ahead of its time.
+ * Each is drawn here; what the HSM makes of it is proof.c's.
  */
 #include "datakey/store.h"
 
@@ -10,6 +9,14 @@
 #include "kek/clock.h"
 
 #define AHEAD_PAUSE_MS 1000u /* between tries to make a key ahead */
+
+struct sealing {
+    struct flight flight;
+    struct kek_generation generation;
+    struct slot *slot; /* NULL: the key is its one waiter's alone */
+    struct kek_secret *data_key;
+    struct proof *proof;
+};
 
 static bool spent(const struct kek_datakey_store *store, const struct kek_datakey_ref *ref)
 {
@@ -42,33 +49,32 @@ static bool has_current(const struct kek_datakey_store *store, struct slot *slot
     return slot->current != NULL;
 }
 
-static struct slot *find_slot(const struct kek_datakey_store *store, const struct kek_id *kek_id)
+static struct slot *find_slot(const struct kek_datakey_store *store,
+                              const struct kek_generation *generation)
 {
     for (size_t i = 0; i < SLOTS_MAX; i++) {
-        if (store->slots[i].used && kek_id_equal(&store->slots[i].kek_id, kek_id)) {
+        if (store->slots[i].used && kek_generation_equal(&store->slots[i].generation, generation)) {
             return (struct slot *)&store->slots[i];
         }
     }
     return NULL;
 }
 
+/* A flight that is under way for it goes on. */
 static void empty_slot(struct slot *slot)
 {
     kek_datakey_ref_free(slot->current);
     kek_datakey_ref_free(slot->ahead);
     slot->current = NULL;
     slot->ahead = NULL;
-    if (slot->flight != NULL) {
-        slot->flight->slot = NULL;
-        slot->flight = NULL;
-    }
-    slot->used = false;
+    slot->used = slot->flight != NULL;
 }
 
-/* The slot of this version; an idle older one makes room. */
-static struct slot *take_slot(struct kek_datakey_store *store, const struct kek_id *kek_id)
+/* The slot of this generation; an idle older one makes room. */
+static struct slot *take_slot(struct kek_datakey_store *store,
+                              const struct kek_generation *generation)
 {
-    struct slot *slot = find_slot(store, kek_id);
+    struct slot *slot = find_slot(store, generation);
     struct kek_keyring_primary primary;
     bool announced = kek_keyring_primary(store->settings.ring, &primary);
     for (size_t i = 0; slot == NULL && i < SLOTS_MAX; i++) {
@@ -78,201 +84,141 @@ static struct slot *take_slot(struct kek_datakey_store *store, const struct kek_
     }
     for (size_t i = 0; slot == NULL && i < SLOTS_MAX; i++) {
         if (store->slots[i].flight == NULL &&
-            !(announced && kek_id_equal(&store->slots[i].kek_id, &primary.kek_id))) {
+            !(announced &&
+              kek_generation_equal(&store->slots[i].generation, &primary.generation))) {
             slot = &store->slots[i];
             empty_slot(slot);
         }
     }
     if (slot != NULL && !slot->used) {
-        *slot = (struct slot){.used = true, .kek_id = *kek_id};
+        *slot = (struct slot){.used = true, .generation = *generation};
     }
     return slot;
 }
 
-static void sealing_failed(struct flight *flight, enum kek_rc rc, const struct kek_why *why)
+/* ---- a flight, from its end ---- */
+
+static void sealing_end(struct flight *flight)
 {
-    if (flight->slot != NULL) {
-        flight->slot->failed_ms = kek_clock_ms();
+    struct sealing *sealing = (struct sealing *)flight;
+    proof_end(sealing->proof);
+    if (sealing->slot != NULL) {
+        sealing->slot->flight = NULL;
     }
-    flight_land(flight, rc, NULL, why);
+    kek_secret_free(sealing->data_key);
+    free(sealing);
+}
+
+static void sealing_failed(struct sealing *sealing, enum kek_rc rc, const struct kek_why *why)
+{
+    if (sealing->slot != NULL) {
+        sealing->slot->failed_ms = kek_clock_ms();
+    }
+    flight_land(&sealing->flight, rc, NULL, why);
+}
+
+static bool start_shared(struct kek_datakey_store *store, struct slot *slot, uint64_t deadline_ms,
+                         struct kek_why *why);
+
+/* The keyring announces a generation once there is a key to seal with under it. */
+static void make_wanted(struct kek_datakey_store *store)
+{
+    struct kek_keyring *ring = store->settings.ring;
+    const struct kek_generation *wanted = kek_keyring_wanted(ring);
+    struct kek_why why;
+    if (wanted == NULL) {
+        return;
+    }
+    struct kek_generation generation = *wanted;
+    if (store_strict(store)) {
+        kek_keyring_prepared(ring, &generation);
+        return;
+    }
+    struct slot *slot = take_slot(store, &generation);
+    if (slot == NULL) {
+        return;
+    }
+    if (has_current(store, slot)) {
+        kek_keyring_prepared(ring, &generation);
+    } else if (kek_clock_ms() - slot->failed_ms >= AHEAD_PAUSE_MS) {
+        (void)start_shared(store, slot, kek_clock_ms() + FLIGHT_MS, &why);
+    }
 }
 
 /* The key is good: it becomes the slot's, and every waiter's. */
-static void sealing_done(struct flight *flight)
+static void proven(void *arg, enum kek_rc rc, struct kek_bytes header, const struct kek_why *why)
 {
-    struct kek_datakey_store *store = flight->store;
-    struct kek_why why;
-    KEK_AUTO(kek_datakey_ref) ref = ref_new(store, &flight->name, flight->data_key, &why);
-    if (ref == NULL) {
-        sealing_failed(flight, why.rc, &why);
-        return;
-    }
-    struct kek_envelope_entry entry = {.alg = (enum kek_wrap_alg)flight->name.alg,
-                                       .wrapped =
-                                           kek_bytes(flight->name.blob, flight->name.blob_len)};
-    memcpy(entry.kek_id.bytes, flight->name.kek_id, KEK_ID_LEN);
-    enum kek_rc rc = kek_envelope_header(KEK_ENVELOPE_MODE_ANY, &entry, 1, &ref->header, &why);
+    struct sealing *sealing = arg;
+    struct kek_datakey_store *store = sealing->flight.store;
+    struct kek_why mine;
+    struct name name;
     if (rc != KEK_OK) {
-        sealing_failed(flight, rc, &why);
+        sealing_failed(sealing, rc, why);
         return;
     }
-    ref->uses = flight->waiting;
-    struct slot *slot = flight->slot;
-    bool prepared = false;
+    (void)name_fill(&name, header, 0); /* a header that was made here fits */
+    KEK_AUTO(kek_datakey_ref)
+    ref = ref_new(store, kek_bytes(name.bytes, name.len), sealing->data_key, &mine);
+    if (ref == NULL) {
+        sealing_failed(sealing, mine.rc, &mine);
+        return;
+    }
+    ref->verified = true;
+    ref->uses = sealing->flight.waiting;
+    struct slot *slot = sealing->slot;
     if (slot != NULL) {
         struct kek_datakey_ref **place = has_current(store, slot) ? &slot->ahead : &slot->current;
         kek_datakey_ref_free(*place);
         *place = ref_share(ref);
         cache_put(store, ref);
-        prepared = slot->preparing;
-        slot->preparing = false;
     }
-    flight_land(flight, KEK_OK, ref, NULL);
-    if (prepared) {
-        kek_keyring_prepared(store->settings.ring, &entry.kek_id);
+    flight_land(&sealing->flight, KEK_OK, ref, NULL);
+    if (slot != NULL) {
+        make_wanted(store);
     }
-}
-
-static bool ask_wrap(struct flight *flight, uint64_t deadline_ms, struct kek_why *why);
-
-/* A key that is gone or may not wrap there may still be good elsewhere. */
-static bool refused_by_one(struct flight *flight, const struct kek_id *kek_id, enum kek_rc rc)
-{
-    return (rc == KEK_NOT_FOUND || rc == KEK_PRECONDITION) && flight->retries++ < RETRIES_MAX &&
-           kek_keyring_wraps(flight->store->settings.ring, kek_id);
-}
-
-/* Wraps it once more where that can help: somebody who waits has more time than the one who asked, or
- * one provider refused what another may do. */
-static bool again(struct flight *flight, enum kek_pool_op op, enum kek_rc rc,
-                  const struct kek_pool_result *result)
-{
-    struct kek_id kek_id;
-    struct kek_why why;
-    memcpy(kek_id.bytes, flight->name.kek_id, KEK_ID_LEN);
-    kek_keyring_observe(flight->store->settings.ring,
-                        result == NULL ? KEK_POOL_ANY : result->provider, &kek_id, op, rc);
-    if (!(rc == KEK_DEADLINE && flight_has_time(flight)) && !refused_by_one(flight, &kek_id, rc)) {
-        return false;
-    }
-    if (!ask_wrap(flight, flight_deadline(flight), &why)) {
-        sealing_failed(flight, why.rc, &why);
-    }
-    return true;
-}
-
-static void verified(void *arg, enum kek_rc rc, struct kek_pool_result *result,
-                     const struct kek_why *why)
-{
-    struct flight *flight = arg;
-    struct kek_why mine;
-    flight->call = NULL;
-    if (again(flight, KEK_POOL_UNWRAP, rc, result)) {
-        return;
-    }
-    if (rc != KEK_OK) {
-        sealing_failed(flight, rc == KEK_DAMAGED ? KEK_INTERNAL : rc, why);
-        return;
-    }
-    if (!kek_secret_equal(result->data_key, flight->data_key)) {
-        kek_fail(&mine, KEK_INTERNAL,
-                 "the HSM wrapped a data key and gave back another one: it is not used");
-        sealing_failed(flight, KEK_INTERNAL, &mine);
-        return;
-    }
-    sealing_done(flight);
-}
-
-static void wrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
-                    const struct kek_why *why)
-{
-    struct flight *flight = arg;
-    struct kek_datakey_store *store = flight->store;
-    struct kek_id kek_id;
-    struct kek_why mine;
-    flight->call = NULL;
-    memcpy(kek_id.bytes, flight->name.kek_id, KEK_ID_LEN);
-    if (again(flight, KEK_POOL_WRAP, rc, result)) {
-        return;
-    }
-    if (rc != KEK_OK) {
-        sealing_failed(flight, rc, why);
-        return;
-    }
-    kek_keyring_wrapped(store->settings.ring, &kek_id, result->alg);
-    if (!name_fill(&flight->name, result->alg, &kek_id, result->blob, 0)) {
-        kek_fail(&mine, KEK_INTERNAL, "a wrapped data key of %zu bytes", result->blob.len);
-        sealing_failed(flight, KEK_INTERNAL, &mine);
-        return;
-    }
-    if (store_strict(store)) {
-        sealing_done(flight);
-        return;
-    }
-    struct kek_pool_request request = {
-        .op = KEK_POOL_UNWRAP,
-        .provider = KEK_POOL_ANY,
-        .kek_id = kek_id,
-        .alg = result->alg,
-        .blob = kek_bytes(flight->name.blob, flight->name.blob_len),
-        .deadline_ms = flight_deadline(flight),
-    };
-    flight->step = VERIFYING;
-    store->stats.unwraps++;
-    flight->call = kek_pool_submit(store->settings.pool, &request, verified, flight, &mine);
-    if (flight->call == NULL) {
-        sealing_failed(flight, mine.rc, &mine);
-    }
-}
-
-static bool ask_wrap(struct flight *flight, uint64_t deadline_ms, struct kek_why *why)
-{
-    struct kek_datakey_store *store = flight->store;
-    struct kek_pool_request request = {
-        .op = KEK_POOL_WRAP,
-        .provider = KEK_POOL_ANY,
-        .data_key = flight->data_key,
-        .deadline_ms = deadline_ms,
-    };
-    memcpy(request.kek_id.bytes, flight->name.kek_id, KEK_ID_LEN);
-    flight->step = WRAPPING;
-    store->stats.wraps++;
-    flight->call = kek_pool_submit(store->settings.pool, &request, wrapped, flight, why);
-    return flight->call != NULL;
 }
 
 /* Starts a flight for a new key; it has no waiter yet. NULL: why says why. */
-static struct flight *start(struct kek_datakey_store *store, const struct kek_id *kek_id,
-                            uint64_t deadline_ms, struct kek_why *why)
+static struct sealing *start(struct kek_datakey_store *store, struct slot *slot,
+                             const struct kek_generation *generation, uint64_t deadline_ms,
+                             struct kek_why *why)
 {
-    struct flight *flight = flight_new(store, why);
-    if (flight == NULL) {
+    struct sealing *sealing = calloc(1, sizeof *sealing);
+    if (sealing == NULL) {
+        kek_fail(why, KEK_NO_MEMORY, "no memory to ask the HSM");
         return NULL;
     }
-    memcpy(flight->name.kek_id, kek_id->bytes, KEK_ID_LEN);
-    flight->data_key = kek_secret_random(KEK_DATA_KEY_LEN);
-    if (flight->data_key == NULL) {
+    if (!flight_init(&sealing->flight, store, &store->to_seal, sealing_end, why)) {
+        free(sealing);
+        return NULL;
+    }
+    sealing->generation = *generation;
+    sealing->data_key = kek_secret_random(KEK_DATA_KEY_LEN);
+    if (sealing->data_key == NULL) {
         kek_fail(why, KEK_EXHAUSTED, "no locked memory for a data key");
-        flight_land(flight, KEK_EXHAUSTED, NULL, why);
+        flight_land(&sealing->flight, KEK_EXHAUSTED, NULL, why);
         return NULL;
     }
-    if (!ask_wrap(flight, deadline_ms, why)) {
-        flight_land(flight, why->rc, NULL, why);
+    sealing->proof = proof_start(&sealing->flight, generation, sealing->data_key, deadline_ms,
+                                 proven, sealing, why);
+    if (sealing->proof == NULL) {
+        flight_land(&sealing->flight, why->rc, NULL, why);
         return NULL;
     }
-    return flight;
+    sealing->slot = slot;
+    sealing->flight.lingers = slot != NULL;
+    return sealing;
 }
 
 static bool start_shared(struct kek_datakey_store *store, struct slot *slot, uint64_t deadline_ms,
                          struct kek_why *why)
 {
     if (slot->flight == NULL) {
-        slot->flight = start(store, &slot->kek_id, deadline_ms, why);
+        slot->flight = start(store, slot, &slot->generation, deadline_ms, why);
         if (slot->flight == NULL) {
             slot->failed_ms = kek_clock_ms();
             return false;
         }
-        slot->flight->slot = slot;
     }
     return true;
 }
@@ -286,10 +232,16 @@ static void make_ahead(struct kek_datakey_store *store, struct slot *slot)
     }
 }
 
-static enum kek_rc wait_for(struct flight *flight, uint64_t deadline_ms, kek_datakey_done_fn *done,
-                            void *arg, struct kek_datakey_wait **wait, struct kek_why *why)
+/* ---- the face ---- */
+
+static enum kek_rc wait_for(struct sealing *sealing, uint64_t deadline_ms,
+                            kek_datakey_done_fn *done, void *arg, struct kek_datakey_wait **wait,
+                            struct kek_why *why)
 {
-    struct kek_datakey_wait *joined = flight_join(flight, deadline_ms, done, arg, why);
+    struct kek_datakey_wait *joined = flight_join(&sealing->flight, deadline_ms, done, arg, why);
+    if (joined == NULL && sealing->flight.waits == NULL && !sealing->flight.lingers) {
+        flight_land(&sealing->flight, KEK_NO_MEMORY, NULL, why);
+    }
     if (joined == NULL) {
         return KEK_NO_MEMORY;
     }
@@ -298,16 +250,18 @@ static enum kek_rc wait_for(struct flight *flight, uint64_t deadline_ms, kek_dat
 }
 
 /* A key for one payload, shared with nobody. */
-static enum kek_rc wait_alone(struct kek_datakey_store *store, const struct kek_id *kek_id,
-                              uint64_t deadline_ms, kek_datakey_done_fn *done, void *arg,
-                              struct kek_datakey_wait **wait, struct kek_why *why)
+static enum kek_rc wait_alone(struct kek_datakey_store *store,
+                              const struct kek_generation *generation, uint64_t deadline_ms,
+                              kek_datakey_done_fn *done, void *arg, struct kek_datakey_wait **wait,
+                              struct kek_why *why)
 {
-    struct flight *flight = start(store, kek_id, deadline_ms, why);
-    return flight == NULL ? why->rc : wait_for(flight, deadline_ms, done, arg, wait, why);
+    struct sealing *sealing = start(store, NULL, generation, deadline_ms, why);
+    return sealing == NULL ? why->rc : wait_for(sealing, deadline_ms, done, arg, wait, why);
 }
 
-enum kek_rc kek_datakey_for_sealing(struct kek_datakey_store *store, const struct kek_id *kek_id,
-                                    uint64_t deadline_ms, kek_datakey_done_fn *done, void *arg,
+enum kek_rc kek_datakey_for_sealing(struct kek_datakey_store *store,
+                                    const struct kek_generation *generation, uint64_t deadline_ms,
+                                    kek_datakey_done_fn *done, void *arg,
                                     struct kek_datakey_ref **ref, struct kek_datakey_wait **wait,
                                     struct kek_why *why)
 {
@@ -315,65 +269,47 @@ enum kek_rc kek_datakey_for_sealing(struct kek_datakey_store *store, const struc
     why = why == NULL ? &mine : why;
     *ref = NULL;
     *wait = NULL;
-    if (store_strict(store)) {
-        return wait_alone(store, kek_id, deadline_ms, done, arg, wait, why);
+    struct slot *slot = store_strict(store) ? NULL : take_slot(store, generation);
+    if (slot != NULL && has_current(store, slot)) {
+        slot->current->uses++;
+        *ref = ref_share(slot->current);
+        make_ahead(store, slot);
+        return KEK_OK;
     }
-    struct slot *slot = take_slot(store, kek_id);
+    enum kek_rc rc = kek_keyring_wraps(store->settings.ring, generation, why);
+    if (rc != KEK_OK) {
+        return rc;
+    }
+    if (store_strict(store)) {
+        return wait_alone(store, generation, deadline_ms, done, arg, wait, why);
+    }
     if (slot == NULL) {
         return kek_fail(why, KEK_EXHAUSTED, "more than %d KEK versions are being sealed under",
                         SLOTS_MAX);
     }
-    if (!has_current(store, slot)) {
-        if (!start_shared(store, slot, deadline_ms, why)) {
-            return why->rc;
-        }
-        if (slot->flight->waiting >= store->settings.config->data_key.max_uses) {
-            return wait_alone(store, kek_id, deadline_ms, done, arg, wait, why);
-        }
-        return wait_for(slot->flight, deadline_ms, done, arg, wait, why);
+    if (!start_shared(store, slot, deadline_ms, why)) {
+        return why->rc;
     }
-    slot->current->uses++;
-    *ref = ref_share(slot->current);
-    make_ahead(store, slot);
-    return KEK_OK;
-}
-
-void kek_datakey_prepare(struct kek_datakey_store *store, const struct kek_id *kek_id)
-{
-    struct kek_why why;
-    if (store_strict(store)) {
-        kek_keyring_prepared(store->settings.ring, kek_id);
-        return;
+    if (slot->flight->flight.waiting >= store->settings.config->data_key.max_uses) {
+        return wait_alone(store, generation, deadline_ms, done, arg, wait, why);
     }
-    struct slot *slot = take_slot(store, kek_id);
-    if (slot == NULL) {
-        return;
-    }
-    if (has_current(store, slot)) {
-        kek_keyring_prepared(store->settings.ring, kek_id);
-        return;
-    }
-    slot->preparing = start_shared(store, slot, kek_clock_ms() + FLIGHT_MS, &why);
+    return wait_for(slot->flight, deadline_ms, done, arg, wait, why);
 }
 
 /* Whether or not anybody seals: an HSM that goes away after a quiet hour finds a key in place. */
-void sealing_tend(struct kek_datakey_store *store)
+static void tend_primary(struct kek_datakey_store *store)
 {
     struct kek_keyring *ring = store->settings.ring;
     struct kek_keyring_primary primary;
-    struct kek_keyring_health health;
+    struct kek_keyring_verdict verdict;
     struct kek_why why;
-    for (size_t i = 0; i < SLOTS_MAX; i++) {
-        if (store->slots[i].used) {
-            (void)has_current(store, &store->slots[i]);
-        }
-    }
-    kek_keyring_health(ring, &health);
-    if (store_strict(store) || health.state != KEK_KEYRING_GOOD ||
-        !kek_keyring_primary(ring, &primary) || !kek_keyring_wraps(ring, &primary.kek_id)) {
+    kek_keyring_verdict(ring, &verdict);
+    if (store_strict(store) || verdict.state != KEK_KEYRING_GOOD ||
+        !kek_keyring_primary(ring, &primary) ||
+        kek_keyring_wraps(ring, &primary.generation, NULL) != KEK_OK) {
         return;
     }
-    struct slot *slot = take_slot(store, &primary.kek_id);
+    struct slot *slot = take_slot(store, &primary.generation);
     if (slot == NULL) {
         return;
     }
@@ -384,25 +320,49 @@ void sealing_tend(struct kek_datakey_store *store)
     }
 }
 
-void kek_datakey_lost_wrap(struct kek_datakey_store *store, const struct kek_id *kek_id)
+void sealing_tend(struct kek_datakey_store *store)
 {
-    struct slot *slot = find_slot(store, kek_id);
-    if (slot != NULL) {
-        empty_slot(slot);
+    for (size_t i = 0; i < SLOTS_MAX; i++) {
+        if (store->slots[i].used) {
+            (void)has_current(store, &store->slots[i]);
+        }
     }
+    tend_primary(store);
 }
 
-bool kek_datakey_can_seal(const struct kek_datakey_store *store, const struct kek_id *kek_id)
+void sealing_review(struct kek_datakey_store *store)
 {
-    struct slot *slot = find_slot(store, kek_id);
+    struct flight *flight, *next;
+    struct kek_why why;
+    DL_FOREACH_SAFE (store->to_seal.flights, flight, next) {
+        struct sealing *sealing = (struct sealing *)flight;
+        enum kek_rc rc = kek_keyring_wraps(store->settings.ring, &sealing->generation, &why);
+        if (rc == KEK_OK) {
+            proof_review(sealing->proof);
+        } else {
+            sealing_failed(sealing, rc, &why);
+        }
+    }
+    for (size_t i = 0; i < SLOTS_MAX; i++) {
+        struct slot *slot = &store->slots[i];
+        if (slot->used && (slot->current != NULL || slot->ahead != NULL) &&
+            kek_keyring_wraps(store->settings.ring, &slot->generation, NULL) != KEK_OK) {
+            empty_slot(slot);
+        }
+    }
+    make_wanted(store);
+}
+
+bool kek_datakey_can_seal(const struct kek_datakey_store *store,
+                          const struct kek_generation *generation)
+{
+    struct slot *slot = find_slot(store, generation);
     return slot != NULL && has_current(store, slot);
 }
 
 void sealing_stop(struct kek_datakey_store *store)
 {
     for (size_t i = 0; i < SLOTS_MAX; i++) {
-        if (store->slots[i].used) {
-            empty_slot(&store->slots[i]);
-        }
+        empty_slot(&store->slots[i]);
     }
 }

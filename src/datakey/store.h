@@ -1,6 +1,8 @@
 /*
- * What the files of this room share.  store.c owns references, the cache and the limits; sealing.c
- * makes sealing keys; opening.c unwraps keys to open with.
+ * What the files of this room share, from the lowest up; each calls only those above it:
+ * ref.c has references and names; cache.c keeps keys to open with; flight.c has those who wait;
+ * proof.c has data keys wrapped and proven; sealing.c keeps the keys to seal with; opening.c has keys
+ * unwrapped; store.c is the face over all of them.
  */
 #ifndef KEK_DATAKEY_STORE_H
 #define KEK_DATAKEY_STORE_H
@@ -13,33 +15,43 @@
 #include <uthash.h>
 #include <utlist.h>
 
-#define BLOB_MAX 64      /* bytes of a wrapped data key of any algorithm we know */
-#define SLOTS_MAX 8      /* KEK versions with a sealing key at once */
+#define SLOTS_MAX 8      /* generations with a sealing key at once */
 #define FLIGHT_MS 10000u /* for a data key made ahead, with nobody waiting */
-#define RETRIES_MAX 3    /* of one data key, after a provider refused it */
+#define TRIES_MAX 8      /* of one data key, after what a worker said or did was not believed */
 #define TEND_MS 1000u    /* between looks at whether a sealing key is in place */
 #define SWEEP_MS 60000u  /* how long an expired key may stay in memory unasked for */
 
-/* What makes a data key itself: hashed as bytes, so unused bytes are zero. */
-struct key_name {
-    uint8_t context; /* 0: config's context; i + 1: context_accept[i] */
-    uint8_t alg;
-    uint8_t blob_len;
-    uint8_t kek_id[KEK_ID_LEN];
-    uint8_t blob[BLOB_MAX];
+/* The largest header: prefix, and four entries (docs/envelope-format.md). */
+#define HEADER_MAX (7 + KEK_ENVELOPE_ENTRIES_MAX * (1 + KEK_ID_LEN + 2 + KEK_WRAPPED_MAX))
+
+/* What makes a key that opens: the header of its envelopes, whatever the length of what is wrapped in it,
+ * and the context behind it (0: config's context; i + 1: context_accept[i]). */
+struct name {
+    size_t len;
+    uint8_t bytes[HEADER_MAX + 1];
+};
+
+/* Which worker unwrapped a key; of a sealing key worker is 0. */
+struct source {
+    size_t provider;
+    uint64_t worker;
+    uint32_t denied;      /* a bit for each provider whose key, or word, was not believed before */
+    uint32_t denied_once; /* likewise, of one of its workers */
 };
 
 struct kek_datakey_ref {
     size_t refs;
-    struct key_name name;
     struct kek_envelope_key *key;
     struct kek_secret *data_key; /* until it is known in which of several contexts it opens */
-    struct kek_buf header;       /* sealing keys only */
     uint64_t born_ms;            /* when the HSM last unwrapped it */
     uint64_t uses;
+    struct source source;
+    bool verified; /* an envelope under it has opened, or it was proven to seal with */
     bool cached;
     UT_hash_handle hh;                   /* in the cache, by name */
     struct kek_datakey_ref *prev, *next; /* in the cache, least recently used first */
+    size_t name_len;
+    uint8_t name[];
 };
 
 struct flight;
@@ -52,39 +64,32 @@ struct kek_datakey_wait {
     struct kek_datakey_wait *prev, *next;
 };
 
-enum flight_step { WRAPPING, VERIFYING, UNWRAPPING, CHECKING, REFRESHING };
-
-/* One data key being made or unwrapped, for all who wait for it. */
-struct flight {
-    struct kek_datakey_store *store;
-    enum flight_step step;
-    struct key_name name;        /* when sealing: known once wrapped */
-    struct kek_secret *data_key; /* sealing */
-    struct slot *slot;           /* sealing, shared; NULL in strict mode */
-    bool shared;                 /* opening: others may join */
-    bool dropped; /* cancelled while a step ran that cannot be: free it when it ends */
-    unsigned retries;
-    struct kek_pool_call *call;
-    struct kek_why why; /* of the failure that is being looked into */
-    size_t provider;    /* that failed so */
-    size_t only;        /* opening: the one to ask, or KEK_POOL_ANY */
-    uint32_t denied;    /* opening: a bit per provider that called the blob damaged, unproven */
-    enum kek_rc rc;
-    struct kek_datakey_wait *waits;
-    uint64_t waiting;           /* how many */
-    UT_hash_handle hh;          /* opening, shared: by name */
-    struct flight *prev, *next; /* all */
+/* The flights of one kind. Each kind has its own limit: what waits to be sealed keeps nobody from opening. */
+struct fleet {
+    struct flight *flights;
+    size_t count;
 };
 
-/* The sealing keys of one KEK version. */
+/* One data key being made or unwrapped, for all who wait for it: the part that both kinds have. */
+struct flight {
+    struct kek_datakey_store *store;
+    struct fleet *fleet;
+    bool lingers; /* it goes on without anybody waiting */
+    /* Calls off what is under way, and frees it. */
+    void (*end)(struct flight *flight);
+    struct kek_datakey_wait *waits;
+    uint64_t waiting;           /* how many */
+    struct flight *prev, *next; /* in the fleet */
+};
+
+/* The sealing keys of one generation. */
 struct slot {
     bool used;
-    struct kek_id kek_id;
+    struct kek_generation generation;
     struct kek_datakey_ref *current;
     struct kek_datakey_ref *ahead;
-    struct flight *flight;
+    struct sealing *flight;
     uint64_t failed_ms; /* when a key made ahead last failed */
-    bool preparing;     /* the keyring asked for it */
 };
 
 struct kek_datakey_store {
@@ -95,37 +100,81 @@ struct kek_datakey_store {
     struct kek_datakey_ref *cache; /* by name */
     struct kek_datakey_ref *by_use;
     uint64_t swept_ms;
-    struct flight *opening; /* shared flights by name */
-    struct flight *flights; /* all of them */
+    struct opening *opening;  /* shared ones by name */
+    struct opening *doubting; /* likewise, of keys that opened nothing */
+    struct fleet to_seal, to_open;
     struct kek_datakey_stats stats;
 };
 
-/* store.c */
+/* ---- ref.c ---- */
+
 bool store_strict(const struct kek_datakey_store *store);
 struct kek_bytes store_context(const struct kek_datakey_store *store, uint8_t context);
-struct kek_datakey_ref *ref_new(struct kek_datakey_store *store, const struct key_name *name,
+bool store_context_index(const struct kek_datakey_store *store, struct kek_bytes context,
+                         uint8_t *index);
+
+/* False: no such header can be. */
+bool name_fill(struct name *name, struct kek_bytes header, uint8_t context);
+
+/* `name` may be another's: it is copied. */
+struct kek_datakey_ref *ref_new(const struct kek_datakey_store *store, struct kek_bytes name,
                                 const struct kek_secret *data_key, struct kek_why *why);
 struct kek_datakey_ref *ref_share(struct kek_datakey_ref *ref);
-void cache_put(struct kek_datakey_store *store, struct kek_datakey_ref *ref);
-struct kek_datakey_ref *cache_get(struct kek_datakey_store *store, const struct key_name *name);
-void cache_purge(struct kek_datakey_store *store, const struct kek_id *kek_id);
-bool name_fill(struct key_name *name, enum kek_wrap_alg alg, const struct kek_id *kek_id,
-               struct kek_bytes blob, uint8_t context);
+struct kek_bytes ref_name(const struct kek_datakey_ref *ref);
 
-/* flight.c */
-struct flight *flight_new(struct kek_datakey_store *store, struct kek_why *why);
+/* ---- cache.c ---- */
+
+void cache_put(struct kek_datakey_store *store, struct kek_datakey_ref *ref);
+struct kek_datakey_ref *cache_get(struct kek_datakey_store *store, const struct name *name);
+bool cache_has(const struct kek_datakey_store *store, const struct name *name);
+void cache_sweep(struct kek_datakey_store *store);  /* what is too old */
+void cache_review(struct kek_datakey_store *store); /* what may no longer be opened */
+void cache_clear(struct kek_datakey_store *store);
+
+/* ---- flight.c ---- */
+
+/* False: kekd is stopping, or there are too many; nobody then knows the flight. */
+bool flight_init(struct flight *flight, struct kek_datakey_store *store, struct fleet *fleet,
+                 void (*end)(struct flight *flight), struct kek_why *why);
 struct kek_datakey_wait *flight_join(struct flight *flight, uint64_t deadline_ms,
                                      kek_datakey_done_fn *done, void *arg, struct kek_why *why);
 uint64_t flight_deadline(const struct flight *flight); /* of its most patient waiter */
 /* Did somebody more patient join after the HSM was asked? */
 bool flight_has_time(const struct flight *flight);
-/* Ends the flight: every waiter gets a share of ref, or rc and why. Frees it. ref stays the caller's. */
+/* May it try something else?  As the above, and also while nobody waits. */
+bool flight_may_go_on(const struct flight *flight);
+/* Ends the flight: every waiter gets a share of ref, or rc and why, which may live in the flight. ref stays
+ * the caller's. */
 void flight_land(struct flight *flight, enum kek_rc rc, struct kek_datakey_ref *ref,
                  const struct kek_why *why);
 
-/* sealing.c */
+/* ---- proof.c ---- */
+
+/* A data key for one generation: `done` gets its header once every leg is proven, or the failure. */
+struct proof;
+typedef void proof_done_fn(void *arg, enum kek_rc rc, struct kek_bytes header,
+                           const struct kek_why *why);
+
+/* `flight`'s patience is the proof's; data_key is borrowed. NULL: why says why. */
+struct proof *proof_start(struct flight *flight, const struct kek_generation *generation,
+                          const struct kek_secret *data_key, uint64_t deadline_ms,
+                          proof_done_fn *done, void *arg, struct kek_why *why);
+void proof_end(struct proof *proof); /* calls off what is under way, and frees it */
+/* The workers may be others now: who waits for another than the one that wrapped, and there is none any
+ * more, is content with any. */
+void proof_review(struct proof *proof);
+
+/* ---- opening.c ---- */
+
+/* Fails whom waiting cannot help. */
+void opening_review(struct kek_datakey_store *store);
+
+/* ---- sealing.c ---- */
+
 /* Drops what is spent, and has a key to seal with and the next one in time for the primary. */
 void sealing_tend(struct kek_datakey_store *store);
+/* Drops what may no longer wrap, fails whom waiting cannot help, and makes what the keyring wants. */
+void sealing_review(struct kek_datakey_store *store);
 void sealing_stop(struct kek_datakey_store *store);
 
 #endif

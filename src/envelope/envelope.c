@@ -95,7 +95,8 @@ static enum kek_rc check_sealable(const struct kek_envelope_key *key, struct kek
         return kek_fail(why, KEK_INVALID, "a plaintext of %zu bytes, 1 to %u may be", plaintext.len,
                         KEK_ENVELOPE_PLAINTEXT_MAX);
     }
-    if (!kek_format_is_header(header, why)) {
+    struct kek_envelope parsed;
+    if (kek_envelope_parse_header(header, &parsed, why) != KEK_OK) {
         return kek_fail_within(why, KEK_INVALID, "cannot seal under this header");
     }
     if (!kek_bytes_equal(context, own_context(key))) {

@@ -125,17 +125,37 @@ enum kek_rc kek_envelope_parse(struct kek_bytes sealed, struct kek_envelope *env
     return KEK_OK;
 }
 
-bool kek_format_is_header(struct kek_bytes header, struct kek_why *why)
+enum kek_rc kek_envelope_parse_header(struct kek_bytes header, struct kek_envelope *envelope,
+                                      struct kek_why *why)
 {
     struct kek_envelope parsed = {0};
     if (!parse_header(header, &parsed, why)) {
-        return false;
+        return KEK_DAMAGED;
     }
     if (parsed.header.len != header.len) {
-        kek_fail(why, KEK_DAMAGED, "offset %zu: bytes after the header", parsed.header.len);
-        return false;
+        return kek_fail(why, KEK_DAMAGED, "offset %zu: bytes after the header", parsed.header.len);
     }
-    return true;
+    *envelope = parsed;
+    return KEK_OK;
+}
+
+static void rebase(struct kek_bytes *view, const uint8_t *from, const uint8_t *copy)
+{
+    if (view->data != NULL) {
+        view->data = copy + (view->data - from);
+    }
+}
+
+void kek_envelope_rebase(struct kek_envelope *envelope, const uint8_t *copy)
+{
+    const uint8_t *from = envelope->header.data;
+    for (size_t i = 0; i < envelope->count; i++) {
+        rebase(&envelope->entries[i].wrapped, from, copy);
+    }
+    rebase(&envelope->iv, from, copy);
+    rebase(&envelope->ciphertext, from, copy);
+    rebase(&envelope->tag, from, copy);
+    envelope->header.data = copy;
 }
 
 static enum kek_rc check_entries(uint8_t mode, const struct kek_envelope_entry *entries,

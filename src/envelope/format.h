@@ -12,9 +12,6 @@
 #define ENVELOPE_BLOCK_LEN 16
 #define ENVELOPE_TAG_LEN 32
 
-/* True if `header` is exactly one well-formed header, to its last byte: what seals may build on. */
-bool kek_format_is_header(struct kek_bytes header, struct kek_why *why);
-
 /* Bytes of PKCS#7-padded ciphertext for a plaintext within the limits. */
 static inline size_t kek_format_ciphertext_len(size_t plaintext_len)
 {

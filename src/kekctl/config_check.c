@@ -14,7 +14,7 @@ enum ctl_exit ctl_config_check(struct ctl *ctl)
     bool strict = config->data_key.max_uses == 1;
     json_t *object =
         json_pack("{s:o, s:b, s:s, s:I}", "file", output_text(config->path), "ok", 1, "mode",
-                  strict ? "strict: one HSM operation for every request" : "data keys are reused",
+                  strict ? "strict: the HSM is asked for every request" : "data keys are reused",
                   "providers", (json_int_t)config->provider_count);
     if (object == NULL) {
         ctl_say(ctl, "no memory for the output");

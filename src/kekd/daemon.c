@@ -34,7 +34,6 @@ struct daemon {
     uv_loop_t loop;
     uv_signal_t term, interrupt, hangup;
     uv_timer_t last_resort; /* ends a stop that hangs */
-    uv_timer_t changed;     /* tells the audit log about the keyring, after it has settled */
     struct reap reap;       /* as process 1 of a container */
     struct kek_listen *listen;
     struct kek_notify *notify;
@@ -54,13 +53,18 @@ struct daemon {
 
 /* ---- what the rooms tell each other ---- */
 
-static bool may_serve(void *arg, size_t provider, enum kek_pool_op op, const struct kek_id *kek_id)
+static bool may_serve(void *arg, size_t provider, uint64_t worker, enum kek_pool_op op,
+                      const struct kek_id *kek_id)
 {
-    struct daemon *daemon = arg;
-    return daemon->ring != NULL && kek_keyring_may(daemon->ring, provider, op, kek_id);
+    const struct daemon *daemon = arg;
+    return daemon->ring != NULL && kek_keyring_may(daemon->ring, provider, worker, op, kek_id);
 }
 
-static void keyring_changed(struct daemon *daemon);
+static bool is_judged(void *arg, size_t provider, uint64_t worker)
+{
+    const struct daemon *daemon = arg;
+    return daemon->ring != NULL && kek_keyring_judged(daemon->ring, provider, worker);
+}
 
 static void provider_changed(void *arg, size_t provider)
 {
@@ -109,31 +113,12 @@ static void provider_changed(void *arg, size_t provider)
             status.name, (unsigned long long)status.max_sessions, status.peak_sessions);
     }
     kek_keyring_provider_changed(daemon->ring, provider);
-    keyring_changed(daemon);
-}
-
-static void prepare(void *arg, const struct kek_id *kek_id)
-{
-    struct daemon *daemon = arg;
-    kek_datakey_prepare(daemon->store, kek_id);
-}
-
-static void lost_wrap(void *arg, const struct kek_id *kek_id)
-{
-    struct daemon *daemon = arg;
-    kek_datakey_lost_wrap(daemon->store, kek_id);
-}
-
-static void lost_unwrap(void *arg, const struct kek_id *kek_id)
-{
-    struct daemon *daemon = arg;
-    kek_datakey_lost_unwrap(daemon->store, kek_id);
 }
 
 static void notice(void *arg, enum kek_log_level level, const char *text)
 {
+    (void)arg;
     kek_log(level, "%s", text);
-    keyring_changed(arg);
 }
 
 static void call_ended(void *arg, const struct kek_kms_event *event)
@@ -162,34 +147,33 @@ static void transport_numbers(void *arg, struct kek_metrics_transport *numbers)
 
 /* ---- the keyring, for people ---- */
 
-static void tell_changes(uv_timer_t *timer)
+static void tell_people(struct daemon *daemon)
 {
-    struct daemon *daemon = timer->data;
     struct kek_keyring_version versions[KEK_AUDIT_VERSIONS_MAX];
     struct kek_keyring_primary primary;
-    struct kek_keyring_health health;
+    struct kek_keyring_verdict verdict;
     struct kek_why why;
-    char healthz[192], line[KEK_NOTIFY_STATUS_MAX];
-    if (daemon->stopping) {
-        return;
-    }
+    char healthz[KEK_KMS_HEALTHZ_MAX], line[KEK_NOTIFY_STATUS_MAX];
     bool announced = kek_keyring_primary(daemon->ring, &primary);
-    kek_keyring_health(daemon->ring, &health);
+    kek_keyring_verdict(daemon->ring, &verdict);
     if (daemon->audit != NULL) {
         size_t count = kek_keyring_versions(daemon->ring, versions, KEK_AUDIT_VERSIONS_MAX);
-        kek_audit_keyring(daemon->audit, announced ? &primary : NULL, versions, count, &health);
+        kek_audit_keyring(daemon->audit, announced ? &primary : NULL, versions, count, &verdict);
     }
     if (kek_kms_healthz(daemon->kms, healthz, sizeof healthz, &why) != KEK_OK) {
-        snprintf(healthz, sizeof healthz, "%.160s", why.text);
+        snprintf(healthz, sizeof healthz, "%s", why.text);
     }
-    snprintf(line, sizeof line, "KEK version %u, %s", announced ? primary.number : 0, healthz);
+    snprintf(line, sizeof line, "KEK version %u, %.200s",
+             announced ? primary.generation.numbers[0] : 0, healthz);
     kek_notify_status(daemon->notify, line);
 }
 
-static void keyring_changed(struct daemon *daemon)
+static void keyring_changed(void *arg)
 {
+    struct daemon *daemon = arg;
+    kek_datakey_review(daemon->store);
     if (!daemon->stopping) {
-        uv_timer_start(&daemon->changed, tell_changes, 0, 0);
+        tell_people(daemon);
     }
 }
 
@@ -241,7 +225,6 @@ static void finish(void *arg)
     close_handle((uv_handle_t *)&daemon->interrupt);
     close_handle((uv_handle_t *)&daemon->hangup);
     close_handle((uv_handle_t *)&daemon->last_resort);
-    close_handle((uv_handle_t *)&daemon->changed);
     reap_stop(&daemon->reap);
     kek_notify_free(daemon->notify);
     daemon->notify = NULL;
@@ -347,8 +330,8 @@ static enum kek_rc start_keys(struct daemon *daemon, struct kek_why *why)
     struct kek_pool_settings pool = {
         .config = daemon->config,
         .may = may_serve,
+        .judged = is_judged,
         .provider_changed = provider_changed,
-        .vouch = true,
         .arg = daemon,
     };
     daemon->pool = kek_pool_new(&daemon->loop, &pool, why);
@@ -358,9 +341,7 @@ static enum kek_rc start_keys(struct daemon *daemon, struct kek_why *why)
     struct kek_keyring_settings ring = {
         .config = daemon->config,
         .pool = daemon->pool,
-        .prepare = prepare,
-        .lost_wrap = lost_wrap,
-        .lost_unwrap = lost_unwrap,
+        .changed = keyring_changed,
         .notice = notice,
         .arg = daemon,
     };
@@ -479,8 +460,6 @@ static void handles_init(struct daemon *daemon)
         uv_signal_start(signals[i], signalled, numbers[i]);
     }
     uv_timer_init(&daemon->loop, &daemon->last_resort);
-    uv_timer_init(&daemon->loop, &daemon->changed);
-    daemon->changed.data = daemon;
     reap_start(&daemon->reap, &daemon->loop);
 }
 

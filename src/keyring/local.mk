@@ -1,12 +1,16 @@
 noinst_LIBRARIES += libkek-keyring.a
 libkek_keyring_a_SOURCES = \
-	src/keyring/health.c \
+	src/keyring/check.c \
+	src/keyring/facts.c \
+	src/keyring/generation.c \
+	src/keyring/judge.c \
 	src/keyring/keyring.c \
 	src/keyring/look.c \
+	src/keyring/primary.c \
 	src/keyring/record.c \
 	src/keyring/ring.h \
-	src/keyring/uses.c \
-	src/keyring/witness.c
+	src/keyring/verdict.c \
+	src/keyring/wait.c
 libkek_keyring_a_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src $(JANSSON_CFLAGS)
 
 if HAVE_CHECK
@@ -14,7 +18,12 @@ if HAVE_CHECK
 RIG_SOURCES = tests/unit/rig.c tests/unit/rig.h
 RIG_LIBS = libkek-kms.a libkek-datakey.a libkek-keyring.a $(POOL_LIBS) $(ENVELOPE_LIBS) \
 	$(CONFIG_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
-KEYRING_TESTS = tests/unit/test_datakey tests/unit/test_keyring tests/unit/test_kms
+KEYRING_TESTS = \
+	tests/unit/test_datakey \
+	tests/unit/test_keyring \
+	tests/unit/test_keyring_workers \
+	tests/unit/test_kms \
+	tests/unit/test_kms_state
 check_PROGRAMS += $(KEYRING_TESTS)
 TESTS += $(KEYRING_TESTS)
 tests_unit_test_datakey_SOURCES = tests/unit/test_datakey.c $(RIG_SOURCES)
@@ -23,8 +32,15 @@ tests_unit_test_datakey_LDADD = $(RIG_LIBS)
 tests_unit_test_keyring_SOURCES = tests/unit/test_keyring.c $(RIG_SOURCES)
 tests_unit_test_keyring_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_keyring_LDADD = $(RIG_LIBS)
-tests_unit_test_kms_SOURCES = tests/unit/test_kms.c $(RIG_SOURCES)
+tests_unit_test_keyring_workers_SOURCES = tests/unit/test_keyring_workers.c tests/unit/pool_rig.c
+tests_unit_test_keyring_workers_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_keyring_workers_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_unit_test_keyring_workers_LDADD = $(RIG_LIBS)
+tests_unit_test_kms_SOURCES = tests/unit/test_kms.c tests/unit/kms_help.h $(RIG_SOURCES)
 tests_unit_test_kms_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_kms_LDADD = $(RIG_LIBS)
-tests_unit_test_kms_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=calloc
+tests_unit_test_kms_state_SOURCES = tests/unit/test_kms_state.c tests/unit/kms_help.h $(RIG_SOURCES)
+tests_unit_test_kms_state_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_unit_test_kms_state_LDADD = $(RIG_LIBS)
+tests_unit_test_kms_state_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=calloc
 endif

@@ -1,265 +1,224 @@
-/* Looking at the tokens: what each provider shows, by itself or when asked. */
+/*
+ * Looking at the tokens.  At each `refresh` every worker lists its keys.  A library may cache what it
+ * listed, for the life of its process; so now and then, and before it is said that no HSM has a key, a
+ * fresh worker looks.  It is started beside the others: none that works is ended so that it may confirm.
+ */
 #include "keyring/ring.h"
-
-#include <string.h>
 
 #include "kek/clock.h"
 
-#define LIST_TIMEOUT_MS 10000u
+#define LOOK_PAUSE_MS \
+    5000u /* between looks that traffic asks for; doubled while they find nothing new */
+#define LOOK_PAUSE_MAX_MS 40000u
+#define FRESH_AFTER 20     /* refreshes after the youngest worker's start */
+#define FRESH_AFTER_SOON 4 /* where a library was seen to cache, or nothing is announced yet */
 
-static void take_one(struct kek_keyring *ring, size_t provider, const struct kek_version *seen)
+/* A provider that is down says so by itself; one that answers and cannot list is news. */
+static void tell_no_list(const struct source *source, enum kek_rc rc, const struct kek_why *why)
 {
-    struct version *version = ring_add(ring, &seen->id, seen->number);
-    if (version == NULL) {
-        ring_notice(ring, KEK_LOG_ERROR,
-                    "a version of the keyring cannot be kept: more than %d are known; label=%s",
-                    VERSIONS_MAX, seen->label);
-        return;
-    }
-    struct held *held = &version->held[provider];
-    if (!seen->eligible && !held->told) {
-        struct kek_pool_provider status;
-        kek_pool_provider_get(ring->settings.pool, provider, &status);
-        ring_notice(ring, KEK_LOG_WARN, "a key is not used: %s provider=%s label=%s", seen->refusal,
-                    status.name, seen->label);
-    }
-    held->present = true;
-    held->eligible = seen->eligible;
-    held->told = !seen->eligible;
-    held->can_wrap = seen->can_wrap;
-    held->can_unwrap = seen->can_unwrap;
-    if (seen->alg != KEK_WRAP_NONE) {
-        held->alg = seen->alg;
-    }
-}
-
-/* What was lost between two looks is told once, when the last provider has lost it. */
-static void tell_losses(struct kek_keyring *ring, const bool *wrapped, const bool *unwrapped)
-{
-    for (size_t i = 0; i < ring->version_count; i++) {
-        const struct version *version = ring->versions[i];
-        if (wrapped[i] && !ring_any(ring, version, held_wraps)) {
-            ring->settings.lost_wrap(ring->settings.arg, &version->id);
-        }
-        if (unwrapped[i] && !ring_any(ring, version, held_unwraps)) {
-            ring->settings.lost_unwrap(ring->settings.arg, &version->id);
-        }
-    }
-}
-
-/* Of a key that is disputed: a token whose store is away may list nothing, and agrees to nothing by it. */
-static void believe_absence(struct kek_keyring *ring, size_t provider, struct version *version)
-{
-    if (!version->held[provider].party) {
-        return;
-    }
-    if (ring->sources[provider].confirmed) {
-        version->held[provider].party = false;
-        witness_settle_dispute(ring, version);
-    } else {
-        ring_confirm_loss(ring, provider);
-    }
-}
-
-/* Takes in what one provider shows now. */
-static void take_versions(struct kek_keyring *ring, size_t provider, const struct kek_version *seen,
-                          size_t count)
-{
-    bool wrapped[VERSIONS_MAX], unwrapped[VERSIONS_MAX];
-    ring_make_room(ring);
-    for (size_t i = 0; i < ring->version_count; i++) {
-        wrapped[i] = ring_any(ring, ring->versions[i], held_wraps);
-        unwrapped[i] = ring_any(ring, ring->versions[i], held_unwraps);
-    }
-    size_t before = ring->version_count;
-    for (size_t i = 0; i < before; i++) {
-        ring->versions[i]->held[provider].present = false;
-    }
-    for (size_t i = 0; i < count; i++) {
-        take_one(ring, provider, &seen[i]);
-    }
-    for (size_t i = 0; i < before; i++) {
-        struct held *held = &ring->versions[i]->held[provider];
-        if (!held->present) {
-            held->opened_ms = 0;
-            held->refused = false;
-            believe_absence(ring, provider, ring->versions[i]);
-        }
-    }
-    memset(wrapped + before, 0, sizeof wrapped - before * sizeof wrapped[0]);
-    memset(unwrapped + before, 0, sizeof unwrapped - before * sizeof unwrapped[0]);
-    ring->sources[provider].listed = true;
-    tell_losses(ring, wrapped, unwrapped);
-    witness_prove_all(ring, provider);
-    ring_evaluate(ring);
-}
-
-/* It was asked after the last look: until the next one, others are. */
-void look_refused(struct kek_keyring *ring, size_t provider, const struct kek_id *kek_id,
-                  enum kek_pool_op op, enum kek_rc rc)
-{
-    struct version *version = ring_find(ring, kek_id);
-    if (version == NULL) {
-        return;
-    }
-    struct held *held = &version->held[provider];
-    bool wrapped = ring_any(ring, version, held_wraps);
-    bool unwrapped = ring_any(ring, version, held_unwraps);
-    if (rc == KEK_NOT_FOUND) {
-        held->present = false;
-        held->opened_ms = 0;
-        held->refused = false;
-    } else if (op == KEK_POOL_WRAP) {
-        held->can_wrap = false;
-    } else {
-        held->can_unwrap = false;
-    }
-    if (wrapped && !ring_any(ring, version, held_wraps)) {
-        ring->settings.lost_wrap(ring->settings.arg, &version->id);
-    }
-    if (unwrapped && !ring_any(ring, version, held_unwraps)) {
-        ring->settings.lost_unwrap(ring->settings.arg, &version->id);
-    }
-    ring_evaluate(ring);
-}
-
-void kek_keyring_provider_changed(struct kek_keyring *ring, size_t provider)
-{
-    if (ring->stopped) {
-        return;
-    }
-    struct kek_pool_provider status;
-    kek_pool_provider_get(ring->settings.pool, provider, &status);
-    struct source *source = &ring->sources[provider];
-    bool came_back = status.health == KEK_POOL_READY && !source->ready;
-    source->ready = status.health == KEK_POOL_READY;
-    if (came_back) {
-        /* Whatever came back may not be what went away: proven anew before anything is wrapped. */
-        for (size_t i = 0; i < ring->version_count; i++) {
-            ring->versions[i]->held[provider].opened_ms = 0;
-        }
-    }
-    if (source->ready) {
-        source->probe_failed = false;
-        take_versions(ring, provider, status.versions, status.version_count);
-        witness_vouch(ring, provider);
-        return;
-    }
-    ring_evaluate(ring);
-}
-
-/* ---- refresh ---- */
-
-static void look_wake(struct kek_keyring *ring)
-{
-    struct refresh_waiter *waiters = ring->waiters;
-    ring->waiters = NULL;
-    while (waiters != NULL) {
-        struct refresh_waiter *next = waiters->next;
-        waiters->done(waiters->arg);
-        free(waiters);
-        waiters = next;
-    }
+    bool down = rc == KEK_UNAVAILABLE || rc == KEK_DEADLINE;
+    ring_notice(source->ring, down ? KEK_LOG_DEBUG : KEK_LOG_WARN,
+                "the keys cannot be listed: %s provider=%s", why->text, source_name(source));
 }
 
 static void listed(void *arg, enum kek_rc rc, struct kek_pool_result *result,
                    const struct kek_why *why)
 {
-    struct source *source = arg;
-    struct kek_keyring *ring = source->ring;
-    source->list = NULL;
-    source->confirmed = rc == KEK_OK && source->confirming;
-    source->confirming = false;
-    ring->lists_running--;
+    struct member *member = arg;
+    member->list = NULL;
     if (rc == KEK_OK) {
-        take_versions(ring, source->index, result->versions, result->version_count);
-        witness_vouch(ring, source->index); /* what could not be asked before is asked now */
+        member_take(member, result->versions, result->version_count);
     } else {
-        /* A provider that is down says so by itself; one that answers and cannot list is news. */
-        bool down = rc == KEK_UNAVAILABLE || rc == KEK_DEADLINE;
-        ring_notice(ring, down ? KEK_LOG_DEBUG : KEK_LOG_WARN, "the keys cannot be listed: %s",
-                    why->text);
-    }
-    source->confirmed = false;
-    if (ring->lists_running == 0) {
-        look_wake(ring);
+        tell_no_list(member->source, rc, why);
     }
 }
 
-static void ask_list(struct kek_keyring *ring, size_t provider, bool fresh)
+void look_list(struct member *member)
 {
-    struct source *source = &ring->sources[provider];
-    if (source->list != NULL) {
+    if (member->list != NULL || member->ended) {
         return;
     }
     struct kek_pool_request request = {
         .op = KEK_POOL_LIST,
-        .provider = provider,
-        .fresh = fresh,
-        .deadline_ms = kek_clock_ms() + LIST_TIMEOUT_MS,
+        .provider = member->source->index,
+        .worker = member->serial,
+        .deadline_ms = kek_clock_ms() + CALL_MS,
     };
-    source->list = kek_pool_submit(ring->settings.pool, &request, listed, source, NULL);
-    if (source->list != NULL) {
-        source->confirming = fresh;
-        ring->lists_running++;
-    }
-}
-
-void ring_confirm_loss(struct kek_keyring *ring, size_t provider)
-{
-    ask_list(ring, provider, true);
-}
-
-static void look_now(struct kek_keyring *ring)
-{
-    ring->refreshed_ms = kek_clock_ms();
-    if (ring->record_dirty) {
-        record_save(ring); /* what could not be written the last time */
-    }
-    for (size_t p = 0; p < ring->source_count; p++) {
-        ask_list(ring, p, false);
+    member->list =
+        kek_pool_submit(member->source->ring->settings.pool, &request, listed, member, NULL);
+    if (member->list != NULL) {
+        member->relist = false;
+        member->asked_ms = kek_clock_ms();
     }
 }
 
 void look_due(uv_timer_t *timer)
 {
-    look_now(timer->data);
-}
-
-static void waiters_due(uv_timer_t *timer)
-{
     struct kek_keyring *ring = timer->data;
-    if (ring->lists_running == 0) {
-        look_wake(ring);
+    for (size_t p = 0; p < ring->source_count; p++) {
+        struct member *member;
+        DL_FOREACH (ring->sources[p].members, member) {
+            look_list(member);
+        }
+    }
+    if (ring->record_dirty) {
+        record_save(ring); /* what could not be written the last time */
     }
 }
 
-bool kek_keyring_refresh(struct kek_keyring *ring, void (*done)(void *arg), void *arg)
+/* ---- fresh workers ---- */
+
+static void fresh_listed(void *arg, enum kek_rc rc, struct kek_pool_result *result,
+                         const struct kek_why *why)
 {
-    struct refresh_waiter *waiter = malloc(sizeof *waiter);
-    if (waiter == NULL) {
+    struct source *source = arg;
+    source->fresh = NULL;
+    source->fresh_ms = kek_clock_ms();
+    if (rc == KEK_OK) {
+        source_sync(source);
+        struct member *member = member_find(source->ring, result->worker);
+        if (member != NULL) {
+            member_take(member, result->versions, result->version_count);
+        }
+    } else {
+        tell_no_list(source, rc, why);
+    }
+    ring_dirty(source->ring);
+}
+
+/* Where no worker is ready, the next one is as fresh as any. */
+static void ask_fresh(struct source *source)
+{
+    struct kek_pool_request request = {
+        .op = KEK_POOL_LIST,
+        .provider = source->index,
+        .fresh = source->members != NULL,
+        .deadline_ms = kek_clock_ms() + CALL_MS,
+    };
+    if (source->fresh == NULL) {
+        source->fresh =
+            kek_pool_submit(source->ring->settings.pool, &request, fresh_listed, source, NULL);
+    }
+}
+
+/* A version that a provider had, or that is the primary, is missed there. */
+static bool misses(const struct source *source)
+{
+    const struct version *version, *primary = version_primary(source->ring);
+    DL_FOREACH (source->ring->versions, version) {
+        const struct holding *holding = &version->held[source->index];
+        if (holding->missed && (holding->unwraps || version == primary)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool anything_disputed(const struct kek_keyring *ring)
+{
+    const struct version *version;
+    DL_FOREACH (ring->versions, version) {
+        if (version_disputed(ring, version)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool wants_fresh(const struct source *source)
+{
+    const struct kek_keyring *ring = source->ring;
+    uint64_t refresh = ring->settings.config->refresh_ms;
+    uint64_t age = ring->now_ms - source->youngest_ms;
+    bool lost = ring->verdict.state == KEK_KEYRING_LOSS;
+    if (source->members == NULL || source->fresh != NULL ||
+        ring->now_ms - source->fresh_ms < TICK_MS || anything_disputed(ring)) {
         return false;
     }
-    *waiter = (struct refresh_waiter){.done = done, .arg = arg, .next = ring->waiters};
-    ring->waiters = waiter;
-    if (ring->lists_running == 0 && !ring->stopped &&
-        kek_clock_ms() - ring->refreshed_ms >= REFRESH_LIMIT_MS) {
-        look_now(ring);
-    }
-    if (ring->lists_running == 0) {
-        uv_timer_start(&ring->timers[SOON], waiters_due, 0, 0);
+    return misses(source) || (lost && age >= refresh) ||
+           age >= refresh * (source->caches || !ring->announced ? FRESH_AFTER_SOON : FRESH_AFTER);
+}
+
+/* A look is over once everything is listed and nothing of it is still being asked; there are keys that no
+ * answer ever comes of. */
+static bool is_over(const struct kek_keyring *ring)
+{
+    const struct version *version;
+    bool late = ring->now_ms - ring->looked_ms >= CALL_MS;
+    for (size_t p = 0; p < ring->source_count; p++) {
+        if (ring->sources[p].fresh != NULL) {
+            return false;
+        }
+        DL_FOREACH (ring->versions, version) {
+            if (version->held[p].asked && !late) {
+                return false;
+            }
+        }
     }
     return true;
+}
+
+void look_drive(struct kek_keyring *ring)
+{
+    if (ring->looking != NULL && is_over(ring)) {
+        wait_end(ring, &ring->looking, KEK_OK);
+    }
+    for (size_t p = 0; p < ring->source_count; p++) {
+        struct source *source = &ring->sources[p];
+        struct member *member;
+        DL_FOREACH (source->members, member) {
+            if (member->relist) {
+                look_list(member);
+            }
+        }
+        if (wants_fresh(source)) {
+            ask_fresh(source);
+        }
+    }
+}
+
+/* Each costs a login at every provider, and ciphertexts of a key that is nowhere may be asked for without
+ * end. */
+static bool look_may_begin(struct kek_keyring *ring)
+{
+    uint64_t now = kek_clock_ms();
+    bool news = ring->looked_sum != ring->told_sum;
+    if (ring->looked_ms != 0 &&
+        now - ring->looked_ms < (news ? LOOK_PAUSE_MS : ring->look_pause_ms)) {
+        return false;
+    }
+    uint64_t pause = news ? LOOK_PAUSE_MS : 2 * ring->look_pause_ms;
+    ring->look_pause_ms = pause < LOOK_PAUSE_MAX_MS ? pause : LOOK_PAUSE_MAX_MS;
+    ring->looked_ms = now;
+    ring->looked_sum = ring->told_sum;
+    return true;
+}
+
+struct kek_keyring_wait *kek_keyring_look(struct kek_keyring *ring, void (*done)(void *arg),
+                                          void *arg)
+{
+    struct kek_keyring_wait *wait = ring->stopped ? NULL : wait_add(&ring->looking, arg);
+    if (wait == NULL) {
+        return NULL;
+    }
+    wait->looked = done;
+    bool may = look_may_begin(ring);
+    for (size_t p = 0; p < ring->source_count; p++) {
+        if (may || ring->sources[p].members == NULL) {
+            ask_fresh(&ring->sources[p]);
+        }
+    }
+    ring_dirty(ring); /* it may be over already */
+    return wait;
 }
 
 void look_stop(struct kek_keyring *ring)
 {
     for (size_t p = 0; p < ring->source_count; p++) {
-        if (ring->sources[p].list != NULL) {
-            kek_pool_cancel(ring->sources[p].list);
-            ring->sources[p].list = NULL;
+        if (ring->sources[p].fresh != NULL) {
+            kek_pool_cancel(ring->sources[p].fresh);
+            ring->sources[p].fresh = NULL;
         }
     }
-    ring->lists_running = 0;
-    look_wake(ring);
+    wait_end(ring, &ring->looking, KEK_UNAVAILABLE);
 }

@@ -1,17 +1,19 @@
 /*
- * The state file, <state_dir>/<keyring>.json: the last announced primary and every version's witness.
- * Written whole and durably before a primary is announced; a file that cannot be read as one of ours
- * is never overwritten or ignored.
+ * The state file, <state_dir>/<keyring>.json: the last announced primary and the witness of every version
+ * that was agreed on.  Written whole and durably before a primary is announced; a file that cannot be read
+ * as one of ours is never overwritten or ignored.  <state_dir>/<keyring>.lock is locked while kekd runs.
  */
 #include "keyring/ring.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <jansson.h>
 #include <openssl/evp.h>
 
-#include "kek/clock.h"
 #include "kek/durable.h"
 
 #define RECORD_MAX (256u * 1024)
@@ -66,29 +68,20 @@ static bool load_version(struct kek_keyring *ring, const json_t *item)
     struct kek_envelope envelope;
     if (!id_of(json_object_get(item, "kek_id"), &id) || number < 1 || number > UINT32_MAX ||
         len == 0 || kek_envelope_parse(kek_bytes(witness, len), &envelope, NULL) != KEK_OK ||
-        !kek_id_equal(&envelope.entries[0].kek_id, &id) || ring_find(ring, &id) != NULL ||
+        !kek_id_equal(&envelope.entries[0].kek_id, &id) || version_find(ring, &id) != NULL ||
         (wraps != NULL && (!json_is_integer(wraps) || json_integer_value(wraps) < 0))) {
         return false;
     }
-    struct version *version = ring_add(ring, &id, (uint32_t)number);
+    struct version *version = version_add(ring, &id, (uint32_t)number);
     if (version == NULL) {
         return false;
     }
     memcpy(version->witness, witness, len);
     version->witness_len = len;
-    version->recorded = true;
+    version->witness_alg = envelope.entries[0].alg;
+    version->agreed = true;
     version->gcm_wraps = version->gcm_reserved = (uint64_t)json_integer_value(wraps);
     return true;
-}
-
-static void set_primary(struct kek_keyring *ring, const struct kek_id *id, uint32_t number)
-{
-    ring->announced = true;
-    ring->primary.number = number;
-    ring->primary.kek_id = *id;
-    ring->primary.since_ms = kek_clock_ms();
-    kek_keyring_key_id(kek_bytes_of(ring->settings.config->context), KEK_ENVELOPE_MODE_ANY, id, 1,
-                       ring->primary.key_id);
 }
 
 static bool load_primary(struct kek_keyring *ring, const json_t *primary)
@@ -99,13 +92,13 @@ static bool load_primary(struct kek_keyring *ring, const json_t *primary)
     }
     json_int_t number = json_integer_value(json_object_get(primary, "number"));
     if (!id_of(json_object_get(primary, "kek_id"), &id) || number < 1 || number > UINT32_MAX ||
-        ring_find(ring, &id) == NULL) {
+        version_find(ring, &id) == NULL) {
         return false;
     }
-    set_primary(ring, &id, (uint32_t)number);
-    /* It was announced before this process began: no connection can remember an older one. */
-    ring->primary.since_ms = 0;
-    return true;
+    /* since_ms stays 0: no connection of this process can remember an older one. */
+    ring->announced =
+        generation_of(ring, version_find(ring, &id), &ring->primary.generation, NULL) == KEK_OK;
+    return ring->announced;
 }
 
 static bool load_root(struct kek_keyring *ring, const json_t *root)
@@ -124,6 +117,26 @@ static bool load_root(struct kek_keyring *ring, const json_t *root)
     return load_primary(ring, json_object_get(root, "primary"));
 }
 
+/* A file from before the context stood in it has none. */
+static enum kek_rc check_context(const struct kek_keyring *ring, const json_t *root,
+                                 struct kek_why *why)
+{
+    const struct kek_config *config = ring->settings.config;
+    const char *context = json_string_value(json_object_get(root, "context"));
+    if (context == NULL || strcmp(context, config->context) == 0) {
+        return KEK_OK;
+    }
+    for (size_t i = 0; config->context_accept != NULL && config->context_accept[i] != NULL; i++) {
+        if (strcmp(context, config->context_accept[i]) == 0) {
+            return KEK_OK;
+        }
+    }
+    return kek_fail(why, KEK_DAMAGED,
+                    "%s: it is of context '%s', and the configuration says '%s': another "
+                    "cluster's state_dir, or list the old one in context_accept",
+                    ring->record_path, context, config->context);
+}
+
 enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content, struct kek_why *why)
 {
     json_error_t error;
@@ -134,7 +147,11 @@ enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content, str
                         ring->record_path, error.line, error.column, error.text);
     }
     bool good = load_root(ring, root);
+    enum kek_rc rc = good ? check_context(ring, root, why) : KEK_OK;
     json_decref(root);
+    if (rc != KEK_OK) {
+        return rc;
+    }
     if (!good) {
         return kek_fail(why, KEK_DAMAGED,
                         "%s: not a state file of keyring %s in format %d (" RESTORE ")",
@@ -143,20 +160,61 @@ enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content, str
     return KEK_OK;
 }
 
-enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why)
+static enum kek_rc lock(struct kek_keyring *ring, struct kek_why *why)
 {
     const struct kek_config *config = ring->settings.config;
+    char path[4096];
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int len = snprintf(path, sizeof path, "%s/%s.lock", config->state_dir, config->keyring);
+    if (len < 0 || (size_t)len >= sizeof path) {
+        return kek_fail(why, KEK_INVALID, "state_dir: the path is too long");
+    }
+    ring->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (ring->lock_fd < 0) {
+        return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "opening %s", path);
+    }
+    if (fcntl(ring->lock_fd, F_SETLK, &whole) == 0) {
+        return KEK_OK;
+    }
+    int error = errno;
+    if ((error == EACCES || error == EAGAIN) && fcntl(ring->lock_fd, F_GETLK, &whole) == 0 &&
+        whole.l_type != F_UNLCK) {
+        return kek_fail(why, KEK_UNAVAILABLE,
+                        "%s: another kekd uses this state_dir for keyring %s (pid %d): each needs "
+                        "one of its own",
+                        path, config->keyring, (int)whole.l_pid);
+    }
+    return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)error,
+                           "locking %s", path);
+}
+
+enum kek_rc record_open(struct kek_keyring *ring, struct kek_why *why)
+{
+    const struct kek_config *config = ring->settings.config;
+    enum kek_rc rc = lock(ring, why);
+    if (rc != KEK_OK) {
+        return rc;
+    }
     if (asprintf(&ring->record_path, "%s/%s.json", config->state_dir, config->keyring) < 0) {
         ring->record_path = NULL;
         return kek_fail(why, KEK_NO_MEMORY, "no memory for the state file's name");
     }
     KEK_AUTO_BUF struct kek_buf content;
     kek_buf_init(&content, RECORD_MAX);
-    enum kek_rc rc = kek_durable_read(ring->record_path, RECORD_MAX, &content, why);
+    rc = kek_durable_read(ring->record_path, RECORD_MAX, &content, why);
     if (rc == KEK_NOT_FOUND) {
         return KEK_OK;
     }
     return rc == KEK_OK ? record_parse(ring, kek_buf_bytes(&content), why) : rc;
+}
+
+void record_close(struct kek_keyring *ring)
+{
+    if (ring->lock_fd >= 0) {
+        close(ring->lock_fd); /* the lock goes with it */
+    }
+    free(ring->record_path);
 }
 
 static json_t *version_json(const struct version *version)
@@ -172,20 +230,21 @@ static json_t *version_json(const struct version *version)
 char *record_text(const struct kek_keyring *ring, const struct version *next)
 {
     char id[KEK_ID_TEXT];
-    const struct kek_id *primary_id = next != NULL ? &next->id : &ring->primary.kek_id;
-    uint32_t number = next != NULL ? next->number : ring->primary.number;
-    kek_id_format(primary_id, id);
+    const struct kek_generation *last = &ring->primary.generation;
+    kek_id_format(next != NULL ? &next->id : &last->kek_ids[0], id);
+    json_int_t number = next != NULL ? next->number : last->numbers[0];
     json_t *primary = next != NULL || ring->announced
-                          ? json_pack("{s:I, s:s}", "number", (json_int_t)number, "kek_id", id)
+                          ? json_pack("{s:I, s:s}", "number", number, "kek_id", id)
                           : json_null();
     json_t *versions = json_array();
-    json_t *root =
-        json_pack("{s:i, s:s, s:o, s:o}", "format", FORMAT, "keyring",
-                  ring->settings.config->keyring, "primary", primary, "versions", versions);
+    json_t *root = json_pack(
+        "{s:i, s:s, s:s, s:o, s:o}", "format", FORMAT, "keyring", ring->settings.config->keyring,
+        "context", ring->settings.config->context, "primary", primary, "versions", versions);
     bool whole = root != NULL;
-    for (size_t i = 0; whole && i < ring->version_count; i++) {
-        if (ring->versions[i]->witness_len > 0 && !ring->versions[i]->disputed) {
-            whole = json_array_append_new(versions, version_json(ring->versions[i])) == 0;
+    const struct version *version;
+    DL_FOREACH (ring->versions, version) {
+        if (whole && version->agreed) {
+            whole = json_array_append_new(versions, version_json(version)) == 0;
         }
     }
     char *text = whole ? json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
@@ -196,36 +255,21 @@ char *record_text(const struct kek_keyring *ring, const struct version *next)
 static void saved(void *arg, enum kek_rc rc, const struct kek_why *why)
 {
     struct kek_keyring *ring = arg;
-    struct version *next = ring->record_announces ? ring->announcing : NULL;
     ring->record_writing = false;
-    if (ring->record_announces) {
-        ring->announcing = NULL;
-    }
     if (rc != KEK_OK) {
-        ring->record_dirty = true; /* tried again at the next look */
+        ring->record_dirty = true; /* tried again at the next refresh */
+        ring->announcing = NULL;
         ring_notice(ring, KEK_LOG_ERROR,
-                    "the state file cannot be written, so nothing new is "
-                    "announced: %s",
-                    why->text);
+                    "the state file cannot be written, so nothing new is announced: %s", why->text);
         return;
     }
-    if (next != NULL && next->disputed) {
-        /* A provider objected while it was being written: it is not said, and written anew without. */
-        ring->record_dirty = true;
-    } else if (next != NULL) {
-        bool first = !ring->announced;
-        set_primary(ring, &next->id, next->number);
-        next->recorded = true;
-        ring_notice(ring, KEK_LOG_INFO, "%s primary: version %u key_id=%s", first ? "first" : "new",
-                    next->number, ring->primary.key_id);
+    ring->record_holds = ring->record_announces && ring->announcing != NULL;
+    if (!ring->stopped) {
+        ring_dirty(ring);
+        if (ring->record_dirty) {
+            record_save(ring);
+        }
     }
-    if (ring->stopped) {
-        return;
-    }
-    if (ring->record_dirty) {
-        record_save(ring);
-    }
-    ring_evaluate(ring);
 }
 
 void record_save(struct kek_keyring *ring)
@@ -248,4 +292,36 @@ void record_save(struct kek_keyring *ring)
     }
     ring->record_dirty = false;
     ring->record_writing = true;
+}
+
+/*
+ * How often a KEK has wrapped by AES-GCM on this node.  Its IVs are 96 random bits, ours or the token's:
+ * after 2^32 wraps under one key a repetition is no longer out of the question (NIST SP 800-38D, 8.3), and
+ * one gives the authentication key away.  All nodes share that limit, so each warns at a sixteenth of it.
+ * Only strict mode gets there.  The count is on disk ahead of its use, so that it is never too low; a
+ * restart skips what is left.
+ */
+#define GCM_WARN_AT (UINT64_C(1) << 28)
+#define GCM_RESERVE (UINT64_C(1) << 14)
+
+void kek_keyring_wrapped(struct kek_keyring *ring, const struct kek_id *kek_id,
+                         enum kek_wrap_alg alg)
+{
+    struct version *version = version_find(ring, kek_id);
+    if (alg != KEK_WRAP_AES_GCM || version == NULL || ring->stopped) {
+        return;
+    }
+    version->gcm_wraps++;
+    if (version->gcm_wraps > version->gcm_reserved) {
+        version->gcm_reserved = version->gcm_wraps + GCM_RESERVE;
+        record_save(ring);
+    }
+    if (version->gcm_wraps >= GCM_WARN_AT && !version->gcm_warned) {
+        version->gcm_warned = true;
+        ring_notice(
+            ring, KEK_LOG_WARN,
+            "version %u has wrapped more than 2^28 data keys by AES-GCM on this node: a new "
+            "version should take its place, or data_key.max_uses be more than 1",
+            version->number);
+    }
 }

@@ -1,156 +1,239 @@
 /*
- * The keyring's own face: what its files share.  keyring.c owns the versions and who is primary,
- * look.c takes in what providers show, witness.c proves versions on them, record.c is the state file,
- * health.c judges, uses.c counts.
+ * What the keyring's files share.  Each may call those above it, never back:
+ *
+ *   generation.c  key_id
+ *   wait.c        who waits for the keyring
+ *   facts.c       what is known: versions, workers, what each worker showed and opened
+ *   record.c      the state file, and how often a KEK wrapped by AES-GCM
+ *   check.c       one worker being asked: does it open a version's witness, does it wrap and unwrap?
+ *   look.c        when which worker lists its keys anew, and when a fresh one is wanted
+ *   judge.c       what follows of it for workers and for what providers are known to hold
+ *   primary.c     what is agreed on, what is announced
+ *   verdict.c     how things are
+ *   keyring.c     the face, and the turn that calls all of them
+ *
+ * Whatever happens changes facts and calls ring_dirty().  What follows is worked out in the turn.
  */
 #ifndef KEK_KEYRING_RING_H
 #define KEK_KEYRING_RING_H
 
 #include "kek/keyring.h"
 
-#define WITNESS_MAX 256        /* bytes of a witness envelope */
-#define VERSIONS_MAX 64        /* versions known at once */
-#define WITNESS_TRUST_MS 60000 /* how long an opened witness vouches for its provider */
-#define PROBE_AGAIN_MS 5000    /* between probes of a provider whose last one failed */
-#define REFRESH_LIMIT_MS 5000  /* refreshes asked for by traffic, at most one in this time */
+#include <utlist.h>
 
-struct proof;
+#define WITNESS_MAX (128 + KEK_WRAPPED_MAX) /* bytes of a witness envelope with one entry */
+#define VERSIONS_MAX 64                     /* versions known at once; a bit each */
+#define TICK_MS 1000u                       /* how late anything is that time alone brings */
+#define CALL_MS 10000u                      /* for the keyring's own calls to the pool */
+#define ABSENT_LOOKS 2                      /* fresh workers in a row that must miss a key */
 
-/* A version as one provider shows it. */
-struct held {
-    bool present;
-    bool eligible;
-    bool can_wrap;
-    bool can_unwrap;
-    bool told;    /* that it is not eligible */
-    bool refused; /* it could not open the witness: another key under the same name */
-    bool
-        party; /* to the version's dispute, until it opens the witness or a fresh worker saw no key */
+/* A version as one worker shows it, and what that worker was seen to do with it. */
+struct view {
+    bool present, eligible, can_wrap, can_unwrap; /* as it last listed */
+    uint64_t shown_ms;                            /* since when it lists it so */
     enum kek_wrap_alg alg;
-    uint64_t opened_ms;  /* when it last opened the witness; 0: never */
-    struct proof *proof; /* under way */
+    enum { UNKNOWN = 0, OPENED, FAILED } witness; /* what it made of the version's witness */
+    uint64_t since_ms;                            /* when that was first found out */
+    uint64_t asked_ms;                            /* when it was last found out, or asked in vain */
+    bool again;                                   /* to be asked once more, whatever is known */
+    bool doubted;                                 /* it failed once, which may pass */
+    struct check *check;                          /* being asked, or waited for */
+};
+
+/* One worker opening one version's witness.  Whoever comes while it is under way waits for the next. */
+struct check {
+    struct member *member;
+    struct version *version;
+    struct kek_pool_call *call; /* NULL: it has not begun */
+    struct kek_keyring_wait *now, *next;
+    unsigned next_count;
+    uint64_t next_ms; /* when the first of `next` came */
+};
+
+/* A worker that is ready. */
+struct member {
+    struct source *source;
+    uint64_t serial;
+    uint64_t born_ms;
+    uint64_t asked_ms, listed_ms; /* when its last list began and ended; 0: only its start's */
+    bool ended, retired;          /* the pool was told to end it, to replace it */
+    bool relist;                  /* it said "no such key" or "may not" */
+    struct kek_pool_call *list;
+    struct view views[VERSIONS_MAX]; /* by slot */
+    struct member *prev, *next;      /* oldest first */
+};
+
+/* What a provider is known to hold, worked out from its workers; it stays while there is none. */
+struct holding {
+    bool known;      /* worked out at least once */
+    bool present;    /* some worker shows it */
+    bool active;     /* the token lets it wrap, proven or not */
+    bool unwraps;    /* some worker may be sent an unwrap, or will once there is one again */
+    bool wraps;      /* likewise */
+    bool proven;     /* some worker opened the witness */
+    bool asked;      /* some worker is being asked for its witness, or soon will be */
+    bool settled;    /* what the others say is final: not asked, and not missed */
+    bool missed;     /* nobody shows it now, and that is not believed yet */
+    uint8_t missing; /* fresh workers in a row without it, a tick apart, with none that unwraps */
+    uint64_t missing_ms;
+    uint8_t wrong; /* workers in a row that used another key, with none that was right */
+    bool told_unfit;
 };
 
 struct version {
+    unsigned slot;
     uint32_t number;
     struct kek_id id;
     size_t witness_len; /* 0: none yet */
     uint8_t witness[WITNESS_MAX];
-    uint64_t ready_ms; /* since when it could be primary, by all that answer; 0: it cannot now */
-    bool recorded;     /* on disk at the start, or announced: what fails its witness is wrong */
-    bool disputed; /* providers hold different keys under its name, and none is known to be right */
-    bool prepared;
-    uint64_t gcm_wraps, gcm_reserved; /* uses.c; the second is what the record says */
+    enum kek_wrap_alg witness_alg;
+    bool agreed; /* whoever cannot open the witness is wrong; until then, somebody is */
+    bool told_namesake;
+    bool told_dispute; /* somebody cannot, and it is not known who is right */
+    struct trip *making;
+    unsigned trips;                   /* under way, the making and probes: they keep it known */
+    uint64_t making_ms;               /* when the last one began */
+    uint64_t ready_ms;                /* since when it could be primary; 0: it cannot now */
+    bool prepared;                    /* a data key was wrapped under it since then */
+    uint64_t gcm_wraps, gcm_reserved; /* the second is what the record says */
     bool gcm_warned;
-    struct held held[KEK_CONFIG_PROVIDERS_MAX];
+    struct holding held[KEK_CONFIG_PROVIDERS_MAX];
+    struct version *prev, *next;
 };
 
-/* A provider as the keyring sees it. */
+/* A provider. */
 struct source {
     struct kek_keyring *ring;
     size_t index;
-    bool ready;      /* a worker was ready when last heard of */
-    bool listed;     /* its versions were seen since the start */
-    bool confirming; /* the list under way comes from a fresh worker, to confirm a loss */
-    bool gone;       /* a fresh worker saw the primary missing or unusable there */
-    bool confirmed;  /* what is being taken in comes from such a list */
+    struct member *members;
+    uint64_t youngest_ms;              /* when a worker last came to be ready */
     uint64_t wrapped_ms, unwrapped_ms; /* when such an operation there last worked; 0: never */
-    bool probe_failed;
-    enum kek_pool_op probe_failed_at; /* what did not work; PROBE: both did, and did not match */
-    uint64_t vouching;                /* serial of the worker that is being looked at; 0: none */
-    size_t vouch_at;                  /* the version it is asked about */
-    struct kek_pool_call *list;
-    struct probe *probe;
+    bool broken;                       /* the last probe failed */
+    enum kek_pool_op broken_at;        /* what did not work; PROBE: both did, and did not match */
+    struct trip *probe;
+    uint64_t probed_ms; /* when the last probe began */
+    size_t probes;
+    unsigned mismatches;                /* probes in a row whose data key came out as another */
+    struct kek_pool_call *fresh;        /* a list by a worker that is being started for it */
+    uint64_t fresh_ms;                  /* when the last such list ended */
+    bool caches;                        /* a worker was seen to show old news */
+    uint64_t odd_next_ms, odd_pause_ms; /* when the next worker may be ended for what it shows */
 };
 
-enum { REFRESH, PROBE, CANARY, SETTLE, SOON, TIMERS };
-
-struct refresh_waiter {
-    void (*done)(void *arg);
+struct kek_keyring_wait {
+    struct kek_keyring_wait **list; /* that it is on */
+    void (*looked)(void *arg);
+    kek_keyring_checked_fn *checked;
     void *arg;
-    struct refresh_waiter *next;
+    enum kek_rc rc;
+    struct kek_keyring_wait *prev, *next;
 };
 
 struct kek_keyring {
     struct kek_keyring_settings settings;
     uv_loop_t *loop;
-    uv_timer_t timers[TIMERS];
-    bool stopped;
+    uv_prepare_t turn; /* at the end of each turn in which something happened */
+    uv_prepare_cb on_turn;
+    uv_timer_t tick, refresh, pace;
+    uint64_t now_ms; /* of the turn */
+    bool dirty, stopped;
 
-    struct version *versions[VERSIONS_MAX];
-    size_t version_count;
+    struct version *versions;
+    unsigned version_count;
+    uint64_t slots; /* a bit each that is taken */
     struct source sources[KEK_CONFIG_PROVIDERS_MAX];
     size_t source_count;
 
     bool announced;
     struct kek_keyring_primary primary;
+    struct kek_generation wanted; /* count 0: none */
 
     /* The record on disk: written whole, one write at a time. */
     char *record_path;
-    bool record_writing;
-    bool record_dirty;
-    bool record_announces;      /* the write under way holds `announcing` as the primary */
+    int lock_fd;
+    bool record_writing, record_dirty;
     struct version *announcing; /* to be announced once it is on disk as the primary */
+    bool record_announces;      /* the write under way holds it */
+    bool record_holds;          /* so does the file */
 
-    size_t lists_running;
-    uint64_t refreshed_ms;
-    struct refresh_waiter *waiters;
+    struct kek_keyring_wait *looking;   /* who waits for the look under way */
+    struct kek_keyring_wait *due;       /* whose wait is over: told in the turn */
+    uint64_t looked_ms;                 /* when the last one that traffic asked for began */
+    uint64_t looked_sum, look_pause_ms; /* what was known then; until the next one */
 
-    bool loss;
-    uint64_t loss_since_ms;
-    bool outage;
-    uint64_t outage_since_ms;
-    uint64_t good_since_ms; /* the start, or the end of the last trouble */
+    struct kek_keyring_verdict verdict;
+    uint64_t told_sum; /* of what `changed` last told of */
 };
 
-/* keyring.c */
-struct version *ring_find(const struct kek_keyring *ring, const struct kek_id *kek_id);
-struct version *ring_add(struct kek_keyring *ring, const struct kek_id *kek_id, uint32_t number);
-/* Where VERSIONS_MAX are known, forgets the oldest that is on no provider: destroyed ones, which stay known
- * and recorded, must not keep new ones out. */
-void ring_make_room(struct kek_keyring *ring);
-void ring_evaluate(struct kek_keyring *ring); /* something changed: who is primary, what is lost? */
-/* An operation worked there: as good as a probe of it. */
-void ring_worked(struct kek_keyring *ring, size_t provider, enum kek_pool_op op);
-bool ring_answers(const struct kek_keyring *ring, size_t provider);
-bool held_unwraps(const struct version *version, size_t provider);
-bool held_wraps(const struct version *version, size_t provider);
-bool ring_any(const struct kek_keyring *ring, const struct version *version,
-              bool (*holds)(const struct version *, size_t));
-void ring_probe_soon(struct kek_keyring *ring);
-/* Has a fresh worker list the keys: that one is missing is not believed of one that may have cached. */
-void ring_confirm_loss(struct kek_keyring *ring, size_t provider);
+/* generation.c */
+enum kek_rc generation_of(const struct kek_keyring *ring, const struct version *version,
+                          struct kek_generation *generation, struct kek_why *why) KEK_MUST_CHECK;
 
+/* wait.c */
+struct kek_keyring_wait *wait_add(struct kek_keyring_wait **list, void *arg); /* NULL: no memory */
+/* All on the list are told in the next turn. */
+void wait_end(struct kek_keyring *ring, struct kek_keyring_wait **list, enum kek_rc rc);
+void wait_tell(struct kek_keyring *ring); /* those whose wait is over */
+
+/* facts.c */
+void ring_dirty(struct kek_keyring *ring);
 void ring_notice(const struct kek_keyring *ring, enum kek_log_level level, const char *format, ...)
     KEK_PRINTF(3, 4);
-
-/* look.c */
-void look_due(uv_timer_t *timer); /* the refresh timer's */
-void look_stop(struct kek_keyring *ring);
-/* A provider refused an operation: it has no such key now, or may not use it so. */
-void look_refused(struct kek_keyring *ring, size_t provider, const struct kek_id *kek_id,
-                  enum kek_pool_op op, enum kek_rc rc);
-
-/* witness.c */
-void witness_prove(struct kek_keyring *ring, size_t provider, struct version *version);
-void witness_prove_all(struct kek_keyring *ring, size_t provider);
-void witness_probe(struct kek_keyring *ring, size_t provider);
-/* Ends the version's dispute once no provider is party to it any more. */
-void witness_settle_dispute(struct kek_keyring *ring, struct version *version);
-/* Has every new worker of this provider open the witnesses before traffic goes to it. */
-void witness_vouch(struct kek_keyring *ring, size_t provider);
-void witness_stop(struct kek_keyring *ring);
+const char *source_name(const struct source *source);
+const char *source_serial(const struct source *source, char serial[static 64]); /* of its token */
+struct version *version_find(const struct kek_keyring *ring, const struct kek_id *kek_id);
+/* The version, made if it is new. NULL: VERSIONS_MAX are known and needed, or no memory. */
+struct version *version_add(struct kek_keyring *ring, const struct kek_id *kek_id, uint32_t number);
+struct version *version_primary(const struct kek_keyring *ring); /* NULL: none */
+void version_forget_witness(struct kek_keyring *ring, struct version *version);
+struct member *member_find(const struct kek_keyring *ring, uint64_t serial);
+/* Takes in which workers are ready, and what those that are new showed at their start. */
+void source_sync(struct source *source);
+void member_take(struct member *member, const struct kek_version *seen, size_t count);
+void member_drop(struct member *member); /* and whatever it is being asked */
+bool source_answers(const struct source *source);
+bool source_starting(const struct source *source); /* it may answer soon: no verdict on it yet */
+/* An operation worked there: as good as a probe of it. */
+void source_worked(struct source *source, enum kek_pool_op op);
+/* May this worker be sent an unwrap (a wrap) of that version? */
+bool view_unwraps(const struct version *version, const struct view *view);
+bool view_wraps(const struct version *version, const struct view *view);
+/* Does no agreed witness speak against it?  One that uses a wrong key for one version proves nothing of
+ * another that nobody has agreed on yet. */
+bool member_trusted(const struct member *member);
+bool version_disputed(const struct kek_keyring *ring, const struct version *version);
 
 /* record.c */
-enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why);
+enum kek_rc record_open(struct kek_keyring *ring, struct kek_why *why) KEK_MUST_CHECK;
+void record_close(struct kek_keyring *ring);
 void record_save(struct kek_keyring *ring);
 /* The file's content into a ring that knows nothing yet, at ring->record_path for messages. */
-enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content, struct kek_why *why);
+enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content,
+                         struct kek_why *why) KEK_MUST_CHECK;
 /* And back, with `next` as the primary if there is one: to be freed. NULL: no memory. */
 char *record_text(const struct kek_keyring *ring, const struct version *next);
 
-/* health.c */
-void health_evaluate(struct kek_keyring *ring);
-bool health_any_starting(const struct kek_keyring *ring); /* no worker was ready, none has failed */
+/* check.c */
+void check_drive(struct kek_keyring *ring); /* asks what is to be asked */
+void check_probe(struct source *source); /* a wrap and an unwrap under the primary, if it is time */
+void check_pace(uv_timer_t *timer);
+void check_stop(struct kek_keyring *ring);
+
+/* look.c */
+void look_due(uv_timer_t *timer); /* each `refresh`: every worker lists */
+void look_list(struct member *member);
+void look_drive(struct kek_keyring *ring); /* fresh workers where they are wanted */
+void look_stop(struct kek_keyring *ring);
+
+/* judge.c */
+bool member_judged(const struct member *member);
+void judge_members(struct kek_keyring *ring);  /* ends and replaces those that are wrong */
+void judge_holdings(struct kek_keyring *ring); /* what each provider is known to hold */
+
+/* primary.c */
+void primary_drive(struct kek_keyring *ring);
+
+/* verdict.c */
+void verdict_drive(struct kek_keyring *ring);
 
 #endif

@@ -1,10 +1,12 @@
 /*
- * One KMS call on its way: what kms.c (the table, the endings), seal.c (Encrypt), open.c (Decrypt) and
- * message.c (protobuf) share.
+ * One KMS call on its way: what the files of this room share.  message.c (protobuf) and call.c (how a call
+ * begins and ends) know none of the others; status.c, seal.c (Encrypt) and open.c (Decrypt) use them; kms.c
+ * has the table of methods.
  */
 #ifndef KEK_KMS_CALL_H
 #define KEK_KMS_CALL_H
 
+#include "kek/arena.h"
 #include "kek/kms.h"
 
 #define UID_MAX 128            /* bytes of a request's uid that are kept for log and audit */
@@ -12,28 +14,36 @@
 /* KMS v1: it is stored with a length of 16 bits, and must come back in a Decrypt request, which has 64 KiB
  * with everything around it. */
 #define V1_CIPHERTEXT_MAX (64 * 1024 - 64)
+/* Bytes of plaintexts and ciphertexts that wait for the HSM, of all calls: connections times streams times
+ * the size of a message would be half a gigabyte. */
+#define WAITING_MAX (32u * 1024 * 1024)
+#define DOUBTS_MAX 8 /* of a key that opened nothing, in one Decrypt */
 
 struct kek_kms {
     struct kek_kms_settings settings;
+    size_t waiting; /* bytes of payloads */
 };
 
 /* Ends by exactly one of call_reply, call_fail, or its rpc's `ended`; each frees it. */
 struct call {
     struct kek_kms *kms;
-    struct kek_rpc *rpc; /* NULL: it ended while the tokens were looked at for this call */
+    struct kek_rpc *rpc;
     enum kek_kms_method method;
     bool hsm;
     char uid[UID_MAX];
     char key_id[KEK_KEY_ID_TEXT];
     struct kek_datakey_wait *wait;
+    size_t kept; /* bytes of its payload that count as waiting */
     /* Encrypt. */
-    struct kek_id kek_id;
     struct kek_secret *plaintext; /* while waiting */
     /* Decrypt. */
-    struct kek_bytes sealed; /* borrowed from the request, or of sealed_copy while waiting */
+    struct kek_envelope envelope; /* borrows from the request, or from sealed_copy while waiting */
+    struct kek_bytes sealed;      /* likewise */
     struct kek_buf sealed_copy;
-    bool refreshing, refreshed; /* the tokens are (were) looked at again for this call */
-    size_t context_first;       /* the context tried first; 0 is config's own */
+    struct kek_keyring_wait *look; /* the tokens are looked at again for this call */
+    bool looked;
+    unsigned doubts;
+    size_t context_first; /* the context tried first; 0 is config's own */
     size_t context_attempt;
     bool context_known; /* v2's key_id says which */
 };
@@ -41,26 +51,26 @@ struct call {
 /* Per connection: what its last Status announced. */
 struct peer_room {
     bool said;
-    struct kek_id kek_id;
+    struct kek_generation generation;
 };
 _Static_assert(sizeof(struct peer_room) <= KEK_RPC_PEER_ROOM, "a peer has room for this");
 
-/* kms.c */
+/* call.c */
+/* NULL: no memory, and the rpc has failed. */
+struct call *call_new(struct kek_kms *kms, struct kek_rpc *rpc, enum kek_kms_method method);
+/* Counts its payload as one that waits. False: too many bytes do, or too large; the call has failed. */
+bool call_keeps(struct call *call, size_t len);
 void call_reply(struct call *call, struct kek_bytes message);
 void call_fail(struct call *call, enum kek_rc rc, const struct kek_why *why);
-void call_free(struct call *call);
 
-/* seal.c, open.c */
+/* status.c, seal.c, open.c */
+void call_status(struct call *call);
+void call_version(struct call *call);
 void call_encrypt(struct call *call, struct kek_bytes plaintext);
 void call_decrypt(struct call *call, struct kek_bytes sealed, struct kek_bytes key_id);
 
-/* message.c: each reads or writes one message type. Views borrow from `arena`, which wipes itself. */
+/* message.c: each reads or writes one message type. Views borrow from the arena. */
 #define ARENA_BYTES (160u * 1024)
-
-struct arena {
-    size_t used;
-    _Alignas(16) uint8_t bytes[ARENA_BYTES];
-};
 
 struct request {
     struct kek_bytes payload; /* plaintext or ciphertext */
@@ -69,9 +79,8 @@ struct request {
 };
 
 /* False: not such a message, or too large for the arena. */
-bool message_read(enum kek_kms_method method, struct kek_bytes message, struct arena *arena,
+bool message_read(enum kek_kms_method method, struct kek_bytes message, struct kek_arena *arena,
                   struct request *request);
-void arena_wipe(struct arena *arena);
 
 bool message_write_status(const char *healthz, const char *key_id, struct kek_buf *out);
 bool message_write_version(struct kek_buf *out);

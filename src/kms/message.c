@@ -12,44 +12,16 @@
 #define KMS_V1_VERSION "v1beta1"
 #define KMS_V2_VERSION "v2"
 
-static void *arena_take(void *data, size_t size)
-{
-    struct arena *arena = data;
-    size_t rounded;
-    if (__builtin_add_overflow(size, (size_t)15, &rounded)) {
-        return NULL;
-    }
-    rounded &= ~(size_t)15;
-    if (rounded > sizeof arena->bytes - arena->used) {
-        return NULL;
-    }
-    void *at = arena->bytes + arena->used;
-    arena->used += rounded;
-    return at;
-}
-
-static void arena_give(void *data, void *pointer)
-{
-    (void)data;
-    (void)pointer;
-}
-
-void arena_wipe(struct arena *arena)
-{
-    kek_wipe(arena->bytes, arena->used);
-    arena->used = 0;
-}
-
 static struct kek_bytes bytes_of(ProtobufCBinaryData data)
 {
     return kek_bytes(data.data, data.len);
 }
 
-bool message_read(enum kek_kms_method method, struct kek_bytes message, struct arena *arena,
+bool message_read(enum kek_kms_method method, struct kek_bytes message, struct kek_arena *arena,
                   struct request *request)
 {
     ProtobufCAllocator allocator = {
-        .alloc = arena_take, .free = arena_give, .allocator_data = arena};
+        .alloc = kek_arena_take, .free = kek_arena_give, .allocator_data = arena};
     *request = (struct request){.uid = ""};
     switch (method) {
     case KEK_KMS_V2_STATUS:

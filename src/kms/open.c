@@ -9,6 +9,8 @@
 static void find_kek(struct call *call);
 static void open_next(struct call *call);
 static void open_with(struct call *call, struct kek_datakey_ref *ref);
+static void key_came(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
+                     const struct kek_why *why);
 
 static size_t context_count(const struct call *call)
 {
@@ -26,10 +28,15 @@ static struct kek_bytes context_at(const struct call *call, size_t index)
 }
 
 /* The context of this attempt: the likeliest first, then the others in their order. */
-static struct kek_bytes context_now(const struct call *call)
+static size_t context_index(const struct call *call)
 {
     size_t attempt = call->context_attempt, first = call->context_first;
-    return context_at(call, attempt == 0 ? first : attempt <= first ? attempt - 1 : attempt);
+    return attempt == 0 ? first : attempt <= first ? attempt - 1 : attempt;
+}
+
+static struct kek_bytes context_now(const struct call *call)
+{
+    return context_at(call, context_index(call));
 }
 
 /* The request's bytes go when its start returns: whoever waits keeps a copy. */
@@ -39,6 +46,9 @@ static bool keep_sealed(struct call *call)
     if (call->sealed_copy.data != NULL) {
         return true;
     }
+    if (!call_keeps(call, call->sealed.len)) {
+        return false;
+    }
     kek_buf_init(&call->sealed_copy, call->sealed.len);
     enum kek_rc rc = kek_buf_append(&call->sealed_copy, call->sealed, &why);
     if (rc != KEK_OK) {
@@ -46,6 +56,7 @@ static bool keep_sealed(struct call *call)
         return false;
     }
     call->sealed = kek_buf_bytes(&call->sealed_copy);
+    kek_envelope_rebase(&call->envelope, call->sealed.data);
     return true;
 }
 
@@ -76,27 +87,56 @@ static void try_next_context(struct call *call, const struct kek_datakey_ref *re
     }
 }
 
+/* Some wraps unwrap to something under any key: the data key may be wrong, and not the ciphertext. */
+static bool key_may_be_wrong(const struct call *call)
+{
+    for (size_t i = 0; i < call->envelope.count; i++) {
+        if (!kek_wrap_alg_authenticates(call->envelope.entries[i].alg)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Its tag matched in no context. What another worker makes of its data key is tried in all of them again. */
+static void doubt(struct call *call, struct kek_datakey_ref *ref)
+{
+    struct kek_why why;
+    if (call->doubts++ >= DOUBTS_MAX) {
+        kek_fail(&why, KEK_UNAVAILABLE,
+                 "no HSM was found that surely has the right KEK for this ciphertext");
+        call_fail(call, KEK_UNAVAILABLE, &why);
+        return;
+    }
+    enum kek_rc rc = kek_datakey_doubted(call->kms->settings.store, ref, call->rpc->deadline_ms,
+                                         key_came, call, &call->wait, &why);
+    if (rc != KEK_OK) {
+        call_fail(call, rc, &why);
+        return;
+    }
+    call->hsm = true;
+    call->context_first = context_index(call); /* the one that its answer will be for */
+    call->context_attempt = 0;
+    (void)keep_sealed(call);
+}
+
 static void open_with(struct call *call, struct kek_datakey_ref *ref)
 {
-    struct kek_envelope envelope;
     struct kek_why why;
     KEK_AUTO(kek_secret) plaintext = NULL;
-    enum kek_rc rc = kek_envelope_parse(call->sealed, &envelope, &why);
-    if (rc == KEK_OK) {
-        rc = kek_envelope_open(kek_datakey_ref_key(ref), &envelope, context_now(call), &plaintext,
-                               &why);
-    }
+    enum kek_rc rc = kek_envelope_open(kek_datakey_ref_key(ref), &call->envelope, context_now(call),
+                                       &plaintext, &why);
     if (rc == KEK_OK) {
         kek_datakey_verified(call->kms->settings.store, ref);
         answer(call, plaintext);
-        return;
-    }
-    if (rc == KEK_DAMAGED && !call->context_known &&
-        call->context_attempt + 1 < context_count(call)) {
+    } else if (rc == KEK_DAMAGED && !call->context_known &&
+               call->context_attempt + 1 < context_count(call)) {
         try_next_context(call, ref);
-        return;
+    } else if (rc == KEK_DAMAGED && key_may_be_wrong(call)) {
+        doubt(call, ref);
+    } else {
+        call_fail(call, rc, &why);
     }
-    call_fail(call, rc, &why);
 }
 
 static void key_came(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
@@ -114,15 +154,11 @@ static void key_came(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
 
 static void open_next(struct call *call)
 {
-    struct kek_envelope envelope;
     struct kek_why why;
     struct kek_datakey_ref *ref = NULL;
-    enum kek_rc rc = kek_envelope_parse(call->sealed, &envelope, &why);
-    if (rc == KEK_OK) {
-        rc = kek_datakey_for_opening(call->kms->settings.store, &envelope.entries[0],
-                                     context_now(call), call->rpc->deadline_ms, key_came, call,
-                                     &ref, &call->wait, &why);
-    }
+    enum kek_rc rc =
+        kek_datakey_for_opening(call->kms->settings.store, &call->envelope, context_now(call),
+                                call->rpc->deadline_ms, key_came, call, &ref, &call->wait, &why);
     if (rc != KEK_OK) {
         call_fail(call, rc, &why);
         return;
@@ -137,38 +173,34 @@ static void open_next(struct call *call)
 }
 
 /* v1 does not say which context: the one whose data key is at hand is the likeliest. */
-static void choose_context(struct call *call, const struct kek_envelope *envelope)
+static void choose_context(struct call *call)
 {
     size_t count = context_count(call);
-    for (size_t i = 0; !call->context_known && i < count; i++) {
-        if (kek_datakey_cached(call->kms->settings.store, &envelope->entries[0],
-                               context_at(call, i))) {
+    for (size_t i = 0; !call->context_known && count > 1 && i < count; i++) {
+        if (kek_datakey_cached(call->kms->settings.store, &call->envelope, context_at(call, i))) {
             call->context_first = i;
             return;
         }
     }
 }
 
-static void looked_again(void *arg)
+static void looked(void *arg)
 {
     struct call *call = arg;
-    call->refreshing = false;
-    if (call->rpc == NULL) {
-        call_free(call);
-        return;
-    }
+    call->look = NULL;
     find_kek(call);
 }
 
+/* Once for each call. */
 static void look_again(struct call *call)
 {
     struct kek_why why;
     if (!keep_sealed(call)) {
         return;
     }
-    call->refreshed = true;
-    call->refreshing = kek_keyring_refresh(call->kms->settings.ring, looked_again, call);
-    if (!call->refreshing) {
+    call->looked = true;
+    call->look = kek_keyring_look(call->kms->settings.ring, looked, call);
+    if (call->look == NULL) {
         kek_fail(&why, KEK_NO_MEMORY, "no memory to look for the KEK");
         call_fail(call, KEK_NO_MEMORY, &why);
     }
@@ -176,17 +208,11 @@ static void look_again(struct call *call)
 
 static void find_kek(struct call *call)
 {
-    struct kek_envelope envelope;
     struct kek_why why;
     char id[KEK_ID_TEXT];
-    enum kek_rc rc = kek_envelope_parse(call->sealed, &envelope, &why);
-    if (rc != KEK_OK) {
-        call_fail(call, rc, &why);
-        return;
-    }
-    const struct kek_envelope_entry *entry = &envelope.entries[0];
+    const struct kek_envelope_entry *entry = &call->envelope.entries[0];
     enum kek_keyring_knows knows = kek_keyring_find(call->kms->settings.ring, &entry->kek_id);
-    if (knows != KEK_KEYRING_OPENS && !call->refreshed) {
+    if (knows != KEK_KEYRING_OPENS && !call->looked) {
         look_again(call);
         return;
     }
@@ -208,68 +234,94 @@ static void find_kek(struct call *call)
                  kek_wrap_alg_name(entry->alg), id);
         call_fail(call, KEK_DAMAGED, &why);
     } else {
-        choose_context(call, &envelope);
+        choose_context(call);
         open_next(call);
     }
 }
 
-static void expect_key_id(const struct call *call, const struct kek_envelope *envelope,
-                          size_t context, char expected[static KEK_KEY_ID_TEXT])
+static bool is_primarys(const struct kek_keyring_primary *primary,
+                        const struct kek_envelope *envelope)
 {
-    const struct kek_id *kek_id = &envelope->entries[0].kek_id;
-    struct kek_keyring_primary primary;
-    if (context == 0 && kek_keyring_primary(call->kms->settings.ring, &primary) &&
-        kek_id_equal(&primary.kek_id, kek_id)) {
-        memcpy(expected, primary.key_id, KEK_KEY_ID_TEXT); /* known without hashing */
-        return;
+    const struct kek_generation *generation = &primary->generation;
+    if (generation->mode != envelope->mode || generation->count != envelope->count) {
+        return false;
     }
-    kek_keyring_key_id(context_at(call, context), envelope->mode, kek_id, 1, expected);
+    for (size_t i = 0; i < envelope->count; i++) {
+        if (!kek_id_equal(&generation->kek_ids[i], &envelope->entries[i].kek_id)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum kek_rc expect_key_id(const struct call *call, size_t context,
+                                 char expected[static KEK_KEY_ID_TEXT], struct kek_why *why)
+{
+    const struct kek_envelope *envelope = &call->envelope;
+    struct kek_keyring_primary primary;
+    struct kek_id kek_ids[KEK_ENVELOPE_ENTRIES_MAX];
+    if (context == 0 && kek_keyring_primary(call->kms->settings.ring, &primary) &&
+        is_primarys(&primary, envelope)) {
+        memcpy(expected, primary.generation.key_id, KEK_KEY_ID_TEXT); /* known without hashing */
+        return KEK_OK;
+    }
+    for (size_t i = 0; i < envelope->count; i++) {
+        kek_ids[i] = envelope->entries[i].kek_id;
+    }
+    return kek_key_id(context_at(call, context), envelope->mode, kek_ids, envelope->count, expected,
+                      why);
 }
 
 /* The key_id must be that of the envelope's own KEK, in a context that may be opened here. */
-static bool check_key_id(struct call *call, const struct kek_envelope *envelope,
-                         struct kek_bytes key_id)
+static enum kek_rc check_key_id(struct call *call, struct kek_bytes key_id, struct kek_why *why)
 {
     char expected[KEK_KEY_ID_TEXT];
     size_t count = context_count(call);
     for (size_t i = 0; i < count; i++) {
-        expect_key_id(call, envelope, i, expected);
+        enum kek_rc rc = expect_key_id(call, i, expected, why);
+        if (rc != KEK_OK) {
+            return rc;
+        }
         if (kek_bytes_equal(key_id, kek_bytes_of(expected))) {
             memcpy(call->key_id, expected, sizeof expected);
             call->context_first = i;
             call->context_known = true;
-            return true;
+            return KEK_OK;
         }
     }
-    return false;
+    return kek_fail(why, KEK_INVALID,
+                    "key_id is not that of the KEK that sealed this ciphertext in this context");
+}
+
+/* What this kekd is configured for: who can write to etcd must not turn "all" into "any". */
+static enum kek_rc check_form(const struct kek_envelope *envelope, struct kek_why *why)
+{
+    if (envelope->mode != KEK_ENVELOPE_MODE_ANY || envelope->count != 1) {
+        return kek_fail(why, KEK_DAMAGED,
+                        "mode %u with %u entries, where this kekd has one root of trust",
+                        envelope->mode, envelope->count);
+    }
+    return KEK_OK;
 }
 
 void call_decrypt(struct call *call, struct kek_bytes sealed, struct kek_bytes key_id)
 {
-    struct kek_envelope envelope;
     struct kek_why why;
-    call->sealed = sealed;
     if (sealed.len == 0) {
         kek_fail(&why, KEK_INVALID, "the ciphertext is empty");
         call_fail(call, KEK_INVALID, &why);
         return;
     }
-    enum kek_rc rc = kek_envelope_parse(sealed, &envelope, &why);
+    call->sealed = sealed;
+    enum kek_rc rc = kek_envelope_parse(sealed, &call->envelope, &why);
+    if (rc == KEK_OK) {
+        rc = check_form(&call->envelope, &why);
+    }
+    if (rc == KEK_OK && call->method == KEK_KMS_V2_DECRYPT) {
+        rc = check_key_id(call, key_id, &why);
+    }
     if (rc != KEK_OK) {
         call_fail(call, rc, &why);
-        return;
-    }
-    if (envelope.mode != KEK_ENVELOPE_MODE_ANY || envelope.count != 1) {
-        kek_fail(&why, KEK_DAMAGED,
-                 "mode %u with %u entries, where this kekd has one root of trust", envelope.mode,
-                 envelope.count);
-        call_fail(call, KEK_DAMAGED, &why);
-        return;
-    }
-    if (call->method == KEK_KMS_V2_DECRYPT && !check_key_id(call, &envelope, key_id)) {
-        kek_fail(&why, KEK_INVALID,
-                 "key_id is not that of the KEK that sealed this ciphertext in this context");
-        call_fail(call, KEK_INVALID, &why);
         return;
     }
     find_kek(call);

@@ -63,37 +63,52 @@ static void key_came(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
     kek_datakey_ref_free(ref);
 }
 
-/* The version to seal under, and its key_id: one snapshot. */
-static bool choose_version(struct call *call, struct kek_why *why)
+/* What to seal under, and its key_id: one snapshot. */
+static bool choose_generation(struct call *call, struct kek_generation *generation,
+                              struct kek_why *why)
 {
-    const struct kek_kms *kms = call->kms;
+    const struct kek_keyring *ring = call->kms->settings.ring;
     struct kek_keyring_primary primary;
-    struct kek_keyring_health health;
-    kek_keyring_health(kms->settings.ring, &health);
-    if (!kek_keyring_primary(kms->settings.ring, &primary)) {
-        kek_fail(why, KEK_UNAVAILABLE, "%s", health.text);
+    struct kek_keyring_verdict verdict;
+    kek_keyring_verdict(ring, &verdict);
+    if (!kek_keyring_primary(ring, &primary)) {
+        kek_fail(why, KEK_UNAVAILABLE, "%s", verdict.what);
         return false;
     }
-    if (health.state == KEK_KEYRING_LOSS) {
-        kek_fail(why, KEK_PRECONDITION, "%s", health.text);
+    if (verdict.state == KEK_KEYRING_LOSS) {
+        kek_fail(why, KEK_PRECONDITION, "%s", verdict.what);
         return false;
     }
     const struct peer_room *room = (const struct peer_room *)call->rpc->peer->room;
-    call->kek_id = primary.kek_id;
-    memcpy(call->key_id, primary.key_id, sizeof call->key_id);
+    *generation = primary.generation;
     if (call->method == KEK_KMS_V2_ENCRYPT && room->said &&
-        !kek_id_equal(&room->kek_id, &primary.kek_id) && primary.since_ms > 0 &&
+        !kek_generation_equal(&room->generation, &primary.generation) && primary.since_ms > 0 &&
         kek_clock_ms() - primary.since_ms < FOLLOW_STATUS_MS &&
-        kek_keyring_wraps(kms->settings.ring, &room->kek_id)) {
-        call->kek_id = room->kek_id;
-        kek_keyring_key_id(kek_bytes_of(kms->settings.config->context), KEK_ENVELOPE_MODE_ANY,
-                           &call->kek_id, 1, call->key_id);
+        kek_keyring_wraps(ring, &room->generation, NULL) == KEK_OK) {
+        *generation = room->generation;
     }
+    memcpy(call->key_id, generation->key_id, sizeof call->key_id);
     return true;
+}
+
+/* The request's bytes go when its start returns. */
+static void keep_plaintext(struct call *call, struct kek_bytes plaintext)
+{
+    struct kek_why why;
+    if (!call_keeps(call, plaintext.len)) {
+        return;
+    }
+    call->plaintext = kek_secret_dup(plaintext);
+    if (call->plaintext == NULL) {
+        kek_fail(&why, KEK_EXHAUSTED, "no locked memory to keep a plaintext of %zu bytes",
+                 plaintext.len);
+        call_fail(call, KEK_EXHAUSTED, &why);
+    }
 }
 
 void call_encrypt(struct call *call, struct kek_bytes plaintext)
 {
+    struct kek_generation generation;
     struct kek_why why;
     if (plaintext.len == 0) {
         kek_fail(&why, KEK_INVALID, "the plaintext is empty");
@@ -106,13 +121,13 @@ void call_encrypt(struct call *call, struct kek_bytes plaintext)
         call_fail(call, KEK_INVALID, &why);
         return;
     }
-    if (!choose_version(call, &why)) {
+    if (!choose_generation(call, &generation, &why)) {
         call_fail(call, why.rc, &why);
         return;
     }
     struct kek_datakey_ref *ref = NULL;
     enum kek_rc rc =
-        kek_datakey_for_sealing(call->kms->settings.store, &call->kek_id, call->rpc->deadline_ms,
+        kek_datakey_for_sealing(call->kms->settings.store, &generation, call->rpc->deadline_ms,
                                 key_came, call, &ref, &call->wait, &why);
     if (rc != KEK_OK) {
         call_fail(call, rc, &why);
@@ -124,10 +139,5 @@ void call_encrypt(struct call *call, struct kek_bytes plaintext)
         return;
     }
     call->hsm = true;
-    call->plaintext = kek_secret_dup(plaintext);
-    if (call->plaintext == NULL) {
-        kek_fail(&why, KEK_EXHAUSTED, "no locked memory to keep a plaintext of %zu bytes",
-                 plaintext.len);
-        call_fail(call, KEK_EXHAUSTED, &why);
-    }
+    keep_plaintext(call, plaintext);
 }

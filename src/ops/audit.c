@@ -25,7 +25,7 @@ struct seen_version {
 struct seen {
     bool announced;
     char key_id[KEK_KEY_ID_TEXT];
-    enum kek_keyring_state health;
+    enum kek_keyring_state state;
     struct seen_version versions[KEK_AUDIT_VERSIONS_MAX];
     size_t count;
 };
@@ -231,20 +231,21 @@ static void watch_versions(struct kek_audit *audit, const struct kek_keyring_ver
 
 void kek_audit_keyring(struct kek_audit *audit, const struct kek_keyring_primary *primary,
                        const struct kek_keyring_version *versions, size_t count,
-                       const struct kek_keyring_health *health)
+                       const struct kek_keyring_verdict *verdict)
 {
     struct seen *seen = &audit->seen;
     watch_versions(audit, versions, count);
-    if (primary != NULL && (!seen->announced || strcmp(seen->key_id, primary->key_id) != 0)) {
+    if (primary != NULL &&
+        (!seen->announced || strcmp(seen->key_id, primary->generation.key_id) != 0)) {
         seen->announced = true;
-        memcpy(seen->key_id, primary->key_id, sizeof seen->key_id);
+        memcpy(seen->key_id, primary->generation.key_id, sizeof seen->key_id);
         char *line = line_room(audit);
         line_done(audit, line == NULL ? 0 : audit_line_primary(line, &audit->stamp, primary));
     }
-    if (health->state != seen->health) {
-        seen->health = health->state;
+    if (verdict->state != seen->state) {
+        seen->state = verdict->state;
         char *line = line_room(audit);
-        line_done(audit, line == NULL ? 0 : audit_line_health(line, &audit->stamp, health));
+        line_done(audit, line == NULL ? 0 : audit_line_health(line, &audit->stamp, verdict));
     }
 }
 
@@ -478,6 +479,7 @@ struct kek_audit *kek_audit_new(uv_loop_t *loop, const char *path, const char *n
     }
     audit->loop = loop;
     audit->fd = -1;
+    audit->seen.state = KEK_KEYRING_STARTING;
     kek_buf_init(&audit->filling, KEK_AUDIT_BOUND);
     kek_buf_init(&audit->writing, KEK_AUDIT_BOUND);
     audit->path = strdup(path);

@@ -236,9 +236,9 @@ size_t audit_line_primary(char out[static AUDIT_LINE_MAX], struct audit_stamp *s
 {
     struct line line = begin(out, stamp, "primary");
     PUT(&line, ",\"version\":");
-    put_uint(&line, primary->number);
+    put_uint(&line, primary->generation.numbers[0]);
     PUT(&line, ",\"key_id\":");
-    put_text(&line, primary->key_id, KEY_ID_MAX);
+    put_text(&line, primary->generation.key_id, KEY_ID_MAX);
     return finish(&line, out);
 }
 
@@ -254,23 +254,14 @@ size_t audit_line_version(char out[static AUDIT_LINE_MAX], struct audit_stamp *s
 }
 
 size_t audit_line_health(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
-                         const struct kek_keyring_health *health)
+                         const struct kek_keyring_verdict *verdict)
 {
-    static const char *const names[] = {
-        [KEK_KEYRING_STARTING] = "starting",
-        [KEK_KEYRING_GOOD] = "good",
-        [KEK_KEYRING_OUTAGE] = "outage",
-        [KEK_KEYRING_LOSS] = "loss",
-    };
     struct line line = begin(out, stamp, "health");
     PUT(&line, ",\"health\":");
-    put_text(&line,
-             (size_t)health->state < sizeof names / sizeof names[0] ? names[health->state]
-                                                                    : "unknown",
-             KEY_ID_MAX);
-    if (health->text[0] != '\0') {
+    put_text(&line, kek_keyring_state_name(verdict->state), KEY_ID_MAX);
+    if (verdict->what[0] != '\0') {
         PUT(&line, ",\"error\":");
-        put_text(&line, health->text, ERROR_MAX);
+        put_text(&line, verdict->what, ERROR_MAX);
     }
     return finish(&line, out);
 }

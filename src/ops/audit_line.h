@@ -39,6 +39,6 @@ size_t audit_line_primary(char out[static AUDIT_LINE_MAX], struct audit_stamp *s
 size_t audit_line_version(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
                           uint32_t number, const char *state);
 size_t audit_line_health(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
-                         const struct kek_keyring_health *health);
+                         const struct kek_keyring_verdict *verdict);
 
 #endif

@@ -82,7 +82,7 @@ static void collect_pool(const struct kek_pool *pool, struct kek_metrics_snapsho
 void kek_metrics_collect(const struct kek_metrics *metrics, struct kek_metrics_snapshot *snapshot)
 {
     const struct kek_metrics_settings *from = &metrics->settings;
-    char healthz[256];
+    char healthz[KEK_KMS_HEALTHZ_MAX];
     memset(snapshot, 0, sizeof *snapshot);
     snapshot->now_ms = kek_clock_ms();
     collect_process(metrics, snapshot);
@@ -93,7 +93,7 @@ void kek_metrics_collect(const struct kek_metrics *metrics, struct kek_metrics_s
     }
     collect_pool(from->pool, snapshot);
     kek_datakey_stats(from->store, &snapshot->datakeys);
-    kek_keyring_health(from->ring, &snapshot->health);
+    kek_keyring_verdict(from->ring, &snapshot->verdict);
     snapshot->announced = kek_keyring_primary(from->ring, &snapshot->primary);
     snapshot->version_count =
         kek_keyring_versions(from->ring, snapshot->versions, KEK_AUDIT_VERSIONS_MAX);
@@ -122,7 +122,7 @@ static int metrics_page(struct kek_metrics *metrics, struct kek_buf *body, const
 
 static int readyz_page(struct kek_metrics *metrics, struct kek_buf *body)
 {
-    char text[KEK_WHY_TEXT + 64];
+    char text[KEK_KMS_HEALTHZ_MAX];
     kek_metrics_collect(metrics, &metrics->snapshot);
     bool ready = kek_metrics_ready(&metrics->snapshot, text, sizeof text - 1);
     kek_text_clean(text);

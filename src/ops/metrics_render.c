@@ -179,6 +179,8 @@ static const struct provider_number provider_numbers[] = {
      OF(crashed), false},
     {"kekd_hsm_workers_recycled_total", "counter",
      "Worker processes replaced for their age or memory.", OF(recycled), false},
+    {"kekd_hsm_workers_ended_total", "counter",
+     "Worker processes ended because they used a wrong key or saw none.", OF(ended), false},
 };
 
 static void render_provider_numbers(struct exposition *e, const struct kek_metrics_snapshot *s)
@@ -215,13 +217,6 @@ static void render_datakeys(struct exposition *e, const struct kek_datakey_stats
                 d->flights);
 }
 
-static const char *const ring_health[] = {
-    [KEK_KEYRING_STARTING] = "starting",
-    [KEK_KEYRING_GOOD] = "good",
-    [KEK_KEYRING_OUTAGE] = "outage",
-    [KEK_KEYRING_LOSS] = "loss",
-};
-
 /* As kube-apiserver's own metrics show a key_id: "sha256:" and the hex digest. */
 static void key_id_hash(const char *key_id, char text[static 72])
 {
@@ -239,16 +234,17 @@ static void render_primary(struct exposition *e, const struct kek_metrics_snapsh
                       "The announced KEK version; key_id_hash is as in kube-apiserver's metrics.");
     if (s->announced) {
         char number[16], hash[72];
-        snprintf(number, sizeof number, "%u", s->primary.number);
-        key_id_hash(s->primary.key_id, hash);
-        exposition_uint(
-            e, "",
-            LABELS({"version", number}, {"key_id", s->primary.key_id}, {"key_id_hash", hash}), 1);
+        snprintf(number, sizeof number, "%u", s->primary.generation.numbers[0]);
+        key_id_hash(s->primary.generation.key_id, hash);
+        exposition_uint(e, "",
+                        LABELS({"version", number}, {"key_id", s->primary.generation.key_id},
+                               {"key_id_hash", hash}),
+                        1);
     }
     exposition_family(e, "kekd_kek_primary_version", "gauge",
                       "The number of the announced KEK version.");
     if (s->announced) {
-        exposition_uint(e, "", NULL, s->primary.number);
+        exposition_uint(e, "", NULL, s->primary.generation.numbers[0]);
     }
 }
 
@@ -280,15 +276,16 @@ static void render_version_states(struct exposition *e, const struct kek_metrics
 
 static void render_health(struct exposition *e, const struct kek_metrics_snapshot *s)
 {
-    char text[256];
+    char text[KEK_KMS_HEALTHZ_MAX];
     exposition_family(e, "kekd_health", "gauge",
                       "1 for the state that the keyring is in, 0 for the others.");
-    for (size_t h = 0; h < sizeof ring_health / sizeof ring_health[0]; h++) {
-        exposition_uint(e, "", LABELS({"state", ring_health[h]}), (size_t)s->health.state == h);
+    for (int h = KEK_KEYRING_GOOD; h <= KEK_KEYRING_LOSS; h++) {
+        exposition_uint(e, "", LABELS({"state", kek_keyring_state_name((enum kek_keyring_state)h)}),
+                        (int)s->verdict.state == h);
     }
     exposition_family(e, "kekd_health_age_seconds", "gauge",
                       "How long the keyring has been in its state.");
-    exposition_seconds(e, "", NULL, age_us(s, s->health.since_ms));
+    exposition_seconds(e, "", NULL, age_us(s, s->verdict.since_ms));
     family_uint(e, "kekd_ready", "gauge", "1 if /readyz says ok.",
                 kek_metrics_ready(s, text, sizeof text));
     family_uint(
@@ -342,13 +339,14 @@ static bool any_worker(const struct kek_metrics_snapshot *snapshot)
 /* The pool sees a dead worker before the keyring has judged what it means. */
 bool kek_metrics_ready(const struct kek_metrics_snapshot *snapshot, char *text, size_t size)
 {
-    const struct kek_keyring_health *health = &snapshot->health;
-    if (health->state == KEK_KEYRING_GOOD && snapshot->announced && any_worker(snapshot)) {
+    const struct kek_keyring_verdict *verdict = &snapshot->verdict;
+    if (verdict->state == KEK_KEYRING_GOOD && snapshot->announced && any_worker(snapshot)) {
         snprintf(text, size, "ok");
         return true;
     }
-    if (health->text[0] != '\0') {
-        snprintf(text, size, "%s", health->text);
+    if (verdict->what[0] != '\0') {
+        snprintf(text, size, "%s%s%s", verdict->what, verdict->todo[0] == '\0' ? "" : "; ",
+                 verdict->todo);
         return false;
     }
     for (size_t i = 0; i < snapshot->provider_count; i++) {

@@ -102,12 +102,14 @@ tests_unit_test_pkcs11_worker_LDADD = $(WORKER_TEST_LIBS)
 endif
 
 # A module to load at run time: plain, whatever the sanitizers of the build.
-FAULT_MODULE = tests/faults/control.c tests/faults/fault.c
+FAULT_MODULE = tests/faults/cache.c tests/faults/control.c tests/faults/fault.c tests/faults/handles.c
+FAULT_FACES = tests/faults/cache.h tests/faults/control.h tests/faults/handles.h
 EXTRA_DIST += $(FAULT_MODULE) tests/faults/README.md
-noinst_HEADERS += tests/faults/control.h
+noinst_HEADERS += $(FAULT_FACES)
 check_DATA += tests/faults/fault.so
 CLEANFILES += tests/faults/fault.so
-tests/faults/fault.so: $(FAULT_MODULE) tests/faults/control.h
+tests/faults/fault.so: $(FAULT_MODULE) $(FAULT_FACES)
 	$(AM_V_CCLD)$(MKDIR_P) tests/faults && \
 	$(CC) -std=gnu11 -D_GNU_SOURCE $(P11_KIT_CFLAGS) -Wall -Wextra -O1 -fPIC -shared -o $@ \
-	  $(srcdir)/tests/faults/control.c $(srcdir)/tests/faults/fault.c -ldl -lpthread
+	  $(srcdir)/tests/faults/cache.c $(srcdir)/tests/faults/control.c \
+	  $(srcdir)/tests/faults/fault.c $(srcdir)/tests/faults/handles.c -ldl -lpthread

@@ -20,21 +20,20 @@ static bool is_wrapped(const Kek__Provider__Reply *reply, struct kek_pool_result
     return kek_wrap_alg_fits(result->alg, result->blob.len);
 }
 
-static bool is_listed(struct kek_backend *backend, const Kek__Provider__Reply *reply,
+static bool is_listed(struct kek_pool *pool, const Kek__Provider__Reply *reply,
                       struct kek_pool_result *result)
 {
     if (reply->result_case != KEK__PROVIDER__REPLY__RESULT_LISTED ||
-        !kek_message_versions(reply->listed->n_versions, reply->listed->versions,
-                              &backend->versions)) {
+        !kek_message_versions(reply->listed->n_versions, reply->listed->versions, &pool->listed)) {
         return false;
     }
-    result->versions = backend->versions.items;
-    result->version_count = backend->versions.count;
+    result->versions = pool->listed.items;
+    result->version_count = pool->listed.count;
     return true;
 }
 
-/* What was probed is the caller's to free. No memory for it looks like a bad answer: an officer's worker
- * may be replaced. */
+/* What was probed is the caller's to free. Without memory for it the worker counts as broken and is replaced,
+ * which costs an officer's pool nothing. */
 static bool is_probed(const Kek__Provider__Reply *reply, struct kek_pool_result *result)
 {
     if (reply->result_case != KEK__PROVIDER__REPLY__RESULT_PROBED) {
@@ -54,7 +53,7 @@ static bool is_answer(struct kek_worker *worker, const struct kek_flight *flight
 {
     switch (flight->op) {
     case KEK_POOL_LIST:
-        return is_listed(worker->backend, reply, result);
+        return is_listed(worker->backend->pool, reply, result);
     case KEK_POOL_WRAP:
         return is_wrapped(reply, result);
     case KEK_POOL_UNWRAP:
@@ -94,7 +93,7 @@ static void on_reply(struct kek_worker *worker, const Kek__Provider__Reply *repl
         on_failed(worker, slot, reply->failed);
         return;
     }
-    struct kek_pool_result result = {.provider = worker->backend->index};
+    struct kek_pool_result result = {.provider = worker->backend->index, .worker = worker->serial};
     if (!is_answer(worker, flight, reply, &result)) {
         kek_worker_broken(worker, "it gave a malformed answer");
         return;

@@ -5,72 +5,13 @@
 
 #include <utlist.h>
 
-/* From the queue to a worker and back.  After every event all that can be sent has been sent, so a new
- * call finds either a worker with room or a lane whose calls all wait for the same.  Within a lane
- * nobody overtakes: a call that needs a worker of its own gets one as soon as one has run dry, one
- * that a provider turned away goes as soon as another has room. */
+/* From the queue to a worker and back; choose.c says to which.  After every event all that can be sent has been sent, so a new
+ * call finds either a worker with room or a lane whose calls all wait for the same.  Within a lane no
+ * call overtakes another: the first in it waits for a worker of its own until one has run dry, or, if a
+ * provider has failed it, until another provider has room. */
 
+#define NONE_READY "no worker that may serve it became ready in time"
 #define LIST_CALLS 10 /* a list is many HSM calls: its timeout is that many times `timeout` */
-
-bool kek_backend_serves(const struct kek_backend *backend, const struct kek_lane *lane)
-{
-    if (lane->provider != KEK_POOL_ANY) {
-        return lane->provider == backend->index;
-    }
-    const struct kek_pool_settings *settings = &backend->pool->settings;
-    return settings->may == NULL ||
-           settings->may(settings->arg, backend->index, lane->op, &lane->kek_id);
-}
-
-/* A call that was in service in a worker that crashed is tried again alone: if that worker crashes
- * too, it is known which call did it, and no other call is failed with it. */
-static bool has_room(const struct kek_worker *worker, const struct kek_pool_call *call)
-{
-    return worker->state == KEK_WORKER_READY && !worker->deaf && !worker->alone &&
-           worker->serial > call->lane->newer_than &&
-           (worker->vouched || call->lane->provider != KEK_POOL_ANY) &&
-           worker->running < (call->crashes > 0 ? 1 : worker->backend->sessions);
-}
-
-static struct kek_worker *least_loaded(const struct kek_backend *backend,
-                                       const struct kek_pool_call *call,
-                                       const struct kek_worker *except)
-{
-    struct kek_worker *best = NULL, *worker;
-    DL_FOREACH (backend->workers, worker) {
-        if (worker != except && has_room(worker, call) &&
-            (best == NULL || worker->running < best->running)) {
-            best = worker;
-        }
-    }
-    return best;
-}
-
-static bool said_no(const struct kek_pool_call *call, size_t provider)
-{
-    return (call->cannot >> provider & 1) != 0;
-}
-
-/* The first provider in the order of the configuration that may serve and has room; one to be
- * avoided comes last. */
-static struct kek_worker *pick(const struct kek_pool_call *call, size_t avoid,
-                               const struct kek_worker *except)
-{
-    const struct kek_pool *pool = call->pool;
-    for (size_t i = 0; i <= pool->backend_count; i++) {
-        size_t index = i < pool->backend_count ? i : avoid;
-        if ((i < pool->backend_count) == (index == avoid) || index >= pool->backend_count ||
-            said_no(call, index)) {
-            continue;
-        }
-        const struct kek_backend *backend = &pool->backends[index];
-        struct kek_worker *worker = least_loaded(backend, call, except);
-        if (worker != NULL && kek_backend_serves(backend, call->lane)) {
-            return worker;
-        }
-    }
-    return NULL;
-}
 
 static uint64_t later(uint64_t at, uint64_t span)
 {
@@ -117,7 +58,7 @@ static void launch(struct kek_pool_call *call, struct kek_worker *worker)
 
 bool kek_dispatch_one(struct kek_pool_call *call)
 {
-    struct kek_worker *worker = pick(call, call->avoid, NULL);
+    struct kek_worker *worker = kek_choose(call, call->avoid, NULL);
     if (worker == NULL) {
         return false;
     }
@@ -139,7 +80,7 @@ void kek_dispatch(struct kek_pool *pool)
                 (first != NULL && first->wake_ms <= call->wake_ms)) {
                 continue;
             }
-            struct kek_worker *worker = pick(call, call->avoid, NULL);
+            struct kek_worker *worker = kek_choose(call, call->avoid, NULL);
             if (worker != NULL) {
                 first = call;
                 to = worker;
@@ -210,38 +151,23 @@ void kek_call_finish(struct kek_pool_call *call, enum kek_rc rc, struct kek_pool
     free(call);
 }
 
-static void finish_failed(struct kek_pool_call *call, const struct kek_why *why)
+/* The caller hears who said so: a "no" may be the worker's own fault, not the blob's. */
+static void finish_answered(struct kek_pool_call *call)
 {
-    struct kek_why said = *why; /* it may be the call's own */
-    kek_call_finish(call, said.rc, NULL, &said);
-}
-
-/* The provider that said so counts: its "no" may be its own fault, not the blob's. */
-static void finish_answered(struct kek_pool_call *call, const struct kek_why *why, size_t provider)
-{
-    struct kek_why said = *why;
-    struct kek_pool_result result = {.provider = provider};
+    struct kek_why said = call->why;
+    struct kek_pool_result result = {.provider = call->settled_by, .worker = call->settled_worker};
     kek_call_finish(call, said.rc, &result, &said);
 }
 
-/* A provider that cannot do what its start proved, or refuses the key: this answer holds only until
- * another one is asked.  Of damage, a missing key and a state the caller makes more than the pool can. */
-static bool asks_another(struct kek_pool_call *call, size_t provider, enum kek_rc rc)
+/* Nobody answers the call any more: an answer that could have been bettered stands. */
+static void finish_failed(struct kek_pool_call *call, const struct kek_why *why)
 {
-    const struct kek_pool *pool = call->pool;
-    if (call->lane->provider != KEK_POOL_ANY ||
-        (rc != KEK_UNIMPLEMENTED && rc != KEK_INTERNAL && rc != KEK_DENIED)) {
-        return false;
+    if (call->settled) {
+        finish_answered(call);
+        return;
     }
-    call->cannot |= UINT32_C(1) << provider;
-    for (size_t i = 0; i < pool->backend_count; i++) {
-        const struct kek_backend *backend = &pool->backends[i];
-        if (!said_no(call, i) && backend->health == KEK_POOL_READY &&
-            kek_backend_serves(backend, call->lane)) {
-            return true;
-        }
-    }
-    return false;
+    struct kek_why said = *why; /* it may be the call's own */
+    kek_call_finish(call, said.rc, NULL, &said);
 }
 
 void kek_flight_done(struct kek_worker *worker, unsigned slot, struct kek_pool_result *result,
@@ -250,8 +176,8 @@ void kek_flight_done(struct kek_worker *worker, unsigned slot, struct kek_pool_r
     struct kek_pool_call *call = detach(worker, slot, true);
     worker->backend->failures += why != NULL;
     kek_worker_wear(worker);
-    kek_worker_settle(worker);
-    kek_dispatch(worker->backend->pool); /* the worker has room: it first, then the caller */
+    kek_worker_check_over(worker);
+    kek_dispatch(worker->backend->pool); /* fills the worker's room before the caller is told */
     if (call == NULL) {
         return;
     }
@@ -259,22 +185,21 @@ void kek_flight_done(struct kek_worker *worker, unsigned slot, struct kek_pool_r
         kek_call_finish(call, KEK_OK, result, NULL);
         return;
     }
-    size_t provider = worker->backend->index;
-    bool another = asks_another(call, provider, why->rc);
-    if (call->workers[0] == NULL && !another) {
-        finish_answered(call, why, provider);
-        return;
-    }
     call->why = *why; /* an answer that only another worker's can better */
     call->settled = true;
-    call->settled_by = provider;
-    if (call->workers[0] == NULL) {
+    call->settled_by = worker->backend->index;
+    call->settled_worker = worker->serial;
+    bool another = kek_choose_another(call, worker, why->rc);
+    if (call->workers[0] == NULL && !another) {
+        finish_answered(call);
+    } else if (call->workers[0] == NULL) {
         kek_call_wait(call);
         kek_dispatch(call->pool);
     }
 }
 
-/* Not what names a provider: that is a witness, by which the next worker is to be judged too. */
+/* A blob of a call that names a provider is not remembered: it is kekd's own, by which the next worker
+ * is to be judged too. */
 static void remember_poison(struct kek_pool_call *call)
 {
     struct kek_pool *pool = call->pool;
@@ -306,13 +231,34 @@ static void try_again(struct kek_pool_call *call, enum kek_lost how)
     }
 }
 
+/* The call's only flight is lost. */
+static void lost_last(struct kek_pool_call *call, enum kek_lost how)
+{
+    const struct kek_lane *lane = call->lane;
+    if (call->settled) {
+        finish_answered(call);
+    } else if (kek_pool_op_once(lane->op) && how != KEK_LOST_UNSENT) {
+        if (how != KEK_LOST_BUSY) {
+            kek_fail_within(&call->why, KEK_UNAVAILABLE,
+                            "the outcome of %s is unknown, list the keys to see",
+                            kek_pool_op_name(lane->op));
+        }
+        finish_failed(call, &call->why);
+    } else if (lane->worker != 0 && how != KEK_LOST_BUSY) {
+        kek_fail_within(&call->why, KEK_UNAVAILABLE, KEK_WORKER_IS_GONE);
+        finish_failed(call, &call->why);
+    } else {
+        try_again(call, how);
+    }
+}
+
 void kek_flight_lost(struct kek_worker *worker, unsigned slot, enum kek_lost how,
                      const struct kek_why *why)
 {
     struct kek_pool *pool = worker->backend->pool;
     struct kek_pool_call *call = detach(worker, slot, how != KEK_LOST_TIMEOUT);
     worker->backend->failures++;
-    kek_worker_settle(worker);
+    kek_worker_check_over(worker);
     if (call != NULL) {
         call->avoid = worker->backend->index;
         if (how == KEK_LOST_CRASHED) {
@@ -322,63 +268,11 @@ void kek_flight_lost(struct kek_worker *worker, unsigned slot, enum kek_lost how
         if (!call->settled) {
             call->why = *why;
         }
-        if (call->workers[0] != NULL) {
-            /* The other worker may still answer. */
-        } else if (call->settled) {
-            finish_answered(call, &call->why, call->settled_by);
-        } else if (kek_pool_op_once(call->lane->op) && how != KEK_LOST_UNSENT) {
-            if (how != KEK_LOST_BUSY) {
-                kek_fail_within(&call->why, KEK_UNAVAILABLE,
-                                "the outcome of %s is unknown, list the keys to see",
-                                kek_pool_op_name(call->lane->op));
-            }
-            finish_failed(call, &call->why);
-        } else {
-            try_again(call, how);
+        if (call->workers[0] == NULL) { /* else the other worker may still answer */
+            lost_last(call, how);
         }
     }
     kek_dispatch(pool);
-}
-
-/* The providers a call in this lane could go to; if the keyring names none now, any. */
-static bool is_candidate(const struct kek_backend *backend, const struct kek_lane *lane, bool any)
-{
-    return any ? lane->provider == KEK_POOL_ANY : kek_backend_serves(backend, lane);
-}
-
-enum kek_rc kek_dispatch_hope(const struct kek_pool *pool, const struct kek_lane *lane,
-                              struct kek_why *why)
-{
-    uint64_t now = kek_clock_ms();
-    const struct kek_backend *worst = NULL;
-    bool all_pin = true;
-    for (unsigned any = 0; any < 2 && worst == NULL; any++) {
-        for (size_t i = 0; i < pool->backend_count; i++) {
-            const struct kek_backend *backend = &pool->backends[i];
-            if (!is_candidate(backend, lane, any == 1)) {
-                continue;
-            }
-            bool pin = backend->health == KEK_POOL_PIN_REFUSED;
-            if (backend->health == KEK_POOL_READY ||
-                (!pin && now - backend->unready_since_ms < pool->times.unready)) {
-                return KEK_OK;
-            }
-            worst = worst == NULL ? backend : worst;
-            all_pin = all_pin && pin;
-        }
-    }
-    if (worst == NULL) {
-        return KEK_OK;
-    }
-    enum kek_rc rc = all_pin ? KEK_DENIED : KEK_UNAVAILABLE;
-    if (worst->why.rc == KEK_OK) {
-        return kek_fail(why, rc, "%s: no worker is ready yet", worst->config->name);
-    }
-    if (why != NULL) {
-        *why = worst->why;
-        why->rc = rc;
-    }
-    return rc;
 }
 
 static bool fail_one_hopeless(struct kek_pool *pool)
@@ -386,7 +280,11 @@ static bool fail_one_hopeless(struct kek_pool *pool)
     struct kek_lane *lane;
     DL_FOREACH (pool->lanes, lane) {
         struct kek_why why;
-        if (lane->queue.root != NULL && kek_dispatch_hope(pool, lane, &why) == KEK_DENIED) {
+        if (lane->queue.root == NULL) {
+            continue;
+        }
+        enum kek_rc rc = kek_choose_hope(pool, lane, &why);
+        if (rc == KEK_DENIED || (rc != KEK_OK && lane->worker != 0)) {
             finish_failed(lane->queue.root, &why);
             return true;
         }
@@ -410,9 +308,9 @@ static void give_up(struct kek_pool_call *call)
     const struct kek_backend *failed = NULL;
     for (size_t i = 0; i < pool->backend_count; i++) {
         const struct kek_backend *backend = &pool->backends[i];
-        if (kek_backend_serves(backend, call->lane)) {
-            ready = ready || backend->health == KEK_POOL_READY;
-            failed = failed == NULL && backend->why.rc != KEK_OK ? backend : failed;
+        ready = ready || kek_choose_ready(backend, call->lane);
+        if (failed == NULL && backend->why.rc != KEK_OK && kek_choose_serves(backend, call->lane)) {
+            failed = backend;
         }
     }
     if (call->why.rc != KEK_OK) {
@@ -423,9 +321,9 @@ static void give_up(struct kek_pool_call *call)
                  (unsigned long long)call->span_ms);
     } else if (failed != NULL) {
         why = failed->why;
-        kek_fail_within(&why, KEK_UNAVAILABLE, "no provider became ready in time");
+        kek_fail_within(&why, KEK_UNAVAILABLE, NONE_READY);
     } else {
-        kek_fail(&why, KEK_UNAVAILABLE, "no provider became ready in time");
+        kek_fail(&why, KEK_UNAVAILABLE, NONE_READY);
     }
     finish_failed(call, &why);
 }
@@ -485,11 +383,11 @@ static void time_out(struct kek_worker *worker, unsigned slot)
     kek_flight_lost(worker, slot, KEK_LOST_TIMEOUT, &why);
 }
 
-/* A third of its time is gone: somebody else who has room works on it too. */
+/* A third of the call's time is gone: another worker that has room works on it too. */
 static void hedge(struct kek_pool_call *call, uint64_t now)
 {
     const struct kek_worker *first = call->workers[0];
-    struct kek_worker *second = pick(call, first->backend->index, first);
+    struct kek_worker *second = kek_choose(call, first->backend->index, first);
     if (second == NULL) {
         call->hedge_ms = later(now, 1 + (call->deadline_ms - now) / 3);
         return;
@@ -571,11 +469,26 @@ static void say_changed(struct kek_pool *pool)
     }
 }
 
-static void start_fresh(struct kek_pool *pool)
+static void look_at_providers(struct kek_pool *pool)
+{
+    bool all = pool->recheck;
+    pool->recheck = false;
+    for (size_t i = 0; i < pool->backend_count; i++) {
+        if (all || pool->backends[i].fresh_calls > 0) {
+            kek_backend_ensure(&pool->backends[i]);
+        }
+    }
+}
+
+/* What kek_pool_end() left to do. */
+static void end_services(struct kek_pool *pool)
 {
     for (size_t i = 0; i < pool->backend_count; i++) {
-        if (pool->backends[i].fresh_calls > 0) {
-            kek_backend_ensure(&pool->backends[i]);
+        struct kek_worker *worker;
+        DL_FOREACH (pool->backends[i].workers, worker) {
+            if (worker->state == KEK_WORKER_ENDED) {
+                kek_worker_end_service(worker);
+            }
         }
     }
 }
@@ -584,10 +497,12 @@ void kek_dispatch_due(uv_timer_t *timer)
 {
     struct kek_pool *pool = timer->data;
     pool->armed_ms = KEK_NEVER;
+    end_services(pool);
     say_changed(pool);
-    start_fresh(pool);
+    look_at_providers(pool);
     uint64_t now = kek_clock_ms();
     wake_waiting(pool, now);
+    kek_dispatch_fail_hopeless(pool);
     sweep_flights(pool, now);
     kek_dispatch(pool);
     kek_pool_due(pool, next_due(pool));

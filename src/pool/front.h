@@ -3,6 +3,7 @@
  *
  *   pool.c       the face: new, submit, cancel, status, close
  *   queue.c      the calls that wait, in order of when they give up
+ *   choose.c     which worker a call may go to
  *   dispatch.c   from the queue to a worker and back: answers, retries, timeouts, hedges
  *   supervise.c  how many workers a provider has, when the next may start, what its health is
  *   start.c      one worker's way to ready: Hello, login lock, the try on record, Login
@@ -13,11 +14,11 @@
  *                login is known by; login_record.c: the record as JSON
  *   program.c    what is run: program, arguments, environment, user
  *
- * A call waits in a lane or in `later`, or is in service in one or two workers.  A worker has a
- * flight for every request it owes an answer to; a flight outlives its call when that ends first
- * (cancelled, answered elsewhere, out of time), because the worker is still busy with it.
- * Only kek_call_finish() ends a call.  It runs the caller's `done`, which may submit, cancel or close
- * the pool: whoever called it looks at everything afresh afterwards.
+ * A call waits in a lane or in `later`, or is in service in one or two workers.  A flight is a request
+ * in service in one worker, which owes an answer to it; a flight outlives its call when the call ends
+ * first (cancelled, answered elsewhere, out of time), because the worker is still busy with it.
+ * Only kek_call_finish() ends a call.  It runs the caller's `done`, which may submit, cancel, end a worker
+ * or close the pool: whoever called kek_call_finish() looks at everything afresh afterwards.
  */
 #ifndef KEK_POOL_FRONT_H
 #define KEK_POOL_FRONT_H
@@ -47,12 +48,12 @@ _Static_assert(KEK_CONFIG_SESSIONS_MAX <= 1 << KEK_FLIGHT_BITS, "a flight's numb
 struct kek_pool_times {
     uint64_t lock_retry; /* between two tries for the login lock */
     uint64_t leave;      /* from a closed socket to SIGKILL */
-    uint64_t login;      /* a closing pool waits that long for a login in progress */
+    uint64_t login;      /* a pool that closes waits that long for a login in progress */
     uint64_t ghost;      /* from SIGKILL to giving up on the process */
     uint64_t eof;        /* from end-of-file to exit, before the worker counts as broken */
     uint64_t pin_look;   /* between two looks at a refused PIN's file */
     uint64_t unsure;     /* after one unclear login; 30 times that after two */
-    uint64_t unready;    /* without a ready worker before calls are refused at once */
+    uint64_t unready;    /* without a ready worker before calls fail at once */
     uint64_t storm;      /* three ready workers lost within this: back off */
     uint64_t poison;     /* a blob that crashed two workers is remembered */
     uint64_t memory;     /* between two questions for a worker's memory */
@@ -73,13 +74,15 @@ struct kek_pool_call {
     struct kek_worker *workers[KEK_CALL_FLIGHTS]; /* in service there; filled from the front */
     unsigned slots[KEK_CALL_FLIGHTS];
     size_t avoid;    /* the provider that failed it last, or KEK_POOL_ANY */
-    uint32_t cannot; /* a bit per provider that said so: not asked again */
+    uint32_t cannot; /* a bit per provider of which two workers said so: not asked again */
+    uint64_t said_no[KEK_CONFIG_PROVIDERS_MAX]; /* the first worker of each that said so; 0: none */
     unsigned crashes, busy;
     uint64_t hedge_ms, give_up_ms, deadline_ms, span_ms;
     struct kek_why why; /* the last failure; rc KEK_OK if none */
-    bool fresh;         /* an older worker is recycled for it */
+    bool fresh;         /* a worker is started for it */
     bool settled;       /* why is an answer: no retry, only another flight can better it */
     size_t settled_by;  /* the provider that gave it */
+    uint64_t settled_worker;
 
     uint32_t number;
     enum kek_state state;
@@ -102,7 +105,9 @@ struct kek_lane {
     enum kek_pool_op op;
     size_t provider;
     struct kek_id kek_id;
-    uint64_t newer_than; /* only workers born after this one may answer */
+    uint64_t newer_than; /* only workers with a higher serial may answer */
+    uint64_t worker;     /* the only one that may answer; 0: any */
+    uint64_t not_worker; /* the one that may not; 0: none */
     struct kek_queue queue;
     size_t calls; /* that belong to it, waiting or not */
 };
@@ -124,6 +129,7 @@ enum kek_worker_state {
     KEK_WORKER_DRAIN,   /* a successor is ready: no new calls */
     KEK_WORKER_SUSPECT, /* a call timed out or the link is gone: no new calls */
     KEK_WORKER_EOF,     /* its end is closed: waiting to hear how it ended */
+    KEK_WORKER_ENDED,   /* kek_pool_end() ended it: its calls are dealt with in a moment */
     KEK_WORKER_LEAVING, /* our end is closed: waiting for its exit */
     KEK_WORKER_KILLED,
     KEK_WORKER_GHOST, /* SIGKILL did not end it: not waited for */
@@ -141,11 +147,14 @@ struct kek_worker {
     uv_timer_t timer;
     unsigned handles; /* open libuv handles; 0: it may be freed */
     bool exited, was_ready;
-    bool ended_ready; /* it was ready when its socket ended */
+    bool ended_ready; /* it was ready when its socket ended, or when it was ended */
     bool alone;       /* it works on a call that a worker crashed on, and on nothing else */
-    bool vouched;     /* it may serve calls to KEK_POOL_ANY */
     bool deaf;        /* it could not be sent to: the end of its socket is on its way */
     int exit_status, exit_signal;
+    struct kek_why end_why; /* why it was ended */
+
+    struct kek_version *versions; /* as its start showed them */
+    size_t version_count;
 
     uint64_t start_due_ms;
     uint64_t hand_id; /* of Hello or Login */
@@ -158,7 +167,7 @@ struct kek_worker {
     uint64_t operations, recycle_at;
     uint64_t memory, memory_at_op, memory_at_ms; /* as it last said, and when it was asked */
     uint64_t memory_base;                        /* its first answer after Ready; 0: none yet */
-    bool worn;                                   /* to be recycled */
+    bool worn;                                   /* to be replaced */
     struct kek_flight flights[];
 };
 
@@ -186,8 +195,7 @@ struct kek_backend {
     bool proven_here; /* `proven` has logged in, and nothing unclear has come since */
     struct kek_login_pin proven;
     uint64_t birth_memory; /* of a fresh worker, where that is more than recycle_memory; else 0 */
-    struct kek_worker *retiring;
-    uint64_t fresh_serial; /* somebody waits for a worker born after this one */
+    uint64_t fresh_serial; /* the fresh calls wait for a worker with a higher serial */
     size_t fresh_calls;
     bool ever_ready, ever_failed;
     bool changed; /* provider_changed is due */
@@ -195,7 +203,7 @@ struct kek_backend {
 
     enum kek_pool_health health;
     uint64_t since_ms;
-    uint64_t spawned, killed, crashed, recycled, operations, failures;
+    uint64_t spawned, killed, crashed, recycled, ended, operations, failures;
     char serial[64], model[64], firmware[32], library[96];
     bool pin_count_low;
     uint64_t max_sessions;         /* that the token allows; 0: no limit is known */
@@ -203,7 +211,6 @@ struct kek_backend {
     uint64_t slot;
     struct kek_why why;
     enum kek_wrap_alg alg;
-    struct kek_provider_versions versions;
 };
 
 struct kek_poison {
@@ -228,12 +235,14 @@ struct kek_pool {
     uv_timer_t timer;
     uint64_t armed_ms;
     bool started, closing;
+    bool recheck;     /* every provider is to be looked at */
     unsigned handles; /* timers and workers that libuv still knows */
     void (*closed)(void *arg);
     void *closed_arg;
     struct kek_poison poison[KEK_POISON_MAX];
     size_t poison_next;
 
+    struct kek_provider_versions listed; /* of the answer at hand */
     struct kek_arena arena; /* of arena_bytes */
     alignas(16) uint8_t arena_bytes[KEK_ARENA_BYTES];
     uint8_t in[KEK_PROVIDER_MESSAGE_MAX + 1];
@@ -245,6 +254,7 @@ struct kek_pool_times *kek_pool_times(struct kek_pool *pool);    /* for tests, b
 void kek_pool_due(struct kek_pool *pool, uint64_t at_ms);        /* look again at that time */
 uint64_t kek_pool_jitter(struct kek_pool *pool, uint64_t value); /* +-20 % */
 void kek_pool_check_closed(struct kek_pool *pool);
+struct kek_worker *kek_pool_worker(const struct kek_pool *pool, uint64_t serial); /* or NULL */
 const char *kek_pool_op_name(enum kek_pool_op op);
 bool kek_pool_op_once(enum kek_pool_op op); /* must not be sent twice */
 
@@ -254,6 +264,22 @@ void kek_queue_remove(struct kek_pool_call *call);
 struct kek_lane *kek_lane_find(struct kek_pool *pool, const struct kek_pool_request *request,
                                uint64_t newer_than); /* NULL: no memory */
 void kek_lanes_free(struct kek_pool *pool);
+
+/* choose.c */
+#define KEK_WORKER_IS_GONE "that worker is gone"
+/* The worker to send it to, or NULL. Never `except`; one of the provider to avoid only where no other may
+ * serve and has room. */
+struct kek_worker *kek_choose(const struct kek_pool_call *call, size_t avoid,
+                              const struct kek_worker *except);
+/* The worker answered with this failure. Is another one ready that has not, and may know better? */
+bool kek_choose_another(struct kek_pool_call *call, const struct kek_worker *worker,
+                        enum kek_rc rc);
+bool kek_choose_serves(const struct kek_backend *backend, const struct kek_lane *lane);
+bool kek_choose_ready(const struct kek_backend *backend, const struct kek_lane *lane);
+/* Can waiting help? Otherwise why says what is wrong with every provider that may serve it, or that the
+ * worker it names is gone. */
+enum kek_rc kek_choose_hope(const struct kek_pool *pool, const struct kek_lane *lane,
+                            struct kek_why *why) KEK_MUST_CHECK;
 
 /* dispatch.c */
 void kek_dispatch(struct kek_pool *pool); /* sends all that can be sent */
@@ -275,14 +301,13 @@ void kek_flight_lost(struct kek_worker *worker, unsigned slot, enum kek_lost how
                      const struct kek_why *why);
 void kek_call_finish(struct kek_pool_call *call, enum kek_rc rc, struct kek_pool_result *result,
                      const struct kek_why *why);
-bool kek_backend_serves(const struct kek_backend *backend, const struct kek_lane *lane);
-/* Can waiting help? Otherwise why says what is wrong with every provider that may serve it. */
-enum kek_rc kek_dispatch_hope(const struct kek_pool *pool, const struct kek_lane *lane,
-                              struct kek_why *why) KEK_MUST_CHECK;
+/* Ends the waiting calls that wait for a new PIN file alone, or for a worker that is gone. */
 void kek_dispatch_fail_hopeless(struct kek_pool *pool);
 
 /* supervise.c */
-void kek_backend_ensure(struct kek_backend *backend);
+bool kek_worker_judged(const struct kek_worker *worker); /* of a ready one */
+void kek_backend_ensure(struct kek_backend *backend);    /* lets a worker go, starts one */
+void kek_backend_tell(struct kek_backend *backend); /* provider_changed is due, from the loop */
 /* Of the workers as configured, while one is replaced; each has a session besides those that serve. */
 unsigned kek_backend_peak_sessions(const struct kek_backend *backend);
 void kek_backend_judge(struct kek_backend *backend, const struct kek_why *why);
@@ -301,7 +326,7 @@ void kek_start_on_timer(struct kek_worker *worker);
 void kek_start_unlock(struct kek_worker *worker);
 /* The try of the PIN is on disk: `why` is NULL; or it could not be written. */
 void kek_start_recorded(struct kek_worker *worker, const struct kek_why *why);
-/* The pool closes: waits for the answer to a login under way; false if there is none. */
+/* The pool closes: waits up to `times.login` for a login in progress; false if there is none. */
 bool kek_start_hear_out(struct kek_worker *worker);
 /* The worker is no use before it was ready. */
 void kek_start_failed(struct kek_worker *worker, bool kill, const struct kek_why *why);
@@ -317,8 +342,13 @@ void kek_worker_kill(struct kek_worker *worker);
 /* No more calls for it; it is replaced at once, and leaves or dies when its calls are over. */
 void kek_worker_suspect(struct kek_worker *worker, const struct kek_why *why);
 void kek_worker_drain(struct kek_worker *worker);
-void kek_worker_settle(struct kek_worker *worker); /* a flight less: time to close or to kill? */
-void kek_worker_wear(struct kek_worker *worker);   /* counts an operation; may start a recycle */
+/* The worker's keys are wrong: nothing more is sent to it or read from it.  The caller may be the `done` of a
+ * call that it owes: kek_worker_end_service() deals with those, from the loop. */
+void kek_worker_end(struct kek_worker *worker, const struct kek_why *why);
+void kek_worker_end_service(struct kek_worker *worker);
+void kek_worker_check_over(
+    struct kek_worker *worker);                  /* a flight less: time to close or to kill? */
+void kek_worker_wear(struct kek_worker *worker); /* counts an operation; may start a recycle */
 bool kek_worker_memory_due(struct kek_worker *worker); /* the next request asks for its memory */
 void kek_worker_broken(struct kek_worker *worker, const char *what);
 void kek_worker_abandon(struct kek_worker *worker); /* forgets a process that does not end */

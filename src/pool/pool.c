@@ -5,8 +5,8 @@
 
 #include <utlist.h>
 
-#define GIVE_UP_MAX \
-    50 /* ms before its deadline that a waiting call gives up, so that its caller hears why */
+/* ms before its deadline that a waiting call gives up, so that its caller hears why */
+#define GIVE_UP_MAX 50
 
 static const struct kek_pool_times default_times = {
     .lock_retry = 20,
@@ -180,11 +180,43 @@ static bool is_poison(const struct kek_pool *pool, struct kek_bytes blob)
     return false;
 }
 
+struct kek_worker *kek_pool_worker(const struct kek_pool *pool, uint64_t serial)
+{
+    for (size_t i = 0; i < pool->backend_count; i++) {
+        struct kek_worker *worker;
+        DL_FOREACH (pool->backends[i].workers, worker) {
+            if (worker->serial == serial) {
+                return worker;
+            }
+        }
+    }
+    return NULL;
+}
+
+static enum kek_rc check_provider(const struct kek_pool *pool,
+                                  const struct kek_pool_request *request, struct kek_why *why)
+{
+    bool either = request->op == KEK_POOL_WRAP || request->op == KEK_POOL_UNWRAP;
+    bool named = request->fresh || request->worker != 0;
+    if (request->provider == KEK_POOL_ANY ? !either || named
+                                          : request->provider >= pool->backend_count) {
+        return kek_fail(why, KEK_INVALID, "%s needs a provider", kek_pool_op_name(request->op));
+    }
+    if (request->worker == 0) {
+        return KEK_OK;
+    }
+    const struct kek_worker *worker = kek_pool_worker(pool, request->worker);
+    if (request->fresh || request->worker == request->not_worker ||
+        (worker != NULL && worker->backend->index != request->provider)) {
+        return kek_fail(why, KEK_INVALID, "%s names a worker that may not answer it",
+                        kek_pool_op_name(request->op));
+    }
+    return KEK_OK;
+}
+
 static enum kek_rc check_request(const struct kek_pool *pool,
                                  const struct kek_pool_request *request, struct kek_why *why)
 {
-    bool any = request->provider == KEK_POOL_ANY;
-    bool either = request->op == KEK_POOL_WRAP || request->op == KEK_POOL_UNWRAP;
     if (pool->closing) {
         return kek_fail(why, KEK_UNAVAILABLE, "the pool is closing");
     }
@@ -192,9 +224,9 @@ static enum kek_rc check_request(const struct kek_pool *pool,
         return kek_fail(why, KEK_INVALID, "%s needs an officer's pool",
                         kek_pool_op_name(request->op));
     }
-    if (any ? !either || request->fresh || request->from_serial > 0
-            : request->provider >= pool->backend_count) {
-        return kek_fail(why, KEK_INVALID, "%s needs a provider", kek_pool_op_name(request->op));
+    enum kek_rc rc = check_provider(pool, request, why);
+    if (rc != KEK_OK) {
+        return rc;
     }
     if (request->op == KEK_POOL_WRAP &&
         (request->data_key == NULL ||
@@ -207,7 +239,7 @@ static enum kek_rc check_request(const struct kek_pool *pool,
     if (request->blob.len == 0 || request->blob.len > KEK_WRAPPED_MAX) {
         return kek_fail(why, KEK_INVALID, "a wrapped data key has 1 to %d bytes", KEK_WRAPPED_MAX);
     }
-    if (any && is_poison(pool, request->blob)) {
+    if (request->provider == KEK_POOL_ANY && is_poison(pool, request->blob)) {
         return kek_fail(why, KEK_INTERNAL,
                         "two workers ended while they worked on it, less than a minute ago");
     }
@@ -269,14 +301,13 @@ struct kek_pool_call *kek_pool_submit(struct kek_pool *pool, const struct kek_po
         return NULL;
     }
     /* A worker that was spawned before now may have cached what the caller wants to see. */
-    uint64_t newer_than = request->from_serial > 0 ? request->from_serial - 1 : 0;
-    newer_than = request->fresh ? pool->serial : newer_than;
+    uint64_t newer_than = request->fresh ? pool->serial : 0;
     struct kek_lane *lane = kek_lane_find(pool, request, newer_than);
     if (lane == NULL) {
         kek_fail(why, KEK_NO_MEMORY, "no memory for a call");
         return NULL;
     }
-    rc = kek_dispatch_hope(pool, lane, why);
+    rc = kek_choose_hope(pool, lane, why);
     if (rc != KEK_OK) {
         return NULL;
     }
@@ -318,9 +349,8 @@ size_t kek_pool_provider_count(const struct kek_pool *pool)
 
 void kek_pool_recheck(struct kek_pool *pool)
 {
-    if (pool->waiting > 0 && !pool->closing) {
-        kek_pool_due(pool, kek_clock_ms());
-    }
+    pool->recheck = true;
+    kek_pool_due(pool, 0);
 }
 
 size_t kek_pool_queued(const struct kek_pool *pool)
@@ -340,6 +370,7 @@ void kek_pool_provider_get(const struct kek_pool *pool, size_t provider,
         .killed = backend->killed,
         .crashed = backend->crashed,
         .recycled = backend->recycled,
+        .ended = backend->ended,
         .operations = backend->operations,
         .failures = backend->failures,
         .pin_count_low = backend->pin_count_low,
@@ -347,8 +378,6 @@ void kek_pool_provider_get(const struct kek_pool *pool, size_t provider,
         .max_sessions = backend->max_sessions,
         .peak_sessions = kek_backend_peak_sessions(backend),
         .why = backend->why,
-        .versions = backend->versions.items,
-        .version_count = backend->versions.count,
     };
     memcpy(status->serial, backend->serial, sizeof status->serial);
     memcpy(status->model, backend->model, sizeof status->model);
@@ -358,21 +387,47 @@ void kek_pool_provider_get(const struct kek_pool *pool, size_t provider,
     DL_FOREACH (backend->workers, worker) {
         status->workers_ready += worker->state == KEK_WORKER_READY;
         status->calls_running += worker->running;
-        if (worker->state == KEK_WORKER_READY && !worker->vouched && status->unvouched == 0) {
-            status->unvouched = worker->serial;
-        }
     }
 }
 
-void kek_pool_vouch(struct kek_pool *pool, size_t provider, uint64_t serial)
+size_t kek_pool_workers(const struct kek_pool *pool, size_t provider,
+                        struct kek_pool_worker workers[static KEK_POOL_WORKERS_MAX])
 {
-    struct kek_backend *backend = &pool->backends[provider];
-    struct kek_worker *worker;
-    DL_FOREACH (backend->workers, worker) {
-        worker->vouched = worker->vouched || worker->serial == serial;
+    size_t count = 0;
+    const struct kek_worker *worker;
+    DL_FOREACH (pool->backends[provider].workers, worker) {
+        if (worker->state == KEK_WORKER_READY && count < KEK_POOL_WORKERS_MAX) {
+            workers[count++] = (struct kek_pool_worker){
+                .serial = worker->serial,
+                .versions = worker->versions,
+                .version_count = worker->version_count,
+            };
+        }
     }
-    kek_backend_ensure(backend); /* its predecessor may go now */
-    kek_dispatch(pool);
+    return count;
+}
+
+bool kek_pool_idle(const struct kek_pool *pool, uint64_t worker)
+{
+    const struct kek_worker *found = kek_pool_worker(pool, worker);
+    return found == NULL || found->running == 0;
+}
+
+void kek_pool_retire(struct kek_pool *pool, uint64_t worker)
+{
+    struct kek_worker *found = kek_pool_worker(pool, worker);
+    if (found != NULL) {
+        found->worn = true;
+        kek_pool_recheck(pool);
+    }
+}
+
+void kek_pool_end(struct kek_pool *pool, uint64_t worker, const struct kek_why *why)
+{
+    struct kek_worker *found = kek_pool_worker(pool, worker);
+    if (found != NULL) {
+        kek_worker_end(found, why);
+    }
 }
 
 void kek_pool_check_closed(struct kek_pool *pool)

@@ -111,7 +111,8 @@ static bool is_for(const struct kek_lane *lane, const struct kek_pool_request *r
                    uint64_t newer_than)
 {
     return lane->op == request->op && lane->provider == request->provider &&
-           lane->newer_than == newer_than && kek_id_equal(&lane->kek_id, &request->kek_id);
+           lane->newer_than == newer_than && lane->worker == request->worker &&
+           lane->not_worker == request->not_worker && kek_id_equal(&lane->kek_id, &request->kek_id);
 }
 
 struct kek_lane *kek_lane_find(struct kek_pool *pool, const struct kek_pool_request *request,
@@ -134,6 +135,8 @@ struct kek_lane *kek_lane_find(struct kek_pool *pool, const struct kek_pool_requ
     lane->provider = request->provider;
     lane->kek_id = request->kek_id;
     lane->newer_than = newer_than;
+    lane->worker = request->worker;
+    lane->not_worker = request->not_worker;
     DL_APPEND(pool->lanes, lane);
     pool->lane_count++;
     return lane;

@@ -278,6 +278,20 @@ static void on_token(struct kek_worker *worker, const Kek__Provider__Token *toke
     try_login(worker);
 }
 
+static bool keep_versions(struct kek_worker *worker, const struct kek_provider_versions *versions)
+{
+    if (versions->count == 0) {
+        return true;
+    }
+    worker->versions = calloc(versions->count, sizeof versions->items[0]);
+    if (worker->versions == NULL) {
+        return false;
+    }
+    memcpy(worker->versions, versions->items, versions->count * sizeof versions->items[0]);
+    worker->version_count = versions->count;
+    return true;
+}
+
 static void login_was_good(struct kek_worker *worker)
 {
     struct kek_backend *backend = worker->backend;
@@ -291,20 +305,26 @@ static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *read
 {
     struct kek_backend *backend = worker->backend;
     login_was_good(worker);
+    struct kek_provider_versions *versions = &backend->pool->listed;
     if ((int)ready->alg < 0 || (int)ready->alg > KEK_WRAP_AES_CBC ||
-        !kek_message_versions(ready->n_versions, ready->versions, &backend->versions)) {
+        !kek_message_versions(ready->n_versions, ready->versions, versions)) {
         kek_worker_broken(worker, "its list of versions is malformed");
         return;
     }
+    if (!keep_versions(worker, versions)) {
+        struct kek_why why;
+        kek_fail(&why, KEK_NO_MEMORY, "%s: no memory for its versions", backend->config->name);
+        worker->state = KEK_WORKER_HELLO; /* not the login failed */
+        kek_start_failed(worker, false, &why);
+        return;
+    }
     uv_timer_stop(&worker->timer);
-    login_was_good(worker);
     /* A start that could try none (every key only unwraps) does not make the others forget. */
     if (ready->alg != KEK__PROVIDER__WRAP_ALG__NONE) {
         backend->alg = (enum kek_wrap_alg)ready->alg;
     }
     worker->state = KEK_WORKER_READY;
     worker->was_ready = true;
-    worker->vouched = !backend->pool->settings.vouch;
     kek_backend_became_ready(backend);
     if (backend->pool->closing) {
         kek_worker_close(worker);

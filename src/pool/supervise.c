@@ -15,11 +15,17 @@ unsigned kek_backend_peak_sessions(const struct kek_backend *backend)
 }
 
 struct census {
-    unsigned ready, vouched, starting, alive, ghosts;
-    uint64_t newest;           /* serial of the newest that starts or is ready */
-    struct kek_worker *oldest; /* ready */
-    struct kek_worker *worn;   /* ready */
+    unsigned ready, starting, alive, ghosts;
+    unsigned judged, worn; /* of the ready ones */
+    uint64_t newest;       /* serial of the newest that starts or is ready */
 };
+
+bool kek_worker_judged(const struct kek_worker *worker)
+{
+    const struct kek_pool_settings *settings = &worker->backend->pool->settings;
+    return settings->judged == NULL ||
+           settings->judged(settings->arg, worker->backend->index, worker->serial);
+}
 
 static struct census count_workers(const struct kek_backend *backend)
 {
@@ -29,28 +35,39 @@ static struct census count_workers(const struct kek_backend *backend)
         bool ready = worker->state == KEK_WORKER_READY;
         bool starting = worker->state < KEK_WORKER_READY;
         census.ready += ready;
-        census.vouched += ready && worker->vouched;
+        census.judged += ready && kek_worker_judged(worker);
+        census.worn += ready && worker->worn;
         census.starting += starting;
         census.alive += kek_worker_alive(worker);
         census.ghosts += worker->state == KEK_WORKER_GHOST;
         if ((ready || starting) && worker->serial > census.newest) {
             census.newest = worker->serial;
         }
-        if (ready && (census.oldest == NULL || worker->serial < census.oldest->serial)) {
-            census.oldest = worker;
-        }
-        if (ready && worker->worn && census.worn == NULL) {
-            census.worn = worker;
-        }
     }
     return census;
 }
 
+static bool has_ready(const struct kek_backend *backend)
+{
+    const struct kek_worker *worker;
+    DL_FOREACH (backend->workers, worker) {
+        if (worker->state == KEK_WORKER_READY) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void kek_backend_tell(struct kek_backend *backend)
+{
+    backend->changed = true;
+    kek_pool_due(backend->pool, 0);
+}
+
 void kek_backend_judge(struct kek_backend *backend, const struct kek_why *why)
 {
-    struct census census = count_workers(backend);
     enum kek_pool_health health = KEK_POOL_STARTING;
-    if (census.ready > 0) {
+    if (has_ready(backend)) {
         health = KEK_POOL_READY;
     } else if (backend->pin_blocked) {
         health = KEK_POOL_PIN_REFUSED;
@@ -64,14 +81,11 @@ void kek_backend_judge(struct kek_backend *backend, const struct kek_why *why)
         }
         backend->health = health;
         backend->since_ms = now;
-        backend->changed = true;
+        kek_backend_tell(backend);
     }
     if (why != NULL) {
         backend->why = *why;
-        backend->changed = true;
-    }
-    if (backend->changed) {
-        kek_pool_due(backend->pool, 0);
+        kek_backend_tell(backend);
     }
 }
 
@@ -121,7 +135,7 @@ void kek_backend_became_ready(struct kek_backend *backend)
     backend->ever_ready = true;
     backend->failed_starts = 0;
     backend->pin_blocked = false;
-    backend->changed = backend->changed || backend->pool->settings.vouch;
+    kek_backend_tell(backend);
     kek_backend_judge(backend, NULL);
     kek_backend_ensure(backend);
     kek_dispatch(backend->pool);
@@ -145,17 +159,36 @@ void kek_backend_lost_ready(struct kek_backend *backend, const struct kek_why *w
     kek_backend_ensure(backend);
 }
 
-/* A worker to be replaced by a successor: one at a time, and only while it serves. */
-static void choose_retiring(struct kek_backend *backend, const struct census *census)
+/* Does a call wait for a younger worker than any that starts or is ready? */
+static bool wants_fresh(const struct kek_backend *backend, const struct census *census)
 {
-    if (backend->retiring != NULL) {
-        return;
+    return backend->fresh_calls > 0 && census->newest <= backend->fresh_serial;
+}
+
+/* The worker that is to leave now that one more than the target is ready: a worn one, else the oldest.  It
+ * stays until as many others as the target are judged, so that a successor with the wrong keys, or with none,
+ * never displaces it.  Such a successor leaves itself when a fresh call needs a younger worker. */
+static struct kek_worker *choose_leaver(const struct kek_backend *backend,
+                                        const struct census *census)
+{
+    if (census->ready <= backend->target) {
+        return NULL;
     }
-    if (backend->fresh_calls > 0 && census->newest <= backend->fresh_serial) {
-        backend->retiring = census->oldest;
-    } else {
-        backend->retiring = census->worn;
+    struct kek_worker *worker, *unjudged = NULL;
+    bool oldest = true;
+    DL_FOREACH (backend->workers, worker) {
+        if (worker->state != KEK_WORKER_READY) {
+            continue;
+        }
+        bool judged = kek_worker_judged(worker);
+        bool leaves = census->worn > 0 ? worker->worn : oldest;
+        if (leaves && census->judged - judged >= backend->target) {
+            return worker;
+        }
+        unjudged = judged ? unjudged : worker;
+        oldest = false;
     }
+    return wants_fresh(backend, census) ? unjudged : NULL;
 }
 
 static bool may_start(const struct kek_backend *backend, const struct census *census,
@@ -165,7 +198,7 @@ static bool may_start(const struct kek_backend *backend, const struct census *ce
         census->ghosts >= KEK_GHOSTS_MAX) {
         return false;
     }
-    /* The first login shows whether logging in works at all: nobody else tries before. */
+    /* The first login shows whether logging in works at all: no other worker tries before. */
     bool alone = census->ready == 0 || backend->failed_starts > 0 || backend->pin_blocked;
     return !alone || census->starting == 0;
 }
@@ -177,12 +210,13 @@ void kek_backend_ensure(struct kek_backend *backend)
         return;
     }
     struct census census = count_workers(backend);
-    if (backend->retiring != NULL && census.vouched > backend->target) {
-        kek_worker_drain(backend->retiring);
+    struct kek_worker *leaver = choose_leaver(backend, &census);
+    if (leaver != NULL) {
+        kek_worker_drain(leaver);
         census = count_workers(backend);
     }
-    choose_retiring(backend, &census);
-    unsigned wanted = backend->target + (backend->retiring != NULL ? 1 : 0);
+    bool replaces = census.worn > 0 || wants_fresh(backend, &census);
+    unsigned wanted = backend->target + (replaces ? 1 : 0);
     if (!may_start(backend, &census, wanted)) {
         return;
     }

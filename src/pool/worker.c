@@ -6,9 +6,10 @@
 
 #include <utlist.h>
 
-/* One process and our end of its socket.  It goes by one of these ways, and each ends in gone():
- * we close the socket and it leaves; it does not, and is killed; it ends by itself. A process that
- * SIGKILL does not end (a driver in uninterruptible sleep) becomes a ghost: replaced, not waited for. */
+/* One process and our end of its socket.  A process goes by one of these ways, and each ends in gone():
+ * we close the socket and it leaves; it does not leave and we kill it; it ends by itself.  A process that
+ * SIGKILL does not end (a driver in uninterruptible sleep) becomes a ghost: the pool replaces it and does
+ * not wait for it. */
 
 #define MEMORY_EVERY 1000 /* operations between two questions for a worker's memory */
 
@@ -21,6 +22,7 @@ static void on_handle_closed(uv_handle_t *handle)
     }
     struct kek_pool *pool = worker->backend->pool;
     DL_DELETE(worker->backend->workers, worker);
+    free(worker->versions);
     free(worker);
     pool->handles--;
     kek_pool_check_closed(pool);
@@ -57,28 +59,28 @@ void kek_worker_abandon(struct kek_worker *worker)
     gone(worker);
 }
 
-static void forget_retiring(struct kek_worker *worker)
+/* It takes no calls from now on. */
+static void leave_ready(struct kek_worker *worker, enum kek_worker_state state)
 {
-    if (worker->backend->retiring == worker) {
-        worker->backend->retiring = NULL;
+    if (worker->state == KEK_WORKER_READY) {
+        kek_backend_tell(worker->backend);
     }
+    worker->state = state;
 }
 
 void kek_worker_close(struct kek_worker *worker)
 {
-    forget_retiring(worker);
     close_socket(worker);
     if (worker->exited) {
         gone(worker);
         return;
     }
-    worker->state = KEK_WORKER_LEAVING;
+    leave_ready(worker, KEK_WORKER_LEAVING);
     uv_timer_start(&worker->timer, kek_worker_on_timer, worker->backend->pool->times.leave, 0);
 }
 
 void kek_worker_kill(struct kek_worker *worker)
 {
-    forget_retiring(worker);
     close_socket(worker);
     if (worker->exited) {
         gone(worker);
@@ -86,7 +88,7 @@ void kek_worker_kill(struct kek_worker *worker)
     }
     /* Its pid is still its own: libuv has not reaped it. */
     (void)uv_process_kill(&worker->process, SIGKILL);
-    worker->backend->killed++;
+    worker->backend->killed += worker->state == KEK_WORKER_ENDED ? 0 : 1; /* that one is counted */
     worker->state = KEK_WORKER_KILLED;
     uv_timer_start(&worker->timer, kek_worker_on_timer, worker->backend->pool->times.ghost, 0);
 }
@@ -96,7 +98,7 @@ bool kek_worker_alive(const struct kek_worker *worker)
     return worker->state < KEK_WORKER_GHOST && !worker->exited;
 }
 
-void kek_worker_settle(struct kek_worker *worker)
+void kek_worker_check_over(struct kek_worker *worker)
 {
     if (worker->state != KEK_WORKER_DRAIN && worker->state != KEK_WORKER_SUSPECT) {
         return;
@@ -116,9 +118,8 @@ void kek_worker_settle(struct kek_worker *worker)
 
 void kek_worker_drain(struct kek_worker *worker)
 {
-    forget_retiring(worker);
-    worker->state = KEK_WORKER_DRAIN;
-    kek_worker_settle(worker);
+    leave_ready(worker, KEK_WORKER_DRAIN);
+    kek_worker_check_over(worker);
 }
 
 void kek_worker_suspect(struct kek_worker *worker, const struct kek_why *why)
@@ -127,14 +128,13 @@ void kek_worker_suspect(struct kek_worker *worker, const struct kek_why *why)
     if (!serving && worker->state != KEK_WORKER_DRAIN) {
         return;
     }
-    forget_retiring(worker);
-    worker->state = KEK_WORKER_SUSPECT;
+    leave_ready(worker, KEK_WORKER_SUSPECT);
     if (serving) {
         kek_backend_lost_ready(worker->backend, why);
     }
 }
 
-/* Its service is over, whatever is still in it; its process ends or has ended. */
+/* The worker answers nothing more; its process ends or has ended.  Its flights are lost. */
 static void end_service(struct kek_worker *worker, enum kek_lost how, const struct kek_why *why)
 {
     if (!worker->was_ready) {
@@ -142,7 +142,9 @@ static void end_service(struct kek_worker *worker, enum kek_lost how, const stru
         return;
     }
     bool serving = worker->state == KEK_WORKER_READY || worker->ended_ready;
-    worker->state = KEK_WORKER_EOF;
+    if (worker->state != KEK_WORKER_ENDED) {
+        leave_ready(worker, KEK_WORKER_EOF);
+    }
     if (serving) {
         kek_backend_lost_ready(worker->backend, why);
     }
@@ -152,6 +154,29 @@ static void end_service(struct kek_worker *worker, enum kek_lost how, const stru
             kek_flight_lost(worker, i, worker->flights[i].unsent ? KEK_LOST_UNSENT : how, why);
         }
     }
+}
+
+void kek_worker_end(struct kek_worker *worker, const struct kek_why *why)
+{
+    if (!worker->was_ready || worker->state >= KEK_WORKER_ENDED) {
+        return;
+    }
+    worker->ended_ready = worker->ended_ready || worker->state == KEK_WORKER_READY;
+    worker->end_why = *why;
+    leave_ready(worker, KEK_WORKER_ENDED);
+    worker->backend->ended++;
+    uv_timer_stop(&worker->timer);
+    close_socket(worker);
+    if (!worker->exited) {
+        (void)uv_process_kill(&worker->process, SIGKILL);
+    }
+    kek_backend_judge(worker->backend, why);
+}
+
+void kek_worker_end_service(struct kek_worker *worker)
+{
+    struct kek_why why = worker->end_why;
+    end_service(worker, KEK_LOST_LINK, &why);
 }
 
 void kek_worker_broken(struct kek_worker *worker, const char *what)
@@ -185,9 +210,9 @@ void kek_worker_ended(struct kek_worker *worker)
         end_of_process(worker);
         return;
     }
-    /* How it ended decides what its calls get: it is heard in a moment. */
+    /* What its calls get depends on how the process ended, which libuv tells in a moment. */
     worker->ended_ready = worker->state == KEK_WORKER_READY;
-    worker->state = KEK_WORKER_EOF;
+    leave_ready(worker, KEK_WORKER_EOF);
     uv_poll_stop(&worker->poll);
     uv_timer_start(&worker->timer, kek_worker_on_timer, worker->backend->pool->times.eof, 0);
 }
@@ -199,10 +224,12 @@ static void on_exit_of(uv_process_t *process, int64_t status, int signal)
     worker->exit_status = (int)status;
     worker->exit_signal = signal;
     if (worker->fd >= 0 && worker->state != KEK_WORKER_EOF) {
-        kek_worker_read(worker); /* what it said before its end; may find the end itself */
+        kek_worker_read(worker); /* what it said before its end; this may find the end too */
     }
     if (worker->fd >= 0) {
         end_of_process(worker);
+    } else if (worker->state == KEK_WORKER_ENDED) {
+        kek_worker_end_service(worker);
     } else if (worker->state != KEK_WORKER_GONE) {
         gone(worker);
     }
@@ -258,8 +285,8 @@ void kek_worker_send_packed(struct kek_worker *worker, size_t len)
     if (sent == (ssize_t)len) {
         return;
     }
-    /* Its end of the socket is closed, which reading will find; or it does not take what it must be
-     * able to take (no more than `sessions` requests are ever on their way). */
+    /* Either the worker has closed its end of the socket, which reading will find; or the socket is full,
+     * though it has room for the `sessions` requests that are ever on their way, and the worker is broken. */
     worker->deaf = true;
     if (error != EPIPE && error != ECONNRESET && !worker->exited) {
         (void)uv_process_kill(&worker->process, SIGKILL);
@@ -353,8 +380,8 @@ bool kek_worker_spawn(struct kek_backend *backend, struct kek_why *why)
     return true;
 }
 
-/* Asked, not looked up: /proc shows a process that is not dumpable to nobody but root where it is
- * mounted with hidepid, as by systemd's ProtectProc. */
+/* The worker is asked for its memory, since kekd may not see it: where /proc is mounted with hidepid, as by
+ * systemd's ProtectProc, it shows a process that is not dumpable to root alone. */
 bool kek_worker_memory_due(struct kek_worker *worker)
 {
     uint64_t now = kek_clock_ms();

@@ -4,8 +4,9 @@
 
 Four acts, each with a kekd of its own:
     calm     nobody is hurt: how far apart two answers are on this machine now, and how long a start takes
-    pair     two HSMs with the same keys, of which one at a time is lost: no call may fail
-    worker   one HSM, two worker processes, of which one at a time dies or hangs: no call may fail
+    pair     two HSMs with the same keys, of which one at a time is lost or wrong: no call may fail
+    worker   one HSM, two worker processes, of which one at a time dies, hangs, uses another key, sees
+             none or only old ones: no call may fail
     outage   one HSM that goes away and comes back, a kekd that is killed and started anew: calls fail,
              by what an outage may answer alone, and full service is back within 2 s
 
@@ -260,10 +261,16 @@ class Act:
                 os.kill(pid, signal.SIGCONT)
 
     def order(self, line):
-        control = self.controls[self.token()]
+        self.hold(self.token(), line)
+
+    def hold(self, token, line, least=0.0, most=0.0, patience=rigs.PATIENCE):
+        """The line is in force until it was carried out, and for that time."""
+        control = self.controls[token]
         control.order(line)
         try:
-            rigs.wait_for(lambda: control.done() > 0, "\"%s\" to be carried out" % line)
+            rigs.wait_for(lambda: control.done() > 0, "\"%s\" to be carried out" % line, patience)
+            if most > 0:
+                self.pause(least, most)
         finally:
             control.clear()
 
@@ -282,6 +289,42 @@ class Act:
 
     def module_loses_its_link(self, _window):
         self.order("%s 1 disconnect 30" % self.function())
+
+    # A process that differs from its siblings, without an error to tell it by: of the provider that comes
+    # first, since nobody asks the other one's.
+
+    def worker_wrong(self, _window):
+        """It uses another key under the KEK's name."""
+        token, carried = next(iter(self.controls)), False
+        while not carried:  # one that is just being replaced makes no call
+            with contextlib.suppress(AssertionError):
+                self.hold(token, "* every wrongkey 1 pid=%d" % self.random.choice(self.workers(token)), 0.5, 1.5,
+                          patience=3.0)
+                carried = True
+
+    def provider_wrong(self, _window):
+        self.hold(next(iter(self.controls)), "* every wrongkey 1", 0.5, 1.5)
+
+    def worker_blind(self, _window):
+        """It shows no key any more, though it goes on to use those that it has."""
+        self.hold(next(iter(self.controls)), "* 1 blind 0 proc=0")
+
+    def worker_caching(self, _window):
+        """It shows for ever what it shows now."""
+        self.hold(next(iter(self.controls)), "* 1 caching proc=0")
+
+    def starts_blind(self, _window):
+        """Who starts while this lasts shows no key, ever."""
+        token = self.token()
+        victim = self.random.choice(self.workers(token))
+        control = self.controls[token]
+        control.order("C_Initialize every blind 0")
+        try:
+            token.kill([victim])
+            rigs.wait_for(lambda: control.done() > 0, "a blind start")
+            self.pause(0.1, 0.8)
+        finally:
+            control.clear()
 
     def token_lost(self, _window):
         """One of two, or all there is."""
@@ -415,13 +458,14 @@ class Pair(Act):
     name = "pair"
     options = {"pair": True}
     faults = ("worker killed", "all workers killed", "worker stopped", "all workers stopped",
-              "module hangs", "module crashes", "module loses its link", "token lost")
+              "module hangs", "module crashes", "module loses its link", "token lost", "worker wrong",
+              "provider wrong", "worker blind", "worker caching")
 
 
 class Worker(Act):
     name = "worker"
     faults = ("worker killed", "worker stopped", "module hangs", "module crashes",
-              "module loses its link")
+              "module loses its link", "worker wrong", "worker blind", "starts blind", "worker caching")
 
 
 class Outage(Act):

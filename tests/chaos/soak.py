@@ -3,8 +3,9 @@
     soak.py [--calls N] [--recycle-memory MIB] [--json FILE]
 
 kekd in strict mode, so that each call is an HSM operation, with a `recycle_memory` that the workers
-reach again and again.  No call may fail at any of the replacements, kekd's memory stays as it is after
-the first tenth, and no worker grows much beyond its limit.
+reach again and again.  In turn, one worker comes to use another key under the KEK's name, one sees no key
+any more, and those that start see only what was there first (tests/faults/).  No call may fail at any of
+it, kekd's memory stays as it is after the first tenth, and no worker grows much beyond its limit.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "interop"))
+import fault as faults  # noqa: E402
 import rig as rigs  # noqa: E402
 
 BEGIN = 2 << 20  # bytes that a worker has at once: a limit below means a new one at every look at it
@@ -52,6 +54,19 @@ class Soak:
         self.node = rigs.Rig(config={"data_key": {"max_uses": 1}, "log": {"level": "info"},
                                      "metrics": rigs.own_address()},
                              provider={"recycle_memory": "%dMiB" % limit, "timeout": "5s"})
+        self.fault, self.wronged, self.turn = faults.inject(self.node), 0, 0
+
+    def trouble(self):
+        """The next one of the workers' troubles; the one before ends."""
+        self.turn += 1
+        if self.turn % 3 == 1:
+            workers = rigs.wait_for(self.node.workers, "a worker")
+            self.fault.put("* every wrongkey 1 pid=%d" % workers[-1])
+            self.wronged += 1
+        elif self.turn % 3 == 2:
+            self.fault.put("C_FindObjects 1 blind 0 proc=0")
+        else:
+            self.fault.put("C_Initialize every caching")
 
     # What a rig's cleanup asks of a test.
     def failing(self):
@@ -77,6 +92,7 @@ class Soak:
             left = self.calls
             while left > 0:
                 chunk = min(CHUNK, max(1, left // 2))
+                self.trouble()
                 self.load("encrypt", chunk)
                 self.load("decrypt", chunk)
                 left -= 2 * chunk
@@ -87,6 +103,7 @@ class Soak:
                        for sample, value in self.node.metrics().items()}
             self.node.close_clients()
             self.node.stop()
+            self.fault.close()
             self.broken = False
             return self.result(metrics, watch.peak)
         finally:
@@ -103,7 +120,7 @@ class Soak:
                 "seconds": self.seconds,
                 "recycled": total("kekd_hsm_workers_recycled_total"),
                 "killed": total("kekd_hsm_workers_killed_total"),
-                "crashed": total("kekd_hsm_workers_crashed_total"),
+                "crashed": total("kekd_hsm_workers_crashed_total"), "wronged": self.wronged,
                 "kekd_bytes": [min(self.kekd), max(self.kekd)],
                 "kekd_growth_bytes": max(self.kekd[len(self.kekd) // 10:]) - first,
                 "worker_peak_bytes": worker_peak}
@@ -114,7 +131,7 @@ def troubles(result, calls, limit):
         yield "only %d calls were counted" % result["calls"]
     if result["failed"] > 0:
         yield "%d calls failed" % result["failed"]
-    if result["killed"] + result["crashed"] > 0:
+    if result["killed"] + result["crashed"] > result["wronged"]:
         yield "%d workers were killed, %d crashed" % (result["killed"], result["crashed"])
     if result["recycled"] < calls // (2000 if limit << 20 < BEGIN else 40000):
         yield "only %d workers were replaced" % result["recycled"]

@@ -11,8 +11,10 @@ SKIP = 77
 FAULTS = {
     "calm": set(),
     "pair": {"worker killed", "all workers killed", "worker stopped", "all workers stopped", "module hangs",
-             "module crashes", "module loses its link", "token lost"},
-    "worker": {"worker killed", "worker stopped", "module hangs", "module crashes", "module loses its link"},
+             "module crashes", "module loses its link", "token lost", "worker wrong", "provider wrong",
+             "worker blind", "worker caching"},
+    "worker": {"worker killed", "worker stopped", "module hangs", "module crashes", "module loses its link",
+               "worker wrong", "worker blind", "starts blind", "worker caching"},
     "outage": {"token away", "kekd killed", "all workers killed"},
 }
 RECOVERIES = {"token away", "kekd killed"}

@@ -62,6 +62,9 @@ enum deed {
     RENUMBER,
     MISLEAD,
     FLAGS,
+    WRONGKEY,
+    BLIND,
+    CACHING,
     REPEAT,
     SICK,
     MUTE,
@@ -72,24 +75,37 @@ enum deed {
     PAD,
     SESSIONS,
     FLIP,
-    FORGE
+    FORGE,
 };
 
 static const struct {
     const char *name;
     int base; /* of its operand; 0: it has none */
 } deeds[] = {
-    [RV] = {"rv", 16},           [DELAY] = {"delay", 10},
-    [HANG] = {"hang", 0},        [ABORT] = {"abort", 0},
-    [SEGV] = {"segv", 0},        [LEAK] = {"leak", 10},
-    [FLAGS] = {"flags", 16},     [DISCONNECT] = {"disconnect", 16},
-    [MISLEAD] = {"mislead", 0},  [RENUMBER] = {"renumber", 0},
-    [NUL] = {"nul", 0},          [READONLY] = {"readonly", 16},
-    [SHORTEN] = {"shorten", 16}, [NOFLAGS] = {"noflags", 16},
-    [PAD] = {"pad", 0},          [SESSIONS] = {"sessions", 10},
-    [FLIP] = {"flip", 16},       [FORGE] = {"forge", 0},
-    [REPEAT] = {"repeat", 0},    [SICK] = {"sick", 16},
+    [RV] = {"rv", 16},
+    [DELAY] = {"delay", 10},
+    [HANG] = {"hang", 0},
+    [ABORT] = {"abort", 0},
+    [SEGV] = {"segv", 0},
+    [LEAK] = {"leak", 10},
+    [FLAGS] = {"flags", 16},
+    [DISCONNECT] = {"disconnect", 16},
+    [MISLEAD] = {"mislead", 0},
+    [RENUMBER] = {"renumber", 0},
+    [WRONGKEY] = {"wrongkey", 10},
+    [BLIND] = {"blind", 10},
+    [CACHING] = {"caching", 0},
+    [REPEAT] = {"repeat", 0},
+    [SICK] = {"sick", 16},
     [MUTE] = {"mute", 16},
+    [NUL] = {"nul", 0},
+    [READONLY] = {"readonly", 16},
+    [SHORTEN] = {"shorten", 16},
+    [NOFLAGS] = {"noflags", 16},
+    [PAD] = {"pad", 0},
+    [SESSIONS] = {"sessions", 10},
+    [FLIP] = {"flip", 16},
+    [FORGE] = {"forge", 0},
 };
 
 /* The second page, little-endian on every machine that runs this. */
@@ -101,8 +117,16 @@ struct counters {
     struct {
         uint64_t seen, done;
     } rules[RULES_MAX];
+    uint64_t processes; /* that have called C_Initialize */
 };
 _Static_assert(sizeof(struct counters) <= PAGE, "the counters are one page");
+
+/* Whom a rule is for. */
+struct selector {
+    unsigned long first, last; /* of the processes, by number */
+    bool odd, even;            /* their numbers are; 0, which is none, is neither */
+    unsigned long pid;         /* 0: any */
+};
 
 struct rule {
     char function[NAME_MAX_LEN];
@@ -110,6 +134,7 @@ struct rule {
     unsigned long first, last; /* of the calls that it is for, from 1 */
     enum deed deed;
     unsigned long value;
+    struct selector who;
 };
 
 struct control {
@@ -118,6 +143,7 @@ struct control {
     struct rule rules[RULES_MAX];
     size_t count;
     struct counters *counters;
+    unsigned long process;  /* this one's number under this file; 0: it ran before */
     struct control *before; /* what was loaded before: another thread may be at it */
 };
 
@@ -125,12 +151,40 @@ static _Atomic(struct control *) current;
 static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
 static atomic_ulong disconnected; /* what every call returns */
 static atomic_uint renumbered;
+static atomic_bool blind, caching; /* once, and for ever */
+static _Atomic(uint64_t) initialized_ms;
 
 /* A control file that nobody understands must not look like one that asks for nothing. */
 static void reject(const char *line)
 {
     fprintf(stderr, "fault.so: not understood: %s\n", line);
     abort();
+}
+
+/* "3" or "3+". */
+static void parse_range(const char *text, unsigned long *first, unsigned long *last)
+{
+    char *end = NULL;
+    *first = strtoul(text, &end, 10);
+    *last = *end == '+' ? ULONG_MAX : *first;
+    if (end == text || strcmp(end, *end == '+' ? "+" : "") != 0) {
+        reject(text);
+    }
+}
+
+static void parse_selector(const char *text, struct selector *who)
+{
+    if (strcmp(text, "proc=odd") == 0) {
+        who->odd = true;
+    } else if (strcmp(text, "proc=even") == 0) {
+        who->even = true;
+    } else if (strncmp(text, "proc=", 5) == 0) {
+        parse_range(text + 5, &who->first, &who->last);
+    } else if (strncmp(text, "pid=", 4) == 0) {
+        parse_range(text + 4, &who->pid, &who->pid);
+    } else {
+        reject(text);
+    }
 }
 
 static void parse_rule(char *line, struct rule *rule)
@@ -151,15 +205,23 @@ static void parse_rule(char *line, struct rule *rule)
         return;
     }
     memcpy(rule->function, function, strlen(function) + 1);
-    if (strcmp(when, "every") == 0) {
-        rule->first = 1;
-        rule->last = ULONG_MAX;
-    } else {
-        rule->first = strtoul(when, &end, 10);
-        rule->last = *end == '+' ? ULONG_MAX : rule->first;
-        if (rule->first == 0 || strcmp(end, *end == '+' ? "+" : "") != 0) {
+    rule->first = 1;
+    rule->last = ULONG_MAX;
+    if (strcmp(when, "every") != 0) {
+        parse_range(when, &rule->first, &rule->last);
+        if (rule->first == 0) {
             reject(when);
         }
+    }
+    rule->who = (struct selector){.last = ULONG_MAX};
+    const char *selector = value;
+    if (value != NULL && strchr(value, '=') != NULL) {
+        value = NULL;
+    } else {
+        selector = strtok_r(NULL, " ", &rest);
+    }
+    for (; selector != NULL; selector = strtok_r(NULL, " ", &rest)) {
+        parse_selector(selector, &rule->who);
     }
     size_t i = 0;
     while (i < sizeof deeds / sizeof deeds[0] && strcmp(deeds[i].name, deed) != 0) {
@@ -253,6 +315,20 @@ static void count(struct counters *counters, const char *function)
     reject(function);
 }
 
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static bool selects(const struct selector *who, unsigned long process)
+{
+    return process >= who->first && process <= who->last && (!who->odd || process % 2 == 1) &&
+           (!who->even || (process != 0 && process % 2 == 0)) &&
+           (who->pid == 0 || who->pid == (unsigned long)getpid());
+}
+
 static void sleep_ms(unsigned long ms)
 {
     struct timespec left = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
@@ -312,6 +388,18 @@ static void apply(const struct rule *rule, struct control_verdict *verdict)
     case FLAGS:
         verdict->flags |= rule->value;
         break;
+    case WRONGKEY:
+        verdict->wrongkey = true;
+        verdict->other = rule->value;
+        break;
+    case BLIND:
+        if (rule->value == 0 || now_ms() - atomic_load(&initialized_ms) < rule->value) {
+            atomic_store(&blind, true);
+        }
+        break;
+    case CACHING:
+        atomic_store(&caching, true);
+        break;
     case NUL:
         verdict->pads_by_nul = true;
         break;
@@ -346,7 +434,8 @@ static void apply_all(const struct control *control, const char *function, unsig
 {
     for (size_t i = 0; i < control->count; i++) {
         const struct rule *rule = &control->rules[i];
-        if ((strcmp(rule->function, "*") != 0 && strcmp(rule->function, function) != 0) ||
+        if (!selects(&rule->who, control->process) ||
+            (strcmp(rule->function, "*") != 0 && strcmp(rule->function, function) != 0) ||
             (rule->slot != CONTROL_ANY && rule->slot != slot)) {
             continue;
         }
@@ -367,7 +456,16 @@ struct control_verdict control_call(const char *function)
 struct control_verdict control_call_at(const char *function, unsigned long slot)
 {
     struct control_verdict verdict = {.shortens = CONTROL_ANY};
-    const struct control *control = look();
+    struct control *control = look();
+    if (strcmp(function, "C_Initialize") == 0) {
+        atomic_store(&initialized_ms, now_ms());
+        atomic_store(&blind, false);
+        atomic_store(&caching, false);
+        if (control != NULL) {
+            control->process =
+                __atomic_add_fetch(&control->counters->processes, 1, __ATOMIC_SEQ_CST);
+        }
+    }
     if (control != NULL) {
         count(control->counters, function);
         apply_all(control, function, slot, &verdict);
@@ -378,6 +476,8 @@ struct control_verdict control_call_at(const char *function, unsigned long slot)
         verdict.fails = true;
         verdict.rv = atomic_load(&disconnected);
     }
+    verdict.blind = atomic_load(&blind);
+    verdict.caching = atomic_load(&caching);
     return verdict;
 }
 

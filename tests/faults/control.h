@@ -16,14 +16,18 @@
 struct control_verdict {
     bool fails;
     unsigned long rv; /* if it fails: what it returns */
-    bool misleads;    /* it shall use another key */
-    bool repeats;     /* it shall list each object twice */
-    unsigned long sick,
-        mute; /* for one kind of object or attribute: what it returns, which it is */
+    bool misleads;    /* it shall use another key of the token */
+    bool wrongkey;    /* it shall use a key that is on no token, the one of this number */
+    unsigned long other;
+    bool blind;         /* its process finds no object any more */
+    bool caching;       /* its process knows nothing newer than what it found first */
+    bool repeats;       /* it shall list each object twice */
+    unsigned long sick; /* what it returns for an object whose label begins so; 0: as it is */
+    unsigned long mute; /* the attribute that it cannot tell; 0: none */
     unsigned long flags;
+    unsigned long no_flags;
     bool pads_by_nul;
     unsigned long readonly; /* what a read-write session is refused with; 0: it is not */
-    unsigned long no_flags;
     unsigned long sessions; /* that the token says it allows; 0: as it is */
     bool has_pad;           /* a PIN is entered at the token */
     bool forges;            /* a copy is a key that may leave */

@@ -1,145 +1,77 @@
 /*
- * A PKCS#11 module around SoftHSM that fails, hangs, crashes, leaks, is cut off or confuses its keys
- * when its control file says so (control.h, tests/faults/README.md).  Only for tests: it trusts its
- * environment.
+ * A PKCS#11 module around SoftHSM that fails, hangs, crashes, leaks, is cut off, confuses its keys,
+ * sees none or only old ones when its control file says so (control.h, tests/faults/README.md).
+ * Only for tests: it trusts its environment.
  */
 #include <dlfcn.h>
-#include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <p11-kit/pkcs11.h>
 
+#include "cache.h"
 #include "control.h"
+#include "handles.h"
 
 #define SOFTHSM "/usr/lib/softhsm/libsofthsm2.so"
-#define KEYS_MAX 64
 
 static CK_FUNCTION_LIST *real;
 static CK_FUNCTION_LIST list;
 
-/* Token keys in the order in which they were found first.  Renumbered once, each key answers to the
- * handle of the one before it, for everything: a library that enumerates anew after a lost connection
- * does so.  Keys found later keep their handles. */
-static struct {
-    pthread_mutex_t lock;
-    CK_OBJECT_HANDLE keys[KEYS_MAX];
-    size_t count, renumbered_count;
-    unsigned renumbered;
-} known = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-static void renumber(void)
-{
-    if (known.renumbered != control_renumbered()) {
-        known.renumbered = control_renumbered();
-        known.renumbered_count = known.count;
+/* `call` decides, and `then` is done if it succeeded. */
+#define WRAP_CALL(name, call, parameters, arguments, then) \
+    static CK_RV fault_##name parameters                   \
+    {                                                      \
+        struct control_verdict verdict = call;             \
+        if (verdict.fails) {                               \
+            return verdict.rv;                             \
+        }                                                  \
+        CK_RV rv = real->name arguments;                   \
+        if (rv == CKR_OK) {                                \
+            then;                                          \
+        }                                                  \
+        return rv;                                         \
     }
-}
-
-static bool is_known(CK_OBJECT_HANDLE key)
-{
-    for (size_t i = 0; i < known.count; i++) {
-        if (known.keys[i] == key) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static CK_OBJECT_HANDLE shifted(CK_OBJECT_HANDLE handle, size_t count, size_t by)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (known.keys[i] == handle) {
-            return known.keys[(i + by) % count];
-        }
-    }
-    return handle;
-}
-
-/* What a caller's handle means now. */
-static CK_OBJECT_HANDLE meant(CK_OBJECT_HANDLE handle, struct control_verdict verdict)
-{
-    pthread_mutex_lock(&known.lock);
-    renumber();
-    if (known.renumbered_count > 0) {
-        handle = shifted(handle, known.renumbered_count, known.renumbered);
-    }
-    if (verdict.misleads && known.count > 0) {
-        handle = shifted(handle, known.count, 1);
-    }
-    pthread_mutex_unlock(&known.lock);
-    return handle;
-}
-
-/* What a caller is told who finds this key. */
-static CK_OBJECT_HANDLE told(CK_OBJECT_HANDLE key)
-{
-    pthread_mutex_lock(&known.lock);
-    if (!is_known(key) && known.count < KEYS_MAX) {
-        known.keys[known.count++] = key;
-    }
-    renumber();
-    size_t count = known.renumbered_count;
-    if (count > 0) {
-        key = shifted(key, count, count - known.renumbered % count);
-    }
-    pthread_mutex_unlock(&known.lock);
-    return key;
-}
-
-#define WRAP(name, parameters, arguments)                     \
-    static CK_RV fault_##name parameters                      \
-    {                                                         \
-        struct control_verdict verdict = control_call(#name); \
-        if (verdict.fails) {                                  \
-            return verdict.rv;                                \
-        }                                                     \
-        return real->name arguments;                          \
-    }
-
+#define WRAP_THEN(name, parameters, arguments, then) \
+    WRAP_CALL(name, control_call(#name), parameters, arguments, then)
+#define WRAP(name, parameters, arguments) WRAP_THEN(name, parameters, arguments, (void)0)
 /* The same where `a` is a slot. */
-#define WRAP_SLOT(name, parameters, arguments)                      \
-    static CK_RV fault_##name parameters                            \
-    {                                                               \
-        struct control_verdict verdict = control_call_at(#name, a); \
-        if (verdict.fails) {                                        \
-            return verdict.rv;                                      \
-        }                                                           \
-        return real->name arguments;                                \
-    }
+#define WRAP_SLOT(name, parameters, arguments) \
+    WRAP_CALL(name, control_call_at(#name, a), parameters, arguments, (void)0)
 
-WRAP(C_Initialize, (void *a), (a))
+WRAP_THEN(C_Initialize, (void *a), (a), cache_clear())
 WRAP(C_Finalize, (void *a), (a))
 WRAP(C_GetInfo, (CK_INFO * a), (a))
 WRAP(C_GetSlotList, (CK_BBOOL a, CK_SLOT_ID *b, CK_ULONG *c), (a, b, c))
 WRAP_SLOT(C_GetSlotInfo, (CK_SLOT_ID a, CK_SLOT_INFO *b), (a, b))
 WRAP_SLOT(C_GetMechanismList, (CK_SLOT_ID a, CK_MECHANISM_TYPE *b, CK_ULONG *c), (a, b, c))
 WRAP_SLOT(C_GetMechanismInfo, (CK_SLOT_ID a, CK_MECHANISM_TYPE b, CK_MECHANISM_INFO *c), (a, b, c))
-WRAP(C_CloseSession, (CK_SESSION_HANDLE a), (a))
+WRAP_THEN(C_CloseSession, (CK_SESSION_HANDLE a), (a), (void)cache_find_final(a))
 WRAP(C_Logout, (CK_SESSION_HANDLE a), (a))
-WRAP(C_CreateObject, (CK_SESSION_HANDLE a, CK_ATTRIBUTE *b, CK_ULONG c, CK_OBJECT_HANDLE *d),
-     (a, b, c, d))
-WRAP(C_DestroyObject, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b), (a, meant(b, verdict)))
-WRAP(C_SetAttributeValue, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b, CK_ATTRIBUTE *c, CK_ULONG d),
-     (a, meant(b, verdict), c, d))
-WRAP(C_FindObjectsInit, (CK_SESSION_HANDLE a, CK_ATTRIBUTE *b, CK_ULONG c), (a, b, c))
-WRAP(C_FindObjectsFinal, (CK_SESSION_HANDLE a), (a))
+WRAP_THEN(C_CreateObject, (CK_SESSION_HANDLE a, CK_ATTRIBUTE *b, CK_ULONG c, CK_OBJECT_HANDLE *d),
+          (a, b, c, d), cache_changed(real, a, *d))
+WRAP_THEN(C_DestroyObject, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b),
+          (a, handles_meant(b, &verdict)), cache_destroyed(b))
+WRAP_THEN(C_SetAttributeValue,
+          (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b, CK_ATTRIBUTE *c, CK_ULONG d),
+          (a, handles_meant(b, &verdict), c, d), cache_changed(real, a, b))
 WRAP(C_EncryptInit, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c),
-     (a, b, meant(c, verdict)))
+     (a, b, handles_key(real, a, c, &verdict)))
 WRAP(C_Encrypt, (CK_SESSION_HANDLE a, CK_BYTE *b, CK_ULONG c, CK_BYTE *d, CK_ULONG *e),
      (a, b, c, d, e))
 WRAP(C_DecryptInit, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c),
-     (a, b, meant(c, verdict)))
+     (a, b, handles_key(real, a, c, &verdict)))
 WRAP(C_Decrypt, (CK_SESSION_HANDLE a, CK_BYTE *b, CK_ULONG c, CK_BYTE *d, CK_ULONG *e),
      (a, b, c, d, e))
 WRAP(C_WrapKey,
      (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c, CK_OBJECT_HANDLE d, CK_BYTE *e,
       CK_ULONG *f),
-     (a, b, meant(c, verdict), d, e, f))
+     (a, b, handles_key(real, a, c, &verdict), d, e, f))
 WRAP(C_UnwrapKey,
      (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c, CK_BYTE *d, CK_ULONG e,
       CK_ATTRIBUTE *f, CK_ULONG g, CK_OBJECT_HANDLE *h),
-     (a, b, meant(c, verdict), d, e, f, g, h))
+     (a, b, handles_key(real, a, c, &verdict), d, e, f, g, h))
 
 static bool is_sick(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object)
 {
@@ -150,22 +82,44 @@ static bool is_sick(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object)
 }
 
 static CK_RV fault_C_GetAttributeValue(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
-                                       CK_ATTRIBUTE *attributes, CK_ULONG count)
+                                       CK_ATTRIBUTE *template, CK_ULONG count)
 {
     struct control_verdict verdict = control_call("C_GetAttributeValue");
     if (verdict.fails) {
         return verdict.rv;
     }
-    object = meant(object, verdict);
+    object = handles_meant(object, &verdict);
     if (verdict.sick != 0 && is_sick(session, object)) {
         return verdict.sick;
     }
     for (CK_ULONG i = 0; verdict.mute != 0 && i < count; i++) {
-        if (attributes[i].type == verdict.mute) {
+        if (template[i].type == verdict.mute) {
             return CKR_GENERAL_ERROR;
         }
     }
-    return real->C_GetAttributeValue(session, object, attributes, count);
+    return verdict.caching ? cache_attributes(real, session, object, template, count)
+                           : real->C_GetAttributeValue(session, object, template, count);
+}
+
+/* A search that began in SoftHSM ends there, though its process caches by now. */
+static CK_RV fault_C_FindObjectsInit(CK_SESSION_HANDLE session, CK_ATTRIBUTE *template,
+                                     CK_ULONG count)
+{
+    struct control_verdict verdict = control_call("C_FindObjectsInit");
+    if (verdict.fails) {
+        return verdict.rv;
+    }
+    return verdict.caching ? cache_find_init(real, session, template, count)
+                           : real->C_FindObjectsInit(session, template, count);
+}
+
+static CK_RV fault_C_FindObjectsFinal(CK_SESSION_HANDLE session)
+{
+    struct control_verdict verdict = control_call("C_FindObjectsFinal");
+    if (verdict.fails) {
+        return verdict.rv;
+    }
+    return cache_find_final(session) == CKR_OK ? CKR_OK : real->C_FindObjectsFinal(session);
 }
 
 static CK_RV fault_C_FindObjects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *objects, CK_ULONG max,
@@ -175,14 +129,21 @@ static CK_RV fault_C_FindObjects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *ob
     if (verdict.fails) {
         return verdict.rv;
     }
+    if (verdict.blind) {
+        *count = 0;
+        return CKR_OK;
+    }
     bool twice = verdict.repeats && max > 1;
-    CK_RV rv = real->C_FindObjects(session, objects, twice ? max / 2 : max, count);
+    CK_RV rv = cache_find(session, objects, twice ? max / 2 : max, count);
+    if (rv == CKR_OPERATION_NOT_INITIALIZED) {
+        rv = real->C_FindObjects(session, objects, twice ? max / 2 : max, count);
+    }
+    for (CK_ULONG i = 0; rv == CKR_OK && i < *count; i++) {
+        objects[i] = handles_told(objects[i]);
+    }
     if (rv == CKR_OK && twice) {
         memcpy(objects + *count, objects, *count * sizeof *objects);
         *count *= 2;
-    }
-    for (CK_ULONG i = 0; rv == CKR_OK && i < *count; i++) {
-        objects[i] = told(objects[i]);
     }
     return rv;
 }
@@ -214,7 +175,11 @@ static CK_RV fault_C_Login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_BYTE
         pin = (CK_BYTE *)entered;
         len = strlen(entered);
     }
-    return real->C_Login(session, user, pin, len);
+    CK_RV rv = real->C_Login(session, user, pin, len);
+    if (rv == CKR_OK) {
+        cache_clear();
+    }
+    return rv;
 }
 
 #define ATTRIBUTES_MAX 32
@@ -240,7 +205,11 @@ static CK_RV fault_C_GenerateKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechan
             }
         }
     }
-    return real->C_GenerateKey(session, mechanism, copy, count, key);
+    CK_RV rv = real->C_GenerateKey(session, mechanism, copy, count, key);
+    if (rv == CKR_OK) {
+        cache_changed(real, session, *key);
+    }
+    return rv;
 }
 
 static CK_RV fault_C_CopyObject(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
@@ -251,7 +220,12 @@ static CK_RV fault_C_CopyObject(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE obje
         return verdict.rv;
     }
     if (!verdict.forges) {
-        return real->C_CopyObject(session, meant(object, verdict), attributes, count, copy);
+        object = handles_meant(object, &verdict);
+        CK_RV rv = real->C_CopyObject(session, object, attributes, count, copy);
+        if (rv == CKR_OK) {
+            cache_changed(real, session, *copy);
+        }
+        return rv;
     }
     CK_OBJECT_CLASS class = CKO_SECRET_KEY;
     CK_KEY_TYPE type = CKK_AES;

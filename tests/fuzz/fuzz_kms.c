@@ -7,7 +7,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct arena arena;
+    static _Alignas(16) uint8_t unpacked[ARENA_BYTES];
+    struct kek_arena arena = {.bytes = unpacked, .size = sizeof unpacked};
     struct request request;
     if (size == 0) {
         return 0;
@@ -23,6 +24,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                        request.payload.data + request.payload.len <= arena.bytes + arena.used);
         }
     }
-    arena_wipe(&arena);
+    kek_arena_wipe(&arena);
     return 0;
 }

@@ -13,6 +13,7 @@ static struct kek_keyring *ring_new(void)
     struct kek_keyring *ring = calloc(1, sizeof *ring);
     FUZZ_CHECK(ring != NULL);
     ring->settings.config = &config;
+    ring->lock_fd = -1;
     ring->record_path = strdup("f");
     FUZZ_CHECK(ring->record_path != NULL);
     return ring;
@@ -20,29 +21,31 @@ static struct kek_keyring *ring_new(void)
 
 static void check_same(const struct kek_keyring *a, const struct kek_keyring *b)
 {
+    const struct kek_generation *left = &a->primary.generation, *right = &b->primary.generation;
+    const struct version *x, *y = b->versions;
     FUZZ_CHECK(a->announced == b->announced && a->version_count == b->version_count);
-    FUZZ_CHECK(a->primary.number == b->primary.number);
-    FUZZ_CHECK(kek_id_equal(&a->primary.kek_id, &b->primary.kek_id));
-    FUZZ_CHECK(strcmp(a->primary.key_id, b->primary.key_id) == 0);
-    for (size_t i = 0; i < a->version_count; i++) {
-        const struct version *x = a->versions[i], *y = b->versions[i];
+    FUZZ_CHECK(kek_generation_equal(left, right) && left->numbers[0] == right->numbers[0]);
+    FUZZ_CHECK(strcmp(left->key_id, right->key_id) == 0);
+    DL_FOREACH (a->versions, x) {
         FUZZ_CHECK(x->number == y->number && kek_id_equal(&x->id, &y->id));
         FUZZ_CHECK(kek_bytes_equal(kek_bytes(x->witness, x->witness_len),
                                    kek_bytes(y->witness, y->witness_len)));
+        y = y->next;
     }
 }
 
 static void check_again(const struct kek_keyring *ring)
 {
     struct kek_envelope envelope;
-    for (size_t i = 0; i < ring->version_count; i++) {
-        const struct version *version = ring->versions[i];
-        FUZZ_CHECK(version->recorded && version->number >= 1);
+    const struct version *version;
+    DL_FOREACH (ring->versions, version) {
+        FUZZ_CHECK(version->agreed && version->number >= 1);
         FUZZ_CHECK(kek_envelope_parse(kek_bytes(version->witness, version->witness_len), &envelope,
                                       NULL) == KEK_OK);
         FUZZ_CHECK(kek_id_equal(&envelope.entries[0].kek_id, &version->id));
+        FUZZ_CHECK(envelope.entries[0].alg == version->witness_alg);
     }
-    FUZZ_CHECK(!ring->announced || ring_find(ring, &ring->primary.kek_id) != NULL);
+    FUZZ_CHECK(!ring->announced || version_primary(ring) != NULL);
     char *text = record_text(ring, NULL);
     FUZZ_CHECK(text != NULL);
     struct kek_keyring *again = ring_new();

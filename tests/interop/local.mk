@@ -14,14 +14,18 @@ INTEROP_TESTS = \
 	tests/interop/test_badinput.py \
 	tests/interop/test_config.py \
 	tests/interop/test_cost.py \
+	tests/interop/test_fault_module.py \
 	tests/interop/test_faults.py \
 	tests/interop/test_lifecycle.py \
 	tests/interop/test_recovery_of_kekd.py \
 	tests/interop/test_providers.py \
 	tests/interop/test_oom.py \
 	tests/interop/test_roundtrip.py \
+	tests/interop/test_schedules.py \
 	tests/interop/test_separation.py \
+	tests/interop/test_swap.py \
 	tests/interop/test_token.py \
+	tests/interop/test_views.py \
 	tests/interop/test_wire.py \
 	tests/interop/test_workers.py
 TESTS += $(INTEROP_TESTS)
@@ -36,4 +40,5 @@ EXTRA_DIST += \
 	tests/interop/protowire.py \
 	tests/interop/rig.py \
 	tests/interop/softhsm.py \
+	tests/interop/swap.py \
 	tests/interop/traffic.py

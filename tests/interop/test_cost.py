@@ -134,8 +134,10 @@ class Cost(rigs.Case):
                        (client.encrypt_request(b"%032d" % number) for number in range(count)))]
         wraps, unwraps, own_wraps, own_unwraps = self.cost(node, before)
         self.assertEqual((wraps, own_wraps, own_unwraps), (count, count, 0))
-        # Once a second for each session, a known answer that the handle still means this key.
-        self.assertLessEqual(unwraps, 2 * (time.monotonic() - begun + 1))
+        # One opening of its witness proves the many wraps that a busy worker made before; and once a second for
+        # each session, a known answer that the handle still means this key.
+        self.assertGreaterEqual(unwraps, 1)
+        self.assertLessEqual(unwraps, count / 4 + 2 * (time.monotonic() - begun + 1))
         before = self.counted(node)
         opened = many(client, "/v2.KeyManagementService/Decrypt",
                       (client.decrypt_request(item.ciphertext, item.key_id, item.annotations)

@@ -292,6 +292,34 @@ class Idle(FaultCase):
             node.stop()
 
 
+class Unproven(FaultCase):
+    def test_one_workers_damaged_is_not_believed_where_nothing_proves_who_is_right(self):
+        # A new node, and version 1 may only unwrap by now: there is no witness of it.
+        node = self.node(recycle_memory="64GiB")
+        node.start()
+        with node_client(node) as client:
+            sealed = client.encrypt1(DEK)
+        node.stop()
+        for name in os.listdir(node.state):
+            os.unlink(os.path.join(node.state, name))
+        p11.plant(node.token, "k8s-test.v2", os.urandom(16))
+        node.config["providers"][0]["versions"] = [{"n": 1, "state": "deactivated"},
+                                                   {"n": 2, "state": "active"}]
+        node.write(health={"probe_interval": "1h"}, metrics=rigs.own_address())
+        node.start()
+        rigs.wait_for(lambda: node.page("/readyz")[0] == 200 and len(node.workers()) == 2, "service")
+        with node_client(node) as client:
+            time.sleep(1)  # until both are judged
+            node.fault.put("C_UnwrapKey 1 rv 110")  # CKR_WRAPPED_KEY_INVALID
+            self.assertEqual(client.decrypt1(sealed), DEK)
+            self.assertEqual(node.fault.done(), 1)
+            node.fault.put()
+            broken = bytearray(sealed)
+            broken[40] ^= 1  # in the wrapped data key: both workers say so
+            self.refused(StatusCode.INVALID_ARGUMENT, client.decrypt1, bytes(broken))
+        self.end(node)
+
+
 class Starting(FaultCase):
     @staticmethod
     def logins(node):
@@ -544,6 +572,39 @@ class OtherKeys(FaultCase):
                                       pause=1.5)
                 self.assertTrue(calls.statuses)
                 self.end(node)
+
+
+class Unlike(FaultCase):
+    """One of two workers differs from the other, without an error to tell it by.  (Where C_WrapKey alone lies
+    only an unwrap tells, which strict mode does without: OtherKeys has that.)"""
+
+    LINES = ("* every wrongkey 1 pid=%d", "* 7+ wrongkey 1 pid=%d", "C_UnwrapKey every wrongkey 1 pid=%d",
+             "C_FindObjects every blind 0 pid=%d", "C_FindObjectsInit every caching pid=%d",
+             "C_FindObjects every repeat pid=%d")
+
+    def differs(self, node, line):
+        node.settled()
+        with node_client(node) as client:
+            calls = Calls(client)
+            calls.round()
+            node.fault.put(line % node.workers()[0])
+            for _ in range(20):
+                calls.round()
+        self.recovers(node, calls.sealed)
+        node.stop()
+        node.start()
+        self.recovers(node, calls.sealed)
+        if calls.wrong:
+            return "a wrong plaintext"
+        return [status for status in calls.statuses if status[0] not in AWAY]
+
+    def test_a_worker_that_differs_costs_nothing_that_was_sealed(self):
+        nodes = [self.node(strategy=strategy).start() for strategy in ("wrap-key", "wrap-key", "encrypt", "encrypt")]
+        self.work_through([(line,) for line in self.LINES], nodes[:2], self.differs)
+        self.work_through([(line.replace("C_UnwrapKey", "C_DecryptInit"),) for line in self.LINES], nodes[2:],
+                          self.differs)
+        for node in nodes:
+            self.end(node)
 
 
 class Algorithms(FaultCase):

@@ -267,6 +267,44 @@ class Lifecycle(rigs.Case):
         self.assertNotIn(" status=UNAVAILABLE ", node.log().partition("--- run 2\n")[2])
         node.stop()
 
+    def start_fails(self, path):
+        """A kekd with that configuration: what it says while it refuses to start."""
+        done = subprocess.run([rigs.program("kekd"), "--config", path], stdin=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, timeout=rigs.PATIENCE, check=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        return done.stderr.decode()
+
+    def other_config(self, node, **changes):
+        path = node.path + ".other"
+        config = dict(node.config, listen="unix://" + node.socket + ".other", **changes)
+        with open(path, "w", encoding="ascii") as file:
+            file.write("\n".join(rigs.yaml_lines(config)) + "\n")
+        return path
+
+    def test_a_second_kekd_on_one_state_dir_is_refused_with_the_pid_of_the_first(self):
+        node = self.rig().start()
+        told = self.start_fails(self.other_config(node))
+        self.assertIn("another kekd uses this state_dir for keyring k8s-test (pid %d)" % node.kekd.pid, told)
+        client = node.client()
+        self.assertEqual(client.open(client.encrypt(DEK)), DEK)
+        node.stop()
+        node.start()  # the lock went with the first one
+        node.stop()
+
+    def test_a_state_dir_of_another_context_is_refused_unless_that_is_accepted(self):
+        node = self.rig(config={"context": "one"}).start()
+        with node.client() as client:
+            sealed = client.encrypt1(DEK)
+        node.stop()
+        told = self.start_fails(self.other_config(node, context="two"))
+        self.assertIn("it is of context 'one', and the configuration says 'two'", told)
+        self.assertIn("context_accept", told)
+        node.write(context="two", context_accept=["one"])
+        node.start()
+        with node.client() as client:
+            self.assertEqual(client.decrypt1(sealed), DEK)
+        node.stop()
+
     def test_as_process_1_of_a_container_kekd_waits_for_everybodys_children(self):
         if os.geteuid() != 0 or subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"],
                                                check=False).returncode != 0:

@@ -12,11 +12,13 @@ import os
 import shutil
 import signal
 
+import fault as faults
 import rig as rigs
 from grpc import RpcError, StatusCode
 
 STRIDE = int(os.environ.get("KEK_OOM_STRIDE", "1009"))
 SIDE_BY_SIDE = 4
+UNLIKE_STRIDE = 1 if STRIDE == 1 else 11  # of kekd's own allocations, where others try each
 BEGINNING = 50  # libraries' allocations of which each is tried: there OpenSSL sets itself up
 MISSES = 3  # beyond the last one that was reached: further allocations are not reached either
 CLEAN = {StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.INTERNAL,
@@ -171,6 +173,23 @@ class Oom(rigs.Case):
 
     def test_kekd_and_its_libraries(self):
         self.each(STRIDE, BEGINNING, everybody=True)
+
+    def test_kekd_while_its_workers_are_wrong_blind_and_behind(self):
+        # Its record says which key is right: the first worker has another, the second shows none, and those
+        # that come after show for ever what they showed first.
+        nodes = [self.node(n) for n in range(SIDE_BY_SIDE)]
+        for node in nodes:
+            node.start()
+            node.stop()
+            node.lines = ("* every wrongkey 1 proc=1", "C_Initialize 1 blind 0 proc=2",
+                          "C_Initialize every caching proc=3+")
+            node.fault = faults.inject(node)
+            self.addCleanup(node.fault.close)
+
+        def once(node, number):
+            node.fault.put(*node.lines)
+            return self.kekd(node, number, first=False)
+        self.every(nodes, once, UNLIKE_STRIDE)
 
     # Its worker
 

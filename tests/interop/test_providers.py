@@ -117,8 +117,9 @@ class OneLost(Pair):
         self.lose(self.stopped, STRICT)
 
     def start_without(self, index, spoil):
-        """The provider cannot start from the beginning."""
-        node = self.pair(config=STRICT)
+        """The provider cannot start any more. The node has a record, by which it knows the right key."""
+        node = self.pair(config=STRICT).start()
+        node.stop()
         mend = spoil(node.config["providers"][index], (node.token, node.twin)[index])
         node.write()
         node.spawn().good()
@@ -269,7 +270,7 @@ class WrongOrLate(Pair):
                 os.unlink(os.path.join(node.state, name))
             self.replace((node.token, node.twin)[index], kek_id)
             node.spawn().serving()
-            node.wait_log(r"holds a different key under the name of version 1")
+            node.wait_log(r"workers hold different keys under the name of version 1")
             with node.client() as client:
                 self.refused(StatusCode.UNAVAILABLE, client.status)
                 for item in sealed:
@@ -317,7 +318,7 @@ class WrongOrLate(Pair):
             os.unlink(os.path.join(node.state, name))
         self.replace(node.twin, kek_id)
         node.spawn().serving()
-        node.wait_log(r"holds a different key under the name of version 1")
+        node.wait_log(r"workers hold different keys under the name of version 1")
         self.both_up(node)
         node.twin.unplug()
         # A worker that started just then would show a token without keys, and nobody asks it for more.
@@ -326,15 +327,13 @@ class WrongOrLate(Pair):
                 rigs.kill(pid)
         self.up(node, "hsm-b", False)
         record = node.state + "/k8s-test.json"
-        written, end = set(), time.monotonic() + 3
+        end = time.monotonic() + 3
         with node.client() as client:
             while time.monotonic() < end:
                 self.refused(StatusCode.UNAVAILABLE, client.status)
-                with open(record, encoding="ascii") as file:
-                    written.add(os.fstat(file.fileno()).st_mtime_ns)
-                    self.assertIsNone(json.load(file)["primary"])
+                # What is not agreed on is not on record.
+                self.assertFalse(os.path.exists(record))
                 time.sleep(0.02)
-        self.assertLess(len(written), 10, "the record is written over and over")
         node.twin.plug()
         node.twin.tool("--delete-object", "--type", "secrkey", "--id", kek_id.hex())
         node.twin.replicate(node.token)

@@ -132,7 +132,8 @@ static Kek__Provider__Version the_version(uint8_t *kek_id)
 {
     Kek__Provider__Version version = KEK__PROVIDER__VERSION__INIT;
     memset(kek_id, 7, KEK_ID_LEN);
-    version.number = 1;
+    unsigned long number = told_number("number");
+    version.number = number == 0 ? 1 : (uint32_t)number;
     version.kek_id = (ProtobufCBinaryData){.data = kek_id, .len = KEK_ID_LEN};
     version.alg = KEK__PROVIDER__WRAP_ALG__AES_KW;
     version.can_wrap = version.can_unwrap = version.eligible = 1;
@@ -211,7 +212,7 @@ static void send_ready(uint64_t id)
         versions[i] = &version;
     }
     Kek__Provider__Ready ready = KEK__PROVIDER__READY__INIT;
-    ready.n_versions = told("too-many") ? 65 : 1;
+    ready.n_versions = told("too-many") ? 65 : told("none") ? 0 : 1;
     ready.versions = versions;
     ready.alg =
         told("proves-none") ? KEK__PROVIDER__WRAP_ALG__NONE : KEK__PROVIDER__WRAP_ALG__AES_KW;

@@ -25,19 +25,50 @@ static void copy_program(const char *from, const char *to)
     close(out);
 }
 
-static bool rig_may(void *arg, size_t provider, enum kek_pool_op op, const struct kek_id *kek_id)
+static bool is_ready(struct rig *rig, size_t provider, uint64_t worker)
+{
+    uint64_t serials[KEK_POOL_WORKERS_MAX];
+    size_t count = rig_serials(rig, provider, serials), i = 0;
+    while (i < count && serials[i] != worker) {
+        i++;
+    }
+    return i < count;
+}
+
+static bool any_judged(struct rig *rig, size_t provider)
+{
+    uint64_t serials[KEK_POOL_WORKERS_MAX];
+    size_t count = rig_serials(rig, provider, serials);
+    for (size_t i = 0; i < count; i++) {
+        if ((rig->unjudged >> serials[i] % 64 & 1) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool rig_may(void *arg, size_t provider, uint64_t worker, enum kek_pool_op op,
+                    const struct kek_id *kek_id)
 {
     struct rig *rig = arg;
     ck_assert(op == KEK_POOL_WRAP || op == KEK_POOL_UNWRAP);
     ck_assert(kek_id_equal(kek_id, &rig_key));
-    return (rig->may & 1u << provider) != 0;
+    ck_assert(worker == 0 ? !any_judged(rig, provider) : is_ready(rig, provider, worker));
+    return (rig->may >> provider & 1) != 0 && (rig->may_not >> worker % 64 & 1) == 0;
+}
+
+static bool rig_judged(void *arg, size_t provider, uint64_t worker)
+{
+    struct rig *rig = arg;
+    ck_assert(is_ready(rig, provider, worker));
+    return (rig->unjudged >> worker % 64 & 1) == 0;
 }
 
 static void rig_changed(void *arg, size_t provider)
 {
     struct rig *rig = arg;
     ck_assert_uint_lt(provider, rig->config.provider_count);
-    ck_assert(!rig->in_submit);
+    ck_assert(!rig->inside);
     rig->changes++;
 }
 
@@ -110,6 +141,7 @@ void rig_init(struct rig *rig, size_t providers)
         .config = &rig->config,
         .worker_dir = rig->workers,
         .may = rig_may,
+        .judged = rig_judged,
         .provider_changed = rig_changed,
         .arg = rig,
     };
@@ -309,24 +341,66 @@ size_t rig_alive(struct rig *rig, size_t provider)
     return alive;
 }
 
+size_t rig_serials(struct rig *rig, size_t provider, uint64_t serials[static KEK_POOL_WORKERS_MAX])
+{
+    struct kek_pool_worker workers[KEK_POOL_WORKERS_MAX];
+    size_t count = kek_pool_workers(rig->pool, provider, workers);
+    for (size_t i = 0; i < count; i++) {
+        serials[i] = workers[i].serial;
+    }
+    return count;
+}
+
+uint64_t rig_serial(struct rig *rig, size_t provider)
+{
+    uint64_t serials[KEK_POOL_WORKERS_MAX];
+    ck_assert_uint_eq(rig_serials(rig, provider, serials), 1);
+    return serials[0];
+}
+
+void rig_end(struct rig *rig, uint64_t worker, const char *text)
+{
+    struct kek_why why;
+    kek_fail(&why, KEK_UNAVAILABLE, "%s", text);
+    bool was_inside = rig->inside;
+    rig->inside = true;
+    kek_pool_end(rig->pool, worker, &why);
+    rig->inside = was_inside;
+}
+
+void rig_retire(struct rig *rig, uint64_t worker)
+{
+    rig->inside = true;
+    kek_pool_retire(rig->pool, worker);
+    rig->inside = false;
+}
+
 static void on_done(void *arg, enum kek_rc rc, struct kek_pool_result *result,
                     const struct kek_why *why)
 {
     struct outcome *outcome = arg;
-    ck_assert(!outcome->rig->in_submit);
+    ck_assert(!outcome->rig->inside);
     ck_assert(rc != KEK_OK || result != NULL);
     ck_assert((rc == KEK_OK) == (why == NULL));
     outcome->ends++;
     outcome->order = outcome->rig->ends++;
     outcome->rc = rc;
+    if (result != NULL) {
+        ck_assert_uint_ne(result->worker, 0);
+        outcome->provider = result->provider;
+        outcome->worker = result->worker;
+    }
     if (rc != KEK_OK) {
         ck_assert_int_eq(why->rc, rc);
         outcome->why = *why;
         return;
     }
-    outcome->provider = result->provider;
     outcome->alg = result->alg;
     outcome->version_count = result->version_count;
+    if (result->version_count > 0) {
+        outcome->number = result->versions[0].number;
+        memcpy(outcome->label, result->versions[0].label, sizeof outcome->label);
+    }
     outcome->blob_len = result->blob.len;
     ck_assert_uint_le(result->blob.len, sizeof outcome->blob);
     if (result->blob.len > 0) {
@@ -343,15 +417,15 @@ struct kek_pool_call *rig_submit(struct rig *rig, struct outcome *outcome,
     *outcome = (struct outcome){.rig = rig};
     struct kek_why why = {0};
     request->deadline_ms = in_ms == 0 ? KEK_NEVER : kek_clock_ms() + in_ms;
-    rig->in_submit = true;
+    rig->inside = true;
     struct kek_pool_call *call = kek_pool_submit(rig->pool, request, on_done, outcome, &why);
-    rig->in_submit = false;
+    rig->inside = false;
     ck_assert_msg(call != NULL, "%s", why.text);
     ck_assert_uint_eq(outcome->ends, 0);
     return call;
 }
 
-static struct kek_pool_request unwrap_request(size_t provider, const char *command)
+struct kek_pool_request rig_request(size_t provider, const char *command)
 {
     return (struct kek_pool_request){
         .op = KEK_POOL_UNWRAP,
@@ -365,20 +439,25 @@ static struct kek_pool_request unwrap_request(size_t provider, const char *comma
 struct kek_pool_call *rig_unwrap(struct rig *rig, struct outcome *outcome, size_t provider,
                                  const char *command, uint64_t in_ms)
 {
-    struct kek_pool_request request = unwrap_request(provider, command);
+    struct kek_pool_request request = rig_request(provider, command);
     return rig_submit(rig, outcome, &request, in_ms);
+}
+
+enum kek_rc rig_no(struct rig *rig, struct kek_pool_request *request, struct kek_why *why)
+{
+    request->deadline_ms = KEK_NEVER;
+    struct outcome outcome = {.rig = rig};
+    *why = (struct kek_why){0};
+    rig->inside = true;
+    ck_assert_ptr_null(kek_pool_submit(rig->pool, request, on_done, &outcome, why));
+    rig->inside = false;
+    return why->rc;
 }
 
 enum kek_rc rig_refused(struct rig *rig, const char *command, struct kek_why *why)
 {
-    struct kek_pool_request request = unwrap_request(KEK_POOL_ANY, command);
-    request.deadline_ms = KEK_NEVER;
-    struct outcome outcome = {.rig = rig};
-    *why = (struct kek_why){0};
-    rig->in_submit = true;
-    ck_assert_ptr_null(kek_pool_submit(rig->pool, &request, on_done, &outcome, why));
-    rig->in_submit = false;
-    return why->rc;
+    struct kek_pool_request request = rig_request(KEK_POOL_ANY, command);
+    return rig_no(rig, &request, why);
 }
 
 void rig_wait(struct rig *rig, struct outcome *outcome)

@@ -24,9 +24,11 @@ struct rig {
     struct kek_pool_settings settings;
     uv_loop_t loop;
     struct kek_pool *pool;
-    unsigned may; /* a bit per provider */
+    unsigned may;               /* a bit per provider */
+    uint64_t may_not, unjudged; /* a bit per worker, by its serial */
     unsigned changes, ends;
-    bool in_submit, closed;
+    bool inside,
+        closed; /* inside: of a call of the pool's face, from which nothing is to be told */
 };
 
 /* One end of a call. */
@@ -35,9 +37,12 @@ struct outcome {
     unsigned ends;  /* must become 1 */
     unsigned order; /* how many calls of the rig had ended before */
     enum kek_rc rc;
-    size_t provider;
+    size_t provider; /* who answered, also with a failure; worker 0: nobody */
+    uint64_t worker;
     enum kek_wrap_alg alg;
     size_t blob_len, version_count;
+    uint32_t number; /* of the first version */
+    char label[KEK_LABEL_MAX];
     uint8_t blob[64], key[KEK_DATA_KEY_LEN];
     struct kek_why why;
 };
@@ -71,6 +76,12 @@ enum kek_pool_health rig_health(struct rig *rig, size_t provider);
 size_t rig_ready(struct rig *rig, size_t provider); /* workers */
 size_t rig_alive(struct rig *rig, size_t provider); /* processes that may hold sessions */
 
+/* The ready workers' serials, oldest first; how many there are. */
+size_t rig_serials(struct rig *rig, size_t provider, uint64_t serials[static KEK_POOL_WORKERS_MAX]);
+uint64_t rig_serial(struct rig *rig, size_t provider); /* of the only ready one */
+void rig_end(struct rig *rig, uint64_t worker, const char *why);
+void rig_retire(struct rig *rig, uint64_t worker);
+
 extern const struct kek_id rig_key; /* the fake's KEK */
 
 /* Submits; the call must be accepted. in_ms 0: no deadline. */
@@ -78,6 +89,8 @@ struct kek_pool_call *rig_unwrap(struct rig *rig, struct outcome *outcome, size_
                                  const char *command, uint64_t in_ms);
 struct kek_pool_call *rig_submit(struct rig *rig, struct outcome *outcome,
                                  struct kek_pool_request *request, uint64_t in_ms);
+struct kek_pool_request rig_request(size_t provider, const char *command); /* an unwrap */
+enum kek_rc rig_no(struct rig *rig, struct kek_pool_request *request, struct kek_why *why);
 enum kek_rc rig_refused(struct rig *rig, const char *command, struct kek_why *why);
 /* Submits and waits for the end. */
 void rig_do(struct rig *rig, struct outcome *outcome, size_t provider, const char *command,

@@ -66,9 +66,15 @@ static struct kek_config *configure(const struct rig *rig, const char *yaml)
 
 /* ---- the wiring that kekd does ---- */
 
-static bool may(void *arg, size_t provider, enum kek_pool_op op, const struct kek_id *kek_id)
+static bool may(void *arg, size_t provider, uint64_t worker, enum kek_pool_op op,
+                const struct kek_id *kek_id)
 {
-    return kek_keyring_may(((struct rig *)arg)->ring, provider, op, kek_id);
+    return kek_keyring_may(((struct rig *)arg)->ring, provider, worker, op, kek_id);
+}
+
+static bool judged(void *arg, size_t provider, uint64_t worker)
+{
+    return kek_keyring_judged(((struct rig *)arg)->ring, provider, worker);
 }
 
 static void provider_changed(void *arg, size_t provider)
@@ -76,19 +82,9 @@ static void provider_changed(void *arg, size_t provider)
     kek_keyring_provider_changed(((struct rig *)arg)->ring, provider);
 }
 
-static void prepare(void *arg, const struct kek_id *kek_id)
+static void changed(void *arg)
 {
-    kek_datakey_prepare(((struct rig *)arg)->store, kek_id);
-}
-
-static void lost_wrap(void *arg, const struct kek_id *kek_id)
-{
-    kek_datakey_lost_wrap(((struct rig *)arg)->store, kek_id);
-}
-
-static void lost_unwrap(void *arg, const struct kek_id *kek_id)
-{
-    kek_datakey_lost_unwrap(((struct rig *)arg)->store, kek_id);
+    kek_datakey_review(((struct rig *)arg)->store);
 }
 
 static void observed(void *arg, const struct kek_kms_event *event)
@@ -116,17 +112,13 @@ void rig_start(struct rig *rig, const char *yaml)
     struct kek_pool_settings pool = {.config = rig->config,
                                      .worker_dir = getenv("abs_top_builddir"),
                                      .may = may,
+                                     .judged = judged,
                                      .provider_changed = provider_changed,
                                      .arg = rig};
     rig->pool = kek_pool_new(&rig->loop, &pool, &why);
     ck_assert_msg(rig->pool != NULL, "%s", why.text);
-    struct kek_keyring_settings ring = {.config = rig->config,
-                                        .pool = rig->pool,
-                                        .prepare = prepare,
-                                        .lost_wrap = lost_wrap,
-                                        .lost_unwrap = lost_unwrap,
-                                        .notice = notice,
-                                        .arg = rig};
+    struct kek_keyring_settings ring = {
+        .config = rig->config, .pool = rig->pool, .changed = changed, .notice = notice, .arg = rig};
     rig->ring = kek_keyring_new(&rig->loop, &ring, &why);
     ck_assert_msg(rig->ring != NULL, "%s", why.text);
     struct kek_datakey_settings store = {
@@ -251,7 +243,8 @@ void rig_turn(struct rig *rig, unsigned ms)
 static bool is_primary(struct rig *rig, void *arg)
 {
     struct kek_keyring_primary primary;
-    return kek_keyring_primary(rig->ring, &primary) && primary.number == *(uint32_t *)arg;
+    return kek_keyring_primary(rig->ring, &primary) &&
+           primary.generation.numbers[0] == *(uint32_t *)arg;
 }
 
 void rig_until_primary(struct rig *rig, uint32_t number)

@@ -253,21 +253,21 @@ START_TEST(keyring_lines_tell_each_change_once)
     struct kek_audit *audit = new_ok(folder_path("audit"));
     struct kek_keyring_version versions[2] = {{.number = 1, .state = KEK_STATE_ACTIVE},
                                               {.number = 2, .state = KEK_STATE_PRE_ACTIVE}};
-    struct kek_keyring_primary primary = {.number = 1, .key_id = "kek1-a"};
-    struct kek_keyring_health health = {.state = KEK_KEYRING_STARTING};
-    kek_audit_keyring(audit, NULL, versions, 0, &health); /* nothing yet */
-    health.state = KEK_KEYRING_GOOD;
+    struct kek_keyring_primary primary = {.generation = {.numbers = {1}, .key_id = "kek1-a"}};
+    struct kek_keyring_verdict verdict = {.state = KEK_KEYRING_STARTING};
+    kek_audit_keyring(audit, NULL, versions, 0, &verdict); /* nothing yet */
+    verdict.state = KEK_KEYRING_GOOD;
     for (int again = 0; again < 2; again++) {
-        kek_audit_keyring(audit, &primary, versions, 2, &health);
+        kek_audit_keyring(audit, &primary, versions, 2, &verdict);
     }
     versions[0].state = KEK_STATE_DEACTIVATED;
     versions[1].state = KEK_STATE_ACTIVE;
-    primary = (struct kek_keyring_primary){.number = 2, .key_id = "kek1-b"};
-    health = (struct kek_keyring_health){.state = KEK_KEYRING_OUTAGE, .text = "no HSM answers"};
+    primary = (struct kek_keyring_primary){.generation = {.numbers = {2}, .key_id = "kek1-b"}};
+    verdict = (struct kek_keyring_verdict){.state = KEK_KEYRING_OUTAGE, .what = "no HSM answers"};
     for (int again = 0; again < 2; again++) {
-        kek_audit_keyring(audit, &primary, versions, 2, &health);
+        kek_audit_keyring(audit, &primary, versions, 2, &verdict);
     }
-    kek_audit_keyring(audit, &primary, versions + 1, 1, &health);
+    kek_audit_keyring(audit, &primary, versions + 1, 1, &verdict);
     stop(audit);
 
     static const char *const expected[] = {
@@ -575,9 +575,9 @@ START_TEST(the_manual_lists_the_fields_and_the_events)
     event.why = &why;
     kek_audit_call(audit, &event);
     kek_audit_rejected(audit, &peer, "/", KEK_RPC_UNIMPLEMENTED, "x");
-    kek_audit_keyring(audit, &(struct kek_keyring_primary){.number = 1},
+    kek_audit_keyring(audit, &(struct kek_keyring_primary){.generation.numbers = {1}},
                       &(struct kek_keyring_version){.number = 1}, 1,
-                      &(struct kek_keyring_health){.state = KEK_KEYRING_LOSS, .text = "x"});
+                      &(struct kek_keyring_verdict){.state = KEK_KEYRING_LOSS, .what = "x"});
     stop(audit);
     read_lines(folder_path("audit"));
     char out[AUDIT_LINE_MAX];

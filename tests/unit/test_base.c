@@ -9,9 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "kek/arena.h"
 #include "kek/bytes.h"
 #include "kek/descriptors.h"
+#include "kek/arena.h"
 #include "kek/durable.h"
 #include "kek/kek.h"
 #include "kek/log.h"

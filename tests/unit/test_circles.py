@@ -19,17 +19,10 @@ BUILD = os.environ["abs_top_builddir"]
 # Circles that still stand, by room: the files of each. What a circle shrinks to, or that it is gone,
 # must be said here; nothing may be added.
 STANDING = {
-    # The list of versions, their witnesses, the record and health all change each other's facts.
-    "keyring": [{"health", "keyring", "look", "record", "witness"}],
-    # The store owns what the flights fill, and tells them of what it forgets.
-    "datakey": [{"flight", "sealing", "store"}],
-    # A call's two ways, and the list of calls that both end in.
-    "kms": [{"kms", "open", "seal"}],
     # A worker's end, a call's and the pool's lead to one another.
-    "pool": [{"answer", "dispatch", "login", "pool", "start", "supervise", "worker"}],
-    # The officer's key is tried by the ways to wrap, and a trial makes a key as the officer does; a
-    # session is opened for the ways that ask it what it can do.
-    "pkcs11": [{"officer", "trial"}, {"probe", "session", "wrap"}],
+    "pool": [{"answer", "choose", "dispatch", "login", "message", "pool", "start", "supervise", "worker"}],
+    # A session is opened for the ways that ask it what it can do.
+    "pkcs11": [{"probe", "session", "wrap"}],
 }
 
 

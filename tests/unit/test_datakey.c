@@ -68,6 +68,15 @@ static bool has_come(struct rig *r, void *arg)
     return ((struct came *)arg)->done;
 }
 
+static struct kek_generation generation_1(void)
+{
+    struct kek_keyring_primary primary;
+    ck_assert(kek_keyring_primary(rig.ring, &primary));
+    ck_assert_uint_eq(primary.generation.count, 1);
+    ck_assert(kek_id_equal(&primary.generation.kek_ids[0], &id_1));
+    return primary.generation;
+}
+
 /* A key to seal with, waited for if it must be; *waited says whether. The caller frees it. */
 static struct kek_datakey_ref *sealing_key(bool *waited)
 {
@@ -75,8 +84,9 @@ static struct kek_datakey_ref *sealing_key(bool *waited)
     struct kek_datakey_ref *ref;
     struct kek_datakey_wait *wait;
     struct kek_why why;
-    enum kek_rc rc = kek_datakey_for_sealing(rig.store, &id_1, kek_clock_ms() + CALL_MS, key_came,
-                                             &came, &ref, &wait, &why);
+    struct kek_generation generation = generation_1();
+    enum kek_rc rc = kek_datakey_for_sealing(rig.store, &generation, kek_clock_ms() + CALL_MS,
+                                             key_came, &came, &ref, &wait, &why);
     ck_assert_msg(rc == KEK_OK, "%s", why.text);
     *waited = ref == NULL;
     if (ref == NULL) {
@@ -139,8 +149,9 @@ END_TEST
 
 static bool can_seal(struct rig *r, void *arg)
 {
+    struct kek_generation generation = generation_1();
     (void)arg;
-    return kek_datakey_can_seal(r->store, &id_1);
+    return kek_datakey_can_seal(r->store, &generation);
 }
 
 /* What an outage is bridged with must be there before anybody seals, and whether or not anybody does. */
@@ -189,33 +200,29 @@ START_TEST(expired_key_leaves_the_cache_unasked)
 }
 END_TEST
 
-/* One wrapped data key of the token's, as an envelope's entry: of the key that seals now. */
-static struct kek_envelope_entry sealed_entry(uint8_t *header, size_t size)
+/* The header of the key that seals now, as it is parsed; it borrows from `header`. */
+static struct kek_envelope sealed_header(uint8_t *header, size_t size)
 {
     struct kek_envelope envelope;
-    uint8_t sealed[512] = {0};
     bool waited;
     KEK_AUTO(kek_datakey_ref) ref = sealing_key(&waited);
     struct kek_bytes whole = kek_datakey_ref_header(ref);
     ck_assert_uint_le(whole.len, size);
     memcpy(header, whole.data, whole.len);
-    memcpy(sealed, whole.data, whole.len);
-    ck_assert_int_eq(
-        kek_envelope_parse(kek_bytes(sealed, whole.len + 16 + 16 + 32), &envelope, NULL), KEK_OK);
-    struct kek_envelope_entry entry = envelope.entries[0];
-    entry.wrapped.data = header + (entry.wrapped.data - sealed);
-    return entry;
+    ck_assert_int_eq(kek_envelope_parse_header(kek_bytes(header, whole.len), &envelope, NULL),
+                     KEK_OK);
+    return envelope;
 }
 
 /* A key to open with; *waited says whether the HSM was asked. The caller frees it. */
-static struct kek_datakey_ref *opening_key(const struct kek_envelope_entry *entry, bool *waited)
+static struct kek_datakey_ref *opening_key(const struct kek_envelope *key, bool *waited)
 {
     struct came came = {0};
     struct kek_datakey_ref *ref;
     struct kek_datakey_wait *wait;
     struct kek_why why;
     enum kek_rc rc =
-        kek_datakey_for_opening(rig.store, entry, kek_bytes_of(""), kek_clock_ms() + CALL_MS,
+        kek_datakey_for_opening(rig.store, key, kek_bytes_of(""), kek_clock_ms() + CALL_MS,
                                 key_came, &came, &ref, &wait, &why);
     ck_assert_msg(rc == KEK_OK, "%s", why.text);
     *waited = ref == NULL;
@@ -230,28 +237,28 @@ static struct kek_datakey_ref *opening_key(const struct kek_envelope_entry *entr
 #define KEYS 4
 
 /* As many data keys as KEYS, none of them in the cache of the rig that runs afterwards. */
-static void make_keys(uint8_t headers[KEYS][256], struct kek_envelope_entry *entries)
+static void make_keys(uint8_t headers[KEYS][256], struct kek_envelope *keys)
 {
     begin("data_key: {max_uses: 2}\n");
     for (size_t i = 0; i < KEYS; i++) {
-        entries[i] = sealed_entry(headers[i], 256);
+        keys[i] = sealed_header(headers[i], 256);
         seal(1);
         for (size_t j = 0; j < i; j++) {
-            ck_assert(!kek_bytes_equal(entries[i].wrapped, entries[j].wrapped));
+            ck_assert(!kek_bytes_equal(keys[i].header, keys[j].header));
         }
     }
     rig_stop(&rig);
 }
 
-static bool is_cached(const struct kek_envelope_entry *entry)
+static bool is_cached(const struct kek_envelope *key)
 {
-    return kek_datakey_cached(rig.store, entry, kek_bytes_of(""));
+    return kek_datakey_cached(rig.store, key, kek_bytes_of(""));
 }
 
-static void open_verified(const struct kek_envelope_entry *entry, bool asks)
+static void open_verified(const struct kek_envelope *key, bool asks)
 {
     bool waited;
-    KEK_AUTO(kek_datakey_ref) ref = opening_key(entry, &waited);
+    KEK_AUTO(kek_datakey_ref) ref = opening_key(key, &waited);
     ck_assert(waited == asks);
     kek_datakey_verified(rig.store, ref);
 }
@@ -259,7 +266,7 @@ static void open_verified(const struct kek_envelope_entry *entry, bool asks)
 START_TEST(cache_keeps_what_verified_and_gives_up_the_least_recently_used)
 {
     static uint8_t headers[KEYS][256];
-    struct kek_envelope_entry keys[KEYS];
+    struct kek_envelope keys[KEYS];
     bool waited;
     make_keys(headers, keys);
     rig_start(&rig, "data_key: {cache_entries: 3, cache_ttl: 1h}\n");
@@ -283,7 +290,7 @@ END_TEST
 START_TEST(cached_key_expires_by_its_unwrap_however_often_it_is_used)
 {
     static uint8_t headers[KEYS][256];
-    struct kek_envelope_entry keys[KEYS];
+    struct kek_envelope keys[KEYS];
     make_keys(headers, keys);
     rig_start(&rig, "data_key: {cache_ttl: 1h}\n");
     rig_until(&rig, can_seal, NULL);
@@ -305,7 +312,7 @@ static bool is_closed(struct rig *r, void *arg)
 START_TEST(key_that_comes_after_its_kek_lost_unwrap_is_not_cached)
 {
     static uint8_t headers[KEYS][256];
-    struct kek_envelope_entry keys[KEYS];
+    struct kek_envelope keys[KEYS];
     bool waited;
     make_keys(headers, keys);
     rig_start(&rig, "");
@@ -326,18 +333,76 @@ START_TEST(key_seals_exactly_its_uses_and_not_past_its_age)
     uint8_t first[256], now[256];
     begin("data_key: {max_uses: 5, max_age: 1h}\n");
     rig_until(&rig, can_seal, NULL);
-    struct kek_envelope_entry key = sealed_entry(first, sizeof first);
+    struct kek_envelope key = sealed_header(first, sizeof first);
     for (int use = 2; use <= 5; use++) {
         rig_turn(&rig, 100);
-        ck_assert(kek_bytes_equal(key.wrapped, sealed_entry(now, sizeof now).wrapped));
+        ck_assert(kek_bytes_equal(key.header, sealed_header(now, sizeof now).header));
     }
     uint8_t other[256];
-    struct kek_envelope_entry second = sealed_entry(other, sizeof other);
-    ck_assert(!kek_bytes_equal(key.wrapped, second.wrapped));
+    struct kek_envelope second = sealed_header(other, sizeof other);
+    ck_assert(!kek_bytes_equal(key.header, second.header));
     pass_ms(HOUR_MS - 60000);
-    ck_assert(kek_bytes_equal(second.wrapped, sealed_entry(now, sizeof now).wrapped));
+    ck_assert(kek_bytes_equal(second.header, sealed_header(now, sizeof now).header));
     pass_ms(60000);
-    ck_assert(!kek_bytes_equal(second.wrapped, sealed_entry(now, sizeof now).wrapped));
+    ck_assert(!kek_bytes_equal(second.header, sealed_header(now, sizeof now).header));
+    end();
+}
+END_TEST
+
+/* What waits to be sealed under keeps nobody from opening: each kind has its own limit. */
+START_TEST(sealing_up_to_its_limit_leaves_room_to_open)
+{
+    static struct came came[KEK_DATAKEY_FLIGHTS_MAX + 1];
+    uint8_t header[256];
+    bool waited;
+    struct kek_datakey_ref *ref;
+    struct kek_datakey_wait *wait;
+    struct kek_why why;
+    begin("data_key: {max_uses: 1}\n");
+    struct kek_envelope key = sealed_header(header, sizeof header);
+    struct kek_generation generation = generation_1();
+    uint64_t deadline = kek_clock_ms() + CALL_MS;
+    for (size_t i = 0; i <= KEK_DATAKEY_FLIGHTS_MAX; i++) {
+        enum kek_rc rc = kek_datakey_for_sealing(rig.store, &generation, deadline, key_came,
+                                                 &came[i], &ref, &wait, &why);
+        ck_assert_int_eq(rc, i < KEK_DATAKEY_FLIGHTS_MAX ? KEK_OK : KEK_EXHAUSTED);
+    }
+    kek_datakey_ref_free(opening_key(&key, &waited));
+    ck_assert(waited);
+    for (size_t i = 0; i < KEK_DATAKEY_FLIGHTS_MAX; i++) {
+        rig_until(&rig, has_come, &came[i]);
+        ck_assert_int_eq(came[i].rc, KEK_OK);
+        kek_datakey_ref_free(came[i].ref);
+    }
+    end();
+}
+END_TEST
+
+/* A key that opened nothing may be a wrong worker's; one that verified is right. */
+START_TEST(doubted_key_is_damage_once_its_worker_opened_the_witness)
+{
+    static uint8_t headers[KEYS][256];
+    struct kek_envelope keys[KEYS];
+    struct came came = {0};
+    struct kek_datakey_wait *wait;
+    struct kek_why why;
+    bool waited;
+    make_keys(headers, keys);
+    rig_start(&rig, "");
+    rig_until_primary(&rig, 1);
+    KEK_AUTO(kek_datakey_ref) ref = opening_key(&keys[0], &waited);
+    ck_assert_int_eq(
+        kek_datakey_doubted(rig.store, ref, kek_clock_ms() + CALL_MS, key_came, &came, &wait, &why),
+        KEK_OK);
+    ck_assert_ptr_nonnull(wait);
+    ck_assert(!came.done);
+    rig_until(&rig, has_come, &came);
+    ck_assert_int_eq(came.rc, KEK_DAMAGED);
+    kek_datakey_verified(rig.store, ref);
+    ck_assert_int_eq(
+        kek_datakey_doubted(rig.store, ref, kek_clock_ms() + CALL_MS, key_came, &came, &wait, &why),
+        KEK_DAMAGED);
+    ck_assert_ptr_null(wait);
     end();
 }
 END_TEST
@@ -356,5 +421,7 @@ int main(void)
     tcase_add_test(tcase, cached_key_expires_by_its_unwrap_however_often_it_is_used);
     tcase_add_test(tcase, key_that_comes_after_its_kek_lost_unwrap_is_not_cached);
     tcase_add_test(tcase, key_seals_exactly_its_uses_and_not_past_its_age);
+    tcase_add_test(tcase, sealing_up_to_its_limit_leaves_room_to_open);
+    tcase_add_test(tcase, doubted_key_is_damage_once_its_worker_opened_the_witness);
     return suite_run(suite);
 }

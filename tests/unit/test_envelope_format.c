@@ -55,7 +55,8 @@ START_TEST(header_and_parse_agree_for_every_alg_mode_and_count)
             kek_buf_init(&buf, 4096);
             ck_assert_int_eq(kek_envelope_header(mode, entries, count, &buf, NULL), KEK_OK);
             size_t header_len = buf.len;
-            ck_assert(kek_format_is_header(kek_buf_bytes(&buf), NULL));
+            struct kek_envelope alone;
+            ck_assert_int_eq(kek_envelope_parse_header(kek_buf_bytes(&buf), &alone, NULL), KEK_OK);
             ck_assert_int_eq(kek_buf_append(&buf, kek_bytes(blob, BODY_LEN), NULL), KEK_OK);
             struct kek_envelope parsed;
             ck_assert_int_eq(kek_envelope_parse(kek_buf_bytes(&buf), &parsed, NULL), KEK_OK);
@@ -226,16 +227,47 @@ START_TEST(header_that_does_not_fit_leaves_the_buffer)
 }
 END_TEST
 
-START_TEST(is_header_wants_exactly_one_header)
+START_TEST(parse_header_wants_exactly_one_header)
 {
     KEK_AUTO_BUF struct kek_buf buf;
     struct kek_bytes all = whole(&buf, 16);
     struct kek_why why;
-    ck_assert(kek_format_is_header(kek_bytes(all.data, VECTOR_HEADER_LEN), &why));
-    ck_assert(!kek_format_is_header(kek_bytes(all.data, VECTOR_HEADER_LEN + 1), &why));
+    struct kek_envelope parsed;
+    struct kek_bytes header = kek_bytes(all.data, VECTOR_HEADER_LEN);
+    ck_assert_int_eq(kek_envelope_parse_header(header, &parsed, &why), KEK_OK);
+    ck_assert(kek_bytes_equal(parsed.header, header) && parsed.iv.data == NULL);
+    header.len++;
+    ck_assert_int_eq(kek_envelope_parse_header(header, &parsed, &why), KEK_DAMAGED);
     ck_assert_ptr_nonnull(strstr(why.text, "after the header"));
-    ck_assert(!kek_format_is_header(kek_bytes(all.data, VECTOR_HEADER_LEN - 1), &why));
-    ck_assert(!kek_format_is_header(kek_bytes(NULL, 0), &why));
+    header.len -= 2;
+    ck_assert_int_eq(kek_envelope_parse_header(header, &parsed, &why), KEK_DAMAGED);
+    ck_assert_int_eq(kek_envelope_parse_header(kek_bytes(NULL, 0), &parsed, &why), KEK_DAMAGED);
+}
+END_TEST
+
+static bool within(struct kek_bytes view, struct kek_bytes all)
+{
+    return view.data >= all.data && view.data + view.len <= all.data + all.len;
+}
+
+START_TEST(rebased_envelope_borrows_from_the_copy_alone)
+{
+    KEK_AUTO_BUF struct kek_buf buf;
+    struct kek_bytes all = whole(&buf, 32);
+    struct kek_envelope before, after;
+    KEK_AUTO_FREE uint8_t *copy = malloc(all.len);
+    ck_assert_int_eq(kek_envelope_parse(all, &before, NULL), KEK_OK);
+    memcpy(copy, all.data, all.len);
+    after = before;
+    kek_envelope_rebase(&after, copy);
+    const struct kek_bytes was[] = {before.entries[0].wrapped, before.header, before.iv,
+                                    before.ciphertext, before.tag};
+    const struct kek_bytes is[] = {after.entries[0].wrapped, after.header, after.iv,
+                                   after.ciphertext, after.tag};
+    for (size_t i = 0; i < sizeof is / sizeof is[0]; i++) {
+        ck_assert(kek_bytes_equal(was[i], is[i]));
+        ck_assert(within(is[i], kek_bytes(copy, all.len)));
+    }
 }
 END_TEST
 
@@ -266,7 +298,8 @@ int main(void)
     tcase_add_loop_test(header, header_refuses_what_could_not_be_parsed, 0,
                         sizeof headers_that_cannot_be / sizeof headers_that_cannot_be[0]);
     tcase_add_test(header, header_that_does_not_fit_leaves_the_buffer);
-    tcase_add_test(header, is_header_wants_exactly_one_header);
+    tcase_add_test(header, parse_header_wants_exactly_one_header);
+    tcase_add_test(header, rebased_envelope_borrows_from_the_copy_alone);
     tcase_add_test(header, sealed_len_counts_a_whole_block_of_padding);
     suite_add_tcase(suite, header);
     return suite_run(suite);

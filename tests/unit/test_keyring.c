@@ -23,9 +23,9 @@ START_TEST(key_id_is_the_published_hash)
     for (int i = 0; i < 2 * KEK_ID_LEN; i++) {
         ids[i / KEK_ID_LEN].bytes[i % KEK_ID_LEN] = (uint8_t)i;
     }
-    kek_keyring_key_id(kek_bytes_of("prod-eu1"), 1, ids, 1, key_id);
+    ck_assert_int_eq(kek_key_id(kek_bytes_of("prod-eu1"), 1, ids, 1, key_id, NULL), KEK_OK);
     ck_assert_str_eq(key_id, "kek1-2d72863e5336952d237be7008e073cf6");
-    kek_keyring_key_id(kek_bytes_of(""), 2, ids, 2, key_id);
+    ck_assert_int_eq(kek_key_id(kek_bytes_of(""), 2, ids, 2, key_id, NULL), KEK_OK);
     ck_assert_str_eq(key_id, "kek1-3059de57afee3626e16ddc2b898e56dd");
 }
 END_TEST
@@ -97,7 +97,7 @@ START_TEST(first_version_is_announced_and_survives_a_restart_without_the_hsm)
     ck_assert_int_eq(rename(tokens, away), 0);
     rig_start(&rig, "");
     ck_assert(kek_keyring_primary(rig.ring, &after));
-    ck_assert_str_eq(before.key_id, after.key_id);
+    ck_assert_str_eq(before.generation.key_id, after.generation.key_id);
     rig_stop(&rig);
     rig_remove(&rig);
 }
@@ -127,7 +127,7 @@ START_TEST(promoted_version_takes_over_after_settle_and_never_goes_back)
                          versions[i].number == 1 ? KEK_STATE_ACTIVE : KEK_STATE_PRE_ACTIVE);
     }
     ck_assert(kek_keyring_primary(rig.ring, &primary));
-    ck_assert_uint_eq(primary.number, 1);
+    ck_assert_uint_eq(primary.generation.numbers[0], 1);
 
     ck_assert_int_eq(rig_officer(&rig, KEK_POOL_SET_STATE, 2, &id_2, KEK_STATE_ACTIVE), KEK_OK);
     rig_until_primary(&rig, 2);
@@ -135,15 +135,15 @@ START_TEST(promoted_version_takes_over_after_settle_and_never_goes_back)
                      KEK_OK);
     rig_turn(&rig, 2500);
     ck_assert(kek_keyring_primary(rig.ring, &primary));
-    ck_assert_uint_eq(primary.number, 2);
+    ck_assert_uint_eq(primary.generation.numbers[0], 2);
     rig_stop(&rig);
 
     rig_start(&rig, "");
     ck_assert(kek_keyring_primary(rig.ring, &primary));
-    ck_assert_uint_eq(primary.number, 2);
+    ck_assert_uint_eq(primary.generation.numbers[0], 2);
     rig_turn(&rig, 1500);
     ck_assert(kek_keyring_primary(rig.ring, &primary));
-    ck_assert_uint_eq(primary.number, 2);
+    ck_assert_uint_eq(primary.generation.numbers[0], 2);
     rig_stop(&rig);
     rig_remove(&rig);
 }
@@ -151,9 +151,9 @@ END_TEST
 
 static bool has_state(struct rig *r, void *arg)
 {
-    struct kek_keyring_health health;
-    kek_keyring_health(r->ring, &health);
-    return health.state == *(enum kek_keyring_state *)arg;
+    struct kek_keyring_verdict verdict;
+    kek_keyring_verdict(r->ring, &verdict);
+    return verdict.state == *(enum kek_keyring_state *)arg;
 }
 
 static void until_state(enum kek_keyring_state state)
@@ -207,8 +207,14 @@ START_TEST(another_key_under_the_same_id_is_refused)
     ck_assert_int_eq(rig_officer(&rig, KEK_POOL_GENERATE, 1, &id_1, KEK_STATE_ACTIVE), KEK_OK);
     rig_start(&rig, "");
     until_state(KEK_KEYRING_LOSS);
-    ck_assert(!kek_keyring_may(rig.ring, 0, KEK_POOL_WRAP, &id_1));
-    ck_assert(!kek_keyring_may(rig.ring, 0, KEK_POOL_UNWRAP, &id_1));
+    struct kek_pool_worker workers[KEK_POOL_WORKERS_MAX];
+    size_t count = kek_pool_workers(rig.pool, 0, workers);
+    ck_assert_uint_ge(count, 1);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t serial = workers[i].serial;
+        ck_assert(!kek_keyring_may(rig.ring, 0, serial, KEK_POOL_WRAP, &id_1));
+        ck_assert(!kek_keyring_may(rig.ring, 0, serial, KEK_POOL_UNWRAP, &id_1));
+    }
     rig_stop(&rig);
     snprintf(command, sizeof command, "grep -q '\"number\": 1' %s/state/test.json", rig.folder);
     ck_assert_int_eq(system(command), 0);
@@ -366,15 +372,22 @@ START_TEST(witness_that_could_not_be_recorded_is_recorded_later)
 }
 END_TEST
 
+static const struct kek_generation generation_2 = {
+    .mode = KEK_ENVELOPE_MODE_ANY,
+    .count = 1,
+    .kek_ids = {{{2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}}},
+    .numbers = {2},
+};
+
 static bool can_seal_2(struct rig *r, void *wanted)
 {
-    return kek_datakey_can_seal(r->store, &id_2) == *(bool *)wanted;
+    return kek_datakey_can_seal(r->store, &generation_2) == *(bool *)wanted;
 }
 
 static bool wraps_2(struct rig *r, void *arg)
 {
     (void)arg;
-    return kek_keyring_wraps(r->ring, &id_2);
+    return kek_keyring_wraps(r->ring, &generation_2, NULL) == KEK_OK;
 }
 
 START_TEST(version_is_announced_only_with_a_data_key_made_since_it_was_promoted)
@@ -397,7 +410,7 @@ START_TEST(version_is_announced_only_with_a_data_key_made_since_it_was_promoted)
     rig_until(&rig, wraps_2, NULL);
     ck_assert_int_eq(rmdir(beside), 0);
     rig_until_primary(&rig, 2);
-    ck_assert(kek_datakey_can_seal(rig.store, &id_2));
+    ck_assert(kek_datakey_can_seal(rig.store, &generation_2));
     rig_stop(&rig);
     rig_remove(&rig);
 }

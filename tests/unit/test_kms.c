@@ -1,112 +1,7 @@
-/* KMS calls through keyring, data keys, pool and a real worker on SoftHSM. */
-#include "suite.h"
+/* KMS calls through keyring, data keys, pool and a real worker on SoftHSM: what is sealed opens again. */
+#include "kms_help.h"
 
-#include <stdio.h>
-#include <string.h>
-
-#include "kek/clock.h"
-#include "kek/text.h"
-#include "kms_v1beta1.pb-c.h"
-#include "kms_v2.pb-c.h"
-#include "rig.h"
-
-static const struct kek_id id_1 = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
-static const struct kek_id id_2 = {{2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
 static const struct kek_id id_9 = {{9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9}};
-
-static const char seed[] = "0123456789abcdef0123456789abcdef";
-
-/* The linker sends this program's calloc through here. */
-void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-static bool calloc_fails;
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return calloc_fails ? NULL : __real_calloc(count, size);
-}
-
-static struct rig rig;
-static struct kek_rpc_peer peer;
-static struct answer answer;
-
-static void call(const char *path, const ProtobufCMessage *message)
-{
-    uint8_t bytes[70000];
-    ck_assert_uint_le(protobuf_c_message_get_packed_size(message), sizeof bytes);
-    size_t len = protobuf_c_message_pack(message, bytes);
-    rig_call(&rig, path, kek_bytes(bytes, len), &peer, &answer);
-}
-
-struct sealed {
-    size_t len;
-    uint8_t bytes[1024];
-    char key_id[64];
-};
-
-static void encrypt_v2(const char *text, size_t len, struct sealed *sealed)
-{
-    V2__EncryptRequest request = V2__ENCRYPT_REQUEST__INIT;
-    request.plaintext = (ProtobufCBinaryData){.data = (uint8_t *)text, .len = len};
-    request.uid = (char *)"uid-1";
-    call("/v2.KeyManagementService/Encrypt", &request.base);
-    ck_assert_msg(answer.status == KEK_RPC_OK, "%s", answer.message);
-    V2__EncryptResponse *response = v2__encrypt_response__unpack(NULL, answer.len, answer.reply);
-    ck_assert_ptr_nonnull(response);
-    ck_assert_uint_le(response->ciphertext.len, sizeof sealed->bytes);
-    memcpy(sealed->bytes, response->ciphertext.data, response->ciphertext.len);
-    sealed->len = response->ciphertext.len;
-    snprintf(sealed->key_id, sizeof sealed->key_id, "%s", response->key_id);
-    v2__encrypt_response__free_unpacked(response, NULL);
-}
-
-static enum kek_rpc_status decrypt_v2(const uint8_t *bytes, size_t len, const char *key_id)
-{
-    V2__DecryptRequest request = V2__DECRYPT_REQUEST__INIT;
-    request.ciphertext = (ProtobufCBinaryData){.data = (uint8_t *)bytes, .len = len};
-    request.uid = (char *)"uid-2";
-    request.key_id = (ProtobufCBinaryData){.data = (uint8_t *)key_id, .len = strlen(key_id)};
-    call("/v2.KeyManagementService/Decrypt", &request.base);
-    return answer.status;
-}
-
-static void opens(const struct sealed *sealed, const char *text)
-{
-    ck_assert_msg(decrypt_v2(sealed->bytes, sealed->len, sealed->key_id) == KEK_RPC_OK, "%s",
-                  answer.message);
-    V2__DecryptResponse *response = v2__decrypt_response__unpack(NULL, answer.len, answer.reply);
-    ck_assert_ptr_nonnull(response);
-    ck_assert_uint_eq(response->plaintext.len, strlen(text));
-    ck_assert_mem_eq(response->plaintext.data, text, strlen(text));
-    v2__decrypt_response__free_unpacked(response, NULL);
-}
-
-static void status_says(const char *healthz, char *key_id)
-{
-    rig_call(&rig, "/v2.KeyManagementService/Status", kek_bytes(NULL, 0), &peer, &answer);
-    ck_assert_msg(answer.status == KEK_RPC_OK, "%s", answer.message);
-    V2__StatusResponse *response = v2__status_response__unpack(NULL, answer.len, answer.reply);
-    ck_assert_ptr_nonnull(response);
-    ck_assert_str_eq(response->version, "v2");
-    ck_assert_str_eq(response->healthz, healthz);
-    snprintf(key_id, KEK_KEY_ID_TEXT, "%s", response->key_id);
-    v2__status_response__free_unpacked(response, NULL);
-}
-
-static void start_with_one_version(const char *yaml)
-{
-    memset(&peer, 0, sizeof peer);
-    rig_make_token(&rig);
-    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_GENERATE, 1, &id_1, KEK_STATE_ACTIVE), KEK_OK);
-    rig_start(&rig, yaml);
-    rig_until_primary(&rig, 1);
-}
-
-static void finish(void)
-{
-    rig_stop(&rig);
-    rig_remove(&rig);
-}
 
 /* Status is refused at once, whatever the token has said so far; true once it has said that it has no key. */
 static bool has_no_version(struct rig *r, void *nobody)
@@ -276,12 +171,12 @@ START_TEST(key_id_must_be_that_of_the_envelope)
     encrypt_v2(seed, 32, &sealed);
     ck_assert_int_eq(decrypt_v2(sealed.bytes, sealed.len, ""), KEK_RPC_INVALID_ARGUMENT);
     ck_assert_int_eq(decrypt_v2(sealed.bytes, sealed.len, "kek1-0"), KEK_RPC_INVALID_ARGUMENT);
-    kek_keyring_key_id(kek_bytes_of(""), 1, &id_2, 1, foreign);
+    ck_assert_int_eq(kek_key_id(kek_bytes_of(""), 1, &id_2, 1, foreign, NULL), KEK_OK);
     ck_assert_int_eq(decrypt_v2(sealed.bytes, sealed.len, foreign), KEK_RPC_INVALID_ARGUMENT);
 
     /* An envelope of a KEK nobody has, under its own rightful key_id. */
     memcpy(sealed.bytes + 8, id_9.bytes, KEK_ID_LEN);
-    kek_keyring_key_id(kek_bytes_of(""), 1, &id_9, 1, foreign);
+    ck_assert_int_eq(kek_key_id(kek_bytes_of(""), 1, &id_9, 1, foreign, NULL), KEK_OK);
     ck_assert_int_eq(decrypt_v2(sealed.bytes, sealed.len, foreign), KEK_RPC_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(answer.message, "no HSM here has the KEK"));
     finish();
@@ -306,6 +201,10 @@ START_TEST(old_context_opens_and_never_seals)
     v1beta1__encrypt_response__free_unpacked(sealed, NULL);
     rig_stop(&rig);
 
+    /* A node that never was of the old context: its own state_dir would not be taken for the new one. */
+    char record[128];
+    snprintf(record, sizeof record, "%s/state/test.json", rig.folder);
+    ck_assert_int_eq(remove(record), 0);
     rig_start(&rig, "context: new\n");
     rig_until_primary(&rig, 1);
     ck_assert_int_eq(decrypt_v2(old.bytes, old.len, old.key_id), KEK_RPC_INVALID_ARGUMENT);
@@ -390,244 +289,6 @@ START_TEST(v2_plaintext_over_the_limit_is_refused_and_the_largest_fits)
 }
 END_TEST
 
-static bool is_closed(struct rig *r, void *arg)
-{
-    (void)arg;
-    return kek_keyring_find(r->ring, &id_1) == KEK_KEYRING_CLOSED;
-}
-
-START_TEST(rotation_follows_the_status_of_its_own_connection)
-{
-    struct sealed one, two;
-    char key_id_1[KEK_KEY_ID_TEXT], key_id_2[KEK_KEY_ID_TEXT];
-    struct kek_rpc_peer fresh = {0};
-    start_with_one_version("");
-    status_says("ok", key_id_1);
-    encrypt_v2(seed, 32, &one);
-    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_GENERATE, 2, &id_2, KEK_STATE_ACTIVE), KEK_OK);
-    rig_until_primary(&rig, 2);
-
-    /* This connection heard of version 1 only: it still gets that one. */
-    encrypt_v2(seed, 32, &two);
-    ck_assert_str_eq(two.key_id, key_id_1);
-    status_says("ok", key_id_2);
-    ck_assert_str_ne(key_id_1, key_id_2);
-    encrypt_v2(seed, 32, &two);
-    ck_assert_str_eq(two.key_id, key_id_2);
-    peer = fresh;
-    encrypt_v2(seed, 32, &two);
-    ck_assert_str_eq(two.key_id, key_id_2);
-    opens(&one, seed);
-    opens(&two, seed);
-
-    /* Version 1 loses WRAP: deactivated, it still opens. Then UNWRAP goes with the key: closed. */
-    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_SET_STATE, 1, &id_1, KEK_STATE_DEACTIVATED),
-                     KEK_OK);
-    rig_turn(&rig, 2500);
-    opens(&one, seed);
-    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_DESTROY, 1, &id_1, KEK_STATE_ACTIVE), KEK_OK);
-    rig_until(&rig, is_closed, NULL);
-    ck_assert_int_eq(decrypt_v2(one.bytes, one.len, one.key_id), KEK_RPC_FAILED_PRECONDITION);
-    opens(&two, seed);
-    finish();
-}
-END_TEST
-
-static bool has_lost(struct rig *r, void *arg)
-{
-    struct kek_keyring_health health;
-    (void)arg;
-    kek_keyring_health(r->ring, &health);
-    return health.state == KEK_KEYRING_LOSS;
-}
-
-START_TEST(loss_fails_the_status_call_and_refuses_writes)
-{
-    struct sealed sealed;
-    V2__EncryptRequest request = V2__ENCRYPT_REQUEST__INIT;
-    start_with_one_version("");
-    encrypt_v2(seed, 32, &sealed);
-    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_DESTROY, 1, &id_1, KEK_STATE_ACTIVE), KEK_OK);
-    rig_until(&rig, has_lost, NULL);
-    rig_call(&rig, "/v2.KeyManagementService/Status", kek_bytes(NULL, 0), &peer, &answer);
-    ck_assert_int_eq(answer.status, KEK_RPC_FAILED_PRECONDITION);
-    request.plaintext = (ProtobufCBinaryData){.data = (uint8_t *)seed, .len = 32};
-    call("/v2.KeyManagementService/Encrypt", &request.base);
-    ck_assert_int_eq(answer.status, KEK_RPC_FAILED_PRECONDITION);
-    ck_assert_int_eq(decrypt_v2(sealed.bytes, sealed.len, sealed.key_id),
-                     KEK_RPC_FAILED_PRECONDITION);
-    finish();
-}
-END_TEST
-
-static bool is_out(struct rig *r, void *arg)
-{
-    struct kek_keyring_health health;
-    (void)arg;
-    kek_keyring_health(r->ring, &health);
-    return health.state == KEK_KEYRING_OUTAGE;
-}
-
-static bool is_good(struct rig *r, void *arg)
-{
-    struct kek_keyring_health health;
-    (void)arg;
-    kek_keyring_health(r->ring, &health);
-    return health.state == KEK_KEYRING_GOOD;
-}
-
-START_TEST(outage_is_bridged_within_grace_and_said_after_it)
-{
-    struct sealed sealed, bridged;
-    char tokens[128], away[128], key_id[KEK_KEY_ID_TEXT];
-    start_with_one_version("health: {probe_interval: 1s, grace: 3s}\n");
-    snprintf(tokens, sizeof tokens, "%s/tokens", rig.folder);
-    snprintf(away, sizeof away, "%s/away", rig.folder);
-    encrypt_v2(seed, 32, &sealed);
-    ck_assert_int_eq(rename(tokens, away), 0);
-    rig_until(&rig, is_out, NULL);
-    status_says("ok", key_id);
-    encrypt_v2(seed, 32, &bridged);
-    opens(&sealed, seed);
-    opens(&bridged, seed);
-    rig_turn(&rig, 3200);
-    rig_call(&rig, "/v2.KeyManagementService/Status", kek_bytes(NULL, 0), &peer, &answer);
-    ck_assert_int_eq(answer.status, KEK_RPC_OK);
-    V2__StatusResponse *response = v2__status_response__unpack(NULL, answer.len, answer.reply);
-    ck_assert_ptr_nonnull(strstr(response->healthz, "no HSM answers"));
-    ck_assert_str_eq(response->key_id, key_id);
-    v2__status_response__free_unpacked(response, NULL);
-    ck_assert_int_eq(rename(away, tokens), 0);
-    rig_until(&rig, is_good, NULL);
-    status_says("ok", key_id);
-    finish();
-}
-END_TEST
-
-static const struct {
-    enum kek_rpc_status status;
-    const char *why;
-} early_ends[] = {
-    {KEK_RPC_CANCELLED, "the client gave up"},
-    {KEK_RPC_DEADLINE_EXCEEDED, "the deadline passed while waiting for the HSM"},
-    {KEK_RPC_UNAVAILABLE, "kekd stopped while this waited for the HSM"},
-};
-
-/* No UTF-8, and UTF-8 that is cut somewhere. */
-#define O "%c3%b6"
-static const char *const odd_modules[] = {
-    "/none/%ff%c3.so",
-    "/none" O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O,
-    "/nones" O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O O,
-};
-
-/* A client of protobuf's takes no string that is not UTF-8: the Status call itself would fail for it,
- * which stops writes, and an outage must not. */
-START_TEST(outage_text_is_utf8_whatever_the_module_is_called)
-{
-    char key_id[KEK_KEY_ID_TEXT];
-    start_with_one_version("");
-    status_says("ok", key_id);
-    rig_stop(&rig);
-    char uri[sizeof rig.uri];
-    const char *path = strstr(rig.uri, "module-path=") + strlen("module-path=");
-    int len = snprintf(uri, sizeof uri, "%.*s%s%s", (int)(path - rig.uri), rig.uri, odd_modules[_i],
-                       strchr(path, '&'));
-    ck_assert_int_lt(len, (int)sizeof uri);
-    memcpy(rig.uri, uri, sizeof uri);
-    rig_start(&rig, "");
-    rig_until(&rig, is_out, NULL);
-    rig_call(&rig, "/v2.KeyManagementService/Status", kek_bytes(NULL, 0), &peer, &answer);
-    ck_assert_int_eq(answer.status, KEK_RPC_OK);
-    V2__StatusResponse *response = v2__status_response__unpack(NULL, answer.len, answer.reply);
-    ck_assert_ptr_nonnull(strstr(response->healthz, "no HSM answers: hsm-a: "));
-    ck_assert_str_eq(response->key_id, key_id);
-    const unsigned char *c = (const unsigned char *)response->healthz;
-    while (*c != '\0') {
-        ck_assert_uint_gt(kek_text_char_len(c), 0);
-        c += kek_text_char_len(c);
-    }
-    v2__status_response__free_unpacked(response, NULL);
-    finish();
-}
-END_TEST
-
-START_TEST(call_that_ends_early_lets_go_of_its_flight_and_says_why)
-{
-    static struct answer early;
-    struct kek_datakey_stats stats;
-    V1beta1__EncryptRequest request = V1BETA1__ENCRYPT_REQUEST__INIT;
-    uint8_t bytes[128];
-    start_with_one_version("data_key: {max_uses: 1}\n");
-    request.plain = (ProtobufCBinaryData){.data = (uint8_t *)seed, .len = 32};
-    size_t len = protobuf_c_message_pack(&request.base, bytes);
-    unsigned before = rig.events;
-    rig_begin(&rig, "/v1beta1.KeyManagementService/Encrypt", kek_bytes(bytes, len), &peer, &early);
-    ck_assert(!early.done);
-    early.rpc.ended(&early.rpc, early_ends[_i].status);
-    kek_datakey_stats(rig.store, &stats);
-    ck_assert_uint_eq(stats.flights, 0);
-    ck_assert_uint_eq(rig.events, before + 1);
-    ck_assert_str_eq(rig.why, early_ends[_i].why);
-    rig_turn(&rig, 300);
-    ck_assert(!early.done);
-    finish();
-}
-END_TEST
-
-START_TEST(call_without_memory_is_refused_and_observed_too)
-{
-    static struct answer refused;
-    start_with_one_version("");
-    unsigned before = rig.events;
-    calloc_fails = true;
-    rig_begin(&rig, "/v2.KeyManagementService/Status", kek_bytes(NULL, 0), &peer, &refused);
-    calloc_fails = false;
-    ck_assert(refused.done);
-    ck_assert_int_eq(refused.status, KEK_RPC_RESOURCE_EXHAUSTED);
-    ck_assert_uint_eq(rig.events, before + 1);
-    finish();
-}
-END_TEST
-
-START_TEST(stop_ends_waiting_calls)
-{
-    static struct answer waiting;
-    V1beta1__EncryptRequest request = V1BETA1__ENCRYPT_REQUEST__INIT;
-    uint8_t bytes[128];
-    start_with_one_version("data_key: {max_uses: 1}\n");
-    request.plain = (ProtobufCBinaryData){.data = (uint8_t *)seed, .len = 32};
-    size_t len = protobuf_c_message_pack(&request.base, bytes);
-    rig_begin(&rig, "/v1beta1.KeyManagementService/Encrypt", kek_bytes(bytes, len), &peer,
-              &waiting);
-    finish();
-    ck_assert(waiting.done);
-    ck_assert_int_eq(waiting.status, KEK_RPC_UNAVAILABLE);
-}
-END_TEST
-
-START_TEST(what_is_not_a_message_is_refused)
-{
-    static const char *const paths[] = {
-        "/v2.KeyManagementService/Status",       "/v2.KeyManagementService/Encrypt",
-        "/v2.KeyManagementService/Decrypt",      "/v1beta1.KeyManagementService/Version",
-        "/v1beta1.KeyManagementService/Encrypt", "/v1beta1.KeyManagementService/Decrypt",
-    };
-    start_with_one_version("");
-    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
-        rig_call(&rig, paths[i], kek_bytes("\x0a\xff\xff\xff\x7f", 5), &peer, &answer);
-        ck_assert_int_eq(answer.status, KEK_RPC_INVALID_ARGUMENT);
-    }
-    rig_call(&rig, "/v1beta1.KeyManagementService/Version", kek_bytes(NULL, 0), &peer, &answer);
-    ck_assert_int_eq(answer.status, KEK_RPC_OK);
-    V1beta1__VersionResponse *version =
-        v1beta1__version_response__unpack(NULL, answer.len, answer.reply);
-    ck_assert_str_eq(version->version, "v1beta1");
-    v1beta1__version_response__free_unpacked(version, NULL);
-    finish();
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("kms");
@@ -644,15 +305,5 @@ int main(void)
     tcase_add_test(tcase, old_context_opens_and_never_seals);
     tcase_add_test(tcase, one_unwrap_serves_all_contexts_and_junk_costs_no_more);
     tcase_add_test(tcase, v2_plaintext_over_the_limit_is_refused_and_the_largest_fits);
-    tcase_add_test(tcase, rotation_follows_the_status_of_its_own_connection);
-    tcase_add_test(tcase, loss_fails_the_status_call_and_refuses_writes);
-    tcase_add_test(tcase, outage_is_bridged_within_grace_and_said_after_it);
-    tcase_add_loop_test(tcase, outage_text_is_utf8_whatever_the_module_is_called, 0,
-                        sizeof odd_modules / sizeof odd_modules[0]);
-    tcase_add_loop_test(tcase, call_that_ends_early_lets_go_of_its_flight_and_says_why, 0,
-                        sizeof early_ends / sizeof early_ends[0]);
-    tcase_add_test(tcase, call_without_memory_is_refused_and_observed_too);
-    tcase_add_test(tcase, stop_ends_waiting_calls);
-    tcase_add_test(tcase, what_is_not_a_message_is_refused);
     return suite_run(suite);
 }

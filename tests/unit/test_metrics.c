@@ -18,7 +18,8 @@ static void name_provider(struct kek_pool_provider *provider, const char *name)
                                            .crashed = 6,
                                            .recycled = 7,
                                            .operations = 8,
-                                           .failures = 9};
+                                           .failures = 9,
+                                           .ended = 10};
     snprintf(provider->serial, sizeof provider->serial, "0123abc");
     snprintf(provider->model, sizeof provider->model, "SoftHSM v2");
     snprintf(provider->firmware, sizeof provider->firmware, "2.6");
@@ -42,10 +43,13 @@ static void setup(void)
     name_provider(&snapshot.providers[1], "hsm-b");
     snapshot.queued = 10;
     snapshot.datakeys = (struct kek_datakey_stats){11, 12, 13, 14, 15, 16, 17};
-    snapshot.health = (struct kek_keyring_health){.state = KEK_KEYRING_GOOD, .since_ms = 40000};
+    snapshot.verdict = (struct kek_keyring_verdict){.state = KEK_KEYRING_GOOD, .since_ms = 40000};
     snapshot.announced = true;
     snapshot.primary = (struct kek_keyring_primary){
-        .number = 2, .key_id = "kek1-00112233445566778899aabbccddeeff"};
+        .generation = {.mode = KEK_ENVELOPE_MODE_ANY,
+                       .count = 1,
+                       .numbers = {2},
+                       .key_id = "kek1-00112233445566778899aabbccddeeff"}};
     snapshot.version_count = 2;
     snapshot.versions[0] = (struct kek_keyring_version){
         .number = 1, .state = KEK_STATE_DEACTIVATED, .providers = 2, .providers_proven = 1};
@@ -119,6 +123,7 @@ START_TEST(render_says_every_number_under_its_name)
         "kekd_hsm_workers_killed_total{provider=\"hsm-a\"} 5",
         "kekd_hsm_workers_crashed_total{provider=\"hsm-a\"} 6",
         "kekd_hsm_workers_recycled_total{provider=\"hsm-a\"} 7",
+        "kekd_hsm_workers_ended_total{provider=\"hsm-a\"} 10",
         "kekd_hsm_operations_total{provider=\"hsm-a\"} 8",
         "kekd_hsm_failures_total{provider=\"hsm-a\"} 9",
         "kekd_hsm_queue_length 10",
@@ -216,9 +221,11 @@ END_TEST
 START_TEST(an_empty_snapshot_renders_without_the_samples_that_mean_nothing)
 {
     memset(&snapshot, 0, sizeof snapshot);
+    snapshot.verdict.state = KEK_KEYRING_STARTING;
     render();
     says("kekd_ready 0");
     says("kekd_health{state=\"starting\"} 1");
+    says("kekd_health{state=\"good\"} 0");
     says("# TYPE kekd_kek_primary_version gauge");
     ck_assert_ptr_null(strstr((char *)text.data, "\nkekd_kek_primary"));
     ck_assert_ptr_null(strstr((char *)text.data, "\nkekd_hsm_info"));
@@ -273,13 +280,24 @@ START_TEST(ready_names_the_trouble_at_once)
     ck_assert(!kek_metrics_ready(&snapshot, said, sizeof said));
     ck_assert_str_eq(said, "hsm-a: PIN refused");
 
-    snapshot.health =
-        (struct kek_keyring_health){.state = KEK_KEYRING_OUTAGE, .text = "no HSM answers"};
+    snapshot.verdict =
+        (struct kek_keyring_verdict){.state = KEK_KEYRING_OUTAGE, .what = "no HSM answers"};
     ck_assert(!kek_metrics_ready(&snapshot, said, sizeof said));
     ck_assert_str_eq(said, "no HSM answers");
 
+    /* The whole reason, and what to do about it. */
+    snapshot.verdict.state = KEK_KEYRING_SHUT;
+    memset(snapshot.verdict.what, 'x', sizeof snapshot.verdict.what - 1);
+    snprintf(snapshot.verdict.todo, sizeof snapshot.verdict.todo, "promote a version");
+    ck_assert(!kek_metrics_ready(&snapshot, said, sizeof said));
+    ck_assert_int_eq(strncmp(said, snapshot.verdict.what, strlen(snapshot.verdict.what)), 0);
+    ck_assert_str_eq(said + strlen(snapshot.verdict.what), "; promote a version");
+    render();
+    says("kekd_health{state=\"shut\"} 1");
+    says("kekd_health{state=\"good\"} 0");
+
     setup();
-    snapshot.health.state = KEK_KEYRING_LOSS;
+    snapshot.verdict.state = KEK_KEYRING_LOSS;
     ck_assert(!kek_metrics_ready(&snapshot, said, sizeof said));
     ck_assert_str_ne(said, "ok");
 

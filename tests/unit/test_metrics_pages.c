@@ -15,10 +15,9 @@ static struct kek_kms *kms;
 static struct kek_audit *audit;
 static struct kek_metrics *metrics;
 
-static void ignore_key(void *arg, const struct kek_id *kek_id)
+static void ignore(void *arg)
 {
     (void)arg;
-    (void)kek_id;
 }
 
 static void transport_numbers(void *arg, struct kek_metrics_transport *numbers)
@@ -56,13 +55,9 @@ static void setup(void)
                                                     .worker_dir = workers == NULL ? "." : workers},
                         &why);
     ck_assert_msg(pool != NULL, "%s", why.text);
-    ring = kek_keyring_new(&loop,
-                           &(struct kek_keyring_settings){.config = config,
-                                                          .pool = pool,
-                                                          .prepare = ignore_key,
-                                                          .lost_wrap = ignore_key,
-                                                          .lost_unwrap = ignore_key},
-                           &why);
+    ring = kek_keyring_new(
+        &loop, &(struct kek_keyring_settings){.config = config, .pool = pool, .changed = ignore},
+        &why);
     ck_assert_msg(ring != NULL, "%s", why.text);
     store = kek_datakey_store_new(
         &loop, &(struct kek_datakey_settings){.config = config, .pool = pool, .ring = ring}, &why);
@@ -83,6 +78,7 @@ static void setup(void)
                               &why);
     ck_assert_msg(metrics != NULL, "%s", why.text);
     ck_assert_msg(kek_metrics_listen(metrics, "127.0.0.1", 0, &why) == KEK_OK, "%s", why.text);
+    kek_keyring_start(ring);
 }
 
 static void ignore_end(void *arg)
@@ -143,11 +139,12 @@ START_TEST(healthz_is_ok_and_readyz_is_not_before_a_key_is_announced)
 {
     gives("/healthz", "HTTP/1.1 200 ", "ok\n");
     /* The words are the keyring's. */
-    struct kek_keyring_health health;
-    char line[sizeof health.text + 1];
-    kek_keyring_health(ring, &health);
-    ck_assert_str_ne(health.text, "");
-    snprintf(line, sizeof line, "%s\n", health.text);
+    struct kek_keyring_verdict verdict;
+    char line[sizeof verdict.what + sizeof verdict.todo + 2];
+    kek_keyring_verdict(ring, &verdict);
+    ck_assert_str_ne(verdict.what, "");
+    snprintf(line, sizeof line, "%s%s%s\n", verdict.what, verdict.todo[0] == '\0' ? "" : "; ",
+             verdict.todo);
     gives("/readyz", "HTTP/1.1 503 ", line);
     gives("/metricsx", "HTTP/1.1 404 ", "Not Found\n");
     gives("/", "HTTP/1.1 404 ", "Not Found\n");

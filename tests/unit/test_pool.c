@@ -27,15 +27,15 @@ START_TEST(wrap_unwrap_and_list_bring_what_the_worker_said)
         ck_assert_uint_eq(out.blob[8 + i] ^ 0x5a, kek_secret_bytes(key).data[i]);
     }
 
-    ck_assert_uint_eq(rig_status(&rig, 0).versions[0].number, 1);
     struct kek_pool_request list = {.op = KEK_POOL_LIST};
     rig_submit(&rig, &out, &list, 0);
     rig_wait(&rig, &out);
     ck_assert_int_eq(out.rc, KEK_OK);
     ck_assert_uint_eq(out.version_count, 1);
+    ck_assert_uint_eq(out.number, 2);
+    ck_assert_str_eq(out.label, "k.v1");
+    ck_assert_uint_eq(out.worker, rig_serial(&rig, 0));
     struct kek_pool_provider status = rig_status(&rig, 0);
-    ck_assert_uint_eq(status.versions[0].number, 2);
-    ck_assert_str_eq(status.versions[0].label, "k.v1");
     ck_assert_uint_eq(status.operations, 3);
     ck_assert_uint_eq(status.failures, 0);
     ck_assert_uint_eq(status.calls_running, 0);
@@ -71,6 +71,8 @@ START_TEST(an_answer_that_is_a_failure_ends_the_call_with_its_class_and_native_c
         ck_assert_int_eq(out.why.native, KEK_NATIVE_PKCS11);
         ck_assert_uint_eq(out.why.code, 0x42);
         ck_assert(strstr(out.why.text, ": told so") == out.why.text + 1);
+        /* Who said so is told too. */
+        ck_assert_uint_eq(out.worker, rig_serial(&rig, out.provider));
     }
     /* No worker was punished for it. */
     ck_assert_uint_eq(rig_count(&rig, "start"), 2);
@@ -117,6 +119,59 @@ START_TEST(what_one_provider_cannot_do_another_is_asked_for)
     /* What a caller can look into is his to look into. */
     rig_do(&rig, &out, KEK_POOL_ANY, "data@a", 0);
     ck_assert_int_eq(out.rc, KEK_DAMAGED);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(what_one_worker_cannot_do_another_of_its_provider_is_asked_for)
+{
+    static const char *const cannot[] = {"unsupported", "unfit", "internal"};
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 1);
+    rig.providers[0].processes = 3;
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 3);
+    for (size_t i = 0; i < sizeof cannot / sizeof cannot[0]; i++) {
+        char command[32];
+        snprintf(command, sizeof command, "once:%s", cannot[i]);
+        rig_do(&rig, &out, KEK_POOL_ANY, command, 0);
+        rig_check(&out, command);
+        /* Two are asked, then it is the provider that cannot. */
+        size_t before = rig_count(&rig, "op");
+        rig_do(&rig, &out, KEK_POOL_ANY, cannot[i], 0);
+        ck_assert(out.rc != KEK_OK && strstr(out.why.text, "told so") != NULL);
+        ck_assert_uint_ne(out.worker, 0);
+        ck_assert_uint_eq(rig_count(&rig, "op"), before + 2);
+    }
+    /* What a caller can look into is his to look into. */
+    rig_do(&rig, &out, KEK_POOL_ANY, "once:data", 0);
+    ck_assert_int_eq(out.rc, KEK_DAMAGED);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(an_answer_stands_when_nobody_betters_it_in_time)
+{
+    struct rig rig;
+    struct outcome out, held[2];
+    rig_init(&rig, 2);
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1 && rig_ready(&rig, 1) == 1);
+    /* In service in another worker when its time ends, or waiting for one that has no room. */
+    for (int busy = 0; busy < 2; busy++) {
+        for (int i = 0; busy == 1 && i < 2; i++) {
+            rig_unwrap(&rig, &held[i], 1, "wait", 0);
+        }
+        rig_do(&rig, &out, KEK_POOL_ANY, "unfit@a wait@b", 200);
+        ck_assert_int_eq(out.rc, KEK_DENIED);
+        ck_assert_uint_eq(out.provider, 0);
+        ck_assert_uint_eq(out.worker, rig_serial(&rig, 0));
+        ck_assert(strstr(out.why.text, "a: told so") != NULL);
+        rig_write(&rig, "go", "");
+        RIG_UNTIL(&rig, rig_status(&rig, 1).calls_running == 0);
+        rig_remove(&rig, "go");
+    }
     rig_done(&rig);
 }
 END_TEST
@@ -582,6 +637,8 @@ int main(void)
     tcase_add_test(tcase, wrap_unwrap_and_list_bring_what_the_worker_said);
     tcase_add_test(tcase, an_answer_that_is_a_failure_ends_the_call_with_its_class_and_native_code);
     tcase_add_test(tcase, what_one_provider_cannot_do_another_is_asked_for);
+    tcase_add_test(tcase, what_one_worker_cannot_do_another_of_its_provider_is_asked_for);
+    tcase_add_test(tcase, an_answer_stands_when_nobody_betters_it_in_time);
     int count = sizeof deaths / sizeof deaths[0];
     tcase_add_loop_test(tcase, a_call_whose_worker_dies_is_answered_by_its_successor, 0, count);
     tcase_add_loop_test(tcase, a_call_whose_worker_dies_is_answered_by_another_provider, 0, count);

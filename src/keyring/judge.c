@@ -1,0 +1,303 @@
+/*
+ * What follows of the facts: for a worker that uses another key or misses one, and for what a provider is
+ * known to hold.
+ *
+ * A worker that cannot open a witness that was agreed on is ended, at once the first time; the next one
+ * that is wrong in the same provider later and later, so that a library that is wrong now and then costs
+ * little.  When workers in a row are wrong and none is right, the provider holds another key: it is
+ * refused for that version, and its workers stay for the others.
+ */
+#include "keyring/ring.h"
+
+#include <string.h>
+
+#include "kek/clock.h"
+
+#define WRONG_WORKERS 2 /* in a row, with none that is right, and the provider is refused */
+#define ODD_PAUSE_MAX_MS 30000u
+
+/* ---- workers ---- */
+
+static bool has_opener(const struct source *source, const struct version *version,
+                       const struct member *except)
+{
+    const struct member *member;
+    DL_FOREACH (source->members, member) {
+        if (member != except && !member->ended && member->views[version->slot].witness == OPENED) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The next one that is odd is ended later. */
+static void pause_longer(struct source *source)
+{
+    uint64_t pause = source->odd_pause_ms == 0 ? TICK_MS : 2 * source->odd_pause_ms;
+    source->odd_pause_ms = pause < ODD_PAUSE_MAX_MS ? pause : ODD_PAUSE_MAX_MS;
+    source->odd_next_ms = source->ring->now_ms + source->odd_pause_ms;
+}
+
+static void end_member(struct member *member, const struct version *version, const char *what)
+{
+    struct source *source = member->source;
+    struct kek_why why;
+    char serial[64];
+    kek_fail(&why, KEK_UNAVAILABLE, "%s: a worker %s version %u, and was ended",
+             source_name(source), what, version->number);
+    ring_notice(source->ring, KEK_LOG_ERROR, "%s provider=%s token=%s worker=%llu", why.text,
+                source_name(source), source_serial(source, serial),
+                (unsigned long long)member->serial);
+    member->ended = true;
+    pause_longer(source);
+    kek_pool_end(source->ring->settings.pool, member->serial, &why);
+}
+
+/* Its siblings may have gone the same way since they were asked. */
+static void doubt_siblings(const struct member *wrong, const struct version *version)
+{
+    struct member *member;
+    DL_FOREACH (wrong->source->members, member) {
+        struct view *view = &member->views[version->slot];
+        const struct view *failed = &wrong->views[version->slot];
+        view->again = view->again || (member != wrong && view->asked_ms < failed->since_ms);
+    }
+}
+
+static void judge_wrong(struct member *member, struct version *version)
+{
+    struct source *source = member->source;
+    struct holding *holding = &version->held[source->index];
+    bool right = has_opener(source, version, member);
+    doubt_siblings(member, version);
+    if (!right && holding->wrong >= WRONG_WORKERS) {
+        return; /* refused */
+    }
+    if (source->ring->now_ms < source->odd_next_ms) {
+        return; /* it stays, unused */
+    }
+    holding->wrong += !right;
+    if (!right && holding->wrong >= WRONG_WORKERS) {
+        ring_notice(source->ring, KEK_LOG_ERROR,
+                    "provider %s holds a different key under the name of version %u: refused for "
+                    "it",
+                    source_name(source), version->number);
+        return;
+    }
+    end_member(member, version, "uses a different key under the name of");
+}
+
+/* Did the sibling open it both before the member last listed its keys, and after? Then the member should
+ * have seen it. */
+static bool should_see(const struct member *member, struct member *sibling,
+                       const struct version *version)
+{
+    struct view *view = &sibling->views[version->slot];
+    if (sibling->ended || view->witness != OPENED || member->asked_ms == 0 ||
+        view->since_ms > member->asked_ms) {
+        return false;
+    }
+    if (view->asked_ms < member->listed_ms) {
+        view->again = true; /* ask first */
+        return false;
+    }
+    return true;
+}
+
+/* One that misses what a sibling opens: a library that was blind at the wrong moment and caches that, if
+ * it is the younger; one that caches what it saw long ago, if it is the older. */
+static void judge_missing(struct member *member, const struct version *version)
+{
+    struct source *source = member->source;
+    struct member *sibling;
+    if (member->relist || member->list != NULL) {
+        return; /* it is looking */
+    }
+    DL_FOREACH (source->members, sibling) {
+        if (sibling == member || sibling->views[version->slot].witness != OPENED) {
+            continue;
+        }
+        if (member->asked_ms == 0 || sibling->views[version->slot].since_ms > member->asked_ms) {
+            member->relist = true; /* it may just not have looked since */
+            continue;
+        }
+        if (!should_see(member, sibling, version)) {
+            continue;
+        }
+        if (member->serial < sibling->serial && !member->retired) {
+            source->caches = true;
+            member->retired = true;
+            kek_pool_retire(source->ring->settings.pool, member->serial);
+        } else if (source->ring->now_ms >= source->odd_next_ms) {
+            end_member(member, version, "does not see the key of");
+        }
+        return;
+    }
+}
+
+/* An older worker that still shows of a key what a younger one, before it was asked, no longer did. */
+static void judge_stale(struct member *member, const struct version *version)
+{
+    const struct view *view = &member->views[version->slot];
+    const struct member *younger;
+    DL_FOREACH (member->source->members, younger) {
+        const struct view *news = &younger->views[version->slot];
+        bool differs = news->can_wrap != view->can_wrap || news->can_unwrap != view->can_unwrap;
+        if (younger->serial <= member->serial || younger->ended || !news->present ||
+            !news->eligible || !differs || news->shown_ms <= view->shown_ms) {
+            continue;
+        }
+        if (member->asked_ms < news->shown_ms) {
+            member->relist = true;
+        } else if (!member->retired) {
+            member->source->caches = true;
+            member->retired = true;
+            kek_pool_retire(member->source->ring->settings.pool, member->serial);
+        }
+        return;
+    }
+}
+
+/* A witness that no answer comes of is waited for as long as a call may last, and then only if a sibling opens
+ * it.  One that was not agreed on judges nobody. */
+bool member_judged(const struct member *member)
+{
+    const struct source *source = member->source;
+    const struct version *version;
+    bool young = kek_clock_ms() - member->born_ms < CALL_MS;
+    DL_FOREACH (source->ring->versions, version) {
+        const struct view *view = &member->views[version->slot];
+        const struct holding *holding = &version->held[source->index];
+        bool asks = view->present && view->eligible && view->can_unwrap;
+        if (asks && version->witness_len > 0 && view->witness == UNKNOWN &&
+            (young || has_opener(source, version, member))) {
+            return false;
+        }
+        if (view->witness == FAILED && version->agreed && holding->wrong < WRONG_WORKERS) {
+            return false;
+        }
+        if (!view->present && version->agreed && holding->unwraps) {
+            return false;
+        }
+    }
+    return !member->ended;
+}
+
+static void judge_member(struct member *member)
+{
+    struct version *version;
+    DL_FOREACH (member->source->ring->versions, version) {
+        const struct view *view = &member->views[version->slot];
+        if (member->ended) {
+            return;
+        }
+        if (view->witness == FAILED && version->agreed) {
+            judge_wrong(member, version);
+        } else if (!view->present) {
+            judge_missing(member, version);
+        } else {
+            judge_stale(member, version);
+        }
+    }
+}
+
+void judge_members(struct kek_keyring *ring)
+{
+    for (size_t p = 0; p < ring->source_count; p++) {
+        struct source *source = &ring->sources[p];
+        struct member *member;
+        bool all = source->members != NULL;
+        DL_FOREACH (source->members, member) {
+            judge_member(member);
+            all = all && member_judged(member);
+        }
+        if (all && ring->now_ms >= source->odd_next_ms) {
+            source->odd_pause_ms = 0;
+        }
+    }
+}
+
+/* ---- what a provider is known to hold ---- */
+
+struct sum {
+    bool any, present, active, unwraps, wraps, proven, asked, absent, failed;
+};
+
+static struct sum sum_up(const struct source *source, const struct version *version)
+{
+    struct sum sum = {0};
+    const struct member *member;
+    DL_FOREACH (source->members, member) {
+        const struct view *view = &member->views[version->slot];
+        bool fit = view->present && view->eligible && view->can_unwrap;
+        if (member->ended) {
+            continue;
+        }
+        sum.any = true;
+        sum.present |= view->present;
+        sum.absent |= !view->present;
+        sum.active |= fit && view->can_wrap && view->witness != FAILED;
+        sum.unwraps |= view_unwraps(version, view);
+        sum.wraps |= view_wraps(version, view);
+        sum.proven |= view->witness == OPENED;
+        sum.failed |= view->witness == FAILED;
+        sum.asked |=
+            fit && view->witness == UNKNOWN && (version->witness_len > 0 || view->can_wrap);
+    }
+    return sum;
+}
+
+static void judge_holding(const struct source *source, struct version *version)
+{
+    struct holding *holding = &version->held[source->index];
+    struct sum sum = sum_up(source, version);
+    if (!sum.any) {
+        holding->missed = holding->asked = false;
+        return;
+    }
+    bool absent = sum.absent && !sum.unwraps && !sum.asked;
+    holding->missed = absent && version->agreed && holding->missing < ABSENT_LOOKS;
+    holding->asked = sum.asked;
+    /* One wrong worker says nothing of its provider: the next may be right. */
+    bool wrong = sum.failed && version->agreed && holding->wrong < WRONG_WORKERS;
+    holding->settled = !sum.asked && !holding->missed && !wrong;
+    holding->known = true;
+    holding->present = sum.present;
+    holding->active = sum.active;
+    holding->proven = sum.proven;
+    holding->wrong = sum.proven ? 0 : holding->wrong;
+    holding->missing = sum.unwraps ? 0 : holding->missing;
+    if (sum.unwraps || holding->settled) {
+        holding->unwraps = sum.unwraps;
+        holding->wraps = sum.wraps;
+    }
+}
+
+void judge_holdings(struct kek_keyring *ring)
+{
+    struct version *version;
+    DL_FOREACH (ring->versions, version) {
+        for (size_t p = 0; p < ring->source_count; p++) {
+            judge_holding(&ring->sources[p], version);
+        }
+    }
+}
+
+enum kek_rc kek_keyring_wraps(const struct kek_keyring *ring,
+                              const struct kek_generation *generation, struct kek_why *why)
+{
+    for (size_t i = 0; i < generation->count; i++) {
+        const struct version *version = version_find(ring, &generation->kek_ids[i]);
+        bool may = version == NULL;
+        for (size_t p = 0; p < ring->source_count && !may; p++) {
+            const struct holding *holding = &version->held[p];
+            may = holding->wraps || !holding->known || !holding->settled;
+        }
+        if (!may) {
+            return kek_fail(why, KEK_PRECONDITION,
+                            "KEK version %u may wrap on no HSM: it was retired, or it is gone",
+                            generation->numbers[i]);
+        }
+    }
+    return KEK_OK;
+}

@@ -1,0 +1,142 @@
+/* How every call begins and ends. */
+#include "kms/call.h"
+
+#include <string.h>
+
+#include "kek/clock.h"
+#include "kek/log.h"
+
+#define DAMAGED_MESSAGE "the ciphertext is damaged, or not one of this cluster's"
+
+const char *kek_kms_method_name(enum kek_kms_method method)
+{
+    static const char *const names[KEK_KMS_METHODS] = {
+        [KEK_KMS_V2_STATUS] = "v2.Status",   [KEK_KMS_V2_ENCRYPT] = "v2.Encrypt",
+        [KEK_KMS_V2_DECRYPT] = "v2.Decrypt", [KEK_KMS_V1_VERSION] = "v1.Version",
+        [KEK_KMS_V1_ENCRYPT] = "v1.Encrypt", [KEK_KMS_V1_DECRYPT] = "v1.Decrypt",
+    };
+    return method < KEK_KMS_METHODS ? names[method] : "other";
+}
+
+static void call_free(struct call *call)
+{
+    if (call->wait != NULL) {
+        kek_datakey_cancel(call->wait);
+    }
+    if (call->look != NULL) {
+        kek_keyring_cancel(call->look);
+    }
+    call->kms->waiting -= call->kept;
+    kek_secret_free(call->plaintext);
+    kek_buf_done(&call->sealed_copy);
+    free(call);
+}
+
+static void log_failure(const struct call *call, enum kek_rpc_status status,
+                        const struct kek_why *why)
+{
+    kek_log(KEK_LOG_WARN, "%s failed: %s status=%s uid=%s key_id=%s native=0x%lx",
+            kek_kms_method_name(call->method), why->text, kek_rpc_status_name(status),
+            call->uid[0] == '\0' ? "-" : call->uid, call->key_id[0] == '\0' ? "-" : call->key_id,
+            why->code);
+}
+
+static void observe(const struct call *call, enum kek_rpc_status status, const struct kek_why *why)
+{
+    const struct kek_kms_settings *settings = &call->kms->settings;
+    if (settings->observer == NULL) {
+        return;
+    }
+    struct kek_kms_event event = {
+        .method = call->method,
+        .status = status,
+        .duration_us = kek_clock_us() - call->rpc->started_us,
+        .peer = call->rpc->peer,
+        .uid = call->uid,
+        .key_id = call->key_id,
+        .hsm = call->hsm,
+        .why = why,
+    };
+    settings->observer(settings->arg, &event);
+}
+
+void call_reply(struct call *call, struct kek_bytes message)
+{
+    observe(call, KEK_RPC_OK, NULL);
+    kek_rpc_reply(call->rpc, message);
+    call_free(call);
+}
+
+/* What the API server is told: a PIN refused or a key missing is not the caller's doing. */
+static enum kek_rpc_status status_for(enum kek_rc rc)
+{
+    if (rc == KEK_DENIED) {
+        return KEK_RPC_UNAVAILABLE;
+    }
+    return rc == KEK_NOT_FOUND ? KEK_RPC_FAILED_PRECONDITION : kek_rpc_status_of(rc);
+}
+
+static void tell_failure(const struct call *call, enum kek_rc rc, const struct kek_why *why)
+{
+    enum kek_rpc_status status = status_for(rc);
+    log_failure(call, status, why);
+    observe(call, status, why);
+    kek_rpc_fail(call->rpc, status, rc == KEK_DAMAGED ? DAMAGED_MESSAGE : why->text);
+}
+
+void call_fail(struct call *call, enum kek_rc rc, const struct kek_why *why)
+{
+    tell_failure(call, rc, why);
+    call_free(call);
+}
+
+static void ended(struct kek_rpc *rpc, enum kek_rpc_status status)
+{
+    struct call *call = rpc->state;
+    struct kek_why why;
+    if (status == KEK_RPC_DEADLINE_EXCEEDED) {
+        kek_fail(&why, KEK_DEADLINE, "the deadline passed while waiting for the HSM");
+        log_failure(call, status, &why);
+    } else if (status == KEK_RPC_UNAVAILABLE) {
+        kek_fail(&why, KEK_UNAVAILABLE, "kekd stopped while this waited for the HSM");
+        log_failure(call, status, &why);
+    } else {
+        kek_fail(&why, KEK_CANCELLED, "the client gave up");
+    }
+    observe(call, status, &why);
+    call_free(call);
+}
+
+struct call *call_new(struct kek_kms *kms, struct kek_rpc *rpc, enum kek_kms_method method)
+{
+    struct kek_why why;
+    struct call *call = calloc(1, sizeof *call);
+    if (call == NULL) {
+        const struct call none = {.kms = kms, .rpc = rpc, .method = method};
+        kek_fail(&why, KEK_NO_MEMORY, "no memory for another call");
+        tell_failure(&none, KEK_NO_MEMORY, &why);
+        return NULL;
+    }
+    call->kms = kms;
+    call->rpc = rpc;
+    call->method = method;
+    rpc->state = call;
+    rpc->ended = ended;
+    return call;
+}
+
+bool call_keeps(struct call *call, size_t len)
+{
+    struct kek_kms *kms = call->kms;
+    struct kek_why why;
+    if (len > WAITING_MAX - kms->waiting) {
+        kek_fail(&why, KEK_EXHAUSTED,
+                 "the calls that wait for an HSM hold %zu bytes already, and may hold %u",
+                 kms->waiting, WAITING_MAX);
+        call_fail(call, KEK_EXHAUSTED, &why);
+        return false;
+    }
+    call->kept = len;
+    kms->waiting += len;
+    return true;
+}

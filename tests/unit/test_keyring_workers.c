@@ -1,0 +1,318 @@
+/*
+ * What the keyring makes of its workers, where one of several is wrong: facts are put in by hand, as lists and
+ * checks bring them, and the steps of a turn are taken one by one on a clock of the test's own.
+ */
+#include "pool_rig.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "keyring/ring.h"
+
+static struct rig rig;
+static struct kek_keyring *ring;
+static unsigned errors;
+static uint64_t clock_us;
+
+static uint64_t now_us(void)
+{
+    return clock_us;
+}
+
+static void notice(void *arg, enum kek_log_level level, const char *text)
+{
+    (void)arg;
+    (void)text;
+    errors += level == KEK_LOG_ERROR;
+}
+
+static void set_up(void)
+{
+    static char context[] = "";
+    struct kek_why why;
+    rig_init(&rig, 1);
+    rig.providers[0].processes = 2;
+    rig.config.context = context;
+    rig.config.refresh_ms = 30000;
+    rig.config.health.probe_interval_ms = 30000;
+    rig_open(&rig);
+    (void)mkdir(rig.state, 0700);
+    struct kek_keyring_settings settings = {
+        .config = &rig.config, .pool = rig.pool, .notice = notice};
+    ring = kek_keyring_new(&rig.loop, &settings, &why);
+    ck_assert_msg(ring != NULL, "%s", why.text);
+    clock_us = kek_clock_us() + UINT64_C(1000000000);
+    kek_clock_fake(now_us);
+    ring->now_ms = kek_clock_ms();
+    errors = 0;
+}
+
+static void tear_down(void)
+{
+    kek_clock_fake(NULL);
+    kek_keyring_stop(ring);
+    uv_run(&rig.loop, UV_RUN_NOWAIT);
+    rig_close(&rig);
+    kek_keyring_free(ring);
+    rig_done(&rig);
+}
+
+static void pass(unsigned ms)
+{
+    clock_us += ms * UINT64_C(1000);
+    ring->now_ms = kek_clock_ms();
+}
+
+static struct kek_version key(uint32_t number)
+{
+    struct kek_version seen = {
+        .number = number, .eligible = true, .can_wrap = true, .can_unwrap = true};
+    seen.id.bytes[0] = (uint8_t)number;
+    return seen;
+}
+
+/* A ready worker that lists these versions. */
+static struct member *add(uint64_t serial, const struct kek_version *seen, size_t count)
+{
+    struct member *member = calloc(1, sizeof *member);
+    ck_assert_ptr_nonnull(member);
+    member->source = &ring->sources[0];
+    member->serial = serial;
+    member->born_ms = ring->sources[0].youngest_ms = kek_clock_ms();
+    DL_APPEND(ring->sources[0].members, member);
+    member_take(member, seen, count);
+    member->asked_ms = kek_clock_ms();
+    return member;
+}
+
+static struct version *version(uint32_t number, bool agreed)
+{
+    struct kek_version seen = key(number);
+    struct version *found = version_add(ring, &seen.id, number);
+    ck_assert_ptr_nonnull(found);
+    found->witness_len = 1;
+    found->agreed = agreed;
+    return found;
+}
+
+static void check(struct member *member, const struct version *of, int witness)
+{
+    struct view *view = &member->views[of->slot];
+    view->since_ms = (int)view->witness == witness ? view->since_ms : kek_clock_ms();
+    view->asked_ms = kek_clock_ms();
+    view->witness = witness == OPENED ? OPENED : witness == FAILED ? FAILED : UNKNOWN;
+}
+
+/* No record says who is right, and so all of them may be replaced, by whatever comes. */
+START_TEST(workers_that_disagree_about_a_proposal_are_judged_and_may_be_replaced)
+{
+    struct kek_version seen = key(1);
+    struct version *v1 = version(1, false);
+    struct member *right = add(1, &seen, 1), *wrong = add(2, &seen, 1);
+    ck_assert(!member_judged(right));
+    check(right, v1, FAILED);
+    check(wrong, v1, OPENED);
+    ck_assert(member_judged(right));
+    ck_assert(member_judged(wrong));
+    v1->agreed = true;
+    ck_assert(!member_judged(right));
+}
+END_TEST
+
+/* A fresh node's count of absences is over once the key is there: it takes two fresh workers again. */
+START_TEST(key_that_came_back_is_not_gone_on_one_workers_word)
+{
+    struct kek_version seen = key(1);
+    struct version *v1 = version(1, true);
+    v1->held[0].missing = ABSENT_LOOKS;
+    struct member *member = add(1, &seen, 1);
+    check(member, v1, OPENED);
+    judge_holdings(ring);
+    ck_assert(v1->held[0].unwraps && v1->held[0].settled);
+    pass(5000);
+    member_take(member, NULL, 0);
+    judge_holdings(ring);
+    ck_assert(v1->held[0].missed);
+    ck_assert(!v1->held[0].settled);
+    ck_assert(v1->held[0].unwraps);
+    ck_assert_int_eq(kek_keyring_find(ring, &seen.id), KEK_KEYRING_OPENS);
+}
+END_TEST
+
+/* One old version whose witness the token no longer answers for must not end all recycling. */
+START_TEST(version_that_no_sibling_opens_either_keeps_no_worker_from_being_judged)
+{
+    struct kek_version seen[] = {key(1), key(2)};
+    struct version *v1 = version(1, true), *v2 = version(2, true);
+    struct member *first = add(1, seen, 2), *second = add(2, seen, 2);
+    check(first, v2, OPENED);
+    check(second, v2, OPENED);
+    ck_assert(!member_judged(second)); /* an answer may still come */
+    pass(CALL_MS);
+    ck_assert(member_judged(second));
+    check(first, v1, OPENED);
+    ck_assert(!member_judged(second)); /* it is not as good as its sibling */
+}
+END_TEST
+
+static void looked(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+START_TEST(look_has_an_end_although_a_witness_never_comes)
+{
+    bool done = false;
+    struct kek_version seen = key(1);
+    version(1, false)->witness_len = 0;
+    add(1, &seen, 1);
+    judge_holdings(ring);
+    struct kek_keyring_wait *wait = wait_add(&ring->looking, &done);
+    ck_assert_ptr_nonnull(wait);
+    wait->looked = looked;
+    ring->looked_ms = ring->sources[0].fresh_ms = kek_clock_ms();
+    pass(500);
+    look_drive(ring);
+    wait_tell(ring);
+    ck_assert(!done);
+    pass(CALL_MS);
+    look_drive(ring);
+    wait_tell(ring);
+    ck_assert(done);
+}
+END_TEST
+
+START_TEST(nobody_waits_for_a_keyring_that_is_stopped)
+{
+    bool done = false;
+    kek_keyring_stop(ring);
+    ck_assert_ptr_null(kek_keyring_look(ring, looked, &done));
+    ck_assert_ptr_null(ring->looking);
+}
+END_TEST
+
+/* "No such key" from the younger of two is looked into before it is held against it. */
+START_TEST(worker_that_misses_a_key_in_use_lists_again_before_it_is_ended)
+{
+    struct kek_version seen = key(1);
+    struct version *v1 = version(1, true);
+    struct member *older = add(1, &seen, 1), *younger = add(2, &seen, 1);
+    check(older, v1, OPENED);
+    check(younger, v1, OPENED);
+    pass(1000);
+    younger->asked_ms = younger->listed_ms = kek_clock_ms();
+    pass(1000);
+    check(older, v1, OPENED);
+    kek_keyring_observe(ring, 0, 2, &seen.id, KEK_POOL_UNWRAP, KEK_NOT_FOUND);
+    judge_members(ring);
+    ck_assert(!younger->ended);
+    /* It lists the key again, and stays; or it does not, while the other opens it, and goes. */
+    younger->relist = false;
+    younger->asked_ms = kek_clock_ms();
+    member_take(younger, NULL, 0);
+    pass(10);
+    check(older, v1, OPENED);
+    judge_members(ring);
+    ck_assert(younger->ended);
+    ck_assert(!older->ended);
+}
+END_TEST
+
+/* A disk that is full for a day is told of at each refresh, not at each tick. */
+START_TEST(state_file_that_cannot_be_written_is_tried_once_a_refresh)
+{
+    char beside[128];
+    struct kek_version seen = key(1);
+    struct version *v1 = version(1, true);
+    snprintf(beside, sizeof beside, "%s/k.json.new", rig.state);
+    ck_assert_int_eq(mkdir(beside, 0700), 0);
+    check(add(1, &seen, 1), v1, OPENED);
+    judge_holdings(ring);
+    for (int i = 0; i < 10; i++) {
+        pass(TICK_MS);
+        primary_drive(ring);
+        if (v1->ready_ms > 0) {
+            v1->prepared = true;
+        }
+        while (ring->record_writing) {
+            uv_run(&rig.loop, UV_RUN_ONCE);
+        }
+    }
+    ck_assert_uint_eq(errors, 1);
+    ck_assert(!ring->announced);
+    ck_assert_int_eq(rmdir(beside), 0);
+    look_due(&ring->refresh);
+    while (ring->record_writing) {
+        uv_run(&rig.loop, UV_RUN_ONCE);
+    }
+    primary_drive(ring);
+    ck_assert(ring->announced);
+    ck_assert_uint_eq(errors, 1);
+}
+END_TEST
+
+/* A probe holds on to its version, though another is the primary by now. */
+START_TEST(version_that_is_being_probed_makes_no_room)
+{
+    struct version *v1 = version(1, true);
+    v1->trips = 1;
+    v1->held[0].known = true;
+    for (uint32_t i = 2; i <= VERSIONS_MAX; i++) {
+        version(i, true)->held[0].known = true;
+    }
+    version(VERSIONS_MAX + 1, true);
+    struct kek_version seen[] = {key(1), key(2)};
+    ck_assert_ptr_eq(version_find(ring, &seen[0].id), v1);
+    ck_assert_ptr_null(version_find(ring, &seen[1].id));
+}
+END_TEST
+
+/* A worker that is recycled between a probe's wrap and its unwrap is no outage of its provider. */
+START_TEST(probe_whose_second_worker_left_meanwhile_breaks_no_provider)
+{
+    struct source *source = &ring->sources[0];
+    kek_clock_fake(NULL);
+    rig.settings.judged = NULL;
+    rig.providers[0].processes = 1;
+    kek_pool_start(rig.pool);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    source_sync(source);
+    struct version *v7 = ring->versions;
+    ck_assert_ptr_nonnull(v7);
+    v7->witness_len = 1;
+    v7->agreed = ring->announced = true;
+    ck_assert_int_eq(generation_of(ring, v7, &ring->primary.generation, NULL), KEK_OK);
+    struct kek_version seen = key(7);
+    seen.id = v7->id;
+    struct member *gone = add(99, &seen, 1);
+    check(gone, v7, OPENED);
+    check(source->members, v7, OPENED);
+    ring->now_ms = kek_clock_ms();
+    source->probes = 1; /* the one that is there wraps, the other is to unwrap */
+    check_probe(source);
+    ck_assert_ptr_nonnull(source->probe);
+    RIG_UNTIL(&rig, source->probe == NULL);
+    ck_assert(!source->broken);
+    ck_assert_uint_eq(v7->trips, 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("keyring_workers");
+    TCase *tcase = tcase_create("workers");
+    suite_add_tcase(suite, tcase);
+    tcase_set_timeout(tcase, 60);
+    tcase_add_checked_fixture(tcase, set_up, tear_down);
+    tcase_add_test(tcase, workers_that_disagree_about_a_proposal_are_judged_and_may_be_replaced);
+    tcase_add_test(tcase, key_that_came_back_is_not_gone_on_one_workers_word);
+    tcase_add_test(tcase, version_that_no_sibling_opens_either_keeps_no_worker_from_being_judged);
+    tcase_add_test(tcase, look_has_an_end_although_a_witness_never_comes);
+    tcase_add_test(tcase, nobody_waits_for_a_keyring_that_is_stopped);
+    tcase_add_test(tcase, worker_that_misses_a_key_in_use_lists_again_before_it_is_ended);
+    tcase_add_test(tcase, state_file_that_cannot_be_written_is_tried_once_a_refresh);
+    tcase_add_test(tcase, version_that_is_being_probed_makes_no_room);
+    tcase_add_test(tcase, probe_whose_second_worker_left_meanwhile_breaks_no_provider);
+    return suite_run(suite);
+}
