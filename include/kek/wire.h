@@ -25,10 +25,11 @@ struct kek_provider_versions {
 
 /* What a token can really do: a way to wrap, and how it went. */
 enum kek_verdict {
-    KEK_VERDICT_WORKS = 0,
-    KEK_VERDICT_MALLEABLE,
-    KEK_VERDICT_WRONG,
-    KEK_VERDICT_REFUSED
+    KEK_VERDICT_WORKS = 0, /* and refuses a damaged blob */
+    KEK_VERDICT_MALLEABLE, /* takes a damaged blob, and another key comes out */
+    KEK_VERDICT_WRONG,     /* a good blob gives another key, or a damaged one the same */
+    KEK_VERDICT_REFUSED,   /* by the call that the text names */
+    KEK_VERDICT_LOST,      /* so is the token; never on the wire */
 };
 
 struct kek_provider_trial {

@@ -14,6 +14,7 @@ static const char *result_of(const struct kek_provider_trial *trial)
     case KEK_VERDICT_WRONG:
         return "wrong";
     case KEK_VERDICT_REFUSED:
+    case KEK_VERDICT_LOST:
         break;
     }
     return "refused";
@@ -31,6 +32,7 @@ static json_t *says(const struct kek_provider_trial *trial)
     case KEK_VERDICT_WRONG:
         return json_string("gives back a wrong key");
     case KEK_VERDICT_REFUSED:
+    case KEK_VERDICT_LOST:
         break;
     }
     snprintf(text, sizeof text, "refused: %s", trial->text);

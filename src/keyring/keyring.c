@@ -117,41 +117,43 @@ bool kek_keyring_other_unwraps(const struct kek_keyring *ring, uint64_t worker,
     return false;
 }
 
+/* What all providers together let a version do. */
+static struct kek_version sum_of_holdings(const struct kek_keyring *ring,
+                                          const struct version *version)
+{
+    struct kek_version sum = {.number = version->number, .id = version->id, .eligible = true};
+    for (size_t p = 0; p < ring->source_count; p++) {
+        sum.can_wrap = sum.can_wrap || version->held[p].active;
+        sum.can_unwrap = sum.can_unwrap || version->held[p].active || version->held[p].unwraps;
+    }
+    return sum;
+}
+
 size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_version *versions,
                             size_t max)
 {
     const struct version *version, *primary = version_primary(ring);
-    uint32_t newest_active = 0;
-    size_t count = 0;
+    struct kek_version sums[VERSIONS_MAX];
+    size_t known = 0, count = 0;
     DL_FOREACH (ring->versions, version) {
-        for (size_t p = 0; p < ring->source_count; p++) {
-            if (version->held[p].active && version->number > newest_active) {
-                newest_active = version->number;
-            }
-        }
+        sums[known++] = sum_of_holdings(ring, version);
     }
     DL_FOREACH (ring->versions, version) {
         if (count == max) {
             break;
         }
-        struct kek_keyring_version *out = &versions[count++];
+        struct kek_keyring_version *out = &versions[count];
         *out = (struct kek_keyring_version){
             .number = version->number,
             .kek_id = version->id,
             .primary = version == primary,
-            .state = KEK_STATE_DISABLED,
+            .state = kek_version_state(sums, known, count),
         };
         for (size_t p = 0; p < ring->source_count; p++) {
-            const struct holding *holding = &version->held[p];
-            out->providers += holding->present;
-            out->providers_proven += holding->proven;
-            if (holding->active) {
-                out->state = KEK_STATE_ACTIVE;
-            } else if (holding->unwraps && out->state != KEK_STATE_ACTIVE) {
-                out->state =
-                    version->number > newest_active ? KEK_STATE_PRE_ACTIVE : KEK_STATE_DEACTIVATED;
-            }
+            out->providers += version->held[p].present;
+            out->providers_proven += version->held[p].proven;
         }
+        count++;
     }
     return count;
 }

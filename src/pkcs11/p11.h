@@ -245,17 +245,9 @@ struct kek_p11_outcome kek_p11_unwrap_by(struct kek_provider_session *session,
 bool kek_p11_read_blob(struct kek_p11_outcome outcome);
 
 /* probe.c: one real round trip, tampering included. */
-enum kek_p11_verdict {
-    KEK_P11_WORKS,     /* and refuses a damaged blob */
-    KEK_P11_MALLEABLE, /* takes a damaged blob, and another key comes out */
-    KEK_P11_WRONG,     /* a good blob gives another key, or a damaged one the same */
-    KEK_P11_REFUSED,   /* *outcome says by which call */
-    KEK_P11_LOST,      /* so is the token */
-};
-enum kek_p11_verdict kek_p11_try(struct kek_provider_session *session,
-                                 enum kek_p11_strategy strategy, const struct kek_p11_way *way,
-                                 CK_OBJECT_HANDLE kek, struct kek_p11_known *known,
-                                 struct kek_p11_outcome *outcome);
+enum kek_verdict kek_p11_try(struct kek_provider_session *session, enum kek_p11_strategy strategy,
+                             const struct kek_p11_way *way, CK_OBJECT_HANDLE kek,
+                             struct kek_p11_known *known, struct kek_p11_outcome *outcome);
 /* The first way that a round trip proves.  On failure *outcome is the last thing that went wrong. */
 bool kek_p11_prove(struct kek_provider_session *session, enum kek_p11_strategy strategy,
                    CK_OBJECT_HANDLE kek, const struct kek_p11_way **way,

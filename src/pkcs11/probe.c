@@ -12,9 +12,9 @@
 /* SoftHSM advertises mechanisms that always fail, and other tokens take damaged blobs with CKR_OK:
  * only a round trip tells. */
 
-static enum kek_p11_verdict judge(struct kek_p11_outcome outcome)
+static enum kek_verdict judge(struct kek_p11_outcome outcome)
 {
-    return kek_p11_class_of(outcome.rv) == KEK_P11_LINK ? KEK_P11_LOST : KEK_P11_REFUSED;
+    return kek_p11_class_of(outcome.rv) == KEK_P11_LINK ? KEK_VERDICT_LOST : KEK_VERDICT_REFUSED;
 }
 
 static struct kek_p11_outcome digest(const struct kek_secret *data_key, uint8_t sum[static 32])
@@ -58,15 +58,14 @@ static struct kek_p11_outcome unwraps_to(struct kek_provider_session *session,
     return outcome;
 }
 
-enum kek_p11_verdict kek_p11_try(struct kek_provider_session *session,
-                                 enum kek_p11_strategy strategy, const struct kek_p11_way *way,
-                                 CK_OBJECT_HANDLE kek, struct kek_p11_known *known,
-                                 struct kek_p11_outcome *outcome)
+enum kek_verdict kek_p11_try(struct kek_provider_session *session, enum kek_p11_strategy strategy,
+                             const struct kek_p11_way *way, CK_OBJECT_HANDLE kek,
+                             struct kek_p11_known *known, struct kek_p11_outcome *outcome)
 {
     KEK_AUTO(kek_secret) data_key = kek_secret_random(KEK_DATA_KEY_LEN);
     if (data_key == NULL) {
         *outcome = (struct kek_p11_outcome){.rv = CKR_HOST_MEMORY, .call = "kek_secret_random"};
-        return KEK_P11_REFUSED;
+        return KEK_VERDICT_REFUSED;
     }
     struct kek_provider_wrapped wrapped;
     *outcome = kek_p11_wrap_by(session, strategy, way, kek, data_key, &wrapped);
@@ -79,7 +78,7 @@ enum kek_p11_verdict kek_p11_try(struct kek_provider_session *session,
         return judge(*outcome);
     }
     if (!same) {
-        return KEK_P11_WRONG;
+        return KEK_VERDICT_WRONG;
     }
     struct kek_provider_wrapped damaged = wrapped;
     damaged.blob[damaged.len / 2] ^= 1;
@@ -91,34 +90,34 @@ enum kek_p11_verdict kek_p11_try(struct kek_provider_session *session,
         return judge(*outcome);
     }
     if (!same || damage_hidden) {
-        return KEK_P11_WRONG;
+        return KEK_VERDICT_WRONG;
     }
     *outcome = digest(data_key, known->sum);
     if (!kek_p11_good(*outcome)) {
-        return KEK_P11_REFUSED;
+        return KEK_VERDICT_REFUSED;
     }
     known->proven_ms = kek_clock_ms();
     known->len = wrapped.len;
     memcpy(known->blob, wrapped.blob, wrapped.len);
-    return taken ? KEK_P11_MALLEABLE : KEK_P11_WORKS;
+    return taken ? KEK_VERDICT_MALLEABLE : KEK_VERDICT_WORKS;
 }
 
 /* AES-CBC cannot tell a damaged blob; the envelope's tag does. */
-static bool is_good_enough(enum kek_p11_verdict verdict, const struct kek_p11_way *way)
+static bool is_good_enough(enum kek_verdict verdict, const struct kek_p11_way *way)
 {
-    return verdict == KEK_P11_WORKS ||
-           (verdict == KEK_P11_MALLEABLE && way->alg == KEK_WRAP_AES_CBC);
+    return verdict == KEK_VERDICT_WORKS ||
+           (verdict == KEK_VERDICT_MALLEABLE && way->alg == KEK_WRAP_AES_CBC);
 }
 
 /* Twice, whatever the first failure was: one that passes must not choose another algorithm, under which
  * less may open later. */
-static enum kek_p11_verdict try_twice(struct kek_provider_session *session,
-                                      enum kek_p11_strategy strategy, const struct kek_p11_way *way,
-                                      CK_OBJECT_HANDLE kek, struct kek_p11_known *known,
-                                      struct kek_p11_outcome *outcome)
+static enum kek_verdict try_twice(struct kek_provider_session *session,
+                                  enum kek_p11_strategy strategy, const struct kek_p11_way *way,
+                                  CK_OBJECT_HANDLE kek, struct kek_p11_known *known,
+                                  struct kek_p11_outcome *outcome)
 {
-    enum kek_p11_verdict verdict = kek_p11_try(session, strategy, way, kek, known, outcome);
-    if (verdict == KEK_P11_REFUSED) {
+    enum kek_verdict verdict = kek_p11_try(session, strategy, way, kek, known, outcome);
+    if (verdict == KEK_VERDICT_REFUSED) {
         session->broken = session->broken || kek_p11_class_of(outcome->rv) == KEK_P11_SESSION;
         verdict = kek_p11_try(session, strategy, way, kek, known, outcome);
     }
@@ -141,13 +140,12 @@ bool kek_p11_prove(struct kek_provider_session *session, enum kek_p11_strategy s
                 (ways[i].vendor && !kek_p11_way_listed(session->provider, &ways[i]))) {
                 continue;
             }
-            enum kek_p11_verdict verdict =
-                try_twice(session, strategy, &ways[i], kek, known, outcome);
+            enum kek_verdict verdict = try_twice(session, strategy, &ways[i], kek, known, outcome);
             if (is_good_enough(verdict, &ways[i])) {
                 *way = &ways[i];
                 return true;
             }
-            if (verdict == KEK_P11_LOST) {
+            if (verdict == KEK_VERDICT_LOST) {
                 return false;
             }
         }
@@ -238,13 +236,13 @@ static bool prove_entry_again(struct kek_provider_session *session, struct kek_p
 {
     struct kek_p11_known known;
     struct kek_p11_outcome outcome;
-    enum kek_p11_verdict verdict =
+    enum kek_verdict verdict =
         try_twice(session, entry->strategy, entry->way, entry->handle, &known, &outcome);
     if (is_good_enough(verdict, entry->way)) {
         entry->known = known;
         return true;
     }
-    if (verdict == KEK_P11_MALLEABLE || verdict == KEK_P11_WRONG) {
+    if (verdict == KEK_VERDICT_MALLEABLE || verdict == KEK_VERDICT_WRONG) {
         return kek_p11_fail(failure, KEK__PROVIDER__STEP__PROVIDER_CALL, KEK__PROVIDER__CAUSE__LINK,
                             "key %s: %s no longer returns a data key and rejects a damaged one",
                             entry->version.label, entry->way->name);

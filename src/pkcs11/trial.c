@@ -163,25 +163,12 @@ static bool fill(struct kek_provider_session *session, enum kek_p11_strategy str
     snprintf(trial->key, sizeof trial->key, "%s",
              subject->is_throwaway ? "session key" : subject->entry->version.label);
     struct kek_p11_known known;
-    switch (kek_p11_try(session, strategy, way,
-                        subject->is_throwaway ? subject->throwaway.key : subject->entry->handle,
-                        &known, outcome)) {
-    case KEK_P11_WORKS:
-        trial->verdict = KEK_VERDICT_WORKS;
-        return true;
-    case KEK_P11_MALLEABLE:
-        trial->verdict = KEK_VERDICT_MALLEABLE;
-        return true;
-    case KEK_P11_WRONG:
-        trial->verdict = KEK_VERDICT_WRONG;
-        return true;
-    case KEK_P11_REFUSED:
+    CK_OBJECT_HANDLE key = subject->is_throwaway ? subject->throwaway.key : subject->entry->handle;
+    trial->verdict = kek_p11_try(session, strategy, way, key, &known, outcome);
+    if (trial->verdict == KEK_VERDICT_REFUSED) {
         say(trial, way, *outcome);
-        return true;
-    case KEK_P11_LOST:
-        break;
     }
-    return false;
+    return trial->verdict != KEK_VERDICT_LOST;
 }
 
 static bool fill_all(struct kek_provider_session *session, enum kek_p11_strategy strategy,
