@@ -328,7 +328,7 @@ enum kek_rc kek_suite1_decrypt(struct kek_suite1 *suite, const struct kek_suite1
     if (!make_tag(suite, aad, iv, ciphertext, mac)) {
         return kek_fail(why, KEK_INTERNAL, "HMAC-SHA-512 failed");
     }
-    /* The right tag of a forged envelope is nobody's to see, so it does not stay on the stack. */
+    /* A forged envelope's right tag would let its forger seal: it does not stay on the stack. */
     bool authentic = CRYPTO_memcmp(mac, tag, ENVELOPE_TAG_LEN) == 0;
     kek_wipe(mac, sizeof mac);
     if (!authentic) {

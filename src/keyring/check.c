@@ -24,7 +24,7 @@ static const char witness_text[] = "kekd";
 
 /* ---- opening a witness ---- */
 
-/* KEK_DAMAGED: it is another key's. Anything else that is not KEK_OK says nothing of the key. */
+/* KEK_DAMAGED: the worker uses another key.  Any other failure leaves open which key it uses. */
 static enum kek_rc open_witness(const struct version *version, const struct kek_secret *data_key)
 {
     struct kek_envelope envelope;
@@ -270,8 +270,8 @@ static void doubt(const struct trip *trip)
     }
 }
 
-/* The probe failed at `op`.  A key that is gone, or may not be used, says nothing of its provider; nor does a
- * lack of room here.  A data key that came out as another is one worker's fault the first time, and then the
+/* The probe failed at `op`.  That a key is gone or may not be used does not count against its provider; nor
+ * does a lack of room here.  A data key that came out as another is one worker's fault the first time, and then the
  * provider's, as is any other failure. */
 static void probe_failed(struct trip *trip, enum kek_pool_op op, enum kek_rc rc, const char *text)
 {
@@ -390,7 +390,7 @@ static void trip_wrapped(void *arg, enum kek_rc rc, struct kek_pool_result *resu
     trip->len = result->blob.len;
     memcpy(trip->blob, result->blob.data, result->blob.len);
     if (!trip_ask(trip, KEK_POOL_UNWRAP, trip_opened)) {
-        trip_free(trip); /* that worker left meanwhile: this says nothing of its provider */
+        trip_free(trip); /* that worker left meanwhile: its provider is not to blame */
     }
 }
 

@@ -258,7 +258,7 @@ static void judge_holding(const struct source *source, struct version *version)
     bool absent = sum.absent && !sum.unwraps && !sum.asked;
     holding->missed = absent && version->agreed && holding->missing < ABSENT_LOOKS;
     holding->asked = sum.asked;
-    /* One wrong worker says nothing of its provider: the next may be right. */
+    /* One wrong worker does not make its provider wrong: the next may be right. */
     bool wrong = sum.failed && version->agreed && holding->wrong < WRONG_WORKERS;
     holding->settled = !sum.asked && !holding->missed && !wrong;
     holding->known = true;

@@ -52,7 +52,7 @@ static struct kek_p11_outcome read_once(struct kek_provider_session *session,
     return outcome;
 }
 
-/* Twice, where the failure may be one that passes. */
+/* Tried twice where the failure may be transient. */
 static struct kek_p11_outcome read_one(struct kek_provider_session *session,
                                        CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, void *value,
                                        CK_ULONG size, CK_ULONG *len)

@@ -124,7 +124,8 @@ static bool is_named_as_asked(const struct kek_provider_session *session, CK_OBJ
     char text[192];
     struct kek_p11_outcome outcome = read_name(session, key, &name);
     if (!kek_p11_good(outcome) && !is_untold(outcome)) {
-        outcome = read_name(session, key, &name); /* what passes must not cost a good key */
+        /* Tried twice: a transient failure must not cost a good key. */
+        outcome = read_name(session, key, &name);
     }
     if (!kek_p11_good(outcome) && !is_untold(outcome)) {
         return kek_p11_fail_as(failure, CALL_STEP, KEK__PROVIDER__CAUSE__LINK, outcome);

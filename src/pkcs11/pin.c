@@ -122,8 +122,8 @@ static size_t without_line_end(const uint8_t *text, size_t len)
     return len;
 }
 
-/* What no person means to be part of a PIN; NULL: nothing of the kind. Each of these would be sent to the
- * token and cost a try. The answer says nothing of the rest. */
+/* What no person means to be part of a PIN, in words; NULL: there is none. Each of these would be sent to the
+ * token and cost a try. The answer names the first one, and no byte of the PIN. */
 static const char *foreign_in(const uint8_t *text, size_t len)
 {
     static const uint8_t mark[] = {0xef, 0xbb, 0xbf};

@@ -109,8 +109,7 @@ static bool is_good_enough(enum kek_verdict verdict, const struct kek_p11_way *w
            (verdict == KEK_VERDICT_MALLEABLE && way->alg == KEK_WRAP_AES_CBC);
 }
 
-/* Twice, whatever the first failure was: one that passes must not choose another algorithm, under which
- * less may open later. */
+/* Tried twice: a transient failure must not pick a weaker mechanism for good. */
 static enum kek_verdict try_twice(struct kek_provider_session *session,
                                   enum kek_p11_strategy strategy, const struct kek_p11_way *way,
                                   CK_OBJECT_HANDLE kek, struct kek_p11_known *known,

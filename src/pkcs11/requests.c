@@ -254,9 +254,9 @@ static struct kek_p11_outcome unwrap_any(struct kek_provider_session *session,
     return outcome;
 }
 
-/* Refused for its algorithm, which is not the key's.  Whoever can write to etcd chose it, so a token that
- * says "not permitted" for it says nothing of a key that still opens its own; and of a key under which
- * nothing was proven it says nothing of the blob. */
+/* Did the token refuse the blob for an algorithm that is not the key's?  Whoever can write to etcd chose that
+ * algorithm.  So "not permitted" does not count against a key that still opens its own blobs, nor against a
+ * blob where nothing was proven of the key. */
 static bool is_never(struct kek_provider_session *session, const struct kek_p11_entry *entry,
                      enum kek_wrap_alg alg, struct kek_p11_outcome outcome)
 {
