@@ -129,10 +129,10 @@ struct kek_pool_provider {
     uint64_t spawned, killed, crashed, recycled, ended, operations, failures; /* since the start */
     char serial[64], model[64], firmware[32], library[96]; /* empty until a worker was ready */
     bool pin_count_low;
-    uint64_t birth_memory; /* a fresh worker's bytes if over recycle_memory, else 0 */
+    uint64_t birth_memory;  /* a fresh worker's bytes if over recycle_memory, else 0 */
     uint64_t max_sessions;  /* that the token says it allows; 0: no limit is known */
     unsigned peak_sessions; /* that kekd's workers of it open at most, while one is replaced */
-    struct kek_why why; /* the last failure; rc KEK_OK if none */
+    struct kek_why why;     /* the last failure; rc KEK_OK if none */
 };
 
 /* A worker that is ready. */
