@@ -243,7 +243,7 @@ struct kek_pool {
     size_t poison_next;
 
     struct kek_provider_versions listed; /* of the answer at hand */
-    struct kek_arena arena; /* of arena_bytes */
+    struct kek_arena arena;              /* of arena_bytes */
     alignas(16) uint8_t arena_bytes[KEK_ARENA_BYTES];
     uint8_t in[KEK_PROVIDER_MESSAGE_MAX + 1];
     uint8_t out[KEK_PROVIDER_MESSAGE_MAX];
