@@ -1,9 +1,9 @@
 """Many operations of an HSM whose library leaks (SoftHSM: 240 bytes an unwrap).
 
-    soak.py [--calls N] [--recycle-memory MIB] [--json FILE]
+    soak.py [--calls N] [--recycle-memory MIB] [--recycle-after N] [--json FILE]
 
-kekd in strict mode, so that each call is an HSM operation, with a `recycle_memory` that the workers
-reach again and again.  In turn, one worker comes to use another key under the KEK's name, one sees no key
+kekd in strict mode, so that each call is an HSM operation, with a `recycle_memory` or a `recycle_after` that the
+workers reach again and again.  In turn, one worker comes to use another key under the KEK's name, one sees no key
 any more, and those that start see only what was there first (tests/faults/).  No call may fail at any of
 it, kekd's memory stays as it is after the first tenth, and no worker grows much beyond its limit.
 """
@@ -20,7 +20,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "interop"))
 import fault as faults  # noqa: E402
 import rig as rigs  # noqa: E402
 
-BEGIN = 2 << 20  # bytes that a worker has at once: a limit below means a new one at every look at it
+BEGIN = 2 << 20  # bytes that a worker has at once; `recycle_memory` counts what it grows by
+CALLS_A_MIB = 5000  # that SoftHSM leaks, about
 SLACK = 2 << 20  # it is looked at every 1,000 operations, and serves while its successor starts
 GROWTH = 256 << 10  # bytes of kekd
 STREAMS = 64
@@ -49,11 +50,12 @@ class Watch(threading.Thread):
 
 
 class Soak:
-    def __init__(self, calls, limit):
+    def __init__(self, calls, limit, age):
         self.calls, self.kekd, self.seconds, self.broken = calls, [], 0.0, True
         self.node = rigs.Rig(config={"data_key": {"max_uses": 1}, "log": {"level": "info"},
                                      "metrics": rigs.own_address()},
-                             provider={"recycle_memory": "%dMiB" % limit, "timeout": "5s"})
+                             provider={"recycle_memory": "%dMiB" % limit, "recycle_after": age,
+                                       "timeout": "5s"})
         self.fault, self.wronged, self.turn = faults.inject(self.node), 0, 0
 
     def trouble(self):
@@ -126,20 +128,20 @@ class Soak:
                 "worker_peak_bytes": worker_peak}
 
 
-def troubles(result, calls, limit):
+def troubles(result, calls, limit, age):
     if result["calls"] < calls:
         yield "only %d calls were counted" % result["calls"]
     if result["failed"] > 0:
         yield "%d calls failed" % result["failed"]
     if result["killed"] + result["crashed"] > result["wronged"]:
         yield "%d workers were killed, %d crashed" % (result["killed"], result["crashed"])
-    if result["recycled"] < calls // (2000 if limit << 20 < BEGIN else 40000):
+    if result["recycled"] < calls // (2 * min(age, CALLS_A_MIB * limit)):
         yield "only %d workers were replaced" % result["recycled"]
     if rigs.sanitized():
         return
     if result["kekd_growth_bytes"] > GROWTH:
         yield "kekd grew by %d KiB" % (result["kekd_growth_bytes"] >> 10)
-    if result["worker_peak_bytes"] > max(limit << 20, BEGIN) + SLACK:
+    if result["worker_peak_bytes"] > (limit << 20) + BEGIN + SLACK:
         yield "a worker had %.1f MiB" % (result["worker_peak_bytes"] / 2**20)
 
 
@@ -147,11 +149,12 @@ def main():
     parser = argparse.ArgumentParser(description="see the top of this file")
     parser.add_argument("--calls", type=int, default=1000000)
     parser.add_argument("--recycle-memory", type=int, default=3, metavar="MIB")
+    parser.add_argument("--recycle-after", type=int, default=200000, metavar="N")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
-    limit = options.recycle_memory
-    result = Soak(options.calls, limit).run()
-    result["troubles"] = list(troubles(result, options.calls, limit))
+    limit, age = options.recycle_memory, options.recycle_after
+    result = Soak(options.calls, limit, age).run()
+    result["troubles"] = list(troubles(result, options.calls, limit, age))
     print("%d calls in %.0f s, %d failed; workers: %d replaced, %d crashed, %d killed, at most %.1f MiB "
           "(recycle_memory %d MiB); kekd: %.2f to %.2f MiB, grown by %d KiB after the first tenth" % (
               result["calls"], result["seconds"], result["failed"], result["recycled"],

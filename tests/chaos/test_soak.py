@@ -8,4 +8,4 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 if __name__ == "__main__":
     sys.exit(subprocess.run([sys.executable, "-B", HERE + "/soak.py", "--calls", "20000",
-                             "--recycle-memory", "1"], check=False).returncode)
+                             "--recycle-after", "1000"], check=False).returncode)
