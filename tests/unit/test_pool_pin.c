@@ -465,7 +465,7 @@ START_TEST(a_success_forgets_what_may_have_been_a_try)
     rig_open(&rig);
     kek_pool_start(rig.pool);
     for (int round = 0; round < 4; round++) {
-        char blob[16];
+        char blob[32];
         RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
         rig_write(&rig, "start", "link-login");
         snprintf(blob, sizeof blob, "once:kill %d", round);
