@@ -152,6 +152,7 @@ enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content, str
     if (rc != KEK_OK) {
         return rc;
     }
+    ring->record_dirty = true; /* an old context that is accepted gives way to the new one */
     if (!good) {
         return kek_fail(why, KEK_DAMAGED,
                         "%s: not a state file of keyring %s in format %d (" RESTORE ")",

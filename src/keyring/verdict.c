@@ -145,8 +145,8 @@ static size_t answering(const struct kek_keyring *ring)
     return count;
 }
 
-/* Everybody who answers was asked, and nobody opens it. */
-static bool is_lost(const struct kek_keyring *ring, const struct version *primary)
+/* Was everybody who answers asked, and does nobody of them open it? */
+static bool is_missing(const struct kek_keyring *ring, const struct version *primary)
 {
     for (size_t p = 0; p < ring->source_count; p++) {
         const struct holding *holding = &primary->held[p];
@@ -155,6 +155,31 @@ static bool is_lost(const struct kek_keyring *ring, const struct version *primar
         }
     }
     return true;
+}
+
+/* The first provider that does not answer and had it, or may have it. NULL: there is none. */
+static const struct source *silent_holder(const struct kek_keyring *ring,
+                                          const struct version *primary)
+{
+    for (size_t p = 0; p < ring->source_count; p++) {
+        const struct holding *holding = &primary->held[p];
+        if (!source_answers(&ring->sources[p]) && (holding->unwraps || !holding->known)) {
+            return &ring->sources[p];
+        }
+    }
+    return NULL;
+}
+
+/* Those that answer do not have it.  Whether it is lost, only a provider that is away can say. */
+static void say_holder_away(const struct version *primary, const struct source *holder,
+                            struct kek_keyring_verdict *verdict)
+{
+    verdict->state = KEK_KEYRING_OUTAGE;
+    verdict->version = primary->number;
+    verdict->provider = holder->index;
+    say(verdict, "mend that HSM, and bring the others up to date",
+        "KEK version %u is on no HSM that answers, and provider %s does not answer",
+        primary->number, source_name(holder));
 }
 
 static bool is_wrong_everywhere(const struct kek_keyring *ring, const struct version *primary)
@@ -198,8 +223,13 @@ static void work_out(const struct kek_keyring *ring, struct kek_keyring_verdict 
     } else if (!ring->announced) {
         verdict->state = KEK_KEYRING_STARTING;
         say_starting(ring, verdict);
-    } else if (answering(ring) > 0 && is_lost(ring, primary)) {
-        say_loss(ring, primary, verdict);
+    } else if (answering(ring) > 0 && is_missing(ring, primary)) {
+        const struct source *holder = silent_holder(ring, primary);
+        if (holder != NULL) {
+            say_holder_away(primary, holder, verdict);
+        } else {
+            say_loss(ring, primary, verdict);
+        }
     } else if (kek_keyring_wraps(ring, &ring->primary.generation, &why) != KEK_OK) {
         verdict->state = KEK_KEYRING_SHUT;
         verdict->version = primary->number;
@@ -211,7 +241,9 @@ static void tell(const struct kek_keyring *ring, const struct kek_keyring_verdic
 {
     enum kek_keyring_state before = ring->verdict.state;
     if (verdict->state == KEK_KEYRING_OUTAGE) {
-        ring_notice(ring, KEK_LOG_ERROR, "no provider answers: outage: %s", verdict->what);
+        ring_notice(ring, KEK_LOG_ERROR, "%s: outage: %s",
+                    answering(ring) == 0 ? "no provider answers" : "nobody who answers has the key",
+                    verdict->what);
     } else if (verdict->state == KEK_KEYRING_LOSS) {
         ring_notice(ring, KEK_LOG_ERROR,
                     "the primary KEK (version %u) is gone from every token that answers: loss: %s",

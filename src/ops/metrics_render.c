@@ -248,29 +248,45 @@ static void render_primary(struct exposition *e, const struct kek_metrics_snapsh
     }
 }
 
+/* A number may be two keys', of which the primary is told, else the first: the labels must differ. */
+static bool is_told(const struct kek_metrics_snapshot *s, size_t at)
+{
+    for (size_t i = 0; i < s->version_count; i++) {
+        bool same = i != at && s->versions[i].number == s->versions[at].number;
+        if (same && !s->versions[at].primary && (i < at || s->versions[i].primary)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void render_version_states(struct exposition *e, const struct kek_metrics_snapshot *s)
 {
+    char number[16];
     exposition_family(e, "kekd_kek_version_state", "gauge",
                       "1 for the state that a KEK version is in.");
     for (size_t i = 0; i < s->version_count; i++) {
-        char number[16];
         snprintf(number, sizeof number, "%u", s->versions[i].number);
-        exposition_uint(
-            e, "", LABELS({"version", number}, {"state", kek_state_name(s->versions[i].state)}), 1);
+        if (is_told(s, i)) {
+            const char *state = kek_state_name(s->versions[i].state);
+            exposition_uint(e, "", LABELS({"version", number}, {"state", state}), 1);
+        }
     }
     exposition_family(e, "kekd_kek_version_providers", "gauge",
                       "Providers that show a KEK version.");
     for (size_t i = 0; i < s->version_count; i++) {
-        char number[16];
         snprintf(number, sizeof number, "%u", s->versions[i].number);
-        exposition_uint(e, "", LABELS({"version", number}), s->versions[i].providers);
+        if (is_told(s, i)) {
+            exposition_uint(e, "", LABELS({"version", number}), s->versions[i].providers);
+        }
     }
     exposition_family(e, "kekd_kek_version_providers_proven", "gauge",
                       "Providers that have opened this node's witness of a KEK version.");
     for (size_t i = 0; i < s->version_count; i++) {
-        char number[16];
         snprintf(number, sizeof number, "%u", s->versions[i].number);
-        exposition_uint(e, "", LABELS({"version", number}), s->versions[i].providers_proven);
+        if (is_told(s, i)) {
+            exposition_uint(e, "", LABELS({"version", number}), s->versions[i].providers_proven);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 """Starting, stopping, restarting: no call is lost that need not be."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -303,7 +304,14 @@ class Lifecycle(rigs.Case):
         node.start()
         with node.client() as client:
             self.assertEqual(client.decrypt1(sealed), DEK)
+        # From then on the file is of the new one: going back would lose what is sealed by now.
+        def recorded():
+            with open(node.state + "/k8s-test.json", encoding="ascii") as file:
+                return json.load(file)["context"] == "two"
+        rigs.wait_for(recorded, "the new context on record")
         node.stop()
+        told = self.start_fails(self.other_config(node, context="one", context_accept=[]))
+        self.assertIn("it is of context 'two', and the configuration says 'one'", told)
 
     def test_as_process_1_of_a_container_kekd_waits_for_everybodys_children(self):
         if os.geteuid() != 0 or subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"],

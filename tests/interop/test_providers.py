@@ -183,6 +183,29 @@ class Outage(Pair):
         self.fresh_kekd_opens(node, load.sealed)
         node.stop()
 
+    def test_a_key_whose_one_holder_is_away_is_an_outage_and_no_loss(self):
+        rigs.need_root("which worker belongs to which token")
+        node = self.pair().start()
+        self.both_up(node)
+        with node.client() as client:
+            kek_id, key_id = self.kek_id(client), client.status().key_id
+            node.twin.tool("--delete-object", "--type", "secrkey", "--id", kek_id.hex())
+            rigs.wait_for(lambda: self.proven(node, 1)[0] == 1, "it to be noticed")
+            node.token.unplug()
+            for pid in node.workers_of(node.token):
+                with contextlib.suppress(ProcessLookupError):
+                    rigs.kill(pid)
+            node.wait_log(r"KEK version 1 is on no HSM that answers, and provider hsm-a does not answer")
+            # Nobody can say that it is gone: what there is bridges the outage.
+            status = client.status()
+            self.assertEqual((status.healthz, status.key_id), ("ok", key_id))
+            self.assertEqual(client.open(client.encrypt(DEK)), DEK)
+            self.assertEqual(node.page("/readyz")[0], 503)
+            self.assertNotIn("loss", node.log())
+            node.token.plug()
+            rigs.wait_for(lambda: node.page("/readyz")[0] == 200, "the end of the outage")
+        node.stop()
+
     def test_a_key_that_one_of_two_has_lost_is_no_loss(self):
         for index in (0, 1):
             node = self.pair(config=STRICT).start()

@@ -296,6 +296,7 @@ START_TEST(ready_names_the_trouble_at_once)
     says("kekd_health{state=\"shut\"} 1");
     says("kekd_health{state=\"good\"} 0");
 
+    teardown();
     setup();
     snapshot.verdict.state = KEK_KEYRING_LOSS;
     ck_assert(!kek_metrics_ready(&snapshot, said, sizeof said));
@@ -308,6 +309,25 @@ START_TEST(ready_names_the_trouble_at_once)
     render();
     says("kekd_ready 0");
     says("kekd_kms_status_ok 1");
+}
+END_TEST
+
+START_TEST(two_keys_of_one_number_are_one_series)
+{
+    snapshot.version_count = 2;
+    snapshot.versions[1] = snapshot.versions[0];
+    snapshot.versions[0].primary = false;
+    snapshot.versions[0].providers = 1;
+    snapshot.versions[1].primary = true;
+    snapshot.versions[1].providers = 2;
+    render();
+    char line[64];
+    snprintf(line, sizeof line, "\nkekd_kek_version_providers{version=\"%u\"} ",
+             snapshot.versions[1].number);
+    const char *first = strstr((char *)text.data, line);
+    ck_assert_ptr_nonnull(first);
+    ck_assert_ptr_null(strstr(first + 1, line));
+    ck_assert_int_eq(first[strlen(line)], '2'); /* the primary's */
 }
 END_TEST
 
@@ -350,6 +370,7 @@ int main(void)
     tcase_add_test(tcase, a_text_past_its_limit_fails_and_says_so);
     tcase_add_test(tcase, the_largest_snapshot_fits);
     tcase_add_test(tcase, ready_names_the_trouble_at_once);
+    tcase_add_test(tcase, two_keys_of_one_number_are_one_series);
     tcase_add_test(tcase, the_manual_lists_the_metrics_and_their_types);
     return suite_run(suite);
 }
