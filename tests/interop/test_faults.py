@@ -684,7 +684,7 @@ class Neighbours(FaultCase):
         node.stop()
 
     def test_a_foreign_key_that_cannot_be_read_is_named_once_by_each_worker(self):
-        node = self.node(processes=2)
+        node = self.node(processes=2, recycle_memory="64GiB")
         node.config["log"] = {"level": "info"}
         p11.plant(node.token, "sick tenant", os.urandom(16))
         node.write()
