@@ -161,9 +161,9 @@ void kek_keyring_wrapped(struct kek_keyring *ring, const struct kek_id *kek_id,
 enum kek_keyring_state {
     KEK_KEYRING_GOOD = 0,
     KEK_KEYRING_STARTING, /* nothing announced yet */
-    KEK_KEYRING_OUTAGE,   /* no provider answers */
+    KEK_KEYRING_OUTAGE, /* none answers, or only those without the primary while one that had it is away */
     KEK_KEYRING_SHUT, /* the primary may wrap on no token that answers: nothing new can be sealed */
-    KEK_KEYRING_LOSS, /* tokens answer, and the primary is gone from all of them */
+    KEK_KEYRING_LOSS, /* tokens answer, and the primary is gone from all that had it */
 };
 
 const char *kek_keyring_state_name(enum kek_keyring_state state); /* "good", "starting", ... */

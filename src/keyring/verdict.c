@@ -1,6 +1,7 @@
 /*
  * How things are, in one verdict.  Two kinds of trouble must not look alike: an outage (no provider
- * answers) and a loss (tokens answer, and the primary is gone from all that do).
+ * answers, or only those that do not have the primary while one that had it is away) and a loss (the primary is
+ * gone from all that had it).
  */
 #include "keyring/ring.h"
 
