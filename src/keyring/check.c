@@ -52,6 +52,7 @@ static void note_answer(struct member *member, const struct version *version, en
     if (rc == KEK_OK) {
         view->witness = OPENED;
         view->doubted = false;
+        view->to_unwrap.count = 0;
         source_worked(member->source, KEK_POOL_UNWRAP);
     } else if (rc == KEK_DAMAGED && !view->doubted && view->witness != FAILED) {
         /* Asked twice: a failure that passes must not end a worker. */
@@ -65,6 +66,9 @@ static void note_answer(struct member *member, const struct version *version, en
     } else if (state) {
         view->witness = UNKNOWN; /* the list that follows says what it shows now */
         member->relist = true;
+    }
+    if (rc == KEK_PRECONDITION) {
+        view_refused(member, view, KEK_POOL_UNWRAP);
     }
     if ((int)view->witness != before) {
         view->since_ms = view->asked_ms;
@@ -457,8 +461,7 @@ static bool is_due(const struct kek_keyring *ring, const struct version *version
                    const struct view *view)
 {
     uint64_t age = ring->now_ms - view->asked_ms;
-    if (version->witness_len == 0 || view->check != NULL || !view->present || !view->eligible ||
-        !view->can_unwrap) {
+    if (version->witness_len == 0 || view->check != NULL || !view_may(view, KEK_POOL_UNWRAP)) {
         return false;
     }
     switch (view->witness) {
@@ -480,8 +483,7 @@ static void make_witness(struct kek_keyring *ring, struct version *version)
         struct member *member;
         DL_FOREACH (ring->sources[p].members, member) {
             const struct view *view = &member->views[version->slot];
-            if (member_trusted(member) && view->present && view->eligible && view->can_wrap &&
-                view->can_unwrap) {
+            if (member_trusted(member) && view_may(view, KEK_POOL_WRAP)) {
                 version->making_ms = ring->now_ms;
                 trip_begin(version, &ring->sources[p], false, member, member);
                 return;

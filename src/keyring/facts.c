@@ -144,17 +144,40 @@ struct version *version_add(struct kek_keyring *ring, const struct kek_id *kek_i
 
 /* ---- what a worker may be sent ---- */
 
+/* What a use met counts for more than a list, which a library may have from memory.  The first refusal may
+ * be of a moment that passes, and counts until the worker lists again; those that follow count longer and
+ * longer (1 s to 32 s), so that neither a call nor the verdict goes back and forth with each list. */
+static bool is_refused(const struct refusal *refusal)
+{
+    unsigned doublings = refusal->count < 2 ? 0 : refusal->count - 2;
+    uint64_t pause = (uint64_t)TICK_MS << (doublings < 5 ? doublings : 5);
+    return refusal->unheard || (refusal->count >= 2 && kek_clock_ms() - refusal->ms < pause);
+}
+
+bool view_may(const struct view *view, enum kek_pool_op op)
+{
+    bool unwraps =
+        view->present && view->eligible && view->can_unwrap && !is_refused(&view->to_unwrap);
+    return unwraps && (op != KEK_POOL_WRAP || (view->can_wrap && !is_refused(&view->to_wrap)));
+}
+
+void view_refused(struct member *member, struct view *view, enum kek_pool_op op)
+{
+    struct refusal *refusal = op == KEK_POOL_WRAP ? &view->to_wrap : &view->to_unwrap;
+    *refusal = (struct refusal){.count = refusal->count + 1, .ms = kek_clock_ms(), .unheard = true};
+    member->relist = true;
+}
+
 /* Where there is no witness, an unwrap needs no proof: the envelope's tag proves what comes back. */
 bool view_unwraps(const struct version *version, const struct view *view)
 {
-    return view->present && view->eligible && view->can_unwrap && view->witness != FAILED &&
+    return view_may(view, KEK_POOL_UNWRAP) && view->witness != FAILED &&
            (view->witness == OPENED || version->witness_len == 0);
 }
 
 bool view_wraps(const struct version *version, const struct view *view)
 {
-    return view_unwraps(version, view) && view->can_wrap && view->witness == OPENED &&
-           version->agreed;
+    return view_may(view, KEK_POOL_WRAP) && view->witness == OPENED && version->agreed;
 }
 
 bool member_trusted(const struct member *member)
@@ -255,8 +278,10 @@ void member_take(struct member *member, const struct kek_version *seen, size_t c
     }
     for (size_t i = 0; i < VERSIONS_MAX; i++) {
         struct view *view = &member->views[i];
+        view->to_wrap.unheard = view->to_unwrap.unheard = false;
         if (!same_listing(view, &before[i]) || view->shown_ms == 0) {
             view->shown_ms = member->listed_ms;
+            view->to_wrap = view->to_unwrap = (struct refusal){0};
         }
         /* What a worker opened counts while it shows the key: one that comes back may be another. */
         if (!view->present) {

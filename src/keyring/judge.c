@@ -87,6 +87,11 @@ static void judge_wrong(struct member *member, struct version *version)
     end_member(member, version, "uses a different key under the name of");
 }
 
+static bool is_looking(const struct member *member)
+{
+    return member->relist || member->list != NULL;
+}
+
 /* Did the sibling open it both before the member last listed its keys, and after? Then the member should
  * have seen it. */
 static bool should_see(const struct member *member, struct member *sibling,
@@ -110,9 +115,6 @@ static void judge_missing(struct member *member, const struct version *version)
 {
     struct source *source = member->source;
     struct member *sibling;
-    if (member->relist || member->list != NULL) {
-        return; /* it is looking */
-    }
     DL_FOREACH (source->members, sibling) {
         if (sibling == member || sibling->views[version->slot].witness != OPENED) {
             continue;
@@ -168,9 +170,8 @@ bool member_judged(const struct member *member)
     DL_FOREACH (source->ring->versions, version) {
         const struct view *view = &member->views[version->slot];
         const struct holding *holding = &version->held[source->index];
-        bool asks = view->present && view->eligible && view->can_unwrap;
-        if (asks && version->witness_len > 0 && view->witness == UNKNOWN &&
-            (young || has_opener(source, version, member))) {
+        if (view_may(view, KEK_POOL_UNWRAP) && version->witness_len > 0 &&
+            view->witness == UNKNOWN && (young || has_opener(source, version, member))) {
             return false;
         }
         if (view->witness == FAILED && version->agreed && holding->wrong < WRONG_WORKERS) {
@@ -193,6 +194,8 @@ static void judge_member(struct member *member)
         }
         if (view->witness == FAILED && version->agreed) {
             judge_wrong(member, version);
+        } else if (is_looking(member)) {
+            continue;
         } else if (!view->present) {
             judge_missing(member, version);
         } else {
@@ -229,22 +232,41 @@ static struct sum sum_up(const struct source *source, const struct version *vers
     const struct member *member;
     DL_FOREACH (source->members, member) {
         const struct view *view = &member->views[version->slot];
-        bool fit = view->present && view->eligible && view->can_unwrap;
+        bool fit = view_may(view, KEK_POOL_UNWRAP), can_wrap = view_may(view, KEK_POOL_WRAP);
         if (member->ended) {
             continue;
         }
         sum.any = true;
         sum.present |= view->present;
         sum.absent |= !view->present;
-        sum.active |= fit && view->can_wrap && view->witness != FAILED;
+        sum.active |= can_wrap && view->witness != FAILED;
         sum.unwraps |= view_unwraps(version, view);
         sum.wraps |= view_wraps(version, view);
         sum.proven |= view->witness == OPENED;
         sum.failed |= view->witness == FAILED;
-        sum.asked |=
-            fit && view->witness == UNKNOWN && (version->witness_len > 0 || view->can_wrap);
+        sum.asked |= fit && view->witness == UNKNOWN && (version->witness_len > 0 || can_wrap);
     }
     return sum;
+}
+
+/* Workers show the key and none may do what one could until `could_ms`: has each listed since, or refused
+ * more than once?  The one that could may be gone, and another still say what it met or was told before. */
+static bool all_said_so(const struct source *source, const struct version *version,
+                        enum kek_pool_op op, uint64_t could_ms)
+{
+    struct member *member;
+    bool all = true;
+    DL_FOREACH (source->members, member) {
+        const struct view *view = &member->views[version->slot];
+        const struct refusal *refusal = op == KEK_POOL_WRAP ? &view->to_wrap : &view->to_unwrap;
+        if (!view->present || member->ended || member->asked_ms > could_ms ||
+            (refusal->count > 1 && refusal->ms > could_ms)) {
+            continue;
+        }
+        member->relist = member->relist || member->list == NULL;
+        all = false;
+    }
+    return all;
 }
 
 static void judge_holding(const struct source *source, struct version *version)
@@ -260,17 +282,20 @@ static void judge_holding(const struct source *source, struct version *version)
     holding->asked = sum.asked;
     /* One wrong worker does not make its provider wrong: the next may be right. */
     bool wrong = sum.failed && version->agreed && holding->wrong < WRONG_WORKERS;
-    holding->settled = !sum.asked && !holding->missed && !wrong;
+    holding->unwrapped_ms = sum.unwraps ? source->ring->now_ms : holding->unwrapped_ms;
+    holding->wrapped_ms = sum.wraps ? source->ring->now_ms : holding->wrapped_ms;
+    enum kek_pool_op op = sum.unwraps ? KEK_POOL_WRAP : KEK_POOL_UNWRAP;
+    uint64_t could_ms = sum.unwraps ? holding->wrapped_ms : holding->unwrapped_ms;
+    bool unsure = could_ms > 0 && !sum.wraps && !all_said_so(source, version, op, could_ms);
+    holding->settled = !unsure && !sum.asked && !holding->missed && !wrong;
     holding->known = true;
     holding->present = sum.present;
     holding->active = sum.active;
     holding->proven = sum.proven;
     holding->wrong = sum.proven ? 0 : holding->wrong;
     holding->missing = sum.unwraps ? 0 : holding->missing;
-    if (sum.unwraps || holding->settled) {
-        holding->unwraps = sum.unwraps;
-        holding->wraps = sum.wraps;
-    }
+    holding->unwraps = sum.unwraps || (holding->unwraps && !holding->settled);
+    holding->wraps = sum.wraps || (holding->wraps && !holding->settled);
 }
 
 void judge_holdings(struct kek_keyring *ring)

@@ -92,8 +92,7 @@ bool kek_keyring_doubts(const struct kek_keyring *ring, const struct kek_id *kek
         const struct member *member;
         DL_FOREACH (ring->sources[p].members, member) {
             const struct view *view = &member->views[version->slot];
-            if (view->present && view->eligible && view->can_unwrap &&
-                !view_unwraps(version, view)) {
+            if (view_may(view, KEK_POOL_UNWRAP) && !view_unwraps(version, view)) {
                 return true;
             }
         }
@@ -201,23 +200,25 @@ void kek_keyring_observe(struct kek_keyring *ring, size_t provider, uint64_t wor
     }
     if (rc == KEK_OK) {
         source_worked(&ring->sources[provider], op);
-        return;
     }
     struct version *version = version_find(ring, kek_id);
     struct member *member = member_find(ring, worker);
-    if (version == NULL || member == NULL || (rc != KEK_NOT_FOUND && rc != KEK_PRECONDITION)) {
+    if (version == NULL || member == NULL) {
         return;
     }
     struct view *view = &member->views[version->slot];
-    if (rc == KEK_PRECONDITION) {
-        *(op == KEK_POOL_WRAP ? &view->can_wrap : &view->can_unwrap) = false;
-    } else {
+    if (rc == KEK_OK) {
+        (op == KEK_POOL_WRAP ? &view->to_wrap : &view->to_unwrap)->count = 0;
+    } else if (rc == KEK_PRECONDITION) {
+        view_refused(member, view, op);
+        ring_dirty(ring);
+    } else if (rc == KEK_NOT_FOUND) {
         view->present = false;
         view->witness = UNKNOWN; /* what is found under that id again may be another key */
         view->asked_ms = 0;
+        member->relist = true;
+        ring_dirty(ring);
     }
-    member->relist = true;
-    ring_dirty(ring);
 }
 
 /* ---- the turn ---- */

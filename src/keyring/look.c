@@ -27,6 +27,7 @@ static void listed(void *arg, enum kek_rc rc, struct kek_pool_result *result,
     struct member *member = arg;
     member->list = NULL;
     if (rc == KEK_OK) {
+        member->asked_ms = member->begun_ms;
         member_take(member, result->versions, result->version_count);
     } else {
         tell_no_list(member->source, rc, why);
@@ -48,7 +49,7 @@ void look_list(struct member *member)
         kek_pool_submit(member->source->ring->settings.pool, &request, listed, member, NULL);
     if (member->list != NULL) {
         member->relist = false;
-        member->asked_ms = kek_clock_ms();
+        member->begun_ms = kek_clock_ms();
     }
 }
 

@@ -27,10 +27,18 @@
 #define CALL_MS 10000u                      /* for the keyring's own calls to the pool */
 #define ABSENT_LOOKS 2                      /* fresh workers in a row that must miss a key */
 
+/* A worker was asked to use a key, and said that it may not. */
+struct refusal {
+    unsigned count; /* in a row, whatever it listed in between; 0: none */
+    uint64_t ms;    /* the last one */
+    bool unheard;   /* it has not listed since */
+};
+
 /* A version as one worker shows it, and what that worker was seen to do with it. */
 struct view {
     bool present, eligible, can_wrap, can_unwrap; /* as it last listed */
-    uint64_t shown_ms;                            /* since when it lists it so */
+    struct refusal to_wrap, to_unwrap;
+    uint64_t shown_ms; /* since when it lists it so */
     enum kek_wrap_alg alg;
     enum { UNKNOWN = 0, OPENED, FAILED } witness; /* what it made of the version's witness */
     uint64_t since_ms;                            /* when that was first found out */
@@ -55,7 +63,8 @@ struct member {
     struct source *source;
     uint64_t serial;
     uint64_t born_ms;
-    uint64_t asked_ms, listed_ms; /* when its last list began and ended; 0: only its start's */
+    uint64_t begun_ms;            /* when its last list began */
+    uint64_t asked_ms, listed_ms; /* when the last one answered began and ended; 0: its start's */
     bool ended, retired;          /* the pool was told to end it, to replace it */
     bool relist;                  /* it said "no such key" or "may not" */
     struct kek_pool_call *list;
@@ -65,15 +74,16 @@ struct member {
 
 /* What a provider is known to hold, worked out from its workers; it stays while there is none. */
 struct holding {
-    bool known;      /* worked out at least once */
-    bool present;    /* some worker shows it */
-    bool active;     /* the token lets it wrap, proven or not */
-    bool unwraps;    /* some worker may be sent an unwrap, or will once there is one again */
-    bool wraps;      /* likewise */
-    bool proven;     /* some worker opened the witness */
-    bool asked;      /* some worker is being asked for its witness, or soon will be */
-    bool settled;    /* what the others say is final: not asked, and not missed */
-    bool missed;     /* nobody shows it now, and that is not believed yet */
+    bool known;   /* worked out at least once */
+    bool present; /* some worker shows it */
+    bool active;  /* the token lets it wrap, proven or not */
+    bool unwraps; /* some worker may be sent an unwrap, or will once there is one again */
+    bool wraps;   /* likewise */
+    bool proven;  /* some worker opened the witness */
+    bool asked;   /* some worker is being asked for its witness, or soon will be */
+    bool settled; /* what they say is final: nobody is asked, misses it, or says what is old */
+    bool missed;  /* nobody shows it now, and that is not believed yet */
+    uint64_t unwrapped_ms, wrapped_ms; /* when some worker was last known to be able to */
     uint8_t missing; /* fresh workers in a row without it, a tick apart, with none that unwraps */
     uint64_t missing_ms;
     uint8_t wrong; /* workers in a row that used another key, with none that was right */
@@ -195,6 +205,9 @@ bool source_answers(const struct source *source);
 bool source_starting(const struct source *source); /* it may answer soon: no verdict on it yet */
 /* An operation worked there: as good as a probe of it. */
 void source_worked(struct source *source, enum kek_pool_op op);
+/* Does the worker show a key that may be used so, and has it not just been seen that it may not? */
+bool view_may(const struct view *view, enum kek_pool_op op);
+void view_refused(struct member *member, struct view *view, enum kek_pool_op op);
 /* May this worker be sent an unwrap (a wrap) of that version? */
 bool view_unwraps(const struct version *version, const struct view *view);
 bool view_wraps(const struct version *version, const struct view *view);

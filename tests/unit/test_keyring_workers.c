@@ -298,6 +298,98 @@ START_TEST(probe_whose_second_worker_left_meanwhile_breaks_no_provider)
 }
 END_TEST
 
+static void list(struct member *member, const struct kek_version *seen)
+{
+    member->relist = false;
+    member->begun_ms = member->asked_ms = kek_clock_ms();
+    member_take(member, seen, 1);
+    judge_holdings(ring);
+}
+
+/* One of two still says what it met in a moment that has passed; then the other, which was good, ends. */
+START_TEST(old_word_of_the_worker_that_is_left_is_not_its_providers)
+{
+    struct kek_generation generation = {.count = 1, .numbers = {1}};
+    struct kek_version good = key(1), bad[] = {key(1), key(1), key(1)};
+    struct version *v1 = version(1, true);
+    bad[0].can_wrap = false;
+    bad[1].can_unwrap = bad[1].can_wrap = false;
+    bad[2].eligible = false;
+    generation.kek_ids[0] = good.id;
+    for (uint64_t i = 0; i < 3; i++) {
+        struct member *first = add(10 + i, &good, 1), *second = add(20 + i, &bad[i], 1);
+        check(first, v1, OPENED);
+        check(second, v1, OPENED);
+        pass(500);
+        judge_holdings(ring);
+        member_drop(first);
+        pass(1);
+        judge_holdings(ring);
+        ck_assert(second->relist);
+        ck_assert_int_eq(kek_keyring_find(ring, &good.id), KEK_KEYRING_OPENS);
+        ck_assert_int_eq(kek_keyring_wraps(ring, &generation, NULL), KEK_OK);
+        /* It looks, and the moment has passed. */
+        list(second, &good);
+        ck_assert(v1->held[0].settled);
+        ck_assert_int_eq(kek_keyring_wraps(ring, &generation, NULL), KEK_OK);
+        pass(500);
+        /* What it lists from now on is how it is. */
+        list(second, &bad[i]);
+        pass(1);
+        list(second, &bad[i]);
+        ck_assert(v1->held[0].settled);
+        ck_assert_int_eq(kek_keyring_wraps(ring, &generation, NULL), KEK_PRECONDITION);
+        ck_assert_int_eq(kek_keyring_find(ring, &good.id),
+                         i == 0 ? KEK_KEYRING_OPENS : KEK_KEYRING_CLOSED);
+        member_drop(second);
+    }
+}
+END_TEST
+
+/* A library that lists from memory says that the key may be used; the token refuses each time. */
+START_TEST(key_that_each_use_is_refused_of_is_refused_whatever_is_listed)
+{
+    struct kek_generation generation = {.count = 1, .numbers = {1}};
+    struct kek_version seen = key(1);
+    struct version *v1 = version(1, true);
+    struct member *member = add(1, &seen, 1);
+    generation.kek_ids[0] = seen.id;
+    check(member, v1, OPENED);
+    judge_holdings(ring);
+    pass(500);
+    kek_keyring_observe(ring, 0, 1, &seen.id, KEK_POOL_WRAP, KEK_PRECONDITION);
+    judge_holdings(ring);
+    ck_assert(!kek_keyring_may(ring, 0, 1, KEK_POOL_WRAP, &seen.id)); /* it is to list */
+    ck_assert_int_eq(kek_keyring_wraps(ring, &generation, NULL), KEK_OK);
+    list(member, &seen);
+    ck_assert(kek_keyring_may(ring, 0, 1, KEK_POOL_WRAP, &seen.id)); /* once more */
+    for (unsigned pause = TICK_MS; pause <= 4 * TICK_MS; pause *= 2) {
+        pass(1);
+        kek_keyring_observe(ring, 0, 1, &seen.id, KEK_POOL_WRAP, KEK_PRECONDITION);
+        list(member, &seen);
+        ck_assert_int_eq(kek_keyring_wraps(ring, &generation, NULL), KEK_PRECONDITION);
+        ck_assert(kek_keyring_may(ring, 0, 1, KEK_POOL_UNWRAP, &seen.id));
+        pass(pause - 1);
+        judge_holdings(ring);
+        ck_assert(!kek_keyring_may(ring, 0, 1, KEK_POOL_WRAP, &seen.id));
+        pass(1);
+        judge_holdings(ring);
+        ck_assert_int_eq(kek_keyring_wraps(ring, &generation, NULL),
+                         KEK_OK); /* it is tried again */
+    }
+    /* A list that says something new, and a use that works, end it. */
+    kek_keyring_observe(ring, 0, 1, &seen.id, KEK_POOL_WRAP, KEK_OK);
+    ck_assert_uint_eq(member->views[v1->slot].to_wrap.count, 0);
+    kek_keyring_observe(ring, 0, 1, &seen.id, KEK_POOL_WRAP, KEK_PRECONDITION);
+    kek_keyring_observe(ring, 0, 1, &seen.id, KEK_POOL_WRAP, KEK_PRECONDITION);
+    struct kek_version retired = seen;
+    retired.can_wrap = false;
+    list(member, &retired);
+    list(member, &seen);
+    ck_assert(kek_keyring_may(ring, 0, 1, KEK_POOL_WRAP, &seen.id));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("keyring_workers");
@@ -314,5 +406,7 @@ int main(void)
     tcase_add_test(tcase, state_file_that_cannot_be_written_is_tried_once_a_refresh);
     tcase_add_test(tcase, version_that_is_being_probed_makes_no_room);
     tcase_add_test(tcase, probe_whose_second_worker_left_meanwhile_breaks_no_provider);
+    tcase_add_test(tcase, key_that_each_use_is_refused_of_is_refused_whatever_is_listed);
+    tcase_add_test(tcase, old_word_of_the_worker_that_is_left_is_not_its_providers);
     return suite_run(suite);
 }
