@@ -41,7 +41,7 @@ static enum kek_rc open_witness(const struct version *version, const struct kek_
 }
 
 /* What the worker's answer says of its key. */
-static void note_answer(struct member *member, const struct version *version, enum kek_rc rc)
+static void note_answer(struct member *member, struct version *version, enum kek_rc rc)
 {
     struct kek_keyring *ring = member->source->ring;
     struct view *view = &member->views[version->slot];
@@ -52,7 +52,7 @@ static void note_answer(struct member *member, const struct version *version, en
     if (rc == KEK_OK) {
         view->witness = OPENED;
         view->doubted = false;
-        view->to_unwrap.count = 0;
+        member_worked(member, version, KEK_POOL_UNWRAP);
         source_worked(member->source, KEK_POOL_UNWRAP);
     } else if (rc == KEK_DAMAGED && !view->doubted && view->witness != FAILED) {
         /* Asked twice: a failure that passes must not end a worker. */
@@ -68,7 +68,7 @@ static void note_answer(struct member *member, const struct version *version, en
         member->relist = true;
     }
     if (rc == KEK_PRECONDITION) {
-        view_refused(member, view, KEK_POOL_UNWRAP);
+        member_refused(member, version, KEK_POOL_UNWRAP);
     }
     if ((int)view->witness != before) {
         view->since_ms = view->asked_ms;

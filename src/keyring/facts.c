@@ -150,8 +150,8 @@ struct version *version_add(struct kek_keyring *ring, const struct kek_id *kek_i
 static bool is_refused(const struct refusal *refusal)
 {
     unsigned doublings = refusal->count < 2 ? 0 : refusal->count - 2;
-    uint64_t pause = (uint64_t)TICK_MS << (doublings < 5 ? doublings : 5);
-    return refusal->unheard || (refusal->count >= 2 && kek_clock_ms() - refusal->ms < pause);
+    uint64_t pause_us = UINT64_C(1000) * TICK_MS << (doublings < 5 ? doublings : 5);
+    return refusal->unheard || (refusal->count >= 2 && kek_clock_us() - refusal->us < pause_us);
 }
 
 bool view_may(const struct view *view, enum kek_pool_op op)
@@ -161,11 +161,26 @@ bool view_may(const struct view *view, enum kek_pool_op op)
     return unwraps && (op != KEK_POOL_WRAP || (view->can_wrap && !is_refused(&view->to_wrap)));
 }
 
-void view_refused(struct member *member, struct view *view, enum kek_pool_op op)
+static struct refusal *refusal_of(struct member *member, const struct version *version,
+                                  enum kek_pool_op op)
 {
-    struct refusal *refusal = op == KEK_POOL_WRAP ? &view->to_wrap : &view->to_unwrap;
-    *refusal = (struct refusal){.count = refusal->count + 1, .ms = kek_clock_ms(), .unheard = true};
+    struct view *view = &member->views[version->slot];
+    return op == KEK_POOL_WRAP ? &view->to_wrap : &view->to_unwrap;
+}
+
+void member_refused(struct member *member, struct version *version, enum kek_pool_op op)
+{
+    struct refusal *refusal = refusal_of(member, version, op);
+    *refusal = (struct refusal){.count = refusal->count + 1, .us = kek_clock_us(), .unheard = true};
     member->relist = true;
+    ring_dirty(member->source->ring);
+}
+
+void member_worked(struct member *member, struct version *version, enum kek_pool_op op)
+{
+    struct holding *holding = &version->held[member->source->index];
+    *(op == KEK_POOL_WRAP ? &holding->wrapped_us : &holding->unwrapped_us) = kek_clock_us();
+    refusal_of(member, version, op)->count = 0;
 }
 
 /* Where there is no witness, an unwrap needs no proof: the envelope's tag proves what comes back. */

@@ -249,22 +249,30 @@ static struct sum sum_up(const struct source *source, const struct version *vers
     return sum;
 }
 
-/* Workers show the key and none may do what one could until `could_ms`: has each listed since, or refused
+/* Workers show the key and none may do now what one could until `could_ms`: has each listed since, or refused
  * more than once?  The one that could may be gone, and another still say what it met or was told before. */
 static bool all_said_so(const struct source *source, const struct version *version,
                         enum kek_pool_op op, uint64_t could_ms)
 {
+    const struct holding *holding = &version->held[source->index];
+    uint64_t did_us = op == KEK_POOL_WRAP ? holding->wrapped_us : holding->unwrapped_us;
     struct member *member;
     bool all = true;
     DL_FOREACH (source->members, member) {
-        const struct view *view = &member->views[version->slot];
-        const struct refusal *refusal = op == KEK_POOL_WRAP ? &view->to_wrap : &view->to_unwrap;
-        if (!view->present || member->ended || member->asked_ms > could_ms ||
-            (refusal->count > 1 && refusal->ms > could_ms)) {
+        struct view *view = &member->views[version->slot];
+        struct refusal *refusal = op == KEK_POOL_WRAP ? &view->to_wrap : &view->to_unwrap;
+        if (!view->present || member->ended) {
             continue;
         }
-        member->relist = member->relist || member->list == NULL;
-        all = false;
+        if (refusal->count > 0 && refusal->us < did_us) {
+            *refusal = (struct refusal){0}; /* it is tried again */
+            ring_dirty(source->ring);
+            all = false;
+        }
+        if (member->asked_ms <= could_ms && refusal->count < 2) {
+            member->relist = member->relist || member->list == NULL;
+            all = false;
+        }
     }
     return all;
 }
@@ -282,10 +290,10 @@ static void judge_holding(const struct source *source, struct version *version)
     holding->asked = sum.asked;
     /* One wrong worker does not make its provider wrong: the next may be right. */
     bool wrong = sum.failed && version->agreed && holding->wrong < WRONG_WORKERS;
-    holding->unwrapped_ms = sum.unwraps ? source->ring->now_ms : holding->unwrapped_ms;
-    holding->wrapped_ms = sum.wraps ? source->ring->now_ms : holding->wrapped_ms;
+    holding->unwrappable_ms = sum.unwraps ? source->ring->now_ms : holding->unwrappable_ms;
+    holding->wrappable_ms = sum.wraps ? source->ring->now_ms : holding->wrappable_ms;
     enum kek_pool_op op = sum.unwraps ? KEK_POOL_WRAP : KEK_POOL_UNWRAP;
-    uint64_t could_ms = sum.unwraps ? holding->wrapped_ms : holding->unwrapped_ms;
+    uint64_t could_ms = sum.unwraps ? holding->wrappable_ms : holding->unwrappable_ms;
     bool unsure = could_ms > 0 && !sum.wraps && !all_said_so(source, version, op, could_ms);
     holding->settled = !unsure && !sum.asked && !holding->missed && !wrong;
     holding->known = true;

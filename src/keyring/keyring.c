@@ -208,10 +208,9 @@ void kek_keyring_observe(struct kek_keyring *ring, size_t provider, uint64_t wor
     }
     struct view *view = &member->views[version->slot];
     if (rc == KEK_OK) {
-        (op == KEK_POOL_WRAP ? &view->to_wrap : &view->to_unwrap)->count = 0;
+        member_worked(member, version, op);
     } else if (rc == KEK_PRECONDITION) {
-        view_refused(member, view, op);
-        ring_dirty(ring);
+        member_refused(member, version, op);
     } else if (rc == KEK_NOT_FOUND) {
         view->present = false;
         view->witness = UNKNOWN; /* what is found under that id again may be another key */

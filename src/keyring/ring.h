@@ -30,7 +30,7 @@
 /* A worker was asked to use a key, and said that it may not. */
 struct refusal {
     unsigned count; /* in a row, whatever it listed in between; 0: none */
-    uint64_t ms;    /* the last one */
+    uint64_t us;    /* of kek_clock_us(): the last one */
     bool unheard;   /* it has not listed since */
 };
 
@@ -83,7 +83,8 @@ struct holding {
     bool asked;   /* some worker is being asked for its witness, or soon will be */
     bool settled; /* what they say is final: nobody is asked, misses it, or says what is old */
     bool missed;  /* nobody shows it now, and that is not believed yet */
-    uint64_t unwrapped_ms, wrapped_ms; /* when some worker was last known to be able to */
+    uint64_t unwrappable_ms, wrappable_ms; /* when some worker was last thought to be able to */
+    uint64_t unwrapped_us, wrapped_us;     /* of kek_clock_us(): when one last did */
     uint8_t missing; /* fresh workers in a row without it, a tick apart, with none that unwraps */
     uint64_t missing_ms;
     uint8_t wrong; /* workers in a row that used another key, with none that was right */
@@ -207,7 +208,9 @@ bool source_starting(const struct source *source); /* it may answer soon: no ver
 void source_worked(struct source *source, enum kek_pool_op op);
 /* Does the worker show a key that may be used so, and has it not just been seen that it may not? */
 bool view_may(const struct view *view, enum kek_pool_op op);
-void view_refused(struct member *member, struct view *view, enum kek_pool_op op);
+/* It was asked to use the version's key so, and said that it may not; and it did. */
+void member_refused(struct member *member, struct version *version, enum kek_pool_op op);
+void member_worked(struct member *member, struct version *version, enum kek_pool_op op);
 /* May this worker be sent an unwrap (a wrap) of that version? */
 bool view_unwraps(const struct version *version, const struct view *view);
 bool view_wraps(const struct version *version, const struct view *view);

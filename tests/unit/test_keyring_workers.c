@@ -377,6 +377,20 @@ START_TEST(key_that_each_use_is_refused_of_is_refused_whatever_is_listed)
         ck_assert_int_eq(kek_keyring_wraps(ring, &generation, NULL),
                          KEK_OK); /* it is tried again */
     }
+    /* What it refused is old once a sibling could since, and that one is gone. */
+    kek_keyring_observe(ring, 0, 1, &seen.id, KEK_POOL_WRAP, KEK_PRECONDITION);
+    list(member, &seen);
+    struct member *sibling = add(2, &seen, 1);
+    check(sibling, v1, OPENED);
+    pass(1);
+    kek_keyring_observe(ring, 0, 2, &seen.id, KEK_POOL_WRAP, KEK_OK);
+    list(member, &seen);
+    ck_assert(!kek_keyring_may(ring, 0, 1, KEK_POOL_WRAP, &seen.id));
+    pass(1);
+    member_drop(sibling);
+    list(member, &seen);
+    ck_assert_int_eq(kek_keyring_wraps(ring, &generation, NULL), KEK_OK);
+    ck_assert(kek_keyring_may(ring, 0, 1, KEK_POOL_WRAP, &seen.id));
     /* A list that says something new, and a use that works, end it. */
     kek_keyring_observe(ring, 0, 1, &seen.id, KEK_POOL_WRAP, KEK_OK);
     ck_assert_uint_eq(member->views[v1->slot].to_wrap.count, 0);
