@@ -23,6 +23,7 @@
 #ifndef KEK_POOL_FRONT_H
 #define KEK_POOL_FRONT_H
 
+#include <limits.h>
 #include <stdalign.h>
 
 #include "provider.pb-c.h"
@@ -40,6 +41,7 @@
 #define KEK_POISON_MAX 16            /* blobs remembered */
 #define KEK_GHOSTS_MAX 16            /* processes of a provider that SIGKILL did not end */
 #define KEK_ARENA_BYTES (96u * 1024) /* an unpacked reply */
+#define KEK_PROGRAM_GROUPS_MAX 64    /* of a worker */
 #define KEK_FLIGHT_BITS 6            /* of a request's id: which flight */
 _Static_assert(KEK_CONFIG_PROVIDERS_MAX <= 32, "a bit per provider");
 _Static_assert(KEK_CONFIG_SESSIONS_MAX <= 1 << KEK_FLIGHT_BITS, "a flight's number fits its bits");
@@ -173,8 +175,10 @@ struct kek_worker {
 
 /* What is run for a provider's workers. */
 struct kek_program {
-    char **argv; /* owned, NULL-terminated; the first is the path */
-    char **env;
+    char *argv[8]; /* of the texts below, NULL-terminated; the first is the path */
+    char **env;    /* owned, its strings are not */
+    char as[PATH_MAX], worker[PATH_MAX];
+    char uid[12], gid[12], groups[KEK_PROGRAM_GROUPS_MAX * 12];
 };
 
 struct kek_backend {

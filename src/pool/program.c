@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <limits.h>
 #include <linux/capability.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -11,8 +10,6 @@
 
 extern char **environ;
 
-#define ARGS_MAX 8
-#define GROUPS_MAX 64
 #define RUN_AS "kekd-as" /* becomes the worker's user, then the worker */
 
 /* True if folder/name can be executed; its path is then in `path`. */
@@ -36,32 +33,22 @@ static void own_folder(char folder[static PATH_MAX])
     }
 }
 
-static char *take_copy(const char *path, struct kek_why *why)
+static enum kek_rc locate(const char *worker_dir, const char *name, char path[static PATH_MAX],
+                          struct kek_why *why)
 {
-    char *copy = strdup(path);
-    if (copy == NULL) {
-        kek_fail(why, KEK_NO_MEMORY, "no memory for the path of a worker program");
-    }
-    return copy;
-}
-
-static char *locate(const char *worker_dir, const char *name, struct kek_why *why)
-{
-    char path[PATH_MAX], own[PATH_MAX];
+    char own[PATH_MAX];
     if (worker_dir != NULL) {
-        if (is_there(worker_dir, name, path)) {
-            return take_copy(path, why);
-        }
-        kek_fail(why, KEK_NOT_FOUND, "the worker program %s is not in %s", name, worker_dir);
-        return NULL;
+        return is_there(worker_dir, name, path)
+                   ? KEK_OK
+                   : kek_fail(why, KEK_NOT_FOUND, "the worker program %s is not in %s", name,
+                              worker_dir);
     }
     own_folder(own);
     if (is_there(own, name, path) || is_there(KEK_LIBEXECDIR, name, path)) {
-        return take_copy(path, why);
+        return KEK_OK;
     }
-    kek_fail(why, KEK_NOT_FOUND, "the worker program %s is neither in %s nor in %s", name, own,
-             KEK_LIBEXECDIR);
-    return NULL;
+    return kek_fail(why, KEK_NOT_FOUND, "the worker program %s is neither in %s nor in %s", name,
+                    own, KEK_LIBEXECDIR);
 }
 
 static bool has_name_of(const char *entry, const char *other)
@@ -85,14 +72,6 @@ static bool is_left_out(const char *entry, char *const *added)
     return false;
 }
 
-static void free_strings(char **strings)
-{
-    for (char **at = strings; at != NULL && *at != NULL; at++) {
-        free(*at);
-    }
-    free(strings);
-}
-
 static size_t count_strings(char *const *strings)
 {
     size_t count = 0;
@@ -102,24 +81,18 @@ static size_t count_strings(char *const *strings)
     return count;
 }
 
-static char **make_environment(char *const *added)
+/* The strings stay whose they are. */
+static char **make_environment(char **added)
 {
     char **env = calloc(count_strings(environ) + count_strings(added) + 1, sizeof *env);
     size_t count = 0;
-    bool complete = env != NULL;
-    for (char **at = environ; complete && *at != NULL; at++) {
+    for (char **at = environ; env != NULL && *at != NULL; at++) {
         if (!is_left_out(*at, added)) {
-            env[count] = strdup(*at);
-            complete = env[count++] != NULL;
+            env[count++] = *at;
         }
     }
-    for (char *const *at = added; complete && at != NULL && *at != NULL; at++) {
-        env[count] = strdup(*at);
-        complete = env[count++] != NULL;
-    }
-    if (!complete) {
-        free_strings(env);
-        return NULL;
+    for (char **at = added; env != NULL && at != NULL && *at != NULL; at++) {
+        env[count++] = *at;
     }
     return env;
 }
@@ -138,9 +111,9 @@ static enum kek_rc list_groups(const struct kek_config_provider *provider, char 
                                struct kek_why *why)
 {
     size_t at = 0, count = count_strings(provider->groups);
-    if (count > GROUPS_MAX) {
+    if (count > KEK_PROGRAM_GROUPS_MAX) {
         return kek_fail(why, KEK_INVALID, "provider %s: more than %d groups", provider->name,
-                        GROUPS_MAX);
+                        KEK_PROGRAM_GROUPS_MAX);
     }
     snprintf(out, size, "-");
     for (size_t i = 0; i < count; i++) {
@@ -156,8 +129,8 @@ static enum kek_rc list_groups(const struct kek_config_provider *provider, char 
 
 /* The arguments that change the user; libuv's own flags would keep kekd's groups in silence where
  * setgroups(2) fails, and cannot set any. */
-static enum kek_rc run_as(const struct kek_config_provider *provider, const char *worker_dir,
-                          char **argv, struct kek_why *why)
+static enum kek_rc run_as(struct kek_program *program, const char *worker_dir,
+                          const struct kek_config_provider *provider, struct kek_why *why)
 {
     uid_t uid = geteuid();
     gid_t gid = getegid();
@@ -176,64 +149,40 @@ static enum kek_rc run_as(const struct kek_config_provider *provider, const char
                         "CAP_KILL",
                         provider->name);
     }
-    char uid_text[16], gid_text[16], groups[GROUPS_MAX * 12];
-    snprintf(uid_text, sizeof uid_text, "%u", uid);
-    snprintf(gid_text, sizeof gid_text, "%u", gid);
-    enum kek_rc rc = list_groups(provider, groups, sizeof groups, why);
-    if (rc != KEK_OK) {
-        return rc;
-    }
-    argv[0] = locate(worker_dir, RUN_AS, why);
-    if (argv[0] == NULL) {
-        return why->rc;
-    }
-    argv[1] = strdup(uid_text);
-    argv[2] = strdup(gid_text);
-    argv[3] = strdup(groups);
-    return KEK_OK;
+    snprintf(program->uid, sizeof program->uid, "%u", uid);
+    snprintf(program->gid, sizeof program->gid, "%u", gid);
+    enum kek_rc rc = list_groups(provider, program->groups, sizeof program->groups, why);
+    return rc == KEK_OK ? locate(worker_dir, RUN_AS, program->as, why) : rc;
 }
 
 enum kek_rc kek_program_find(struct kek_program *program, const char *worker_dir,
                              const struct kek_config_provider *provider, bool officer,
                              struct kek_why *why)
 {
+    static char role[] = "--role", roles[][8] = {"serve", "officer"};
     char name[64];
-    snprintf(name, sizeof name, "kekd-%s", provider->type);
-    program->argv = calloc(ARGS_MAX, sizeof *program->argv);
+    char *as[] = {program->as, program->uid, program->gid, program->groups};
+    char *worker[] = {program->worker, role, roles[officer]};
+    size_t count = 0;
     program->env = make_environment(provider->env);
-    if (program->argv == NULL || program->env == NULL) {
+    if (program->env == NULL) {
         return kek_fail(why, KEK_NO_MEMORY, "no memory for provider %s", provider->name);
     }
-    size_t count = 0;
     if (provider->user != NULL || provider->groups != NULL) {
-        enum kek_rc rc = run_as(provider, worker_dir, program->argv, why);
+        enum kek_rc rc = run_as(program, worker_dir, provider, why);
         if (rc != KEK_OK) {
             return rc;
         }
-        count = 4;
+        memcpy(program->argv, as, sizeof as);
+        count = sizeof as / sizeof as[0];
     }
-    program->argv[count] = locate(worker_dir, name, why);
-    if (program->argv[count] == NULL) {
-        return why->rc;
-    }
-    program->argv[count + 1] = strdup("--role");
-    program->argv[count + 2] = strdup(officer ? "officer" : "serve");
-    for (size_t i = 0; i < count + 3; i++) {
-        if (program->argv[i] == NULL) {
-            /* What follows a hole must be freed too. */
-            for (size_t k = i + 1; k < count + 3; k++) {
-                free(program->argv[k]);
-                program->argv[k] = NULL;
-            }
-            return kek_fail(why, KEK_NO_MEMORY, "no memory for provider %s", provider->name);
-        }
-    }
-    return KEK_OK;
+    memcpy(program->argv + count, worker, sizeof worker);
+    snprintf(name, sizeof name, "kekd-%s", provider->type);
+    return locate(worker_dir, name, program->worker, why);
 }
 
 void kek_program_done(struct kek_program *program)
 {
-    free_strings(program->argv);
-    free_strings(program->env);
-    *program = (struct kek_program){0};
+    free(program->env);
+    program->env = NULL;
 }

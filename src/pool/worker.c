@@ -295,7 +295,7 @@ void kek_worker_send_packed(struct kek_worker *worker, size_t len)
 
 static int start_process(struct kek_worker *worker, int their_end)
 {
-    const struct kek_program *program = &worker->backend->program;
+    struct kek_program *program = &worker->backend->program;
     uv_stdio_container_t stdio[KEK_PROVIDER_SOCKET + 1] = {
         {.flags = UV_IGNORE},
         {.flags = UV_INHERIT_FD, .data.fd = STDERR_FILENO},
