@@ -74,7 +74,7 @@ void kek_dispatch(struct kek_pool *pool)
         struct kek_lane *lane;
         uint64_t now = kek_clock_ms();
         DL_FOREACH (pool->lanes, lane) {
-            struct kek_pool_call *call = lane->queue.root;
+            struct kek_pool_call *call = lane->queue;
             /* One whose time is over is left to kek_dispatch_due(), which ends it in a moment. */
             if (call == NULL || call->give_up_ms <= now ||
                 (first != NULL && first->wake_ms <= call->wake_ms)) {
@@ -280,12 +280,12 @@ static bool fail_one_hopeless(struct kek_pool *pool)
     struct kek_lane *lane;
     DL_FOREACH (pool->lanes, lane) {
         struct kek_why why;
-        if (lane->queue.root == NULL) {
+        if (lane->queue == NULL) {
             continue;
         }
         enum kek_rc rc = kek_choose_hope(pool, lane, &why);
         if (rc == KEK_DENIED || (rc != KEK_OK && lane->worker != 0)) {
-            finish_failed(lane->queue.root, &why);
+            finish_failed(lane->queue, &why);
             return true;
         }
     }
@@ -330,10 +330,10 @@ static void give_up(struct kek_pool_call *call)
 
 static struct kek_pool_call *first_waiting(struct kek_pool *pool)
 {
-    struct kek_pool_call *first = pool->later.root;
+    struct kek_pool_call *first = pool->later;
     struct kek_lane *lane;
     DL_FOREACH (pool->lanes, lane) {
-        struct kek_pool_call *call = lane->queue.root;
+        struct kek_pool_call *call = lane->queue;
         if (call != NULL && (first == NULL || call->wake_ms < first->wake_ms)) {
             first = call;
         }

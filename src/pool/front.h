@@ -67,10 +67,9 @@ struct kek_lane;
 struct kek_pool_call {
     struct kek_pool *pool;
     struct kek_lane *lane;
-    /* A node of a pairing heap, while it waits. */
-    struct kek_queue *queue; /* NULL: in service */
-    struct kek_pool_call *child, *next, *prev;
-    uint64_t wake_ms; /* the heap's key */
+    struct kek_pool_call **queue; /* that it waits in, the first to wake first; NULL: in service */
+    struct kek_pool_call *next, *prev;
+    uint64_t wake_ms;
     uint64_t sequence;
 
     struct kek_worker *workers[KEK_CALL_FLIGHTS]; /* in service there; filled from the front */
@@ -96,11 +95,6 @@ struct kek_pool_call {
     uint8_t blob[];
 };
 
-struct kek_queue {
-    struct kek_pool_call *root;
-    size_t count;
-};
-
 /* Calls that may go to the same workers: if the first cannot be sent, nor can the others. */
 struct kek_lane {
     struct kek_lane *prev, *next;
@@ -110,7 +104,7 @@ struct kek_lane {
     uint64_t newer_than; /* only workers with a higher serial may answer */
     uint64_t worker;     /* the only one that may answer; 0: any */
     uint64_t not_worker; /* the one that may not; 0: none */
-    struct kek_queue queue;
+    struct kek_pool_call *queue;
     size_t calls; /* that belong to it, waiting or not */
 };
 
@@ -233,7 +227,7 @@ struct kek_pool {
     size_t backend_count;
     struct kek_lane *lanes;
     size_t lane_count;
-    struct kek_queue later; /* calls that a busy token sent back */
+    struct kek_pool_call *later; /* calls that a busy token sent back */
     size_t calls, waiting, writes;
     uint64_t sequence, serial, random;
     uv_timer_t timer;
@@ -263,7 +257,7 @@ const char *kek_pool_op_name(enum kek_pool_op op);
 bool kek_pool_op_once(enum kek_pool_op op); /* must not be sent twice */
 
 /* queue.c */
-void kek_queue_push(struct kek_queue *queue, struct kek_pool_call *call, uint64_t wake_ms);
+void kek_queue_push(struct kek_pool_call **queue, struct kek_pool_call *call, uint64_t wake_ms);
 void kek_queue_remove(struct kek_pool_call *call);
 struct kek_lane *kek_lane_find(struct kek_pool *pool, const struct kek_pool_request *request,
                                uint64_t newer_than); /* NULL: no memory */

@@ -330,7 +330,7 @@ struct kek_pool_call *kek_pool_submit(struct kek_pool *pool, const struct kek_po
         kek_pool_due(pool, 0);
     }
     bool expired = call->span_ms == 0 && call->deadline_ms != KEK_NEVER;
-    if (expired || lane->queue.count > 0 || !kek_dispatch_one(call)) {
+    if (expired || lane->queue != NULL || !kek_dispatch_one(call)) {
         kek_call_wait(call);
     }
     return call;
@@ -454,13 +454,13 @@ static void on_backend_timer_closed(uv_handle_t *handle)
 
 static struct kek_pool_call *any_call(struct kek_pool *pool)
 {
-    if (pool->later.root != NULL) {
-        return pool->later.root;
+    if (pool->later != NULL) {
+        return pool->later;
     }
     struct kek_lane *lane;
     DL_FOREACH (pool->lanes, lane) {
-        if (lane->queue.root != NULL) {
-            return lane->queue.root;
+        if (lane->queue != NULL) {
+            return lane->queue;
         }
     }
     for (size_t i = 0; i < pool->backend_count; i++) {

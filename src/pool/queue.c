@@ -2,91 +2,28 @@
 
 #include <utlist.h>
 
-/* A pairing heap threaded through the calls themselves: waiting and waking allocate nothing, so a
- * call that comes back from a worker can always wait again.
- * Fredman, Sedgewick, Sleator, Tarjan, "The pairing heap", Algorithmica 1 (1986). */
-
 static bool before(const struct kek_pool_call *a, const struct kek_pool_call *b)
 {
     return a->wake_ms != b->wake_ms ? a->wake_ms < b->wake_ms : a->sequence < b->sequence;
 }
 
-/* Two trees become one. A first child's prev is its parent. */
-static struct kek_pool_call *meld(struct kek_pool_call *a, struct kek_pool_call *b)
-{
-    if (a == NULL || b == NULL) {
-        return a == NULL ? b : a;
-    }
-    if (before(b, a)) {
-        struct kek_pool_call *first = b;
-        b = a;
-        a = first;
-    }
-    b->prev = a;
-    b->next = a->child;
-    if (a->child != NULL) {
-        a->child->prev = b;
-    }
-    a->child = b;
-    return a;
-}
-
-/* The children of a node that leaves: melded in pairs, then the pairs from the last to the first. */
-static struct kek_pool_call *meld_children(struct kek_pool_call *first)
-{
-    struct kek_pool_call *pairs = NULL;
-    while (first != NULL) {
-        struct kek_pool_call *second = first->next;
-        struct kek_pool_call *rest = second == NULL ? NULL : second->next;
-        first->next = first->prev = NULL;
-        if (second != NULL) {
-            second->next = second->prev = NULL;
-        }
-        struct kek_pool_call *pair = meld(first, second);
-        pair->next = pairs;
-        pairs = pair;
-        first = rest;
-    }
-    struct kek_pool_call *root = NULL;
-    while (pairs != NULL) {
-        struct kek_pool_call *pair = pairs;
-        pairs = pair->next;
-        pair->next = NULL;
-        root = meld(root, pair);
-    }
-    return root;
-}
-
-void kek_queue_push(struct kek_queue *queue, struct kek_pool_call *call, uint64_t wake_ms)
+/* Most calls have as long as those before them: the place is sought from the end. */
+void kek_queue_push(struct kek_pool_call **queue, struct kek_pool_call *call, uint64_t wake_ms)
 {
     call->queue = queue;
     call->wake_ms = wake_ms;
-    call->child = call->next = call->prev = NULL;
-    queue->root = meld(queue->root, call);
-    queue->count++;
     call->pool->waiting++;
+    struct kek_pool_call *last = *queue == NULL ? NULL : (*queue)->prev, *after = last;
+    while (after != NULL && before(call, after)) {
+        after = after->prev == last ? NULL : after->prev;
+    }
+    DL_APPEND_ELEM(*queue, after, call);
 }
 
 void kek_queue_remove(struct kek_pool_call *call)
 {
-    struct kek_queue *queue = call->queue;
-    struct kek_pool_call *orphans = meld_children(call->child);
-    if (call == queue->root) {
-        queue->root = orphans;
-    } else {
-        if (call->prev->child == call) {
-            call->prev->child = call->next;
-        } else {
-            call->prev->next = call->next;
-        }
-        if (call->next != NULL) {
-            call->next->prev = call->prev;
-        }
-        queue->root = meld(queue->root, orphans);
-    }
-    call->child = call->next = call->prev = NULL;
+    DL_DELETE(*call->queue, call);
     call->queue = NULL;
-    queue->count--;
     call->pool->waiting--;
 }
 
