@@ -163,8 +163,8 @@ enum kek_rc kek_choose_hope(const struct kek_pool *pool, const struct kek_lane *
             if (!is_candidate(backend, lane, any == 1)) {
                 continue;
             }
-            bool pin = backend->health == KEK_POOL_PIN_REFUSED;
-            if (backend->health == KEK_POOL_READY ||
+            bool pin = backend->status.health == KEK_POOL_PIN_REFUSED;
+            if (backend->status.health == KEK_POOL_READY ||
                 (!pin && now - backend->unready_since_ms < pool->times.unready)) {
                 return KEK_OK;
             }
@@ -176,11 +176,11 @@ enum kek_rc kek_choose_hope(const struct kek_pool *pool, const struct kek_lane *
         return KEK_OK;
     }
     enum kek_rc rc = all_pin ? KEK_DENIED : KEK_UNAVAILABLE;
-    if (worst->why.rc == KEK_OK) {
+    if (worst->status.why.rc == KEK_OK) {
         return kek_fail(why, rc, "%s: no worker is ready yet", worst->config->name);
     }
     if (why != NULL) {
-        *why = worst->why;
+        *why = worst->status.why;
         why->rc = rc;
     }
     return rc;

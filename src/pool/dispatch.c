@@ -174,7 +174,7 @@ void kek_flight_done(struct kek_worker *worker, unsigned slot, struct kek_pool_r
                      const struct kek_why *why)
 {
     struct kek_pool_call *call = detach(worker, slot, true);
-    worker->backend->failures += why != NULL;
+    worker->backend->status.failures += why != NULL;
     kek_worker_wear(worker);
     kek_worker_check_over(worker);
     kek_dispatch(worker->backend->pool); /* fills the worker's room before the caller is told */
@@ -257,7 +257,7 @@ void kek_flight_lost(struct kek_worker *worker, unsigned slot, enum kek_lost how
 {
     struct kek_pool *pool = worker->backend->pool;
     struct kek_pool_call *call = detach(worker, slot, how != KEK_LOST_TIMEOUT);
-    worker->backend->failures++;
+    worker->backend->status.failures++;
     kek_worker_check_over(worker);
     if (call != NULL) {
         call->avoid = worker->backend->index;
@@ -309,7 +309,8 @@ static void give_up(struct kek_pool_call *call)
     for (size_t i = 0; i < pool->backend_count; i++) {
         const struct kek_backend *backend = &pool->backends[i];
         ready = ready || kek_choose_ready(backend, call->lane);
-        if (failed == NULL && backend->why.rc != KEK_OK && kek_choose_serves(backend, call->lane)) {
+        if (failed == NULL && backend->status.why.rc != KEK_OK &&
+            kek_choose_serves(backend, call->lane)) {
             failed = backend;
         }
     }
@@ -320,7 +321,7 @@ static void give_up(struct kek_pool_call *call)
         kek_fail(&why, KEK_DEADLINE, "waited %llu ms for a free session",
                  (unsigned long long)call->span_ms);
     } else if (failed != NULL) {
-        why = failed->why;
+        why = failed->status.why;
         kek_fail_within(&why, KEK_UNAVAILABLE, NONE_READY);
     } else {
         kek_fail(&why, KEK_UNAVAILABLE, NONE_READY);

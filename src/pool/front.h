@@ -167,7 +167,7 @@ struct kek_worker {
     struct kek_flight flights[];
 };
 
-/* What is run for a provider's workers. */
+/* What is run for a provider's workers; it must not move. */
 struct kek_program {
     char *argv[8]; /* of the texts below, NULL-terminated; the first is the path */
     char **env;    /* owned, its strings are not */
@@ -192,22 +192,15 @@ struct kek_backend {
     struct kek_why refused_why;
     bool proven_here; /* `proven` has logged in, and nothing unclear has come since */
     struct kek_login_pin proven;
-    uint64_t birth_memory; /* of a fresh worker, where that is more than recycle_memory; else 0 */
     uint64_t fresh_serial; /* the fresh calls wait for a worker with a higher serial */
     size_t fresh_calls;
     bool ever_ready, ever_failed;
     bool changed; /* provider_changed is due */
     uint64_t unready_since_ms;
 
-    enum kek_pool_health health;
-    uint64_t since_ms;
-    uint64_t spawned, killed, crashed, recycled, ended, operations, failures;
-    char serial[64], model[64], firmware[32], library[96];
-    bool pin_count_low;
-    uint64_t max_sessions;         /* that the token allows; 0: no limit is known */
-    bool slot_known, slot_doubted; /* not told to the next worker while in doubt */
+    struct kek_pool_provider status; /* but for what its workers are doing now */
+    bool slot_known, slot_doubted;   /* not told to the next worker while in doubt */
     uint64_t slot;
-    struct kek_why why;
     enum kek_wrap_alg alg;
 };
 
@@ -306,8 +299,6 @@ void kek_dispatch_fail_hopeless(struct kek_pool *pool);
 bool kek_worker_judged(const struct kek_worker *worker); /* of a ready one */
 void kek_backend_ensure(struct kek_backend *backend);    /* lets a worker go, starts one */
 void kek_backend_tell(struct kek_backend *backend); /* provider_changed is due, from the loop */
-/* Of the workers as configured, while one is replaced; each has a session besides those that serve. */
-unsigned kek_backend_peak_sessions(const struct kek_backend *backend);
 void kek_backend_judge(struct kek_backend *backend, const struct kek_why *why);
 void kek_backend_start_failed(struct kek_backend *backend, bool at_login,
                               const struct kek_why *why);
@@ -368,7 +359,6 @@ bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
 bool kek_message_probed(const Kek__Provider__Probed *message, struct kek_provider_probed *probed);
 void kek_message_failed(const struct kek_backend *backend, const Kek__Provider__Failed *failed,
                         struct kek_why *why);
-void kek_message_text(char *out, size_t size, const char *text); /* copies, printable */
 
 /* program.c */
 enum kek_rc kek_program_find(struct kek_program *program, const char *worker_dir,

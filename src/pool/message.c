@@ -73,10 +73,10 @@ size_t kek_message_hello(struct kek_backend *backend, uint64_t id)
     hello.n_versions = config->version_count;
     hello.versions = pointers;
     hello.alg = (Kek__Provider__WrapAlg)backend->alg;
-    hello.peak_sessions = kek_backend_peak_sessions(backend);
+    hello.peak_sessions = backend->status.peak_sessions;
     Kek__Provider__Seen seen = KEK__PROVIDER__SEEN__INIT;
     seen.slot = backend->slot;
-    seen.serial = backend->serial;
+    seen.serial = backend->status.serial;
     hello.seen = backend->slot_known && !backend->slot_doubted ? &seen : NULL;
     Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
     request.id = id;
@@ -150,11 +150,6 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
         break;
     }
     return kek_message_pack(pool, &request);
-}
-
-void kek_message_text(char *out, size_t size, const char *text)
-{
-    kek_text_copy(out, size, text);
 }
 
 /* What was proven of a key, if anything was. */

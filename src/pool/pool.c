@@ -72,7 +72,10 @@ static enum kek_rc init_backend(struct kek_pool *pool, size_t index, struct kek_
     backend->pool = pool;
     backend->index = index;
     backend->config = config;
-    backend->unready_since_ms = backend->since_ms = kek_clock_ms();
+    backend->unready_since_ms = backend->status.since_ms = kek_clock_ms();
+    backend->status.name = config->name;
+    /* Of the workers as configured, while one is replaced; each has a session besides those that serve. */
+    backend->status.peak_sessions = (config->processes + 1) * (config->sessions + 1);
     backend->target = officer ? 1 : config->processes;
     backend->sessions = officer ? 1 : config->sessions;
     if (backend->target == 0 || backend->sessions == 0 ||
@@ -88,8 +91,11 @@ static enum kek_rc init_backend(struct kek_pool *pool, size_t index, struct kek_
     return kek_program_find(&backend->program, pool->settings.worker_dir, config, officer, why);
 }
 
-static void free_pool(struct kek_pool *pool)
+void kek_pool_free(struct kek_pool *pool)
 {
+    if (pool == NULL) {
+        return;
+    }
     for (size_t i = 0; i < pool->backend_count; i++) {
         kek_program_done(&pool->backends[i].program);
     }
@@ -137,7 +143,7 @@ struct kek_pool *kek_pool_new(uv_loop_t *loop, const struct kek_pool_settings *s
         rc = init_backend(pool, i, why);
     }
     if (rc != KEK_OK) {
-        free_pool(pool);
+        kek_pool_free(pool);
         return NULL;
     }
     init_timer(pool, &pool->timer, pool);
@@ -160,7 +166,7 @@ void kek_pool_start(struct kek_pool *pool)
     pool->started = true;
     for (size_t i = 0; i < pool->backend_count; i++) {
         pool->backends[i].unready_since_ms = now;
-        pool->backends[i].since_ms = now;
+        pool->backends[i].status.since_ms = now;
         kek_backend_ensure(&pool->backends[i]);
     }
 }
@@ -362,27 +368,7 @@ void kek_pool_provider_get(const struct kek_pool *pool, size_t provider,
                            struct kek_pool_provider *status)
 {
     const struct kek_backend *backend = &pool->backends[provider];
-    *status = (struct kek_pool_provider){
-        .name = backend->config->name,
-        .health = backend->health,
-        .since_ms = backend->since_ms,
-        .spawned = backend->spawned,
-        .killed = backend->killed,
-        .crashed = backend->crashed,
-        .recycled = backend->recycled,
-        .ended = backend->ended,
-        .operations = backend->operations,
-        .failures = backend->failures,
-        .pin_count_low = backend->pin_count_low,
-        .birth_memory = backend->birth_memory,
-        .max_sessions = backend->max_sessions,
-        .peak_sessions = kek_backend_peak_sessions(backend),
-        .why = backend->why,
-    };
-    memcpy(status->serial, backend->serial, sizeof status->serial);
-    memcpy(status->model, backend->model, sizeof status->model);
-    memcpy(status->firmware, backend->firmware, sizeof status->firmware);
-    memcpy(status->library, backend->library, sizeof status->library);
+    *status = backend->status;
     const struct kek_worker *worker;
     DL_FOREACH (backend->workers, worker) {
         status->workers_ready += worker->state == KEK_WORKER_READY;
@@ -445,11 +431,10 @@ static void on_timer_closed(uv_handle_t *handle)
     kek_pool_check_closed(pool);
 }
 
-static void on_backend_timer_closed(uv_handle_t *handle)
+static void close_timer(struct kek_pool *pool, uv_timer_t *timer)
 {
-    struct kek_backend *backend = handle->data;
-    backend->pool->handles--;
-    kek_pool_check_closed(backend->pool);
+    timer->data = pool;
+    uv_close((uv_handle_t *)timer, on_timer_closed);
 }
 
 static struct kek_pool_call *any_call(struct kek_pool *pool)
@@ -490,7 +475,7 @@ static void close_workers(struct kek_backend *backend)
             kek_worker_abandon(worker);
         }
     }
-    uv_close((uv_handle_t *)&backend->timer, on_backend_timer_closed);
+    close_timer(backend->pool, &backend->timer);
 }
 
 void kek_pool_close(struct kek_pool *pool, void (*closed)(void *arg), void *arg)
@@ -506,12 +491,5 @@ void kek_pool_close(struct kek_pool *pool, void (*closed)(void *arg), void *arg)
     for (size_t i = 0; i < pool->backend_count; i++) {
         close_workers(&pool->backends[i]);
     }
-    uv_close((uv_handle_t *)&pool->timer, on_timer_closed);
-}
-
-void kek_pool_free(struct kek_pool *pool)
-{
-    if (pool != NULL) {
-        free_pool(pool);
-    }
+    close_timer(pool, &pool->timer);
 }

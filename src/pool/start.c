@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kek/text.h"
+
 /* A worker's way to ready: Hello -> Token -> the token's login lock -> the try on record -> Login ->
  * Ready.  All of it within start_timeout.  Nothing that may count as a try of the PIN happens without
  * the lock, before it is on record, with a PIN file on record as refused, or against a token that would
@@ -249,12 +251,12 @@ static void on_token(struct kek_worker *worker, const Kek__Provider__Token *toke
         kek_worker_broken(worker, "it speaks another version of the protocol");
         return;
     }
-    kek_message_text(backend->serial, sizeof backend->serial, token->serial);
-    kek_message_text(backend->model, sizeof backend->model, token->model);
-    kek_message_text(backend->firmware, sizeof backend->firmware, token->firmware);
-    kek_message_text(backend->library, sizeof backend->library, token->library);
-    backend->pin_count_low = token->pin_count_low;
-    backend->max_sessions = token->max_sessions;
+    kek_text_copy(backend->status.serial, sizeof backend->status.serial, token->serial);
+    kek_text_copy(backend->status.model, sizeof backend->status.model, token->model);
+    kek_text_copy(backend->status.firmware, sizeof backend->status.firmware, token->firmware);
+    kek_text_copy(backend->status.library, sizeof backend->status.library, token->library);
+    backend->status.pin_count_low = token->pin_count_low;
+    backend->status.max_sessions = token->max_sessions;
     backend->slot = token->slot;
     backend->slot_known = true;
     backend->slot_doubted = false;

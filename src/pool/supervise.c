@@ -9,11 +9,6 @@
 #define BACKOFF_START 1000
 #define BACKOFF_LOGIN 30000
 
-unsigned kek_backend_peak_sessions(const struct kek_backend *backend)
-{
-    return (backend->config->processes + 1) * (backend->config->sessions + 1);
-}
-
 struct census {
     unsigned ready, starting, alive, ghosts;
     unsigned judged, worn; /* of the ready ones */
@@ -75,16 +70,16 @@ void kek_backend_judge(struct kek_backend *backend, const struct kek_why *why)
         health = KEK_POOL_DOWN;
     }
     uint64_t now = kek_clock_ms();
-    if (health != backend->health) {
-        if (backend->health == KEK_POOL_READY) {
+    if (health != backend->status.health) {
+        if (backend->status.health == KEK_POOL_READY) {
             backend->unready_since_ms = now;
         }
-        backend->health = health;
-        backend->since_ms = now;
+        backend->status.health = health;
+        backend->status.since_ms = now;
         kek_backend_tell(backend);
     }
     if (why != NULL) {
-        backend->why = *why;
+        backend->status.why = *why;
         kek_backend_tell(backend);
     }
 }
@@ -111,7 +106,7 @@ void kek_backend_start_failed(struct kek_backend *backend, bool at_login, const 
     struct kek_pool *pool = backend->pool;
     backend->ever_failed = true;
     backend->failed_starts++;
-    backend->failures++;
+    backend->status.failures++;
     if (backend->pin_blocked) {
         start_after(backend, pool->times.pin_look);
     } else {
@@ -125,7 +120,7 @@ void kek_backend_pin_refused(struct kek_backend *backend, const struct kek_why *
 {
     backend->ever_failed = true;
     backend->pin_blocked = true;
-    backend->failures++;
+    backend->status.failures++;
     start_after(backend, backend->pool->times.pin_look);
     kek_backend_judge(backend, why);
 }

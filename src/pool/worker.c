@@ -88,7 +88,8 @@ void kek_worker_kill(struct kek_worker *worker)
     }
     /* Its pid is still its own: libuv has not reaped it. */
     (void)uv_process_kill(&worker->process, SIGKILL);
-    worker->backend->killed += worker->state == KEK_WORKER_ENDED ? 0 : 1; /* that one is counted */
+    worker->backend->status.killed +=
+        worker->state == KEK_WORKER_ENDED ? 0 : 1; /* that one is counted */
     worker->state = KEK_WORKER_KILLED;
     uv_timer_start(&worker->timer, kek_worker_on_timer, worker->backend->pool->times.ghost, 0);
 }
@@ -104,7 +105,7 @@ void kek_worker_check_over(struct kek_worker *worker)
         return;
     }
     if (worker->running == 0) {
-        worker->backend->recycled += worker->state == KEK_WORKER_DRAIN ? 1 : 0;
+        worker->backend->status.recycled += worker->state == KEK_WORKER_DRAIN ? 1 : 0;
         kek_worker_close(worker);
         return;
     }
@@ -164,7 +165,7 @@ void kek_worker_end(struct kek_worker *worker, const struct kek_why *why)
     worker->ended_ready = worker->ended_ready || worker->state == KEK_WORKER_READY;
     worker->end_why = *why;
     leave_ready(worker, KEK_WORKER_ENDED);
-    worker->backend->ended++;
+    worker->backend->status.ended++;
     uv_timer_stop(&worker->timer);
     close_socket(worker);
     if (!worker->exited) {
@@ -200,7 +201,7 @@ static void end_of_process(struct kek_worker *worker)
         kek_fail(&why, KEK_UNAVAILABLE, "%s: a worker exited with status %d%s", name,
                  worker->exit_status, when);
     }
-    worker->backend->crashed++;
+    worker->backend->status.crashed++;
     end_service(worker, worker->exit_signal == SIGKILL ? KEK_LOST_KILLED : KEK_LOST_CRASHED, &why);
 }
 
@@ -374,7 +375,7 @@ bool kek_worker_spawn(struct kek_backend *backend, struct kek_why *why)
         close_handle((uv_handle_t *)&worker->process);
         return false;
     }
-    backend->spawned++;
+    backend->status.spawned++;
     (void)uv_poll_start(&worker->poll, UV_READABLE, on_readable);
     kek_start_begin(worker);
     return true;
@@ -398,8 +399,8 @@ bool kek_worker_memory_due(struct kek_worker *worker)
 /* Told once: a recycle would not help, for a new worker would have as much. */
 static void tell_of_birth(struct kek_backend *backend, uint64_t memory)
 {
-    if (memory > backend->config->recycle_memory && backend->birth_memory == 0) {
-        backend->birth_memory = memory;
+    if (memory > backend->config->recycle_memory && backend->status.birth_memory == 0) {
+        backend->status.birth_memory = memory;
         backend->changed = true;
         kek_pool_due(backend->pool, 0);
     }
@@ -420,7 +421,7 @@ void kek_worker_wear(struct kek_worker *worker)
 {
     struct kek_backend *backend = worker->backend;
     worker->operations++;
-    backend->operations++;
+    backend->status.operations++;
     if (worker->worn || worker->state != KEK_WORKER_READY) {
         return;
     }

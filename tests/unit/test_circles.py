@@ -20,7 +20,7 @@ BUILD = os.environ["abs_top_builddir"]
 # must be said here; nothing may be added.
 STANDING = {
     # A worker's end, a call's and the pool's lead to one another.
-    "pool": [{"answer", "choose", "dispatch", "login", "message", "pool", "start", "supervise", "worker"}],
+    "pool": [{"answer", "choose", "dispatch", "login", "pool", "start", "supervise", "worker"}],
     # A session is opened for the ways that ask it what it can do.
     "pkcs11": [{"probe", "session", "wrap"}],
 }

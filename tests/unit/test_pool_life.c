@@ -572,7 +572,7 @@ START_TEST(a_start_that_fails_while_logging_in_is_the_one_to_wait_for)
     backend->failed_starts = 9;
     kek_pool_start(rig.pool);
     RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_DOWN);
-    uint64_t limit = backend->since_ms + 1200;
+    uint64_t limit = backend->status.since_ms + 1200;
     ck_assert_int_eq(backend->next_start_ms > limit, pauses[_i].at_login);
     rig_done(&rig);
 }
