@@ -75,7 +75,7 @@ static void keep_texts(struct kek_provider *provider, const CK_INFO *library,
 
 /* Borrows the provider's texts. */
 static void describe(struct kek_provider *provider, const CK_TOKEN_INFO *info,
-                     const struct kek_pin_file *file, Kek__Provider__Token *token)
+                     Kek__Provider__Token *token)
 {
     token->slot = provider->slot;
     token->serial = provider->serial;
@@ -84,9 +84,10 @@ static void describe(struct kek_provider *provider, const CK_TOKEN_INFO *info,
     token->model = provider->model;
     token->firmware = provider->firmware;
     token->library = provider->library;
-    token->pin_inode = file->inode;
-    token->pin_mtime_ns = file->mtime_ns;
-    token->pin_size = file->size;
+    token->pin_inode = provider->pin_file.inode;
+    token->pin_mtime_ns = provider->pin_file.mtime_ns;
+    token->pin_size = provider->pin_file.size;
+    token->pin_path = provider->pin_file.path;
     token->pin_count_low = (info->flags & CKF_USER_PIN_COUNT_LOW) != 0;
     token->pin_final_try = (info->flags & CKF_USER_PIN_FINAL_TRY) != 0;
     token->pin_locked = (info->flags & CKF_USER_PIN_LOCKED) != 0;
@@ -114,7 +115,7 @@ static void keep_limits(struct kek_provider *provider, const CK_TOKEN_INFO *info
 /* A token that needs a login gets its PIN from the file, or from a PIN pad of its own. One that says it
  * needs none may do so wrongly: where there is a PIN, login.c finds out. */
 static bool take_pin(struct kek_provider *provider, const char *source, const CK_TOKEN_INFO *info,
-                     struct kek_pin_file *file, struct kek_provider_failure *failure)
+                     struct kek_provider_failure *failure)
 {
     provider->needs_login = (info->flags & CKF_LOGIN_REQUIRED) != 0;
     if (source == NULL) {
@@ -127,7 +128,7 @@ static bool take_pin(struct kek_provider *provider, const char *source, const CK
         }
         return true;
     }
-    enum kek_rc rc = kek_pin_read(source, &provider->pin, file, &failure->why);
+    enum kek_rc rc = kek_pin_read(source, &provider->pin, &provider->pin_file, &failure->why);
     if (rc != KEK_OK) {
         failure->step = KEK__PROVIDER__STEP__PIN_FILE;
         failure->cause = KEK__PROVIDER__CAUSE__PIN_UNUSABLE;
@@ -241,11 +242,10 @@ bool kek_p11_open(const Kek__Provider__Hello *hello, bool officer, struct kek_pr
     keep_texts(fresh, &library, &info);
     keep_limits(fresh, &info);
     keep_mechanisms(fresh);
-    struct kek_pin_file file = {0};
-    if (!take_pin(fresh, kek_p11_uri_pin_source(uri, officer), &info, &file, failure)) {
+    if (!take_pin(fresh, kek_p11_uri_pin_source(uri, officer), &info, failure)) {
         return false;
     }
-    describe(fresh, &info, &file, token);
+    describe(fresh, &info, token);
     *provider = KEK_STEAL(fresh);
     return true;
 }

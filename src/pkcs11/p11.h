@@ -95,6 +95,7 @@ struct kek_provider_session {
 struct kek_provider {
     CK_FUNCTION_LIST *f;
     CK_SLOT_ID slot;
+    struct kek_pin_file pin_file;
     struct kek_secret *pin; /* until login; NULL: a PIN pad, or none is known */
     bool needs_login;       /* the token says so (CKF_LOGIN_REQUIRED) */
     bool write_protected;   /* and this (CKF_WRITE_PROTECTED) */

@@ -203,5 +203,6 @@ enum kek_rc kek_pin_read(const char *text, struct kek_secret **pin, struct kek_p
     file->mtime_ns =
         is_file ? (int64_t)about.st_mtim.tv_sec * 1000000000 + about.st_mtim.tv_nsec : 0;
     file->size = (uint64_t)about.st_size;
+    memcpy(file->path, source.path, sizeof file->path);
     return KEK_OK;
 }

@@ -14,6 +14,8 @@
 
 #include "kek/provider.h"
 
+#include <limits.h>
+
 #define KEK_PIN_MAX 255
 
 /* What a refused PIN is remembered by. The service manager makes a credential anew at each start of its
@@ -23,6 +25,7 @@ struct kek_pin_file {
     uint64_t inode;
     int64_t mtime_ns;
     uint64_t size;
+    char path[PATH_MAX]; /* as it was opened: where to look for a change */
 };
 
 enum kek_rc kek_pin_read(const char *source, struct kek_secret **pin, struct kek_pin_file *file,

@@ -53,7 +53,8 @@ struct kek_pool_times {
     uint64_t login;      /* a pool that closes waits that long for a login in progress */
     uint64_t ghost;      /* from SIGKILL to giving up on the process */
     uint64_t eof;        /* from end-of-file to exit, before the worker counts as broken */
-    uint64_t pin_look;   /* between two looks at a refused PIN's file */
+    uint64_t pin_stat;   /* between two looks at a refused PIN's file */
+    uint64_t pin_look;   /* between two starts that look whether the PIN may be tried now */
     uint64_t unsure;     /* after one unclear login; 30 times that after two */
     uint64_t unready;    /* without a ready worker before calls fail at once */
     uint64_t storm;      /* three ready workers lost within this: back off */
@@ -183,6 +184,7 @@ struct kek_backend {
     unsigned target, sessions; /* workers wanted, sessions of each */
     struct kek_worker *workers;
     uv_timer_t timer; /* the next start */
+    uv_fs_poll_t pin_poll;
     uint64_t next_start_ms;
     unsigned failed_starts, storms;
     uint64_t lost_ms[3];
@@ -303,6 +305,8 @@ void kek_backend_judge(struct kek_backend *backend, const struct kek_why *why);
 void kek_backend_start_failed(struct kek_backend *backend, bool at_login,
                               const struct kek_why *why);
 void kek_backend_pin_refused(struct kek_backend *backend, const struct kek_why *why);
+/* Looks at the PIN's file until a worker is ready; empty: there is none. */
+void kek_backend_watch_pin(struct kek_backend *backend, const char *path);
 void kek_backend_became_ready(struct kek_backend *backend);
 void kek_backend_lost_ready(struct kek_backend *backend, const struct kek_why *why);
 void kek_backend_on_timer(uv_timer_t *timer);

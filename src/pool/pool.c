@@ -14,6 +14,7 @@ static const struct kek_pool_times default_times = {
     .login = 2000,
     .ghost = 500,
     .eof = 500,
+    .pin_stat = 1000,
     .pin_look = 15000,
     .unsure = 1000,
     .unready = 5000,
@@ -149,6 +150,9 @@ struct kek_pool *kek_pool_new(uv_loop_t *loop, const struct kek_pool_settings *s
     init_timer(pool, &pool->timer, pool);
     for (size_t i = 0; i < pool->backend_count; i++) {
         init_timer(pool, &pool->backends[i].timer, &pool->backends[i]);
+        uv_fs_poll_init(loop, &pool->backends[i].pin_poll); /* never fails */
+        pool->backends[i].pin_poll.data = &pool->backends[i];
+        pool->handles++;
     }
     return pool;
 }
@@ -424,17 +428,17 @@ void kek_pool_check_closed(struct kek_pool *pool)
     pool->closed(pool->closed_arg);
 }
 
-static void on_timer_closed(uv_handle_t *handle)
+static void on_handle_closed(uv_handle_t *handle)
 {
     struct kek_pool *pool = handle->data;
     pool->handles--;
     kek_pool_check_closed(pool);
 }
 
-static void close_timer(struct kek_pool *pool, uv_timer_t *timer)
+static void close_handle(struct kek_pool *pool, uv_handle_t *handle)
 {
-    timer->data = pool;
-    uv_close((uv_handle_t *)timer, on_timer_closed);
+    handle->data = pool;
+    uv_close(handle, on_handle_closed);
 }
 
 static struct kek_pool_call *any_call(struct kek_pool *pool)
@@ -475,7 +479,8 @@ static void close_workers(struct kek_backend *backend)
             kek_worker_abandon(worker);
         }
     }
-    close_timer(backend->pool, &backend->timer);
+    close_handle(backend->pool, (uv_handle_t *)&backend->timer);
+    close_handle(backend->pool, (uv_handle_t *)&backend->pin_poll);
 }
 
 void kek_pool_close(struct kek_pool *pool, void (*closed)(void *arg), void *arg)
@@ -491,5 +496,5 @@ void kek_pool_close(struct kek_pool *pool, void (*closed)(void *arg), void *arg)
     for (size_t i = 0; i < pool->backend_count; i++) {
         close_workers(&pool->backends[i]);
     }
-    close_timer(pool, &pool->timer);
+    close_handle(pool, (uv_handle_t *)&pool->timer);
 }

@@ -266,6 +266,7 @@ static void on_token(struct kek_worker *worker, const Kek__Provider__Token *toke
         kek_start_failed(worker, false, &why);
         return;
     }
+    kek_backend_watch_pin(backend, token->pin_path);
     if (token->pin_locked) {
         kek_fail(&why, KEK_DENIED, "is locked by the token: its officer must set it anew");
         stay_out(worker, &why);

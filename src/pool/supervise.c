@@ -125,11 +125,35 @@ void kek_backend_pin_refused(struct kek_backend *backend, const struct kek_why *
     kek_backend_judge(backend, why);
 }
 
+/* Another worker says what the PIN's file is now; in between, one looks each `pin_look`, since kekd may not
+ * see the file, and `kekctl pin retry` changes none. */
+static void on_pin_changed(uv_fs_poll_t *poll, int status, const uv_stat_t *before,
+                           const uv_stat_t *now)
+{
+    struct kek_backend *backend = poll->data;
+    (void)status;
+    (void)before;
+    (void)now;
+    if (backend->pin_blocked) {
+        backend->next_start_ms = 0;
+        kek_backend_ensure(backend);
+    }
+}
+
+void kek_backend_watch_pin(struct kek_backend *backend, const char *path)
+{
+    if (path[0] != '\0') {
+        (void)uv_fs_poll_start(&backend->pin_poll, on_pin_changed, path,
+                               (unsigned)backend->pool->times.pin_stat);
+    }
+}
+
 void kek_backend_became_ready(struct kek_backend *backend)
 {
     backend->ever_ready = true;
     backend->failed_starts = 0;
     backend->pin_blocked = false;
+    uv_fs_poll_stop(&backend->pin_poll);
     kek_backend_tell(backend);
     kek_backend_judge(backend, NULL);
     kek_backend_ensure(backend);

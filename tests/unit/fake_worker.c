@@ -177,6 +177,7 @@ static void send_token(uint64_t id)
     token.model = (char *)"fake\x01model";
     token.firmware = (char *)"1.0";
     token.library = (char *)"fake 1.0";
+    token.pin_path = path;
     token.pin_inode = st.st_ino;
     token.pin_mtime_ns = st.st_mtim.tv_sec * 1000000000LL + st.st_mtim.tv_nsec;
     token.pin_size = (uint64_t)st.st_size;

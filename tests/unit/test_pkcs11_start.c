@@ -62,6 +62,7 @@ START_TEST(hello_describes_the_token_and_login_makes_ready)
     ck_assert_str_eq(told->model, "SoftHSM v2");
     ck_assert_uint_eq(strlen(told->serial), 16);
     ck_assert(strstr(told->library, "SoftHSM") != NULL || told->library[0] != '\0');
+    ck_assert_str_eq(told->pin_path, path);
     ck_assert_uint_eq(told->pin_inode, about.st_ino);
     ck_assert_uint_eq(told->pin_size, (uint64_t)about.st_size);
     ck_assert_int_eq(told->pin_mtime_ns,

@@ -121,6 +121,24 @@ START_TEST(a_wrong_pin_is_tried_once_over_restarts_and_roles_until_its_file_chan
 }
 END_TEST
 
+START_TEST(a_mended_pin_is_noticed_before_the_next_worker_looks)
+{
+    struct rig rig;
+    rig_init(&rig, 1);
+    rig_write(&rig, "pin", "wrong");
+    rig_open(&rig);
+    kek_pool_times(rig.pool)->pin_look = RIG_PATIENCE_MS * 10;
+    kek_pool_times(rig.pool)->pin_stat = 20;
+    kek_pool_start(rig.pool);
+    RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
+    rig_write(&rig, "pin", "mended"); /* wrong too */
+    RIG_UNTIL(&rig, rig_count(&rig, "login") == 2 && rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
+    rig_write(&rig, "pin", "right");
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    rig_done(&rig);
+}
+END_TEST
+
 START_TEST(a_refusal_that_comes_while_the_pool_closes_is_recorded)
 {
     struct rig rig;
@@ -736,6 +754,7 @@ int main(void)
     tcase_add_test(tcase, a_refusal_that_comes_while_the_pool_closes_is_recorded);
     tcase_add_test(tcase, a_login_that_does_not_end_holds_the_close_up_for_a_while_only);
     tcase_add_test(tcase, a_login_that_succeeds_while_the_pool_closes_leaves_nothing_behind);
+    tcase_add_test(tcase, a_mended_pin_is_noticed_before_the_next_worker_looks);
     tcase_add_test(tcase, a_second_wrong_pin_is_tried_once_too);
     tcase_add_test(tcase, a_removed_record_allows_one_more_try);
     tcase_add_test(tcase, a_retry_that_is_asked_for_is_one_more_try_without_a_restart);
