@@ -19,6 +19,14 @@ enum kek_rc kek_durable_write(uv_loop_t *loop, const char *path, struct kek_byte
                               kek_durable_done_fn *done, void *arg,
                               struct kek_why *why) KEK_MUST_CHECK;
 
+/* The same, here and now: for a program without a loop. Blocks. */
+enum kek_rc kek_durable_write_now(const char *path, struct kek_bytes content,
+                                  struct kek_why *why) KEK_MUST_CHECK;
+
+/* What root makes in a folder of somebody else's becomes that user's, who may have to write it the next
+ * time.  What is written here is given so already. */
+void kek_durable_give(const char *path, int fd);
+
 /* Reads a whole regular file of at most max bytes. KEK_NOT_FOUND if there is none. Blocks. What comes
  * is added to `content`. */
 enum kek_rc kek_durable_read(const char *path, size_t max, struct kek_buf *content,

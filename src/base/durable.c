@@ -36,9 +36,8 @@ static enum kek_rc write_all(int fd, struct kek_bytes content, const char *path,
     return KEK_OK;
 }
 
-static enum kek_rc sync_folder(const char *path, struct kek_why *why)
+static void folder_of(const char *path, char folder[static PATH_BYTES])
 {
-    char folder[PATH_BYTES];
     const char *slash = strrchr(path, '/');
     if (slash == NULL) {
         memcpy(folder, ".", 2);
@@ -47,6 +46,22 @@ static enum kek_rc sync_folder(const char *path, struct kek_why *why)
         memcpy(folder, path, len);
         folder[len] = '\0';
     }
+}
+
+void kek_durable_give(const char *path, int fd)
+{
+    char folder[PATH_BYTES];
+    struct stat st;
+    folder_of(path, folder);
+    if (geteuid() == 0 && stat(folder, &st) == 0 && st.st_uid != 0) {
+        (void)!fchown(fd, st.st_uid, st.st_gid);
+    }
+}
+
+static enum kek_rc sync_folder(const char *path, struct kek_why *why)
+{
+    char folder[PATH_BYTES];
+    folder_of(path, folder);
     KEK_AUTO_CLOSE int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fsync(fd) != 0) {
         return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
@@ -55,8 +70,12 @@ static enum kek_rc sync_folder(const char *path, struct kek_why *why)
     return KEK_OK;
 }
 
-static enum kek_rc replace(const char *path, struct kek_bytes content, struct kek_why *why)
+enum kek_rc kek_durable_write_now(const char *path, struct kek_bytes content, struct kek_why *why)
 {
+    size_t len = strlen(path);
+    if (len >= PATH_BYTES) {
+        return kek_fail(why, KEK_INVALID, "a path of %zu bytes is too long", len);
+    }
     char beside[PATH_BYTES + 8];
     snprintf(beside, sizeof beside, "%s.new", path);
     KEK_AUTO_CLOSE int fd =
@@ -65,6 +84,7 @@ static enum kek_rc replace(const char *path, struct kek_bytes content, struct ke
         return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
                                "creating %s", beside);
     }
+    kek_durable_give(path, fd);
     enum kek_rc rc = write_all(fd, content, beside, why);
     if (rc != KEK_OK) {
         (void)unlink(beside);
@@ -82,7 +102,7 @@ static enum kek_rc replace(const char *path, struct kek_bytes content, struct ke
 static void run(uv_work_t *work)
 {
     struct write_job *job = work->data;
-    job->rc = replace(job->path, kek_buf_bytes(&job->content), &job->why);
+    job->rc = kek_durable_write_now(job->path, kek_buf_bytes(&job->content), &job->why);
 }
 
 static void finish(uv_work_t *work, int status)

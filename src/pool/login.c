@@ -11,33 +11,8 @@
 
 #include "kek/durable.h"
 
-#define PATH_BYTES 4096
-#define RECORD "pin-refused-"
 #define LOCK_TRIES 500 /* of a retry, 20 ms apart: a login that is under way ends first */
 #define LONG_PAUSE 30  /* before the last try, in pauses before the second */
-
-static enum kek_rc make_path(const char *state_dir, const char *format, const char *slot,
-                             char path[static PATH_BYTES], struct kek_why *why)
-{
-    int len = snprintf(path, PATH_BYTES, "%s/", state_dir);
-    if (len > 0 && len < PATH_BYTES) {
-        len += snprintf(path + len, (size_t)(PATH_BYTES - len), "%s%s", format, slot);
-    }
-    if (len < 0 || len >= PATH_BYTES - 8) {
-        return kek_fail(why, KEK_INVALID, "the path of state_dir is too long");
-    }
-    return KEK_OK;
-}
-
-static enum kek_rc lock_path(const char *state_dir, const char *slot, char path[static PATH_BYTES],
-                             struct kek_why *why)
-{
-    enum kek_rc rc = make_path(state_dir, "login-", slot, path, why);
-    if (rc == KEK_OK) {
-        strncat(path, ".lock", 6);
-    }
-    return rc;
-}
 
 enum kek_rc kek_login_state_dir(const char *path, struct kek_why *why)
 {
@@ -56,19 +31,10 @@ enum kek_rc kek_login_state_dir(const char *path, struct kek_why *why)
     return KEK_OK;
 }
 
-/* Root's files become the folder owner's. */
-static void give_to_owner(const char *state_dir, int fd)
-{
-    struct stat st;
-    if (geteuid() == 0 && stat(state_dir, &st) == 0 && st.st_uid != 0) {
-        (void)!fchown(fd, st.st_uid, st.st_gid);
-    }
-}
-
 enum kek_rc kek_login_lock(const char *state_dir, const char *slot, int *fd, struct kek_why *why)
 {
-    char path[PATH_BYTES];
-    enum kek_rc rc = lock_path(state_dir, slot, path, why);
+    char path[PATH_MAX];
+    enum kek_rc rc = kek_login_path(state_dir, "login-", slot, ".lock", path, why);
     if (rc != KEK_OK) {
         return rc;
     }
@@ -78,7 +44,7 @@ enum kek_rc kek_login_lock(const char *state_dir, const char *slot, int *fd, str
         return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
                                "opening %s", path);
     }
-    give_to_owner(state_dir, lock);
+    kek_durable_give(path, lock);
     if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
         return kek_fail_native(why, errno == EWOULDBLOCK ? KEK_UNAVAILABLE : KEK_INTERNAL,
                                KEK_NATIVE_ERRNO, (unsigned long)errno, "locking %s", path);
@@ -184,7 +150,6 @@ struct kek_login_job {
     bool refusal;
     struct kek_login login; /* of the worker */
     int lock_fd;
-    char path[PATH_BYTES];
 };
 
 static void free_job(struct kek_login_job *job)
@@ -198,13 +163,18 @@ static void free_job(struct kek_login_job *job)
     kek_pool_check_closed(pool);
 }
 
+static void say_not_recorded(struct kek_backend *backend, const struct kek_why *why)
+{
+    struct kek_why said = *why;
+    kek_fail_within(&said, KEK_DENIED, "%s: the token's answer to the PIN is not on record",
+                    backend->config->name);
+    kek_backend_judge(backend, &said);
+}
+
 static void finish_outcome(struct kek_login_job *job, const struct kek_why *why)
 {
     if (why != NULL) {
-        struct kek_why said = *why;
-        kek_fail_within(&said, KEK_DENIED, "%s: the token's answer to the PIN is not on record",
-                        job->backend->config->name);
-        kek_backend_judge(job->backend, &said);
+        say_not_recorded(job->backend, why);
     } else if (job->refusal) {
         job->backend->refused_here = false; /* from now on the record says it */
     }
@@ -235,12 +205,6 @@ static void finish_try(struct kek_login_job *job, enum kek_rc rc, const struct k
 static void on_written(void *arg, enum kek_rc rc, const struct kek_why *why)
 {
     struct kek_login_job *job = arg;
-    if (rc == KEK_OK) {
-        KEK_AUTO_CLOSE int fd = open(job->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-        if (fd >= 0) {
-            give_to_owner(job->backend->pool->state_dir, fd);
-        }
-    }
     if (job->is_try) {
         finish_try(job, rc, why);
     } else {
@@ -252,9 +216,10 @@ static enum kek_rc write_record(struct kek_login_job *job, const struct kek_logi
                                 struct kek_why *why)
 {
     char *text = kek_login_record_text(record);
-    enum kek_rc rc = text == NULL ? kek_fail(why, KEK_NO_MEMORY, "no memory to write %s", job->path)
-                                  : kek_durable_write(job->backend->pool->loop, job->path,
-                                                      kek_bytes_of(text), on_written, job, why);
+    enum kek_rc rc = text == NULL
+                         ? kek_fail(why, KEK_NO_MEMORY, "no memory to write %s", job->login.path)
+                         : kek_durable_write(job->backend->pool->loop, job->login.path,
+                                             kek_bytes_of(text), on_written, job, why);
     free(text);
     return rc;
 }
@@ -262,20 +227,17 @@ static enum kek_rc write_record(struct kek_login_job *job, const struct kek_logi
 static struct kek_login_job *new_job(struct kek_worker *worker, struct kek_why *why)
 {
     struct kek_pool *pool = worker->backend->pool;
-    KEK_AUTO_FREE struct kek_login_job *job = calloc(1, sizeof *job);
+    struct kek_login_job *job = calloc(1, sizeof *job);
     if (job == NULL) {
         kek_fail(why, KEK_NO_MEMORY, "no memory to write a login down");
         return NULL;
     }
     job->backend = worker->backend;
     job->login = worker->login;
-    if (make_path(pool->state_dir, RECORD, worker->login.slot, job->path, why) != KEK_OK) {
-        return NULL;
-    }
     job->lock_fd = worker->lock_fd;
     worker->lock_fd = -1;
     pool->writes++;
-    return KEK_STEAL(job);
+    return job;
 }
 
 /* This login, counted before it happens. */
@@ -299,20 +261,15 @@ enum kek_rc kek_login_begin(struct kek_worker *worker, uint64_t *wait_ms, struct
 {
     struct kek_backend *backend = worker->backend;
     struct kek_login *login = &worker->login;
-    char path[PATH_BYTES];
     struct kek_login_record record;
-    enum kek_rc rc = make_path(backend->pool->state_dir, RECORD, login->slot, path, why);
-    if (rc != KEK_OK) {
-        return rc;
-    }
     struct kek_why reading;
-    rc = kek_login_record_read(path, &record, &reading);
+    enum kek_rc rc = kek_login_record_read(login->path, &record, &reading);
     if (rc != KEK_OK && rc != KEK_NOT_FOUND) {
         *why = reading;
         return rc;
     }
     login->before = worst_of(&record, &login->now);
-    rc = judge(backend, &login->before, path, wait_ms, why);
+    rc = judge(backend, &login->before, login->path, wait_ms, why);
     /* Without a PIN there is nothing to use up: at a PIN pad each try is a person's. */
     if (rc != KEK_OK || login->now.credential.pin.size == 0) {
         return rc;
@@ -366,7 +323,7 @@ static void start_outcome(struct kek_login_job *job, enum kek_login_end how)
 {
     struct kek_why why;
     struct kek_login_record record;
-    enum kek_rc rc = kek_login_record_read(job->path, &record, &why);
+    enum kek_rc rc = kek_login_record_read(job->login.path, &record, &why);
     if (rc != KEK_OK && rc != KEK_NOT_FOUND && rc != KEK_INVALID) {
         finish_outcome(job, &why);
         return;
@@ -379,9 +336,9 @@ static void start_outcome(struct kek_login_job *job, enum kek_login_end how)
         return;
     }
     if (record.count == 0) {
-        bool gone = unlink(job->path) == 0 || errno == ENOENT;
+        bool gone = unlink(job->login.path) == 0 || errno == ENOENT;
         (void)kek_fail_native(&why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                              "removing %s", job->path);
+                              "removing %s", job->login.path);
         finish_outcome(job, gone ? NULL : &why);
         return;
     }
@@ -402,9 +359,7 @@ void kek_login_end(struct kek_worker *worker, enum kek_login_end how, unsigned l
     struct kek_why why;
     struct kek_login_job *job = new_job(worker, &why);
     if (job == NULL) {
-        kek_fail_within(&why, KEK_DENIED, "%s: the token's answer to the PIN is not on record",
-                        worker->backend->config->name);
-        kek_backend_judge(worker->backend, &why);
+        say_not_recorded(worker->backend, &why);
         return; /* the lock is let go of with the worker */
     }
     job->refusal = how == KEK_LOGIN_REFUSED;
@@ -412,50 +367,6 @@ void kek_login_end(struct kek_worker *worker, enum kek_login_end how, unsigned l
 }
 
 /* ---- an operator's word that the PIN may be tried once more ---- */
-
-struct written {
-    bool done;
-    enum kek_rc rc;
-    struct kek_why why;
-};
-
-static void on_rewritten(void *arg, enum kek_rc rc, const struct kek_why *why)
-{
-    struct written *written = arg;
-    written->done = true;
-    written->rc = rc;
-    if (rc != KEK_OK) {
-        written->why = *why;
-    }
-}
-
-/* On a loop of its own, to its end. */
-static enum kek_rc rewrite(const char *path, const struct kek_login_record *record,
-                           struct kek_why *why)
-{
-    KEK_AUTO_FREE char *text = kek_login_record_text(record);
-    if (text == NULL) {
-        return kek_fail(why, KEK_NO_MEMORY, "no memory to write %s", path);
-    }
-    struct written written = {.rc = KEK_INTERNAL};
-    uv_loop_t loop;
-    int failed = uv_loop_init(&loop);
-    if (failed != 0) {
-        return kek_fail_native(why, KEK_NO_MEMORY, KEK_NATIVE_UV, (unsigned long)-failed,
-                               "no event loop");
-    }
-    enum kek_rc rc =
-        kek_durable_write(&loop, path, kek_bytes_of(text), on_rewritten, &written, why);
-    if (rc == KEK_OK) {
-        (void)uv_run(&loop, UV_RUN_DEFAULT);
-        rc = written.rc;
-        if (rc != KEK_OK && why != NULL) {
-            *why = written.why;
-        }
-    }
-    (void)uv_loop_close(&loop);
-    return rc;
-}
 
 static enum kek_rc lock_patiently(const char *state_dir, const char *slot, int *fd,
                                   struct kek_why *why)
@@ -473,9 +384,9 @@ static enum kek_rc forget_in(const char *state_dir, const char *slot, const char
                              size_t *forgotten, struct kek_why *why)
 {
     KEK_AUTO_CLOSE int lock = -1;
-    char path[PATH_BYTES];
+    char path[PATH_MAX];
     struct kek_login_record record;
-    enum kek_rc rc = make_path(state_dir, RECORD, slot, path, why);
+    enum kek_rc rc = kek_login_path(state_dir, KEK_LOGIN_RECORD, slot, "", path, why);
     if (rc == KEK_OK) {
         rc = lock_patiently(state_dir, slot, &lock, why);
     }
@@ -502,11 +413,9 @@ static enum kek_rc forget_in(const char *state_dir, const char *slot, const char
         return KEK_OK;
     }
     if (record.count > 0) {
-        rc = rewrite(path, &record, why);
-        KEK_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-        if (rc == KEK_OK && fd >= 0) {
-            give_to_owner(state_dir, fd);
-        }
+        KEK_AUTO_FREE char *text = kek_login_record_text(&record);
+        rc = text == NULL ? kek_fail(why, KEK_NO_MEMORY, "no memory to write %s", path)
+                          : kek_durable_write_now(path, kek_bytes_of(text), why);
     } else if (unlink(path) != 0) {
         return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
                                "removing %s", path);
@@ -519,8 +428,9 @@ static enum kek_rc forget_in(const char *state_dir, const char *slot, const char
 
 static bool is_record(const char *name, char slot[static KEK_LOGIN_SLOT_TEXT])
 {
-    size_t head = strlen(RECORD);
-    if (strncmp(name, RECORD, head) != 0 || strlen(name + head) != KEK_LOGIN_SLOT_TEXT - 1 ||
+    size_t head = strlen(KEK_LOGIN_RECORD);
+    if (strncmp(name, KEK_LOGIN_RECORD, head) != 0 ||
+        strlen(name + head) != KEK_LOGIN_SLOT_TEXT - 1 ||
         strspn(name + head, "0123456789abcdef") != KEK_LOGIN_SLOT_TEXT - 1) {
         return false;
     }

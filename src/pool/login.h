@@ -16,11 +16,14 @@
 #ifndef KEK_POOL_LOGIN_H
 #define KEK_POOL_LOGIN_H
 
+#include <limits.h>
+
 #include "provider.pb-c.h"
 
 #include "kek/config.h"
 #include "kek/rc.h"
 
+#define KEK_LOGIN_RECORD "pin-refused-"
 #define KEK_LOGIN_SLOT_TEXT 17   /* 16 hex digits and a NUL */
 #define KEK_LOGIN_ENTRIES_MAX 32 /* of one record; the oldest makes room */
 #define KEK_LOGIN_PROVIDER_TEXT 33
@@ -64,6 +67,7 @@ struct kek_login_record {
 /* A worker's login, from its Token to its outcome. */
 struct kek_login {
     char slot[KEK_LOGIN_SLOT_TEXT]; /* empty: no Token yet */
+    char path[PATH_MAX];            /* of the record */
     struct kek_login_entry now;     /* this one, as it is on record if it is */
     struct kek_login_entry before;  /* what was on record of the credential before it */
     struct kek_login_job *job;      /* it is being written down */
@@ -84,6 +88,9 @@ enum kek_login_end {
 const char *kek_login_attribute(const char *uri, const char *name, size_t *len);
 
 enum kek_rc kek_login_slot(const char *serial, char slot[static KEK_LOGIN_SLOT_TEXT],
+                           struct kek_why *why) KEK_MUST_CHECK;
+enum kek_rc kek_login_path(const char *state_dir, const char *head, const char *slot,
+                           const char *tail, char path[static PATH_MAX],
                            struct kek_why *why) KEK_MUST_CHECK;
 /* Sets worker->login by what its token says of itself. */
 enum kek_rc kek_login_of(struct kek_worker *worker, const Kek__Provider__Token *token,

@@ -27,6 +27,15 @@ enum kek_rc kek_login_slot(const char *serial, char slot[static KEK_LOGIN_SLOT_T
     return digest(kek_bytes_of(serial), slot, why);
 }
 
+enum kek_rc kek_login_path(const char *state_dir, const char *head, const char *slot,
+                           const char *tail, char path[static PATH_MAX], struct kek_why *why)
+{
+    int len = snprintf(path, PATH_MAX, "%s/%s%s%s", state_dir, head, slot, tail);
+    return len > 0 && len < PATH_MAX - 8 /* it may have .new beside it */
+               ? KEK_OK
+               : kek_fail(why, KEK_INVALID, "the path of state_dir is too long");
+}
+
 const char *kek_login_attribute(const char *uri, const char *name, size_t *len)
 {
     if (uri == NULL) {
@@ -110,6 +119,9 @@ enum kek_rc kek_login_of(struct kek_worker *worker, const Kek__Provider__Token *
     enum kek_rc rc = digest_token(token, login.now.credential.token, why);
     rc = rc == KEK_OK ? digest_way(backend->config, login.now.credential.way, why) : rc;
     rc = rc == KEK_OK ? kek_login_slot(token->serial, login.slot, why) : rc;
+    rc = rc == KEK_OK ? kek_login_path(backend->pool->state_dir, KEK_LOGIN_RECORD, login.slot, "",
+                                       login.path, why)
+                      : rc;
     if (rc == KEK_OK) {
         worker->login = login;
     }

@@ -344,9 +344,8 @@ static void on_pin_refused(struct kek_worker *worker, struct kek_why *why)
     backend->refused = worker->login.now.credential.pin;
     kek_fail_native(&backend->refused_why, KEK_DENIED, KEK_NATIVE_PKCS11, why->code,
                     "was refused (0x%lx), not tried again: %srun kekctl pin "
-                    "retry (%s/pin-refused-%s)",
-                    why->code, is_file ? "change that file, or " : "", backend->pool->state_dir,
-                    worker->login.slot);
+                    "retry (%s)",
+                    why->code, is_file ? "change that file, or " : "", worker->login.path);
     *why = backend->refused_why;
     kek_login_end(worker, KEK_LOGIN_REFUSED, why->code);
     stay_out(worker, why);
@@ -370,8 +369,8 @@ static void on_unsure(struct kek_worker *worker, struct kek_why *why)
     worker->backend->proven_here = false;
     kek_fail_native(why, KEK_DENIED, KEK_NATIVE_PKCS11, now->code,
                     "may have been tried %u times without a clear answer (last 0x%lx), not tried "
-                    "again: change that file, or run kekctl pin retry (%s/pin-refused-%s)",
-                    now->tries, now->code, worker->backend->pool->state_dir, worker->login.slot);
+                    "again: change that file, or run kekctl pin retry (%s)",
+                    now->tries, now->code, worker->login.path);
     stay_out(worker, why);
 }
 
