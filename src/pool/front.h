@@ -306,6 +306,8 @@ void kek_backend_start_failed(struct kek_backend *backend, bool at_login,
                               const struct kek_why *why);
 void kek_backend_pin_refused(struct kek_backend *backend, const struct kek_why *why);
 /* Looks at the PIN's file until a worker is ready; empty: there is none. */
+/* No worker starts before that many ms are over. */
+void kek_backend_start_after(struct kek_backend *backend, uint64_t delay);
 void kek_backend_watch_pin(struct kek_backend *backend, const char *path);
 void kek_backend_became_ready(struct kek_backend *backend);
 void kek_backend_lost_ready(struct kek_backend *backend, const struct kek_why *why);

@@ -68,12 +68,6 @@ bool kek_start_hear_out(struct kek_worker *worker)
     return true;
 }
 
-static void start_not_before(struct kek_backend *backend, uint64_t ms)
-{
-    uint64_t at = kek_clock_ms() + ms;
-    backend->next_start_ms = at > backend->next_start_ms ? at : backend->next_start_ms;
-}
-
 /* What was sent may have been a try of the PIN; it is on record as one since before it was sent. */
 static void say_unsure(struct kek_worker *worker, struct kek_why *why)
 {
@@ -84,7 +78,7 @@ static void say_unsure(struct kek_worker *worker, struct kek_why *why)
     char next[48] = "the last one";
     if (now->tries < KEK_LOGIN_TRIES) {
         snprintf(next, sizeof next, "the next one in %llu s", (unsigned long long)(pause / 1000));
-        start_not_before(backend, pause);
+        kek_backend_start_after(backend, pause);
     }
     kek_fail_within(why, why->rc,
                     "%s: %s to C_Login that may have been a try of the PIN (0x%lx), %u of %d, %s",
@@ -139,16 +133,14 @@ static void stay_out(struct kek_worker *worker, struct kek_why *why)
 
 static bool is_refused_here(const struct kek_worker *worker)
 {
-    const struct kek_backend *backend = worker->backend;
-    return backend->refused_here &&
-           kek_login_same_pin(&backend->refused, &worker->login.now.credential.pin);
+    return worker->backend->refused_here &&
+           kek_login_same_pin(&worker->backend->refused, &worker->login.now.credential.pin);
 }
 
 static bool is_proven_here(const struct kek_worker *worker)
 {
-    const struct kek_backend *backend = worker->backend;
-    return backend->proven_here &&
-           kek_login_same_pin(&backend->proven, &worker->login.now.credential.pin);
+    return worker->backend->proven_here &&
+           kek_login_same_pin(&worker->backend->proven, &worker->login.now.credential.pin);
 }
 
 static void send_login(struct kek_worker *worker)
@@ -186,7 +178,7 @@ static void come_later(struct kek_worker *worker, uint64_t wait_ms, struct kek_w
     struct kek_backend *backend = worker->backend;
     kek_fail_within(why, KEK_UNAVAILABLE, "%s", backend->config->name);
     backend->ever_failed = true;
-    start_not_before(backend, wait_ms);
+    kek_backend_start_after(backend, wait_ms);
     kek_start_unlock(worker);
     kek_backend_judge(backend, why);
     kek_worker_close(worker);

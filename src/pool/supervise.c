@@ -42,17 +42,6 @@ static struct census count_workers(const struct kek_backend *backend)
     return census;
 }
 
-static bool has_ready(const struct kek_backend *backend)
-{
-    const struct kek_worker *worker;
-    DL_FOREACH (backend->workers, worker) {
-        if (worker->state == KEK_WORKER_READY) {
-            return true;
-        }
-    }
-    return false;
-}
-
 void kek_backend_tell(struct kek_backend *backend)
 {
     backend->changed = true;
@@ -62,7 +51,7 @@ void kek_backend_tell(struct kek_backend *backend)
 void kek_backend_judge(struct kek_backend *backend, const struct kek_why *why)
 {
     enum kek_pool_health health = KEK_POOL_STARTING;
-    if (has_ready(backend)) {
+    if (count_workers(backend).ready > 0) {
         health = KEK_POOL_READY;
     } else if (backend->pin_blocked) {
         health = KEK_POOL_PIN_REFUSED;
@@ -93,7 +82,7 @@ static uint64_t back_off(struct kek_pool *pool, unsigned failures, uint64_t most
     return kek_pool_jitter(pool, delay < most ? delay : most);
 }
 
-static void start_after(struct kek_backend *backend, uint64_t delay)
+void kek_backend_start_after(struct kek_backend *backend, uint64_t delay)
 {
     uint64_t at = kek_clock_ms() + delay;
     if (at > backend->next_start_ms) {
@@ -107,22 +96,17 @@ void kek_backend_start_failed(struct kek_backend *backend, bool at_login, const 
     backend->ever_failed = true;
     backend->failed_starts++;
     backend->status.failures++;
-    if (backend->pin_blocked) {
-        start_after(backend, pool->times.pin_look);
-    } else {
-        start_after(backend, back_off(pool, backend->failed_starts,
-                                      at_login ? BACKOFF_LOGIN : BACKOFF_START));
-    }
+    uint64_t most = at_login ? BACKOFF_LOGIN : BACKOFF_START;
+    kek_backend_start_after(backend, backend->pin_blocked
+                                         ? pool->times.pin_look
+                                         : back_off(pool, backend->failed_starts, most));
     kek_backend_judge(backend, why);
 }
 
 void kek_backend_pin_refused(struct kek_backend *backend, const struct kek_why *why)
 {
-    backend->ever_failed = true;
     backend->pin_blocked = true;
-    backend->status.failures++;
-    start_after(backend, backend->pool->times.pin_look);
-    kek_backend_judge(backend, why);
+    kek_backend_start_failed(backend, true, why);
 }
 
 /* Another worker says what the PIN's file is now; in between, one looks each `pin_look`, since kekd may not
@@ -170,7 +154,7 @@ void kek_backend_lost_ready(struct kek_backend *backend, const struct kek_why *w
     backend->lost_ms[0] = now;
     if (third_last != 0 && now - third_last < backend->pool->times.storm) {
         backend->storms++;
-        start_after(backend, back_off(backend->pool, backend->storms, BACKOFF_START));
+        kek_backend_start_after(backend, back_off(backend->pool, backend->storms, BACKOFF_START));
     } else {
         backend->storms = 0;
     }
@@ -239,21 +223,14 @@ void kek_backend_ensure(struct kek_backend *backend)
     if (!may_start(backend, &census, wanted)) {
         return;
     }
-    uint64_t now = kek_clock_ms();
-    if (now < backend->next_start_ms) {
-        uv_timer_start(&backend->timer, kek_backend_on_timer, backend->next_start_ms - now, 0);
-        return;
-    }
     struct kek_why why;
-    if (!kek_worker_spawn(backend, &why)) {
+    if (kek_clock_ms() >= backend->next_start_ms && !kek_worker_spawn(backend, &why)) {
         kek_backend_start_failed(backend, false, &why);
-        now = kek_clock_ms();
-        uint64_t wait = backend->next_start_ms > now ? backend->next_start_ms - now : 0;
-        uv_timer_start(&backend->timer, kek_backend_on_timer, wait, 0);
-        return;
     }
     /* One at a time from here; more follow from the loop. */
-    uv_timer_start(&backend->timer, kek_backend_on_timer, 0, 0);
+    uint64_t now = kek_clock_ms();
+    uint64_t wait = backend->next_start_ms > now ? backend->next_start_ms - now : 0;
+    uv_timer_start(&backend->timer, kek_backend_on_timer, wait, 0);
 }
 
 void kek_backend_on_timer(uv_timer_t *timer)
