@@ -112,7 +112,6 @@ struct kek_worker *kek_choose(const struct kek_pool_call *call, size_t avoid,
  * Damage, a missing key and a key's state go to the caller at once, who knows more about them than the pool. */
 bool kek_choose_another(struct kek_pool_call *call, const struct kek_worker *worker, enum kek_rc rc)
 {
-    const struct kek_pool *pool = call->pool;
     if (call->lane->provider != KEK_POOL_ANY ||
         (rc != KEK_UNIMPLEMENTED && rc != KEK_INTERNAL && rc != KEK_DENIED)) {
         return false;
@@ -124,12 +123,10 @@ bool kek_choose_another(struct kek_pool_call *call, const struct kek_worker *wor
         call->cannot |= UINT32_C(1) << provider;
     }
     call->avoid = provider;
-    for (size_t i = 0; i < pool->backend_count; i++) {
-        const struct kek_worker *other;
-        DL_FOREACH (pool->backends[i].workers, other) {
-            if (answers_now(other, call->lane) && !said_no(call, other)) {
-                return true;
-            }
+    const struct kek_worker *other;
+    WORKER_FOREACH (call->pool, other) {
+        if (answers_now(other, call->lane) && !said_no(call, other)) {
+            return true;
         }
     }
     return false;

@@ -431,12 +431,10 @@ static uint64_t due_of(const struct kek_flight *flight)
 
 static void sweep_flights(struct kek_pool *pool, uint64_t now)
 {
-    for (size_t i = 0; i < pool->backend_count; i++) {
-        struct kek_worker *worker;
-        DL_FOREACH (pool->backends[i].workers, worker) {
-            for (unsigned slot = 0; slot < pool->backends[i].sessions; slot++) {
-                look_at(worker, slot, now);
-            }
+    struct kek_worker *worker;
+    WORKER_FOREACH (pool, worker) {
+        for (unsigned slot = 0; slot < worker->backend->sessions; slot++) {
+            look_at(worker, slot, now);
         }
     }
 }
@@ -445,13 +443,11 @@ static uint64_t next_due(struct kek_pool *pool)
 {
     const struct kek_pool_call *first = first_waiting(pool);
     uint64_t due = first == NULL ? KEK_NEVER : first->wake_ms;
-    for (size_t i = 0; i < pool->backend_count; i++) {
-        const struct kek_worker *worker;
-        DL_FOREACH (pool->backends[i].workers, worker) {
-            for (unsigned slot = 0; slot < pool->backends[i].sessions; slot++) {
-                uint64_t at = due_of(&worker->flights[slot]);
-                due = at < due ? at : due;
-            }
+    const struct kek_worker *worker;
+    WORKER_FOREACH (pool, worker) {
+        for (unsigned slot = 0; slot < worker->backend->sessions; slot++) {
+            uint64_t at = due_of(&worker->flights[slot]);
+            due = at < due ? at : due;
         }
     }
     return due;
@@ -484,12 +480,10 @@ static void look_at_providers(struct kek_pool *pool)
 /* What kek_pool_end() left to do. */
 static void end_services(struct kek_pool *pool)
 {
-    for (size_t i = 0; i < pool->backend_count; i++) {
-        struct kek_worker *worker;
-        DL_FOREACH (pool->backends[i].workers, worker) {
-            if (worker->state == KEK_WORKER_ENDED) {
-                kek_worker_end_service(worker);
-            }
+    struct kek_worker *worker;
+    WORKER_FOREACH (pool, worker) {
+        if (worker->state == KEK_WORKER_ENDED) {
+            kek_worker_end_service(worker);
         }
     }
 }

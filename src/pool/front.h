@@ -247,6 +247,11 @@ struct kek_pool_times *kek_pool_times(struct kek_pool *pool);    /* for tests, b
 void kek_pool_due(struct kek_pool *pool, uint64_t at_ms);        /* look again at that time */
 uint64_t kek_pool_jitter(struct kek_pool *pool, uint64_t value); /* +-20 % */
 void kek_pool_check_closed(struct kek_pool *pool);
+/* The worker after that one, over all providers; NULL: the first, or the last was that. */
+struct kek_worker *kek_worker_next(const struct kek_pool *pool, const struct kek_worker *worker);
+#define WORKER_FOREACH(pool, worker)                               \
+    for ((worker) = kek_worker_next(pool, NULL); (worker) != NULL; \
+         (worker) = kek_worker_next(pool, worker))
 struct kek_worker *kek_pool_worker(const struct kek_pool *pool, uint64_t serial); /* or NULL */
 const char *kek_pool_op_name(enum kek_pool_op op);
 bool kek_pool_op_once(enum kek_pool_op op); /* must not be sent twice */
@@ -301,13 +306,13 @@ void kek_dispatch_fail_hopeless(struct kek_pool *pool);
 bool kek_worker_judged(const struct kek_worker *worker); /* of a ready one */
 void kek_backend_ensure(struct kek_backend *backend);    /* lets a worker go, starts one */
 void kek_backend_tell(struct kek_backend *backend); /* provider_changed is due, from the loop */
+/* No worker starts before that many ms are over. */
+void kek_backend_start_after(struct kek_backend *backend, uint64_t delay);
 void kek_backend_judge(struct kek_backend *backend, const struct kek_why *why);
 void kek_backend_start_failed(struct kek_backend *backend, bool at_login,
                               const struct kek_why *why);
 void kek_backend_pin_refused(struct kek_backend *backend, const struct kek_why *why);
 /* Looks at the PIN's file until a worker is ready; empty: there is none. */
-/* No worker starts before that many ms are over. */
-void kek_backend_start_after(struct kek_backend *backend, uint64_t delay);
 void kek_backend_watch_pin(struct kek_backend *backend, const char *path);
 void kek_backend_became_ready(struct kek_backend *backend);
 void kek_backend_lost_ready(struct kek_backend *backend, const struct kek_why *why);

@@ -190,14 +190,22 @@ static bool is_poison(const struct kek_pool *pool, struct kek_bytes blob)
     return false;
 }
 
+struct kek_worker *kek_worker_next(const struct kek_pool *pool, const struct kek_worker *worker)
+{
+    struct kek_worker *next = worker == NULL ? NULL : worker->next;
+    for (size_t i = worker == NULL ? 0 : worker->backend->index + 1;
+         next == NULL && i < pool->backend_count; i++) {
+        next = pool->backends[i].workers;
+    }
+    return next;
+}
+
 struct kek_worker *kek_pool_worker(const struct kek_pool *pool, uint64_t serial)
 {
-    for (size_t i = 0; i < pool->backend_count; i++) {
-        struct kek_worker *worker;
-        DL_FOREACH (pool->backends[i].workers, worker) {
-            if (worker->serial == serial) {
-                return worker;
-            }
+    struct kek_worker *worker;
+    WORKER_FOREACH (pool, worker) {
+        if (worker->serial == serial) {
+            return worker;
         }
     }
     return NULL;
@@ -452,13 +460,11 @@ static struct kek_pool_call *any_call(struct kek_pool *pool)
             return lane->queue;
         }
     }
-    for (size_t i = 0; i < pool->backend_count; i++) {
-        struct kek_worker *worker;
-        DL_FOREACH (pool->backends[i].workers, worker) {
-            for (unsigned slot = 0; slot < pool->backends[i].sessions; slot++) {
-                if (worker->flights[slot].call != NULL) {
-                    return worker->flights[slot].call;
-                }
+    const struct kek_worker *worker;
+    WORKER_FOREACH (pool, worker) {
+        for (unsigned slot = 0; slot < worker->backend->sessions; slot++) {
+            if (worker->flights[slot].call != NULL) {
+                return worker->flights[slot].call;
             }
         }
     }
