@@ -21,11 +21,10 @@
 #define RESTORE \
     "restore it from a backup, or move it away once every node's Status shows the same key_id"
 
-static bool id_of(const json_t *text, struct kek_id *id)
+static bool id_of(const char *hex, struct kek_id *id)
 {
-    const char *hex = json_string_value(text);
     long len = 0;
-    if (hex == NULL || strlen(hex) != 2 * KEK_ID_LEN) {
+    if (strlen(hex) != 2 * KEK_ID_LEN) {
         return false;
     }
     unsigned char *bytes = OPENSSL_hexstr2buf(hex, &len);
@@ -38,11 +37,10 @@ static bool id_of(const json_t *text, struct kek_id *id)
 }
 
 /* Reads base64 of at most WITNESS_MAX bytes; 0 if it is not that. */
-static size_t witness_of(const json_t *text, uint8_t *out)
+static size_t witness_of(const char *base64, uint8_t *out)
 {
-    const char *base64 = json_string_value(text);
     uint8_t decoded[WITNESS_MAX + 3];
-    size_t len = base64 == NULL ? 0 : strlen(base64);
+    size_t len = strlen(base64);
     if (len == 0 || len % 4 != 0 || len / 4 * 3 > sizeof decoded) {
         return 0;
     }
@@ -58,18 +56,21 @@ static size_t witness_of(const json_t *text, uint8_t *out)
     return (size_t)n - pad;
 }
 
-static bool load_version(struct kek_keyring *ring, const json_t *item)
+static bool load_version(struct kek_keyring *ring, json_t *item)
 {
+    const char *hex, *base64;
+    json_int_t number, wraps = 0;
     struct kek_id id;
     uint8_t witness[WITNESS_MAX];
-    json_int_t number = json_integer_value(json_object_get(item, "number"));
-    size_t len = witness_of(json_object_get(item, "witness"), witness);
-    const json_t *wraps = json_object_get(item, "gcm_wraps");
     struct kek_envelope envelope;
-    if (!id_of(json_object_get(item, "kek_id"), &id) || number < 1 || number > UINT32_MAX ||
-        len == 0 || kek_envelope_parse(kek_bytes(witness, len), &envelope, NULL) != KEK_OK ||
-        !kek_id_equal(&envelope.entries[0].kek_id, &id) || version_find(ring, &id) != NULL ||
-        (wraps != NULL && (!json_is_integer(wraps) || json_integer_value(wraps) < 0))) {
+    if (json_unpack(item, "{s:I, s:s, s:s, s?:I}", "number", &number, "kek_id", &hex, "witness",
+                    &base64, "gcm_wraps", &wraps) != 0 ||
+        number < 1 || number > UINT32_MAX || wraps < 0 || !id_of(hex, &id)) {
+        return false;
+    }
+    size_t len = witness_of(base64, witness);
+    if (len == 0 || kek_envelope_parse(kek_bytes(witness, len), &envelope, NULL) != KEK_OK ||
+        !kek_id_equal(&envelope.entries[0].kek_id, &id) || version_find(ring, &id) != NULL) {
         return false;
     }
     struct version *version = version_add(ring, &id, (uint32_t)number);
@@ -80,19 +81,20 @@ static bool load_version(struct kek_keyring *ring, const json_t *item)
     version->witness_len = len;
     version->witness_alg = envelope.entries[0].alg;
     version->agreed = true;
-    version->gcm_wraps = version->gcm_reserved = (uint64_t)json_integer_value(wraps);
+    version->gcm_wraps = version->gcm_reserved = (uint64_t)wraps;
     return true;
 }
 
-static bool load_primary(struct kek_keyring *ring, const json_t *primary)
+static bool load_primary(struct kek_keyring *ring, json_t *primary)
 {
+    const char *hex;
+    json_int_t number;
     struct kek_id id;
     if (primary == NULL || json_is_null(primary)) {
         return true;
     }
-    json_int_t number = json_integer_value(json_object_get(primary, "number"));
-    if (!id_of(json_object_get(primary, "kek_id"), &id) || number < 1 || number > UINT32_MAX ||
-        version_find(ring, &id) == NULL) {
+    if (json_unpack(primary, "{s:I, s:s}", "number", &number, "kek_id", &hex) != 0 || number < 1 ||
+        number > UINT32_MAX || !id_of(hex, &id) || version_find(ring, &id) == NULL) {
         return false;
     }
     /* since_ms stays 0: no connection of this process can remember an older one. */
@@ -101,20 +103,25 @@ static bool load_primary(struct kek_keyring *ring, const json_t *primary)
     return ring->announced;
 }
 
-static bool load_root(struct kek_keyring *ring, const json_t *root)
+static bool load_root(struct kek_keyring *ring, json_t *root)
 {
-    const json_t *versions = json_object_get(root, "versions");
-    const char *keyring = json_string_value(json_object_get(root, "keyring"));
-    if (json_integer_value(json_object_get(root, "format")) != FORMAT || keyring == NULL ||
-        strcmp(keyring, ring->settings.config->keyring) != 0 || !json_is_array(versions)) {
+    json_t *versions, *primary = NULL, *item;
+    const char *keyring;
+    json_int_t format;
+    size_t i;
+    if (json_unpack(root, "{s:I, s:s, s:o, s?:o}", "format", &format, "keyring", &keyring,
+                    "versions", &versions, "primary", &primary) != 0 ||
+        format != FORMAT || strcmp(keyring, ring->settings.config->keyring) != 0 ||
+        !json_is_array(versions)) {
         return false;
     }
-    for (size_t i = 0; i < json_array_size(versions); i++) {
-        if (!load_version(ring, json_array_get(versions, i))) {
+    json_array_foreach(versions, i, item)
+    {
+        if (!load_version(ring, item)) {
             return false;
         }
     }
-    return load_primary(ring, json_object_get(root, "primary"));
+    return load_primary(ring, primary);
 }
 
 /* A file from before the context stood in it has none. */
