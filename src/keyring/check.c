@@ -182,14 +182,12 @@ static struct check *check_of(struct member *member, struct version *version)
 void check_pace(uv_timer_t *timer)
 {
     struct kek_keyring *ring = timer->data;
-    for (size_t p = 0; p < ring->source_count; p++) {
-        struct member *member;
-        DL_FOREACH (ring->sources[p].members, member) {
-            for (size_t i = 0; i < VERSIONS_MAX; i++) {
-                struct check *check = member->views[i].check;
-                if (check != NULL && check->call == NULL) {
-                    begin_if_time(check);
-                }
+    struct member *member;
+    MEMBER_FOREACH (ring, member) {
+        for (size_t i = 0; i < VERSIONS_MAX; i++) {
+            struct check *check = member->views[i].check;
+            if (check != NULL && check->call == NULL) {
+                begin_if_time(check);
             }
         }
     }
@@ -479,15 +477,12 @@ static void make_witness(struct kek_keyring *ring, struct version *version)
     if (version->making != NULL || ring->now_ms - version->making_ms < TICK_MS) {
         return;
     }
-    for (size_t p = 0; p < ring->source_count; p++) {
-        struct member *member;
-        DL_FOREACH (ring->sources[p].members, member) {
-            const struct view *view = &member->views[version->slot];
-            if (member_trusted(member) && view_may(view, KEK_POOL_WRAP)) {
-                version->making_ms = ring->now_ms;
-                trip_begin(version, &ring->sources[p], false, member, member);
-                return;
-            }
+    struct member *member;
+    MEMBER_FOREACH (ring, member) {
+        if (member_trusted(member) && view_may(&member->views[version->slot], KEK_POOL_WRAP)) {
+            version->making_ms = ring->now_ms;
+            trip_begin(version, member->source, false, member, member);
+            return;
         }
     }
 }
@@ -516,11 +511,11 @@ void check_drive(struct kek_keyring *ring)
             make_witness(ring, version);
         }
     }
+    struct member *member;
+    MEMBER_FOREACH (ring, member) {
+        check_member(ring, member);
+    }
     for (size_t p = 0; p < ring->source_count; p++) {
-        struct member *member;
-        DL_FOREACH (ring->sources[p].members, member) {
-            check_member(ring, member);
-        }
         check_probe(&ring->sources[p]);
     }
 }

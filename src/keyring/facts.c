@@ -74,16 +74,19 @@ static void check_drop(struct kek_keyring *ring, struct view *view)
     free(check);
 }
 
+void view_forget(struct view *view)
+{
+    view->witness = UNKNOWN;
+    view->asked_ms = 0;
+}
+
 void version_forget_witness(struct kek_keyring *ring, struct version *version)
 {
-    for (size_t p = 0; p < ring->source_count; p++) {
-        struct member *member;
-        DL_FOREACH (ring->sources[p].members, member) {
-            struct view *view = &member->views[version->slot];
-            check_drop(ring, view);
-            view->witness = UNKNOWN;
-            view->asked_ms = 0;
-        }
+    struct member *member;
+    MEMBER_FOREACH (ring, member) {
+        struct view *view = &member->views[version->slot];
+        check_drop(ring, view);
+        view_forget(view);
     }
     version->witness_len = 0;
     ring_dirty(ring);
@@ -92,11 +95,9 @@ void version_forget_witness(struct kek_keyring *ring, struct version *version)
 static void version_drop(struct kek_keyring *ring, struct version *version)
 {
     version_forget_witness(ring, version);
-    for (size_t p = 0; p < ring->source_count; p++) {
-        struct member *member;
-        DL_FOREACH (ring->sources[p].members, member) {
-            member->views[version->slot] = (struct view){0};
-        }
+    struct member *member;
+    MEMBER_FOREACH (ring, member) {
+        member->views[version->slot] = (struct view){0};
     }
     ring->slots &= ~(UINT64_C(1) << version->slot);
     ring->version_count--;
@@ -208,12 +209,10 @@ bool member_trusted(const struct member *member)
 
 bool version_disputed(const struct kek_keyring *ring, const struct version *version)
 {
-    for (size_t p = 0; p < ring->source_count && !version->agreed; p++) {
-        const struct member *member;
-        DL_FOREACH (ring->sources[p].members, member) {
-            if (member->views[version->slot].witness == FAILED) {
-                return true;
-            }
+    const struct member *member;
+    MEMBER_FOREACH (ring, member) {
+        if (!version->agreed && member->views[version->slot].witness == FAILED) {
+            return true;
         }
     }
     return false;
@@ -221,14 +220,22 @@ bool version_disputed(const struct kek_keyring *ring, const struct version *vers
 
 /* ---- workers ---- */
 
+struct member *member_next(const struct kek_keyring *ring, const struct member *member)
+{
+    struct member *next = member == NULL ? NULL : member->next;
+    for (size_t p = member == NULL ? 0 : member->source->index + 1;
+         next == NULL && p < ring->source_count; p++) {
+        next = ring->sources[p].members;
+    }
+    return next;
+}
+
 struct member *member_find(const struct kek_keyring *ring, uint64_t serial)
 {
-    for (size_t p = 0; p < ring->source_count; p++) {
-        struct member *member;
-        DL_FOREACH (ring->sources[p].members, member) {
-            if (member->serial == serial) {
-                return member;
-            }
+    struct member *member;
+    MEMBER_FOREACH (ring, member) {
+        if (member->serial == serial) {
+            return member;
         }
     }
     return NULL;
@@ -300,8 +307,7 @@ void member_take(struct member *member, const struct kek_version *seen, size_t c
         }
         /* What a worker opened counts while it shows the key: one that comes back may be another. */
         if (!view->present) {
-            view->witness = UNKNOWN;
-            view->asked_ms = 0;
+            view_forget(view);
         }
     }
     ring_dirty(member->source->ring);

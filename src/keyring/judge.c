@@ -92,48 +92,41 @@ static bool is_looking(const struct member *member)
     return member->relist || member->list != NULL;
 }
 
-/* Did the sibling open it both before the member last listed its keys, and after? Then the member should
- * have seen it. */
-static bool should_see(const struct member *member, struct member *sibling,
-                       const struct version *version)
+/* What it lists is old news: its library caches. */
+static void retire(struct member *member)
 {
-    struct view *view = &sibling->views[version->slot];
-    if (sibling->ended || view->witness != OPENED || member->asked_ms == 0 ||
-        view->since_ms > member->asked_ms) {
-        return false;
+    if (!member->retired) {
+        member->source->caches = true;
+        member->retired = true;
+        kek_pool_retire(member->source->ring->settings.pool, member->serial);
     }
-    if (view->asked_ms < member->listed_ms) {
-        view->again = true; /* ask first */
-        return false;
-    }
-    return true;
 }
 
-/* One that misses what a sibling opens: a library that was blind at the wrong moment and caches that, if
- * it is the younger; one that caches what it saw long ago, if it is the older. */
+/* One that misses what a sibling opened both before it last listed its keys, and after: a library that was
+ * blind at the wrong moment and caches that, if it is the younger; one that caches what it saw long ago, if
+ * it is the older. */
 static void judge_missing(struct member *member, const struct version *version)
 {
     struct source *source = member->source;
     struct member *sibling;
     DL_FOREACH (source->members, sibling) {
-        if (sibling == member || sibling->views[version->slot].witness != OPENED) {
+        struct view *view = &sibling->views[version->slot];
+        if (sibling == member || sibling->ended || view->witness != OPENED) {
             continue;
         }
-        if (member->asked_ms == 0 || sibling->views[version->slot].since_ms > member->asked_ms) {
+        if (member->asked_ms == 0 || view->since_ms > member->asked_ms) {
             member->relist = true; /* it may just not have looked since */
-            continue;
+        } else if (view->asked_ms < member->listed_ms) {
+            view->again = true; /* and the sibling is asked first */
+        } else if (member->serial < sibling->serial && !member->retired) {
+            retire(member);
+            return;
+        } else {
+            if (source->ring->now_ms >= source->odd_next_ms) {
+                end_member(member, version, "does not see the key of");
+            }
+            return;
         }
-        if (!should_see(member, sibling, version)) {
-            continue;
-        }
-        if (member->serial < sibling->serial && !member->retired) {
-            source->caches = true;
-            member->retired = true;
-            kek_pool_retire(source->ring->settings.pool, member->serial);
-        } else if (source->ring->now_ms >= source->odd_next_ms) {
-            end_member(member, version, "does not see the key of");
-        }
-        return;
     }
 }
 
@@ -151,10 +144,8 @@ static void judge_stale(struct member *member, const struct version *version)
         }
         if (member->asked_ms < news->shown_ms) {
             member->relist = true;
-        } else if (!member->retired) {
-            member->source->caches = true;
-            member->retired = true;
-            kek_pool_retire(member->source->ring->settings.pool, member->serial);
+        } else {
+            retire(member);
         }
         return;
     }

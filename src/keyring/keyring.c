@@ -58,21 +58,18 @@ bool kek_keyring_takes(const struct kek_keyring *ring, const struct kek_id *kek_
                        enum kek_wrap_alg alg)
 {
     const struct version *version = version_find(ring, kek_id), *other;
+    const struct member *member;
     if (kek_wrap_alg_authenticates(alg)) {
         return true;
     }
-    if (version == NULL || (version->witness_len > 0 && version->witness_alg == alg)) {
-        return version != NULL;
+    if (version == NULL || version->witness_len > 0) {
+        return version != NULL && version->witness_alg == alg;
     }
     /* A token that wraps so under any of its keys may have under this one, which only unwraps by now. */
-    for (size_t p = 0; p < ring->source_count; p++) {
-        const struct member *member;
-        DL_FOREACH (ring->sources[p].members, member) {
-            DL_FOREACH (ring->versions, other) {
-                if (member->views[version->slot].present && version->witness_len == 0 &&
-                    member->views[other->slot].alg == alg) {
-                    return true;
-                }
+    MEMBER_FOREACH (ring, member) {
+        DL_FOREACH (ring->versions, other) {
+            if (member->views[version->slot].present && member->views[other->slot].alg == alg) {
+                return true;
             }
         }
     }
@@ -88,13 +85,11 @@ bool kek_keyring_has_witness(const struct kek_keyring *ring, const struct kek_id
 bool kek_keyring_doubts(const struct kek_keyring *ring, const struct kek_id *kek_id)
 {
     const struct version *version = version_find(ring, kek_id);
-    for (size_t p = 0; p < ring->source_count && version != NULL; p++) {
-        const struct member *member;
-        DL_FOREACH (ring->sources[p].members, member) {
-            const struct view *view = &member->views[version->slot];
-            if (view_may(view, KEK_POOL_UNWRAP) && !view_unwraps(version, view)) {
-                return true;
-            }
+    const struct member *member;
+    MEMBER_FOREACH (ring, member) {
+        const struct view *view = version == NULL ? NULL : &member->views[version->slot];
+        if (view != NULL && view_may(view, KEK_POOL_UNWRAP) && !view_unwraps(version, view)) {
+            return true;
         }
     }
     return false;
@@ -104,13 +99,11 @@ bool kek_keyring_other_unwraps(const struct kek_keyring *ring, uint64_t worker,
                                const struct kek_id *kek_id)
 {
     const struct version *version = version_find(ring, kek_id);
-    for (size_t p = 0; p < ring->source_count && version != NULL; p++) {
-        const struct member *member;
-        DL_FOREACH (ring->sources[p].members, member) {
-            if (member->serial != worker && !member->ended &&
-                view_unwraps(version, &member->views[version->slot])) {
-                return true;
-            }
+    const struct member *member;
+    MEMBER_FOREACH (ring, member) {
+        if (version != NULL && member->serial != worker && !member->ended &&
+            view_unwraps(version, &member->views[version->slot])) {
+            return true;
         }
     }
     return false;
@@ -213,8 +206,7 @@ void kek_keyring_observe(struct kek_keyring *ring, size_t provider, uint64_t wor
         member_refused(member, version, op);
     } else if (rc == KEK_NOT_FOUND) {
         view->present = false;
-        view->witness = UNKNOWN; /* what is found under that id again may be another key */
-        view->asked_ms = 0;
+        view_forget(view); /* what is found under that id again may be another key */
         member->relist = true;
         ring_dirty(ring);
     }
@@ -360,10 +352,8 @@ void kek_keyring_stop(struct kek_keyring *ring)
     ring->stopped = true;
     check_stop(ring);
     look_stop(ring);
-    for (size_t p = 0; p < ring->source_count; p++) {
-        while (ring->sources[p].members != NULL) {
-            member_drop(ring->sources[p].members);
-        }
+    while (member_next(ring, NULL) != NULL) {
+        member_drop(member_next(ring, NULL));
     }
     wait_tell(ring);
     uv_handle_t *handles[] = {(uv_handle_t *)&ring->tick, (uv_handle_t *)&ring->refresh,

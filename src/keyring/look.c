@@ -56,11 +56,9 @@ void look_list(struct member *member)
 void look_due(uv_timer_t *timer)
 {
     struct kek_keyring *ring = timer->data;
-    for (size_t p = 0; p < ring->source_count; p++) {
-        struct member *member;
-        DL_FOREACH (ring->sources[p].members, member) {
-            look_list(member);
-        }
+    struct member *member;
+    MEMBER_FOREACH (ring, member) {
+        look_list(member);
     }
     if (ring->record_dirty) {
         record_save(ring); /* what could not be written the last time */
@@ -164,16 +162,15 @@ void look_drive(struct kek_keyring *ring)
     if (ring->looking != NULL && is_over(ring)) {
         wait_end(ring, &ring->looking, KEK_OK);
     }
-    for (size_t p = 0; p < ring->source_count; p++) {
-        struct source *source = &ring->sources[p];
-        struct member *member;
-        DL_FOREACH (source->members, member) {
-            if (member->relist) {
-                look_list(member);
-            }
+    struct member *member;
+    MEMBER_FOREACH (ring, member) {
+        if (member->relist) {
+            look_list(member);
         }
-        if (wants_fresh(source)) {
-            ask_fresh(source);
+    }
+    for (size_t p = 0; p < ring->source_count; p++) {
+        if (wants_fresh(&ring->sources[p])) {
+            ask_fresh(&ring->sources[p]);
         }
     }
 }

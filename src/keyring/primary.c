@@ -74,13 +74,11 @@ static bool is_agreed(const struct kek_keyring *ring, const struct version *vers
 
 static bool anybody_opens(const struct kek_keyring *ring, const struct version *version)
 {
-    for (size_t p = 0; p < ring->source_count; p++) {
-        const struct member *member;
-        DL_FOREACH (ring->sources[p].members, member) {
-            const struct view *view = &member->views[version->slot];
-            if (view->witness == OPENED || view->check != NULL) {
-                return true;
-            }
+    const struct member *member;
+    MEMBER_FOREACH (ring, member) {
+        const struct view *view = &member->views[version->slot];
+        if (view->witness == OPENED || view->check != NULL) {
+            return true;
         }
     }
     return false;

@@ -197,6 +197,10 @@ struct version *version_find(const struct kek_keyring *ring, const struct kek_id
 struct version *version_add(struct kek_keyring *ring, const struct kek_id *kek_id, uint32_t number);
 struct version *version_primary(const struct kek_keyring *ring); /* NULL: none */
 void version_forget_witness(struct kek_keyring *ring, struct version *version);
+/* The worker after that one, over all providers; NULL: the first, or the last was that. */
+struct member *member_next(const struct kek_keyring *ring, const struct member *member);
+#define MEMBER_FOREACH(ring, member) \
+    for ((member) = member_next(ring, NULL); (member) != NULL; (member) = member_next(ring, member))
 struct member *member_find(const struct kek_keyring *ring, uint64_t serial);
 /* Takes in which workers are ready, and what those that are new showed at their start. */
 void source_sync(struct source *source);
@@ -211,6 +215,7 @@ bool view_may(const struct view *view, enum kek_pool_op op);
 /* It was asked to use the version's key so, and said that it may not; and it did. */
 void member_refused(struct member *member, struct version *version, enum kek_pool_op op);
 void member_worked(struct member *member, struct version *version, enum kek_pool_op op);
+void view_forget(struct view *view); /* what it made of the witness */
 /* May this worker be sent an unwrap (a wrap) of that version? */
 bool view_unwraps(const struct version *version, const struct view *view);
 bool view_wraps(const struct version *version, const struct view *view);
