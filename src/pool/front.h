@@ -188,10 +188,9 @@ struct kek_backend {
     uint64_t next_start_ms;
     unsigned failed_starts, storms;
     uint64_t lost_ms[3];
-    bool pin_blocked;  /* a start only looks whether the PIN file has changed */
-    bool refused_here; /* `refused` was refused and is not on record */
-    struct kek_login_pin refused;
-    struct kek_why refused_why;
+    bool pin_blocked; /* a start only looks whether the PIN file has changed */
+    struct kek_login_entry
+        refused;      /* that is not on record; its `refused` says whether it is one */
     bool proven_here; /* `proven` has logged in, and nothing unclear has come since */
     struct kek_login_pin proven;
     uint64_t fresh_serial; /* the fresh calls wait for a worker with a higher serial */
@@ -351,7 +350,7 @@ void kek_worker_check_over(
 void kek_worker_wear(struct kek_worker *worker); /* counts an operation; may start a recycle */
 bool kek_worker_memory_due(struct kek_worker *worker); /* the next request asks for its memory */
 void kek_worker_broken(struct kek_worker *worker, const char *what);
-void kek_worker_abandon(struct kek_worker *worker); /* forgets a process that does not end */
+void kek_worker_gone(struct kek_worker *worker); /* forgets the process, which may not have ended */
 /* answer.c: reads all that the worker has sent. */
 void kek_worker_read(struct kek_worker *worker);
 void kek_worker_ended(struct kek_worker *worker); /* end-of-file */

@@ -110,20 +110,32 @@ uint64_t kek_login_pause(const struct kek_backend *backend, unsigned tries)
     return tries == 0 ? 0 : tries == 1 ? first : first * LONG_PAUSE;
 }
 
+enum kek_rc kek_login_refusal(const struct kek_backend *backend,
+                              const struct kek_login_entry *entry, const char *path,
+                              struct kek_why *why)
+{
+    char source[160], met[96];
+    if (!entry->refused && entry->tries < KEK_LOGIN_TRIES) {
+        return KEK_OK;
+    }
+    bool file = kek_login_pin_source(backend, source, sizeof source);
+    snprintf(met, sizeof met, "was refused (0x%lx)", entry->code);
+    if (!entry->refused) {
+        snprintf(met, sizeof met,
+                 "may have been tried %u times without a clear answer (last 0x%lx)", entry->tries,
+                 entry->code);
+    }
+    return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_PKCS11, entry->code,
+                           "%s, not tried again: %srun kekctl pin retry (%s)", met,
+                           file ? "change that file, or " : "", path);
+}
+
 static enum kek_rc judge(const struct kek_backend *backend, const struct kek_login_entry *worst,
                          const char *path, uint64_t *wait_ms, struct kek_why *why)
 {
-    if (worst->refused) {
-        return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_PKCS11, worst->code,
-                               "refused before (0x%lx), not tried again: change that file, or run "
-                               "kekctl pin retry (%s)",
-                               worst->code, path);
-    }
-    if (worst->tries >= KEK_LOGIN_TRIES) {
-        return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_PKCS11, worst->code,
-                               "may have been tried %u times without a clear answer (last 0x%lx), "
-                               "not tried again: change that file, or run kekctl pin retry (%s)",
-                               worst->tries, worst->code, path);
+    enum kek_rc rc = kek_login_refusal(backend, worst, path, why);
+    if (rc != KEK_OK) {
+        return rc;
     }
     uint64_t pause = kek_login_pause(backend, worst->tries);
     int64_t since = kek_clock_wall_ms() - worst->time_ms;
@@ -176,7 +188,7 @@ static void finish_outcome(struct kek_login_job *job, const struct kek_why *why)
     if (why != NULL) {
         say_not_recorded(job->backend, why);
     } else if (job->refusal) {
-        job->backend->refused_here = false; /* from now on the record says it */
+        job->backend->refused.refused = false; /* from now on the record says it */
     }
     free_job(job);
 }
@@ -263,6 +275,10 @@ enum kek_rc kek_login_begin(struct kek_worker *worker, uint64_t *wait_ms, struct
     struct kek_login *login = &worker->login;
     struct kek_login_record record;
     struct kek_why reading;
+    const struct kek_login_entry *last = &backend->refused;
+    if (last->refused && kek_login_same_pin(&last->credential.pin, &login->now.credential.pin)) {
+        return kek_login_refusal(backend, last, login->path, why);
+    }
     enum kek_rc rc = kek_login_record_read(login->path, &record, &reading);
     if (rc != KEK_OK && rc != KEK_NOT_FOUND) {
         *why = reading;
@@ -347,6 +363,22 @@ static void start_outcome(struct kek_login_job *job, enum kek_login_end how)
     }
 }
 
+/* What the record may be unable to say: it is written later, or cannot be. */
+static void remember(struct kek_backend *backend, const struct kek_login_entry *now,
+                     enum kek_login_end how)
+{
+    if (how == KEK_LOGIN_NOT_TRIED) {
+        return;
+    }
+    backend->proven_here = how == KEK_LOGIN_GOOD;
+    if (how == KEK_LOGIN_GOOD) {
+        backend->proven = now->credential.pin;
+    }
+    if (how != KEK_LOGIN_UNSURE) {
+        backend->refused = *now;
+    }
+}
+
 void kek_login_end(struct kek_worker *worker, enum kek_login_end how, unsigned long code)
 {
     struct kek_login_entry *now = &worker->login.now;
@@ -356,6 +388,7 @@ void kek_login_end(struct kek_worker *worker, enum kek_login_end how, unsigned l
     now->tries = known && now->tries == 0 ? 1 : now->tries; /* it could not be written before */
     now->code = known ? code : now->code;
     now->time_ms = kek_clock_wall_ms();
+    remember(worker->backend, now, how);
     struct kek_why why;
     struct kek_login_job *job = new_job(worker, &why);
     if (job == NULL) {

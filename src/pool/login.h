@@ -87,6 +87,8 @@ enum kek_login_end {
  * ends with "=". */
 const char *kek_login_attribute(const char *uri, const char *name, size_t *len);
 
+/* Where this role's PIN comes from, as the configuration says it; for messages. False: from a PIN pad. */
+bool kek_login_pin_source(const struct kek_backend *backend, char *out, size_t size);
 enum kek_rc kek_login_slot(const char *serial, char slot[static KEK_LOGIN_SLOT_TEXT],
                            struct kek_why *why) KEK_MUST_CHECK;
 enum kek_rc kek_login_path(const char *state_dir, const char *head, const char *slot,
@@ -115,6 +117,10 @@ enum kek_rc kek_login_begin(struct kek_worker *worker, uint64_t *wait_ms,
 void kek_login_end(struct kek_worker *worker, enum kek_login_end how, unsigned long code);
 /* The worker goes: what is being written of it is taken back, since nothing was sent. */
 void kek_login_abandon(struct kek_worker *worker);
+/* KEK_DENIED: this was refused, or was one try too many without an answer; `path` is the record's. */
+enum kek_rc kek_login_refusal(const struct kek_backend *backend,
+                              const struct kek_login_entry *entry, const char *path,
+                              struct kek_why *why) KEK_MUST_CHECK;
 /* How long the next try has to wait after so many; 0 after none. */
 uint64_t kek_login_pause(const struct kek_backend *backend, unsigned tries);
 

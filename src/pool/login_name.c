@@ -58,6 +58,22 @@ const char *kek_login_attribute(const char *uri, const char *name, size_t *len)
     }
 }
 
+bool kek_login_pin_source(const struct kek_backend *backend, char *out, size_t size)
+{
+    const char *uri = kek_config_setting(backend->config, "uri"), *at = NULL;
+    size_t len = 0;
+    if (backend->pool->settings.officer) {
+        at = kek_login_attribute(uri, "admin-pin-source=", &len);
+    }
+    at = at == NULL ? kek_login_attribute(uri, "pin-source=", &len) : at;
+    if (at == NULL) {
+        snprintf(out, size, "from its PIN pad");
+        return false;
+    }
+    snprintf(out, size, "in %.*s", (int)len, at);
+    return true;
+}
+
 /* A field of a digest; its NUL keeps two fields from looking like one. */
 static enum kek_rc add_field(struct kek_buf *buf, const char *text, size_t len, struct kek_why *why)
 {

@@ -482,7 +482,7 @@ static void close_workers(struct kek_backend *backend)
             kek_start_unlock(worker);
             kek_worker_close(worker);
         } else if (worker->state == KEK_WORKER_GHOST) {
-            kek_worker_abandon(worker);
+            kek_worker_gone(worker);
         }
     }
     close_handle(backend->pool, (uv_handle_t *)&backend->timer);

@@ -14,23 +14,6 @@
 #define HELLO_ID 1
 #define LOGIN_ID 2
 
-/* Where this role's PIN comes from, as the configuration says it; for messages. False: from a PIN pad. */
-static bool pin_source(const struct kek_backend *backend, char *out, size_t size)
-{
-    const char *uri = kek_config_setting(backend->config, "uri"), *at = NULL;
-    size_t len = 0;
-    if (backend->pool->settings.officer) {
-        at = kek_login_attribute(uri, "admin-pin-source=", &len);
-    }
-    at = at == NULL ? kek_login_attribute(uri, "pin-source=", &len) : at;
-    if (at == NULL) {
-        snprintf(out, size, "from its PIN pad");
-        return false;
-    }
-    snprintf(out, size, "in %.*s", (int)len, at);
-    return true;
-}
-
 static void wait_until(struct kek_worker *worker, uint64_t ms)
 {
     uint64_t now = kek_clock_ms();
@@ -91,6 +74,18 @@ static bool has_pin(const struct kek_worker *worker)
     return worker->login.now.credential.pin.size > 0;
 }
 
+/* Once it is said when the next one may start, which the end of this one looks for. */
+static void leave(struct kek_worker *worker, bool kill)
+{
+    kek_start_unlock(worker);
+    if (kill) {
+        kek_worker_kill(worker);
+    } else {
+        kek_worker_close(worker);
+    }
+    kek_backend_ensure(worker->backend);
+}
+
 void kek_start_failed(struct kek_worker *worker, bool kill, const struct kek_why *why)
 {
     struct kek_backend *backend = worker->backend;
@@ -106,15 +101,8 @@ void kek_start_failed(struct kek_worker *worker, bool kill, const struct kek_why
     if (worker->hand_id == HELLO_ID) {
         backend->slot_doubted = !backend->slot_doubted;
     }
-    kek_start_unlock(worker);
-    /* First when the next may start, then the end of this one, which looks for the next. */
     kek_backend_start_failed(backend, at_login, &said);
-    if (kill) {
-        kek_worker_kill(worker);
-    } else {
-        kek_worker_close(worker);
-    }
-    kek_backend_ensure(backend);
+    leave(worker, kill);
 }
 
 /* No Login is sent: not now, and not before something has changed. */
@@ -122,19 +110,11 @@ static void stay_out(struct kek_worker *worker, struct kek_why *why)
 {
     struct kek_backend *backend = worker->backend;
     char source[160];
-    (void)pin_source(backend, source, sizeof source);
+    (void)kek_login_pin_source(backend, source, sizeof source);
     kek_fail_within(why, KEK_DENIED, "%s: the PIN %s", backend->config->name, source);
-    kek_start_unlock(worker);
     kek_backend_pin_refused(backend, why);
-    kek_worker_close(worker);
-    kek_backend_ensure(backend);
+    leave(worker, false);
     kek_dispatch_fail_hopeless(backend->pool);
-}
-
-static bool is_refused_here(const struct kek_worker *worker)
-{
-    return worker->backend->refused_here &&
-           kek_login_same_pin(&worker->backend->refused, &worker->login.now.credential.pin);
 }
 
 static bool is_proven_here(const struct kek_worker *worker)
@@ -179,10 +159,8 @@ static void come_later(struct kek_worker *worker, uint64_t wait_ms, struct kek_w
     kek_fail_within(why, KEK_UNAVAILABLE, "%s", backend->config->name);
     backend->ever_failed = true;
     kek_backend_start_after(backend, wait_ms);
-    kek_start_unlock(worker);
     kek_backend_judge(backend, why);
-    kek_worker_close(worker);
-    kek_backend_ensure(backend);
+    leave(worker, false);
 }
 
 static void begin_login(struct kek_worker *worker)
@@ -228,11 +206,6 @@ static void try_login(struct kek_worker *worker)
         return;
     }
     wait_until(worker, UINT64_MAX);
-    if (is_refused_here(worker)) {
-        why = backend->refused_why;
-        stay_out(worker, &why);
-        return;
-    }
     begin_login(worker);
 }
 
@@ -287,19 +260,10 @@ static bool keep_versions(struct kek_worker *worker, const struct kek_provider_v
     return true;
 }
 
-static void login_was_good(struct kek_worker *worker)
-{
-    struct kek_backend *backend = worker->backend;
-    backend->refused_here = false;
-    backend->proven_here = true;
-    backend->proven = worker->login.now.credential.pin;
-    kek_login_end(worker, KEK_LOGIN_GOOD, 0);
-}
-
 static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *ready)
 {
     struct kek_backend *backend = worker->backend;
-    login_was_good(worker);
+    kek_login_end(worker, KEK_LOGIN_GOOD, 0);
     struct kek_provider_versions *versions = &backend->pool->listed;
     if ((int)ready->alg < 0 || (int)ready->alg > KEK_WRAP_AES_CBC ||
         !kek_message_versions(ready->n_versions, ready->versions, versions)) {
@@ -326,44 +290,18 @@ static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *read
     }
 }
 
-static void on_pin_refused(struct kek_worker *worker, struct kek_why *why)
+/* The answer may mean that the token counts a wrong PIN. */
+static void on_counted(struct kek_worker *worker, enum kek_login_end how, struct kek_why *why)
 {
-    struct kek_backend *backend = worker->backend;
-    char source[160];
-    bool is_file = pin_source(backend, source, sizeof source);
-    backend->refused_here = true;
-    backend->proven_here = false;
-    backend->refused = worker->login.now.credential.pin;
-    kek_fail_native(&backend->refused_why, KEK_DENIED, KEK_NATIVE_PKCS11, why->code,
-                    "was refused (0x%lx), not tried again: %srun kekctl pin "
-                    "retry (%s)",
-                    why->code, is_file ? "change that file, or " : "", worker->login.path);
-    *why = backend->refused_why;
-    kek_login_end(worker, KEK_LOGIN_REFUSED, why->code);
-    stay_out(worker, why);
-}
-
-/* The worker answered to Login, and neither that the PIN is right nor that it is wrong. */
-static void on_unsure(struct kek_worker *worker, struct kek_why *why)
-{
-    const struct kek_login_entry *now = &worker->login.now;
-    if (!has_pin(worker)) {
-        kek_login_end(worker, KEK_LOGIN_NOT_TRIED, 0);
-        kek_start_failed(worker, false, why);
+    kek_login_end(worker, how, why->code);
+    struct kek_why refusal;
+    if (kek_login_refusal(worker->backend, &worker->login.now, worker->login.path, &refusal) !=
+        KEK_OK) {
+        stay_out(worker, &refusal);
         return;
     }
-    kek_login_end(worker, KEK_LOGIN_UNSURE, why->code);
-    if (now->tries < KEK_LOGIN_TRIES) {
-        say_unsure(worker, why);
-        kek_start_failed(worker, false, why);
-        return;
-    }
-    worker->backend->proven_here = false;
-    kek_fail_native(why, KEK_DENIED, KEK_NATIVE_PKCS11, now->code,
-                    "may have been tried %u times without a clear answer (last 0x%lx), not tried "
-                    "again: change that file, or run kekctl pin retry (%s)",
-                    now->tries, now->code, worker->login.path);
-    stay_out(worker, why);
+    say_unsure(worker, why);
+    kek_start_failed(worker, false, why);
 }
 
 /* What the failed answer to Login says of the PIN, by the step that failed. */
@@ -392,7 +330,7 @@ static void on_login_failed(struct kek_worker *worker, const Kek__Provider__Fail
 {
     switch (end_of(failed)) {
     case KEK_LOGIN_GOOD:
-        login_was_good(worker);
+        kek_login_end(worker, KEK_LOGIN_GOOD, 0);
         break;
     case KEK_LOGIN_NOT_TRIED:
         kek_login_end(worker, KEK_LOGIN_NOT_TRIED, 0);
@@ -402,10 +340,15 @@ static void on_login_failed(struct kek_worker *worker, const Kek__Provider__Fail
         }
         break;
     case KEK_LOGIN_REFUSED:
-        on_pin_refused(worker, why);
+        on_counted(worker, KEK_LOGIN_REFUSED, why);
         return;
     case KEK_LOGIN_UNSURE:
-        on_unsure(worker, why);
+        if (has_pin(worker)) {
+            on_counted(worker, KEK_LOGIN_UNSURE, why);
+            return;
+        }
+        kek_login_end(worker, KEK_LOGIN_NOT_TRIED, 0);
+        kek_start_failed(worker, false, why);
         return;
     }
     /* It says nothing against the PIN: the next start need not wait long. */

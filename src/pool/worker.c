@@ -6,7 +6,7 @@
 
 #include <utlist.h>
 
-/* One process and our end of its socket.  A process goes by one of these ways, and each ends in gone():
+/* One process and our end of its socket.  A process goes by one of these ways, and each ends in kek_worker_gone():
  * we close the socket and it leaves; it does not leave and we kill it; it ends by itself.  A process that
  * SIGKILL does not end (a driver in uninterruptible sleep) becomes a ghost: the pool replaces it and does
  * not wait for it. */
@@ -44,19 +44,13 @@ static void close_socket(struct kek_worker *worker)
     }
 }
 
-static void gone(struct kek_worker *worker)
+void kek_worker_gone(struct kek_worker *worker)
 {
-    struct kek_backend *backend = worker->backend;
     worker->state = KEK_WORKER_GONE;
     close_socket(worker);
     close_handle((uv_handle_t *)&worker->timer);
     close_handle((uv_handle_t *)&worker->process);
-    kek_backend_ensure(backend);
-}
-
-void kek_worker_abandon(struct kek_worker *worker)
-{
-    gone(worker);
+    kek_backend_ensure(worker->backend);
 }
 
 /* It takes no calls from now on. */
@@ -72,7 +66,7 @@ void kek_worker_close(struct kek_worker *worker)
 {
     close_socket(worker);
     if (worker->exited) {
-        gone(worker);
+        kek_worker_gone(worker);
         return;
     }
     leave_ready(worker, KEK_WORKER_LEAVING);
@@ -83,7 +77,7 @@ void kek_worker_kill(struct kek_worker *worker)
 {
     close_socket(worker);
     if (worker->exited) {
-        gone(worker);
+        kek_worker_gone(worker);
         return;
     }
     /* Its pid is still its own: libuv has not reaped it. */
@@ -232,7 +226,7 @@ static void on_exit_of(uv_process_t *process, int64_t status, int signal)
     } else if (worker->state == KEK_WORKER_ENDED) {
         kek_worker_end_service(worker);
     } else if (worker->state != KEK_WORKER_GONE) {
-        gone(worker);
+        kek_worker_gone(worker);
     }
 }
 
@@ -254,7 +248,7 @@ void kek_worker_on_timer(uv_timer_t *timer)
     case KEK_WORKER_KILLED:
         worker->state = KEK_WORKER_GHOST;
         if (worker->backend->pool->closing) {
-            gone(worker);
+            kek_worker_gone(worker);
         } else {
             kek_backend_ensure(worker->backend);
         }
