@@ -23,6 +23,13 @@ static bool is_wanted(const struct kek_worker *worker, const struct kek_lane *la
            (lane->worker == 0 || lane->worker == worker->serial);
 }
 
+bool kek_choose_judged(const struct kek_worker *worker)
+{
+    const struct kek_pool_settings *settings = &worker->backend->pool->settings;
+    return settings->judged == NULL ||
+           settings->judged(settings->arg, worker->backend->index, worker->serial);
+}
+
 /* A provider serves the lane if one of its ready workers may.  One that has no judged worker yet counts by what
  * its next one may, as far as is known: the keyring judges a new worker in a moment. */
 bool kek_choose_serves(const struct kek_backend *backend, const struct kek_lane *lane)
@@ -36,7 +43,7 @@ bool kek_choose_serves(const struct kek_backend *backend, const struct kek_lane 
         if (may(backend, worker->serial, lane)) {
             return true;
         }
-        any_judged = any_judged || kek_worker_judged(worker);
+        any_judged = any_judged || kek_choose_judged(worker);
     }
     return !any_judged && may(backend, 0, lane);
 }

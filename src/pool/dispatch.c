@@ -142,7 +142,7 @@ void kek_call_finish(struct kek_pool_call *call, enum kek_rc rc, struct kek_pool
     if (call->fresh) {
         pool->backends[call->lane->provider].fresh_calls--;
     }
-    call->lane->calls--;
+    kek_lane_leave(pool, call->lane);
     pool->calls--;
     if (call->done != NULL) {
         call->done(call->arg, rc, result, why);

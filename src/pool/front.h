@@ -2,6 +2,7 @@
  * What the pool's files share; nobody else includes it.
  *
  *   pool.c       the face: new, submit, cancel, status, close
+ *   shared.c     what all of them need
  *   queue.c      the calls that wait, in order of when they give up
  *   choose.c     which worker a call may go to
  *   dispatch.c   from the queue to a worker and back: answers, retries, timeouts, hedges
@@ -37,7 +38,6 @@
 
 #define KEK_CALL_FLIGHTS 2           /* workers that a call is in service in */
 #define KEK_CALL_CRASHES 2           /* that many, and it is not tried again */
-#define KEK_LANES_IDLE 16            /* lanes kept though nobody uses them */
 #define KEK_POISON_MAX 16            /* blobs remembered */
 #define KEK_GHOSTS_MAX 16            /* processes of a provider that SIGKILL did not end */
 #define KEK_ARENA_BYTES (96u * 1024) /* an unpacked reply */
@@ -220,11 +220,11 @@ struct kek_pool {
     struct kek_backend *backends;
     size_t backend_count;
     struct kek_lane *lanes;
-    size_t lane_count;
     struct kek_pool_call *later; /* calls that a busy token sent back */
     size_t calls, waiting, writes;
-    uint64_t sequence, serial, random;
+    uint64_t sequence, serial;
     uv_timer_t timer;
+    uv_timer_cb on_due;
     uint64_t armed_ms;
     bool started, closing;
     bool recheck;     /* every provider is to be looked at */
@@ -242,9 +242,11 @@ struct kek_pool {
 };
 
 /* pool.c */
-struct kek_pool_times *kek_pool_times(struct kek_pool *pool);    /* for tests, before start */
-void kek_pool_due(struct kek_pool *pool, uint64_t at_ms);        /* look again at that time */
-uint64_t kek_pool_jitter(struct kek_pool *pool, uint64_t value); /* +-20 % */
+struct kek_pool_times *kek_pool_times(struct kek_pool *pool); /* for tests, before start */
+
+/* shared.c */
+void kek_pool_due(struct kek_pool *pool, uint64_t at_ms); /* look again at that time */
+uint64_t kek_pool_jitter(uint64_t value);                 /* +-20 % */
 void kek_pool_check_closed(struct kek_pool *pool);
 /* The worker after that one, over all providers; NULL: the first, or the last was that. */
 struct kek_worker *kek_worker_next(const struct kek_pool *pool, const struct kek_worker *worker);
@@ -258,9 +260,10 @@ bool kek_pool_op_once(enum kek_pool_op op); /* must not be sent twice */
 /* queue.c */
 void kek_queue_push(struct kek_pool_call **queue, struct kek_pool_call *call, uint64_t wake_ms);
 void kek_queue_remove(struct kek_pool_call *call);
-struct kek_lane *kek_lane_find(struct kek_pool *pool, const struct kek_pool_request *request,
-                               uint64_t newer_than); /* NULL: no memory */
-void kek_lanes_free(struct kek_pool *pool);
+/* A call more, or less, belongs to the lane: it is there as long as there is one. NULL: no memory. */
+struct kek_lane *kek_lane_join(struct kek_pool *pool, const struct kek_pool_request *request,
+                               uint64_t newer_than);
+void kek_lane_leave(struct kek_pool *pool, struct kek_lane *lane);
 
 /* choose.c */
 #define KEK_WORKER_IS_GONE "that worker is gone"
@@ -271,6 +274,7 @@ struct kek_worker *kek_choose(const struct kek_pool_call *call, size_t avoid,
 /* The worker answered with this failure. Is another one ready that has not, and may know better? */
 bool kek_choose_another(struct kek_pool_call *call, const struct kek_worker *worker,
                         enum kek_rc rc);
+bool kek_choose_judged(const struct kek_worker *worker); /* of a ready one */
 bool kek_choose_serves(const struct kek_backend *backend, const struct kek_lane *lane);
 bool kek_choose_ready(const struct kek_backend *backend, const struct kek_lane *lane);
 /* Can waiting help? Otherwise why says what is wrong with every provider that may serve it, or that the
@@ -302,9 +306,8 @@ void kek_call_finish(struct kek_pool_call *call, enum kek_rc rc, struct kek_pool
 void kek_dispatch_fail_hopeless(struct kek_pool *pool);
 
 /* supervise.c */
-bool kek_worker_judged(const struct kek_worker *worker); /* of a ready one */
-void kek_backend_ensure(struct kek_backend *backend);    /* lets a worker go, starts one */
-void kek_backend_tell(struct kek_backend *backend); /* provider_changed is due, from the loop */
+void kek_backend_ensure(struct kek_backend *backend); /* lets a worker go, starts one */
+void kek_backend_tell(struct kek_backend *backend);   /* provider_changed is due, from the loop */
 /* No worker starts before that many ms are over. */
 void kek_backend_start_after(struct kek_backend *backend, uint64_t delay);
 void kek_backend_judge(struct kek_backend *backend, const struct kek_why *why);

@@ -12,6 +12,7 @@ libkek_pool_a_SOURCES = \
 	src/pool/pool.c \
 	src/pool/program.c \
 	src/pool/queue.c \
+	src/pool/shared.c \
 	src/pool/start.c \
 	src/pool/supervise.c \
 	src/pool/worker.c

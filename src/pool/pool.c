@@ -29,42 +29,6 @@ struct kek_pool_times *kek_pool_times(struct kek_pool *pool)
     return &pool->times;
 }
 
-const char *kek_pool_op_name(enum kek_pool_op op)
-{
-    static const char *const names[] = {
-        [KEK_POOL_LIST] = "list",           [KEK_POOL_WRAP] = "wrap",
-        [KEK_POOL_UNWRAP] = "unwrap",       [KEK_POOL_GENERATE] = "generate",
-        [KEK_POOL_SET_STATE] = "set_state", [KEK_POOL_DESTROY] = "destroy",
-        [KEK_POOL_PROBE] = "probe",
-    };
-    return names[op];
-}
-
-bool kek_pool_op_once(enum kek_pool_op op)
-{
-    return op >= KEK_POOL_GENERATE;
-}
-
-/* xorshift64 (Marsaglia 2003): spreading retries needs no better randomness. */
-uint64_t kek_pool_jitter(struct kek_pool *pool, uint64_t value)
-{
-    pool->random ^= pool->random << 13;
-    pool->random ^= pool->random >> 7;
-    pool->random ^= pool->random << 17;
-    uint64_t fifth = value / 5;
-    return value - fifth + pool->random % (2 * fifth + 1);
-}
-
-void kek_pool_due(struct kek_pool *pool, uint64_t at_ms)
-{
-    if (at_ms >= pool->armed_ms || pool->closing) {
-        return;
-    }
-    pool->armed_ms = at_ms;
-    uint64_t now = kek_clock_ms();
-    uv_timer_start(&pool->timer, kek_dispatch_due, at_ms > now ? at_ms - now : 0, 0);
-}
-
 static enum kek_rc init_backend(struct kek_pool *pool, size_t index, struct kek_why *why)
 {
     struct kek_backend *backend = &pool->backends[index];
@@ -100,7 +64,6 @@ void kek_pool_free(struct kek_pool *pool)
     for (size_t i = 0; i < pool->backend_count; i++) {
         kek_program_done(&pool->backends[i].program);
     }
-    kek_lanes_free(pool);
     kek_message_wipe(pool);
     free(pool->backends);
     free(pool);
@@ -131,9 +94,7 @@ struct kek_pool *kek_pool_new(uv_loop_t *loop, const struct kek_pool_settings *s
     pool->state_dir = settings->config->state_dir;
     pool->times = default_times;
     pool->armed_ms = KEK_NEVER;
-    pool->random = uv_hrtime() | 1;
-    (void)uv_random(NULL, NULL, &pool->random, sizeof pool->random, 0, NULL);
-    pool->random |= 1;
+    pool->on_due = kek_dispatch_due;
     pool->backend_count = settings->config->provider_count;
     pool->backends = calloc(pool->backend_count, sizeof *pool->backends);
     if (pool->backends == NULL) {
@@ -188,27 +149,6 @@ static bool is_poison(const struct kek_pool *pool, struct kek_bytes blob)
         }
     }
     return false;
-}
-
-struct kek_worker *kek_worker_next(const struct kek_pool *pool, const struct kek_worker *worker)
-{
-    struct kek_worker *next = worker == NULL ? NULL : worker->next;
-    for (size_t i = worker == NULL ? 0 : worker->backend->index + 1;
-         next == NULL && i < pool->backend_count; i++) {
-        next = pool->backends[i].workers;
-    }
-    return next;
-}
-
-struct kek_worker *kek_pool_worker(const struct kek_pool *pool, uint64_t serial)
-{
-    struct kek_worker *worker;
-    WORKER_FOREACH (pool, worker) {
-        if (worker->serial == serial) {
-            return worker;
-        }
-    }
-    return NULL;
 }
 
 static enum kek_rc check_provider(const struct kek_pool *pool,
@@ -320,25 +260,24 @@ struct kek_pool_call *kek_pool_submit(struct kek_pool *pool, const struct kek_po
     }
     /* A worker that was spawned before now may have cached what the caller wants to see. */
     uint64_t newer_than = request->fresh ? pool->serial : 0;
-    struct kek_lane *lane = kek_lane_find(pool, request, newer_than);
+    struct kek_lane *lane = kek_lane_join(pool, request, newer_than);
     if (lane == NULL) {
         kek_fail(why, KEK_NO_MEMORY, "no memory for a call");
         return NULL;
     }
     rc = kek_choose_hope(pool, lane, why);
-    if (rc != KEK_OK) {
-        return NULL;
-    }
-    struct kek_pool_call *call = new_call(pool, request);
+    struct kek_pool_call *call = rc == KEK_OK ? new_call(pool, request) : NULL;
     if (call == NULL) {
-        kek_fail(why, KEK_NO_MEMORY, "no memory for a call");
+        kek_lane_leave(pool, lane);
+        if (rc == KEK_OK) {
+            kek_fail(why, KEK_NO_MEMORY, "no memory for a call");
+        }
         return NULL;
     }
     call->lane = lane;
     call->done = done;
     call->arg = arg;
     set_times(call, request->deadline_ms);
-    lane->calls++;
     pool->calls++;
     if (request->fresh) {
         call->fresh = true;
@@ -426,14 +365,6 @@ void kek_pool_end(struct kek_pool *pool, uint64_t worker, const struct kek_why *
     if (found != NULL) {
         kek_worker_end(found, why);
     }
-}
-
-void kek_pool_check_closed(struct kek_pool *pool)
-{
-    if (!pool->closing || pool->handles > 0 || pool->writes > 0) {
-        return;
-    }
-    pool->closed(pool->closed_arg);
 }
 
 static void on_handle_closed(uv_handle_t *handle)

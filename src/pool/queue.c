@@ -27,23 +27,6 @@ void kek_queue_remove(struct kek_pool_call *call)
     call->pool->waiting--;
 }
 
-static void free_lane(struct kek_pool *pool, struct kek_lane *lane)
-{
-    DL_DELETE(pool->lanes, lane);
-    pool->lane_count--;
-    free(lane);
-}
-
-static void free_idle_lanes(struct kek_pool *pool)
-{
-    struct kek_lane *lane, *next;
-    DL_FOREACH_SAFE (pool->lanes, lane, next) {
-        if (lane->calls == 0) {
-            free_lane(pool, lane);
-        }
-    }
-}
-
 static bool is_for(const struct kek_lane *lane, const struct kek_pool_request *request,
                    uint64_t newer_than)
 {
@@ -52,37 +35,35 @@ static bool is_for(const struct kek_lane *lane, const struct kek_pool_request *r
            lane->not_worker == request->not_worker && kek_id_equal(&lane->kek_id, &request->kek_id);
 }
 
-struct kek_lane *kek_lane_find(struct kek_pool *pool, const struct kek_pool_request *request,
+struct kek_lane *kek_lane_join(struct kek_pool *pool, const struct kek_pool_request *request,
                                uint64_t newer_than)
 {
     struct kek_lane *lane;
     DL_FOREACH (pool->lanes, lane) {
         if (is_for(lane, request, newer_than)) {
+            lane->calls++;
             return lane;
         }
     }
-    if (pool->lane_count >= KEK_LANES_IDLE) {
-        free_idle_lanes(pool);
-    }
     lane = calloc(1, sizeof *lane);
-    if (lane == NULL) {
-        return NULL;
+    if (lane != NULL) {
+        lane->op = request->op;
+        lane->provider = request->provider;
+        lane->kek_id = request->kek_id;
+        lane->newer_than = newer_than;
+        lane->worker = request->worker;
+        lane->not_worker = request->not_worker;
+        lane->calls = 1;
+        DL_APPEND(pool->lanes, lane);
     }
-    lane->op = request->op;
-    lane->provider = request->provider;
-    lane->kek_id = request->kek_id;
-    lane->newer_than = newer_than;
-    lane->worker = request->worker;
-    lane->not_worker = request->not_worker;
-    DL_APPEND(pool->lanes, lane);
-    pool->lane_count++;
     return lane;
 }
 
-void kek_lanes_free(struct kek_pool *pool)
+void kek_lane_leave(struct kek_pool *pool, struct kek_lane *lane)
 {
-    struct kek_lane *lane, *next;
-    DL_FOREACH_SAFE (pool->lanes, lane, next) {
-        free_lane(pool, lane);
+    lane->calls--;
+    if (lane->calls == 0) {
+        DL_DELETE(pool->lanes, lane);
+        free(lane);
     }
 }

@@ -15,13 +15,6 @@ struct census {
     uint64_t newest;       /* serial of the newest that starts or is ready */
 };
 
-bool kek_worker_judged(const struct kek_worker *worker)
-{
-    const struct kek_pool_settings *settings = &worker->backend->pool->settings;
-    return settings->judged == NULL ||
-           settings->judged(settings->arg, worker->backend->index, worker->serial);
-}
-
 static struct census count_workers(const struct kek_backend *backend)
 {
     struct census census = {0};
@@ -30,7 +23,7 @@ static struct census count_workers(const struct kek_backend *backend)
         bool ready = worker->state == KEK_WORKER_READY;
         bool starting = worker->state < KEK_WORKER_READY;
         census.ready += ready;
-        census.judged += ready && kek_worker_judged(worker);
+        census.judged += ready && kek_choose_judged(worker);
         census.worn += ready && worker->worn;
         census.starting += starting;
         census.alive += kek_worker_alive(worker);
@@ -73,13 +66,13 @@ void kek_backend_judge(struct kek_backend *backend, const struct kek_why *why)
     }
 }
 
-static uint64_t back_off(struct kek_pool *pool, unsigned failures, uint64_t most)
+static uint64_t back_off(unsigned failures, uint64_t most)
 {
     uint64_t delay = BACKOFF_FIRST;
     for (unsigned i = 1; i < failures && delay < most; i++) {
         delay *= 2;
     }
-    return kek_pool_jitter(pool, delay < most ? delay : most);
+    return kek_pool_jitter(delay < most ? delay : most);
 }
 
 void kek_backend_start_after(struct kek_backend *backend, uint64_t delay)
@@ -97,9 +90,8 @@ void kek_backend_start_failed(struct kek_backend *backend, bool at_login, const 
     backend->failed_starts++;
     backend->status.failures++;
     uint64_t most = at_login ? BACKOFF_LOGIN : BACKOFF_START;
-    kek_backend_start_after(backend, backend->pin_blocked
-                                         ? pool->times.pin_look
-                                         : back_off(pool, backend->failed_starts, most));
+    kek_backend_start_after(backend, backend->pin_blocked ? pool->times.pin_look
+                                                          : back_off(backend->failed_starts, most));
     kek_backend_judge(backend, why);
 }
 
@@ -154,7 +146,7 @@ void kek_backend_lost_ready(struct kek_backend *backend, const struct kek_why *w
     backend->lost_ms[0] = now;
     if (third_last != 0 && now - third_last < backend->pool->times.storm) {
         backend->storms++;
-        kek_backend_start_after(backend, back_off(backend->pool, backend->storms, BACKOFF_START));
+        kek_backend_start_after(backend, back_off(backend->storms, BACKOFF_START));
     } else {
         backend->storms = 0;
     }
@@ -183,7 +175,7 @@ static struct kek_worker *choose_leaver(const struct kek_backend *backend,
         if (worker->state != KEK_WORKER_READY) {
             continue;
         }
-        bool judged = kek_worker_judged(worker);
+        bool judged = kek_choose_judged(worker);
         bool leaves = census->worn > 0 ? worker->worn : oldest;
         if (leaves && census->judged - judged >= backend->target) {
             return worker;

@@ -322,7 +322,7 @@ static struct kek_worker *new_worker(struct kek_backend *backend)
     worker->fd = worker->lock_fd = -1;
     worker->serial = ++backend->pool->serial;
     worker->free = backend->sessions == 64 ? UINT64_MAX : (UINT64_C(1) << backend->sessions) - 1;
-    worker->recycle_at = kek_pool_jitter(backend->pool, backend->config->recycle_after);
+    worker->recycle_at = kek_pool_jitter(backend->config->recycle_after);
     worker->memory_at_ms = kek_clock_ms();
     return worker;
 }

@@ -19,8 +19,8 @@ BUILD = os.environ["abs_top_builddir"]
 # Circles that still stand, by room: the files of each. What a circle shrinks to, or that it is gone,
 # must be said here; nothing may be added.
 STANDING = {
-    # A worker's end, a call's and the pool's lead to one another.
-    "pool": [{"answer", "choose", "dispatch", "login", "pool", "start", "supervise", "worker"}],
+    # A worker's end, its calls' and its successor's beginning lead to one another.
+    "pool": [{"answer", "dispatch", "login", "start", "supervise", "worker"}],
     # A session is opened for the ways that ask it what it can do.
     "pkcs11": [{"probe", "session", "wrap"}],
 }
