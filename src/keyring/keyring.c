@@ -229,7 +229,13 @@ static uint64_t sum_of(const struct kek_keyring *ring)
     uint64_t sum = UINT64_C(0xcbf29ce484222325);
     const struct version *version;
     sum = mix(sum, &ring->verdict.state, sizeof ring->verdict.state);
+    sum = mix(sum, &ring->verdict.pending, sizeof ring->verdict.pending);
     sum = mix(sum, ring->verdict.what, strlen(ring->verdict.what));
+    struct kek_keyring_verdict remarks[KEK_KEYRING_REMARKS_MAX];
+    size_t count = kek_keyring_remarks(ring, remarks, KEK_KEYRING_REMARKS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        sum = mix(sum, remarks[i].what, strlen(remarks[i].what));
+    }
     sum = mix(sum, ring->primary.generation.key_id, sizeof ring->primary.generation.key_id);
     sum = mix(sum, ring->wanted.key_id, ring->wanted.count > 0 ? sizeof ring->wanted.key_id : 0);
     DL_FOREACH (ring->versions, version) {
@@ -253,6 +259,7 @@ static void work_out(struct kek_keyring *ring)
     primary_drive(ring);
     check_drive(ring);
     verdict_drive(ring);
+    remarks_drive(ring);
     look_drive(ring);
     kek_pool_recheck(ring->settings.pool);
     uint64_t sum = sum_of(ring);
@@ -329,7 +336,7 @@ struct kek_keyring *kek_keyring_new(uv_loop_t *loop, const struct kek_keyring_se
         /* Neither a restart nor a token's new firmware changes a version's algorithm. */
         kek_pool_prefer(settings->pool, primary->witness_alg);
     }
-    ring->verdict.state = primary == NULL ? KEK_KEYRING_STARTING : KEK_KEYRING_GOOD;
+    ring->verdict.state = KEK_KEYRING_STARTING;
     ring->verdict.since_ms = kek_clock_ms();
     init_handles(ring);
     return ring;

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kek/text.h"
+
 const char *kek_keyring_state_name(enum kek_keyring_state state)
 {
     static const char *const names[] = {
@@ -16,18 +18,6 @@ const char *kek_keyring_state_name(enum kek_keyring_state state)
         [KEK_KEYRING_LOSS] = "loss",
     };
     return names[state];
-}
-
-static void say(struct kek_keyring_verdict *verdict, const char *todo, const char *format, ...)
-    KEK_PRINTF(3, 4);
-
-static void say(struct kek_keyring_verdict *verdict, const char *todo, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(verdict->what, sizeof verdict->what, format, args);
-    va_end(args);
-    snprintf(verdict->todo, sizeof verdict->todo, "%s", todo);
 }
 
 /* The most telling of the providers' own words. */
@@ -40,91 +30,48 @@ static void say_outage(const struct kek_keyring *ring, struct kek_keyring_verdic
             continue;
         }
         verdict->provider = p;
-        say(verdict, "mend the HSM or the way to it; restart no API server", "no HSM answers: %s",
-            status.why.text);
+        verdict_say(verdict, "mend the HSM or the way to it; restart no API server",
+                    "no HSM answers: %s", status.why.text);
         return;
     }
     for (size_t p = 0; p < ring->source_count; p++) {
         if (ring->sources[p].broken) {
             verdict->provider = p;
-            say(verdict, "see the log for what its probe met",
-                "no HSM works: the last probe of %s failed", source_name(&ring->sources[p]));
+            verdict_say(verdict, "see the log for what its probe met",
+                        "no HSM works: the last probe of %s failed",
+                        source_name(&ring->sources[p]));
             return;
         }
     }
-    say(verdict, "mend the HSM or the way to it; restart no API server", "no HSM answers");
-}
-
-/* A version that one provider has active, and another has not. */
-static bool say_behind(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict)
-{
-    const struct version *version;
-    DL_FOREACH (ring->versions, version) {
-        size_t ahead = ring->source_count, behind = ring->source_count;
-        for (size_t p = 0; p < ring->source_count; p++) {
-            if (source_answers(&ring->sources[p])) {
-                *(version->held[p].active ? &ahead : &behind) = p;
-            }
-        }
-        if (ahead < ring->source_count && behind < ring->source_count) {
-            verdict->version = version->number;
-            verdict->provider = behind;
-            say(verdict, "bring that provider up to date, or take it out of the configuration",
-                "KEK version %u is active on provider %s and not on %s", version->number,
-                source_name(&ring->sources[ahead]), source_name(&ring->sources[behind]));
-            return true;
-        }
+    if (verdict->pending) {
+        verdict_say(verdict, "", "no worker is ready yet");
+    } else {
+        verdict_say(verdict, "mend the HSM or the way to it; restart no API server",
+                    "no HSM answers");
     }
-    return false;
 }
 
-static void say_dispute(const struct kek_keyring *ring, const struct version *version,
-                        struct kek_keyring_verdict *verdict)
-{
-    size_t opens = 0, fails = 0;
-    for (size_t p = 0; p < ring->source_count; p++) {
-        const struct member *member;
-        DL_FOREACH (ring->sources[p].members, member) {
-            const struct view *view = &member->views[version->slot];
-            opens = view->witness == OPENED ? p : opens;
-            fails = view->witness == FAILED ? p : fails;
-        }
-    }
-    verdict->version = version->number;
-    verdict->provider = fails;
-    say(verdict, "remove the wrong key, or take its provider out of the configuration",
-        "workers hold different keys under the name of version %u (%s against %s), and no record "
-        "of this node says which is right",
-        version->number, source_name(&ring->sources[fails]), source_name(&ring->sources[opens]));
-}
-
-/* What keeps the first primary from being announced. */
+/* What keeps the first primary from being announced: of the newest version that is active somewhere. */
 static void say_starting(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict)
 {
-    const struct version *version;
+    const struct version *version, *newest = NULL;
     const char *keyring = ring->settings.config->keyring;
     DL_FOREACH (ring->versions, version) {
-        if (version_disputed(ring, version)) {
-            say_dispute(ring, version, verdict);
-            return;
+        if ((version_is_active(ring, version) || version_disputed(ring, version)) &&
+            (newest == NULL || version->number > newest->number)) {
+            newest = version;
         }
     }
-    for (size_t p = 0; p < ring->source_count; p++) {
-        const struct source *source = &ring->sources[p];
-        if (!source_answers(source) && !source_starting(source) && ring->versions != NULL) {
-            verdict->provider = p;
-            say(verdict, "bring it back, or take it out of the configuration",
-                "provider %s does not answer, and this node has no record yet by which to know "
-                "the right key without it",
-                source_name(source));
-            return;
-        }
+    if (newest != NULL) {
+        obstacle_say(ring, newest, verdict);
+    } else if (ring->versions != NULL) {
+        verdict_say(verdict, "kekctl key list shows what each HSM has",
+                    "no KEK version of keyring %s is active", keyring);
+    } else {
+        verdict_say(verdict,
+                    "compare keyring: with the labels on the token, or kekctl key generate",
+                    "no HSM that answers has a key of keyring %s", keyring);
     }
-    if (say_behind(ring, verdict)) {
-        return;
-    }
-    say(verdict, "kekctl key list shows what each HSM has",
-        "keyring %s has no active KEK version that is proven yet", keyring);
 }
 
 static bool anybody_starts(const struct kek_keyring *ring)
@@ -146,16 +93,27 @@ static size_t answering(const struct kek_keyring *ring)
     return count;
 }
 
-/* Was everybody who answers asked, and does nobody of them open it? */
-static bool is_missing(const struct kek_keyring *ring, const struct version *primary)
+/* What those who answer make of a version, all together. */
+enum found { OPEN, ASKED, SUSPECTED, MISSING };
+
+static enum found look_for(const struct kek_keyring *ring, const struct version *version)
 {
+    enum found found = MISSING;
     for (size_t p = 0; p < ring->source_count; p++) {
-        const struct holding *holding = &primary->held[p];
-        if (source_answers(&ring->sources[p]) && (holding->unwraps || !holding->settled)) {
-            return false;
+        const struct holding *holding = &version->held[p];
+        if (!source_answers(&ring->sources[p])) {
+            continue;
+        }
+        if (holding->proven && holding->unwraps) {
+            return OPEN;
+        }
+        if (holding->asked || !holding->known) {
+            found = ASKED;
+        } else if (!holding->settled && found == MISSING) {
+            found = SUSPECTED;
         }
     }
-    return true;
+    return found;
 }
 
 /* The first provider that does not answer and had it, or may have it. NULL: there is none. */
@@ -178,9 +136,9 @@ static void say_holder_away(const struct version *primary, const struct source *
     verdict->state = KEK_KEYRING_OUTAGE;
     verdict->version = primary->number;
     verdict->provider = holder->index;
-    say(verdict, "mend that HSM, and bring the others up to date",
-        "KEK version %u is on no HSM that answers, and provider %s does not answer",
-        primary->number, source_name(holder));
+    verdict_say(verdict, "mend that HSM, and bring the others up to date",
+                "KEK version %u is on no HSM that answers, and provider %s does not answer",
+                primary->number, source_name(holder));
 }
 
 static bool is_wrong_everywhere(const struct kek_keyring *ring, const struct version *primary)
@@ -199,77 +157,157 @@ static void say_loss(const struct kek_keyring *ring, const struct version *prima
     verdict->state = KEK_KEYRING_LOSS;
     verdict->version = primary->number;
     if (is_wrong_everywhere(ring, primary)) {
-        say(verdict, "restore the token's backup that has the right key",
+        verdict_say(
+            verdict, "restore the token's backup that has the right key",
             "every HSM that answers holds a different key under the name of KEK version %u: "
             "writes are refused",
             primary->number);
         return;
     }
-    say(verdict, "restore the token's backup, or give the key its use back",
-        "KEK version %u is missing from the HSM or may not unwrap: writes are refused",
-        primary->number);
+    verdict_say(verdict, "restore the token's backup, or give the key its use back",
+                "KEK version %u is missing from the HSM or may not unwrap: writes are refused",
+                primary->number);
+}
+
+/* Nobody who answers has opened it since it was last opened, or since the start. */
+static void say_unproven(const struct version *primary, enum found found,
+                         struct kek_keyring_verdict *verdict)
+{
+    verdict->state = KEK_KEYRING_STARTING;
+    verdict->version = primary->number;
+    verdict->pending = found == ASKED;
+    verdict_say(verdict, "",
+                found == ASKED
+                    ? "KEK version %u is being proven: no worker that is ready has opened it yet"
+                    : "no worker that is ready opens KEK version %u: fresh ones are asked",
+                primary->number);
+}
+
+static void work_out_silence(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict)
+{
+    if (ring->verdict.state == KEK_KEYRING_LOSS) {
+        *verdict = ring->verdict; /* without an answer it stays what it was last known to be */
+        return;
+    }
+    bool starts = ring->verdict.state != KEK_KEYRING_OUTAGE && anybody_starts(ring);
+    verdict->state = starts || !ring->announced ? KEK_KEYRING_STARTING : KEK_KEYRING_OUTAGE;
+    verdict->pending = starts;
+    say_outage(ring, verdict);
+}
+
+static void work_out_absence(const struct kek_keyring *ring, const struct version *primary,
+                             enum found found, struct kek_keyring_verdict *verdict)
+{
+    const struct source *holder = silent_holder(ring, primary);
+    if (ring->verdict.state == KEK_KEYRING_LOSS && ring->verdict.version == primary->number &&
+        (found != MISSING || holder == NULL)) {
+        *verdict = ring->verdict; /* until somebody opens it */
+    } else if (found != MISSING) {
+        say_unproven(primary, found, verdict);
+    } else if (holder == NULL) {
+        say_loss(ring, primary, verdict);
+    } else if (source_starting(holder)) {
+        say_unproven(primary, ASKED, verdict);
+        verdict->provider = holder->index;
+    } else {
+        say_holder_away(primary, holder, verdict);
+    }
 }
 
 static void work_out(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict)
 {
     const struct version *primary = version_primary(ring);
+    enum found found = primary == NULL ? ASKED : look_for(ring, primary);
     struct kek_why why;
-    bool was_lost = ring->verdict.state == KEK_KEYRING_LOSS;
-    if (answering(ring) == 0 && was_lost) {
-        *verdict = ring->verdict; /* without an answer it stays what it was last known to be */
-    } else if (answering(ring) == 0 &&
-               (!anybody_starts(ring) || ring->verdict.state == KEK_KEYRING_OUTAGE)) {
-        verdict->state = ring->announced ? KEK_KEYRING_OUTAGE : KEK_KEYRING_STARTING;
-        say_outage(ring, verdict);
-    } else if (!ring->announced) {
+    if (answering(ring) == 0) {
+        work_out_silence(ring, verdict);
+    } else if (primary == NULL) {
         verdict->state = KEK_KEYRING_STARTING;
         say_starting(ring, verdict);
-    } else if (answering(ring) > 0 && is_missing(ring, primary)) {
-        const struct source *holder = silent_holder(ring, primary);
-        if (holder != NULL) {
-            say_holder_away(primary, holder, verdict);
-        } else {
-            say_loss(ring, primary, verdict);
-        }
+    } else if (found != OPEN) {
+        work_out_absence(ring, primary, found, verdict);
     } else if (kek_keyring_wraps(ring, &ring->primary.generation, &why) != KEK_OK) {
         verdict->state = KEK_KEYRING_SHUT;
         verdict->version = primary->number;
-        say(verdict, "make a newer version active, or give this one its use back", "%s", why.text);
+        verdict_say(verdict, "make a newer version active, or give this one its use back", "%s",
+                    why.text);
     }
 }
 
-static void tell(const struct kek_keyring *ring, const struct kek_keyring_verdict *verdict)
+/* ---- telling ---- */
+
+void kek_keyring_verdict_text(const struct kek_keyring_verdict *verdict, char *text, size_t size)
 {
-    enum kek_keyring_state before = ring->verdict.state;
-    if (verdict->state == KEK_KEYRING_OUTAGE) {
-        ring_notice(ring, KEK_LOG_ERROR, "%s: outage: %s",
-                    answering(ring) == 0 ? "no provider answers" : "nobody who answers has the key",
-                    verdict->what);
-    } else if (verdict->state == KEK_KEYRING_LOSS) {
-        ring_notice(ring, KEK_LOG_ERROR,
-                    "the primary KEK (version %u) is gone from every token that answers: loss: %s",
-                    verdict->version, verdict->what);
-    } else if (verdict->state == KEK_KEYRING_SHUT) {
-        ring_notice(ring, KEK_LOG_ERROR, "nothing new can be sealed: %s", verdict->what);
-    } else if (before == KEK_KEYRING_OUTAGE) {
-        ring_notice(ring, KEK_LOG_INFO, "a provider answers again");
-    } else if (before == KEK_KEYRING_LOSS) {
-        ring_notice(ring, KEK_LOG_INFO, "the primary KEK is there again");
-    } else if (before == KEK_KEYRING_SHUT) {
-        ring_notice(ring, KEK_LOG_INFO, "the primary KEK wraps again");
+    char whole[sizeof verdict->what + sizeof verdict->todo + 2];
+    snprintf(whole, sizeof whole, "%s%s%s", verdict->what[0] == '\0' ? "ok" : verdict->what,
+             verdict->todo[0] == '\0' ? "" : "; ", verdict->todo);
+    kek_text_copy(text, size, whole);
+}
+
+static void tell_end(const struct kek_keyring *ring)
+{
+    static const char *const ends[] = {
+        [KEK_KEYRING_STARTING] = "the primary KEK is announced and proven",
+        [KEK_KEYRING_OUTAGE] = "a provider answers again",
+        [KEK_KEYRING_SHUT] = "the primary KEK wraps again",
+        [KEK_KEYRING_LOSS] = "the primary KEK is there again",
+    };
+    if (ends[ring->told.state] != NULL) {
+        ring_notice(ring, KEK_LOG_INFO, "%s", ends[ring->told.state]);
     }
+}
+
+/* A start is told of once it has lasted a refresh, in which every worker has listed anew; what keeps it from
+ * ending may change many times, and is told once in that time. */
+static bool is_news(const struct kek_keyring *ring)
+{
+    const struct kek_keyring_verdict *verdict = &ring->verdict, *told = &ring->told;
+    uint64_t refresh = ring->settings.config->refresh_ms;
+    if (verdict->state != KEK_KEYRING_STARTING) {
+        return verdict->state != told->state;
+    }
+    return ring->now_ms - verdict->since_ms >= refresh &&
+           ring->now_ms - told->since_ms >= refresh &&
+           (told->state != KEK_KEYRING_STARTING || strcmp(verdict->what, told->what) != 0);
+}
+
+static void tell(struct kek_keyring *ring)
+{
+    static const char *const words[] = {
+        [KEK_KEYRING_STARTING] = "no key is announced and proven",
+        [KEK_KEYRING_OUTAGE] = "outage",
+        [KEK_KEYRING_SHUT] = "nothing new can be sealed",
+        [KEK_KEYRING_LOSS] = "loss",
+    };
+    char text[512];
+    if (!is_news(ring)) {
+        return;
+    }
+    kek_keyring_verdict_text(&ring->verdict, text, sizeof text);
+    if (ring->verdict.state == KEK_KEYRING_GOOD) {
+        tell_end(ring);
+    } else {
+        ring_notice(ring, KEK_LOG_ERROR, "%s: %s", words[ring->verdict.state], text);
+    }
+    ring->told = ring->verdict;
+    ring->told.since_ms = ring->now_ms;
 }
 
 void verdict_drive(struct kek_keyring *ring)
 {
     struct kek_keyring_verdict verdict = {.since_ms = ring->verdict.since_ms,
                                           .provider = KEK_POOL_ANY};
+    for (size_t p = 0; p < ring->source_count; p++) {
+        if (source_answers(&ring->sources[p])) {
+            ring->sources[p].answered_ms = ring->now_ms;
+        }
+    }
     work_out(ring, &verdict);
     if (verdict.state != ring->verdict.state) {
         verdict.since_ms = ring->now_ms;
-        tell(ring, &verdict);
     }
     ring->verdict = verdict;
+    tell(ring);
 }
 
 void kek_keyring_verdict(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict)
