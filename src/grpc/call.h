@@ -10,9 +10,12 @@
 
 #include "deadlines.h"
 #include "message.h"
-#include "session.h"
+#include "parts.h"
 
 enum kek_grpc_state { CALL_HEAD = 0, CALL_MESSAGE, CALL_RUNNING, CALL_ANSWERED };
+
+/* May its peer send the message: nothing of it is known yet, it waits for room, or yes. */
+enum kek_grpc_flow { FLOW_NEW = 0, FLOW_WAITS, FLOW_OPEN };
 
 struct kek_grpc_call {
     struct kek_rpc rpc; /* first: a service's kek_rpc is its call */
@@ -29,42 +32,18 @@ struct kek_grpc_call {
     struct kek_buf reply; /* with its prefix */
     struct kek_grpc_head head;
     struct kek_grpc_message message;
+    enum kek_grpc_flow flow;
+    size_t held; /* bytes read of its stream before the flow was open: its window is less by them */
+    size_t reserved; /* bytes of the session's; 0: it needs no more than its share */
 };
-
-struct kek_grpc_session {
-    struct kek_grpc_host *host;
-    nghttp2_session *http;
-    struct kek_rpc_peer peer;
-    bool allowed;
-    bool ready;    /* the client's preface is complete */
-    bool draining; /* the notice has been sent */
-    bool broken;   /* nothing more can be done on this connection */
-    bool closed;   /* kek_grpc_session_close() was here */
-    unsigned busy; /* inside a call of ours: the owner looks at the output by itself */
-    void (*wake)(void *arg);
-    void *arg;
-    struct kek_grpc_call *reading; /* whose first header block is being read, else NULL */
-    struct kek_grpc_call *calls;   /* the untimed ones first */
-    size_t call_count;
-    struct kek_grpc_deadlines deadlines;
-    size_t buffered;        /* request bytes in `calls` */
-    uint64_t now_us;        /* when this batch of input came */
-    uint64_t preface_by_ms; /* these three: KEK_NEVER when not running */
-    uint64_t stall_by_ms;
-    uint64_t goaway_by_ms;
-    struct kek_buf out;
-    size_t out_at; /* sent of it */
-};
-
-/* What nghttp2 returned: a fatal code ends the connection. */
-static inline void kek_grpc_session_fault(struct kek_grpc_session *session, int code)
-{
-    if (nghttp2_is_fatal(code)) {
-        session->broken = true;
-    }
-}
 
 extern const struct kek_rpc_transport kek_grpc_transport;
+
+/* NULL: stream 0, or one that has no call. */
+static inline struct kek_grpc_call *kek_grpc_call_of(nghttp2_session *http, int32_t stream)
+{
+    return stream == 0 ? NULL : nghttp2_session_get_stream_user_data(http, stream);
+}
 
 /* Opens a call on a stream whose first HEADERS has begun; NULL: out of memory or too many. */
 struct kek_grpc_call *kek_grpc_call_open(struct kek_grpc_session *session, int32_t stream);
@@ -82,10 +61,6 @@ void kek_grpc_call_refuse(struct kek_grpc_call *call, const struct kek_grpc_refu
 /* Answers with an error a call that its service has left or never seen. */
 void kek_grpc_call_fail(struct kek_grpc_call *call, int http_status, enum kek_rpc_status status,
                         const char *message);
-
-/* For a session's callbacks: puts the payload of a DATA frame into the output. */
-int kek_grpc_call_send_data(nghttp2_session *http, nghttp2_frame *frame, const uint8_t *header,
-                            size_t length, nghttp2_data_source *source, void *arg);
 
 void kek_grpc_pool_free(struct kek_grpc_host *host);
 

@@ -4,10 +4,16 @@ libkek_grpc_a_SOURCES = \
 	src/grpc/call.h \
 	src/grpc/deadlines.c \
 	src/grpc/deadlines.h \
+	src/grpc/flow.c \
+	src/grpc/flow.h \
 	src/grpc/headers.c \
 	src/grpc/headers.h \
+	src/grpc/host.c \
+	src/grpc/input.c \
 	src/grpc/message.c \
 	src/grpc/message.h \
+	src/grpc/output.c \
+	src/grpc/parts.h \
 	src/grpc/server.c \
 	src/grpc/server.h \
 	src/grpc/session.c \
@@ -18,6 +24,7 @@ GRPC_LIBS = libkek-grpc.a $(NGHTTP2_LIBS) $(BASE_LIBS)
 
 if HAVE_CHECK
 GRPC_TESTS = \
+	tests/unit/test_grpc_flow \
 	tests/unit/test_grpc_headers \
 	tests/unit/test_grpc_hostile \
 	tests/unit/test_grpc_memory \
@@ -30,6 +37,9 @@ GRPC_RIG = \
 	tests/unit/grpc_rig.h
 check_PROGRAMS += $(GRPC_TESTS)
 TESTS += $(GRPC_TESTS)
+tests_unit_test_grpc_flow_SOURCES = tests/unit/test_grpc_flow.c $(GRPC_RIG)
+tests_unit_test_grpc_flow_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
+tests_unit_test_grpc_flow_LDADD = $(GRPC_LIBS) $(UNIT_LIBS)
 tests_unit_test_grpc_headers_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
 tests_unit_test_grpc_headers_LDADD = $(GRPC_LIBS) $(UNIT_LIBS)
 tests_unit_test_grpc_hostile_SOURCES = tests/unit/test_grpc_hostile.c $(GRPC_RIG)
