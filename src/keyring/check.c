@@ -40,6 +40,21 @@ static enum kek_rc open_witness(const struct version *version, const struct kek_
     return rc != KEK_OK ? rc : kek_envelope_open(key, &envelope, context, &text, &why);
 }
 
+/* The worker came to use another key, or the right one again: what it opened of other versions before says
+ * nothing of now. */
+static void ask_of_all_others(struct kek_keyring *ring, struct member *member,
+                              const struct version *but)
+{
+    struct version *version;
+    DL_FOREACH (ring->versions, version) {
+        struct view *view = &member->views[version->slot];
+        if (version != but && view->witness == OPENED) {
+            view->witness = UNKNOWN;
+            view->asked_ms = 0;
+        }
+    }
+}
+
 /* What the worker's answer says of its key. */
 static void note_answer(struct member *member, struct version *version, enum kek_rc rc)
 {
@@ -69,6 +84,9 @@ static void note_answer(struct member *member, struct version *version, enum kek
     }
     if (rc == KEK_PRECONDITION) {
         member_refused(member, version, KEK_POOL_UNWRAP);
+    }
+    if ((before == FAILED) != (view->witness == FAILED)) {
+        ask_of_all_others(ring, member, version);
     }
     if ((int)view->witness != before) {
         view->since_ms = view->asked_ms;
@@ -262,8 +280,8 @@ static bool trip_ask(struct trip *trip, enum kek_pool_op op, kek_pool_done_fn *d
     return trip->call != NULL;
 }
 
-/* Both workers are asked whether they use the right key: one of them may not. */
-static void doubt(const struct trip *trip)
+/* Both workers are to open the witness: one of them may use another key, or both the same wrong one. */
+static void check_both(const struct trip *trip)
 {
     uint64_t serials[] = {trip->wrapper, trip->opener};
     for (size_t i = 0; i < 2; i++) {
@@ -286,7 +304,7 @@ static void probe_failed(struct trip *trip, enum kek_pool_op op, enum kek_rc rc,
     bool ours = rc == KEK_NO_MEMORY || rc == KEK_EXHAUSTED;
     if (mismatch) {
         source->mismatches++;
-        doubt(trip);
+        check_both(trip);
     }
     struct member *member = member_find(ring, op == KEK_POOL_WRAP ? trip->wrapper : trip->opener);
     if (state && member != NULL) {
@@ -356,6 +374,7 @@ static void trip_done(struct trip *trip)
     if (trip->probed != NULL) {
         trip->probed->broken = false;
         trip->probed->mismatches = 0;
+        check_both(trip);
     } else if (seal_witness(trip, &why) != KEK_OK) {
         witness_failed(trip, why.text);
         return;
