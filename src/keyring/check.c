@@ -118,6 +118,27 @@ static void opened(void *arg, enum kek_rc rc, struct kek_pool_result *result,
     begin_if_time(check);
 }
 
+/* Those who wait for the object that the first of them names, and those who name none, are asked for now.
+ * Returns that object's handle. */
+static uint64_t take_batch(struct check *check)
+{
+    uint64_t handle = 0;
+    struct kek_keyring_wait *wait, *next;
+    check->now = NULL;
+    check->next_count = 0;
+    DL_FOREACH_SAFE (check->next, wait, next) {
+        handle = handle == 0 ? wait->handle : handle;
+        if (wait->handle == 0 || wait->handle == handle) {
+            DL_DELETE(check->next, wait);
+            DL_APPEND(check->now, wait);
+            wait->list = &check->now;
+        } else {
+            check->next_count++;
+        }
+    }
+    return handle;
+}
+
 /* False: it could not be asked. */
 static bool begin(struct check *check)
 {
@@ -138,22 +159,12 @@ static bool begin(struct check *check)
         .kek_id = version->id,
         .alg = envelope.entries[0].alg,
         .blob = envelope.entries[0].wrapped,
+        .handle = take_batch(check),
         /* Soon, so that it is sent before the calls that wait for it to prove theirs. */
         .deadline_ms = kek_clock_ms() + 2 * config->timeout_ms,
     };
     check->call = kek_pool_submit(source->ring->settings.pool, &request, opened, check, NULL);
-    if (check->call == NULL) {
-        return false;
-    }
-    check->now = NULL;
-    struct kek_keyring_wait *wait;
-    DL_FOREACH (check->next, wait) {
-        wait->list = &check->now;
-    }
-    check->now = check->next;
-    check->next = NULL;
-    check->next_count = 0;
-    return true;
+    return check->call != NULL;
 }
 
 static void check_free(struct check *check)
@@ -179,6 +190,7 @@ static void begin_if_time(struct check *check)
         return;
     }
     if (!begin(check)) {
+        wait_end(ring, &check->now, KEK_UNAVAILABLE);
         wait_end(ring, &check->next, KEK_UNAVAILABLE);
         check_free(check);
     }
@@ -214,7 +226,7 @@ void check_pace(uv_timer_t *timer)
 }
 
 struct kek_keyring_wait *kek_keyring_check(struct kek_keyring *ring, uint64_t worker,
-                                           const struct kek_id *kek_id,
+                                           const struct kek_id *kek_id, uint64_t handle,
                                            kek_keyring_checked_fn *done, void *arg)
 {
     struct version *version = version_find(ring, kek_id);
@@ -227,6 +239,7 @@ struct kek_keyring_wait *kek_keyring_check(struct kek_keyring *ring, uint64_t wo
     struct kek_keyring_wait *wait = check == NULL ? NULL : wait_add(&check->next, arg);
     if (wait != NULL) {
         wait->checked = done;
+        wait->handle = handle;
         check->next_ms = check->next_count == 0 ? kek_clock_ms() : check->next_ms;
         check->next_count++;
     }

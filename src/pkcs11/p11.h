@@ -53,7 +53,6 @@ struct kek_p11_entry {
     enum kek_p11_strategy strategy;
     const struct kek_p11_way *way; /* proven for this key, or for another one of its strategy */
     struct kek_p11_known known;
-    uint64_t wraps_checked_ms; /* by kek_clock_ms(); 0: never */
 };
 
 struct kek_p11_table {
@@ -110,7 +109,8 @@ struct kek_provider {
     CK_MECHANISM_TYPE mechanisms[KEK_P11_MECHANISMS_MAX];
     char label[33], manufacturer[33], model[17], serial[17], firmware[16], library[80];
     struct kek_p11_shared *shared; /* made at login */
-    /* Opened at login and idle ever after: a token forgets its login with its last session. */
+    /* Opened at login, and the first that serves: a token forgets its login with its last session, so
+     * this one is never closed before its successor is open. */
     struct kek_provider_session anchor;
 };
 
@@ -127,8 +127,8 @@ bool kek_p11_wrap(struct kek_provider_session *session, const struct kek_id *kek
                   const struct kek_secret *data_key, struct kek_provider_wrapped *wrapped,
                   struct kek_provider_failure *failure);
 bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *kek_id,
-                    enum kek_wrap_alg alg, struct kek_bytes blob, struct kek_secret **data_key,
-                    struct kek_provider_failure *failure);
+                    uint64_t handle, enum kek_wrap_alg alg, struct kek_bytes blob,
+                    struct kek_secret **data_key, struct kek_provider_failure *failure);
 bool kek_p11_generate(struct kek_provider_session *session, uint32_t number,
                       const struct kek_id *kek_id, enum kek_state state,
                       struct kek_provider_failure *failure);

@@ -17,6 +17,7 @@ static bool is_wrapped(const Kek__Provider__Reply *reply, struct kek_pool_result
     }
     result->alg = (enum kek_wrap_alg)reply->wrapped->alg;
     result->blob = kek_bytes(reply->wrapped->blob.data, reply->wrapped->blob.len);
+    result->handle = reply->wrapped->handle;
     return kek_wrap_alg_fits(result->alg, result->blob.len);
 }
 

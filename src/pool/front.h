@@ -87,6 +87,7 @@ struct kek_pool_call {
     uint32_t number;
     enum kek_state state;
     enum kek_wrap_alg alg;
+    uint64_t handle;
     struct kek_secret *data_key;
     kek_pool_done_fn *done;
     void *arg;

@@ -123,6 +123,7 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
         unwrap.kek_id = kek_id;
         unwrap.alg = (Kek__Provider__WrapAlg)call->alg;
         unwrap.blob = binary(call->blob, call->blob_len);
+        unwrap.handle = call->handle;
         request.op_case = KEK__PROVIDER__REQUEST__OP_UNWRAP;
         request.unwrap = &unwrap;
         break;

@@ -270,6 +270,7 @@ static struct kek_pool_call *new_call(struct kek_pool *pool, const struct kek_po
     call->number = request->number;
     call->state = request->state;
     call->alg = request->alg;
+    call->handle = request->handle;
     return call;
 }
 
