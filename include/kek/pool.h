@@ -155,7 +155,7 @@ size_t kek_pool_queued(const struct kek_pool *pool);
 size_t kek_pool_workers(const struct kek_pool *pool, size_t provider,
                         struct kek_pool_worker workers[static KEK_POOL_WORKERS_MAX]);
 
-/* Does this worker have nothing to do? */
+/* Does this worker have nothing to do, but calls that name it? */
 bool kek_pool_idle(const struct kek_pool *pool, uint64_t worker);
 
 /* Has it replaced by a successor: that one first, once it is judged; then its calls finish, and it goes. */

@@ -50,6 +50,7 @@ struct kek_provider_ops {
                  struct kek_provider_failure *failure);
     bool (*login)(struct kek_provider *provider, struct kek_provider_versions *versions,
                   enum kek_wrap_alg *alg, struct kek_provider_failure *failure);
+    /* Called once for each session of Hello; the first may be one that login() opened. */
     bool (*session_open)(struct kek_provider *provider, struct kek_provider_session **session,
                          struct kek_provider_failure *failure);
     bool (*list)(struct kek_provider_session *session, struct kek_provider_versions *versions,

@@ -60,7 +60,7 @@ struct kek_p11_table {
     struct kek_p11_entry entries[KEK_PROVIDER_VERSIONS_MAX];
 };
 
-#define KEK_P11_SWEEP_BATCH 256
+#define KEK_P11_SWEEP_SKIP 2048 /* handles that are passed over at once */
 #define KEK_P11_UNREADABLE_MAX 16
 
 /* What the sessions of a process tell each other, without waiting: 0 is an empty place. */
@@ -71,12 +71,11 @@ struct kek_p11_shared {
     _Atomic CK_OBJECT_HANDLE opened[KEK_PROVIDER_VERSIONS_MAX];
     _Atomic CK_OBJECT_HANDLE unreadable[KEK_P11_UNREADABLE_MAX]; /* each is named once */
     bool unsearchable; /* set at login: the token does not find by label what it shows */
-    /* The sweep: a search that stays open in the anchor's session from one List to the next.  It
-     * belongs to whoever could set the flag. */
+    /* The sweep: how many keys the Lists of this round have looked at, and room for handles.  It belongs to
+     * whoever could set the flag. */
     atomic_flag sweeping;
-    bool sweep_open;
-    size_t sweep_at, sweep_count;
-    CK_OBJECT_HANDLE sweep_batch[KEK_P11_SWEEP_BATCH];
+    size_t swept;
+    CK_OBJECT_HANDLE sweep_batch[KEK_P11_SWEEP_SKIP];
 };
 
 struct kek_provider_session {
@@ -112,6 +111,7 @@ struct kek_provider {
     /* Opened at login, and the first that serves: a token forgets its login with its last session, so
      * this one is never closed before its successor is open. */
     struct kek_provider_session anchor;
+    bool anchor_serves;
 };
 
 /* module.c, login.c, session.c, requests.c, officer.c, trial.c: the provider's table. */

@@ -67,7 +67,7 @@ size_t kek_message_hello(struct kek_backend *backend, uint64_t id)
     hello.protocol = KEK_PROVIDER_PROTOCOL;
     hello.provider = config->name;
     hello.keyring = backend->pool->config->keyring;
-    hello.sessions = backend->sessions;
+    hello.sessions = backend->slots;
     hello.n_settings = config->setting_count;
     hello.settings = setting_pointers;
     hello.n_versions = config->version_count;

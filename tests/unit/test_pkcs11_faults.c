@@ -132,6 +132,7 @@ START_TEST(only_what_proves_that_the_token_was_away_is_no_try_of_the_pin)
     struct worker worker;
     Kek__Provider__Hello hello;
     hello_init(&hello, fault_uri);
+    hello.sessions = 2;
     worker_spawn(&worker, "serve");
     reply_free(worker_hello(&worker, &hello));
     Kek__Provider__Reply *reply = worker_login(&worker);
