@@ -433,6 +433,22 @@ def measure_growth(report, kekd, plan):
     report.add(f"RssAnon growth of kekd over {plan['growth']:,} calls", [grown / 1024], "KiB", 256)
 
 
+def measure_cached_key(report, strict, build, token, folder, plan):
+    """What strict mode sealed has a data key for each ciphertext; a kekd that caches opens all of it."""
+    report.say(f"memory of {plan['items']} cached data keys")
+    lot = f"{folder}/keys"
+    strict.load("encrypt", plan["items"], streams=64, v1=True, save=lot)
+    settings = f"data_key: {{cache_entries: {2 * plan['items']}}}\n"
+    with Kekd(build, token, f"{folder}/caching", settings) as kekd:
+        kekd.start()
+        kekd.settled_workers(2)
+        kekd.load("encrypt", plan["serial"], streams=64)
+        before = anonymous(kekd.process.pid)
+        kekd.load("decrypt", plan["items"], streams=64, v1=True, **{"from": lot})
+        grown = anonymous(kekd.process.pid) - before
+        report.add("RssAnon of a cached data key", [max(0, grown) / plan["items"]], "bytes", 1024)
+
+
 def measure_starts(report, kekd, plan):
     report.say(f"{plan['starts']} starts")
     spent = []
@@ -463,6 +479,7 @@ def measure(report, build, source, folder, plan):
             kekd.settled_workers(2)
             peak = measure_strict(report, kekd, used, plan, strategy)
             if strategy == "wrap-key":
+                measure_cached_key(report, kekd, build, used, folder, plan)
                 report.add("RssAnon of a strict worker, largest", [peak / MIB], "MiB", 64)
     measure_latency(report, build, token, folder, plan)
 

@@ -26,6 +26,7 @@ FIGURES = {  # and the limit's name
     "RssAnon of kekd at start": None,
     "RssAnon of a worker at start": None,
     "RssAnon growth of kekd over 500 calls": None,
+    "RssAnon of a cached data key": None,
     "RssAnon of a strict worker, largest": None,
     "kekd to first answered Status": None,
 }
