@@ -86,6 +86,14 @@ bool kek_datakey_cached(const struct kek_datakey_store *store, const struct kek_
 void kek_datakey_verified(struct kek_datakey_store *store, struct kek_datakey_ref *ref);
 void kek_datakey_cancel(struct kek_datakey_wait *wait);
 
+/* This whole ciphertext is damaged, in that context or in all (UINT8_MAX), after the HSM was asked and that was
+ * final.  The last 64 are remembered for 30 s, or until the keyring changes: one that is asked for again and
+ * again costs an unwrap each time otherwise.  Strict mode, where each Decrypt is an unwrap, remembers none. */
+void kek_datakey_note_damaged(struct kek_datakey_store *store, struct kek_bytes sealed,
+                              uint8_t context);
+bool kek_datakey_is_damaged(const struct kek_datakey_store *store, struct kek_bytes sealed,
+                            uint8_t context);
+
 /* The keyring's `changed`: drops what was made under a version that may no longer wrap, and what was cached
  * from one that may no longer unwrap; fails whom waiting cannot help; makes what is wanted. */
 void kek_datakey_review(struct kek_datakey_store *store);

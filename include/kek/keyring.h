@@ -138,13 +138,15 @@ void kek_keyring_cancel(struct kek_keyring_wait *wait);
 struct kek_keyring_wait *kek_keyring_look(struct kek_keyring *ring, void (*done)(void *arg),
                                           void *arg);
 
-/* Has this worker open that version's witness, from now on: what the worker did before is proven by it.
+/* Has this worker open that version's witness, from now on: what the worker did before is proven by it.  With
+ * the `handle` of a wrap that very object is to open it, since another session of the worker may know the
+ * key by another one; 0: whichever it uses now.
  * `done` never runs before this returns.  It says KEK_OK: it opened; KEK_DAMAGED: the worker uses another
  * key, and is being ended; anything else: it could not be asked, and nothing is proven.
  * NULL: there is no witness, no such worker, or no memory. */
 typedef void kek_keyring_checked_fn(void *arg, enum kek_rc rc);
 struct kek_keyring_wait *kek_keyring_check(struct kek_keyring *ring, uint64_t worker,
-                                           const struct kek_id *kek_id,
+                                           const struct kek_id *kek_id, uint64_t handle,
                                            kek_keyring_checked_fn *done, void *arg);
 
 /* What traffic showed: an operation that worked counts as a probe of its provider; "no such key" and "may

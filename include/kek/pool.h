@@ -63,8 +63,9 @@ struct kek_pool_request {
     const struct kek_secret *data_key; /* wrap: copied */
     enum kek_wrap_alg alg;             /* unwrap */
     struct kek_bytes blob;             /* unwrap: copied */
-    uint32_t number;                   /* generate */
-    enum kek_state state;              /* generate, set_state */
+    uint64_t handle; /* unwrap by the object that wrapped before, as result.handle said; 0: any */
+    uint32_t number; /* generate */
+    enum kek_state state; /* generate, set_state */
     /* Only a worker spawned after this submission may answer: for what a library caches (a list). It is
      * started beside the others; the oldest leaves once the new one is judged. */
     bool fresh;
@@ -81,6 +82,7 @@ struct kek_pool_result {
     size_t version_count;
     enum kek_wrap_alg alg;                    /* wrap */
     struct kek_bytes blob;                    /* wrap */
+    uint64_t handle;                          /* wrap: of the object that did it, in that worker */
     struct kek_secret *data_key;              /* unwrap; KEK_STEAL it to keep it */
     const struct kek_provider_probed *probed; /* probe */
 };
@@ -153,7 +155,7 @@ size_t kek_pool_queued(const struct kek_pool *pool);
 size_t kek_pool_workers(const struct kek_pool *pool, size_t provider,
                         struct kek_pool_worker workers[static KEK_POOL_WORKERS_MAX]);
 
-/* Does this worker have nothing to do? */
+/* Does this worker have nothing to do, but calls that name it? */
 bool kek_pool_idle(const struct kek_pool *pool, uint64_t worker);
 
 /* Has it replaced by a successor: that one first, once it is judged; then its calls finish, and it goes. */

@@ -37,6 +37,7 @@ struct kek_provider_wrapped {
     enum kek_wrap_alg alg;
     size_t len;
     uint8_t blob[KEK_WRAPPED_MAX];
+    uint64_t handle; /* of the object that wrapped; 0: the provider has none */
 };
 
 /* Every function returns true, or false with *failure filled and its outputs untouched. */
@@ -49,6 +50,7 @@ struct kek_provider_ops {
                  struct kek_provider_failure *failure);
     bool (*login)(struct kek_provider *provider, struct kek_provider_versions *versions,
                   enum kek_wrap_alg *alg, struct kek_provider_failure *failure);
+    /* Called once for each session of Hello; the first may be one that login() opened. */
     bool (*session_open)(struct kek_provider *provider, struct kek_provider_session **session,
                          struct kek_provider_failure *failure);
     bool (*list)(struct kek_provider_session *session, struct kek_provider_versions *versions,
@@ -56,9 +58,10 @@ struct kek_provider_ops {
     bool (*wrap)(struct kek_provider_session *session, const struct kek_id *kek_id,
                  const struct kek_secret *data_key, struct kek_provider_wrapped *wrapped,
                  struct kek_provider_failure *failure);
+    /* `handle`: only the object that wrapped with that handle may open the blob; 0: whichever it is now. */
     bool (*unwrap)(struct kek_provider_session *session, const struct kek_id *kek_id,
-                   enum kek_wrap_alg alg, struct kek_bytes blob, struct kek_secret **data_key,
-                   struct kek_provider_failure *failure);
+                   uint64_t handle, enum kek_wrap_alg alg, struct kek_bytes blob,
+                   struct kek_secret **data_key, struct kek_provider_failure *failure);
     /* Known to a worker with --role officer only. */
     bool (*generate)(struct kek_provider_session *session, uint32_t number,
                      const struct kek_id *kek_id, enum kek_state state,

@@ -1,6 +1,7 @@
 noinst_LIBRARIES += libkek-datakey.a
 libkek_datakey_a_SOURCES = \
 	src/datakey/cache.c \
+	src/datakey/damaged.c \
 	src/datakey/flight.c \
 	src/datakey/opening.c \
 	src/datakey/proof.c \

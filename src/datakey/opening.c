@@ -165,7 +165,8 @@ static enum kek_rc doubt(struct opening *opening, size_t provider, uint64_t work
         return ask_another_provider(opening, provider, worker);
     }
     opening->worker = worker;
-    opening->wait = kek_keyring_check(ring_of(opening), worker, kek_of(opening), checked, opening);
+    opening->wait =
+        kek_keyring_check(ring_of(opening), worker, kek_of(opening), 0, checked, opening);
     /* A worker that is gone cannot be asked any more, and nobody will know. */
     return opening->wait != NULL ? KEK_OK : ask_another_worker(opening, false);
 }

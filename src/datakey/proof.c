@@ -2,8 +2,8 @@
  * A data key, wrapped and proven: a leg for each KEK of its generation.
  *
  * Two processes on one token may see different keys under one name, so nothing that a worker wrapped is
- * believed on its own word.  Once it has wrapped, it opens its version's witness: the wrap used the right
- * key.  Outside strict mode, another worker unwraps the data key meanwhile, and it is compared; if no other
+ * believed on its own word.  Once it has wrapped, the same object opens its version's witness: the wrap used
+ * the right key.  Outside strict mode, another worker unwraps the data key meanwhile, and it is compared; if no other
  * can, any does.  What is not proven is thrown away, and the data key is wrapped anew, by another worker if
  * there is one.  Only where both workers have the right key and still disagree about a data key is the HSM
  * itself at fault, and the failure final.
@@ -19,7 +19,7 @@ struct leg {
     uint64_t not_worker; /* the wrap is not to be this one's; 0: anybody's */
     bool wrong_key;      /* since that one uses another key */
     /* What was wrapped, once wrapped_len is not 0, and by whom. */
-    uint64_t worker;
+    uint64_t worker, handle;
     enum kek_wrap_alg alg;
     size_t wrapped_len;
     uint8_t wrapped[KEK_WRAPPED_MAX];
@@ -239,8 +239,8 @@ static void given_back(void *arg, enum kek_rc rc, struct kek_pool_result *result
     if (disagrees) {
         leg->other = result->worker;
         leg->other_checked = KEK_UNAVAILABLE;
-        leg->other_check =
-            kek_keyring_check(settings_of(leg)->ring, leg->other, &leg->kek_id, other_checked, leg);
+        leg->other_check = kek_keyring_check(settings_of(leg)->ring, leg->other, &leg->kek_id, 0,
+                                             other_checked, leg);
         judge(leg);
         return;
     }
@@ -278,7 +278,8 @@ static void prove(struct leg *leg)
     leg->other = 0;
     leg->checked = KEK_UNAVAILABLE;
     leg->came_back = store_strict(leg->proof->flight->store);
-    leg->check = kek_keyring_check(settings_of(leg)->ring, leg->worker, &leg->kek_id, checked, leg);
+    leg->check = kek_keyring_check(settings_of(leg)->ring, leg->worker, &leg->kek_id, leg->handle,
+                                   checked, leg);
     if (leg->check == NULL) {
         throw_away(leg, leg->worker, KEK_UNAVAILABLE);
         return;
@@ -306,6 +307,7 @@ static void wrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
         return;
     }
     leg->worker = result->worker;
+    leg->handle = result->handle;
     leg->alg = result->alg;
     leg->wrapped_len = result->blob.len;
     memcpy(leg->wrapped, result->blob.data, result->blob.len);

@@ -17,6 +17,7 @@ void kek_datakey_review(struct kek_datakey_store *store)
         return;
     }
     cache_review(store);
+    damaged_forget(store);
     opening_review(store);
     sealing_review(store);
 }

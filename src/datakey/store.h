@@ -1,6 +1,7 @@
 /*
  * What the files of this room share, from the lowest up; each calls only those above it:
- * ref.c has references and names; cache.c keeps keys to open with; flight.c has those who wait;
+ * ref.c has references and names; cache.c keeps keys to open with; damaged.c knows
+ * what opened to nothing a moment ago; flight.c has those who wait;
  * proof.c has data keys wrapped and proven; sealing.c keeps the keys to seal with; opening.c has keys
  * unwrapped; store.c is the face over all of them.
  */
@@ -92,6 +93,14 @@ struct slot {
     uint64_t failed_ms; /* when a key made ahead last failed */
 };
 
+#define DAMAGED_MAX 64
+
+/* A ciphertext that was found damaged. */
+struct damaged {
+    uint64_t until_ms; /* it is answered without the HSM */
+    uint8_t sum[32];
+};
+
 struct kek_datakey_store {
     struct kek_datakey_settings settings;
     bool stopped;
@@ -103,6 +112,9 @@ struct kek_datakey_store {
     struct opening *opening;  /* shared ones by name */
     struct opening *doubting; /* likewise, of keys that opened nothing */
     struct fleet to_seal, to_open;
+    struct damaged damaged[DAMAGED_MAX];
+    size_t damaged_next;
+    uint64_t damaged_until_ms; /* of the last one */
     struct kek_datakey_stats stats;
 };
 
@@ -130,6 +142,10 @@ bool cache_has(const struct kek_datakey_store *store, const struct name *name);
 void cache_sweep(struct kek_datakey_store *store);  /* what is too old */
 void cache_review(struct kek_datakey_store *store); /* what may no longer be opened */
 void cache_clear(struct kek_datakey_store *store);
+
+/* ---- damaged.c ---- */
+
+void damaged_forget(struct kek_datakey_store *store);
 
 /* ---- flight.c ---- */
 

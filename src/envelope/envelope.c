@@ -13,7 +13,7 @@ struct kek_envelope_key {
     struct kek_suite1 *suite;
     struct kek_iv_pool *ivs; /* NULL until it seals */
     size_t context_len;
-    uint8_t context[KEK_ENVELOPE_CONTEXT_MAX];
+    uint8_t context[];
 };
 
 static struct kek_bytes own_context(const struct kek_envelope_key *key)
@@ -56,7 +56,7 @@ struct kek_envelope_key *kek_envelope_key_new(const struct kek_secret *data_key,
                  KEK_ENVELOPE_CONTEXT_MAX);
         return NULL;
     }
-    KEK_AUTO(kek_envelope_key) key = calloc(1, sizeof *key);
+    KEK_AUTO(kek_envelope_key) key = calloc(1, sizeof *key + context.len);
     if (key == NULL) {
         kek_fail(why, KEK_NO_MEMORY, "no memory for a key object");
         return NULL;

@@ -7,14 +7,33 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
+#include <utlist.h>
+
 #define MAC_LEN 64 /* bytes of HMAC-SHA-512 before it is truncated */
 #define HKDF_MAX (255 * MAC_LEN)
 
+#define KEYED_MAX 256 /* objects of a thread that have contexts at once */
+
+/* OpenSSL's contexts, under the key of one object. */
+struct keyed {
+    struct kek_suite1 *owner;
+    EVP_MAC_CTX *mac;
+    EVP_CIPHER_CTX *encrypt, *decrypt; /* NULL until first used by anybody */
+    bool encrypts, decrypts;           /* it is under the owner's key */
+    struct keyed *prev, *next;
+};
+
 struct kek_suite1 {
     struct kek_secret *key;
-    EVP_MAC_CTX *mac;
-    EVP_CIPHER_CTX *encrypt, *decrypt; /* NULL until first used */
+    struct keyed *keyed; /* NULL: others needed them since */
 };
+
+/* A key's contexts take more memory than all else of it, and a cache holds thousands of keys: those used least
+ * recently give theirs to who needs some.  To key them anew takes 1 us. */
+static _Thread_local struct {
+    struct keyed *by_use; /* least recently first */
+    unsigned count;
+} all_keyed;
 
 /* Fetching an algorithm costs more than using it: once per process, kept until it ends. */
 static struct {
@@ -111,6 +130,67 @@ static const uint8_t *aes_key(const struct kek_suite1 *suite)
     return kek_secret_bytes(suite->key).data + SUITE1_HALF_LEN;
 }
 
+static void keyed_free(struct keyed *keyed)
+{
+    DL_DELETE(all_keyed.by_use, keyed);
+    all_keyed.count--;
+    if (keyed->owner != NULL) {
+        keyed->owner->keyed = NULL;
+    }
+    EVP_CIPHER_CTX_free(keyed->encrypt);
+    EVP_CIPHER_CTX_free(keyed->decrypt);
+    EVP_MAC_CTX_free(keyed->mac);
+    free(keyed);
+}
+
+/* Contexts that nobody has, or that somebody has not used for the longest time. NULL: no memory. */
+static struct keyed *keyed_take(void)
+{
+    struct keyed *keyed;
+    if (all_keyed.count < KEYED_MAX) {
+        keyed = calloc(1, sizeof *keyed);
+        EVP_MAC_CTX *mac = keyed == NULL ? NULL : EVP_MAC_CTX_dup(fetched.no_salt);
+        if (mac == NULL) {
+            free(keyed);
+            return NULL;
+        }
+        keyed->mac = mac;
+        all_keyed.count++;
+    } else {
+        keyed = all_keyed.by_use;
+        DL_DELETE(all_keyed.by_use, keyed);
+        keyed->owner->keyed = NULL;
+    }
+    DL_APPEND(all_keyed.by_use, keyed);
+    keyed->owner = NULL;
+    keyed->encrypts = keyed->decrypts = false;
+    return keyed;
+}
+
+/* The contexts under this object's key. NULL: no memory. */
+static struct keyed *keyed_of(struct kek_suite1 *suite)
+{
+    struct keyed *keyed = suite->keyed;
+    if (keyed != NULL) {
+        if (keyed->next != NULL) {
+            DL_DELETE(all_keyed.by_use, keyed);
+            DL_APPEND(all_keyed.by_use, keyed);
+        }
+        return keyed;
+    }
+    keyed = keyed_take();
+    if (keyed == NULL) {
+        return NULL;
+    }
+    if (EVP_MAC_init(keyed->mac, kek_secret_bytes(suite->key).data, SUITE1_HALF_LEN, NULL) != 1) {
+        keyed_free(keyed);
+        return NULL;
+    }
+    keyed->owner = suite;
+    suite->keyed = keyed;
+    return keyed;
+}
+
 struct kek_suite1 *kek_suite1_new(struct kek_secret *key, struct kek_why *why)
 {
     KEK_AUTO(kek_suite1) suite = calloc(1, sizeof *suite);
@@ -123,9 +203,7 @@ struct kek_suite1 *kek_suite1_new(struct kek_secret *key, struct kek_why *why)
     if (!have_algorithms(why)) {
         return NULL;
     }
-    suite->mac = EVP_MAC_CTX_dup(fetched.no_salt);
-    if (suite->mac == NULL ||
-        EVP_MAC_init(suite->mac, kek_secret_bytes(key).data, SUITE1_HALF_LEN, NULL) != 1) {
+    if (keyed_of(suite) == NULL) {
         kek_fail(why, KEK_NO_MEMORY, "no memory for an HMAC context");
         return NULL;
     }
@@ -137,42 +215,46 @@ void kek_suite1_free(struct kek_suite1 *suite)
     if (suite == NULL) {
         return;
     }
-    EVP_CIPHER_CTX_free(suite->encrypt);
-    EVP_CIPHER_CTX_free(suite->decrypt);
-    EVP_MAC_CTX_free(suite->mac);
+    if (suite->keyed != NULL) {
+        keyed_free(suite->keyed);
+    }
     kek_secret_free(suite->key);
     free(suite);
 }
 
 /* One direction's context, keyed and without OpenSSL's padding: what is padded is done here, and
  * checked only under a right tag. */
-static EVP_CIPHER_CTX *cipher_new(const struct kek_suite1 *suite, int encrypt)
+static EVP_CIPHER_CTX *cipher_of(const struct kek_suite1 *suite, EVP_CIPHER_CTX **ctx, bool *keyed,
+                                 int encrypt)
 {
     static const uint8_t no_iv[ENVELOPE_IV_LEN];
-    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
-    if (ctx == NULL ||
-        EVP_CipherInit_ex2(ctx, fetched.aes, aes_key(suite), no_iv, encrypt, NULL) != 1 ||
-        EVP_CIPHER_CTX_set_padding(ctx, 0) != 1) {
-        EVP_CIPHER_CTX_free(ctx);
-        return NULL;
+    if (*keyed) {
+        return *ctx;
     }
-    return ctx;
+    if (*ctx == NULL) {
+        EVP_CIPHER_CTX *fresh = EVP_CIPHER_CTX_new();
+        if (fresh == NULL ||
+            EVP_CipherInit_ex2(fresh, fetched.aes, NULL, NULL, encrypt, NULL) != 1 ||
+            EVP_CIPHER_CTX_set_padding(fresh, 0) != 1) {
+            EVP_CIPHER_CTX_free(fresh);
+            return NULL;
+        }
+        *ctx = fresh;
+    }
+    *keyed = EVP_CipherInit_ex2(*ctx, NULL, aes_key(suite), no_iv, encrypt, NULL) == 1;
+    return *keyed ? *ctx : NULL;
 }
 
 static EVP_CIPHER_CTX *encrypting(struct kek_suite1 *suite)
 {
-    if (suite->encrypt == NULL) {
-        suite->encrypt = cipher_new(suite, 1);
-    }
-    return suite->encrypt;
+    struct keyed *keyed = keyed_of(suite);
+    return keyed == NULL ? NULL : cipher_of(suite, &keyed->encrypt, &keyed->encrypts, 1);
 }
 
 static EVP_CIPHER_CTX *decrypting(struct kek_suite1 *suite)
 {
-    if (suite->decrypt == NULL) {
-        suite->decrypt = cipher_new(suite, 0);
-    }
-    return suite->decrypt;
+    struct keyed *keyed = keyed_of(suite);
+    return keyed == NULL ? NULL : cipher_of(suite, &keyed->decrypt, &keyed->decrypts, 0);
 }
 
 /* Takes the next whole blocks through; len is a multiple of the block length, and may be 0. */
@@ -230,9 +312,10 @@ static bool make_tag(struct kek_suite1 *suite, const struct kek_suite1_aad *aad,
     }
     const struct kek_bytes pieces[] = {aad->header, aad->context, kek_bytes(iv, ENVELOPE_IV_LEN),
                                        ciphertext, kek_bytes(big_endian, sizeof big_endian)};
-    return EVP_MAC_init(suite->mac, NULL, 0, NULL) == 1 &&
-           mac_pieces(suite->mac, pieces, sizeof pieces / sizeof pieces[0]) &&
-           finish_mac(suite->mac, mac);
+    struct keyed *keyed = keyed_of(suite);
+    return keyed != NULL && EVP_MAC_init(keyed->mac, NULL, 0, NULL) == 1 &&
+           mac_pieces(keyed->mac, pieces, sizeof pieces / sizeof pieces[0]) &&
+           finish_mac(keyed->mac, mac);
 }
 
 enum kek_rc kek_suite1_encrypt(struct kek_suite1 *suite, const struct kek_suite1_aad *aad,

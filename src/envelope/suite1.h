@@ -2,11 +2,11 @@
  * Suite 1's cryptography, and nothing of kekd in it: A256CBC-HS512 (RFC 7518 section 5.2.5) and the
  * HKDF that makes its key, so that both can be held against published vectors.
  *
- * A kek_suite1 owns its 64-byte key and the OpenSSL contexts made from it: the HMAC at once, each
- * direction's AES when it is first used; later calls re-initialise them without fetching or keying
- * again.  The key is a kek_secret; what OpenSSL makes of it (the AES key schedules, the HMAC's key and
+ * A kek_suite1 owns its 64-byte key.  The 256 objects of a thread that were used last also have OpenSSL contexts
+ * under it: the HMAC at once, each direction's AES when it is first used; calls re-initialise them without
+ * fetching or keying again.  The key is a kek_secret; what OpenSSL makes of it (the AES key schedules, the HMAC's key and
  * states) lies on the plain heap, unswappable where kek_secret_harden_process() could lock it, and
- * is wiped when the object goes.  One thread per object.
+ * is wiped when the object goes, or another is keyed in its place.  One thread per object.
  */
 #ifndef ENVELOPE_SUITE1_H
 #define ENVELOPE_SUITE1_H

@@ -40,6 +40,21 @@ static enum kek_rc open_witness(const struct version *version, const struct kek_
     return rc != KEK_OK ? rc : kek_envelope_open(key, &envelope, context, &text, &why);
 }
 
+/* The worker came to use another key, or the right one again: what it opened of other versions before says
+ * nothing of now. */
+static void ask_of_all_others(struct kek_keyring *ring, struct member *member,
+                              const struct version *but)
+{
+    struct version *version;
+    DL_FOREACH (ring->versions, version) {
+        struct view *view = &member->views[version->slot];
+        if (version != but && view->witness == OPENED) {
+            view->witness = UNKNOWN;
+            view->asked_ms = 0;
+        }
+    }
+}
+
 /* What the worker's answer says of its key. */
 static void note_answer(struct member *member, struct version *version, enum kek_rc rc)
 {
@@ -69,6 +84,9 @@ static void note_answer(struct member *member, struct version *version, enum kek
     }
     if (rc == KEK_PRECONDITION) {
         member_refused(member, version, KEK_POOL_UNWRAP);
+    }
+    if ((before == FAILED) != (view->witness == FAILED)) {
+        ask_of_all_others(ring, member, version);
     }
     if ((int)view->witness != before) {
         view->since_ms = view->asked_ms;
@@ -100,6 +118,27 @@ static void opened(void *arg, enum kek_rc rc, struct kek_pool_result *result,
     begin_if_time(check);
 }
 
+/* Those who wait for the object that the first of them names, and those who name none, are asked for now.
+ * Returns that object's handle. */
+static uint64_t take_batch(struct check *check)
+{
+    uint64_t handle = 0;
+    struct kek_keyring_wait *wait, *next;
+    check->now = NULL;
+    check->next_count = 0;
+    DL_FOREACH_SAFE (check->next, wait, next) {
+        handle = handle == 0 ? wait->handle : handle;
+        if (wait->handle == 0 || wait->handle == handle) {
+            DL_DELETE(check->next, wait);
+            DL_APPEND(check->now, wait);
+            wait->list = &check->now;
+        } else {
+            check->next_count++;
+        }
+    }
+    return handle;
+}
+
 /* False: it could not be asked. */
 static bool begin(struct check *check)
 {
@@ -120,22 +159,12 @@ static bool begin(struct check *check)
         .kek_id = version->id,
         .alg = envelope.entries[0].alg,
         .blob = envelope.entries[0].wrapped,
+        .handle = take_batch(check),
         /* Soon, so that it is sent before the calls that wait for it to prove theirs. */
         .deadline_ms = kek_clock_ms() + 2 * config->timeout_ms,
     };
     check->call = kek_pool_submit(source->ring->settings.pool, &request, opened, check, NULL);
-    if (check->call == NULL) {
-        return false;
-    }
-    check->now = NULL;
-    struct kek_keyring_wait *wait;
-    DL_FOREACH (check->next, wait) {
-        wait->list = &check->now;
-    }
-    check->now = check->next;
-    check->next = NULL;
-    check->next_count = 0;
-    return true;
+    return check->call != NULL;
 }
 
 static void check_free(struct check *check)
@@ -161,6 +190,7 @@ static void begin_if_time(struct check *check)
         return;
     }
     if (!begin(check)) {
+        wait_end(ring, &check->now, KEK_UNAVAILABLE);
         wait_end(ring, &check->next, KEK_UNAVAILABLE);
         check_free(check);
     }
@@ -194,7 +224,7 @@ void check_pace(uv_timer_t *timer)
 }
 
 struct kek_keyring_wait *kek_keyring_check(struct kek_keyring *ring, uint64_t worker,
-                                           const struct kek_id *kek_id,
+                                           const struct kek_id *kek_id, uint64_t handle,
                                            kek_keyring_checked_fn *done, void *arg)
 {
     struct version *version = version_find(ring, kek_id);
@@ -207,6 +237,7 @@ struct kek_keyring_wait *kek_keyring_check(struct kek_keyring *ring, uint64_t wo
     struct kek_keyring_wait *wait = check == NULL ? NULL : wait_add(&check->next, arg);
     if (wait != NULL) {
         wait->checked = done;
+        wait->handle = handle;
         check->next_ms = check->next_count == 0 ? kek_clock_ms() : check->next_ms;
         check->next_count++;
     }
@@ -260,8 +291,8 @@ static bool trip_ask(struct trip *trip, enum kek_pool_op op, kek_pool_done_fn *d
     return trip->call != NULL;
 }
 
-/* Both workers are asked whether they use the right key: one of them may not. */
-static void doubt(const struct trip *trip)
+/* Both workers are to open the witness: one of them may use another key, or both the same wrong one. */
+static void check_both(const struct trip *trip)
 {
     uint64_t serials[] = {trip->wrapper, trip->opener};
     for (size_t i = 0; i < 2; i++) {
@@ -284,7 +315,7 @@ static void probe_failed(struct trip *trip, enum kek_pool_op op, enum kek_rc rc,
     bool ours = rc == KEK_NO_MEMORY || rc == KEK_EXHAUSTED;
     if (mismatch) {
         source->mismatches++;
-        doubt(trip);
+        check_both(trip);
     }
     struct member *member = member_find(ring, op == KEK_POOL_WRAP ? trip->wrapper : trip->opener);
     if (state && member != NULL) {
@@ -354,6 +385,7 @@ static void trip_done(struct trip *trip)
     if (trip->probed != NULL) {
         trip->probed->broken = false;
         trip->probed->mismatches = 0;
+        check_both(trip);
     } else if (seal_witness(trip, &why) != KEK_OK) {
         witness_failed(trip, why.text);
         return;

@@ -146,6 +146,7 @@ struct kek_keyring_wait {
     struct kek_keyring_wait **list; /* that it is on */
     void (*looked)(void *arg);
     kek_keyring_checked_fn *checked;
+    uint64_t handle; /* of the object to be checked; 0: any */
     void *arg;
     enum kek_rc rc;
     struct kek_keyring_wait *prev, *next;

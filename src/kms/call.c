@@ -79,6 +79,11 @@ static enum kek_rpc_status status_for(enum kek_rc rc)
 static void tell_failure(const struct call *call, enum kek_rc rc, const struct kek_why *why)
 {
     enum kek_rpc_status status = status_for(rc);
+    struct kek_why damaged = *why;
+    if (rc == KEK_DAMAGED) { /* the cause alone may be no more than a general error of the HSM */
+        kek_fail_within(&damaged, rc, "the ciphertext is damaged");
+        why = &damaged;
+    }
     log_failure(call, status, why);
     observe(call, status, why);
     kek_rpc_fail(call->rpc, status, rc == KEK_DAMAGED ? DAMAGED_MESSAGE : why->text);

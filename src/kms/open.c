@@ -74,6 +74,20 @@ static void answer(struct call *call, const struct kek_secret *plaintext)
     call_reply(call, kek_buf_bytes(&message));
 }
 
+static uint8_t tried_in(const struct call *call)
+{
+    return call->context_known ? (uint8_t)call->context_first : UINT8_MAX;
+}
+
+/* What the HSM was asked about and is damaged is not asked of it again for a while. */
+static void fail(struct call *call, enum kek_rc rc, const struct kek_why *why)
+{
+    if (rc == KEK_DAMAGED && call->hsm) {
+        kek_datakey_note_damaged(call->kms->settings.store, call->sealed, tried_in(call));
+    }
+    call_fail(call, rc, why);
+}
+
 /* What the HSM has unwrapped once is not asked of it again. */
 static void try_next_context(struct call *call, const struct kek_datakey_ref *ref)
 {
@@ -111,7 +125,7 @@ static void doubt(struct call *call, struct kek_datakey_ref *ref)
     enum kek_rc rc = kek_datakey_doubted(call->kms->settings.store, ref, call->rpc->deadline_ms,
                                          key_came, call, &call->wait, &why);
     if (rc != KEK_OK) {
-        call_fail(call, rc, &why);
+        fail(call, rc, &why);
         return;
     }
     call->hsm = true;
@@ -135,7 +149,7 @@ static void open_with(struct call *call, struct kek_datakey_ref *ref)
     } else if (rc == KEK_DAMAGED && key_may_be_wrong(call)) {
         doubt(call, ref);
     } else {
-        call_fail(call, rc, &why);
+        fail(call, rc, &why);
     }
 }
 
@@ -145,7 +159,7 @@ static void key_came(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
     struct call *call = arg;
     call->wait = NULL;
     if (rc != KEK_OK) {
-        call_fail(call, rc, why);
+        fail(call, rc, why);
         return;
     }
     open_with(call, ref);
@@ -232,6 +246,9 @@ static void find_kek(struct call *call)
     } else if (!kek_keyring_takes(call->kms->settings.ring, &entry->kek_id, entry->alg)) {
         kek_fail(&why, KEK_DAMAGED, "its KEK does not wrap with %s: kek_id=%s",
                  kek_wrap_alg_name(entry->alg), id);
+        call_fail(call, KEK_DAMAGED, &why);
+    } else if (kek_datakey_is_damaged(call->kms->settings.store, call->sealed, tried_in(call))) {
+        kek_fail(&why, KEK_DAMAGED, "the HSM was asked less than 30 s ago: kek_id=%s", id);
         call_fail(call, KEK_DAMAGED, &why);
     } else {
         choose_context(call);

@@ -53,7 +53,6 @@ struct kek_p11_entry {
     enum kek_p11_strategy strategy;
     const struct kek_p11_way *way; /* proven for this key, or for another one of its strategy */
     struct kek_p11_known known;
-    uint64_t wraps_checked_ms; /* by kek_clock_ms(); 0: never */
 };
 
 struct kek_p11_table {
@@ -61,7 +60,7 @@ struct kek_p11_table {
     struct kek_p11_entry entries[KEK_PROVIDER_VERSIONS_MAX];
 };
 
-#define KEK_P11_SWEEP_BATCH 256
+#define KEK_P11_SWEEP_SKIP 2048 /* handles that are passed over at once */
 #define KEK_P11_UNREADABLE_MAX 16
 
 /* What the sessions of a process tell each other, without waiting: 0 is an empty place. */
@@ -72,12 +71,11 @@ struct kek_p11_shared {
     _Atomic CK_OBJECT_HANDLE opened[KEK_PROVIDER_VERSIONS_MAX];
     _Atomic CK_OBJECT_HANDLE unreadable[KEK_P11_UNREADABLE_MAX]; /* each is named once */
     bool unsearchable; /* set at login: the token does not find by label what it shows */
-    /* The sweep: a search that stays open in the anchor's session from one List to the next.  It
-     * belongs to whoever could set the flag. */
+    /* The sweep: how many keys the Lists of this round have looked at, and room for handles.  It belongs to
+     * whoever could set the flag. */
     atomic_flag sweeping;
-    bool sweep_open;
-    size_t sweep_at, sweep_count;
-    CK_OBJECT_HANDLE sweep_batch[KEK_P11_SWEEP_BATCH];
+    size_t swept;
+    CK_OBJECT_HANDLE sweep_batch[KEK_P11_SWEEP_SKIP];
 };
 
 struct kek_provider_session {
@@ -111,8 +109,10 @@ struct kek_provider {
     CK_MECHANISM_TYPE mechanisms[KEK_P11_MECHANISMS_MAX];
     char label[33], manufacturer[33], model[17], serial[17], firmware[16], library[80];
     struct kek_p11_shared *shared; /* made at login */
-    /* Opened at login and idle ever after: a token forgets its login with its last session. */
+    /* Opened at login, and the first that serves: a token forgets its login with its last session, so
+     * this one is never closed before its successor is open. */
     struct kek_provider_session anchor;
+    bool anchor_serves;
 };
 
 /* module.c, login.c, session.c, requests.c, officer.c, trial.c: the provider's table. */
@@ -128,8 +128,8 @@ bool kek_p11_wrap(struct kek_provider_session *session, const struct kek_id *kek
                   const struct kek_secret *data_key, struct kek_provider_wrapped *wrapped,
                   struct kek_provider_failure *failure);
 bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *kek_id,
-                    enum kek_wrap_alg alg, struct kek_bytes blob, struct kek_secret **data_key,
-                    struct kek_provider_failure *failure);
+                    uint64_t handle, enum kek_wrap_alg alg, struct kek_bytes blob,
+                    struct kek_secret **data_key, struct kek_provider_failure *failure);
 bool kek_p11_generate(struct kek_provider_session *session, uint32_t number,
                       const struct kek_id *kek_id, enum kek_state state,
                       struct kek_provider_failure *failure);

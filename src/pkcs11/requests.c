@@ -3,10 +3,7 @@
 
 #include <string.h>
 
-#include "kek/clock.h"
-
 #define CALL_STEP KEK__PROVIDER__STEP__PROVIDER_CALL
-#define WRAP_CHECK_MS 1000 /* between known answers of a key that wraps without a pause */
 
 enum ability { TO_WRAP, TO_UNWRAP };
 
@@ -151,30 +148,6 @@ static bool prove_now(struct kek_provider_session *session, struct kek_p11_entry
                         "key %s is refused: %s", tried.label, tried.refusal);
 }
 
-/* After a wrap: was it that key?  A library that numbers its keys anew after a lost connection can let
- * an old handle mean another key, and a blob made then opens in this process alone.  The handle must
- * still have the key's CKA_ID; and since a library may answer that from memory, the known answer must
- * still come out: each time, unless the last time was just now. */
-static struct kek_p11_outcome check_handle(struct kek_provider_session *session,
-                                           struct kek_p11_entry *entry, bool *same)
-{
-    uint8_t id[KEK_ID_LEN + 1];
-    CK_ATTRIBUTE attribute = {CKA_ID, id, sizeof id};
-    struct kek_p11_outcome outcome =
-        kek_p11_get_attributes(session->provider->f, session->handle, entry->handle, &attribute, 1);
-    *same = kek_p11_good(outcome) && attribute.ulValueLen == KEK_ID_LEN &&
-            memcmp(id, entry->version.id.bytes, KEK_ID_LEN) == 0;
-    uint64_t now = kek_clock_ms();
-    if (!*same || (entry->wraps_checked_ms != 0 && now - entry->wraps_checked_ms < WRAP_CHECK_MS)) {
-        return outcome;
-    }
-    outcome = kek_p11_ask_known(session, entry, entry->handle, same);
-    if (*same) {
-        entry->wraps_checked_ms = now;
-    }
-    return outcome;
-}
-
 /* What was wrapped under the wrong one of them would be lost. */
 static bool fail_contested(const struct kek_p11_entry *entry, struct kek_provider_failure *failure)
 {
@@ -205,17 +178,9 @@ bool kek_p11_wrap(struct kek_provider_session *session, const struct kek_id *kek
         struct kek_p11_outcome outcome =
             kek_p11_wrap_by(session, entry->strategy, entry->way, entry->handle, data_key, &blob);
         if (kek_p11_good(outcome)) {
-            bool same;
-            outcome = check_handle(session, entry, &same);
-            if (kek_p11_good(outcome) && same) {
-                *wrapped = blob;
-                return true;
-            }
-            if (kek_p11_good(outcome)) {
-                return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__LINK,
-                                    "the handle of key %s means another key now",
-                                    entry->version.label);
-            }
+            blob.handle = entry->handle;
+            *wrapped = blob;
+            return true;
         }
         if (!can_try_again(session, kek_id, outcome, true, false, attempt, failure)) {
             return false;
@@ -297,9 +262,29 @@ static struct kek_p11_outcome unwrap_contested(struct kek_provider_session *sess
     return outcome;
 }
 
+/* A library that numbers its keys anew after a lost connection can let an old handle mean another key.  This
+ * session may have found the key anew while another one still wraps by the old handle.  So that handle must
+ * give the same data key as this session's own; what it gives is not handed out. */
+static bool gives_the_same(struct kek_provider_session *session, const struct kek_p11_entry *entry,
+                           uint64_t handle, enum kek_wrap_alg alg, struct kek_bytes blob,
+                           const struct kek_secret *data_key, struct kek_provider_failure *failure)
+{
+    if (handle == 0 || handle == entry->handle) {
+        return true;
+    }
+    KEK_AUTO(kek_secret) other = NULL;
+    struct kek_p11_entry named = *entry;
+    named.handle = (CK_OBJECT_HANDLE)handle;
+    struct kek_p11_outcome outcome = unwrap_any(session, &named, alg, blob, &other);
+    return (kek_p11_good(outcome) && kek_secret_equal(other, data_key)) ||
+           kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__LINK,
+                        "the handle of key %s means another key now, or none",
+                        entry->version.label);
+}
+
 bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *kek_id,
-                    enum kek_wrap_alg alg, struct kek_bytes blob, struct kek_secret **data_key,
-                    struct kek_provider_failure *failure)
+                    uint64_t handle, enum kek_wrap_alg alg, struct kek_bytes blob,
+                    struct kek_secret **data_key, struct kek_provider_failure *failure)
 {
     for (int attempt = 0;; attempt++) {
         struct kek_p11_entry *entry = find_for(session, kek_id, TO_UNWRAP, failure);
@@ -311,10 +296,15 @@ bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *k
             return fail_contested(entry, failure); /* either would open it, to something */
         }
         entry = meant == NULL ? entry : meant;
+        KEK_AUTO(kek_secret) opened = NULL;
         struct kek_p11_outcome outcome = meant == NULL
-                                             ? unwrap_contested(session, entry, alg, blob, data_key)
-                                             : unwrap_any(session, entry, alg, blob, data_key);
+                                             ? unwrap_contested(session, entry, alg, blob, &opened)
+                                             : unwrap_any(session, entry, alg, blob, &opened);
         if (kek_p11_good(outcome)) {
+            if (!gives_the_same(session, entry, handle, alg, blob, opened, failure)) {
+                return false;
+            }
+            *data_key = KEK_STEAL(opened);
             return true;
         }
         if (is_never(session, entry, alg, outcome)) {

@@ -198,7 +198,7 @@ static struct kek_p11_outcome try_searching(const struct scan *scan)
 {
     const struct kek_provider *provider = scan->session->provider;
     struct kek_p11_outcome outcome = {.rv = CKR_OK};
-    if (scan->table->count == 0 || scan->session != &provider->anchor) {
+    if (scan->table->count == 0 || provider->anchor_serves) {
         return outcome;
     }
     const struct kek_p11_entry *entry = &scan->table->entries[0];

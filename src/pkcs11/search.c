@@ -4,7 +4,7 @@
 
 #include "kek/clock.h"
 
-#define BATCH KEK_P11_SWEEP_BATCH
+#define BATCH 256    /* keys that one List looks at in the sweep */
 #define SWEEP_MS 100 /* of a List; its keys are as many as a batch */
 
 static CK_OBJECT_CLASS secret_key = CKO_SECRET_KEY;
@@ -151,25 +151,28 @@ void kek_p11_found_drop(struct kek_p11_shared *shared, CK_OBJECT_HANDLE object)
     }
 }
 
-/* The next batch of the search that the anchor keeps open. False: it has come to its end, or
- * failed, and begins anew at the next List. */
-static bool refill(const struct kek_provider *provider)
+/* The next few keys after those that this round has looked at, in a search of the session's own: none at the
+ * end of the round, or if the search fails. */
+static size_t next_batch(struct kek_provider_session *session, struct kek_p11_shared *shared)
 {
-    struct kek_p11_shared *shared = provider->shared;
-    CK_SESSION_HANDLE anchor = provider->anchor.handle;
-    shared->sweep_at = shared->sweep_count = 0;
-    if (!shared->sweep_open) {
-        shared->sweep_open = kek_p11_good(begin(provider, anchor));
+    CK_FUNCTION_LIST *f = session->provider->f;
+    size_t left = shared->swept, count = 0;
+    struct kek_p11_outcome outcome = begin(session->provider, session->handle);
+    if (!kek_p11_good(outcome)) {
+        return 0;
     }
-    /* Where it did not begin, what fails next and the end of it clear what an earlier one left. */
-    struct kek_p11_outcome outcome =
-        kek_p11_find_next(provider->f, anchor, shared->sweep_batch, BATCH, &shared->sweep_count);
-    if (kek_p11_good(outcome) && shared->sweep_count > 0) {
-        return true;
-    }
-    (void)kek_p11_find_end(provider->f, anchor);
-    shared->sweep_open = false;
-    return false;
+    do {
+        size_t want = left > KEK_P11_SWEEP_SKIP ? KEK_P11_SWEEP_SKIP : left;
+        bool skips = want > 0;
+        want = skips ? want : BATCH;
+        outcome = kek_p11_find_next(f, session->handle, shared->sweep_batch, want, &count);
+        left -= skips ? count : 0;
+        if (!skips) {
+            break;
+        }
+    } while (kek_p11_good(outcome) && count > 0);
+    (void)kek_p11_find_end(f, session->handle);
+    return kek_p11_good(outcome) ? count : 0;
 }
 
 /* It is never waited for, and what fails in it fails nothing: a token that is gone is found out by
@@ -182,11 +185,9 @@ void kek_p11_sweep(struct kek_provider_session *session)
         return;
     }
     uint64_t until = kek_clock_ms() + SWEEP_MS;
-    for (size_t seen = 0; seen < BATCH && kek_clock_ms() < until; seen++) {
-        if (shared->sweep_at == shared->sweep_count && !refill(provider)) {
-            break;
-        }
-        CK_OBJECT_HANDLE object = shared->sweep_batch[shared->sweep_at];
+    size_t count = next_batch(session, shared), at = 0;
+    while (at < count && kek_clock_ms() < until) {
+        CK_OBJECT_HANDLE object = shared->sweep_batch[at];
         bool ours;
         struct kek_p11_outcome outcome = kek_p11_read_label(session, object, &ours);
         if (kek_p11_is_of_object(outcome)) {
@@ -198,7 +199,8 @@ void kek_p11_sweep(struct kek_provider_session *session)
         if (ours) {
             kek_p11_found_add(shared, object);
         }
-        shared->sweep_at++;
+        at++;
     }
+    shared->swept = at < BATCH && at == count ? 0 : shared->swept + at;
     atomic_flag_clear(&shared->sweeping);
 }

@@ -68,6 +68,11 @@ struct kek_p11_outcome kek_p11_session_ready(struct kek_provider_session *sessio
 bool kek_p11_session_open(struct kek_provider *provider, struct kek_provider_session **session,
                           struct kek_provider_failure *failure)
 {
+    if (!provider->anchor_serves) {
+        provider->anchor_serves = true;
+        *session = &provider->anchor;
+        return true;
+    }
     KEK_AUTO_FREE struct kek_provider_session *fresh = calloc(1, sizeof *fresh);
     if (fresh == NULL) {
         return kek_p11_fail(failure, KEK__PROVIDER__STEP__PROBE, KEK__PROVIDER__CAUSE__BUSY,

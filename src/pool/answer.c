@@ -17,6 +17,7 @@ static bool is_wrapped(const Kek__Provider__Reply *reply, struct kek_pool_result
     }
     result->alg = (enum kek_wrap_alg)reply->wrapped->alg;
     result->blob = kek_bytes(reply->wrapped->blob.data, reply->wrapped->blob.len);
+    result->handle = reply->wrapped->handle;
     return kek_wrap_alg_fits(result->alg, result->blob.len);
 }
 
@@ -83,7 +84,7 @@ static void on_failed(struct kek_worker *worker, unsigned slot, const Kek__Provi
 static void on_reply(struct kek_worker *worker, const Kek__Provider__Reply *reply)
 {
     unsigned slot = (unsigned)(reply->id & ((1u << KEK_FLIGHT_BITS) - 1));
-    struct kek_flight *flight = slot < worker->backend->sessions ? &worker->flights[slot] : NULL;
+    struct kek_flight *flight = slot < worker->backend->slots ? &worker->flights[slot] : NULL;
     if (flight == NULL || reply->id == 0 || flight->id != reply->id) {
         kek_worker_broken(worker, "it answered what nobody had asked");
         return;

@@ -66,12 +66,21 @@ bool kek_choose_ready(const struct kek_backend *backend, const struct kek_lane *
     return false;
 }
 
-/* A call that was in service in a worker that crashed is tried again alone: if that worker crashes
+/* A worker has a slot more than `sessions`.  It is for calls that name the worker, its checks and lists: they
+ * take no room from the traffic that waits for them.
+ * A call that was in service in a worker that crashed is tried again alone: if that worker crashes
  * too, it is known which call did it, and no other call is failed with it. */
 static bool has_room(const struct kek_worker *worker, const struct kek_pool_call *call)
 {
-    return worker->state == KEK_WORKER_READY && !worker->deaf && !worker->alone &&
-           worker->running < (call->crashes > 0 ? 1 : worker->backend->sessions);
+    const struct kek_backend *backend = worker->backend;
+    if (worker->state != KEK_WORKER_READY || worker->deaf || worker->alone) {
+        return false;
+    }
+    if (call->crashes > 0) {
+        return worker->running == 0;
+    }
+    bool for_traffic = worker->running - worker->aside < backend->sessions;
+    return worker->running < backend->slots && (for_traffic || call->lane->worker != 0);
 }
 
 /* Has this worker said that it cannot, or have two of its provider? */

@@ -39,6 +39,8 @@ static void launch(struct kek_pool_call *call, struct kek_worker *worker)
     uint64_t now = kek_clock_ms();
     worker->free &= ~(UINT64_C(1) << slot);
     worker->running++;
+    flight->aside = call->lane->worker != 0;
+    worker->aside += flight->aside;
     worker->alone = call->crashes > 0;
     flight->id = ++worker->sequence << KEK_FLIGHT_BITS | slot;
     flight->call = call;
@@ -124,6 +126,7 @@ static struct kek_pool_call *detach(struct kek_worker *worker, unsigned slot, bo
         flight->id = 0;
         worker->free |= UINT64_C(1) << slot;
         worker->running--;
+        worker->aside -= flight->aside;
         worker->alone = worker->alone && worker->running > 0;
     }
     return call;
@@ -433,7 +436,7 @@ static void sweep_flights(struct kek_pool *pool, uint64_t now)
 {
     struct kek_worker *worker;
     WORKER_FOREACH (pool, worker) {
-        for (unsigned slot = 0; slot < worker->backend->sessions; slot++) {
+        for (unsigned slot = 0; slot < worker->backend->slots; slot++) {
             look_at(worker, slot, now);
         }
     }
@@ -445,7 +448,7 @@ static uint64_t next_due(struct kek_pool *pool)
     uint64_t due = first == NULL ? KEK_NEVER : first->wake_ms;
     const struct kek_worker *worker;
     WORKER_FOREACH (pool, worker) {
-        for (unsigned slot = 0; slot < worker->backend->sessions; slot++) {
+        for (unsigned slot = 0; slot < worker->backend->slots; slot++) {
             uint64_t at = due_of(&worker->flights[slot]);
             due = at < due ? at : due;
         }

@@ -40,6 +40,7 @@
 #define KEK_ARENA_BYTES (96u * 1024) /* an unpacked reply */
 #define KEK_PROGRAM_GROUPS_MAX 64    /* of a worker */
 #define KEK_FLIGHT_BITS 6            /* of a request's id: which flight */
+#define KEK_FLIGHTS_MAX (1u << KEK_FLIGHT_BITS)
 _Static_assert(KEK_CONFIG_PROVIDERS_MAX <= 32, "a bit per provider");
 _Static_assert(KEK_CONFIG_SESSIONS_MAX <= 1 << KEK_FLIGHT_BITS, "a flight's number fits its bits");
 
@@ -86,6 +87,7 @@ struct kek_pool_call {
     uint32_t number;
     enum kek_state state;
     enum kek_wrap_alg alg;
+    uint64_t handle;
     struct kek_secret *data_key;
     kek_pool_done_fn *done;
     void *arg;
@@ -111,6 +113,7 @@ struct kek_flight {
     struct kek_pool_call *call; /* NULL: it ended before its answer came */
     enum kek_pool_op op;
     uint64_t sent_ms, due_ms;
+    bool aside; /* its call names the worker */
     bool timed_out;
     bool unsent; /* the worker was gone already: it never had the request */
 };
@@ -155,8 +158,8 @@ struct kek_worker {
     struct kek_login login;
 
     uint64_t sequence;
-    uint64_t free; /* a bit per free flight */
-    unsigned running;
+    uint64_t free;           /* a bit per free flight */
+    unsigned running, aside; /* flights; those of calls that name it */
     uint64_t operations, recycle_at;
     uint64_t memory, memory_at_op, memory_at_ms; /* as it last said, and when it was asked */
     uint64_t memory_base;                        /* its first answer after Ready; 0: none yet */
@@ -177,7 +180,9 @@ struct kek_backend {
     size_t index;
     const struct kek_config_provider *config;
     struct kek_program program;
-    unsigned target, sessions; /* workers wanted, sessions of each */
+    unsigned target, sessions; /* workers wanted, sessions of each for traffic */
+    unsigned
+        slots; /* of a worker: sessions that serve, and flights; one more, for calls that name it */
     struct kek_worker *workers;
     uv_timer_t timer; /* the next start */
     uv_fs_poll_t pin_poll;

@@ -67,7 +67,7 @@ size_t kek_message_hello(struct kek_backend *backend, uint64_t id)
     hello.protocol = KEK_PROVIDER_PROTOCOL;
     hello.provider = config->name;
     hello.keyring = backend->pool->config->keyring;
-    hello.sessions = backend->sessions;
+    hello.sessions = backend->slots;
     hello.n_settings = config->setting_count;
     hello.settings = setting_pointers;
     hello.n_versions = config->version_count;
@@ -123,6 +123,7 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
         unwrap.kek_id = kek_id;
         unwrap.alg = (Kek__Provider__WrapAlg)call->alg;
         unwrap.blob = binary(call->blob, call->blob_len);
+        unwrap.handle = call->handle;
         request.op_case = KEK__PROVIDER__REQUEST__OP_UNWRAP;
         request.unwrap = &unwrap;
         break;

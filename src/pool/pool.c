@@ -65,6 +65,8 @@ static enum kek_rc init_backend(struct kek_pool *pool, size_t index, struct kek_
         return kek_fail(why, KEK_INVALID, "provider %s: bad number of processes or sessions",
                         config->name);
     }
+    /* With as many sessions as may be, named calls share them with the traffic; an officer names no worker. */
+    backend->slots = backend->sessions + (officer || backend->sessions == KEK_FLIGHTS_MAX ? 0 : 1);
     if (kek_message_hello(backend, 1) == 0) {
         return kek_fail(why, KEK_TOO_LARGE,
                         "provider %s: its settings exceed a message of %u bytes", config->name,
@@ -245,6 +247,7 @@ static struct kek_pool_call *new_call(struct kek_pool *pool, const struct kek_po
     call->number = request->number;
     call->state = request->state;
     call->alg = request->alg;
+    call->handle = request->handle;
     return call;
 }
 
@@ -364,7 +367,7 @@ size_t kek_pool_workers(const struct kek_pool *pool, size_t provider,
 bool kek_pool_idle(const struct kek_pool *pool, uint64_t worker)
 {
     const struct kek_worker *found = kek_pool_worker(pool, worker);
-    return found == NULL || found->running == 0;
+    return found == NULL || found->running == found->aside;
 }
 
 void kek_pool_retire(struct kek_pool *pool, uint64_t worker)
@@ -410,7 +413,7 @@ static struct kek_pool_call *any_call(struct kek_pool *pool)
     }
     const struct kek_worker *worker;
     WORKER_FOREACH (pool, worker) {
-        for (unsigned slot = 0; slot < worker->backend->sessions; slot++) {
+        for (unsigned slot = 0; slot < worker->backend->slots; slot++) {
             if (worker->flights[slot].call != NULL) {
                 return worker->flights[slot].call;
             }

@@ -103,7 +103,7 @@ void kek_worker_check_over(struct kek_worker *worker)
         kek_worker_close(worker);
         return;
     }
-    for (unsigned i = 0; i < worker->backend->sessions; i++) {
+    for (unsigned i = 0; i < worker->backend->slots; i++) {
         if (worker->flights[i].id != 0 && !worker->flights[i].timed_out) {
             return;
         }
@@ -144,7 +144,7 @@ static void end_service(struct kek_worker *worker, enum kek_lost how, const stru
         kek_backend_lost_ready(worker->backend, why);
     }
     kek_worker_kill(worker);
-    for (unsigned i = 0; i < worker->backend->sessions; i++) {
+    for (unsigned i = 0; i < worker->backend->slots; i++) {
         if (worker->flights[i].id != 0) {
             kek_flight_lost(worker, i, worker->flights[i].unsent ? KEK_LOST_UNSENT : how, why);
         }
@@ -281,7 +281,7 @@ void kek_worker_send_packed(struct kek_worker *worker, size_t len)
         return;
     }
     /* Either the worker has closed its end of the socket, which reading will find; or the socket is full,
-     * though it has room for the `sessions` requests that are ever on their way, and the worker is broken. */
+     * though it has room for the few requests that are ever on their way, and the worker is broken. */
     worker->deaf = true;
     if (error != EPIPE && error != ECONNRESET && !worker->exited) {
         (void)uv_process_kill(&worker->process, SIGKILL);
@@ -314,14 +314,14 @@ static int start_process(struct kek_worker *worker, int their_end)
 static struct kek_worker *new_worker(struct kek_backend *backend)
 {
     struct kek_worker *worker =
-        calloc(1, sizeof *worker + backend->sessions * sizeof worker->flights[0]);
+        calloc(1, sizeof *worker + backend->slots * sizeof worker->flights[0]);
     if (worker == NULL) {
         return NULL;
     }
     worker->backend = backend;
     worker->fd = worker->login.lock_fd = -1;
     worker->serial = ++backend->pool->serial;
-    worker->free = backend->sessions == 64 ? UINT64_MAX : (UINT64_C(1) << backend->sessions) - 1;
+    worker->free = backend->slots == 64 ? UINT64_MAX : (UINT64_C(1) << backend->slots) - 1;
     worker->recycle_at = kek_pool_jitter(backend->config->recycle_after);
     worker->memory_at_ms = kek_clock_ms();
     return worker;

@@ -186,6 +186,7 @@ static bool answer_wrap(const struct kek_serve *serve, struct kek_provider_sessi
     result.alg = (Kek__Provider__WrapAlg)wrapped.alg;
     result.blob.data = wrapped.blob;
     result.blob.len = wrapped.len;
+    result.handle = wrapped.handle;
     Kek__Provider__Reply message = KEK__PROVIDER__REPLY__INIT;
     message.id = id;
     message.result_case = KEK__PROVIDER__REPLY__RESULT_WRAPPED;
@@ -211,8 +212,8 @@ static bool answer_unwrap(const struct kek_serve *serve, struct kek_provider_ses
     }
     KEK_AUTO(kek_secret) data_key = NULL;
     struct kek_provider_failure failure = {0};
-    if (!serve->ops->unwrap(session, &kek_id, alg, kek_bytes(unwrap->blob.data, len), &data_key,
-                            &failure)) {
+    if (!serve->ops->unwrap(session, &kek_id, unwrap->handle, alg,
+                            kek_bytes(unwrap->blob.data, len), &data_key, &failure)) {
         return kek_serve_message_failed(reply, id, &failure);
     }
     Kek__Provider__Unwrapped result = KEK__PROVIDER__UNWRAPPED__INIT;

@@ -76,12 +76,13 @@ static bool wrap(struct kek_provider_session *s, const struct kek_id *kek_id,
     return flip(failure);
 }
 
-static bool unwrap(struct kek_provider_session *s, const struct kek_id *kek_id,
+static bool unwrap(struct kek_provider_session *s, const struct kek_id *kek_id, uint64_t handle,
                    enum kek_wrap_alg alg, struct kek_bytes blob, struct kek_secret **data_key,
                    struct kek_provider_failure *failure)
 {
     (void)s;
     (void)kek_id;
+    (void)handle;
     FUZZ_CHECK(kek_wrap_alg_fits(alg, blob.len));
     if (!flip(failure)) {
         return false;

@@ -562,9 +562,9 @@ class OtherKeys(FaultCase):
         self.assertTrue(calls.statuses)
         self.end(node)
 
-    def test_a_module_that_uses_another_key_for_everything_is_found_out_by_the_known_answer(self):
+    def test_a_module_that_uses_another_key_for_everything_is_found_out_by_its_witness(self):
         # It wraps and unwraps with that key and still shows the right attributes: a blob from before is
-        # all that tells. It is asked after a wrap, unless that was within the last second.
+        # all that tells.
         for max_uses in (1, 3):
             with self.subTest(max_uses):
                 node = self.two_keys(data_key={"max_uses": max_uses})

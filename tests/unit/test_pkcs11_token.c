@@ -345,6 +345,7 @@ START_TEST(a_token_without_sessions_left_says_what_to_lower)
         Kek__Provider__Hello hello;
         hello_init(&hello, fault_uri);
         hello.peak_sessions = 15;
+        hello.sessions = 2;
         worker_spawn(&worker, "serve");
         Kek__Provider__Reply *reply = worker_hello(&worker, &hello);
         ck_assert_int_eq(reply->result_case, TOKEN);

@@ -125,11 +125,11 @@ END_TEST
 START_TEST(a_call_that_names_a_worker_goes_to_no_other)
 {
     struct rig rig;
-    struct outcome held[2], out, any;
+    struct outcome held[3], out, any;
     uint64_t serials[KEK_POOL_WORKERS_MAX];
     start_two(&rig, serials);
     struct kek_pool_request request = to_worker(serials[1], "wait");
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 3; i++) {
         rig_submit(&rig, &held[i], &request, 0);
     }
     /* It waits for room in its worker, though the other has room; and it is not sent twice. */
@@ -137,17 +137,49 @@ START_TEST(a_call_that_names_a_worker_goes_to_no_other)
     rig_submit(&rig, &out, &next, 50000);
     rig_do(&rig, &any, KEK_POOL_ANY, "x", 0);
     ck_assert_uint_eq(any.worker, serials[0]);
-    RIG_UNTIL(&rig, rig_count(&rig, "op") == 3);
+    RIG_UNTIL(&rig, rig_count(&rig, "op") == 4);
     rig_pause(&rig, 30);
-    ck_assert_uint_eq(rig_count(&rig, "op"), 3);
+    ck_assert_uint_eq(rig_count(&rig, "op"), 4);
     ck_assert_uint_eq(out.ends, 0);
     rig_write(&rig, "go", "");
     rig_wait(&rig, &out);
     rig_check(&out, "next");
     ck_assert_uint_eq(out.worker, serials[1]);
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 3; i++) {
         rig_wait(&rig, &held[i]);
         ck_assert_uint_eq(held[i].worker, serials[1]);
+    }
+    rig_done(&rig);
+}
+END_TEST
+
+/* Traffic fills its sessions and no more; a call that names the worker has a slot of its own beside it. */
+START_TEST(a_call_that_names_a_worker_finds_room_beside_the_traffic)
+{
+    struct rig rig;
+    struct outcome held[2], named, waiting;
+    rig_init(&rig, 1);
+    rig.providers[0].sessions = 2;
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    uint64_t worker = rig_serial(&rig, 0);
+    ck_assert(kek_pool_idle(rig.pool, worker));
+    for (size_t i = 0; i < 2; i++) {
+        rig_unwrap(&rig, &held[i], KEK_POOL_ANY, "wait", 0);
+    }
+    RIG_UNTIL(&rig, rig_count(&rig, "op") == 2);
+    rig_unwrap(&rig, &waiting, KEK_POOL_ANY, "y", 0);
+    struct kek_pool_request request = to_worker(worker, "x");
+    rig_submit(&rig, &named, &request, 0);
+    rig_wait(&rig, &named);
+    rig_check(&named, "x");
+    ck_assert_uint_eq(kek_pool_queued(rig.pool), 1);
+    ck_assert_uint_eq(waiting.ends, 0);
+    rig_write(&rig, "go", "");
+    rig_wait(&rig, &waiting);
+    rig_check(&waiting, "y");
+    for (size_t i = 0; i < 2; i++) {
+        rig_wait(&rig, &held[i]);
     }
     rig_done(&rig);
 }
@@ -190,9 +222,11 @@ START_TEST(a_call_that_names_a_worker_fails_with_it_and_is_not_sent_again)
     snprintf(command, sizeof command, "%s wait", how);
     struct kek_pool_request request = to_worker(serials[0], command);
     struct kek_pool_request held = to_worker(serials[0], "wait"), next = to_worker(serials[0], "x");
-    struct outcome other;
-    rig_submit(&rig, &other, &held, 0);
-    RIG_UNTIL(&rig, rig_count(&rig, "op") == 1);
+    struct outcome others[2];
+    for (size_t i = 0; i < 2; i++) {
+        rig_submit(&rig, &others[i], &held, 0);
+    }
+    RIG_UNTIL(&rig, rig_count(&rig, "op") == 2);
     rig_submit(&rig, &out, &request, 0);
     rig_submit(&rig, &waiting, &next, 0); /* there is no room */
     ck_assert_uint_eq(kek_pool_queued(rig.pool), 1);
@@ -204,9 +238,11 @@ START_TEST(a_call_that_names_a_worker_fails_with_it_and_is_not_sent_again)
     ck_assert_int_eq(waiting.rc, KEK_UNAVAILABLE);
     ck_assert_str_eq(waiting.why.text, "that worker is gone");
     rig_write(&rig, "go", "");
-    rig_wait(&rig, &other);
+    for (size_t i = 0; i < 2; i++) {
+        rig_wait(&rig, &others[i]);
+    }
     RIG_UNTIL(&rig, rig_ready(&rig, 0) == 2);
-    ck_assert_uint_eq(rig_count(&rig, "op"), 2);
+    ck_assert_uint_eq(rig_count(&rig, "op"), 3);
     rig_done(&rig);
 }
 END_TEST
@@ -368,7 +404,7 @@ START_TEST(a_worker_that_is_ended_hands_its_calls_to_others_but_those_that_name_
     struct rig rig;
     struct outcome held[2], named, waiting;
     rig_init(&rig, 1);
-    rig.providers[0].sessions = 3;
+    rig.providers[0].sessions = 2; /* and one slot more, for calls that name it */
     rig_start(&rig);
     RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
     uint64_t worker = rig_serial(&rig, 0);
@@ -865,6 +901,7 @@ int main(void)
     tcase_add_test(tcase, a_provider_serves_if_one_of_its_ready_workers_may_or_its_next_one);
     tcase_add_test(tcase, a_call_whose_time_ends_says_that_no_worker_may_serve_it);
     tcase_add_test(tcase, a_call_that_names_a_worker_goes_to_no_other);
+    tcase_add_test(tcase, a_call_that_names_a_worker_finds_room_beside_the_traffic);
     tcase_add_test(tcase, a_call_that_names_a_worker_is_not_hedged);
     tcase_add_loop_test(tcase, a_call_that_names_a_worker_fails_with_it_and_is_not_sent_again, 0,
                         sizeof losses / sizeof losses[0]);

@@ -94,18 +94,20 @@ static bool fake_wrap(struct kek_provider_session *s, const struct kek_id *kek_i
     struct kek_bytes bytes = kek_secret_bytes(data_key);
     wrapped->alg = KEK_WRAP_AES_KW;
     wrapped->len = 40;
+    wrapped->handle = 4711;
     memset(wrapped->blob, 'w', 8);
     memcpy(wrapped->blob + 8, bytes.data, bytes.len);
     return true;
 }
 
 static bool fake_unwrap(struct kek_provider_session *s, const struct kek_id *kek_id,
-                        enum kek_wrap_alg alg, struct kek_bytes blob, struct kek_secret **data_key,
-                        struct kek_provider_failure *failure)
+                        uint64_t handle, enum kek_wrap_alg alg, struct kek_bytes blob,
+                        struct kek_secret **data_key, struct kek_provider_failure *failure)
 {
     (void)s;
     (void)kek_id;
     asked++;
+    ck_assert_uint_eq(handle, 4711);
     ck_assert(kek_wrap_alg_fits(alg, blob.len));
     if (refuses) {
         return refuse(failure);
@@ -443,6 +445,7 @@ START_TEST(a_data_key_goes_through_and_comes_back)
     unwrap.kek_id = wrap.kek_id;
     unwrap.alg = reply->wrapped->alg;
     unwrap.blob = reply->wrapped->blob;
+    unwrap.handle = reply->wrapped->handle;
     request.op_case = KEK__PROVIDER__REQUEST__OP_UNWRAP;
     request.unwrap = &unwrap;
     Kek__Provider__Reply *back = answer(&serve, &request);

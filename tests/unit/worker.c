@@ -437,10 +437,17 @@ Kek__Provider__Reply *worker_wrap(struct worker *worker, const struct kek_id *id
 Kek__Provider__Reply *worker_unwrap(struct worker *worker, const struct kek_id *id, int alg,
                                     const void *blob, size_t len)
 {
+    return worker_unwrap_by(worker, id, 0, alg, blob, len);
+}
+
+Kek__Provider__Reply *worker_unwrap_by(struct worker *worker, const struct kek_id *id,
+                                       uint64_t handle, int alg, const void *blob, size_t len)
+{
     Kek__Provider__Unwrap unwrap = KEK__PROVIDER__UNWRAP__INIT;
     unwrap.kek_id = binary(id->bytes, sizeof id->bytes);
     unwrap.alg = (Kek__Provider__WrapAlg)alg;
     unwrap.blob = binary(blob, len);
+    unwrap.handle = handle;
     Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
     request.op_case = KEK__PROVIDER__REQUEST__OP_UNWRAP;
     request.unwrap = &unwrap;

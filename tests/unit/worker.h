@@ -86,6 +86,8 @@ Kek__Provider__Reply *worker_wrap(struct worker *worker, const struct kek_id *id
                                   const uint8_t key[static KEK_DATA_KEY_LEN]);
 Kek__Provider__Reply *worker_unwrap(struct worker *worker, const struct kek_id *id, int alg,
                                     const void *blob, size_t len);
+Kek__Provider__Reply *worker_unwrap_by(struct worker *worker, const struct kek_id *id,
+                                       uint64_t handle, int alg, const void *blob, size_t len);
 Kek__Provider__Reply *worker_generate(struct worker *worker, uint32_t number,
                                       const struct kek_id *id, int state);
 Kek__Provider__Reply *worker_set_state(struct worker *worker, const struct kek_id *id, int state);
