@@ -10,6 +10,7 @@ noinst_HEADERS += \
 	include/kek/durable.h \
 	include/kek/envelope.h \
 	include/kek/grpc.h \
+	include/kek/histogram.h \
 	include/kek/kek.h \
 	include/kek/keyring.h \
 	include/kek/kms.h \

@@ -17,6 +17,7 @@
 #include <uv.h>
 
 #include "kek/config.h"
+#include "kek/histogram.h"
 #include "kek/kek.h"
 #include "kek/secret.h"
 
@@ -30,7 +31,8 @@ enum kek_pool_op {
     KEK_POOL_LIST,
     KEK_POOL_WRAP,
     KEK_POOL_UNWRAP,
-    KEK_POOL_GENERATE, /* officer pools only, as those below */
+    KEK_POOL_OPS_TIMED,                     /* those above are what kekd itself asks for */
+    KEK_POOL_GENERATE = KEK_POOL_OPS_TIMED, /* officer pools only, as those below */
     KEK_POOL_SET_STATE,
     KEK_POOL_DESTROY,
     KEK_POOL_PROBE,
@@ -147,6 +149,21 @@ size_t kek_pool_provider_count(const struct kek_pool *pool);
 void kek_pool_provider_get(const struct kek_pool *pool, size_t provider,
                            struct kek_pool_provider *status);
 size_t kek_pool_queued(const struct kek_pool *pool);
+
+/* What became of one kind of operation, counted once for each worker that it was sent to. */
+struct kek_pool_timing {
+    /* From being sent to a worker to its answer, good or not, and where none came within `timeout`, until
+     * it was given up. What waits in the queue is not in it. */
+    struct kek_histogram durations;
+    uint64_t failed;   /* in durations: the worker's answer was a failure */
+    uint64_t timeouts; /* in durations, with the time waited: nothing was heard within `timeout` */
+    uint64_t lost;     /* not in durations: its worker ended first, or never had it */
+};
+/* op: below KEK_POOL_OPS_TIMED. Borrowed until the loop turns. */
+const struct kek_pool_timing *kek_pool_timing(const struct kek_pool *pool, size_t provider,
+                                              enum kek_pool_op op);
+
+const char *kek_pool_op_name(enum kek_pool_op op); /* "list", "wrap", "unwrap", ... */
 
 /* The ready workers of a provider, oldest first; returns how many were written. */
 #define KEK_POOL_WORKERS_MAX (KEK_CONFIG_PROCESSES_MAX + 1) /* ready ones of a provider, at most */

@@ -5,6 +5,7 @@
  *   queue.c      the calls that wait, in order of when they give up
  *   choose.c     which worker a call may go to
  *   dispatch.c   from the queue to a worker and back: answers, retries, timeouts, hedges
+ *   timing.c     how long operations took, and what became of them
  *   supervise.c  how many workers a provider has, when the next may start, what its health is
  *   start.c      one worker's way to ready: Hello, login lock, the try on record, Login
  *   worker.c     one process and its socket
@@ -116,7 +117,7 @@ struct kek_flight {
     uint64_t id;                /* 0: free */
     struct kek_pool_call *call; /* NULL: it ended before its answer came */
     enum kek_pool_op op;
-    uint64_t sent_ms, due_ms;
+    uint64_t sent_us, due_ms;
     bool timed_out;
     bool unsent; /* the worker was gone already: it never had the request */
 };
@@ -204,6 +205,7 @@ struct kek_backend {
     enum kek_pool_health health;
     uint64_t since_ms;
     uint64_t spawned, killed, crashed, recycled, ended, operations, failures;
+    struct kek_pool_timing timings[KEK_POOL_OPS_TIMED];
     char serial[64], model[64], firmware[32], library[96];
     bool pin_count_low;
     uint64_t max_sessions;         /* that the token allows; 0: no limit is known */
@@ -255,7 +257,6 @@ void kek_pool_due(struct kek_pool *pool, uint64_t at_ms);        /* look again a
 uint64_t kek_pool_jitter(struct kek_pool *pool, uint64_t value); /* +-20 % */
 void kek_pool_check_closed(struct kek_pool *pool);
 struct kek_worker *kek_pool_worker(const struct kek_pool *pool, uint64_t serial); /* or NULL */
-const char *kek_pool_op_name(enum kek_pool_op op);
 bool kek_pool_op_once(enum kek_pool_op op); /* must not be sent twice */
 
 /* queue.c */
@@ -280,6 +281,10 @@ bool kek_choose_ready(const struct kek_backend *backend, const struct kek_lane *
  * worker it names is gone. */
 enum kek_rc kek_choose_hope(const struct kek_pool *pool, const struct kek_lane *lane,
                             struct kek_why *why) KEK_MUST_CHECK;
+
+/* timing.c */
+enum kek_came { KEK_CAME_ANSWER, KEK_CAME_FAILURE, KEK_CAME_TIMEOUT, KEK_CAME_NOTHING };
+void kek_timing_count(const struct kek_worker *worker, unsigned slot, enum kek_came came);
 
 /* dispatch.c */
 void kek_dispatch(struct kek_pool *pool); /* sends all that can be sent */

@@ -14,6 +14,7 @@ libkek_pool_a_SOURCES = \
 	src/pool/queue.c \
 	src/pool/start.c \
 	src/pool/supervise.c \
+	src/pool/timing.c \
 	src/pool/worker.c
 libkek_pool_a_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JANSSON_CFLAGS)
 POOL_LIBS = libkek-pool.a libkek-proto.a $(PROTOBUF_C_LIBS) $(JANSSON_LIBS)
