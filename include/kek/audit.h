@@ -39,10 +39,11 @@ void kek_audit_call(struct kek_audit *audit, const struct kek_kms_event *event);
 void kek_audit_rejected(struct kek_audit *audit, const struct kek_rpc_peer *peer, const char *path,
                         enum kek_rpc_status status, const char *message);
 
-/* How the keyring looks now; a line for each thing that is not as it was at the last call: a version
- * that came, went or changed state, a new primary, another state of the verdict.  primary: NULL if none is announced.
- * At most KEK_AUDIT_VERSIONS_MAX versions are looked at. */
-void kek_audit_keyring(struct kek_audit *audit, const struct kek_keyring_primary *primary,
+/* How the keyring looks now; a line for each thing that is not as it was at the last call: what a provider
+ * holds of a version, a new primary, another state of the verdict.  config names the providers.  primary:
+ * NULL if none is announced.  At most KEK_AUDIT_VERSIONS_MAX versions are looked at. */
+void kek_audit_keyring(struct kek_audit *audit, const struct kek_config *config,
+                       const struct kek_keyring_primary *primary,
                        const struct kek_keyring_version *versions, size_t count,
                        const struct kek_keyring_verdict *verdict);
 

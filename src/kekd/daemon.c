@@ -147,19 +147,27 @@ static void transport_numbers(void *arg, struct kek_metrics_transport *numbers)
 
 /* ---- the keyring, for people ---- */
 
-static void tell_people(struct daemon *daemon)
+static void audit_keyring(struct daemon *daemon)
 {
     struct kek_keyring_version versions[KEK_AUDIT_VERSIONS_MAX];
     struct kek_keyring_primary primary;
     struct kek_keyring_verdict verdict;
+    if (daemon->audit == NULL || daemon->ring == NULL) {
+        return;
+    }
+    bool announced = kek_keyring_primary(daemon->ring, &primary);
+    kek_keyring_verdict(daemon->ring, &verdict);
+    size_t count = kek_keyring_versions(daemon->ring, versions, KEK_AUDIT_VERSIONS_MAX);
+    kek_audit_keyring(daemon->audit, daemon->config, announced ? &primary : NULL, versions, count,
+                      &verdict);
+}
+
+static void tell_people(struct daemon *daemon)
+{
+    struct kek_keyring_primary primary;
     struct kek_why why;
     char healthz[KEK_KMS_HEALTHZ_MAX], line[KEK_NOTIFY_STATUS_MAX];
     bool announced = kek_keyring_primary(daemon->ring, &primary);
-    kek_keyring_verdict(daemon->ring, &verdict);
-    if (daemon->audit != NULL) {
-        size_t count = kek_keyring_versions(daemon->ring, versions, KEK_AUDIT_VERSIONS_MAX);
-        kek_audit_keyring(daemon->audit, announced ? &primary : NULL, versions, count, &verdict);
-    }
     if (kek_kms_healthz(daemon->kms, healthz, sizeof healthz, &why) != KEK_OK) {
         snprintf(healthz, sizeof healthz, "%s", why.text);
     }
@@ -172,6 +180,7 @@ static void keyring_changed(void *arg)
 {
     struct daemon *daemon = arg;
     kek_datakey_review(daemon->store);
+    audit_keyring(daemon);
     if (!daemon->stopping) {
         tell_people(daemon);
     }
@@ -255,6 +264,7 @@ static void drained(void *arg)
     }
     if (daemon->ring != NULL) {
         kek_keyring_stop(daemon->ring);
+        audit_keyring(daemon); /* what was heard last */
     }
     if (daemon->pool == NULL) {
         pool_closed(daemon);

@@ -9,6 +9,7 @@
 #define UID_MAX 128
 #define KEY_ID_MAX 64
 #define PATH_MAX_SHOWN 128
+#define PROVIDER_MAX 64
 #define ERROR_MAX 256
 
 struct line {
@@ -231,30 +232,53 @@ size_t audit_line_dropped(char out[static AUDIT_LINE_MAX], struct audit_stamp *s
     return finish(&line, out);
 }
 
+static void put_kek(struct line *line, uint32_t number, const struct kek_id *kek_id)
+{
+    char id[KEK_ID_TEXT];
+    kek_id_format(kek_id, id);
+    PUT(line, ",\"version\":");
+    put_uint(line, number);
+    PUT(line, ",\"kek_id\":");
+    put_text(line, id, SIZE_MAX);
+}
+
+static void put_key_id(struct line *line, const char *key_id)
+{
+    PUT(line, ",\"key_id\":");
+    put_text(line, key_id, KEY_ID_MAX);
+}
+
+static void put_provider(struct line *line, const char *provider)
+{
+    PUT(line, ",\"provider\":");
+    put_text(line, provider, PROVIDER_MAX);
+}
+
 size_t audit_line_primary(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
                           const struct kek_keyring_primary *primary)
 {
+    const struct kek_generation *generation = &primary->generation;
     struct line line = begin(out, stamp, "primary");
-    PUT(&line, ",\"version\":");
-    put_uint(&line, primary->generation.numbers[0]);
-    PUT(&line, ",\"key_id\":");
-    put_text(&line, primary->generation.key_id, KEY_ID_MAX);
+    put_kek(&line, generation->numbers[0], &generation->kek_ids[0]);
+    put_key_id(&line, generation->key_id);
     return finish(&line, out);
 }
 
 size_t audit_line_version(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
-                          uint32_t number, const char *state)
+                          const struct kek_keyring_version *version, const char *provider,
+                          enum kek_keyring_key key)
 {
     struct line line = begin(out, stamp, "version");
-    PUT(&line, ",\"version\":");
-    put_uint(&line, number);
+    put_kek(&line, version->number, &version->kek_id);
+    put_key_id(&line, version->key_id);
+    put_provider(&line, provider);
     PUT(&line, ",\"state\":");
-    put_text(&line, state, KEY_ID_MAX);
+    put_text(&line, kek_keyring_key_name(key), SIZE_MAX);
     return finish(&line, out);
 }
 
 size_t audit_line_health(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
-                         const struct kek_keyring_verdict *verdict)
+                         const struct kek_keyring_verdict *verdict, const char *provider)
 {
     struct line line = begin(out, stamp, "health");
     PUT(&line, ",\"health\":");
@@ -262,6 +286,13 @@ size_t audit_line_health(char out[static AUDIT_LINE_MAX], struct audit_stamp *st
     if (verdict->what[0] != '\0') {
         PUT(&line, ",\"error\":");
         put_text(&line, verdict->what, ERROR_MAX);
+    }
+    if (verdict->version > 0) {
+        PUT(&line, ",\"version\":");
+        put_uint(&line, verdict->version);
+    }
+    if (provider != NULL) {
+        put_provider(&line, provider);
     }
     return finish(&line, out);
 }

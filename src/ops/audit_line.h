@@ -35,10 +35,12 @@ size_t audit_line_dropped(char out[static AUDIT_LINE_MAX], struct audit_stamp *s
                           uint64_t lines);
 size_t audit_line_primary(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
                           const struct kek_keyring_primary *primary);
-/* state: a kek_state_name, or "gone". */
+/* What this provider holds of that version now. */
 size_t audit_line_version(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
-                          uint32_t number, const char *state);
+                          const struct kek_keyring_version *version, const char *provider,
+                          enum kek_keyring_key key);
+/* provider: the one concerned, or NULL. */
 size_t audit_line_health(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
-                         const struct kek_keyring_verdict *verdict);
+                         const struct kek_keyring_verdict *verdict, const char *provider);
 
 #endif

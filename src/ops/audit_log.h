@@ -8,16 +8,11 @@
 #include "kek/audit.h"
 
 /* What was last said of the keyring, to tell a change. */
-struct audit_seen_version {
-    uint32_t number;
-    enum kek_state state;
-};
-
 struct audit_seen {
     bool announced;
     char key_id[KEK_KEY_ID_TEXT];
     enum kek_keyring_state state;
-    struct audit_seen_version versions[KEK_AUDIT_VERSIONS_MAX];
+    struct kek_keyring_version versions[KEK_AUDIT_VERSIONS_MAX];
     size_t count;
     uint64_t rejected_in; /* the second that `rejected` counts */
     unsigned rejected;

@@ -302,7 +302,7 @@ static void render_version_states(struct exposition *e, const struct kek_metrics
     for (size_t i = 0; i < s->version_count; i++) {
         snprintf(number, sizeof number, "%u", s->versions[i].number);
         if (is_told(s, i)) {
-            const char *state = kek_state_name(s->versions[i].state);
+            const char *state = kek_keyring_key_name(s->versions[i].state);
             exposition_uint(e, "", LABELS({"version", number}, {"state", state}), 1);
         }
     }

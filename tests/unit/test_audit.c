@@ -248,56 +248,92 @@ START_TEST(the_longest_line_that_can_be_fits)
 }
 END_TEST
 
+static char hsm_a[] = "hsm-a", hsm_b[] = "hsm-b";
+static struct kek_config_provider two[] = {{.name = hsm_a}, {.name = hsm_b}};
+static const struct kek_config config = {.providers = two, .provider_count = 2};
+
+/* The line in words: its event, and the values of these fields in their order. */
+static void in_words(const json_t *line, char said[static 256])
+{
+    static const char *const keys[] = {"provider", "version", "state", "kek_id",
+                                       "key_id",   "health",  "error"};
+    int at = snprintf(said, 256, "%s", text_of(line, "event"));
+    for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
+        const json_t *value = json_object_get(line, keys[k]);
+        if (json_is_integer(value)) {
+            at += snprintf(said + at, 256 - (size_t)at, " %d", (int)json_integer_value(value));
+        } else if (value != NULL) {
+            at += snprintf(said + at, 256 - (size_t)at, " %s", json_string_value(value));
+        }
+    }
+}
+
 START_TEST(keyring_lines_tell_each_change_once)
 {
     struct kek_audit *audit = new_ok(folder_path("audit"));
-    struct kek_keyring_version versions[2] = {{.number = 1, .state = KEK_STATE_ACTIVE},
-                                              {.number = 2, .state = KEK_STATE_PRE_ACTIVE}};
-    struct kek_keyring_primary primary = {.generation = {.numbers = {1}, .key_id = "kek1-a"}};
-    struct kek_keyring_verdict verdict = {.state = KEK_KEYRING_STARTING};
-    kek_audit_keyring(audit, NULL, versions, 0, &verdict); /* nothing yet */
+    struct kek_keyring_version versions[3] = {
+        {.number = 1,
+         .kek_id = {{0x1a}},
+         .key_id = "kek1-a",
+         .held = {KEK_KEYRING_KEY_ACTIVE, KEK_KEYRING_KEY_ACTIVE}},
+        {.number = 2, .kek_id = {{0x2b}}, .key_id = "kek1-b", .held = {KEK_KEYRING_KEY_PRE_ACTIVE}},
+        /* Another key of that number. */
+        {.number = 2, .kek_id = {{0x2c}}, .key_id = "kek1-c"},
+    };
+    struct kek_keyring_primary primary = {
+        .generation = {.numbers = {1}, .kek_ids = {{{0x1a}}}, .key_id = "kek1-a"}};
+    struct kek_keyring_verdict verdict = {.state = KEK_KEYRING_STARTING, .provider = KEK_POOL_ANY};
+    kek_audit_keyring(audit, &config, NULL, versions, 0, &verdict); /* nothing yet */
     verdict.state = KEK_KEYRING_GOOD;
     for (int again = 0; again < 2; again++) {
-        kek_audit_keyring(audit, &primary, versions, 2, &verdict);
+        kek_audit_keyring(audit, &config, &primary, versions, 3, &verdict);
     }
-    versions[0].state = KEK_STATE_DEACTIVATED;
-    versions[1].state = KEK_STATE_ACTIVE;
-    primary = (struct kek_keyring_primary){.generation = {.numbers = {2}, .key_id = "kek1-b"}};
-    verdict = (struct kek_keyring_verdict){.state = KEK_KEYRING_OUTAGE, .what = "no HSM answers"};
+    /* One of the two only. */
+    versions[0].held[1] = KEK_KEYRING_KEY_DEACTIVATED;
+    versions[1].held[1] = KEK_KEYRING_KEY_ACTIVE;
+    versions[2].held[0] = KEK_KEYRING_KEY_FOREIGN;
+    primary = (struct kek_keyring_primary){
+        .generation = {.numbers = {2}, .kek_ids = {{{0x2b}}}, .key_id = "kek1-b"}};
+    verdict = (struct kek_keyring_verdict){
+        .state = KEK_KEYRING_OUTAGE, .what = "no HSM answers", .version = 2, .provider = 1};
     for (int again = 0; again < 2; again++) {
-        kek_audit_keyring(audit, &primary, versions, 2, &verdict);
+        kek_audit_keyring(audit, &config, &primary, versions, 3, &verdict);
     }
-    kek_audit_keyring(audit, &primary, versions + 1, 1, &verdict);
+    versions[1].held[0] = KEK_KEYRING_KEY_DISABLED;
+    versions[1].held[1] = KEK_KEYRING_KEY_GONE;
+    versions[2].held[0] = KEK_KEYRING_KEY_UNFIT;
+    versions[2].held[1] = KEK_KEYRING_KEY_ABSENT;
+    kek_audit_keyring(audit, &config, &primary, versions, 3, &verdict);
+    /* The keyring forgets what nobody holds: no line for what was gone or absent before. */
+    kek_audit_keyring(audit, &config, &primary, versions, 1, &verdict);
     stop(audit);
 
+#define ID(byte) #byte "000000000000000000000000000000"
     static const char *const expected[] = {
         "start",
-        "version 1 active",
-        "version 2 pre-active",
-        "primary 1 kek1-a",
+        "version hsm-a 1 active " ID(1a) " kek1-a",
+        "version hsm-b 1 active " ID(1a) " kek1-a",
+        "version hsm-a 2 pre-active " ID(2b) " kek1-b",
+        "primary 1 " ID(1a) " kek1-a",
         "health good",
-        "version 1 deactivated",
-        "version 2 active",
-        "primary 2 kek1-b",
-        "health outage no HSM answers",
-        "version 1 gone",
+        "version hsm-b 1 deactivated " ID(1a) " kek1-a",
+        "version hsm-b 2 active " ID(2b) " kek1-b",
+        "version hsm-a 2 foreign " ID(2c) " kek1-c",
+        "primary 2 " ID(2b) " kek1-b",
+        "health hsm-b 2 outage no HSM answers",
+        "version hsm-a 2 disabled " ID(2b) " kek1-b",
+        "version hsm-b 2 gone " ID(2b) " kek1-b",
+        "version hsm-a 2 unfit " ID(2c) " kek1-c",
+        "version hsm-b 2 absent " ID(2c) " kek1-c",
+        "version hsm-a 2 gone " ID(2b) " kek1-b",
+        "version hsm-a 2 gone " ID(2c) " kek1-c",
         "stop",
     };
+#undef ID
     ck_assert_uint_eq(read_lines(folder_path("audit")), sizeof expected / sizeof expected[0]);
     for (size_t i = 0; i < line_count; i++) {
-        static const char *const keys[] = {"version", "state", "key_id", "health", "error"};
         char said[256];
-        int at = snprintf(said, sizeof said, "%s", text_of(lines[i], "event"));
-        for (size_t k = 0; k < 5; k++) {
-            const json_t *value = json_object_get(lines[i], keys[k]);
-            if (json_is_integer(value)) {
-                at += snprintf(said + at, sizeof said - (size_t)at, " %d",
-                               (int)json_integer_value(value));
-            } else if (value != NULL) {
-                at +=
-                    snprintf(said + at, sizeof said - (size_t)at, " %s", json_string_value(value));
-            }
-        }
+        in_words(lines[i], said);
         ck_assert_str_eq(said, expected[i]);
     }
 }
@@ -575,9 +611,9 @@ START_TEST(the_manual_lists_the_fields_and_the_events)
     event.why = &why;
     kek_audit_call(audit, &event);
     kek_audit_rejected(audit, &peer, "/", KEK_RPC_UNIMPLEMENTED, "x");
-    kek_audit_keyring(audit, &(struct kek_keyring_primary){.generation.numbers = {1}},
-                      &(struct kek_keyring_version){.number = 1}, 1,
-                      &(struct kek_keyring_verdict){.state = KEK_KEYRING_LOSS, .what = "x"});
+    kek_audit_keyring(audit, &config, &(struct kek_keyring_primary){.generation.numbers = {1}},
+                      &(struct kek_keyring_version){.number = 1, .held = {KEK_KEYRING_KEY_ACTIVE}},
+                      1, &(struct kek_keyring_verdict){.state = KEK_KEYRING_LOSS, .what = "x"});
     stop(audit);
     read_lines(folder_path("audit"));
     char out[AUDIT_LINE_MAX];

@@ -57,9 +57,9 @@ static void setup(void)
                        .key_id = "kek1-00112233445566778899aabbccddeeff"}};
     snapshot.version_count = 2;
     snapshot.versions[0] = (struct kek_keyring_version){
-        .number = 1, .state = KEK_STATE_DEACTIVATED, .providers = 2, .providers_proven = 1};
+        .number = 1, .state = KEK_KEYRING_KEY_DEACTIVATED, .providers = 2, .providers_proven = 1};
     snapshot.versions[1] = (struct kek_keyring_version){.number = 2,
-                                                        .state = KEK_STATE_ACTIVE,
+                                                        .state = KEK_KEYRING_KEY_ACTIVE,
                                                         .primary = true,
                                                         .providers = 2,
                                                         .providers_proven = 2};

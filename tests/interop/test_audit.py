@@ -1,0 +1,115 @@
+"""The audit log of a whole kekd: every change of the keyring that the node saw, told when it saw it."""
+
+import json
+import os
+import time
+
+import h2
+import p11
+import rig as rigs
+
+DEK = bytes(range(32))
+
+
+class Audit(rigs.Case):
+    def node(self, config=None, **options):
+        node = self.rig(config=config, **options)
+        node.audit = node.folder + "/audit.jsonl"
+        node.write(audit={"file": node.audit}, settle="1s")
+        return node
+
+    @staticmethod
+    def lines(node, **fields):
+        """The audit lines that have these fields; None: have no such field."""
+        with open(node.audit, encoding="utf-8") as file:
+            lines = [json.loads(line) for line in file]
+        return [line for line in lines if all(line.get(key) == value for key, value in fields.items())]
+
+    def line(self, node, **fields):
+        """Waits for the first such line."""
+        return rigs.wait_for(lambda: (self.lines(node, **fields) or [None])[0], "an audit line with %s" % fields)
+
+    @staticmethod
+    def kek_id(node):
+        listed = json.loads(node.kekctl("key", "list", "--output", "json", check=True).stdout)
+        return bytes.fromhex(listed["versions"][0]["kek_id"])
+
+    @staticmethod
+    def delete(token, kek_id):
+        token.tool("--delete-object", "--type", "secrkey", "--id", kek_id.hex(), "--login", "--pin", token.pin)
+
+    def changes(self, node, token, provider):
+        """Everything that an officer does to the keys of one token; the states told of it, in order."""
+        first, second = self.kek_id(node), os.urandom(16)
+        steps = (
+            (first, "deactivated", lambda: p11.set_attributes(token, first, wrap=False)),
+            (first, "active", lambda: p11.set_attributes(token, first, wrap=True)),
+            (second, "pre-active", lambda: p11.plant(token, "k8s-test.v2", second, wrap=False)),
+            (second, "active", lambda: p11.set_attributes(token, second, wrap=True)),
+            (first, "deactivated", lambda: p11.set_attributes(token, first, wrap=False)),
+            (first, "disabled", lambda: p11.set_attributes(token, first, unwrap=False)),
+            (first, "gone", lambda: self.delete(token, first)),
+            (second, "gone", lambda: self.delete(token, second)),
+        )
+        told = len(self.lines(node, event="version", provider=provider))
+        for number, (kek_id, state, change) in enumerate(steps, told):
+            begun = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+            change()
+            rigs.wait_for(lambda n=number: len(self.lines(node, event="version", provider=provider)) > n,
+                          "a line about %s on %s" % (state, provider))
+            line = self.lines(node, event="version", provider=provider)[number]
+            self.assertEqual((line["kek_id"], line["state"], line["version"]),
+                             (kek_id.hex(), state, 1 if kek_id == first else 2))
+            self.assertGreaterEqual(line["time"], begun)
+            self.assertRegex(line["key_id"], "^kek1-[0-9a-f]{32}$")
+        return first
+
+    def test_each_change_on_the_only_token_is_told(self):
+        node = self.node().start()
+        first = self.changes(node, node.token, "hsm-a")
+        primaries = self.lines(node, event="primary")
+        self.assertEqual([line["version"] for line in primaries], [1, 2])
+        # The key_id of the API server's log leads to the key on the token.
+        versions = {line["kek_id"]: line["key_id"] for line in self.lines(node, event="version")}
+        self.assertEqual(primaries[0]["kek_id"], first.hex())
+        self.assertEqual({line["kek_id"]: line["key_id"] for line in primaries}, versions)
+        self.line(node, event="health", health="loss")
+        node.stop()
+        self.assertEqual(self.lines(node)[-1]["event"], "stop")
+
+    def test_each_change_on_one_of_two_tokens_is_told_of_that_one(self):
+        node = self.node(pair=True).start()
+        self.changes(node, node.twin, "hsm-b")
+        states = [line["state"] for line in self.lines(node, event="version", provider="hsm-a")]
+        self.assertEqual(states, ["active"])
+        node.stop()
+
+    def test_what_is_on_record_and_not_there_any_more_at_a_start_is_absent(self):
+        node = self.node().start()
+        kek_id = self.kek_id(node)
+        node.stop()
+        self.delete(node.token, kek_id)
+        node.spawn().serving()
+        line = self.line(node, event="version", state="absent")
+        self.assertEqual((line["kek_id"], line["provider"]), (kek_id.hex(), "hsm-a"))
+        node.stop()
+
+    def test_a_change_that_is_seen_while_kekd_stops_is_told(self):
+        node = self.node().start()
+        kek_id = self.kek_id(node)
+        node.close_clients()
+        peer = h2.Peer(node.socket)  # kekd waits until it has closed its connection
+        self.addCleanup(peer.close)
+        peer.open(1, "/v2.KeyManagementService/Status")
+        self.assertEqual(peer.done(1).status, 0)
+        node.signal()
+        peer.until(lambda: peer.goaway == (1, 0), "the last GOAWAY")
+        p11.set_attributes(node.token, kek_id, wrap=False)
+        self.line(node, event="version", state="deactivated")
+        peer.close()
+        node.ended()
+        self.assertEqual(self.lines(node)[-1]["event"], "stop")
+
+
+if __name__ == "__main__":
+    rigs.main()
