@@ -92,6 +92,10 @@ enum kek_keyring_knows {
 enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring,
                                         const struct kek_id *kek_id);
 
+/* What it is called: its number, and the key_id of a generation of it alone.  False: it is not known here. */
+bool kek_keyring_name(const struct kek_keyring *ring, const struct kek_id *kek_id, uint32_t *number,
+                      char key_id[static KEK_KEY_ID_TEXT]);
+
 /* May data keys be wrapped under it?  KEK_OK: by somebody, now or once a worker is ready.
  * KEK_PRECONDITION: no HSM lets it wrap, or it is lost; waiting does not help. */
 enum kek_rc kek_keyring_wraps(const struct kek_keyring *ring,

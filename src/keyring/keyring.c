@@ -54,6 +54,17 @@ enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring, const st
     return version == NULL ? KEK_KEYRING_UNKNOWN : KEK_KEYRING_CLOSED;
 }
 
+bool kek_keyring_name(const struct kek_keyring *ring, const struct kek_id *kek_id, uint32_t *number,
+                      char key_id[static KEK_KEY_ID_TEXT])
+{
+    const struct version *version = version_find(ring, kek_id);
+    if (version != NULL) {
+        *number = version->number;
+        memcpy(key_id, version->key_id, KEK_KEY_ID_TEXT);
+    }
+    return version != NULL;
+}
+
 bool kek_keyring_takes(const struct kek_keyring *ring, const struct kek_id *kek_id,
                        enum kek_wrap_alg alg)
 {

@@ -142,6 +142,32 @@ static void put_why(struct line *line, const struct kek_why *why)
     }
 }
 
+static void put_version(struct line *line, uint32_t number)
+{
+    PUT(line, ",\"version\":");
+    put_uint(line, number);
+}
+
+static void put_kek_id(struct line *line, const struct kek_id *kek_id)
+{
+    char id[KEK_ID_TEXT];
+    kek_id_format(kek_id, id);
+    PUT(line, ",\"kek_id\":");
+    put_text(line, id, SIZE_MAX);
+}
+
+static void put_key_id(struct line *line, const char *key_id)
+{
+    PUT(line, ",\"key_id\":");
+    put_text(line, key_id, KEY_ID_MAX);
+}
+
+static void put_provider(struct line *line, const char *provider)
+{
+    PUT(line, ",\"provider\":");
+    put_text(line, provider, PROVIDER_MAX);
+}
+
 struct method {
     const char *api, *name;
 };
@@ -173,8 +199,13 @@ size_t audit_line_call(char out[static AUDIT_LINE_MAX], struct audit_stamp *stam
     put(&line, method.name, strlen(method.name));
     PUT(&line, "\",\"uid\":");
     put_text(&line, event->uid, UID_MAX);
-    PUT(&line, ",\"key_id\":");
-    put_text(&line, event->key_id, KEY_ID_MAX);
+    put_key_id(&line, event->key_id);
+    if (event->kek_id != NULL) {
+        put_kek_id(&line, event->kek_id);
+    }
+    if (event->version > 0) {
+        put_version(&line, event->version);
+    }
     put_peer(&line, event->peer);
     put_status(&line, event->status);
     PUT(&line, ",\"duration_us\":");
@@ -183,6 +214,9 @@ size_t audit_line_call(char out[static AUDIT_LINE_MAX], struct audit_stamp *stam
         PUT(&line, ",\"hsm\":true");
     } else {
         PUT(&line, ",\"hsm\":false");
+    }
+    if (event->provider != NULL) {
+        put_provider(&line, event->provider);
     }
     if (event->why != NULL) {
         put_why(&line, event->why);
@@ -232,34 +266,13 @@ size_t audit_line_dropped(char out[static AUDIT_LINE_MAX], struct audit_stamp *s
     return finish(&line, out);
 }
 
-static void put_kek(struct line *line, uint32_t number, const struct kek_id *kek_id)
-{
-    char id[KEK_ID_TEXT];
-    kek_id_format(kek_id, id);
-    PUT(line, ",\"version\":");
-    put_uint(line, number);
-    PUT(line, ",\"kek_id\":");
-    put_text(line, id, SIZE_MAX);
-}
-
-static void put_key_id(struct line *line, const char *key_id)
-{
-    PUT(line, ",\"key_id\":");
-    put_text(line, key_id, KEY_ID_MAX);
-}
-
-static void put_provider(struct line *line, const char *provider)
-{
-    PUT(line, ",\"provider\":");
-    put_text(line, provider, PROVIDER_MAX);
-}
-
 size_t audit_line_primary(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
                           const struct kek_keyring_primary *primary)
 {
     const struct kek_generation *generation = &primary->generation;
     struct line line = begin(out, stamp, "primary");
-    put_kek(&line, generation->numbers[0], &generation->kek_ids[0]);
+    put_version(&line, generation->numbers[0]);
+    put_kek_id(&line, &generation->kek_ids[0]);
     put_key_id(&line, generation->key_id);
     return finish(&line, out);
 }
@@ -269,7 +282,8 @@ size_t audit_line_version(char out[static AUDIT_LINE_MAX], struct audit_stamp *s
                           enum kek_keyring_key key)
 {
     struct line line = begin(out, stamp, "version");
-    put_kek(&line, version->number, &version->kek_id);
+    put_version(&line, version->number);
+    put_kek_id(&line, &version->kek_id);
     put_key_id(&line, version->key_id);
     put_provider(&line, provider);
     PUT(&line, ",\"state\":");
@@ -288,8 +302,7 @@ size_t audit_line_health(char out[static AUDIT_LINE_MAX], struct audit_stamp *st
         put_text(&line, verdict->what, ERROR_MAX);
     }
     if (verdict->version > 0) {
-        PUT(&line, ",\"version\":");
-        put_uint(&line, verdict->version);
+        put_version(&line, verdict->version);
     }
     if (provider != NULL) {
         put_provider(&line, provider);

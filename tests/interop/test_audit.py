@@ -7,6 +7,7 @@ import time
 import h2
 import p11
 import rig as rigs
+from grpc import StatusCode
 
 DEK = bytes(range(32))
 
@@ -109,6 +110,40 @@ class Audit(rigs.Case):
         peer.close()
         node.ended()
         self.assertEqual(self.lines(node)[-1]["event"], "stop")
+
+    def test_a_call_says_which_kek_it_used_and_which_hsm_was_asked(self):
+        for config in ({}, {"data_key": {"max_uses": 1}}):
+            with self.subTest(**config):
+                node = self.node(config).start()
+                kek = {"kek_id": self.kek_id(node).hex(), "version": 1}
+                with node.client() as client:
+                    sealed, sealed1 = client.encrypt(DEK), client.encrypt1(DEK)
+                    self.assertEqual(client.open(sealed), DEK)
+                    self.assertEqual(client.decrypt1(sealed1), DEK)
+                    key_id = sealed.key_id
+                    self.refused(StatusCode.INVALID_ARGUMENT, client.decrypt, sealed.ciphertext, "kek1-another")
+                    self.refused(StatusCode.INVALID_ARGUMENT, client.decrypt, b"no envelope", key_id)
+                self.line(node, event="call", status="INVALID_ARGUMENT", key_id="kek1-another", **kek)
+                self.line(node, event="call", status="INVALID_ARGUMENT", key_id=key_id, kek_id=None, version=None)
+                calls = self.lines(node, event="call", status="OK", key_id=key_id, **kek)
+                self.assertEqual(sorted((line["api"], line["method"]) for line in calls),
+                                 [(api, method) for api in ("v1beta1", "v2") for method in ("Decrypt", "Encrypt")])
+                for line in calls:
+                    self.assertEqual(line.get("provider"), "hsm-a" if line["hsm"] else None)
+                self.assertEqual(len([line for line in calls if line["hsm"]]), 4 if config else 0)
+                node.stop()
+
+    def test_a_call_that_an_hsm_failed_says_which_one(self):
+        node = self.node({"data_key": {"max_uses": 1}, "refresh": "1m"}).start()  # only the call finds it out
+        kek_id = self.kek_id(node)
+        with node.client() as client:
+            sealed = client.encrypt(DEK)
+            p11.set_attributes(node.token, kek_id, wrap=False, unwrap=False)
+            self.refused(StatusCode.FAILED_PRECONDITION, client.decrypt, sealed.ciphertext, sealed.key_id)
+        line = self.line(node, event="call", method="Decrypt", status="FAILED_PRECONDITION")
+        self.assertEqual((line["kek_id"], line["version"], line["hsm"], line["provider"]),
+                         (kek_id.hex(), 1, True, "hsm-a"))
+        node.stop()
 
 
 if __name__ == "__main__":

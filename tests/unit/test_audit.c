@@ -19,6 +19,10 @@ static size_t line_count;
 
 static const struct kek_rpc_peer peer = {.uid = 0, .gid = 0, .pid = 4321};
 
+static char hsm_a[] = "hsm-a", hsm_b[] = "hsm-b";
+static struct kek_config_provider two[] = {{.name = hsm_a}, {.name = hsm_b}};
+static const struct kek_config config = {.providers = two, .provider_count = 2};
+
 static void setup(void)
 {
     folder_make();
@@ -119,8 +123,12 @@ START_TEST(call_says_who_asked_for_what_under_which_key_and_what_became_of_it)
                           .code = 0x30,
                           .text = "provider hsm-a: C_UnwrapKey failed: CKR_DEVICE_ERROR"};
     struct kek_kms_event event = event_of(KEK_KMS_V2_DECRYPT, KEK_RPC_UNAVAILABLE, "uid-1");
+    struct kek_id kek_id = {{0xab, 0xcd}};
     event.hsm = true;
     event.why = &why;
+    event.kek_id = &kek_id;
+    event.version = 7;
+    event.provider = hsm_b;
     kek_audit_call(audit, &event);
     event = event_of(KEK_KMS_V1_ENCRYPT, KEK_RPC_OK, "");
     kek_audit_call(audit, &event);
@@ -143,6 +151,10 @@ START_TEST(call_says_who_asked_for_what_under_which_key_and_what_became_of_it)
     ck_assert_str_eq(text_of(lines[1], "error"), why.text);
     ck_assert_str_eq(text_of(lines[1], "origin"), "pkcs11");
     ck_assert_int_eq(number_of(lines[1], "code"), 0x30);
+    ck_assert_str_eq(text_of(lines[1], "kek_id"), "abcd0000000000000000000000000000");
+    ck_assert_int_eq(number_of(lines[1], "version"), 7);
+    ck_assert_str_eq(text_of(lines[1], "provider"), "hsm-b");
+    ck_assert_ptr_null(json_object_get(lines[2], "provider"));
     ck_assert_str_eq(text_of(lines[2], "api"), "v1beta1");
     ck_assert_str_eq(text_of(lines[2], "status"), "OK");
     ck_assert(json_is_false(json_object_get(lines[2], "hsm")));
@@ -234,7 +246,9 @@ START_TEST(the_longest_line_that_can_be_fits)
             .wall_ms = INT64_C(253402300799999), .seq = UINT64_MAX, .node = worst, .second = -1};
         struct kek_kms_event event =
             event_of(KEK_KMS_V1_DECRYPT, KEK_RPC_FAILED_PRECONDITION, worst);
-        event.key_id = worst;
+        event.key_id = event.provider = worst;
+        event.version = UINT32_MAX;
+        event.kek_id = &(struct kek_id){{0xff}};
         event.duration_us = UINT64_MAX;
         event.why = &why;
         size_t len = audit_line_call(out, &stamp, &event);
@@ -247,10 +261,6 @@ START_TEST(the_longest_line_that_can_be_fits)
     }
 }
 END_TEST
-
-static char hsm_a[] = "hsm-a", hsm_b[] = "hsm-b";
-static struct kek_config_provider two[] = {{.name = hsm_a}, {.name = hsm_b}};
-static const struct kek_config config = {.providers = two, .provider_count = 2};
 
 /* The line in words: its event, and the values of these fields in their order. */
 static void in_words(const json_t *line, char said[static 256])
