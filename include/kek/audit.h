@@ -1,8 +1,8 @@
 /*
  * The audit log: one JSON line for everything that was done with a key.
  *
- * Every Encrypt and Decrypt, every call that failed or was refused, start and stop, and every change of
- * the keyring; not the Status polls that went well.  docs/kekd-audit.5 describes the fields.
+ * Every Encrypt and Decrypt, every call that failed or was refused, every login at a token, start and stop,
+ * and every change of the keyring; not the Status polls that went well.  docs/kekd-audit.5 describes the fields.
  *
  * Lines are gathered in memory and written together on libuv's thread pool: the loop never waits for a
  * disk.  What is not written yet is bounded by KEK_AUDIT_BOUND; past it lines are dropped and counted,
@@ -38,6 +38,10 @@ void kek_audit_call(struct kek_audit *audit, const struct kek_kms_event *event);
 /* A call that never reached a method: kek_grpc_settings' `rejected` hands it on. */
 void kek_audit_rejected(struct kek_audit *audit, const struct kek_rpc_peer *peer, const char *path,
                         enum kek_rpc_status status, const char *message);
+
+/* A worker's login: kek_pool_settings' `logged_in` hands it on.  config names the providers. */
+void kek_audit_login(struct kek_audit *audit, const struct kek_config *config,
+                     const struct kek_pool_login *login);
 
 /* How the keyring looks now; a line for each thing that is not as it was at the last call: what a provider
  * holds of a version, a new primary, another state of the verdict.  config names the providers.  primary:

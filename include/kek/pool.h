@@ -40,6 +40,15 @@ enum kek_pool_op {
 
 struct kek_provider_probed;
 
+/* How one login ended; valid while `logged_in` runs. */
+struct kek_pool_login {
+    size_t provider;
+    uint64_t worker;
+    const char *token; /* its serial number, printable */
+    enum { KEK_POOL_LOGIN_OK, KEK_POOL_LOGIN_REFUSED, KEK_POOL_LOGIN_UNCLEAR } outcome;
+    const struct kek_why *why; /* NULL if it went well */
+};
+
 struct kek_pool_settings {
     const struct kek_config *config; /* borrowed, outlives the pool */
     bool officer;                    /* kekctl's role: one process a provider, officer operations */
@@ -55,6 +64,9 @@ struct kek_pool_settings {
     /* A worker became ready or stopped being so, or the provider's health or `why` changed. Runs from the
      * loop, never inside a call of this face. May be NULL. */
     void (*provider_changed)(void *arg, size_t provider);
+    /* A PIN was sent to a token, or may have been.  For telling only, since it may run inside
+     * kek_pool_close().  May be NULL. */
+    void (*logged_in)(void *arg, const struct kek_pool_login *login);
     void *arg;
 };
 

@@ -115,6 +115,14 @@ static void provider_changed(void *arg, size_t provider)
     kek_keyring_provider_changed(daemon->ring, provider);
 }
 
+static void logged_in(void *arg, const struct kek_pool_login *login)
+{
+    struct daemon *daemon = arg;
+    if (daemon->audit != NULL) {
+        kek_audit_login(daemon->audit, daemon->config, login);
+    }
+}
+
 static void notice(void *arg, enum kek_log_level level, const char *text)
 {
     (void)arg;
@@ -342,6 +350,7 @@ static enum kek_rc start_keys(struct daemon *daemon, struct kek_why *why)
         .may = may_serve,
         .judged = is_judged,
         .provider_changed = provider_changed,
+        .logged_in = logged_in,
         .arg = daemon,
     };
     daemon->pool = kek_pool_new(&daemon->loop, &pool, why);

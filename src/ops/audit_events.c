@@ -1,4 +1,4 @@
-/* What is worth an audit line: calls, and what of the keyring is not as it was. */
+/* What is worth an audit line: calls, logins, and what of the keyring is not as it was. */
 #include <string.h>
 
 #include "audit_log.h"
@@ -34,6 +34,15 @@ void kek_audit_rejected(struct kek_audit *audit, const struct kek_rpc_peer *peer
     audit_end(audit, line == NULL || dropped
                          ? 0
                          : audit_line_rejected(line, stamp, peer, path, status, message));
+}
+
+void kek_audit_login(struct kek_audit *audit, const struct kek_config *config,
+                     const struct kek_pool_login *login)
+{
+    const char *provider = config->providers[login->provider].name;
+    struct audit_stamp *stamp;
+    char *line = audit_begin(audit, &stamp);
+    audit_end(audit, line == NULL ? 0 : audit_line_login(line, stamp, login, provider));
 }
 
 /* ---- the keyring: what is now, against what was said last ---- */

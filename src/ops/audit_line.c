@@ -10,6 +10,7 @@
 #define KEY_ID_MAX 64
 #define PATH_MAX_SHOWN 128
 #define PROVIDER_MAX 64
+#define TOKEN_MAX 64
 #define ERROR_MAX 256
 
 struct line {
@@ -263,6 +264,26 @@ size_t audit_line_dropped(char out[static AUDIT_LINE_MAX], struct audit_stamp *s
     struct line line = begin(out, stamp, "dropped");
     PUT(&line, ",\"lines\":");
     put_uint(&line, lines);
+    return finish(&line, out);
+}
+
+size_t audit_line_login(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
+                        const struct kek_pool_login *login, const char *provider)
+{
+    static const char *const outcomes[] = {[KEK_POOL_LOGIN_OK] = "ok",
+                                           [KEK_POOL_LOGIN_REFUSED] = "refused",
+                                           [KEK_POOL_LOGIN_UNCLEAR] = "unclear"};
+    struct line line = begin(out, stamp, "login");
+    put_provider(&line, provider);
+    PUT(&line, ",\"token\":");
+    put_text(&line, login->token, TOKEN_MAX);
+    PUT(&line, ",\"worker\":");
+    put_uint(&line, login->worker);
+    PUT(&line, ",\"outcome\":");
+    put_text(&line, outcomes[login->outcome], SIZE_MAX);
+    if (login->why != NULL) {
+        put_why(&line, login->why);
+    }
     return finish(&line, out);
 }
 

@@ -35,6 +35,8 @@ size_t audit_line_dropped(char out[static AUDIT_LINE_MAX], struct audit_stamp *s
                           uint64_t lines);
 size_t audit_line_primary(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
                           const struct kek_keyring_primary *primary);
+size_t audit_line_login(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
+                        const struct kek_pool_login *login, const char *provider);
 /* What this provider holds of that version now. */
 size_t audit_line_version(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
                           const struct kek_keyring_version *version, const char *provider,

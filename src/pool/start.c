@@ -95,6 +95,20 @@ static bool has_pin(const struct kek_worker *worker)
     return worker->login.now.credential.pin.size > 0;
 }
 
+static void tell_login(const struct kek_worker *worker, int outcome, const struct kek_why *why)
+{
+    const struct kek_backend *backend = worker->backend;
+    const struct kek_pool_settings *settings = &backend->pool->settings;
+    struct kek_pool_login login = {.provider = backend->index,
+                                   .worker = worker->serial,
+                                   .token = backend->serial,
+                                   .outcome = outcome,
+                                   .why = why};
+    if (settings->logged_in != NULL) {
+        settings->logged_in(settings->arg, &login);
+    }
+}
+
 void kek_start_failed(struct kek_worker *worker, bool kill, const struct kek_why *why)
 {
     struct kek_backend *backend = worker->backend;
@@ -103,6 +117,7 @@ void kek_start_failed(struct kek_worker *worker, bool kill, const struct kek_why
     if (worker->login.open && has_pin(worker)) {
         worker->login.now.code = 0; /* it ended without an answer */
         say_unsure(worker, &said);
+        tell_login(worker, KEK_POOL_LOGIN_UNCLEAR, &said);
     }
     worker->login.open = false;
     /* Perhaps it was the slot of the last time that did not answer, perhaps another one: the next worker
@@ -299,6 +314,7 @@ static void login_was_good(struct kek_worker *worker)
     backend->proven_here = true;
     backend->proven = worker->login.now.credential.pin;
     kek_login_end(worker, KEK_LOGIN_GOOD, 0);
+    tell_login(worker, KEK_POOL_LOGIN_OK, NULL);
 }
 
 static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *ready)
@@ -346,6 +362,7 @@ static void on_pin_refused(struct kek_worker *worker, struct kek_why *why)
                     worker->login.slot);
     *why = backend->refused_why;
     kek_login_end(worker, KEK_LOGIN_REFUSED, why->code);
+    tell_login(worker, KEK_POOL_LOGIN_REFUSED, why);
     stay_out(worker, why);
 }
 
@@ -359,6 +376,7 @@ static void on_unsure(struct kek_worker *worker, struct kek_why *why)
         return;
     }
     kek_login_end(worker, KEK_LOGIN_UNSURE, why->code);
+    tell_login(worker, KEK_POOL_LOGIN_UNCLEAR, why);
     if (now->tries < KEK_LOGIN_TRIES) {
         say_unsure(worker, why);
         kek_start_failed(worker, false, why);

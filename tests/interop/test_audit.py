@@ -145,6 +145,23 @@ class Audit(rigs.Case):
                          (kek_id.hex(), 1, True, "hsm-a"))
         node.stop()
 
+    def test_each_login_and_a_refused_pin_leave_a_line(self):
+        node = self.node(provider={"processes": 2}).start()
+        logins = self.lines(node, event="login")
+        self.assertEqual([(line["provider"], line["outcome"]) for line in logins], [("hsm-a", "ok")] * 2)
+        self.assertEqual(len({line["worker"] for line in logins}), 2)
+        self.assertEqual(len({line["token"] for line in logins}), 1)
+        self.assertRegex(logins[0]["token"], "^[0-9a-f]{16}$")
+        node.stop()
+        with open(node.token.pin_file, "w", encoding="ascii") as file:
+            file.write("not-the-pin")
+        node.spawn().serving()
+        line = self.line(node, event="login", outcome="refused")
+        self.assertEqual((line["provider"], line["origin"], line["code"]), ("hsm-a", "pkcs11", 0xa0))
+        self.assertNotIn("not-the-pin", json.dumps(self.lines(node)))
+        node.stop()
+        self.assertEqual(len(self.lines(node, event="login")), 3)
+
 
 if __name__ == "__main__":
     rigs.main()

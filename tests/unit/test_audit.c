@@ -349,6 +349,33 @@ START_TEST(keyring_lines_tell_each_change_once)
 }
 END_TEST
 
+START_TEST(login_says_which_worker_gave_a_pin_to_which_token_and_what_it_said)
+{
+    struct kek_audit *audit = new_ok(folder_path("audit"));
+    struct kek_why why = {.native = KEK_NATIVE_PKCS11, .code = 0xa0, .text = "PIN refused"};
+    struct kek_pool_login login = {.provider = 1, .worker = 17, .token = "0123abcd"};
+    kek_audit_login(audit, &config, &login);
+    login.why = &why;
+    login.outcome = KEK_POOL_LOGIN_REFUSED;
+    kek_audit_login(audit, &config, &login);
+    login.outcome = KEK_POOL_LOGIN_UNCLEAR;
+    kek_audit_login(audit, &config, &login);
+    stop(audit);
+    ck_assert_uint_eq(read_lines(folder_path("audit")), 5);
+    static const char *const outcomes[] = {"ok", "refused", "unclear"};
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *line = lines[i + 1];
+        ck_assert_str_eq(text_of(line, "event"), "login");
+        ck_assert_str_eq(text_of(line, "provider"), "hsm-b");
+        ck_assert_str_eq(text_of(line, "token"), "0123abcd");
+        ck_assert_int_eq(number_of(line, "worker"), 17);
+        ck_assert_str_eq(text_of(line, "outcome"), outcomes[i]);
+        ck_assert((json_object_get(line, "error") == NULL) == (i == 0));
+    }
+    ck_assert_int_eq(number_of(lines[2], "code"), 0xa0);
+}
+END_TEST
+
 START_TEST(lines_keep_their_order_over_many_writes)
 {
     struct kek_audit *audit = new_ok(folder_path("audit"));
@@ -621,6 +648,7 @@ START_TEST(the_manual_lists_the_fields_and_the_events)
     event.why = &why;
     kek_audit_call(audit, &event);
     kek_audit_rejected(audit, &peer, "/", KEK_RPC_UNIMPLEMENTED, "x");
+    kek_audit_login(audit, &config, &(struct kek_pool_login){.token = "0123abcd"});
     kek_audit_keyring(audit, &config, &(struct kek_keyring_primary){.generation.numbers = {1}},
                       &(struct kek_keyring_version){.number = 1, .held = {KEK_KEYRING_KEY_ACTIVE}},
                       1, &(struct kek_keyring_verdict){.state = KEK_KEYRING_LOSS, .what = "x"});
@@ -660,6 +688,7 @@ int main(void)
     tcase_add_test(tcase, texts_from_outside_are_escaped_and_cut);
     tcase_add_test(tcase, the_longest_line_that_can_be_fits);
     tcase_add_test(tcase, keyring_lines_tell_each_change_once);
+    tcase_add_test(tcase, login_says_which_worker_gave_a_pin_to_which_token_and_what_it_said);
     tcase_add_test(tcase, lines_keep_their_order_over_many_writes);
     tcase_add_test(tcase, reopen_goes_on_in_a_new_file_after_a_rename);
     tcase_add_test(tcase, reopen_keeps_the_old_file_when_the_new_one_cannot_be);
