@@ -6,6 +6,8 @@ libkek_ops_a_SOURCES = \
 	src/ops/audit_line.c \
 	src/ops/audit_line.h \
 	src/ops/audit_log.h \
+	src/ops/audit_text.c \
+	src/ops/audit_text.h \
 	src/ops/exposition.c \
 	src/ops/exposition.h \
 	src/ops/http.c \
