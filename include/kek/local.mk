@@ -1,6 +1,7 @@
 noinst_HEADERS += \
 	include/kek/arena.h \
 	include/kek/audit.h \
+	include/kek/audit_act.h \
 	include/kek/auto.h \
 	include/kek/bytes.h \
 	include/kek/clock.h \

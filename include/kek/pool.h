@@ -40,12 +40,20 @@ enum kek_pool_op {
 
 struct kek_provider_probed;
 
+enum kek_pool_login_outcome {
+    KEK_POOL_LOGIN_OK,
+    KEK_POOL_LOGIN_REFUSED, /* the token says that the PIN is wrong */
+    KEK_POOL_LOGIN_UNCLEAR, /* it may have been a try of the PIN */
+};
+
+const char *kek_pool_login_name(enum kek_pool_login_outcome outcome); /* "ok", ... */
+
 /* How one login ended; valid while `logged_in` runs. */
 struct kek_pool_login {
     size_t provider;
     uint64_t worker;
     const char *token; /* its serial number, printable */
-    enum { KEK_POOL_LOGIN_OK, KEK_POOL_LOGIN_REFUSED, KEK_POOL_LOGIN_UNCLEAR } outcome;
+    enum kek_pool_login_outcome outcome;
     const struct kek_why *why; /* NULL if it went well */
 };
 

@@ -1,10 +1,12 @@
 #include "kek/audit.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "audit_file.h"
 #include "audit_log.h"
 #include "kek/clock.h"
 #include "kek/log.h"
@@ -203,7 +205,7 @@ static void submit(struct kek_audit *audit)
 static void run_reopen(uv_work_t *work)
 {
     struct kek_audit *audit = work->data;
-    audit->new_fd = audit_file_open(audit->path, &audit->reopen_why);
+    audit->new_fd = audit_file_open(audit->path, O_CREAT, &audit->reopen_why);
     if (audit->new_fd >= 0) {
         close(audit->fd);
     }
@@ -355,7 +357,7 @@ struct kek_audit *kek_audit_new(uv_loop_t *loop, const char *path, const char *n
         memcpy(audit->node, "unknown", sizeof "unknown");
     }
     audit->stamp = (struct audit_stamp){.node = audit->node, .second = -1};
-    audit->fd = audit_file_open(path, why);
+    audit->fd = audit_file_open(path, O_CREAT, why);
     if (audit->fd < 0) {
         free_parts(audit);
         return NULL;

@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "audit_log.h"
+#include "audit_file.h"
 #include "kek/auto.h"
 
 /* Ends a line that a crash left unfinished, so that it spoils only itself. */
@@ -18,10 +18,10 @@ static int finish_torn_line(int fd)
     return last == '\n' || write(fd, "\n", 1) == 1 ? 0 : -1;
 }
 
-int audit_file_open(const char *path, struct kek_why *why)
+int audit_file_open(const char *path, int how, struct kek_why *why)
 {
     KEK_AUTO_CLOSE int fd =
-        open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
+        open(path, O_RDWR | O_APPEND | how | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
              S_IRUSR | S_IWUSR);
     if (fd < 0) {
         kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,

@@ -119,9 +119,6 @@ size_t audit_line_dropped(char out[static AUDIT_LINE_MAX], struct audit_stamp *s
 size_t audit_line_login(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
                         const struct kek_pool_login *login, const char *provider)
 {
-    static const char *const outcomes[] = {[KEK_POOL_LOGIN_OK] = "ok",
-                                           [KEK_POOL_LOGIN_REFUSED] = "refused",
-                                           [KEK_POOL_LOGIN_UNCLEAR] = "unclear"};
     struct audit_text line = audit_text_begin(out, stamp, "login");
     audit_put_provider(&line, provider);
     PUT(&line, ",\"token\":");
@@ -129,7 +126,7 @@ size_t audit_line_login(char out[static AUDIT_LINE_MAX], struct audit_stamp *sta
     PUT(&line, ",\"worker\":");
     audit_put_uint(&line, login->worker);
     PUT(&line, ",\"outcome\":");
-    audit_put_text(&line, outcomes[login->outcome], SIZE_MAX);
+    audit_put_text(&line, kek_pool_login_name(login->outcome), SIZE_MAX);
     if (login->why != NULL) {
         audit_put_why(&line, login->why);
     }

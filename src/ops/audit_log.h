@@ -27,10 +27,4 @@ char *audit_begin(struct kek_audit *audit, struct audit_stamp **stamp);
 /* The line has `len` bytes; 0: it is dropped, and counted. */
 void audit_end(struct kek_audit *audit, size_t len);
 
-/* ---- audit_file.c ---- */
-
-/* For appending, made with mode 0600 if it is not there. A line that a crash left unfinished is ended, so
- * that it spoils only itself. -1: why says why. */
-int audit_file_open(const char *path, struct kek_why *why);
-
 #endif

@@ -95,7 +95,8 @@ static bool has_pin(const struct kek_worker *worker)
     return worker->login.now.credential.pin.size > 0;
 }
 
-static void tell_login(const struct kek_worker *worker, int outcome, const struct kek_why *why)
+static void tell_login(const struct kek_worker *worker, enum kek_pool_login_outcome outcome,
+                       const struct kek_why *why)
 {
     const struct kek_backend *backend = worker->backend;
     const struct kek_pool_settings *settings = &backend->pool->settings;

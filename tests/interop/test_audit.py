@@ -162,6 +162,33 @@ class Audit(rigs.Case):
         node.stop()
         self.assertEqual(len(self.lines(node, event="login")), 3)
 
+    def test_what_an_operator_does_is_told_and_not_done_where_it_cannot_be(self):
+        node = self.node(generate=False)
+        node.write(audit={"file": node.folder + "/later/audit.jsonl"})
+        refused = node.kekctl("key", "generate")
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn(b"nothing was done", refused.stderr)
+        self.assertIn(node.folder.encode() + b"/later/audit.jsonl", refused.stderr)
+        self.assertEqual(node.kekctl("pin", "retry").returncode, 1)
+        node.write(audit={"file": node.audit})
+        made = json.loads(node.kekctl("key", "generate", "--output", "json", check=True).stdout)
+        self.assertEqual(made["version"], 1)  # the one that was refused made none
+        line, = self.lines(node, event="generate")
+        self.assertEqual((line["kek_id"], line["version"], line["state"], line["provider"], line["outcome"]),
+                         (made["kek_id"], 1, "active", "hsm-a", "ok"))
+        self.assertEqual(line["peer_uid"], os.getuid())
+        self.assertTrue(self.lines(node, event="login", provider="hsm-a", outcome="ok"))
+        node.start()
+        self.line(node, event="version", kek_id=made["kek_id"], state="active")
+        with open(node.token.pin_file, "w", encoding="ascii") as file:
+            file.write("not-the-pin")
+        self.assertEqual(node.kekctl("key", "generate").returncode, 1)
+        self.assertEqual(len(self.lines(node, event="login", outcome="refused", code=0xa0)), 1)
+        node.kekctl("pin", "retry", "--provider", "hsm-a", check=True)
+        line, = self.lines(node, event="pin-retry")
+        self.assertEqual((line["provider"], line["outcome"], line["forgotten"]), ("hsm-a", "ok", 1))
+        node.stop()
+
 
 if __name__ == "__main__":
     rigs.main()
