@@ -1,8 +1,8 @@
 /*
  * The audit log: one JSON line for everything that was done with a key.
  *
- * Every Encrypt and Decrypt, every call that failed or was refused, start and stop, and every change of
- * the keyring; not the Status polls that went well.  docs/kekd-audit.5 describes the fields.
+ * Every Encrypt and Decrypt, every call that failed or was refused, every login at a token, start and stop,
+ * and every change of the keyring; not the Status polls that went well.  docs/kekd-audit.5 describes the fields.
  *
  * Lines are gathered in memory and written together on libuv's thread pool: the loop never waits for a
  * disk.  What is not written yet is bounded by KEK_AUDIT_BOUND; past it lines are dropped and counted,
@@ -39,10 +39,15 @@ void kek_audit_call(struct kek_audit *audit, const struct kek_kms_event *event);
 void kek_audit_rejected(struct kek_audit *audit, const struct kek_rpc_peer *peer, const char *path,
                         enum kek_rpc_status status, const char *message);
 
-/* How the keyring looks now; a line for each thing that is not as it was at the last call: a version
- * that came, went or changed state, a new primary, another state of the verdict.  primary: NULL if none is announced.
- * At most KEK_AUDIT_VERSIONS_MAX versions are looked at. */
-void kek_audit_keyring(struct kek_audit *audit, const struct kek_keyring_primary *primary,
+/* A worker's login: kek_pool_settings' `logged_in` hands it on.  config names the providers. */
+void kek_audit_login(struct kek_audit *audit, const struct kek_config *config,
+                     const struct kek_pool_login *login);
+
+/* How the keyring looks now; a line for each thing that is not as it was at the last call: what a provider
+ * holds of a version, a new primary, another state of the verdict.  config names the providers.  primary:
+ * NULL if none is announced.  At most KEK_AUDIT_VERSIONS_MAX versions are looked at. */
+void kek_audit_keyring(struct kek_audit *audit, const struct kek_config *config,
+                       const struct kek_keyring_primary *primary,
                        const struct kek_keyring_version *versions, size_t count,
                        const struct kek_keyring_verdict *verdict);
 

@@ -83,6 +83,10 @@ struct kek_datakey_ref *kek_datakey_in_context(struct kek_datakey_store *store,
 bool kek_datakey_cached(const struct kek_datakey_store *store, const struct kek_envelope *envelope,
                         struct kek_bytes context);
 
+/* The provider whose HSM did, or failed to do, what was waited for: the last one that answered; KEK_POOL_ANY:
+ * none did.  Also while `done` runs. */
+size_t kek_datakey_wait_provider(const struct kek_datakey_wait *wait);
+
 void kek_datakey_verified(struct kek_datakey_store *store, struct kek_datakey_ref *ref);
 void kek_datakey_cancel(struct kek_datakey_wait *wait);
 

@@ -54,7 +54,8 @@ struct kek_keyring_settings {
 struct kek_keyring *kek_keyring_new(uv_loop_t *loop, const struct kek_keyring_settings *settings,
                                     struct kek_why *why);
 void kek_keyring_start(struct kek_keyring *ring);
-void kek_keyring_stop(struct kek_keyring *ring); /* cancels what is under way; every wait ends */
+/* Cancels what is under way; every wait ends. What is known may still be asked for. */
+void kek_keyring_stop(struct kek_keyring *ring);
 void kek_keyring_free(struct kek_keyring *ring); /* after stop, once the loop has run dry */
 
 /* The pool's settings of the same names. */
@@ -91,6 +92,10 @@ enum kek_keyring_knows {
 enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring,
                                         const struct kek_id *kek_id);
 
+/* What it is called: its number, and the key_id of a generation of it alone.  False: it is not known here. */
+bool kek_keyring_name(const struct kek_keyring *ring, const struct kek_id *kek_id, uint32_t *number,
+                      char key_id[static KEK_KEY_ID_TEXT]);
+
 /* May data keys be wrapped under it?  KEK_OK: by somebody, now or once a worker is ready.
  * KEK_PRECONDITION: no HSM lets it wrap, or it is lost; waiting does not help. */
 enum kek_rc kek_keyring_wraps(const struct kek_keyring *ring,
@@ -114,11 +119,30 @@ bool kek_keyring_doubts(const struct kek_keyring *ring, const struct kek_id *kek
 bool kek_keyring_other_unwraps(const struct kek_keyring *ring, uint64_t worker,
                                const struct kek_id *kek_id);
 
+/* What a provider holds of a version, from the least to the most that it lets be done. */
+enum kek_keyring_key {
+    KEK_KEYRING_KEY_UNSEEN = 0,  /* nothing was ever shown, and no record says that it should be */
+    KEK_KEYRING_KEY_ABSENT,      /* it is on record, and was not shown to this process */
+    KEK_KEYRING_KEY_GONE,        /* it was shown, and is not any more */
+    KEK_KEYRING_KEY_UNFIT,       /* not as a KEK must be: imported, extractable, other usages */
+    KEK_KEYRING_KEY_FOREIGN,     /* another key under its id: it does not open the witness */
+    KEK_KEYRING_KEY_DISABLED,    /* it may not unwrap */
+    KEK_KEYRING_KEY_DEACTIVATED, /* it may unwrap only, and it or a newer one was active */
+    KEK_KEYRING_KEY_PRE_ACTIVE,  /* it may unwrap only, and is newer than every active one */
+    KEK_KEYRING_KEY_ACTIVE,
+};
+
+const char *kek_keyring_key_name(enum kek_keyring_key key); /* "unseen", "absent", ... */
+
 /* One version over all providers, for metrics, audit and people. */
 struct kek_keyring_version {
     uint32_t number;
     struct kek_id kek_id;
-    enum kek_state state;
+    char key_id[KEK_KEY_ID_TEXT]; /* of a generation of this KEK alone */
+    /* By provider.  What is being looked into (a key that one worker misses, that one does not open) stays
+     * as it was until it is believed; so does what a provider without workers held. */
+    enum kek_keyring_key held[KEK_CONFIG_PROVIDERS_MAX];
+    enum kek_keyring_key state; /* the most that any provider lets be done with it */
     bool primary;
     size_t providers;        /* that show it */
     size_t providers_proven; /* of which a worker opened its witness */

@@ -34,9 +34,13 @@ struct kek_kms_event {
     enum kek_rpc_status status;
     uint64_t duration_us;
     const struct kek_rpc_peer *peer;
-    const char *uid;           /* the request's, escaped by whoever prints it; "" for v1 */
-    const char *key_id;        /* of the KEK used or asked for; "" if none */
+    const char *uid;    /* the request's, escaped by whoever prints it; "" for v1 */
+    const char *key_id; /* of the KEK used, or as the client named it; "" if none */
+    const struct kek_id
+        *kek_id;               /* the KEK used, or the one that the ciphertext names; NULL: none */
+    uint32_t version;          /* its number; 0: not known */
     bool hsm;                  /* it waited for an HSM operation */
+    const char *provider;      /* whose HSM answered last; NULL: none did */
     const struct kek_why *why; /* NULL on success */
 };
 

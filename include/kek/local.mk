@@ -1,6 +1,7 @@
 noinst_HEADERS += \
 	include/kek/arena.h \
 	include/kek/audit.h \
+	include/kek/audit_act.h \
 	include/kek/auto.h \
 	include/kek/bytes.h \
 	include/kek/clock.h \
@@ -10,6 +11,7 @@ noinst_HEADERS += \
 	include/kek/durable.h \
 	include/kek/envelope.h \
 	include/kek/grpc.h \
+	include/kek/histogram.h \
 	include/kek/kek.h \
 	include/kek/keyring.h \
 	include/kek/kms.h \

@@ -19,15 +19,13 @@
 
 struct kek_metrics;
 
-#define KEK_METRICS_BUCKETS 16  /* upper bounds, besides +Inf */
 #define KEK_METRICS_STATUSES 17 /* the gRPC status codes */
 #define KEK_METRICS_TEXT_MAX (1024u * 1024)
 
 /* Calls of one method. */
 struct kek_metrics_calls {
     uint64_t status[KEK_METRICS_STATUSES];
-    uint64_t buckets[KEK_METRICS_BUCKETS + 1]; /* not cumulative; the last is +Inf */
-    uint64_t duration_us;                      /* the sum */
+    struct kek_histogram durations;
     uint64_t hsm_waits;
 };
 
@@ -47,6 +45,7 @@ struct kek_metrics_snapshot {
     uint64_t rejected[KEK_METRICS_STATUSES];
     struct kek_metrics_transport transport;
     struct kek_pool_provider providers[KEK_CONFIG_PROVIDERS_MAX];
+    struct kek_pool_timing timings[KEK_CONFIG_PROVIDERS_MAX][KEK_POOL_OPS_TIMED];
     size_t provider_count;
     size_t queued;
     struct kek_datakey_stats datakeys;

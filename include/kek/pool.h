@@ -17,6 +17,7 @@
 #include <uv.h>
 
 #include "kek/config.h"
+#include "kek/histogram.h"
 #include "kek/kek.h"
 #include "kek/secret.h"
 
@@ -30,13 +31,31 @@ enum kek_pool_op {
     KEK_POOL_LIST,
     KEK_POOL_WRAP,
     KEK_POOL_UNWRAP,
-    KEK_POOL_GENERATE, /* officer pools only, as those below */
+    KEK_POOL_OPS_TIMED,                     /* those above are what kekd itself asks for */
+    KEK_POOL_GENERATE = KEK_POOL_OPS_TIMED, /* officer pools only, as those below */
     KEK_POOL_SET_STATE,
     KEK_POOL_DESTROY,
     KEK_POOL_PROBE,
 };
 
 struct kek_provider_probed;
+
+enum kek_pool_login_outcome {
+    KEK_POOL_LOGIN_OK,
+    KEK_POOL_LOGIN_REFUSED, /* the token says that the PIN is wrong */
+    KEK_POOL_LOGIN_UNCLEAR, /* it may have been a try of the PIN */
+};
+
+const char *kek_pool_login_name(enum kek_pool_login_outcome outcome); /* "ok", ... */
+
+/* How one login ended; valid while `logged_in` runs. */
+struct kek_pool_login {
+    size_t provider;
+    uint64_t worker;
+    const char *token; /* its serial number, printable */
+    enum kek_pool_login_outcome outcome;
+    const struct kek_why *why; /* NULL if it went well */
+};
 
 struct kek_pool_settings {
     const struct kek_config *config; /* borrowed, outlives the pool */
@@ -53,6 +72,9 @@ struct kek_pool_settings {
     /* A worker became ready or stopped being so, or the provider's health or `why` changed. Runs from the
      * loop, never inside a call of this face. May be NULL. */
     void (*provider_changed)(void *arg, size_t provider);
+    /* A PIN was sent to a token, or may have been.  For telling only, since it may run inside
+     * kek_pool_close().  May be NULL. */
+    void (*logged_in)(void *arg, const struct kek_pool_login *login);
     void *arg;
 };
 
@@ -149,6 +171,21 @@ size_t kek_pool_provider_count(const struct kek_pool *pool);
 void kek_pool_provider_get(const struct kek_pool *pool, size_t provider,
                            struct kek_pool_provider *status);
 size_t kek_pool_queued(const struct kek_pool *pool);
+
+/* What became of one kind of operation, counted once for each worker that it was sent to. */
+struct kek_pool_timing {
+    /* From being sent to a worker to its answer, good or not, and where none came within `timeout`, until
+     * it was given up. What waits in the queue is not in it. */
+    struct kek_histogram durations;
+    uint64_t failed;   /* in durations: the worker's answer was a failure */
+    uint64_t timeouts; /* in durations, with the time waited: nothing was heard within `timeout` */
+    uint64_t lost;     /* not in durations: its worker ended first, or never had it */
+};
+/* op: below KEK_POOL_OPS_TIMED. Borrowed until the loop turns. */
+const struct kek_pool_timing *kek_pool_timing(const struct kek_pool *pool, size_t provider,
+                                              enum kek_pool_op op);
+
+const char *kek_pool_op_name(enum kek_pool_op op); /* "list", "wrap", "unwrap", ... */
 
 /* The ready workers of a provider, oldest first; returns how many were written. */
 #define KEK_POOL_WORKERS_MAX (KEK_CONFIG_PROCESSES_MAX + 1) /* ready ones of a provider, at most */

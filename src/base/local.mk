@@ -5,6 +5,7 @@ libkek_base_a_SOURCES = \
 	src/base/clock.c \
 	src/base/descriptors.c \
 	src/base/durable.c \
+	src/base/histogram.c \
 	src/base/kek.c \
 	src/base/log.c \
 	src/base/rc.c \

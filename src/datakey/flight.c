@@ -15,7 +15,7 @@ bool flight_init(struct flight *flight, struct kek_datakey_store *store, struct 
                  KEK_DATAKEY_FLIGHTS_MAX, fleet == &store->to_seal ? "to" : "from");
         return false;
     }
-    *flight = (struct flight){.store = store, .fleet = fleet, .end = end};
+    *flight = (struct flight){.store = store, .fleet = fleet, .end = end, .provider = KEK_POOL_ANY};
     DL_APPEND(fleet->flights, flight);
     fleet->count++;
     return true;
@@ -70,16 +70,24 @@ void flight_land(struct flight *flight, enum kek_rc rc, struct kek_datakey_ref *
 {
     struct kek_datakey_wait *waits = flight->waits, *wait, *next;
     struct kek_why said;
+    size_t provider = flight->provider;
     flight->waits = NULL;
     if (why != NULL) {
         said = *why; /* it may live in the flight */
     }
     take_off(flight);
     DL_FOREACH_SAFE (waits, wait, next) {
+        wait->flight = NULL;
+        wait->provider = provider;
         wait->done(wait->arg, rc, rc == KEK_OK ? ref_share(ref) : NULL,
                    rc == KEK_OK ? NULL : &said);
         free(wait);
     }
+}
+
+size_t kek_datakey_wait_provider(const struct kek_datakey_wait *wait)
+{
+    return wait->flight != NULL ? wait->flight->provider : wait->provider;
 }
 
 void kek_datakey_cancel(struct kek_datakey_wait *wait)

@@ -218,6 +218,7 @@ static void unwrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
 {
     struct opening *opening = arg;
     opening->call = NULL;
+    opening->flight.provider = result == NULL ? KEK_POOL_ANY : result->provider;
     kek_keyring_observe(ring_of(opening), result == NULL ? KEK_POOL_ANY : result->provider,
                         result == NULL ? 0 : result->worker, kek_of(opening), KEK_POOL_UNWRAP, rc);
     if (rc != KEK_OK) {

@@ -246,6 +246,7 @@ static void given_back(void *arg, enum kek_rc rc, struct kek_pool_result *result
     }
     observe(leg, KEK_POOL_UNWRAP, rc, result);
     if (!same) {
+        leg->proof->flight->provider = result == NULL ? KEK_POOL_ANY : result->provider;
         failed(leg, rc, result, why);
         return;
     }
@@ -295,6 +296,7 @@ static void wrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
     struct leg *leg = arg;
     struct kek_why mine;
     leg->call = NULL;
+    leg->proof->flight->provider = result == NULL ? KEK_POOL_ANY : result->provider;
     observe(leg, KEK_POOL_WRAP, rc, result);
     if (rc != KEK_OK) {
         failed(leg, rc, result, why);

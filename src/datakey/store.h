@@ -58,7 +58,8 @@ struct kek_datakey_ref {
 struct flight;
 
 struct kek_datakey_wait {
-    struct flight *flight;
+    struct flight *flight; /* NULL: it has landed */
+    size_t provider;       /* then: who answered last */
     uint64_t deadline_ms;
     kek_datakey_done_fn *done;
     void *arg;
@@ -75,7 +76,8 @@ struct fleet {
 struct flight {
     struct kek_datakey_store *store;
     struct fleet *fleet;
-    bool lingers; /* it goes on without anybody waiting */
+    bool lingers;    /* it goes on without anybody waiting */
+    size_t provider; /* that answered last; KEK_POOL_ANY: none did */
     /* Calls off what is under way, and frees it. */
     void (*end)(struct flight *flight);
     struct kek_datakey_wait *waits;

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "on_record.h"
 #include "keys.h"
 #include "output.h"
 
@@ -125,12 +126,37 @@ static enum ctl_exit verify(struct keys *keys, size_t provider, const struct kek
     return code;
 }
 
+/* The key is there, it is not, or the token did not say. */
+static bool put_on_record(const struct keys *keys, size_t provider, uint32_t number,
+                          const struct kek_id *kek_id, enum kek_state state,
+                          const struct kek_why *failed)
+{
+    const struct listing *listing = &keys->listings[provider];
+    bool known = listing->rc == KEK_OK, there = known && find(listing, kek_id) < listing->count;
+    const struct kek_audit_act act = {
+        .event = "generate",
+        .outcome = there   ? "ok"
+                   : known ? "failed"
+                           : "unclear",
+        .provider = keys->config->providers[provider].name,
+        .kek_id = kek_id,
+        .version = number,
+        .state = kek_state_name(state),
+        .why = there            ? NULL
+               : failed != NULL ? failed
+               : known          ? NULL
+                                : &listing->why,
+    };
+    return ctl_audit(keys->ctl, keys->audit, &act);
+}
+
 enum ctl_exit ctl_key_generate(struct ctl *ctl)
 {
     KEYS_AUTO struct keys keys;
     size_t provider;
     uint32_t number;
-    if (!keys_open(&keys, ctl) || !choose(&keys, &provider) || !keys_start(&keys, true) ||
+    if (!keys_open(&keys, ctl) || !choose(&keys, &provider) ||
+        !ctl_audit_open(ctl, keys.config, &keys.audit) || !keys_start(&keys, true) ||
         !next_number(&keys, &number)) {
         return keys.code;
     }
@@ -142,7 +168,11 @@ enum ctl_exit ctl_key_generate(struct ctl *ctl)
     enum kek_state state = number == 1 ? KEK_STATE_ACTIVE : KEK_STATE_PRE_ACTIVE;
     struct kek_why why = {.rc = KEK_OK};
     enum kek_rc rc = keys_generate(&keys, provider, number, &kek_id, state, &why);
-    enum ctl_exit code = verify(&keys, provider, &kek_id, state, rc == KEK_OK ? NULL : &why);
+    const struct kek_why *failed = rc == KEK_OK ? NULL : &why;
+    enum ctl_exit code = verify(&keys, provider, &kek_id, state, failed);
+    if (!put_on_record(&keys, provider, number, &kek_id, state, failed) && code == CTL_GOOD) {
+        code = CTL_CHECK;
+    }
     if (code == CTL_GOOD && keys.config->provider_count > 1) {
         ctl_say(ctl, "now bring this key to the other providers by the vendor's replication");
     }

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "on_record.h"
 #include "kek/clock.h"
 
 #define ARENA (256u * 1024)
@@ -11,7 +12,7 @@
 
 bool keys_open(struct keys *keys, const struct ctl *ctl)
 {
-    *keys = (struct keys){.ctl = ctl, .code = CTL_FAILED};
+    *keys = (struct keys){.ctl = ctl, .code = CTL_FAILED, .audit = -1};
     keys->config = ctl_config(ctl);
     if (keys->config == NULL) {
         keys->code = CTL_USAGE;
@@ -35,6 +36,19 @@ static void provider_changed(void *arg, size_t provider)
     }
 }
 
+static void logged_in(void *arg, const struct kek_pool_login *login)
+{
+    const struct keys *keys = arg;
+    const struct kek_audit_act act = {
+        .event = "login",
+        .outcome = kek_pool_login_name(login->outcome),
+        .provider = keys->config->providers[login->provider].name,
+        .token = login->token,
+        .why = login->why,
+    };
+    (void)ctl_audit(keys->ctl, keys->audit, &act);
+}
+
 bool keys_start(struct keys *keys, bool officer)
 {
     struct kek_why why = {.rc = KEK_OK};
@@ -54,6 +68,7 @@ bool keys_start(struct keys *keys, bool officer)
     const struct kek_pool_settings settings = {.config = keys->config,
                                                .officer = officer,
                                                .provider_changed = provider_changed,
+                                               .logged_in = logged_in,
                                                .arg = keys};
     keys->pool = kek_pool_new(&keys->loop, &settings, &why);
     if (keys->pool == NULL) {
@@ -85,6 +100,9 @@ void keys_close(struct keys *keys)
         free(keys->listings[i].probed);
     }
     kek_config_free(keys->config);
+    if (keys->audit >= 0) {
+        close(keys->audit);
+    }
 }
 
 static uint64_t deadline(const struct keys *keys)

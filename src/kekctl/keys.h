@@ -31,6 +31,7 @@ struct keys {
     struct kek_pool *pool;
     struct listing listings[KEK_CONFIG_PROVIDERS_MAX];
     enum ctl_exit code; /* of what failed */
+    int audit;          /* where logins are put on record; -1: nowhere */
 };
 
 /* False after saying why, then keys->code is the exit code. */

@@ -16,12 +16,14 @@ kekctl_SOURCES = \
 	src/kekctl/kms_encrypt.c \
 	src/kekctl/kms_status.c \
 	src/kekctl/main.c \
+	src/kekctl/on_record.c \
+	src/kekctl/on_record.h \
 	src/kekctl/output.c \
 	src/kekctl/output.h \
 	src/kekctl/pin_retry.c \
 	src/kekctl/probe.c
 kekctl_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(JANSSON_CFLAGS)
-kekctl_LDADD = $(POOL_LIBS) libkek-proto.a $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
+kekctl_LDADD = libkek-ops.a $(POOL_LIBS) libkek-proto.a $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
 	$(JANSSON_LIBS)
 dist_man_MANS += docs/kekctl.1 docs/kekd-pkcs11.8 docs/kekd.8
 

@@ -1,6 +1,8 @@
 /* kekctl pin retry: a PIN that was refused may be tried once more. */
 #include <string.h>
 
+#include "on_record.h"
+#include "kek/auto.h"
 #include "kek/login.h"
 #include "output.h"
 
@@ -24,9 +26,22 @@ enum ctl_exit ctl_pin_retry(struct ctl *ctl)
         ctl_say(ctl, "the configuration has no provider \"%s\"", ctl->provider);
         return CTL_USAGE;
     }
-    size_t forgotten;
+    KEK_AUTO_CLOSE int audit = -1;
+    if (!ctl_audit_open(ctl, config, &audit)) {
+        return CTL_FAILED;
+    }
+    size_t forgotten = 0;
     struct kek_why why;
-    if (kek_login_retry(config->state_dir, ctl->provider, &forgotten, &why) != KEK_OK) {
+    bool good = kek_login_retry(config->state_dir, ctl->provider, &forgotten, &why) == KEK_OK;
+    const struct kek_audit_act act = {
+        .event = "pin-retry",
+        .outcome = good ? "ok" : "failed",
+        .provider = ctl->provider,
+        .forgotten = &forgotten,
+        .why = good ? NULL : &why,
+    };
+    bool recorded = ctl_audit(ctl, audit, &act);
+    if (!good) {
         ctl_say(ctl, "%s", why.text);
         return CTL_FAILED;
     }
@@ -42,5 +57,5 @@ enum ctl_exit ctl_pin_retry(struct ctl *ctl)
     }
     enum ctl_exit code = output_object(ctl, object, columns, 1);
     json_decref(object);
-    return code;
+    return code == CTL_GOOD && !recorded ? CTL_CHECK : code;
 }

@@ -120,6 +120,14 @@ static void provider_changed(void *arg, size_t provider)
     kek_keyring_provider_changed(daemon->ring, provider);
 }
 
+static void logged_in(void *arg, const struct kek_pool_login *login)
+{
+    struct daemon *daemon = arg;
+    if (daemon->audit != NULL) {
+        kek_audit_login(daemon->audit, daemon->config, login);
+    }
+}
+
 static void notice(void *arg, enum kek_log_level level, const char *text)
 {
     (void)arg;
@@ -152,18 +160,28 @@ static void transport_numbers(void *arg, struct kek_metrics_transport *numbers)
 
 /* ---- the keyring, for people ---- */
 
-static void tell_people(struct daemon *daemon)
+static void audit_keyring(struct daemon *daemon)
 {
     struct kek_keyring_version versions[KEK_AUDIT_VERSIONS_MAX];
+    struct kek_keyring_primary primary;
+    struct kek_keyring_verdict verdict;
+    if (daemon->audit == NULL || daemon->ring == NULL) {
+        return;
+    }
+    bool announced = kek_keyring_primary(daemon->ring, &primary);
+    kek_keyring_verdict(daemon->ring, &verdict);
+    size_t count = kek_keyring_versions(daemon->ring, versions, KEK_AUDIT_VERSIONS_MAX);
+    kek_audit_keyring(daemon->audit, daemon->config, announced ? &primary : NULL, versions, count,
+                      &verdict);
+}
+
+static void tell_people(struct daemon *daemon)
+{
     struct kek_keyring_primary primary;
     struct kek_keyring_verdict verdict;
     char how[KEK_NOTIFY_STATUS_MAX], line[KEK_NOTIFY_STATUS_MAX + 64];
     bool announced = kek_keyring_primary(daemon->ring, &primary);
     kek_keyring_verdict(daemon->ring, &verdict);
-    if (daemon->audit != NULL) {
-        size_t count = kek_keyring_versions(daemon->ring, versions, KEK_AUDIT_VERSIONS_MAX);
-        kek_audit_keyring(daemon->audit, announced ? &primary : NULL, versions, count, &verdict);
-    }
     bool but =
         verdict.state == KEK_KEYRING_GOOD && kek_keyring_remarks(daemon->ring, &verdict, 1) == 1;
     kek_keyring_verdict_text(&verdict, how, sizeof how);
@@ -176,6 +194,7 @@ static void keyring_changed(void *arg)
 {
     struct daemon *daemon = arg;
     kek_datakey_review(daemon->store);
+    audit_keyring(daemon);
     if (!daemon->stopping) {
         tell_people(daemon);
     }
@@ -273,6 +292,7 @@ static void drained(void *arg)
     }
     if (daemon->ring != NULL) {
         kek_keyring_stop(daemon->ring);
+        audit_keyring(daemon); /* what was heard last */
     }
     if (daemon->pool == NULL) {
         pool_closed(daemon);
@@ -350,6 +370,7 @@ static enum kek_rc start_keys(struct daemon *daemon, struct kek_why *why)
         .may = may_serve,
         .judged = is_judged,
         .provider_changed = provider_changed,
+        .logged_in = logged_in,
         .arg = daemon,
     };
     daemon->pool = kek_pool_new(&daemon->loop, &pool, why);

@@ -136,6 +136,11 @@ struct version *version_add(struct kek_keyring *ring, const struct kek_id *kek_i
     }
     version->id = *kek_id;
     version->number = number;
+    if (kek_key_id(kek_bytes_of(ring->settings.config->context), KEK_ENVELOPE_MODE_ANY, kek_id, 1,
+                   version->key_id, NULL) != KEK_OK) {
+        free(version);
+        return NULL;
+    }
     version->slot = (unsigned)__builtin_ctzll(~ring->slots);
     ring->slots |= UINT64_C(1) << version->slot;
     ring->version_count++;

@@ -41,16 +41,10 @@ enum kek_rc kek_key_id(struct kek_bytes context, uint8_t mode, const struct kek_
     return KEK_OK;
 }
 
-enum kek_rc generation_of(const struct kek_keyring *ring, const struct version *version,
-                          struct kek_generation *generation, struct kek_why *why)
+void generation_of(const struct version *version, struct kek_generation *generation)
 {
-    struct kek_generation fresh = {.mode = KEK_ENVELOPE_MODE_ANY, .count = 1};
-    fresh.kek_ids[0] = version->id;
-    fresh.numbers[0] = version->number;
-    enum kek_rc rc = kek_key_id(kek_bytes_of(ring->settings.config->context), fresh.mode,
-                                fresh.kek_ids, fresh.count, fresh.key_id, why);
-    if (rc == KEK_OK) {
-        *generation = fresh;
-    }
-    return rc;
+    *generation = (struct kek_generation){.mode = KEK_ENVELOPE_MODE_ANY, .count = 1};
+    generation->kek_ids[0] = version->id;
+    generation->numbers[0] = version->number;
+    memcpy(generation->key_id, version->key_id, sizeof generation->key_id);
 }

@@ -215,7 +215,16 @@ void judge_members(struct kek_keyring *ring)
 
 struct sum {
     bool any, present, active, unwraps, wraps, proven, asked, absent, failed;
+    bool eligible, may_unwrap, may_wrap; /* as the token shows it, whatever it is worth */
 };
+
+/* Does the token let it be used so?  What was refused twice in a row is not, whatever is listed, until a use
+ * works again. */
+static bool is_let(const struct view *view, enum kek_pool_op op)
+{
+    bool unwraps = view->present && view->eligible && view->can_unwrap && view->to_unwrap.count < 2;
+    return unwraps && (op != KEK_POOL_WRAP || (view->can_wrap && view->to_wrap.count < 2));
+}
 
 static struct sum sum_up(const struct source *source, const struct version *version)
 {
@@ -230,6 +239,9 @@ static struct sum sum_up(const struct source *source, const struct version *vers
         sum.any = true;
         sum.present |= view->present;
         sum.absent |= !view->present;
+        sum.eligible |= view->present && view->eligible;
+        sum.may_unwrap |= is_let(view, KEK_POOL_UNWRAP);
+        sum.may_wrap |= is_let(view, KEK_POOL_WRAP);
         sum.active |= can_wrap && view->witness != FAILED;
         sum.unwraps |= view_unwraps(version, view);
         sum.wraps |= view_wraps(version, view);
@@ -268,6 +280,26 @@ static bool all_said_so(const struct source *source, const struct version *versi
     return all;
 }
 
+static enum kek_keyring_key key_of(const struct version *version, const struct holding *holding,
+                                   const struct sum *sum)
+{
+    if (!sum->present) {
+        return holding->key > KEK_KEYRING_KEY_ABSENT ? KEK_KEYRING_KEY_GONE
+               : version->agreed                     ? KEK_KEYRING_KEY_ABSENT
+                                                     : KEK_KEYRING_KEY_UNSEEN;
+    }
+    if (!sum->eligible) {
+        return KEK_KEYRING_KEY_UNFIT;
+    }
+    if (holding->wrong >= WRONG_WORKERS) {
+        return KEK_KEYRING_KEY_FOREIGN;
+    }
+    if (!sum->may_unwrap) {
+        return KEK_KEYRING_KEY_DISABLED;
+    }
+    return sum->may_wrap ? KEK_KEYRING_KEY_ACTIVE : KEK_KEYRING_KEY_PRE_ACTIVE;
+}
+
 static void judge_holding(const struct source *source, struct version *version)
 {
     struct holding *holding = &version->held[source->index];
@@ -293,6 +325,9 @@ static void judge_holding(const struct source *source, struct version *version)
     holding->proven = sum.proven;
     holding->wrong = sum.proven ? 0 : holding->wrong;
     holding->missing = sum.unwraps ? 0 : holding->missing;
+    if (!holding->missed && !unsure && (sum.proven || !wrong)) {
+        holding->key = key_of(version, holding, &sum);
+    }
     holding->unwraps = sum.unwraps || (holding->unwraps && !holding->settled);
     holding->wraps = sum.wraps || (holding->wraps && !holding->settled);
 }

@@ -54,6 +54,17 @@ enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring, const st
     return version == NULL ? KEK_KEYRING_UNKNOWN : KEK_KEYRING_CLOSED;
 }
 
+bool kek_keyring_name(const struct kek_keyring *ring, const struct kek_id *kek_id, uint32_t *number,
+                      char key_id[static KEK_KEY_ID_TEXT])
+{
+    const struct version *version = version_find(ring, kek_id);
+    if (version != NULL) {
+        *number = version->number;
+        memcpy(key_id, version->key_id, KEK_KEY_ID_TEXT);
+    }
+    return version != NULL;
+}
+
 bool kek_keyring_takes(const struct kek_keyring *ring, const struct kek_id *kek_id,
                        enum kek_wrap_alg alg)
 {
@@ -109,27 +120,44 @@ bool kek_keyring_other_unwraps(const struct kek_keyring *ring, uint64_t worker,
     return false;
 }
 
-/* What all providers together let a version do. */
-static struct kek_version sum_of_holdings(const struct kek_keyring *ring,
-                                          const struct version *version)
+const char *kek_keyring_key_name(enum kek_keyring_key key)
 {
-    struct kek_version sum = {.number = version->number, .id = version->id, .eligible = true};
-    for (size_t p = 0; p < ring->source_count; p++) {
-        sum.can_wrap = sum.can_wrap || version->held[p].active;
-        sum.can_unwrap = sum.can_unwrap || version->held[p].active || version->held[p].unwraps;
+    static const char *const names[] = {
+        [KEK_KEYRING_KEY_UNSEEN] = "unseen",
+        [KEK_KEYRING_KEY_ABSENT] = "absent",
+        [KEK_KEYRING_KEY_GONE] = "gone",
+        [KEK_KEYRING_KEY_UNFIT] = "unfit",
+        [KEK_KEYRING_KEY_FOREIGN] = "foreign",
+        [KEK_KEYRING_KEY_DISABLED] = "disabled",
+        [KEK_KEYRING_KEY_DEACTIVATED] = "deactivated",
+        [KEK_KEYRING_KEY_PRE_ACTIVE] = "pre-active",
+        [KEK_KEYRING_KEY_ACTIVE] = "active",
+    };
+    return names[key];
+}
+
+/* The primary never goes back: what is not newer has had its time, even if it is the only one. */
+static bool was_active(const struct kek_keyring *ring, const struct version *version)
+{
+    const struct version *other;
+    if (ring->announced && version->number <= ring->primary.generation.numbers[0]) {
+        return true;
     }
-    return sum;
+    DL_FOREACH (ring->versions, other) {
+        for (size_t p = 0; p < ring->source_count && other->number > version->number; p++) {
+            if (other->held[p].key == KEK_KEYRING_KEY_ACTIVE) {
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_version *versions,
                             size_t max)
 {
     const struct version *version, *primary = version_primary(ring);
-    struct kek_version sums[VERSIONS_MAX];
-    size_t known = 0, count = 0;
-    DL_FOREACH (ring->versions, version) {
-        sums[known++] = sum_of_holdings(ring, version);
-    }
+    size_t count = 0;
     DL_FOREACH (ring->versions, version) {
         if (count == max) {
             break;
@@ -139,9 +167,14 @@ size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_v
             .number = version->number,
             .kek_id = version->id,
             .primary = version == primary,
-            .state = kek_version_state(sums, known, count),
         };
+        memcpy(out->key_id, version->key_id, sizeof out->key_id);
+        bool was = was_active(ring, version);
         for (size_t p = 0; p < ring->source_count; p++) {
+            enum kek_keyring_key key = version->held[p].key;
+            out->held[p] =
+                key == KEK_KEYRING_KEY_PRE_ACTIVE && was ? KEK_KEYRING_KEY_DEACTIVATED : key;
+            out->state = out->held[p] > out->state ? out->held[p] : out->state;
             out->providers += version->held[p].present;
             out->providers_proven += version->held[p].proven;
         }
@@ -246,6 +279,7 @@ static uint64_t sum_of(const struct kek_keyring *ring)
                                   holding->unwraps, holding->wraps,   holding->proven,
                                   holding->settled};
             sum = mix(sum, facts, sizeof facts);
+            sum = mix(sum, &holding->key, sizeof holding->key);
         }
     }
     return sum;
@@ -355,6 +389,9 @@ void kek_keyring_stop(struct kek_keyring *ring)
 {
     if (ring->stopped) {
         return;
+    }
+    if (ring->dirty) {
+        judge_holdings(ring); /* what was heard in this turn; nothing follows of it any more */
     }
     ring->stopped = true;
     check_stop(ring);

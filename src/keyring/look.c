@@ -100,13 +100,13 @@ static void ask_fresh(struct source *source)
     }
 }
 
-/* A version that a provider had, or that is the primary, is missed there. */
+/* A version that a provider held, or that is the primary, is missed there. */
 static bool misses(const struct source *source)
 {
     const struct version *version, *primary = version_primary(source->ring);
     DL_FOREACH (source->ring->versions, version) {
         const struct holding *holding = &version->held[source->index];
-        if (holding->missed && (holding->unwraps || version == primary)) {
+        if (holding->missed && (holding->key > KEK_KEYRING_KEY_GONE || version == primary)) {
             return true;
         }
     }

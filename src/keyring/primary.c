@@ -187,27 +187,24 @@ static struct version *candidate(struct kek_keyring *ring)
 static void announce(struct kek_keyring *ring)
 {
     struct version *next = ring->announcing;
-    struct kek_generation generation;
-    struct kek_why why;
     ring->announcing = NULL;
     ring->record_holds = false;
-    if (!next->prepared || generation_of(ring, next, &generation, &why) != KEK_OK) {
+    if (!next->prepared) {
         record_save(ring);
         return;
     }
     bool first = !ring->announced;
     ring->announced = true;
-    ring->primary.generation = generation;
+    generation_of(next, &ring->primary.generation);
     ring->primary.since_ms = kek_clock_ms();
     ring_notice(ring, KEK_LOG_INFO, "%s primary: version %u key_id=%s", first ? "first" : "new",
-                next->number, generation.key_id);
+                next->number, next->key_id);
 }
 
 void primary_drive(struct kek_keyring *ring)
 {
     drive_agreement(ring);
     struct version *next = candidate(ring);
-    struct kek_why why;
     ring->wanted.count = 0;
     if (ring->record_holds) {
         announce(ring);
@@ -231,7 +228,5 @@ void primary_drive(struct kek_keyring *ring)
         }
         return;
     }
-    if (generation_of(ring, next, &ring->wanted, &why) != KEK_OK) {
-        ring->wanted.count = 0; /* no memory: at the next turn */
-    }
+    generation_of(next, &ring->wanted);
 }

@@ -98,9 +98,9 @@ static bool load_primary(struct kek_keyring *ring, json_t *primary)
         return false;
     }
     /* since_ms stays 0: no connection of this process can remember an older one. */
-    ring->announced =
-        generation_of(ring, version_find(ring, &id), &ring->primary.generation, NULL) == KEK_OK;
-    return ring->announced;
+    generation_of(version_find(ring, &id), &ring->primary.generation);
+    ring->announced = true;
+    return true;
 }
 
 static bool load_root(struct kek_keyring *ring, json_t *root)

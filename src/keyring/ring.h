@@ -76,9 +76,10 @@ struct member {
 
 /* What a provider is known to hold, worked out from its workers; it stays while there is none. */
 struct holding {
-    bool known;   /* worked out at least once */
-    bool present; /* some worker shows it */
-    bool active;  /* the token lets it wrap, proven or not */
+    bool known;               /* worked out at least once */
+    enum kek_keyring_key key; /* what it holds, as far as is believed; never DEACTIVATED */
+    bool present;             /* some worker shows it */
+    bool active;              /* the token lets it wrap, proven or not */
     bool unwraps; /* some worker may be sent an unwrap, or will once there is one again */
     bool wraps;   /* likewise */
     bool proven;  /* some worker opened the witness */
@@ -97,6 +98,7 @@ struct version {
     unsigned slot;
     uint32_t number;
     struct kek_id id;
+    char key_id[KEK_KEY_ID_TEXT];
     size_t witness_len; /* 0: none yet */
     uint8_t witness[WITNESS_MAX];
     enum kek_wrap_alg witness_alg;
@@ -191,8 +193,7 @@ struct kek_keyring {
 };
 
 /* generation.c */
-enum kek_rc generation_of(const struct kek_keyring *ring, const struct version *version,
-                          struct kek_generation *generation, struct kek_why *why) KEK_MUST_CHECK;
+void generation_of(const struct version *version, struct kek_generation *generation);
 
 /* wait.c */
 struct kek_keyring_wait *wait_add(struct kek_keyring_wait **list, void *arg); /* NULL: no memory */

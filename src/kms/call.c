@@ -47,6 +47,13 @@ static void observe(const struct call *call, enum kek_rpc_status status, const s
     if (settings->observer == NULL) {
         return;
     }
+    size_t provider = call->wait != NULL ? kek_datakey_wait_provider(call->wait) : call->provider;
+    const struct kek_config *config = settings->config;
+    uint32_t number = 0;
+    char key_id[KEK_KEY_ID_TEXT];
+    if (call->has_kek) {
+        (void)kek_keyring_name(settings->ring, &call->kek_id, &number, key_id);
+    }
     struct kek_kms_event event = {
         .method = call->method,
         .status = status,
@@ -54,7 +61,10 @@ static void observe(const struct call *call, enum kek_rpc_status status, const s
         .peer = call->rpc->peer,
         .uid = call->uid,
         .key_id = call->key_id,
+        .kek_id = call->has_kek ? &call->kek_id : NULL,
+        .version = number,
         .hsm = call->hsm,
+        .provider = provider < config->provider_count ? config->providers[provider].name : NULL,
         .why = why,
     };
     settings->observer(settings->arg, &event);
@@ -117,7 +127,8 @@ struct call *call_new(struct kek_kms *kms, struct kek_rpc *rpc, enum kek_kms_met
     struct kek_why why;
     struct call *call = calloc(1, sizeof *call);
     if (call == NULL) {
-        const struct call none = {.kms = kms, .rpc = rpc, .method = method};
+        const struct call none = {
+            .kms = kms, .rpc = rpc, .method = method, .provider = KEK_POOL_ANY};
         kek_fail(&why, KEK_NO_MEMORY, "no memory for another call");
         tell_failure(&none, KEK_NO_MEMORY, &why);
         return NULL;
@@ -125,6 +136,7 @@ struct call *call_new(struct kek_kms *kms, struct kek_rpc *rpc, enum kek_kms_met
     call->kms = kms;
     call->rpc = rpc;
     call->method = method;
+    call->provider = KEK_POOL_ANY;
     rpc->state = call;
     rpc->ended = ended;
     return call;

@@ -9,6 +9,7 @@
 #include "kek/arena.h"
 #include "kek/kms.h"
 
+#define KEY_ID_MAX 65          /* bytes of a key_id, likewise, with a NUL */
 #define UID_MAX 128            /* bytes of a request's uid that are kept for log and audit */
 #define V2_CIPHERTEXT_MAX 1024 /* KMS v2: more and the API server refuses it */
 /* KMS v1: it is stored with a length of 16 bits, and must come back in a Decrypt request, which has 64 KiB
@@ -31,7 +32,10 @@ struct call {
     enum kek_kms_method method;
     bool hsm;
     char uid[UID_MAX];
-    char key_id[KEK_KEY_ID_TEXT];
+    char key_id[KEY_ID_MAX]; /* as the client named it until it is known to be right */
+    bool has_kek;            /* kek_id is set: the one used, or that the ciphertext names */
+    struct kek_id kek_id;
+    size_t provider; /* whose HSM answered last; KEK_POOL_ANY: none did */
     struct kek_datakey_wait *wait;
     size_t kept; /* bytes of its payload that count as waiting */
     /* Encrypt. */

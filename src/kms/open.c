@@ -60,8 +60,24 @@ static bool keep_sealed(struct call *call)
     return true;
 }
 
+/* What the envelope's KEK is called in this context. */
+static enum kek_rc name_key_id(struct call *call, size_t context,
+                               char key_id[static KEK_KEY_ID_TEXT], struct kek_why *why)
+{
+    const struct kek_kms_settings *settings = &call->kms->settings;
+    uint32_t number;
+    if (context == 0 && kek_keyring_name(settings->ring, &call->kek_id, &number, key_id)) {
+        return KEK_OK; /* known without hashing */
+    }
+    return kek_key_id(context_at(call, context), call->envelope.mode, &call->kek_id, 1, key_id,
+                      why);
+}
+
 static void answer(struct call *call, const struct kek_secret *plaintext)
 {
+    if (call->key_id[0] == '\0') {
+        (void)name_key_id(call, context_index(call), call->key_id, NULL); /* v1 named none */
+    }
     struct kek_bytes bytes = kek_secret_bytes(plaintext);
     struct kek_why why;
     KEK_AUTO_BUF struct kek_buf message;
@@ -157,6 +173,7 @@ static void key_came(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
                      const struct kek_why *why)
 {
     struct call *call = arg;
+    call->provider = kek_datakey_wait_provider(call->wait);
     call->wait = NULL;
     if (rc != KEK_OK) {
         fail(call, rc, why);
@@ -256,51 +273,17 @@ static void find_kek(struct call *call)
     }
 }
 
-static bool is_primarys(const struct kek_keyring_primary *primary,
-                        const struct kek_envelope *envelope)
-{
-    const struct kek_generation *generation = &primary->generation;
-    if (generation->mode != envelope->mode || generation->count != envelope->count) {
-        return false;
-    }
-    for (size_t i = 0; i < envelope->count; i++) {
-        if (!kek_id_equal(&generation->kek_ids[i], &envelope->entries[i].kek_id)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static enum kek_rc expect_key_id(const struct call *call, size_t context,
-                                 char expected[static KEK_KEY_ID_TEXT], struct kek_why *why)
-{
-    const struct kek_envelope *envelope = &call->envelope;
-    struct kek_keyring_primary primary;
-    struct kek_id kek_ids[KEK_ENVELOPE_ENTRIES_MAX];
-    if (context == 0 && kek_keyring_primary(call->kms->settings.ring, &primary) &&
-        is_primarys(&primary, envelope)) {
-        memcpy(expected, primary.generation.key_id, KEK_KEY_ID_TEXT); /* known without hashing */
-        return KEK_OK;
-    }
-    for (size_t i = 0; i < envelope->count; i++) {
-        kek_ids[i] = envelope->entries[i].kek_id;
-    }
-    return kek_key_id(context_at(call, context), envelope->mode, kek_ids, envelope->count, expected,
-                      why);
-}
-
 /* The key_id must be that of the envelope's own KEK, in a context that may be opened here. */
 static enum kek_rc check_key_id(struct call *call, struct kek_bytes key_id, struct kek_why *why)
 {
     char expected[KEK_KEY_ID_TEXT];
     size_t count = context_count(call);
     for (size_t i = 0; i < count; i++) {
-        enum kek_rc rc = expect_key_id(call, i, expected, why);
+        enum kek_rc rc = name_key_id(call, i, expected, why);
         if (rc != KEK_OK) {
             return rc;
         }
         if (kek_bytes_equal(key_id, kek_bytes_of(expected))) {
-            memcpy(call->key_id, expected, sizeof expected);
             call->context_first = i;
             call->context_known = true;
             return KEK_OK;
@@ -321,9 +304,20 @@ static enum kek_rc check_form(const struct kek_envelope *envelope, struct kek_wh
     return KEK_OK;
 }
 
+/* For log and audit, whatever it is. */
+static void keep_key_id(struct call *call, struct kek_bytes key_id)
+{
+    size_t len = key_id.len < sizeof call->key_id ? key_id.len : sizeof call->key_id - 1;
+    if (len > 0) {
+        memcpy(call->key_id, key_id.data, len);
+    }
+    call->key_id[len] = '\0';
+}
+
 void call_decrypt(struct call *call, struct kek_bytes sealed, struct kek_bytes key_id)
 {
     struct kek_why why;
+    keep_key_id(call, key_id);
     if (sealed.len == 0) {
         kek_fail(&why, KEK_INVALID, "the ciphertext is empty");
         call_fail(call, KEK_INVALID, &why);
@@ -333,6 +327,10 @@ void call_decrypt(struct call *call, struct kek_bytes sealed, struct kek_bytes k
     enum kek_rc rc = kek_envelope_parse(sealed, &call->envelope, &why);
     if (rc == KEK_OK) {
         rc = check_form(&call->envelope, &why);
+    }
+    if (rc == KEK_OK) {
+        call->has_kek = true;
+        call->kek_id = call->envelope.entries[0].kek_id;
     }
     if (rc == KEK_OK && call->method == KEK_KMS_V2_DECRYPT) {
         rc = check_key_id(call, key_id, &why);

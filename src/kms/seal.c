@@ -54,6 +54,7 @@ static void key_came(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
                      const struct kek_why *why)
 {
     struct call *call = arg;
+    call->provider = kek_datakey_wait_provider(call->wait);
     call->wait = NULL;
     if (rc != KEK_OK) {
         call_fail(call, rc, why);
@@ -87,7 +88,9 @@ static bool choose_generation(struct call *call, struct kek_generation *generati
         kek_keyring_wraps(ring, &room->generation, NULL) == KEK_OK) {
         *generation = room->generation;
     }
-    memcpy(call->key_id, generation->key_id, sizeof call->key_id);
+    memcpy(call->key_id, generation->key_id, sizeof generation->key_id);
+    call->has_kek = true;
+    call->kek_id = generation->kek_ids[0];
     return true;
 }
 

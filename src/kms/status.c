@@ -52,7 +52,7 @@ void call_status(struct call *call)
     struct peer_room *room = (struct peer_room *)call->rpc->peer->room;
     room->said = true;
     room->generation = *generation;
-    memcpy(call->key_id, generation->key_id, sizeof call->key_id);
+    memcpy(call->key_id, generation->key_id, KEK_KEY_ID_TEXT);
     KEK_AUTO_BUF struct kek_buf message;
     kek_buf_init(&message, 1024);
     if (!message_write_status(healthz, generation->key_id, &message)) {

@@ -1,13 +1,13 @@
 #include "kek/audit.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
-#include "audit_line.h"
+#include "audit_file.h"
+#include "audit_log.h"
 #include "kek/clock.h"
 #include "kek/log.h"
 
@@ -15,20 +15,6 @@
 #define GATHER_BYTES (64 * 1024) /* more than this is written without waiting */
 #define RETRY_MS 1000
 #define NODE_BYTES (HOST_NAME_MAX + 1)
-
-/* What was seen of the keyring, to tell a change. */
-struct seen_version {
-    uint32_t number;
-    enum kek_state state;
-};
-
-struct seen {
-    bool announced;
-    char key_id[KEK_KEY_ID_TEXT];
-    enum kek_keyring_state state;
-    struct seen_version versions[KEK_AUDIT_VERSIONS_MAX];
-    size_t count;
-};
 
 struct kek_audit {
     uv_loop_t *loop;
@@ -53,12 +39,9 @@ struct kek_audit {
     int new_fd;
     struct kek_why reopen_why;
 
-    uint64_t rejected_in; /* the second that `rejected` counts */
-    unsigned rejected;
-
     uint64_t lost; /* dropped lines that no line tells of yet */
     struct kek_audit_stats stats;
-    struct seen seen;
+    struct audit_seen seen;
 
     bool stopping;
     void (*stopped)(void *arg);
@@ -67,42 +50,6 @@ struct kek_audit {
 
 static void kick(struct kek_audit *audit);
 
-/* Ends a line that a crash left unfinished, so that it spoils only itself. */
-static int finish_torn_line(int fd)
-{
-    off_t end = lseek(fd, 0, SEEK_END);
-    char last = '\n';
-    if (end > 0 && pread(fd, &last, 1, end - 1) != 1) {
-        return -1;
-    }
-    return last == '\n' || write(fd, "\n", 1) == 1 ? 0 : -1;
-}
-
-static int open_file(const char *path, struct kek_why *why)
-{
-    KEK_AUTO_CLOSE int fd =
-        open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
-             S_IRUSR | S_IWUSR);
-    if (fd < 0) {
-        kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                        "opening the audit file %s", path);
-        return -1;
-    }
-    struct stat st;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        kek_fail(why, KEK_DENIED, "the audit file %s is not a regular file", path);
-        return -1;
-    }
-    if (finish_torn_line(fd) != 0) {
-        kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                        "writing the audit file %s", path);
-        return -1;
-    }
-    int result = fd;
-    fd = -1;
-    return result;
-}
-
 /* ---- gathering ---- */
 
 static size_t waiting(const struct kek_audit *audit)
@@ -110,22 +57,26 @@ static size_t waiting(const struct kek_audit *audit)
     return audit->filling.len + audit->writing.len - audit->written;
 }
 
-/* Where the next line goes: AUDIT_LINE_MAX bytes, or NULL if it is dropped. It takes a number either
- * way, so that a reader sees the gap. */
-static char *line_room(struct kek_audit *audit)
+struct audit_seen *audit_seen(struct kek_audit *audit)
+{
+    return &audit->seen;
+}
+
+char *audit_begin(struct kek_audit *audit, struct audit_stamp **stamp)
 {
     if (audit->stopping) {
         return NULL;
     }
     audit->stamp.seq++;
     audit->stamp.wall_ms = kek_clock_wall_ms();
+    *stamp = &audit->stamp;
     if (waiting(audit) + AUDIT_LINE_MAX > KEK_AUDIT_BOUND) {
         return NULL;
     }
     return (char *)kek_buf_reserve(&audit->filling, AUDIT_LINE_MAX, NULL);
 }
 
-static void line_done(struct kek_audit *audit, size_t len)
+void audit_end(struct kek_audit *audit, size_t len)
 {
     if (len > 0) {
         audit->filling.len += len;
@@ -137,115 +88,26 @@ static void line_done(struct kek_audit *audit, size_t len)
     }
 }
 
-void kek_audit_call(struct kek_audit *audit, const struct kek_kms_event *event)
-{
-    bool poll = event->method == KEK_KMS_V2_STATUS || event->method == KEK_KMS_V1_VERSION;
-    if (poll && event->status == KEK_RPC_OK) {
-        return;
-    }
-    char *line = line_room(audit);
-    line_done(audit, line == NULL ? 0 : audit_line_call(line, &audit->stamp, event));
-}
-
-static bool rejects_too_often(struct kek_audit *audit)
-{
-    uint64_t second = kek_clock_ms() / 1000;
-    if (second != audit->rejected_in) {
-        audit->rejected_in = second;
-        audit->rejected = 0;
-    }
-    return ++audit->rejected > KEK_AUDIT_REJECTED_RATE;
-}
-
-void kek_audit_rejected(struct kek_audit *audit, const struct kek_rpc_peer *peer, const char *path,
-                        enum kek_rpc_status status, const char *message)
-{
-    bool dropped = rejects_too_often(audit);
-    char *line = line_room(audit);
-    line_done(audit, line == NULL || dropped
-                         ? 0
-                         : audit_line_rejected(line, &audit->stamp, peer, path, status, message));
-}
-
 static void note_start(struct kek_audit *audit)
 {
-    char *line = line_room(audit);
-    line_done(audit, line == NULL ? 0
-                                  : audit_line_start(line, &audit->stamp, getpid(),
+    struct audit_stamp *stamp;
+    char *line = audit_begin(audit, &stamp);
+    audit_end(audit, line == NULL ? 0
+                                  : audit_line_start(line, stamp, getpid(),
                                                      PACKAGE_NAME " " PACKAGE_VERSION));
 }
 
+/* Lines are missing here.  If there is no room for saying so, it is said later. */
 static void note_dropped(struct kek_audit *audit)
 {
-    if (audit->lost == 0) {
-        return;
-    }
+    struct audit_stamp *stamp;
     uint64_t lines = audit->lost;
-    char *line = line_room(audit);
-    size_t len = line == NULL ? 0 : audit_line_dropped(line, &audit->stamp, lines);
+    char *line = lines == 0 ? NULL : audit_begin(audit, &stamp);
+    size_t len = line == NULL ? 0 : audit_line_dropped(line, stamp, lines);
     if (len > 0) {
         audit->lost = 0;
         audit->filling.len += len;
         audit->queued++;
-    }
-}
-
-static void note_version(struct kek_audit *audit, uint32_t number, const char *state)
-{
-    char *line = line_room(audit);
-    line_done(audit, line == NULL ? 0 : audit_line_version(line, &audit->stamp, number, state));
-}
-
-static const struct seen_version *find_seen(const struct seen_version *versions, size_t count,
-                                            uint32_t number)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (versions[i].number == number) {
-            return &versions[i];
-        }
-    }
-    return NULL;
-}
-
-static void watch_versions(struct kek_audit *audit, const struct kek_keyring_version *versions,
-                           size_t count)
-{
-    struct seen *seen = &audit->seen;
-    struct seen_version now[KEK_AUDIT_VERSIONS_MAX];
-    count = count > KEK_AUDIT_VERSIONS_MAX ? KEK_AUDIT_VERSIONS_MAX : count;
-    for (size_t i = 0; i < count; i++) {
-        now[i] = (struct seen_version){versions[i].number, versions[i].state};
-        const struct seen_version *before = find_seen(seen->versions, seen->count, now[i].number);
-        if (before == NULL || before->state != now[i].state) {
-            note_version(audit, now[i].number, kek_state_name(now[i].state));
-        }
-    }
-    for (size_t i = 0; i < seen->count; i++) {
-        if (find_seen(now, count, seen->versions[i].number) == NULL) {
-            note_version(audit, seen->versions[i].number, "gone");
-        }
-    }
-    memcpy(seen->versions, now, count * sizeof now[0]);
-    seen->count = count;
-}
-
-void kek_audit_keyring(struct kek_audit *audit, const struct kek_keyring_primary *primary,
-                       const struct kek_keyring_version *versions, size_t count,
-                       const struct kek_keyring_verdict *verdict)
-{
-    struct seen *seen = &audit->seen;
-    watch_versions(audit, versions, count);
-    if (primary != NULL &&
-        (!seen->announced || strcmp(seen->key_id, primary->generation.key_id) != 0)) {
-        seen->announced = true;
-        memcpy(seen->key_id, primary->generation.key_id, sizeof seen->key_id);
-        char *line = line_room(audit);
-        line_done(audit, line == NULL ? 0 : audit_line_primary(line, &audit->stamp, primary));
-    }
-    if (verdict->state != seen->state) {
-        seen->state = verdict->state;
-        char *line = line_room(audit);
-        line_done(audit, line == NULL ? 0 : audit_line_health(line, &audit->stamp, verdict));
     }
 }
 
@@ -343,7 +205,7 @@ static void submit(struct kek_audit *audit)
 static void run_reopen(uv_work_t *work)
 {
     struct kek_audit *audit = work->data;
-    audit->new_fd = open_file(audit->path, &audit->reopen_why);
+    audit->new_fd = audit_file_open(audit->path, O_CREAT, &audit->reopen_why);
     if (audit->new_fd >= 0) {
         close(audit->fd);
     }
@@ -439,12 +301,13 @@ void kek_audit_stats(const struct kek_audit *audit, struct kek_audit_stats *stat
 
 void kek_audit_stop(struct kek_audit *audit, void (*stopped)(void *arg), void *arg)
 {
+    struct audit_stamp *stamp;
     note_dropped(audit);
-    char *line = line_room(audit);
+    char *line = audit_begin(audit, &stamp);
     audit->stopped = stopped;
     audit->arg = arg;
     if (line != NULL) {
-        audit->filling.len += audit_line_stop(line, &audit->stamp, getpid());
+        audit->filling.len += audit_line_stop(line, stamp, getpid());
         audit->queued++;
     }
     audit->stopping = true;
@@ -494,7 +357,7 @@ struct kek_audit *kek_audit_new(uv_loop_t *loop, const char *path, const char *n
         memcpy(audit->node, "unknown", sizeof "unknown");
     }
     audit->stamp = (struct audit_stamp){.node = audit->node, .second = -1};
-    audit->fd = open_file(path, why);
+    audit->fd = audit_file_open(path, O_CREAT, why);
     if (audit->fd < 0) {
         free_parts(audit);
         return NULL;

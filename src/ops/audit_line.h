@@ -1,26 +1,14 @@
 /*
- * One audit line as JSON.  Pure: facts in, bytes out, no allocation, about a microsecond.
- *
- * Every text from outside is cut to a length of its own and escaped; what is no UTF-8 becomes U+FFFD,
- * so that a line is valid JSON whatever a client or a token sends.  With those lengths every line fits
- * AUDIT_LINE_MAX.  docs/kekd-audit.5 describes the fields.
+ * Each kind of audit line that kekd writes.  Pure: facts in, bytes out, no allocation, about a microsecond.
+ * With the lengths that texts are cut to, every line fits AUDIT_LINE_MAX.  docs/kekd-audit.5 describes the
+ * fields.
  */
 #ifndef KEK_OPS_AUDIT_LINE_H
 #define KEK_OPS_AUDIT_LINE_H
 
+#include "audit_text.h"
 #include "kek/keyring.h"
 #include "kek/kms.h"
-
-#define AUDIT_LINE_MAX 4096 /* bytes, with the line feed */
-
-/* What every line begins with. The text of a second is kept for the lines that follow in it. */
-struct audit_stamp {
-    int64_t wall_ms;
-    uint64_t seq;
-    const char *node;
-    int64_t second; /* what `date` says; start with -1 */
-    char date[24];  /* "2006-01-02T15:04:05" */
-};
 
 /* Each writes one line, line feed included and no NUL, and returns its length; 0 if it did not fit. */
 size_t audit_line_call(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
@@ -35,10 +23,14 @@ size_t audit_line_dropped(char out[static AUDIT_LINE_MAX], struct audit_stamp *s
                           uint64_t lines);
 size_t audit_line_primary(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
                           const struct kek_keyring_primary *primary);
-/* state: a kek_state_name, or "gone". */
+size_t audit_line_login(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
+                        const struct kek_pool_login *login, const char *provider);
+/* What this provider holds of that version now. */
 size_t audit_line_version(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
-                          uint32_t number, const char *state);
+                          const struct kek_keyring_version *version, const char *provider,
+                          enum kek_keyring_key key);
+/* provider: the one concerned, or NULL. */
 size_t audit_line_health(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
-                         const struct kek_keyring_verdict *verdict);
+                         const struct kek_keyring_verdict *verdict, const char *provider);
 
 #endif

@@ -1,8 +1,15 @@
 noinst_LIBRARIES += libkek-ops.a
 libkek_ops_a_SOURCES = \
 	src/ops/audit.c \
+	src/ops/audit_act.c \
+	src/ops/audit_events.c \
+	src/ops/audit_file.c \
+	src/ops/audit_file.h \
 	src/ops/audit_line.c \
 	src/ops/audit_line.h \
+	src/ops/audit_log.h \
+	src/ops/audit_text.c \
+	src/ops/audit_text.h \
 	src/ops/exposition.c \
 	src/ops/exposition.h \
 	src/ops/http.c \

@@ -75,6 +75,9 @@ static void collect_pool(const struct kek_pool *pool, struct kek_metrics_snapsho
     s->provider_count = count < KEK_CONFIG_PROVIDERS_MAX ? count : KEK_CONFIG_PROVIDERS_MAX;
     for (size_t i = 0; i < s->provider_count; i++) {
         kek_pool_provider_get(pool, i, &s->providers[i]);
+        for (size_t op = 0; op < KEK_POOL_OPS_TIMED; op++) {
+            s->timings[i][op] = *kek_pool_timing(pool, i, (enum kek_pool_op)op);
+        }
     }
     s->queued = kek_pool_queued(pool);
 }

@@ -71,23 +71,29 @@ static void render_call_counts(struct exposition *e, const struct kek_metrics_sn
     }
 }
 
+/* A histogram of one set of labels, two at most. */
+static void render_histogram(struct exposition *e, const struct kek_histogram *histogram,
+                             struct exposition_label first, struct exposition_label second)
+{
+    uint64_t sum = 0;
+    for (size_t b = 0; b <= KEK_HISTOGRAM_BUCKETS; b++) {
+        struct exposition_label le = {
+            "le", b == KEK_HISTOGRAM_BUCKETS ? "+Inf" : kek_histogram_bounds[b].le};
+        sum += histogram->counts[b];
+        exposition_uint(e, "_bucket",
+                        second.name == NULL ? LABELS(first, le) : LABELS(first, second, le), sum);
+    }
+    exposition_seconds(e, "_sum", LABELS(first, second), histogram->sum_us);
+    exposition_uint(e, "_count", LABELS(first, second), sum);
+}
+
 static void render_durations(struct exposition *e, const struct kek_metrics_snapshot *s)
 {
     exposition_family(e, "kekd_kms_call_duration_seconds", "histogram",
                       "From a request's header to its answer, by method.");
     for (size_t m = 0; m < KEK_KMS_METHODS; m++) {
-        const struct kek_metrics_calls *calls = &s->calls[m];
-        uint64_t sum = 0;
-        for (size_t b = 0; b <= KEK_METRICS_BUCKETS; b++) {
-            sum += calls->buckets[b];
-            exposition_uint(
-                e, "_bucket",
-                LABELS({"method", methods[m]},
-                       {"le", b == KEK_METRICS_BUCKETS ? "+Inf" : metrics_buckets[b].le}),
-                sum);
-        }
-        exposition_seconds(e, "_sum", LABELS({"method", methods[m]}), calls->duration_us);
-        exposition_uint(e, "_count", LABELS({"method", methods[m]}), sum);
+        render_histogram(e, &s->calls[m].durations, (struct exposition_label){"method", methods[m]},
+                         (struct exposition_label){NULL, NULL});
     }
 }
 
@@ -199,6 +205,34 @@ static void render_provider_numbers(struct exposition *e, const struct kek_metri
                 s->queued);
 }
 
+static void render_provider_timings(struct exposition *e, const struct kek_metrics_snapshot *s)
+{
+    exposition_family(e, "kekd_hsm_operation_duration_seconds", "histogram",
+                      "From sending an operation to a worker to its answer, good or not, or until "
+                      "it timed out.");
+    for (size_t i = 0; i < s->provider_count; i++) {
+        for (size_t op = 0; op < KEK_POOL_OPS_TIMED; op++) {
+            const char *name = kek_pool_op_name((enum kek_pool_op)op);
+            render_histogram(e, &s->timings[i][op].durations,
+                             (struct exposition_label){"provider", s->providers[i].name},
+                             (struct exposition_label){"operation", name});
+        }
+    }
+    exposition_family(e, "kekd_hsm_operation_failures_total", "counter",
+                      "Operations that brought no good answer, by what came instead.");
+    for (size_t i = 0; i < s->provider_count; i++) {
+        for (size_t op = 0; op < KEK_POOL_OPS_TIMED; op++) {
+            const struct kek_pool_timing *timing = &s->timings[i][op];
+            const struct exposition_label of[] = {
+                {"provider", s->providers[i].name},
+                {"operation", kek_pool_op_name((enum kek_pool_op)op)}};
+            exposition_uint(e, "", LABELS(of[0], of[1], {"reason", "failed"}), timing->failed);
+            exposition_uint(e, "", LABELS(of[0], of[1], {"reason", "timeout"}), timing->timeouts);
+            exposition_uint(e, "", LABELS(of[0], of[1], {"reason", "lost"}), timing->lost);
+        }
+    }
+}
+
 static void render_datakeys(struct exposition *e, const struct kek_datakey_stats *d)
 {
     family_uint(e, "kekd_datakey_wraps_total", "counter", "Data keys wrapped in an HSM.", d->wraps);
@@ -268,7 +302,7 @@ static void render_version_states(struct exposition *e, const struct kek_metrics
     for (size_t i = 0; i < s->version_count; i++) {
         snprintf(number, sizeof number, "%u", s->versions[i].number);
         if (is_told(s, i)) {
-            const char *state = kek_state_name(s->versions[i].state);
+            const char *state = kek_keyring_key_name(s->versions[i].state);
             exposition_uint(e, "", LABELS({"version", number}, {"state", state}), 1);
         }
     }
@@ -349,6 +383,7 @@ enum kek_rc kek_metrics_render(const struct kek_metrics_snapshot *snapshot, stru
     render_transport(&e, &snapshot->transport);
     render_provider_health(&e, snapshot);
     render_provider_numbers(&e, snapshot);
+    render_provider_timings(&e, snapshot);
     render_datakeys(&e, &snapshot->datakeys);
     render_primary(&e, snapshot);
     render_version_states(&e, snapshot);

@@ -36,7 +36,7 @@ static void launch(struct kek_pool_call *call, struct kek_worker *worker)
     struct kek_pool *pool = call->pool;
     unsigned slot = (unsigned)__builtin_ctzll(worker->free);
     struct kek_flight *flight = &worker->flights[slot];
-    uint64_t now = kek_clock_ms();
+    uint64_t now_us = kek_clock_us(), now = now_us / 1000;
     worker->free &= ~(UINT64_C(1) << slot);
     worker->running++;
     flight->aside = call->lane->worker != 0;
@@ -46,7 +46,7 @@ static void launch(struct kek_pool_call *call, struct kek_worker *worker)
     flight->call = call;
     flight->op = call->lane->op;
     flight->timed_out = flight->unsent = false;
-    flight->sent_ms = now;
+    flight->sent_us = now_us;
     flight->due_ms = time_limit(call, worker, now);
     unsigned at = call->workers[0] == NULL ? 0 : 1;
     call->workers[at] = worker;
@@ -176,6 +176,7 @@ static void finish_failed(struct kek_pool_call *call, const struct kek_why *why)
 void kek_flight_done(struct kek_worker *worker, unsigned slot, struct kek_pool_result *result,
                      const struct kek_why *why)
 {
+    kek_timing_count(worker, slot, why == NULL ? KEK_CAME_ANSWER : KEK_CAME_FAILURE);
     struct kek_pool_call *call = detach(worker, slot, true);
     worker->backend->status.failures += why != NULL;
     kek_worker_wear(worker);
@@ -259,6 +260,8 @@ void kek_flight_lost(struct kek_worker *worker, unsigned slot, enum kek_lost how
                      const struct kek_why *why)
 {
     struct kek_pool *pool = worker->backend->pool;
+    bool said = how == KEK_LOST_LINK || how == KEK_LOST_BUSY;
+    kek_timing_count(worker, slot, said ? KEK_CAME_FAILURE : KEK_CAME_NOTHING);
     struct kek_pool_call *call = detach(worker, slot, how != KEK_LOST_TIMEOUT);
     worker->backend->status.failures++;
     kek_worker_check_over(worker);
@@ -381,7 +384,8 @@ static void time_out(struct kek_worker *worker, unsigned slot)
     struct kek_why why;
     kek_fail(&why, KEK_UNAVAILABLE, "%s: no answer to %s within %llu ms",
              worker->backend->config->name, kek_pool_op_name(flight->op),
-             (unsigned long long)(flight->due_ms - flight->sent_ms));
+             (unsigned long long)(flight->due_ms - flight->sent_us / 1000));
+    kek_timing_count(worker, slot, KEK_CAME_TIMEOUT);
     flight->timed_out = true;
     kek_worker_suspect(worker, &why);
     kek_flight_lost(worker, slot, KEK_LOST_TIMEOUT, &why);

@@ -6,6 +6,7 @@
  *   queue.c      the calls that wait, in order of when they give up
  *   choose.c     which worker a call may go to
  *   dispatch.c   from the queue to a worker and back: answers, retries, timeouts, hedges
+ *   timing.c     how long operations took, and what became of them
  *   supervise.c  how many workers a provider has, when the next may start, what its health is
  *   start.c      one worker's way to ready: Hello, login lock, the try on record, Login
  *   worker.c     one process and its socket
@@ -112,7 +113,7 @@ struct kek_flight {
     uint64_t id;                /* 0: free */
     struct kek_pool_call *call; /* NULL: it ended before its answer came */
     enum kek_pool_op op;
-    uint64_t sent_ms, due_ms;
+    uint64_t sent_us, due_ms;
     bool aside; /* its call names the worker */
     bool timed_out;
     bool unsent; /* the worker was gone already: it never had the request */
@@ -199,6 +200,7 @@ struct kek_backend {
 
     struct kek_pool_provider status; /* but for what its workers are doing now */
     bool slot_known, slot_doubted;   /* not told to the next worker while in doubt */
+    struct kek_pool_timing timings[KEK_POOL_OPS_TIMED];
     uint64_t slot;
     enum kek_wrap_alg alg;
 };
@@ -251,7 +253,6 @@ struct kek_worker *kek_worker_next(const struct kek_pool *pool, const struct kek
     for ((worker) = kek_worker_next(pool, NULL); (worker) != NULL; \
          (worker) = kek_worker_next(pool, worker))
 struct kek_worker *kek_pool_worker(const struct kek_pool *pool, uint64_t serial); /* or NULL */
-const char *kek_pool_op_name(enum kek_pool_op op);
 bool kek_pool_op_once(enum kek_pool_op op); /* must not be sent twice */
 
 /* queue.c */
@@ -278,6 +279,10 @@ bool kek_choose_ready(const struct kek_backend *backend, const struct kek_lane *
  * worker it names is gone. */
 enum kek_rc kek_choose_hope(const struct kek_pool *pool, const struct kek_lane *lane,
                             struct kek_why *why) KEK_MUST_CHECK;
+
+/* timing.c */
+enum kek_came { KEK_CAME_ANSWER, KEK_CAME_FAILURE, KEK_CAME_TIMEOUT, KEK_CAME_NOTHING };
+void kek_timing_count(const struct kek_worker *worker, unsigned slot, enum kek_came came);
 
 /* dispatch.c */
 void kek_dispatch(struct kek_pool *pool); /* sends all that can be sent */

@@ -12,6 +12,7 @@ libkek_pool_a_SOURCES = \
 	src/pool/shared.c \
 	src/pool/start.c \
 	src/pool/supervise.c \
+	src/pool/timing.c \
 	src/pool/worker.c
 libkek_pool_a_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
 POOL_LIBS = libkek-pool.a libkek-login.a libkek-proto.a $(PROTOBUF_C_LIBS) $(JANSSON_LIBS)

@@ -17,6 +17,14 @@ const char *kek_pool_op_name(enum kek_pool_op op)
     return names[op];
 }
 
+const char *kek_pool_login_name(enum kek_pool_login_outcome outcome)
+{
+    static const char *const names[] = {[KEK_POOL_LOGIN_OK] = "ok",
+                                        [KEK_POOL_LOGIN_REFUSED] = "refused",
+                                        [KEK_POOL_LOGIN_UNCLEAR] = "unclear"};
+    return names[outcome];
+}
+
 bool kek_pool_op_once(enum kek_pool_op op)
 {
     return op >= KEK_POOL_GENERATE;

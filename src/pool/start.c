@@ -76,6 +76,21 @@ static void leave(struct kek_worker *worker, bool kill)
     kek_backend_ensure(worker->backend);
 }
 
+static void tell_login(const struct kek_worker *worker, enum kek_pool_login_outcome outcome,
+                       const struct kek_why *why)
+{
+    const struct kek_backend *backend = worker->backend;
+    const struct kek_pool_settings *settings = &backend->pool->settings;
+    struct kek_pool_login login = {.provider = backend->index,
+                                   .worker = worker->serial,
+                                   .token = backend->status.serial,
+                                   .outcome = outcome,
+                                   .why = why};
+    if (settings->logged_in != NULL) {
+        settings->logged_in(settings->arg, &login);
+    }
+}
+
 void kek_start_failed(struct kek_worker *worker, bool kill, const struct kek_why *why)
 {
     struct kek_backend *backend = worker->backend;
@@ -84,6 +99,7 @@ void kek_start_failed(struct kek_worker *worker, bool kill, const struct kek_why
     if (worker->login.open && has_pin(worker)) {
         kek_login_unanswered(&worker->login);
         say_unsure(worker, &said);
+        tell_login(worker, KEK_POOL_LOGIN_UNCLEAR, &said);
     }
     worker->login.open = false;
     /* Perhaps it was the slot of the last time that did not answer, perhaps another one: the next worker
@@ -246,6 +262,7 @@ static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *read
 {
     struct kek_backend *backend = worker->backend;
     kek_login_end(&worker->login, KEK_LOGIN_GOOD, 0);
+    tell_login(worker, KEK_POOL_LOGIN_OK, NULL);
     struct kek_provider_versions *versions = &backend->pool->listed;
     if ((int)ready->alg < 0 || (int)ready->alg > KEK_WRAP_AES_CBC ||
         !kek_message_versions(ready->n_versions, ready->versions, versions)) {
@@ -276,6 +293,8 @@ static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *read
 static void on_counted(struct kek_worker *worker, enum kek_login_end how, struct kek_why *why)
 {
     kek_login_end(&worker->login, how, why->code);
+    tell_login(worker, how == KEK_LOGIN_REFUSED ? KEK_POOL_LOGIN_REFUSED : KEK_POOL_LOGIN_UNCLEAR,
+               why);
     struct kek_why refusal;
     if (kek_login_refusal(&worker->login, &refusal) != KEK_OK) {
         stay_out(worker, &refusal);
@@ -312,6 +331,7 @@ static void on_login_failed(struct kek_worker *worker, const Kek__Provider__Fail
     switch (end_of(failed)) {
     case KEK_LOGIN_GOOD:
         kek_login_end(&worker->login, KEK_LOGIN_GOOD, 0);
+        tell_login(worker, KEK_POOL_LOGIN_OK, NULL);
         break;
     case KEK_LOGIN_NOT_TRIED:
         kek_login_end(&worker->login, KEK_LOGIN_NOT_TRIED, 0);

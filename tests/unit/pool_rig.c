@@ -72,6 +72,16 @@ static void rig_changed(void *arg, size_t provider)
     rig->changes++;
 }
 
+static void rig_logged_in(void *arg, const struct kek_pool_login *login)
+{
+    struct rig *rig = arg;
+    ck_assert_uint_lt(login->provider, rig->config.provider_count);
+    ck_assert_uint_gt(login->worker, 0);
+    ck_assert_uint_gt(strlen(login->token), 0);
+    ck_assert((login->why == NULL) == (login->outcome == KEK_POOL_LOGIN_OK));
+    rig->logins[login->outcome]++;
+}
+
 void rig_set(struct rig *rig, size_t provider, const char *key, char *value)
 {
     struct kek_config_provider *p = &rig->providers[provider];
@@ -143,6 +153,7 @@ void rig_init(struct rig *rig, size_t providers)
         .may = rig_may,
         .judged = rig_judged,
         .provider_changed = rig_changed,
+        .logged_in = rig_logged_in,
         .arg = rig,
     };
 }

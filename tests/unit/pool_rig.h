@@ -27,6 +27,7 @@ struct rig {
     unsigned may;               /* a bit per provider */
     uint64_t may_not, unjudged; /* a bit per worker, by its serial */
     unsigned changes, ends;
+    unsigned logins[KEK_POOL_LOGIN_UNCLEAR + 1]; /* told of, by outcome */
     bool inside,
         closed; /* inside: of a call of the pool's face, from which nothing is to be told */
 };

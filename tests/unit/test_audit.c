@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "kek/audit.h"
+#include "kek/audit_act.h"
 #include "kek/clock.h"
 #include "man_items.h"
 #include "ops_folder.h"
@@ -18,6 +19,10 @@ static json_t *lines[LINES_MAX]; /* of the files read so far */
 static size_t line_count;
 
 static const struct kek_rpc_peer peer = {.uid = 0, .gid = 0, .pid = 4321};
+
+static char hsm_a[] = "hsm-a", hsm_b[] = "hsm-b";
+static struct kek_config_provider two[] = {{.name = hsm_a}, {.name = hsm_b}};
+static const struct kek_config config = {.providers = two, .provider_count = 2};
 
 static void setup(void)
 {
@@ -119,8 +124,12 @@ START_TEST(call_says_who_asked_for_what_under_which_key_and_what_became_of_it)
                           .code = 0x30,
                           .text = "provider hsm-a: C_UnwrapKey failed: CKR_DEVICE_ERROR"};
     struct kek_kms_event event = event_of(KEK_KMS_V2_DECRYPT, KEK_RPC_UNAVAILABLE, "uid-1");
+    struct kek_id kek_id = {{0xab, 0xcd}};
     event.hsm = true;
     event.why = &why;
+    event.kek_id = &kek_id;
+    event.version = 7;
+    event.provider = hsm_b;
     kek_audit_call(audit, &event);
     event = event_of(KEK_KMS_V1_ENCRYPT, KEK_RPC_OK, "");
     kek_audit_call(audit, &event);
@@ -143,6 +152,10 @@ START_TEST(call_says_who_asked_for_what_under_which_key_and_what_became_of_it)
     ck_assert_str_eq(text_of(lines[1], "error"), why.text);
     ck_assert_str_eq(text_of(lines[1], "origin"), "pkcs11");
     ck_assert_int_eq(number_of(lines[1], "code"), 0x30);
+    ck_assert_str_eq(text_of(lines[1], "kek_id"), "abcd0000000000000000000000000000");
+    ck_assert_int_eq(number_of(lines[1], "version"), 7);
+    ck_assert_str_eq(text_of(lines[1], "provider"), "hsm-b");
+    ck_assert_ptr_null(json_object_get(lines[2], "provider"));
     ck_assert_str_eq(text_of(lines[2], "api"), "v1beta1");
     ck_assert_str_eq(text_of(lines[2], "status"), "OK");
     ck_assert(json_is_false(json_object_get(lines[2], "hsm")));
@@ -234,7 +247,9 @@ START_TEST(the_longest_line_that_can_be_fits)
             .wall_ms = INT64_C(253402300799999), .seq = UINT64_MAX, .node = worst, .second = -1};
         struct kek_kms_event event =
             event_of(KEK_KMS_V1_DECRYPT, KEK_RPC_FAILED_PRECONDITION, worst);
-        event.key_id = worst;
+        event.key_id = event.provider = worst;
+        event.version = UINT32_MAX;
+        event.kek_id = &(struct kek_id){{0xff}};
         event.duration_us = UINT64_MAX;
         event.why = &why;
         size_t len = audit_line_call(out, &stamp, &event);
@@ -248,58 +263,117 @@ START_TEST(the_longest_line_that_can_be_fits)
 }
 END_TEST
 
+/* The line in words: its event, and the values of these fields in their order. */
+static void in_words(const json_t *line, char said[static 256])
+{
+    static const char *const keys[] = {"provider", "version", "state", "kek_id",
+                                       "key_id",   "health",  "error"};
+    int at = snprintf(said, 256, "%s", text_of(line, "event"));
+    for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
+        const json_t *value = json_object_get(line, keys[k]);
+        if (json_is_integer(value)) {
+            at += snprintf(said + at, 256 - (size_t)at, " %d", (int)json_integer_value(value));
+        } else if (value != NULL) {
+            at += snprintf(said + at, 256 - (size_t)at, " %s", json_string_value(value));
+        }
+    }
+}
+
 START_TEST(keyring_lines_tell_each_change_once)
 {
     struct kek_audit *audit = new_ok(folder_path("audit"));
-    struct kek_keyring_version versions[2] = {{.number = 1, .state = KEK_STATE_ACTIVE},
-                                              {.number = 2, .state = KEK_STATE_PRE_ACTIVE}};
-    struct kek_keyring_primary primary = {.generation = {.numbers = {1}, .key_id = "kek1-a"}};
-    struct kek_keyring_verdict verdict = {.state = KEK_KEYRING_STARTING};
-    kek_audit_keyring(audit, NULL, versions, 0, &verdict); /* nothing yet */
+    struct kek_keyring_version versions[3] = {
+        {.number = 1,
+         .kek_id = {{0x1a}},
+         .key_id = "kek1-a",
+         .held = {KEK_KEYRING_KEY_ACTIVE, KEK_KEYRING_KEY_ACTIVE}},
+        {.number = 2, .kek_id = {{0x2b}}, .key_id = "kek1-b", .held = {KEK_KEYRING_KEY_PRE_ACTIVE}},
+        /* Another key of that number. */
+        {.number = 2, .kek_id = {{0x2c}}, .key_id = "kek1-c"},
+    };
+    struct kek_keyring_primary primary = {
+        .generation = {.numbers = {1}, .kek_ids = {{{0x1a}}}, .key_id = "kek1-a"}};
+    struct kek_keyring_verdict verdict = {.state = KEK_KEYRING_STARTING, .provider = KEK_POOL_ANY};
+    kek_audit_keyring(audit, &config, NULL, versions, 0, &verdict); /* nothing yet */
     verdict.state = KEK_KEYRING_GOOD;
     for (int again = 0; again < 2; again++) {
-        kek_audit_keyring(audit, &primary, versions, 2, &verdict);
+        kek_audit_keyring(audit, &config, &primary, versions, 3, &verdict);
     }
-    versions[0].state = KEK_STATE_DEACTIVATED;
-    versions[1].state = KEK_STATE_ACTIVE;
-    primary = (struct kek_keyring_primary){.generation = {.numbers = {2}, .key_id = "kek1-b"}};
-    verdict = (struct kek_keyring_verdict){.state = KEK_KEYRING_OUTAGE, .what = "no HSM answers"};
+    /* One of the two only. */
+    versions[0].held[1] = KEK_KEYRING_KEY_DEACTIVATED;
+    versions[1].held[1] = KEK_KEYRING_KEY_ACTIVE;
+    versions[2].held[0] = KEK_KEYRING_KEY_FOREIGN;
+    primary = (struct kek_keyring_primary){
+        .generation = {.numbers = {2}, .kek_ids = {{{0x2b}}}, .key_id = "kek1-b"}};
+    verdict = (struct kek_keyring_verdict){
+        .state = KEK_KEYRING_OUTAGE, .what = "no HSM answers", .version = 2, .provider = 1};
     for (int again = 0; again < 2; again++) {
-        kek_audit_keyring(audit, &primary, versions, 2, &verdict);
+        kek_audit_keyring(audit, &config, &primary, versions, 3, &verdict);
     }
-    kek_audit_keyring(audit, &primary, versions + 1, 1, &verdict);
+    versions[1].held[0] = KEK_KEYRING_KEY_DISABLED;
+    versions[1].held[1] = KEK_KEYRING_KEY_GONE;
+    versions[2].held[0] = KEK_KEYRING_KEY_UNFIT;
+    versions[2].held[1] = KEK_KEYRING_KEY_ABSENT;
+    kek_audit_keyring(audit, &config, &primary, versions, 3, &verdict);
+    /* The keyring forgets what nobody holds: no line for what was gone or absent before. */
+    kek_audit_keyring(audit, &config, &primary, versions, 1, &verdict);
     stop(audit);
 
+#define ID(byte) #byte "000000000000000000000000000000"
     static const char *const expected[] = {
         "start",
-        "version 1 active",
-        "version 2 pre-active",
-        "primary 1 kek1-a",
+        "version hsm-a 1 active " ID(1a) " kek1-a",
+        "version hsm-b 1 active " ID(1a) " kek1-a",
+        "version hsm-a 2 pre-active " ID(2b) " kek1-b",
+        "primary 1 " ID(1a) " kek1-a",
         "health good",
-        "version 1 deactivated",
-        "version 2 active",
-        "primary 2 kek1-b",
-        "health outage no HSM answers",
-        "version 1 gone",
+        "version hsm-b 1 deactivated " ID(1a) " kek1-a",
+        "version hsm-b 2 active " ID(2b) " kek1-b",
+        "version hsm-a 2 foreign " ID(2c) " kek1-c",
+        "primary 2 " ID(2b) " kek1-b",
+        "health hsm-b 2 outage no HSM answers",
+        "version hsm-a 2 disabled " ID(2b) " kek1-b",
+        "version hsm-b 2 gone " ID(2b) " kek1-b",
+        "version hsm-a 2 unfit " ID(2c) " kek1-c",
+        "version hsm-b 2 absent " ID(2c) " kek1-c",
+        "version hsm-a 2 gone " ID(2b) " kek1-b",
+        "version hsm-a 2 gone " ID(2c) " kek1-c",
         "stop",
     };
+#undef ID
     ck_assert_uint_eq(read_lines(folder_path("audit")), sizeof expected / sizeof expected[0]);
     for (size_t i = 0; i < line_count; i++) {
-        static const char *const keys[] = {"version", "state", "key_id", "health", "error"};
         char said[256];
-        int at = snprintf(said, sizeof said, "%s", text_of(lines[i], "event"));
-        for (size_t k = 0; k < 5; k++) {
-            const json_t *value = json_object_get(lines[i], keys[k]);
-            if (json_is_integer(value)) {
-                at += snprintf(said + at, sizeof said - (size_t)at, " %d",
-                               (int)json_integer_value(value));
-            } else if (value != NULL) {
-                at +=
-                    snprintf(said + at, sizeof said - (size_t)at, " %s", json_string_value(value));
-            }
-        }
+        in_words(lines[i], said);
         ck_assert_str_eq(said, expected[i]);
     }
+}
+END_TEST
+
+START_TEST(login_says_which_worker_gave_a_pin_to_which_token_and_what_it_said)
+{
+    struct kek_audit *audit = new_ok(folder_path("audit"));
+    struct kek_why why = {.native = KEK_NATIVE_PKCS11, .code = 0xa0, .text = "PIN refused"};
+    struct kek_pool_login login = {.provider = 1, .worker = 17, .token = "0123abcd"};
+    kek_audit_login(audit, &config, &login);
+    login.why = &why;
+    login.outcome = KEK_POOL_LOGIN_REFUSED;
+    kek_audit_login(audit, &config, &login);
+    login.outcome = KEK_POOL_LOGIN_UNCLEAR;
+    kek_audit_login(audit, &config, &login);
+    stop(audit);
+    ck_assert_uint_eq(read_lines(folder_path("audit")), 5);
+    static const char *const outcomes[] = {"ok", "refused", "unclear"};
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *line = lines[i + 1];
+        ck_assert_str_eq(text_of(line, "event"), "login");
+        ck_assert_str_eq(text_of(line, "provider"), "hsm-b");
+        ck_assert_str_eq(text_of(line, "token"), "0123abcd");
+        ck_assert_int_eq(number_of(line, "worker"), 17);
+        ck_assert_str_eq(text_of(line, "outcome"), outcomes[i]);
+        ck_assert((json_object_get(line, "error") == NULL) == (i == 0));
+    }
+    ck_assert_int_eq(number_of(lines[2], "code"), 0xa0);
 }
 END_TEST
 
@@ -530,6 +604,92 @@ START_TEST(stop_ends_on_a_disk_that_takes_nothing)
 }
 END_TEST
 
+static const struct kek_id made = {{0xde, 0xad}};
+static const size_t two_pins = 2;
+static const struct kek_why no_room = {
+    .native = KEK_NATIVE_PKCS11, .code = 0x31, .text = "CKR_DEVICE_MEMORY"};
+static const struct kek_audit_act acts[] = {
+    {.event = "generate",
+     .outcome = "ok",
+     .provider = hsm_b,
+     .kek_id = &made,
+     .version = 5,
+     .state = "pre-active"},
+    {.event = "generate",
+     .outcome = "failed",
+     .provider = hsm_a,
+     .kek_id = &made,
+     .version = 6,
+     .state = "pre-active",
+     .why = &no_room},
+    {.event = "pin-retry", .outcome = "ok", .forgotten = &two_pins},
+    {.event = "login", .outcome = "refused", .provider = hsm_a, .token = "0123abcd"},
+};
+
+static void act(const char *path)
+{
+    struct kek_why why = {.text = ""};
+    int fd = kek_audit_act_open(path, &why);
+    ck_assert_msg(fd >= 0, "%s", why.text);
+    for (size_t i = 0; i < sizeof acts / sizeof acts[0]; i++) {
+        ck_assert_int_eq(kek_audit_act(fd, &acts[i], &why), KEK_OK);
+    }
+    close(fd);
+}
+
+START_TEST(acts_of_an_operator_stand_among_kekds_lines_and_in_a_file_that_kekd_can_open)
+{
+    static const char *const expected[] = {
+        "generate hsm-b 5 pre-active dead0000000000000000000000000000",
+        "generate hsm-a 6 pre-active dead0000000000000000000000000000 CKR_DEVICE_MEMORY",
+        "pin-retry",
+        "login hsm-a",
+    };
+    const char *path = folder_path("audit");
+    act(path); /* before kekd has ever been started */
+    struct stat st, around;
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_eq(stat(folder_path("."), &around), 0);
+    ck_assert_int_eq(st.st_mode & 07777, 0600);
+    ck_assert_uint_eq(st.st_uid, around.st_uid);
+    struct kek_audit *audit = new_ok(path);
+    act(path);
+    stop(audit);
+    ck_assert_uint_eq(read_lines(path), 10);
+    for (size_t i = 0; i < 8; i++) {
+        char said[256];
+        in_words(lines[i], said);
+        ck_assert_str_eq(said, expected[i % 4]);
+        ck_assert_int_eq(number_of(lines[i], "seq"), 0);
+        ck_assert_int_eq(number_of(lines[i], "peer_uid"), getuid());
+        ck_assert_int_eq(number_of(lines[i], "peer_pid"), getpid());
+        ck_assert_str_eq(text_of(lines[i], "outcome"), acts[i % 4].outcome);
+    }
+    ck_assert_int_eq(number_of(lines[2], "forgotten"), 2);
+    ck_assert_str_eq(text_of(lines[3], "token"), "0123abcd");
+    ck_assert_str_eq(text_of(lines[8], "event"), "start");
+}
+END_TEST
+
+START_TEST(act_is_not_put_where_kekds_log_cannot_be)
+{
+    struct kek_why why = {.text = ""};
+    ck_assert_int_eq(symlink(folder_path("target"), folder_path("link")), 0);
+    static const char *const names[] = {"link", "missing/audit", "."};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        ck_assert_int_lt(kek_audit_act_open(folder_path(names[i]), &why), 0);
+        ck_assert_ptr_nonnull(strstr(why.text, names[i]));
+    }
+    disk_holds(0);
+    int fd = kek_audit_act_open(folder_path("audit"), &why);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(kek_audit_act(fd, &acts[0], &why), KEK_UNAVAILABLE);
+    ck_assert_int_ne(why.code, 0);
+    close(fd);
+    disk_holds(RLIM_INFINITY);
+}
+END_TEST
+
 START_TEST(new_ends_a_line_that_a_crash_left_unfinished)
 {
     const char *path = folder_path("audit");
@@ -575,15 +735,19 @@ START_TEST(the_manual_lists_the_fields_and_the_events)
     event.why = &why;
     kek_audit_call(audit, &event);
     kek_audit_rejected(audit, &peer, "/", KEK_RPC_UNIMPLEMENTED, "x");
-    kek_audit_keyring(audit, &(struct kek_keyring_primary){.generation.numbers = {1}},
-                      &(struct kek_keyring_version){.number = 1}, 1,
-                      &(struct kek_keyring_verdict){.state = KEK_KEYRING_LOSS, .what = "x"});
+    kek_audit_login(audit, &config, &(struct kek_pool_login){.token = "0123abcd"});
+    kek_audit_keyring(audit, &config, &(struct kek_keyring_primary){.generation.numbers = {1}},
+                      &(struct kek_keyring_version){.number = 1, .held = {KEK_KEYRING_KEY_ACTIVE}},
+                      1, &(struct kek_keyring_verdict){.state = KEK_KEYRING_LOSS, .what = "x"});
     stop(audit);
     read_lines(folder_path("audit"));
     char out[AUDIT_LINE_MAX];
     struct audit_stamp stamp = {.node = "", .second = -1};
     size_t len = audit_line_dropped(out, &stamp, 1);
     lines[line_count++] = json_loadb(out, len, 0, NULL);
+
+    act(folder_path("acts"));
+    read_lines(folder_path("acts"));
 
     struct man_items fields, events;
     man_items_read(&fields, "docs/kekd-audit.5", "Cm");
@@ -597,6 +761,7 @@ START_TEST(the_manual_lists_the_fields_and_the_events)
         }
         man_items_meet(&events, text_of(lines[i], "event"));
     }
+    man_items_meet(&fields, "login_uid"); /* where somebody has logged in */
     man_items_all_met(&fields);
     man_items_all_met(&events);
 }
@@ -614,6 +779,7 @@ int main(void)
     tcase_add_test(tcase, texts_from_outside_are_escaped_and_cut);
     tcase_add_test(tcase, the_longest_line_that_can_be_fits);
     tcase_add_test(tcase, keyring_lines_tell_each_change_once);
+    tcase_add_test(tcase, login_says_which_worker_gave_a_pin_to_which_token_and_what_it_said);
     tcase_add_test(tcase, lines_keep_their_order_over_many_writes);
     tcase_add_test(tcase, reopen_goes_on_in_a_new_file_after_a_rename);
     tcase_add_test(tcase, reopen_keeps_the_old_file_when_the_new_one_cannot_be);
@@ -621,6 +787,9 @@ int main(void)
     tcase_add_test(tcase, a_full_disk_costs_counted_lines_only_and_the_log_goes_on);
     tcase_add_test(tcase, reopen_on_a_full_disk_moves_the_cut_line_whole_to_the_new_file);
     tcase_add_test(tcase, stop_ends_on_a_disk_that_takes_nothing);
+    tcase_add_test(tcase,
+                   acts_of_an_operator_stand_among_kekds_lines_and_in_a_file_that_kekd_can_open);
+    tcase_add_test(tcase, act_is_not_put_where_kekds_log_cannot_be);
     tcase_add_test(tcase, new_ends_a_line_that_a_crash_left_unfinished);
     tcase_add_test(tcase, new_refuses_what_is_no_file_of_its_own);
     tcase_add_test(tcase, the_manual_lists_the_fields_and_the_events);

@@ -123,8 +123,8 @@ START_TEST(promoted_version_takes_over_after_settle_and_never_goes_back)
     rig_until(&rig, knows_both, NULL);
     ck_assert_uint_eq(kek_keyring_versions(rig.ring, versions, 8), 2);
     for (size_t i = 0; i < 2; i++) {
-        ck_assert_int_eq(versions[i].state,
-                         versions[i].number == 1 ? KEK_STATE_ACTIVE : KEK_STATE_PRE_ACTIVE);
+        ck_assert_int_eq(versions[i].state, versions[i].number == 1 ? KEK_KEYRING_KEY_ACTIVE
+                                                                    : KEK_KEYRING_KEY_PRE_ACTIVE);
     }
     ck_assert(kek_keyring_primary(rig.ring, &primary));
     ck_assert_uint_eq(primary.generation.numbers[0], 1);

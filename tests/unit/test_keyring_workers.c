@@ -359,7 +359,7 @@ START_TEST(probe_whose_second_worker_left_meanwhile_breaks_no_provider)
     ck_assert_ptr_nonnull(v7);
     v7->witness_len = 1;
     v7->agreed = ring->announced = true;
-    ck_assert_int_eq(generation_of(ring, v7, &ring->primary.generation, NULL), KEK_OK);
+    generation_of(v7, &ring->primary.generation);
     struct kek_version seen = key(7);
     seen.id = v7->id;
     struct member *gone = add(99, &seen, 1);
@@ -481,6 +481,129 @@ START_TEST(key_that_each_use_is_refused_of_is_refused_whatever_is_listed)
 }
 END_TEST
 
+/* What a provider is told to hold; version `number` is known. */
+static enum kek_keyring_key held(uint32_t number)
+{
+    struct kek_keyring_version versions[VERSIONS_MAX];
+    size_t count = kek_keyring_versions(ring, versions, VERSIONS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        if (versions[i].number == number) {
+            ck_assert_int_eq(versions[i].state, versions[i].held[0]); /* of the one provider */
+            return versions[i].held[0];
+        }
+    }
+    ck_abort_msg("version %u is not known", number);
+}
+
+/* The member's next list. */
+static void lists(struct member *member, const struct kek_version *seen, size_t count)
+{
+    pass(1);
+    member->begun_ms = member->asked_ms = kek_clock_ms();
+    member_take(member, seen, count);
+    judge_holdings(ring);
+}
+
+START_TEST(what_a_provider_holds_has_a_word_of_its_own_for_each_way_of_not_serving)
+{
+    struct version *v1 = version(1, true), *v2;
+    struct kek_version seen[2] = {key(1), key(2)};
+    struct member *member = add(1, NULL, 0);
+    judge_holdings(ring);
+    ck_assert_int_eq(held(1), KEK_KEYRING_KEY_UNSEEN); /* one look that misses it proves nothing */
+    lists(member, seen, 1);
+    ck_assert_int_eq(held(1), KEK_KEYRING_KEY_ACTIVE);
+    seen[1].can_wrap = false;
+    lists(member, seen, 2);
+    ck_assert_int_eq(held(2), KEK_KEYRING_KEY_PRE_ACTIVE);
+    seen[0].can_wrap = false;
+    lists(member, seen, 2);
+    ck_assert_int_eq(held(1), KEK_KEYRING_KEY_PRE_ACTIVE); /* none is active, and none ever was */
+    generation_of(v1, &ring->primary.generation);
+    ring->announced = true;
+    ck_assert_int_eq(held(1), KEK_KEYRING_KEY_DEACTIVATED);
+    ck_assert_int_eq(held(2), KEK_KEYRING_KEY_PRE_ACTIVE);
+    seen[0].can_unwrap = false;
+    lists(member, seen, 2);
+    ck_assert_int_eq(held(1), KEK_KEYRING_KEY_DISABLED);
+    seen[0].eligible = false;
+    lists(member, seen, 2);
+    ck_assert_int_eq(held(1), KEK_KEYRING_KEY_UNFIT);
+    v2 = version_find(ring, &seen[1].id);
+    v2->agreed = true;
+    v2->witness_len = 1;
+    check(member, v2, FAILED);
+    judge_holdings(ring);
+    ck_assert_int_eq(held(2), KEK_KEYRING_KEY_PRE_ACTIVE); /* this worker may be wrong alone */
+    v2->held[0].wrong = 2;
+    lists(member, seen, 2);
+    ck_assert_int_eq(held(2), KEK_KEYRING_KEY_FOREIGN);
+}
+END_TEST
+
+START_TEST(key_is_gone_once_two_fresh_workers_missed_it_and_not_when_one_did_and_left)
+{
+    struct version *v1 = version(1, true);
+    struct kek_version seen = key(1);
+    struct holding *holding = &v1->held[0];
+    struct member *member = add(1, &seen, 1);
+    judge_holdings(ring);
+    lists(member, NULL, 0);
+    ck_assert(holding->missed);
+    ck_assert_int_eq(held(1), KEK_KEYRING_KEY_ACTIVE);
+    member_drop(member);
+    judge_holdings(ring);
+    ck_assert_int_eq(held(1), KEK_KEYRING_KEY_ACTIVE);
+    add(2, NULL, 0);
+    holding->missing = 2;
+    judge_holdings(ring);
+    ck_assert_int_eq(held(1), KEK_KEYRING_KEY_GONE);
+    /* On record from before, and never shown to this process: as far as it knows it was never there. */
+    struct version *v3 = version(3, true);
+    v3->held[0].missing = 2;
+    judge_holdings(ring);
+    ck_assert_int_eq(held(3), KEK_KEYRING_KEY_ABSENT);
+}
+END_TEST
+
+/* A library that lists from memory does not make the line go back and forth. */
+START_TEST(key_whose_use_is_refused_twice_is_deactivated_until_a_use_works)
+{
+    struct version *v1 = version(1, true);
+    struct kek_version seen = key(1);
+    struct member *member = add(1, &seen, 1);
+    generation_of(v1, &ring->primary.generation);
+    ring->announced = true;
+    check(member, v1, OPENED);
+    judge_holdings(ring);
+    for (unsigned tries = 1; tries <= 4; tries++) {
+        kek_keyring_observe(ring, 0, 1, &seen.id, KEK_POOL_WRAP, KEK_PRECONDITION);
+        lists(member, &seen, 1);
+        ck_assert_int_eq(held(1), tries < 2 ? KEK_KEYRING_KEY_ACTIVE : KEK_KEYRING_KEY_DEACTIVATED);
+        pass(4 * TICK_MS);
+        lists(member, &seen, 1);
+        ck_assert_int_eq(held(1), tries < 2 ? KEK_KEYRING_KEY_ACTIVE : KEK_KEYRING_KEY_DEACTIVATED);
+    }
+    kek_keyring_observe(ring, 0, 1, &seen.id, KEK_POOL_WRAP, KEK_OK);
+    lists(member, &seen, 1);
+    ck_assert_int_eq(held(1), KEK_KEYRING_KEY_ACTIVE);
+}
+END_TEST
+
+START_TEST(what_was_heard_in_the_turn_of_the_stop_is_known_after_it)
+{
+    struct kek_version seen = key(1);
+    struct member *member = add(1, &seen, 1);
+    judge_holdings(ring);
+    seen.can_unwrap = false;
+    pass(1);
+    member->begun_ms = member->asked_ms = kek_clock_ms();
+    member_take(member, &seen, 1);
+    kek_keyring_stop(ring);
+    ck_assert_int_eq(held(1), KEK_KEYRING_KEY_DISABLED);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("keyring_workers");
@@ -501,5 +624,10 @@ int main(void)
     tcase_add_test(tcase, probe_whose_second_worker_left_meanwhile_breaks_no_provider);
     tcase_add_test(tcase, key_that_each_use_is_refused_of_is_refused_whatever_is_listed);
     tcase_add_test(tcase, old_word_of_the_worker_that_is_left_is_not_its_providers);
+    tcase_add_test(tcase, what_a_provider_holds_has_a_word_of_its_own_for_each_way_of_not_serving);
+    tcase_add_test(tcase,
+                   key_is_gone_once_two_fresh_workers_missed_it_and_not_when_one_did_and_left);
+    tcase_add_test(tcase, key_whose_use_is_refused_twice_is_deactivated_until_a_use_works);
+    tcase_add_test(tcase, what_was_heard_in_the_turn_of_the_stop_is_known_after_it);
     return suite_run(suite);
 }

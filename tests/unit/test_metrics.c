@@ -41,6 +41,11 @@ static void setup(void)
     snapshot.provider_count = 2;
     name_provider(&snapshot.providers[0], "hsm-a");
     name_provider(&snapshot.providers[1], "hsm-b");
+    snapshot.timings[0][KEK_POOL_UNWRAP] = (struct kek_pool_timing){
+        .durations = {.counts = {1, [KEK_HISTOGRAM_BUCKETS - 1] = 2}, .sum_us = 10000050},
+        .failed = 31,
+        .timeouts = 32,
+        .lost = 33};
     snapshot.queued = 10;
     snapshot.datakeys = (struct kek_datakey_stats){11, 12, 13, 14, 15, 16, 17};
     snapshot.verdict = (struct kek_keyring_verdict){.state = KEK_KEYRING_GOOD, .since_ms = 40000};
@@ -52,9 +57,9 @@ static void setup(void)
                        .key_id = "kek1-00112233445566778899aabbccddeeff"}};
     snapshot.version_count = 2;
     snapshot.versions[0] = (struct kek_keyring_version){
-        .number = 1, .state = KEK_STATE_DEACTIVATED, .providers = 2, .providers_proven = 1};
+        .number = 1, .state = KEK_KEYRING_KEY_DEACTIVATED, .providers = 2, .providers_proven = 1};
     snapshot.versions[1] = (struct kek_keyring_version){.number = 2,
-                                                        .state = KEK_STATE_ACTIVE,
+                                                        .state = KEK_KEYRING_KEY_ACTIVE,
                                                         .primary = true,
                                                         .providers = 2,
                                                         .providers_proven = 2};
@@ -126,6 +131,28 @@ START_TEST(render_says_every_number_under_its_name)
         "kekd_hsm_workers_ended_total{provider=\"hsm-a\"} 10",
         "kekd_hsm_operations_total{provider=\"hsm-a\"} 8",
         "kekd_hsm_failures_total{provider=\"hsm-a\"} 9",
+        "kekd_hsm_operation_duration_seconds_bucket{provider=\"hsm-a\",operation=\"unwrap\","
+        "le=\"5e-05\"} 1",
+        "kekd_hsm_operation_duration_seconds_bucket{provider=\"hsm-a\",operation=\"unwrap\","
+        "le=\"5\"} 1",
+        "kekd_hsm_operation_duration_seconds_bucket{provider=\"hsm-a\",operation=\"unwrap\","
+        "le=\"10\"} 3",
+        "kekd_hsm_operation_duration_seconds_bucket{provider=\"hsm-a\",operation=\"unwrap\","
+        "le=\"+Inf\"} 3",
+        "kekd_hsm_operation_duration_seconds_sum{provider=\"hsm-a\",operation=\"unwrap\"} "
+        "10.000050",
+        "kekd_hsm_operation_duration_seconds_count{provider=\"hsm-a\",operation=\"unwrap\"} 3",
+        "kekd_hsm_operation_duration_seconds_count{provider=\"hsm-b\",operation=\"wrap\"} 0",
+        "kekd_hsm_operation_failures_total{provider=\"hsm-a\",operation=\"unwrap\",reason="
+        "\"failed\"} "
+        "31",
+        "kekd_hsm_operation_failures_total{provider=\"hsm-a\",operation=\"unwrap\",reason="
+        "\"timeout\"} "
+        "32",
+        "kekd_hsm_operation_failures_total{provider=\"hsm-a\",operation=\"unwrap\",reason=\"lost\"}"
+        " 33",
+        "kekd_hsm_operation_failures_total{provider=\"hsm-b\",operation=\"list\",reason=\"lost\"} "
+        "0",
         "kekd_hsm_queue_length 10",
         "kekd_datakey_wraps_total 11",
         "kekd_datakey_unwraps_total 12",
@@ -196,15 +223,16 @@ END_TEST
 
 START_TEST(buckets_grow_and_print_what_they_are)
 {
-    for (size_t b = 0; b < KEK_METRICS_BUCKETS; b++) {
+    const struct kek_histogram_bound *bounds = kek_histogram_bounds;
+    for (size_t b = 0; b < KEK_HISTOGRAM_BUCKETS; b++) {
         char *end;
-        double seconds = strtod(metrics_buckets[b].le, &end);
+        double seconds = strtod(bounds[b].le, &end);
         ck_assert(*end == '\0');
-        ck_assert_double_eq_tol(seconds * 1e6, (double)metrics_buckets[b].us, 1e-6);
-        ck_assert(b == 0 || metrics_buckets[b].us > metrics_buckets[b - 1].us);
+        ck_assert_double_eq_tol(seconds * 1e6, (double)bounds[b].us, 1e-6);
+        ck_assert(b == 0 || bounds[b].us > bounds[b - 1].us);
     }
-    ck_assert_uint_eq(metrics_buckets[0].us, 50);
-    ck_assert_uint_eq(metrics_buckets[KEK_METRICS_BUCKETS - 1].us, 5000000);
+    ck_assert_uint_eq(bounds[0].us, 50);
+    ck_assert_uint_eq(bounds[KEK_HISTOGRAM_BUCKETS - 1].us, 10000000);
 }
 END_TEST
 
@@ -253,6 +281,7 @@ START_TEST(the_largest_snapshot_fits)
     for (size_t i = 0; i < KEK_CONFIG_PROVIDERS_MAX; i++) {
         name_provider(&snapshot.providers[i], "a-name-of-thirty-two-characters!");
         memset(snapshot.providers[i].model, '"', sizeof snapshot.providers[i].model - 1);
+        memset(snapshot.timings[i], 0x7f, sizeof snapshot.timings[i]);
     }
     snapshot.version_count = KEK_AUDIT_VERSIONS_MAX;
     for (size_t m = 0; m < KEK_KMS_METHODS; m++) {

@@ -180,11 +180,30 @@ END_TEST
 static const struct {
     const char *command;
     unsigned killed, crashed;
+    uint64_t failed, timeouts, lost; /* as the timing tells it */
 } deaths[] = {
-    {"once:crash", 0, 1},   {"once:kill", 0, 1},  {"once:exit", 0, 1},  {"once:shut", 1, 0},
-    {"once:garbage", 1, 0}, {"once:badid", 1, 0}, {"once:short", 1, 0}, {"once:big", 1, 0},
-    {"once:kind", 1, 0},    {"once:link", 0, 0},  {"once:hang", 1, 0},
+    {"once:crash", 0, 1, 0, 0, 1}, {"once:kill", 0, 1, 0, 0, 1},    {"once:exit", 0, 1, 0, 0, 1},
+    {"once:shut", 1, 0, 0, 0, 1},  {"once:garbage", 1, 0, 0, 0, 1}, {"once:badid", 1, 0, 0, 0, 1},
+    {"once:short", 1, 0, 0, 0, 1}, {"once:big", 1, 0, 0, 0, 1},     {"once:kind", 1, 0, 0, 0, 1},
+    {"once:link", 0, 0, 1, 0, 0},  {"once:hang", 1, 0, 0, 1, 0},
 };
+
+/* Each operation is counted once, by what came first. */
+static void check_timing(struct rig *rig, size_t index, uint64_t good)
+{
+    const struct kek_pool_timing *timing = kek_pool_timing(rig->pool, 0, KEK_POOL_UNWRAP);
+    uint64_t all = 0;
+    for (size_t b = 0; b <= KEK_HISTOGRAM_BUCKETS; b++) {
+        all += timing->durations.counts[b];
+    }
+    ck_assert_uint_eq(timing->failed, deaths[index].failed);
+    ck_assert_uint_eq(timing->timeouts, deaths[index].timeouts);
+    ck_assert_uint_eq(timing->lost, deaths[index].lost);
+    ck_assert_uint_eq(all, good + deaths[index].failed + deaths[index].timeouts);
+    /* With the time that was waited: 100 ms, of a clock that is looked at in milliseconds. */
+    ck_assert_uint_ge(timing->durations.sum_us, 99000 * deaths[index].timeouts);
+    ck_assert_uint_eq(kek_pool_timing(rig->pool, 0, KEK_POOL_WRAP)->durations.sum_us, 0);
+}
 
 static void run_death(size_t index, size_t providers)
 {
@@ -208,6 +227,7 @@ static void run_death(size_t index, size_t providers)
     RIG_UNTIL(&rig, rig_status(&rig, 0).killed == deaths[index].killed);
     ck_assert_uint_eq(rig_status(&rig, 0).crashed, deaths[index].crashed);
     ck_assert_uint_eq(rig_status(&rig, 0).failures, 1);
+    check_timing(&rig, index, providers == 1 ? 2 : 1);
     rig_done(&rig);
 }
 

@@ -111,9 +111,11 @@ START_TEST(a_wrong_pin_is_tried_once_over_restarts_and_roles_until_its_file_chan
         }
     }
     ck_assert_uint_eq(rig_count(&rig, "login"), 1);
+    ck_assert_uint_eq(rig.logins[KEK_POOL_LOGIN_REFUSED], 1);
     rig_write(&rig, "pin", "right");
     RIG_UNTIL(&rig, rig_ready(&rig, 0) == 2 && rig_ready(&rig, 1) == 1);
     ck_assert_uint_eq(rig_count(&rig, "login"), 4);
+    ck_assert_uint_eq(rig.logins[KEK_POOL_LOGIN_OK], 3);
     char record[RECORD_NAME];
     record_name("S-1", record);
     RIG_UNTIL(&rig, !rig_has(&rig, record));
@@ -456,6 +458,7 @@ START_TEST(what_may_have_been_a_try_is_bounded_over_workers_restarts_and_roles)
         RIG_UNTIL(&rig, rig_status(&rig, 0).spawned >= spawned + 3); /* looks, no login */
         why = rig_status(&rig, 0).why;
         ck_assert_uint_eq(rig_count(&rig, "login"), 3);
+        ck_assert_uint_eq(rig.logins[KEK_POOL_LOGIN_UNCLEAR], 3);
         ck_assert(strstr(why.text, "may have been tried 3 times") != NULL);
         ck_assert(strstr(why.text, "kekctl pin retry") != NULL);
         ck_assert_uint_eq(why.code, strcmp(unclear[_i].words, "link-login") == 0 ? 0x30 : 0);
