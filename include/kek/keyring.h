@@ -45,7 +45,8 @@ struct kek_keyring_settings {
      * is wanted. Runs from the loop, at the end of a turn, at most once a turn. */
     void (*changed)(void *arg);
     /* Something an operator wants to read once: a new primary, a worker with another key, a loss. */
-    void (*notice)(void *arg, enum kek_log_level level, const char *text);
+    void (*notice)(void *arg, enum kek_log_level level, const struct kek_log_field *fields,
+                   const char *text);
     void *arg;
 };
 

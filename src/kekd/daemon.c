@@ -74,6 +74,7 @@ static void provider_changed(void *arg, size_t provider)
         [KEK_POOL_DOWN] = "down",
         [KEK_POOL_PIN_REFUSED] = "pin-refused",
     };
+    static const struct kek_why none;
     struct daemon *daemon = arg;
     struct kek_pool_provider status;
     kek_pool_provider_get(daemon->pool, provider, &status);
@@ -85,12 +86,15 @@ static void provider_changed(void *arg, size_t provider)
     told->health = status.health;
     told->workers = status.workers_ready;
     memcpy(told->text, status.why.text, sizeof told->text);
-    kek_log(!news     ? KEK_LOG_DEBUG
-            : trouble ? KEK_LOG_ERROR
-                      : KEK_LOG_INFO,
-            "provider %s is %s%s%s workers=%zu native=0x%lx", status.name, words[status.health],
-            trouble ? ": " : "", trouble ? status.why.text : "", status.workers_ready,
-            trouble ? status.why.code : 0UL);
+    const struct kek_why *why = trouble ? &status.why : &none;
+    kek_log_with(!news     ? KEK_LOG_DEBUG
+                 : trouble ? KEK_LOG_ERROR
+                           : KEK_LOG_INFO,
+                 KEK_LOG_FIELDS(kek_log_text("provider", status.name),
+                                kek_log_number("workers", status.workers_ready),
+                                kek_log_origin(why), kek_log_code(why)),
+                 "provider %s is %s%s%s", status.name, words[status.health], trouble ? ": " : "",
+                 why->text);
     if (status.pin_count_low) {
         kek_log(news ? KEK_LOG_WARN : KEK_LOG_DEBUG,
                 "provider %s: the token says that its PIN was tried wrongly before: "
@@ -115,10 +119,11 @@ static void provider_changed(void *arg, size_t provider)
     kek_keyring_provider_changed(daemon->ring, provider);
 }
 
-static void notice(void *arg, enum kek_log_level level, const char *text)
+static void notice(void *arg, enum kek_log_level level, const struct kek_log_field *fields,
+                   const char *text)
 {
     (void)arg;
-    kek_log(level, "%s", text);
+    kek_log_with(level, fields, "%s", text);
 }
 
 static void call_ended(void *arg, const struct kek_kms_event *event)
@@ -200,8 +205,12 @@ static void call_rejected(void *service, const struct kek_rpc_peer *peer, const 
 {
     (void)service;
     if (rejection_is_logged(the_daemon)) {
-        kek_log(KEK_LOG_WARN, "call rejected: %s status=%s path=%s peer_uid=%u peer_pid=%d",
-                message, kek_rpc_status_name(status), path, (unsigned)peer->uid, (int)peer->pid);
+        kek_log_with(KEK_LOG_WARN,
+                     KEK_LOG_FIELDS(kek_log_text("status", kek_rpc_status_name(status)),
+                                    kek_log_text("path", path),
+                                    kek_log_number("peer_uid", peer->uid),
+                                    kek_log_number("peer_pid", (uint64_t)peer->pid)),
+                     "call rejected: %s", message);
     }
     kek_metrics_rejected(the_daemon->metrics, status);
     if (the_daemon->audit != NULL) {
@@ -444,9 +453,11 @@ static enum kek_rc start(struct daemon *daemon, struct kek_why *why)
     if (kek_notify_ready(daemon->notify, "serving", why) != KEK_OK) {
         kek_log(KEK_LOG_WARN, "the service manager was not told: %s", why->text);
     }
-    kek_log(KEK_LOG_INFO, "serving on %s keyring=%s providers=%zu%s", config->listen,
-            config->keyring, config->provider_count,
-            kek_listen_inherited(daemon->listen) ? " (inherited socket)" : "");
+    kek_log_with(KEK_LOG_INFO,
+                 KEK_LOG_FIELDS(kek_log_text("keyring", config->keyring),
+                                kek_log_number("providers", config->provider_count)),
+                 "serving on %s%s", config->listen,
+                 kek_listen_inherited(daemon->listen) ? " (inherited socket)" : "");
     return KEK_OK;
 }
 

@@ -74,6 +74,7 @@ int main(int argc, char **argv)
     const char *path = default_config;
     bool check = false;
     int option = 0;
+    kek_log_setup("kekd", KEK_LOG_INFO, KEK_LOG_TEXT);
     if (!kek_descriptors_fill()) {
         return EXIT_FAILED;
     }
@@ -95,13 +96,14 @@ int main(int argc, char **argv)
         }
     }
     if (optind != argc) {
-        fprintf(stderr, "kekd: unexpected argument \"%s\"\n", argv[optind]);
+        fprintf(stderr, "%skekd: unexpected argument \"%s\"\n", kek_log_priority(KEK_LOG_ERROR),
+                argv[optind]);
         return usage(stderr, EXIT_USAGE);
     }
     struct kek_why why;
     KEK_AUTO(kek_config) config = kek_config_load(path, &why);
     if (config == NULL) {
-        fprintf(stderr, "kekd: %s\n", why.text);
+        fprintf(stderr, "%skekd: %s\n", kek_log_priority(KEK_LOG_ERROR), why.text);
         return EXIT_USAGE;
     }
     if (check) {

@@ -109,30 +109,11 @@ static void put_status(struct line *line, enum kek_rpc_status status)
     put_text(line, kek_rpc_status_name(status), SIZE_MAX);
 }
 
-static const char *native_name(enum kek_native native)
-{
-    switch (native) {
-    case KEK_NATIVE_ERRNO:
-        return "errno";
-    case KEK_NATIVE_PKCS11:
-        return "pkcs11";
-    case KEK_NATIVE_UV:
-        return "uv";
-    case KEK_NATIVE_NGHTTP2:
-        return "nghttp2";
-    case KEK_NATIVE_HTTP:
-        return "http";
-    case KEK_NATIVE_NONE:
-        break;
-    }
-    return NULL;
-}
-
 static void put_why(struct line *line, const struct kek_why *why)
 {
     PUT(line, ",\"error\":");
     put_text(line, why->text, ERROR_MAX);
-    const char *origin = native_name(why->native);
+    const char *origin = kek_native_name(why->native);
     if (origin != NULL) {
         PUT(line, ",\"origin\":");
         put_text(line, origin, SIZE_MAX);

@@ -35,7 +35,7 @@ static size_t receive(uint8_t *buffer, size_t size)
             leave(0);
         }
         if (errno != EINTR) {
-            kek_log(KEK_LOG_ERROR, "cannot read a request error=\"%s\"", strerror(errno));
+            kek_log(KEK_LOG_ERROR, "cannot read a request: %s", strerror(errno));
             leave(1);
         }
     }
@@ -52,7 +52,7 @@ static void reply_with(const struct kek_buf *reply)
             leave(0);
         }
         if (errno != EINTR) {
-            kek_log(KEK_LOG_ERROR, "cannot send a reply error=\"%s\"", strerror(errno));
+            kek_log(KEK_LOG_ERROR, "cannot send a reply: %s", strerror(errno));
             leave(1);
         }
     }
@@ -117,7 +117,7 @@ static _Noreturn void serve_sessions(struct kek_serve *serve)
         pthread_t id;
         int rc = pthread_create(&id, NULL, serve_session, thread);
         if (rc != 0) {
-            kek_log(KEK_LOG_ERROR, "cannot start a thread error=\"%s\"", strerror(rc));
+            kek_log(KEK_LOG_ERROR, "cannot start a thread: %s", strerror(rc));
             leave(1);
         }
         (void)pthread_detach(id);

@@ -266,6 +266,12 @@ class Rig:
         with open(self.log_path, encoding="utf-8", errors="replace") as file:
             return file.read()
 
+    def log_to_journal(self):
+        """What systemd says to a service whose standard error is the journal; here that is the log file."""
+        with open(self.log_path, "ab") as file:
+            at = os.fstat(file.fileno())
+        self.env["JOURNAL_STREAM"] = "%d:%d" % (at.st_dev, at.st_ino)
+
     def wait_log(self, pattern, seconds=PATIENCE):
         return wait_for(lambda: re.search(pattern, self.log()), "%r in the log" % pattern, seconds)
 

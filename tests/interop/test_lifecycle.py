@@ -265,7 +265,7 @@ class Lifecycle(rigs.Case):
         self.assertEqual(failures, [])
         # What kekd itself answered was good: a lost connection is all that may have cost a call.
         # (Before there was a primary, Status was refused to whoever waited for the first start.)
-        self.assertNotIn(" status=UNAVAILABLE ", node.log().partition("--- run 2\n")[2])
+        self.assertNotIn(" status=UNAVAILABLE", node.log().partition("--- run 2\n")[2])
         node.stop()
 
     def start_fails(self, path):

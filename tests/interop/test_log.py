@@ -1,0 +1,73 @@
+"""What the log says, and to whom."""
+
+import json
+import re
+
+import rig as rigs
+from grpc import RpcError
+
+DEK = bytes(range(32))
+
+
+def lines(node):
+    """Of kekd's last run."""
+    return node.log().rpartition("--- run ")[2].splitlines()[1:]
+
+
+class Log(rigs.Case):
+    def fails(self, client, sealed, uid):
+        with self.assertRaises(RpcError):
+            client.decrypt(sealed.ciphertext[:-1] + b"!", sealed.key_id, uid=uid)
+
+    def test_the_journal_gets_the_priority_of_each_line(self):
+        node = self.rig()
+        node.log_to_journal()
+        node.start()
+        with node.token.away():
+            for pid in node.workers():
+                rigs.kill(pid)
+            node.wait_log("is down: ")
+        node.stop()
+        words = {"error": "<3>", "warn": "<4>", "info": "<6>", "debug": "<7>"}
+        seen = set()
+        for line in lines(node):
+            found = re.match(r"(<\d>)\S+ \S+ (\w+): ", line)
+            self.assertTrue(found, line)
+            self.assertEqual(found[1], words[found[2]], line)
+            seen.add(found[2])
+        self.assertLessEqual({"error", "info"}, seen)
+        self.assertTrue(any(line.startswith("<3>") and "is down: " in line for line in lines(node)))
+
+    def test_a_configuration_that_is_wrong_is_an_error_in_the_journal(self):
+        node = self.rig(config={"colour": "blue"}, generate=False)
+        node.log_to_journal()
+        node.spawn()
+        self.assertEqual(node.kekd.wait(rigs.PATIENCE), 2)
+        self.assertTrue(lines(node)[0].startswith("<3>kekd: "), lines(node))
+
+    def test_a_file_is_no_journal_though_the_variable_is_inherited(self):
+        node = self.rig()
+        node.env["JOURNAL_STREAM"] = "1:1"
+        node.start().stop()
+        self.assertEqual([line for line in lines(node) if line.startswith("<")], [])
+
+    def test_json_has_each_field_of_a_failed_call_as_a_member(self):
+        node = self.rig(config={"log": {"format": "json"}}).start()
+        with node.client() as client:
+            sealed = client.encrypt(DEK)
+            self.fails(client, sealed, "uid-4711")
+        node.stop()
+        said = [json.loads(line) for line in lines(node) if line.startswith("{")]
+        failed = [line for line in said if line.get("uid") == "uid-4711"]
+        self.assertEqual(len(failed), 1)
+        self.assertEqual(failed[0]["level"], "warn")
+        self.assertEqual(failed[0]["status"], "INVALID_ARGUMENT")
+        self.assertNotIn("uid-4711", failed[0]["msg"])
+        primary = [line for line in said if "first primary" in line["msg"]]
+        self.assertEqual([line["key_id"] for line in primary], [sealed.key_id])
+        ready = [line for line in said if line.get("workers") == 2]
+        self.assertEqual(ready[0]["provider"], "hsm-a")
+
+
+if __name__ == "__main__":
+    rigs.main()
