@@ -6,7 +6,7 @@
  * priority as sd-daemon(3) has it ("<3>"), which journald takes off.
  * A reader that stops reading never stops the event loop: a line that would block is dropped and
  * counted, and the count is logged once there is room again.  Below `kms` nothing logs above debug.
- * Control characters are escaped.  Any thread.
+ * Control characters are escaped.  Any thread, but for kek_log_often.
  */
 #ifndef KEK_LOG_H
 #define KEK_LOG_H
@@ -68,6 +68,19 @@ static inline struct kek_log_field kek_log_code(const struct kek_why *why)
 void kek_log_with(enum kek_log_level level, const struct kek_log_field *fields, const char *format,
                   ...) KEK_PRINTF(3, 4);
 #define kek_log(level, ...) kek_log_with(level, NULL, __VA_ARGS__)
+
+/* For what others can cause as often as they like, such as a call that fails.  The first line of each kind
+ * is logged, and ten seconds later how many more there were.  A kind is level and sentence; what differs
+ * from one to the next belongs into the fields.  Since a sentence may have in it what a client made up, each
+ * group has at most KEK_LOG_KINDS kinds at a time: its other lines are counted together, and keep no line of
+ * another group out of the log.  Nothing whose last word matters, such as "down" after "ready", is for this.
+ * `group` is static.  One thread: the loop's. */
+#define KEK_LOG_KINDS 8
+void kek_log_often(enum kek_log_level level, const char *group, const struct kek_log_field *fields,
+                   const char *format, ...) KEK_PRINTF(4, 5);
+
+/* Logs the counts whose ten seconds are over, or all of them: each second, and at the end. The same thread. */
+void kek_log_often_count(bool all);
 
 /* Lines dropped since the start because nobody was reading. */
 unsigned long kek_log_dropped(void);

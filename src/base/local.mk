@@ -9,6 +9,7 @@ libkek_base_a_SOURCES = \
 	src/base/log.c \
 	src/base/log_line.c \
 	src/base/log_line.h \
+	src/base/log_often.c \
 	src/base/rc.c \
 	src/base/secret.c \
 	src/base/text.c \

@@ -18,7 +18,7 @@
 #include "kekd/reap.h"
 
 #define CALL_TIMEOUT_MS 10000u /* where a client names none, and the most it may name */
-#define REJECTIONS_LOGGED 20u  /* a second */
+#define COUNTS_MS 1000u        /* between looks at what was left out of the log */
 
 /* What the log last said of a provider. */
 struct told {
@@ -34,6 +34,7 @@ struct daemon {
     uv_loop_t loop;
     uv_signal_t term, interrupt, hangup;
     uv_timer_t last_resort; /* ends a stop that hangs */
+    uv_timer_t counts;      /* of lines that were left out */
     struct reap reap;       /* as process 1 of a container */
     struct kek_listen *listen;
     struct kek_notify *notify;
@@ -45,8 +46,6 @@ struct daemon {
     struct kek_audit *audit;
     struct kek_metrics *metrics;
     struct told told[KEK_CONFIG_PROVIDERS_MAX];
-    uint64_t rejected_in; /* the second that `rejected` counts */
-    unsigned long rejected;
     bool stopping;
     int exit_code;
 };
@@ -185,33 +184,15 @@ static void keyring_changed(void *arg)
 /* The transport hands back its service, and that is the kms: there is one daemon in a process. */
 static struct daemon *the_daemon;
 
-/* Anybody who gets at the socket can be rejected as often as he likes; metrics count every one. */
-static bool rejection_is_logged(struct daemon *daemon)
-{
-    uint64_t second = kek_clock_ms() / 1000;
-    if (second != daemon->rejected_in) {
-        if (daemon->rejected > REJECTIONS_LOGGED) {
-            kek_log(KEK_LOG_WARN, "%lu more calls were rejected within a second",
-                    daemon->rejected - REJECTIONS_LOGGED);
-        }
-        daemon->rejected_in = second;
-        daemon->rejected = 0;
-    }
-    return ++daemon->rejected <= REJECTIONS_LOGGED;
-}
-
 static void call_rejected(void *service, const struct kek_rpc_peer *peer, const char *path,
                           enum kek_rpc_status status, const char *message)
 {
     (void)service;
-    if (rejection_is_logged(the_daemon)) {
-        kek_log_with(KEK_LOG_WARN,
-                     KEK_LOG_FIELDS(kek_log_text("status", kek_rpc_status_name(status)),
-                                    kek_log_text("path", path),
-                                    kek_log_number("peer_uid", peer->uid),
-                                    kek_log_number("peer_pid", (uint64_t)peer->pid)),
-                     "call rejected: %s", message);
-    }
+    kek_log_often(KEK_LOG_WARN, "call rejected",
+                  KEK_LOG_FIELDS(kek_log_text("status", kek_rpc_status_name(status)),
+                                 kek_log_text("path", path), kek_log_number("peer_uid", peer->uid),
+                                 kek_log_number("peer_pid", (uint64_t)peer->pid)),
+                  "call rejected: %s", message);
     kek_metrics_rejected(the_daemon->metrics, status);
     if (the_daemon->audit != NULL) {
         kek_audit_rejected(the_daemon->audit, peer, path, status, message);
@@ -234,6 +215,7 @@ static void finish(void *arg)
     close_handle((uv_handle_t *)&daemon->interrupt);
     close_handle((uv_handle_t *)&daemon->hangup);
     close_handle((uv_handle_t *)&daemon->last_resort);
+    close_handle((uv_handle_t *)&daemon->counts);
     reap_stop(&daemon->reap);
     kek_notify_free(daemon->notify);
     daemon->notify = NULL;
@@ -461,6 +443,12 @@ static enum kek_rc start(struct daemon *daemon, struct kek_why *why)
     return KEK_OK;
 }
 
+static void count_left_out(uv_timer_t *timer)
+{
+    (void)timer;
+    kek_log_often_count(false);
+}
+
 static void handles_init(struct daemon *daemon)
 {
     uv_signal_t *signals[] = {&daemon->term, &daemon->interrupt, &daemon->hangup};
@@ -471,6 +459,8 @@ static void handles_init(struct daemon *daemon)
         uv_signal_start(signals[i], signalled, numbers[i]);
     }
     uv_timer_init(&daemon->loop, &daemon->last_resort);
+    uv_timer_init(&daemon->loop, &daemon->counts);
+    uv_timer_start(&daemon->counts, count_left_out, COUNTS_MS, COUNTS_MS);
     reap_start(&daemon->reap, &daemon->loop);
 }
 
@@ -503,6 +493,7 @@ int kek_daemon_run(const struct kek_config *config)
     kek_audit_free(daemon.audit);
     kek_listen_free(daemon.listen);
     uv_loop_close(&daemon.loop);
+    kek_log_often_count(true);
     kek_log(KEK_LOG_INFO, "stopped");
     return daemon.exit_code;
 }

@@ -35,12 +35,12 @@ static void call_free(struct call *call)
 static void log_failure(const struct call *call, enum kek_rpc_status status,
                         const struct kek_why *why)
 {
-    kek_log_with(KEK_LOG_WARN,
-                 KEK_LOG_FIELDS(kek_log_text("status", kek_rpc_status_name(status)),
-                                kek_log_text("uid", call->uid),
-                                kek_log_text("key_id", call->key_id), kek_log_origin(why),
-                                kek_log_code(why)),
-                 "%s failed: %s", kek_kms_method_name(call->method), why->text);
+    kek_log_often(KEK_LOG_WARN, kek_rpc_status_name(status),
+                  KEK_LOG_FIELDS(kek_log_text("status", kek_rpc_status_name(status)),
+                                 kek_log_text("uid", call->uid),
+                                 kek_log_text("key_id", call->key_id), kek_log_origin(why),
+                                 kek_log_code(why)),
+                  "%s failed: %s", kek_kms_method_name(call->method), why->text);
 }
 
 static void observe(const struct call *call, enum kek_rpc_status status, const struct kek_why *why)

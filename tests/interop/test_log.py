@@ -68,6 +68,23 @@ class Log(rigs.Case):
         ready = [line for line in said if line.get("workers") == 2]
         self.assertEqual(ready[0]["provider"], "hsm-a")
 
+    def test_a_flood_of_failures_is_a_line_and_a_count_of_each_kind(self):
+        node = self.rig().start()
+        with node.client() as client:
+            sealed = client.encrypt(DEK)
+            for i in range(300):
+                self.fails(client, sealed, "uid-%d" % i)
+            with self.assertRaises(RpcError):
+                client.decrypt(b"junk", sealed.key_id, uid="uid-other")
+            node.wait_log("299 more of the same in 1[0-9] s: v2.Decrypt failed: ")
+            self.fails(client, sealed, "uid-again")
+            self.fails(client, sealed, "uid-last")
+        node.stop()  # says what is not said yet
+        failed = [line for line in lines(node) if " v2.Decrypt failed: " in line]
+        self.assertEqual(len(failed), 5, failed)
+        for line, word in zip(failed, ("uid=uid-0", "uid=uid-other", " 299 more ", "uid=uid-again", " 1 more ")):
+            self.assertIn(word, line)
+
 
 if __name__ == "__main__":
     rigs.main()

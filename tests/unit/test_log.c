@@ -1,4 +1,4 @@
-/* Log lines: both shapes of one list of fields, and the journal's priorities. */
+/* Log lines: both shapes of one list of fields, the journal's priorities, and the first of each kind. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "kek/clock.h"
 #include "kek/log.h"
 #include "suite.h"
 
@@ -16,18 +17,28 @@
 
 static int ends[2], stderr_before;
 static char said[SAID_MAX];
+static uint64_t clock_us;
+
+static uint64_t now_us(void)
+{
+    return clock_us;
+}
+
 static void listen_in(void)
 {
     ck_assert_int_eq(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
     ck_assert_int_ge(fcntl(ends[1], F_SETPIPE_SZ, SAID_MAX), 0);
     stderr_before = dup(STDERR_FILENO);
     ck_assert_int_ge(dup2(ends[1], STDERR_FILENO), 0);
+    clock_us = 1000000;
+    kek_clock_fake(now_us);
     unsetenv("JOURNAL_STREAM");
     kek_log_setup("test", KEK_LOG_INFO, KEK_LOG_TEXT);
 }
 
 static void listen_no_more(void)
 {
+    kek_clock_fake(NULL);
     dup2(stderr_before, STDERR_FILENO);
     close(stderr_before);
     close(ends[0]);
@@ -190,6 +201,93 @@ START_TEST(lines_elsewhere_have_none_though_the_variable_is_inherited)
 }
 END_TEST
 
+static void fail_call(const char *what, uint64_t call)
+{
+    kek_log_often(KEK_LOG_WARN, "calls", KEK_LOG_FIELDS(kek_log_number("call", call)),
+                  "it failed: %s", what);
+}
+
+START_TEST(of_a_flood_the_first_line_and_a_count_are_logged)
+{
+    for (uint64_t i = 0; i < 30000; i++) {
+        fail_call("no HSM answers", i);
+    }
+    fail_call("another cause", 1);
+    const char *text = heard();
+    ck_assert_uint_eq(lines(text), 2);
+    ck_assert_ptr_nonnull(strstr(text, "it failed: no HSM answers call=0\n"));
+    ck_assert_ptr_nonnull(strstr(text, "it failed: another cause call=1\n"));
+    clock_us += 9999000;
+    kek_log_often_count(false);
+    ck_assert_str_eq(heard(), "");
+    clock_us += 1000;
+    kek_log_often_count(false);
+    ends_as(heard(), " test warn: 29999 more of the same in 10 s: it failed: no HSM answers\n");
+    fail_call("no HSM answers", 7);
+    ends_as(heard(), " test warn: it failed: no HSM answers call=7\n");
+    kek_log_often_count(true);
+    ck_assert_str_eq(heard(), "");
+}
+END_TEST
+
+START_TEST(a_count_that_is_over_is_logged_by_the_next_line_too)
+{
+    fail_call("x", 0);
+    fail_call("x", 1);
+    clock_us += 12000000;
+    (void)heard();
+    fail_call("x", 2);
+    const char *text = heard();
+    ck_assert_uint_eq(lines(text), 2);
+    ck_assert_ptr_nonnull(strstr(text, ": 1 more of the same in 12 s: it failed: x\n"));
+    ck_assert_ptr_nonnull(strstr(text, ": it failed: x call=2\n"));
+    kek_log_often_count(true);
+}
+END_TEST
+
+/* A client that makes up a new cause for each call. */
+START_TEST(causes_without_end_are_counted_together_and_hide_no_other_group)
+{
+    for (uint64_t i = 0; i < 1000; i++) {
+        char what[24];
+        snprintf(what, sizeof what, "cause %" PRIu64, i);
+        fail_call(what, i);
+    }
+    ck_assert_uint_eq(lines(heard()), KEK_LOG_KINDS);
+    kek_log_often(KEK_LOG_WARN, "others", NULL, "cause");
+    ends_as(heard(), " test warn: cause\n");
+    kek_log_often_count(true);
+    ends_as(heard(), " test warn: 992 more of other kinds in 0 s: calls\n");
+    fail_call("cause 999", 0);
+    ck_assert_uint_eq(lines(heard()), 1);
+    kek_log_often_count(true);
+}
+END_TEST
+
+START_TEST(groups_without_end_are_counted_together)
+{
+    static char groups[100][8];
+    for (size_t i = 0; i < 100; i++) {
+        snprintf(groups[i], sizeof groups[i], "%zu", i);
+        kek_log_often(KEK_LOG_WARN, groups[i], NULL, "x");
+    }
+    ck_assert_uint_eq(lines(heard()), 64);
+    kek_log_often_count(true);
+    ends_as(heard(), " test warn: 36 more of other kinds in 0 s: of any group\n");
+}
+END_TEST
+
+START_TEST(kinds_differ_by_level_too_and_what_is_not_logged_is_not_counted)
+{
+    kek_log_often(KEK_LOG_DEBUG, "calls", NULL, "x");
+    kek_log_often(KEK_LOG_INFO, "calls", NULL, "x");
+    kek_log_often(KEK_LOG_ERROR, "calls", NULL, "x");
+    ck_assert_uint_eq(lines(heard()), 2);
+    kek_log_often_count(true);
+    ck_assert_str_eq(heard(), "");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("log");
@@ -202,5 +300,10 @@ int main(void)
     tcase_add_test(tcase, line_ends_whole_whatever_does_not_fit);
     tcase_add_test(tcase, lines_to_the_journal_begin_with_their_priority);
     tcase_add_test(tcase, lines_elsewhere_have_none_though_the_variable_is_inherited);
+    tcase_add_test(tcase, of_a_flood_the_first_line_and_a_count_are_logged);
+    tcase_add_test(tcase, a_count_that_is_over_is_logged_by_the_next_line_too);
+    tcase_add_test(tcase, causes_without_end_are_counted_together_and_hide_no_other_group);
+    tcase_add_test(tcase, groups_without_end_are_counted_together);
+    tcase_add_test(tcase, kinds_differ_by_level_too_and_what_is_not_logged_is_not_counted);
     return suite_run(suite);
 }
