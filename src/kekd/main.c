@@ -1,6 +1,7 @@
 /* kekd: a KMS plugin for Kubernetes that keeps its KEK in an HSM. */
 #include <getopt.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "kek/config.h"
 #include "kek/descriptors.h"
@@ -43,11 +44,26 @@ static size_t arena_size(const struct kek_config *config)
     return size;
 }
 
+/* What runs here, and as what: for whoever reads the log later. */
+static void say_start(const struct kek_config *config)
+{
+    kek_log_with(KEK_LOG_INFO,
+                 KEK_LOG_FIELDS(
+                     kek_log_text("version", PACKAGE_VERSION), kek_log_text("config", config->path),
+                     kek_log_text("config_sha256", config->digest),
+                     kek_log_text("keyring", config->keyring),
+                     kek_log_text("context", config->context),
+                     kek_log_text("mode", config->data_key.max_uses == 1 ? "strict" : "default"),
+                     kek_log_number("euid", geteuid()), kek_log_number("pid", (uint64_t)getpid())),
+                 "starting");
+}
+
 static int run(const struct kek_config *config)
 {
     struct kek_why why;
     bool locked = false;
     kek_log_setup("kekd", config->log_level, config->log_format);
+    say_start(config);
     kek_secret_harden_process();
     if (kek_secret_setup(arena_size(config), &locked, &why) != KEK_OK ||
         kek_envelope_self_test(&why) != KEK_OK) {

@@ -1,7 +1,11 @@
 """What the log says, and to whom."""
 
+import hashlib
 import json
+import os
 import re
+import shutil
+import subprocess
 
 import rig as rigs
 from grpc import RpcError
@@ -67,6 +71,27 @@ class Log(rigs.Case):
         self.assertEqual([line["key_id"] for line in primary], [sealed.key_id])
         ready = [line for line in said if line.get("workers") == 2]
         self.assertEqual(ready[0]["provider"], "hsm-a")
+
+    def test_the_first_line_says_what_runs_and_as_what(self):
+        node = self.rig(config={"log": {"format": "json"}, "data_key": {"max_uses": 1}}).start()
+        node.stop()
+        version = subprocess.run([rigs.program("kekd"), "--version"], stdout=subprocess.PIPE, check=True, text=True)
+        with open(node.path, "rb") as file:
+            digest = hashlib.sha256(file.read()).hexdigest()
+        first = json.loads(lines(node)[0])
+        expected = {"msg": "starting", "version": version.stdout.split()[1], "config": node.path,
+                    "config_sha256": digest, "keyring": "k8s-test", "context": "interop", "mode": "strict",
+                    "euid": os.geteuid()}
+        self.assertEqual({key: first.get(key) for key in expected}, expected)
+        node.write(data_key={"max_uses": 100}, context="")
+        with open(node.path, "a", encoding="ascii") as file:
+            file.write("# changed\n")
+        shutil.rmtree(node.state)
+        os.mkdir(node.state, 0o700)
+        node.start().stop()
+        again = json.loads(lines(node)[0])
+        self.assertEqual((again["mode"], again.get("context")), ("default", None))
+        self.assertNotEqual(again["config_sha256"], digest)
 
     def test_a_flood_of_failures_is_a_line_and_a_count_of_each_kind(self):
         node = self.rig().start()
