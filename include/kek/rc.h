@@ -40,7 +40,7 @@ enum kek_native {
     KEK_NATIVE_HTTP,
 };
 
-#define KEK_WHY_TEXT 320
+#define KEK_WHY_TEXT 512
 
 struct kek_why {
     enum kek_rc rc;

@@ -65,6 +65,14 @@ static bool is_judged(void *arg, size_t provider, uint64_t worker)
     return daemon->ring != NULL && kek_keyring_judged(daemon->ring, provider, worker);
 }
 
+/* The pool's words begin with the provider's name, for those who have nothing else to tell it by. */
+static const char *without_name(const char *text, const char *name)
+{
+    size_t len = strlen(name);
+    bool named = strncmp(text, name, len) == 0 && strncmp(text + len, ": ", 2) == 0;
+    return named ? text + len + 2 : text;
+}
+
 static void provider_changed(void *arg, size_t provider)
 {
     static const char *const words[] = {
@@ -93,7 +101,7 @@ static void provider_changed(void *arg, size_t provider)
                                 kek_log_number("workers", status.workers_ready),
                                 kek_log_origin(why), kek_log_code(why)),
                  "provider %s is %s%s%s", status.name, words[status.health], trouble ? ": " : "",
-                 why->text);
+                 without_name(why->text, status.name));
     if (status.pin_count_low) {
         kek_log(news ? KEK_LOG_WARN : KEK_LOG_DEBUG,
                 "provider %s: the token says that its PIN was tried wrongly before: "
@@ -167,8 +175,8 @@ static void tell_people(struct daemon *daemon)
     if (kek_kms_healthz(daemon->kms, healthz, sizeof healthz, &why) != KEK_OK) {
         snprintf(healthz, sizeof healthz, "%s", why.text);
     }
-    snprintf(line, sizeof line, "KEK version %u, %.200s",
-             announced ? primary.generation.numbers[0] : 0, healthz);
+    snprintf(line, sizeof line, "KEK version %u, %s", announced ? primary.generation.numbers[0] : 0,
+             healthz);
     kek_notify_status(daemon->notify, line);
 }
 

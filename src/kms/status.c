@@ -11,7 +11,7 @@
  * read a Status stops writing. */
 static enum kek_rc say(char *text, size_t size, const char *what, const char *todo)
 {
-    char whole[512];
+    char whole[KEK_KMS_HEALTHZ_MAX];
     snprintf(whole, sizeof whole, "%s%s%s", what, todo[0] == '\0' ? "" : "; ", todo);
     kek_text_copy(text, size, whole);
     return KEK_OK;
@@ -63,7 +63,7 @@ void call_status(struct call *call)
     room->generation = *generation;
     memcpy(call->key_id, generation->key_id, sizeof call->key_id);
     KEK_AUTO_BUF struct kek_buf message;
-    kek_buf_init(&message, 1024);
+    kek_buf_init(&message, KEK_KMS_HEALTHZ_MAX + 128);
     if (!message_write_status(healthz, generation->key_id, &message)) {
         kek_fail(&why, KEK_NO_MEMORY, "no memory for the answer");
         call_fail(call, KEK_NO_MEMORY, &why);

@@ -93,6 +93,31 @@ class Log(rigs.Case):
         self.assertEqual((again["mode"], again.get("context")), ("default", None))
         self.assertNotEqual(again["config_sha256"], digest)
 
+    def test_a_long_reason_is_whole_wherever_it_is_told(self):
+        node = self.rig(config={"metrics": rigs.own_address(), "data_key": {"max_uses": 1}}).start()
+        node.stop()
+        module = "/nowhere/%s/libhsm.so" % ("a-vendor-who-likes-long-names/" * 3)
+        entry = node.config["providers"][0]
+        entry["uri"] = re.sub("module-path=[^?&]*", "module-path=" + module, entry["uri"])
+        node.write()
+        with node.service_manager() as manager:
+            node.spawn().serving()
+            node.wait_log("provider hsm-a is down: ")
+            with node.client() as client:
+                told = {"Status": rigs.wait_for(lambda: client.status().healthz, "a Status")}
+            told["readyz"] = node.page("/readyz")[1].rstrip("\n")
+            told["notify"] = rigs.wait_for(lambda: [word for word in manager.heard() if module in word], "a status")[-1]
+            node.stop()
+        for where, text in told.items():
+            with self.subTest(where):
+                self.assertIn(module, text)
+                self.assertRegex(text, "No such file or directory; mend the HSM or the way to it; restart no API server$")
+                self.assertEqual(text.count("hsm-a"), 1)
+        self.assertLess(len(told["Status"]), 1024)
+        down = [line for line in lines(node) if " error: provider hsm-a is down: " in line][0]
+        self.assertIn("No such file or directory", down)
+        self.assertNotIn("hsm-a: ", down)
+
     def test_a_flood_of_failures_is_a_line_and_a_count_of_each_kind(self):
         node = self.rig().start()
         with node.client() as client:

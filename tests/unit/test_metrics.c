@@ -266,7 +266,7 @@ END_TEST
 
 START_TEST(ready_names_the_trouble_at_once)
 {
-    char said[400];
+    char said[KEK_KMS_HEALTHZ_MAX];
     ck_assert(kek_metrics_ready(&snapshot, said, sizeof said));
     ck_assert_str_eq(said, "ok");
 
