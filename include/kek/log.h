@@ -19,6 +19,9 @@
 enum kek_log_level { KEK_LOG_ERROR = 0, KEK_LOG_WARN, KEK_LOG_INFO, KEK_LOG_DEBUG };
 enum kek_log_format { KEK_LOG_TEXT = 0, KEK_LOG_JSON };
 
+/* By this variable, set to "json" or not at all, kekd tells its workers which format theirs is. */
+#define KEK_LOG_FORMAT_VARIABLE "KEKD_LOG_FORMAT"
+
 /* `program` stands in every line and must outlive the process's last line.  Looks whether standard error is
  * the journal: JOURNAL_STREAM names its device and inode, systemd.exec(5). */
 void kek_log_setup(const char *program, enum kek_log_level level, enum kek_log_format format);

@@ -1,6 +1,7 @@
 /* kekd: a KMS plugin for Kubernetes that keeps its KEK in an HSM. */
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "kek/config.h"
@@ -63,6 +64,12 @@ static int run(const struct kek_config *config)
     struct kek_why why;
     bool locked = false;
     kek_log_setup("kekd", config->log_level, config->log_format);
+    bool told = config->log_format == KEK_LOG_JSON ? setenv(KEK_LOG_FORMAT_VARIABLE, "json", 1) == 0
+                                                   : unsetenv(KEK_LOG_FORMAT_VARIABLE) == 0;
+    if (!told) {
+        kek_log(KEK_LOG_ERROR, "no memory to start");
+        return EXIT_FAILED;
+    }
     say_start(config);
     kek_secret_harden_process();
     if (kek_secret_setup(arena_size(config), &locked, &why) != KEK_OK ||

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <sys/prctl.h>
@@ -199,17 +200,20 @@ int kek_provider_main(int argc, char **argv, const struct kek_provider_ops *ops)
         leave(0);
     }
     (void)fcntl(KEK_PROVIDER_SOCKET, F_SETFD, FD_CLOEXEC);
-    kek_log_setup(program, KEK_LOG_INFO, KEK_LOG_TEXT);
+    const char *format = getenv(KEK_LOG_FORMAT_VARIABLE);
+    kek_log_setup(program, KEK_LOG_INFO,
+                  format != NULL && strcmp(format, "json") == 0 ? KEK_LOG_JSON : KEK_LOG_TEXT);
     struct kek_why why;
     bool locked;
     if (kek_secret_setup(ARENA, &locked, &why) != KEK_OK) {
         kek_log(KEK_LOG_ERROR, "%s", why.text);
         leave(1);
     }
+    kek_secret_harden_process();
+    start(&serve);
+    /* Not before: in an outage there is a fresh worker each second. */
     if (!locked) {
         kek_log(KEK_LOG_WARN, "memory for keys is not locked: raise RLIMIT_MEMLOCK");
     }
-    kek_secret_harden_process();
-    start(&serve);
     serve_sessions(&serve);
 }

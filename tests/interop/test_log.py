@@ -49,6 +49,16 @@ class Log(rigs.Case):
         self.assertEqual(node.kekd.wait(rigs.PATIENCE), 2)
         self.assertTrue(lines(node)[0].startswith("<3>kekd: "), lines(node))
 
+    def test_kekctl_in_a_unit_of_its_own_says_errors_to_the_journal(self):
+        node = self.rig(generate=False)
+        for arguments in (["nonsense"], ["kms", "status"], ["key", "list", "--config", "/nowhere.yaml"]):
+            with open(node.log_path, "wb+") as journal:
+                node.log_to_journal()
+                subprocess.run([rigs.program("kekctl"), "--config", node.path, *arguments], check=False,
+                               stdout=subprocess.DEVNULL, stderr=journal, env=dict(os.environ, **node.env))
+                journal.seek(0)
+                self.assertTrue(journal.read().startswith(b"<3>kekctl: "), arguments)
+
     def test_a_file_is_no_journal_though_the_variable_is_inherited(self):
         node = self.rig()
         node.env["JOURNAL_STREAM"] = "1:1"
@@ -92,6 +102,22 @@ class Log(rigs.Case):
         again = json.loads(lines(node)[0])
         self.assertEqual((again["mode"], again.get("context")), ("default", None))
         self.assertNotEqual(again["config_sha256"], digest)
+
+    def test_the_workers_lines_are_like_kekds(self):
+        rigs.need_root("what a worker without locked memory says")
+        for shape, pattern in (("json", r'<4>{"time":".*","program":"([a-z0-9-]+)","level":"warn","msg":".*memory.*"}'),
+                               ("text", r"<4>\S+ ([a-z0-9-]+) warn: .*memory")):
+            with self.subTest(shape):
+                node = self.rig(user="nobody", config={"log": {"format": shape, "level": "info"}})
+                node.log_to_journal()
+                node.spawn(shell='ulimit -l 0; exec "$0" "$@"').good()
+                node.settled()
+                node.stop()
+                warned = [re.fullmatch(pattern + ".*", line) for line in lines(node)]
+                self.assertEqual({found[1] for found in warned if found}, {"kekd", "kekd-pkcs11"}, node.log())
+                if shape == "json":
+                    for line in lines(node):
+                        json.loads(line[3:])
 
     def test_a_long_reason_is_whole_wherever_it_is_told(self):
         node = self.rig(config={"metrics": rigs.own_address(), "data_key": {"max_uses": 1}}).start()
