@@ -56,9 +56,12 @@ struct kek_config_provider {
     size_t version_count;
 };
 
+#define KEK_CONFIG_DIGEST 65 /* bytes of its text, with the NUL */
+
 struct kek_config {
-    char *path;   /* the file it came from */
-    char *listen; /* absolute path of the Unix socket */
+    char *path;                     /* the file it came from */
+    char digest[KEK_CONFIG_DIGEST]; /* of its bytes: SHA-256 in lower-case hex */
+    char *listen;                   /* absolute path of the Unix socket */
     uid_t *allow_uids;
     size_t allow_uid_count; /* default: 0 and the effective uid */
     char *keyring;          /* [a-z0-9][a-z0-9.-]{0,62} */

@@ -45,7 +45,8 @@ struct kek_keyring_settings {
      * is wanted. Runs from the loop, at the end of a turn, at most once a turn. */
     void (*changed)(void *arg);
     /* Something an operator wants to read once: a new primary, a worker with another key, a loss. */
-    void (*notice)(void *arg, enum kek_log_level level, const char *text);
+    void (*notice)(void *arg, enum kek_log_level level, const struct kek_log_field *fields,
+                   const char *text);
     void *arg;
 };
 
@@ -216,8 +217,9 @@ struct kek_keyring_verdict {
     uint32_t version; /* the one concerned; 0: none in particular */
     size_t provider;  /* likewise; KEK_POOL_ANY: none */
     uint64_t worker;  /* likewise; 0: none */
-    char what[256];   /* one line without secrets, the cause first; empty when good */
-    char todo[160];   /* what to do about it; may be empty */
+    /* One line without secrets, the cause first; empty when good. */
+    char what[KEK_WHY_TEXT + 128]; /* with a provider's own word, whole */
+    char todo[160];                /* what to do about it; may be empty */
 };
 
 void kek_keyring_verdict(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict);

@@ -63,7 +63,12 @@ const struct kek_rpc_method *kek_kms_methods(size_t *count);
 /* SO_PEERCRED's uid against allow_uids. */
 bool kek_kms_allowed(void *kms, const struct kek_rpc_peer *peer);
 
-#define KEK_KMS_HEALTHZ_MAX 512 /* bytes, with the NUL */
+/* Bytes, with the NUL: a verdict fits whole, and a Status stays short for what shows it on one line. */
+#define KEK_KMS_HEALTHZ_MAX 1024
+_Static_assert(sizeof(((struct kek_keyring_verdict *)NULL)->what) +
+                       sizeof(((struct kek_keyring_verdict *)NULL)->todo) <=
+                   KEK_KMS_HEALTHZ_MAX,
+               "nothing that is to be done is cut off");
 
 /* What healthz says: "ok", or one line: what is wrong, and what to do about it. KEK_PRECONDITION: the Status call itself must fail
  * (loss); KEK_UNAVAILABLE: nothing was ever announced. */

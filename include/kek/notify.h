@@ -14,7 +14,8 @@
 
 struct kek_notify;
 
-#define KEK_NOTIFY_STATUS_MAX 256 /* bytes of a status line; more is cut off */
+#define KEK_NOTIFY_STATUS_MAX \
+    1088 /* bytes of a status line: a verdict, and more; the rest is cut off */
 
 /* Reads NOTIFY_SOCKET (a path, or "@name" in the abstract namespace), WATCHDOG_USEC and WATCHDOG_PID, and
  * takes all three out of the environment.  With a watchdog it pings at half its interval.

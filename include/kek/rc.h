@@ -40,7 +40,7 @@ enum kek_native {
     KEK_NATIVE_HTTP,
 };
 
-#define KEK_WHY_TEXT 320
+#define KEK_WHY_TEXT 512
 
 struct kek_why {
     enum kek_rc rc;
@@ -51,6 +51,9 @@ struct kek_why {
 
 /* A lower-case name that is stable for logs and metrics: "damaged", "unavailable". */
 const char *kek_rc_name(enum kek_rc rc);
+
+/* Likewise: "errno", "pkcs11", ...; NULL for KEK_NATIVE_NONE. */
+const char *kek_native_name(enum kek_native native);
 
 /* Fills *why (if not NULL) and returns rc, so that a failure is one statement. */
 enum kek_rc kek_fail(struct kek_why *why, enum kek_rc rc, const char *format, ...) KEK_PRINTF(3, 4);

@@ -4,33 +4,50 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "kek/clock.h"
-#include "kek/text.h"
-
-#define LINE_MAX_BYTES 4096 /* PIPE_BUF: such a write to a ready pipe never blocks or tears */
-#define MESSAGE_MAX 1024
+#include "log_line.h"
 
 static const char *program = "kekd";
 static enum kek_log_level threshold = KEK_LOG_INFO;
 static enum kek_log_format shape = KEK_LOG_TEXT;
+static bool to_journal;
 static atomic_ulong dropped; /* since the last notice of it */
 static atomic_ulong dropped_total;
 
-static const char *const level_names[] = {
-    [KEK_LOG_ERROR] = "error",
-    [KEK_LOG_WARN] = "warn",
-    [KEK_LOG_INFO] = "info",
-    [KEK_LOG_DEBUG] = "debug",
+static const struct {
+    const char *name, *priority; /* the latter as syslog(3) counts them */
+} levels[] = {
+    [KEK_LOG_ERROR] = {"error", "<3>"},
+    [KEK_LOG_WARN] = {"warn", "<4>"},
+    [KEK_LOG_INFO] = {"info", "<6>"},
+    [KEK_LOG_DEBUG] = {"debug", "<7>"},
 };
+
+/* The variable may be inherited by a process whose standard error is something else. */
+static bool stderr_is_journal(void)
+{
+    const char *named = getenv("JOURNAL_STREAM");
+    struct stat st;
+    char own[64];
+    if (named == NULL || fstat(STDERR_FILENO, &st) != 0) {
+        return false;
+    }
+    snprintf(own, sizeof own, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+    return strcmp(own, named) == 0;
+}
 
 void kek_log_setup(const char *name, enum kek_log_level level, enum kek_log_format format)
 {
     program = name;
     threshold = level;
     shape = format;
+    to_journal = stderr_is_journal();
 }
 
 bool kek_log_enabled(enum kek_log_level level)
@@ -38,23 +55,9 @@ bool kek_log_enabled(enum kek_log_level level)
     return level <= threshold;
 }
 
-/* Copies text with what is no character of one line as \xNN; out is NUL-terminated and valid UTF-8. */
-static void escape(const char *text, char *out, size_t size)
+const char *kek_log_priority(enum kek_log_level level)
 {
-    size_t at = 0;
-    const unsigned char *c = (const unsigned char *)text;
-    while (*c != '\0' && at + 4 < size) {
-        size_t len = kek_text_char_len(c);
-        if (len == 0 || *c < 0x20 || *c == 0x7f) {
-            at += (size_t)snprintf(out + at, size - at, "\\x%02x", *c);
-            len = 1;
-        } else {
-            memcpy(out + at, c, len);
-            at += len;
-        }
-        c += len;
-    }
-    out[at] = '\0';
+    return to_journal ? levels[level].priority : "";
 }
 
 static void stamp(char *out, size_t size)
@@ -67,53 +70,55 @@ static void stamp(char *out, size_t size)
     snprintf(out + len, size - len, ".%03dZ", (int)(now % 1000));
 }
 
-static bool emit(enum kek_log_level level, const char *message)
+static bool write_line(enum kek_log_level level, const char *message,
+                       const struct kek_log_field *fields)
 {
-    char when[40], safe[3 * MESSAGE_MAX], line[LINE_MAX_BYTES];
+    char when[40], out[LOG_LINE_MAX];
     stamp(when, sizeof when);
-    if (shape == KEK_LOG_JSON) {
-        safe[kek_text_json(&message, SIZE_MAX, safe, sizeof safe - 1)] = '\0';
-    } else {
-        escape(message, safe, sizeof safe);
-    }
-    int len =
-        snprintf(line, sizeof line,
-                 shape == KEK_LOG_JSON
-                     ? "{\"time\":\"%s\",\"program\":\"%s\",\"level\":\"%s\",\"msg\":\"%s\"}\n"
-                     : "%s %s %s: %s\n",
-                 when, program, level_names[level], safe);
-    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
-    if (len <= 0 || (size_t)len >= sizeof line || poll(&out, 1, 0) != 1 ||
-        (out.revents & POLLOUT) == 0) {
+    struct log_line line = {
+        .priority = kek_log_priority(level),
+        .time = when,
+        .program = program,
+        .level = levels[level].name,
+        .message = message,
+        .fields = fields,
+    };
+    size_t len = log_line_write(&line, shape, out);
+    struct pollfd end = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&end, 1, 0) != 1 || (end.revents & POLLOUT) == 0) {
         return false;
     }
-    return write(STDERR_FILENO, line, (size_t)len) == len;
+    return write(STDERR_FILENO, out, len) == (ssize_t)len;
 }
 
-void kek_log(enum kek_log_level level, const char *format, ...)
+static void emit(enum kek_log_level level, const char *message, const struct kek_log_field *fields)
 {
-    if (level > threshold) {
-        return;
-    }
-    char message[MESSAGE_MAX];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(message, sizeof message, format, args);
-    va_end(args);
-
     unsigned long lost = atomic_exchange(&dropped, 0);
     if (lost > 0) {
         char notice[64];
         snprintf(notice, sizeof notice, "%lu log lines were dropped: nobody was reading", lost);
-        if (!emit(KEK_LOG_WARN, notice)) {
+        if (!write_line(KEK_LOG_WARN, notice, NULL)) {
             atomic_fetch_add(&dropped, lost + 1);
             atomic_fetch_add(&dropped_total, 1);
             return;
         }
     }
-    if (!emit(level, message)) {
+    if (!write_line(level, message, fields)) {
         atomic_fetch_add(&dropped, 1);
         atomic_fetch_add(&dropped_total, 1);
+    }
+}
+
+void kek_log_with(enum kek_log_level level, const struct kek_log_field *fields, const char *format,
+                  ...)
+{
+    char message[LOG_MESSAGE_MAX];
+    va_list args;
+    if (level <= threshold) {
+        va_start(args, format);
+        vsnprintf(message, sizeof message, format, args);
+        va_end(args);
+        emit(level, message, fields);
     }
 }
 

@@ -29,6 +29,25 @@ const char *kek_rc_name(enum kek_rc rc)
     return names[rc];
 }
 
+const char *kek_native_name(enum kek_native native)
+{
+    switch (native) {
+    case KEK_NATIVE_ERRNO:
+        return "errno";
+    case KEK_NATIVE_PKCS11:
+        return "pkcs11";
+    case KEK_NATIVE_UV:
+        return "uv";
+    case KEK_NATIVE_NGHTTP2:
+        return "nghttp2";
+    case KEK_NATIVE_HTTP:
+        return "http";
+    case KEK_NATIVE_NONE:
+        break;
+    }
+    return NULL;
+}
+
 /* Marks a text that did not fit. `wanted` is what vsnprintf would have written. */
 static void mark_truncated(char *text, int wanted)
 {

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <openssl/evp.h>
 #include <sys/stat.h>
 
 #include "kek/durable.h"
@@ -22,6 +23,18 @@ static void show_file(const char *path, char shown[static FILE_SHOWN_MAX + 4])
     snprintf(shown, FILE_SHOWN_MAX + 4, "%s%s", from > path ? "..." : "", from);
 }
 
+static bool take_digest(struct kek_bytes yaml, char hex[static KEK_CONFIG_DIGEST])
+{
+    uint8_t sum[KEK_CONFIG_DIGEST / 2];
+    if (EVP_Digest(yaml.data, yaml.len, sum, NULL, EVP_sha256(), NULL) != 1) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof sum; i++) {
+        snprintf(hex + 2 * i, 3, "%02x", sum[i]);
+    }
+    return true;
+}
+
 static struct kek_config *parse(struct kek_bytes yaml, const char *name, struct kek_why *why)
 {
     char shown[FILE_SHOWN_MAX + 4];
@@ -37,7 +50,7 @@ static struct kek_config *parse(struct kek_bytes yaml, const char *name, struct 
         return NULL;
     }
     config->path = strdup(name);
-    if (config->path == NULL) {
+    if (config->path == NULL || !take_digest(yaml, config->digest)) {
         load_no_memory(&load);
         return NULL;
     }

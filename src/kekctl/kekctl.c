@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "kek/log.h"
+
 void ctl_say(const struct ctl *ctl, const char *format, ...)
 {
     char text[KEK_WHY_TEXT + 64];
@@ -10,8 +12,8 @@ void ctl_say(const struct ctl *ctl, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    fprintf(stderr, "kekctl: %s%s%s\n", ctl->command == NULL ? "" : ctl->command,
-            ctl->command == NULL ? "" : ": ", text);
+    fprintf(stderr, "%skekctl: %s%s%s\n", kek_log_priority(KEK_LOG_ERROR),
+            ctl->command == NULL ? "" : ctl->command, ctl->command == NULL ? "" : ": ", text);
 }
 
 struct kek_config *ctl_config(const struct ctl *ctl)

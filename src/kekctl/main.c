@@ -151,6 +151,7 @@ int main(int argc, char **argv)
     if (!kek_descriptors_fill()) {
         return CTL_FAILED;
     }
+    kek_log_setup("kekctl", KEK_LOG_WARN, KEK_LOG_TEXT);
     opterr = 0;
     while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
         if (option == OPTION_HELP) {
@@ -190,6 +191,5 @@ int main(int argc, char **argv)
     if (foreign != 0) {
         return (int)usage(&ctl, "takes no --%s", option_name(foreign & -foreign));
     }
-    kek_log_setup("kekctl", KEK_LOG_WARN, KEK_LOG_TEXT);
     return (int)commands[i].run(&ctl);
 }

@@ -18,7 +18,7 @@
 #include "kekd/reap.h"
 
 #define CALL_TIMEOUT_MS 10000u /* where a client names none, and the most it may name */
-#define REJECTIONS_LOGGED 20u  /* a second */
+#define COUNTS_MS 1000u        /* between looks at what was left out of the log */
 
 /* What the log last said of a provider. */
 struct told {
@@ -29,17 +29,12 @@ struct told {
     bool sessions; /* that they may not suffice */
 };
 
-/* Lines of a kind that are counted. */
-struct said {
-    uint64_t second;
-    unsigned long count; /* in that second */
-};
-
 struct daemon {
     const struct kek_config *config;
     uv_loop_t loop;
     uv_signal_t term, interrupt, hangup;
     uv_timer_t last_resort; /* ends a stop that hangs */
+    uv_timer_t counts;      /* of lines that were left out */
     struct reap reap;       /* as process 1 of a container */
     struct kek_listen *listen;
     struct kek_notify *notify;
@@ -51,7 +46,6 @@ struct daemon {
     struct kek_audit *audit;
     struct kek_metrics *metrics;
     struct told told[KEK_CONFIG_PROVIDERS_MAX];
-    struct said rejected, cut;
     bool stopping;
     int exit_code;
 };
@@ -71,6 +65,14 @@ static bool is_judged(void *arg, size_t provider, uint64_t worker)
     return daemon->ring != NULL && kek_keyring_judged(daemon->ring, provider, worker);
 }
 
+/* The pool's words begin with the provider's name, for those who have nothing else to tell it by. */
+static const char *without_name(const char *text, const char *name)
+{
+    size_t len = strlen(name);
+    bool named = strncmp(text, name, len) == 0 && strncmp(text + len, ": ", 2) == 0;
+    return named ? text + len + 2 : text;
+}
+
 static void provider_changed(void *arg, size_t provider)
 {
     static const char *const words[] = {
@@ -79,6 +81,7 @@ static void provider_changed(void *arg, size_t provider)
         [KEK_POOL_DOWN] = "down",
         [KEK_POOL_PIN_REFUSED] = "pin-refused",
     };
+    static const struct kek_why none;
     struct daemon *daemon = arg;
     struct kek_pool_provider status;
     kek_pool_provider_get(daemon->pool, provider, &status);
@@ -90,12 +93,15 @@ static void provider_changed(void *arg, size_t provider)
     told->health = status.health;
     told->workers = status.workers_ready;
     memcpy(told->text, status.why.text, sizeof told->text);
-    kek_log(!news     ? KEK_LOG_DEBUG
-            : trouble ? KEK_LOG_ERROR
-                      : KEK_LOG_INFO,
-            "provider %s is %s%s%s workers=%zu native=0x%lx", status.name, words[status.health],
-            trouble ? ": " : "", trouble ? status.why.text : "", status.workers_ready,
-            trouble ? status.why.code : 0UL);
+    const struct kek_why *why = trouble ? &status.why : &none;
+    kek_log_with(!news     ? KEK_LOG_DEBUG
+                 : trouble ? KEK_LOG_ERROR
+                           : KEK_LOG_INFO,
+                 KEK_LOG_FIELDS(kek_log_text("provider", status.name),
+                                kek_log_number("workers", status.workers_ready),
+                                kek_log_origin(why), kek_log_code(why)),
+                 "provider %s is %s%s%s", status.name, words[status.health], trouble ? ": " : "",
+                 without_name(why->text, status.name));
     if (status.pin_count_low) {
         kek_log(news ? KEK_LOG_WARN : KEK_LOG_DEBUG,
                 "provider %s: the token says that its PIN was tried wrongly before: "
@@ -128,10 +134,11 @@ static void logged_in(void *arg, const struct kek_pool_login *login)
     }
 }
 
-static void notice(void *arg, enum kek_log_level level, const char *text)
+static void notice(void *arg, enum kek_log_level level, const struct kek_log_field *fields,
+                   const char *text)
 {
     (void)arg;
-    kek_log(level, "%s", text);
+    kek_log_with(level, fields, "%s", text);
 }
 
 static void call_ended(void *arg, const struct kek_kms_event *event)
@@ -203,29 +210,15 @@ static void keyring_changed(void *arg)
 /* The transport hands back its service, and that is the kms: there is one daemon in a process. */
 static struct daemon *the_daemon;
 
-/* Anybody who gets at the socket can be rejected as often as he likes; metrics count every one. */
-static bool is_logged(struct said *said, const char *what)
-{
-    uint64_t second = kek_clock_ms() / 1000;
-    if (second != said->second) {
-        if (said->count > REJECTIONS_LOGGED) {
-            kek_log(KEK_LOG_WARN, "%lu more %s within a second", said->count - REJECTIONS_LOGGED,
-                    what);
-        }
-        said->second = second;
-        said->count = 0;
-    }
-    return ++said->count <= REJECTIONS_LOGGED;
-}
-
 static void call_rejected(void *service, const struct kek_rpc_peer *peer, const char *path,
                           enum kek_rpc_status status, const char *message)
 {
     (void)service;
-    if (is_logged(&the_daemon->rejected, "calls were rejected")) {
-        kek_log(KEK_LOG_WARN, "call rejected: %s status=%s path=%s peer_uid=%u peer_pid=%d",
-                message, kek_rpc_status_name(status), path, (unsigned)peer->uid, (int)peer->pid);
-    }
+    kek_log_often(KEK_LOG_WARN, "call rejected",
+                  KEK_LOG_FIELDS(kek_log_text("status", kek_rpc_status_name(status)),
+                                 kek_log_text("path", path), kek_log_number("peer_uid", peer->uid),
+                                 kek_log_number("peer_pid", (uint64_t)peer->pid)),
+                  "call rejected: %s", message);
     kek_metrics_rejected(the_daemon->metrics, status);
     if (the_daemon->audit != NULL) {
         kek_audit_rejected(the_daemon->audit, peer, path, status, message);
@@ -235,14 +228,13 @@ static void call_rejected(void *service, const struct kek_rpc_peer *peer, const 
 static void connection_cut(void *service, const struct kek_rpc_peer *peer, const char *why)
 {
     (void)service;
-    if (!is_logged(&the_daemon->cut, "connections were cut")) {
-        return;
-    }
     if (peer == NULL) {
-        kek_log(KEK_LOG_WARN, "connection not accepted: %s", why);
+        kek_log_often(KEK_LOG_WARN, "connection", NULL, "connection not accepted: %s", why);
     } else {
-        kek_log(KEK_LOG_WARN, "connection cut: %s peer_uid=%u peer_pid=%d", why,
-                (unsigned)peer->uid, (int)peer->pid);
+        kek_log_often(KEK_LOG_WARN, "connection",
+                      KEK_LOG_FIELDS(kek_log_number("peer_uid", peer->uid),
+                                     kek_log_number("peer_pid", (uint64_t)peer->pid)),
+                      "connection cut: %s", why);
     }
 }
 
@@ -262,6 +254,7 @@ static void finish(void *arg)
     close_handle((uv_handle_t *)&daemon->interrupt);
     close_handle((uv_handle_t *)&daemon->hangup);
     close_handle((uv_handle_t *)&daemon->last_resort);
+    close_handle((uv_handle_t *)&daemon->counts);
     reap_stop(&daemon->reap);
     kek_notify_free(daemon->notify);
     daemon->notify = NULL;
@@ -484,10 +477,18 @@ static enum kek_rc start(struct daemon *daemon, struct kek_why *why)
     if (kek_notify_ready(daemon->notify, "serving", why) != KEK_OK) {
         kek_log(KEK_LOG_WARN, "the service manager was not told: %s", why->text);
     }
-    kek_log(KEK_LOG_INFO, "serving on %s keyring=%s providers=%zu%s", config->listen,
-            config->keyring, config->provider_count,
-            kek_listen_inherited(daemon->listen) ? " (inherited socket)" : "");
+    kek_log_with(KEK_LOG_INFO,
+                 KEK_LOG_FIELDS(kek_log_text("keyring", config->keyring),
+                                kek_log_number("providers", config->provider_count)),
+                 "serving on %s%s", config->listen,
+                 kek_listen_inherited(daemon->listen) ? " (inherited socket)" : "");
     return KEK_OK;
+}
+
+static void count_left_out(uv_timer_t *timer)
+{
+    (void)timer;
+    kek_log_often_count(false);
 }
 
 static void handles_init(struct daemon *daemon)
@@ -500,6 +501,8 @@ static void handles_init(struct daemon *daemon)
         uv_signal_start(signals[i], signalled, numbers[i]);
     }
     uv_timer_init(&daemon->loop, &daemon->last_resort);
+    uv_timer_init(&daemon->loop, &daemon->counts);
+    uv_timer_start(&daemon->counts, count_left_out, COUNTS_MS, COUNTS_MS);
     reap_start(&daemon->reap, &daemon->loop);
 }
 
@@ -532,6 +535,7 @@ int kek_daemon_run(const struct kek_config *config)
     kek_audit_free(daemon.audit);
     kek_listen_free(daemon.listen);
     uv_loop_close(&daemon.loop);
+    kek_log_often_count(true);
     kek_log(KEK_LOG_INFO, "stopped");
     return daemon.exit_code;
 }

@@ -1,6 +1,8 @@
 /* kekd: a KMS plugin for Kubernetes that keeps its KEK in an HSM. */
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "kek/config.h"
 #include "kek/descriptors.h"
@@ -43,11 +45,32 @@ static size_t arena_size(const struct kek_config *config)
     return size;
 }
 
+/* What runs here, and as what: for whoever reads the log later. */
+static void say_start(const struct kek_config *config)
+{
+    kek_log_with(KEK_LOG_INFO,
+                 KEK_LOG_FIELDS(
+                     kek_log_text("version", PACKAGE_VERSION), kek_log_text("config", config->path),
+                     kek_log_text("config_sha256", config->digest),
+                     kek_log_text("keyring", config->keyring),
+                     kek_log_text("context", config->context),
+                     kek_log_text("mode", config->data_key.max_uses == 1 ? "strict" : "default"),
+                     kek_log_number("euid", geteuid()), kek_log_number("pid", (uint64_t)getpid())),
+                 "starting");
+}
+
 static int run(const struct kek_config *config)
 {
     struct kek_why why;
     bool locked = false;
     kek_log_setup("kekd", config->log_level, config->log_format);
+    bool told = config->log_format == KEK_LOG_JSON ? setenv(KEK_LOG_FORMAT_VARIABLE, "json", 1) == 0
+                                                   : unsetenv(KEK_LOG_FORMAT_VARIABLE) == 0;
+    if (!told) {
+        kek_log(KEK_LOG_ERROR, "no memory to start");
+        return EXIT_FAILED;
+    }
+    say_start(config);
     kek_secret_harden_process();
     if (kek_secret_setup(arena_size(config), &locked, &why) != KEK_OK ||
         kek_envelope_self_test(&why) != KEK_OK) {
@@ -74,6 +97,7 @@ int main(int argc, char **argv)
     const char *path = default_config;
     bool check = false;
     int option = 0;
+    kek_log_setup("kekd", KEK_LOG_INFO, KEK_LOG_TEXT);
     if (!kek_descriptors_fill()) {
         return EXIT_FAILED;
     }
@@ -95,13 +119,14 @@ int main(int argc, char **argv)
         }
     }
     if (optind != argc) {
-        fprintf(stderr, "kekd: unexpected argument \"%s\"\n", argv[optind]);
+        fprintf(stderr, "%skekd: unexpected argument \"%s\"\n", kek_log_priority(KEK_LOG_ERROR),
+                argv[optind]);
         return usage(stderr, EXIT_USAGE);
     }
     struct kek_why why;
     KEK_AUTO(kek_config) config = kek_config_load(path, &why);
     if (config == NULL) {
-        fprintf(stderr, "kekd: %s\n", why.text);
+        fprintf(stderr, "%skekd: %s\n", kek_log_priority(KEK_LOG_ERROR), why.text);
         return EXIT_USAGE;
     }
     if (check) {

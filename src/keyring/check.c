@@ -108,9 +108,10 @@ static void opened(void *arg, enum kek_rc rc, struct kek_pool_result *result,
     if (rc == KEK_OK) {
         rc = open_witness(check->version, result->data_key);
     } else if (rc != KEK_DAMAGED) {
-        ring_notice(ring, KEK_LOG_DEBUG, "version %u is not proven on provider %s: %s worker=%llu",
-                    check->version->number, source_name(member->source), why->text,
-                    (unsigned long long)member->serial);
+        ring_notice_with(ring, KEK_LOG_DEBUG,
+                         KEK_LOG_FIELDS(kek_log_text("provider", source_name(member->source)),
+                                        kek_log_number("worker", member->serial)),
+                         "version %u is not proven: %s", check->version->number, why->text);
     }
     note_answer(member, check->version, rc);
     bool wrong = member->views[check->version->slot].witness == FAILED;

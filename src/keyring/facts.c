@@ -14,17 +14,18 @@ void ring_dirty(struct kek_keyring *ring)
     }
 }
 
-void ring_notice(const struct kek_keyring *ring, enum kek_log_level level, const char *format, ...)
+void ring_notice_with(const struct kek_keyring *ring, enum kek_log_level level,
+                      const struct kek_log_field *fields, const char *format, ...)
 {
     if (ring->settings.notice == NULL) {
         return;
     }
-    char text[512];
+    char text[KEK_WHY_TEXT + 192];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    ring->settings.notice(ring->settings.arg, level, text);
+    ring->settings.notice(ring->settings.arg, level, fields, text);
 }
 
 /* ---- versions ---- */
@@ -252,8 +253,10 @@ static void tell_unfit(struct source *source, struct version *version,
     struct holding *holding = &version->held[source->index];
     if (!holding->told_unfit) {
         holding->told_unfit = true;
-        ring_notice(source->ring, KEK_LOG_WARN, "a key is not used: %s provider=%s label=%s",
-                    seen->refusal, source_name(source), seen->label);
+        ring_notice_with(source->ring, KEK_LOG_WARN,
+                         KEK_LOG_FIELDS(kek_log_text("provider", source_name(source)),
+                                        kek_log_text("label", seen->label)),
+                         "a key is not used: %s", seen->refusal);
     }
 }
 
@@ -263,9 +266,11 @@ static void take_one(struct member *member, const struct kek_version *seen)
     struct source *source = member->source;
     struct version *version = version_add(source->ring, &seen->id, seen->number);
     if (version == NULL) {
-        ring_notice(source->ring, KEK_LOG_ERROR,
-                    "a version of the keyring cannot be kept: more than %d are known; label=%s",
-                    VERSIONS_MAX, seen->label);
+        ring_notice_with(source->ring, KEK_LOG_ERROR,
+                         KEK_LOG_FIELDS(kek_log_text("provider", source_name(source)),
+                                        kek_log_text("label", seen->label)),
+                         "a version of the keyring cannot be kept: more than %d are known",
+                         VERSIONS_MAX);
         return;
     }
     struct view *view = &member->views[version->slot];

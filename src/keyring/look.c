@@ -17,8 +17,9 @@
 static void tell_no_list(const struct source *source, enum kek_rc rc, const struct kek_why *why)
 {
     bool down = rc == KEK_UNAVAILABLE || rc == KEK_DEADLINE;
-    ring_notice(source->ring, down ? KEK_LOG_DEBUG : KEK_LOG_WARN,
-                "the keys cannot be listed: %s provider=%s", why->text, source_name(source));
+    ring_notice_with(source->ring, down ? KEK_LOG_DEBUG : KEK_LOG_WARN,
+                     KEK_LOG_FIELDS(kek_log_text("provider", source_name(source))),
+                     "the keys cannot be listed: %s", why->text);
 }
 
 static void listed(void *arg, enum kek_rc rc, struct kek_pool_result *result,

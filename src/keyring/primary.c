@@ -197,8 +197,8 @@ static void announce(struct kek_keyring *ring)
     ring->announced = true;
     generation_of(next, &ring->primary.generation);
     ring->primary.since_ms = kek_clock_ms();
-    ring_notice(ring, KEK_LOG_INFO, "%s primary: version %u key_id=%s", first ? "first" : "new",
-                next->number, next->key_id);
+    ring_notice_with(ring, KEK_LOG_INFO, KEK_LOG_FIELDS(kek_log_text("key_id", next->key_id)),
+                     "%s primary: version %u", first ? "first" : "new", next->number);
 }
 
 void primary_drive(struct kek_keyring *ring)

@@ -203,8 +203,9 @@ void wait_tell(struct kek_keyring *ring); /* those whose wait is over */
 
 /* facts.c */
 void ring_dirty(struct kek_keyring *ring);
-void ring_notice(const struct kek_keyring *ring, enum kek_log_level level, const char *format, ...)
-    KEK_PRINTF(3, 4);
+void ring_notice_with(const struct kek_keyring *ring, enum kek_log_level level,
+                      const struct kek_log_field *fields, const char *format, ...) KEK_PRINTF(4, 5);
+#define ring_notice(ring, level, ...) ring_notice_with(ring, level, NULL, __VA_ARGS__)
 const char *source_name(const struct source *source);
 const char *source_serial(const struct source *source, char serial[static 64]); /* of its token */
 struct version *version_find(const struct kek_keyring *ring, const struct kek_id *kek_id);

@@ -35,10 +35,12 @@ static void call_free(struct call *call)
 static void log_failure(const struct call *call, enum kek_rpc_status status,
                         const struct kek_why *why)
 {
-    kek_log(KEK_LOG_WARN, "%s failed: %s status=%s uid=%s key_id=%s native=0x%lx",
-            kek_kms_method_name(call->method), why->text, kek_rpc_status_name(status),
-            call->uid[0] == '\0' ? "-" : call->uid, call->key_id[0] == '\0' ? "-" : call->key_id,
-            why->code);
+    kek_log_often(KEK_LOG_WARN, kek_rpc_status_name(status),
+                  KEK_LOG_FIELDS(kek_log_text("status", kek_rpc_status_name(status)),
+                                 kek_log_text("uid", call->uid),
+                                 kek_log_text("key_id", call->key_id), kek_log_origin(why),
+                                 kek_log_code(why)),
+                  "%s failed: %s", kek_kms_method_name(call->method), why->text);
 }
 
 static void observe(const struct call *call, enum kek_rpc_status status, const struct kek_why *why)

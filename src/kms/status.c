@@ -54,7 +54,7 @@ void call_status(struct call *call)
     room->generation = *generation;
     memcpy(call->key_id, generation->key_id, KEK_KEY_ID_TEXT);
     KEK_AUTO_BUF struct kek_buf message;
-    kek_buf_init(&message, 1024);
+    kek_buf_init(&message, KEK_KMS_HEALTHZ_MAX + 128);
     if (!message_write_status(healthz, generation->key_id, &message)) {
         kek_fail(&why, KEK_NO_MEMORY, "no memory for the answer");
         call_fail(call, KEK_NO_MEMORY, &why);

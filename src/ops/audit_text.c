@@ -80,30 +80,11 @@ size_t audit_text_finish(struct audit_text *line, const char *out)
     return line->full ? 0 : (size_t)(line->at - out);
 }
 
-static const char *native_name(enum kek_native native)
-{
-    switch (native) {
-    case KEK_NATIVE_ERRNO:
-        return "errno";
-    case KEK_NATIVE_PKCS11:
-        return "pkcs11";
-    case KEK_NATIVE_UV:
-        return "uv";
-    case KEK_NATIVE_NGHTTP2:
-        return "nghttp2";
-    case KEK_NATIVE_HTTP:
-        return "http";
-    case KEK_NATIVE_NONE:
-        break;
-    }
-    return NULL;
-}
-
 void audit_put_why(struct audit_text *line, const struct kek_why *why)
 {
     PUT(line, ",\"error\":");
     audit_put_text(line, why->text, ERROR_MAX);
-    const char *origin = native_name(why->native);
+    const char *origin = kek_native_name(why->native);
     if (origin != NULL) {
         PUT(line, ",\"origin\":");
         audit_put_text(line, origin, SIZE_MAX);

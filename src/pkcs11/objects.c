@@ -262,11 +262,12 @@ void kek_p11_name_unreadable(const struct kek_provider *provider, CK_OBJECT_HAND
     for (size_t i = 0; i < KEK_P11_UNREADABLE_MAX; i++) {
         CK_OBJECT_HANDLE there = 0;
         if (atomic_compare_exchange_strong(&named[i], &there, object)) {
-            kek_log(KEK_LOG_WARN,
-                    "a key on the token cannot be read and is passed over%s error=\"%s: %s "
-                    "(0x%lx)\" token=\"%s\" handle=0x%lx",
-                    i + 1 == KEK_P11_UNREADABLE_MAX ? " (no more are named)" : "", outcome.call,
-                    kek_p11_rv_name(outcome.rv), outcome.rv, provider->label, object);
+            kek_log_with(KEK_LOG_WARN,
+                         KEK_LOG_FIELDS(kek_log_text("token", provider->label),
+                                        kek_log_number("handle", object)),
+                         "a key on the token cannot be read and is passed over%s: %s: %s (0x%lx)",
+                         i + 1 == KEK_P11_UNREADABLE_MAX ? " (no more are named)" : "",
+                         outcome.call, kek_p11_rv_name(outcome.rv), outcome.rv);
             return;
         }
         if (there == object) {

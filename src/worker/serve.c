@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <sys/prctl.h>
@@ -35,7 +36,7 @@ static size_t receive(uint8_t *buffer, size_t size)
             leave(0);
         }
         if (errno != EINTR) {
-            kek_log(KEK_LOG_ERROR, "cannot read a request error=\"%s\"", strerror(errno));
+            kek_log(KEK_LOG_ERROR, "cannot read a request: %s", strerror(errno));
             leave(1);
         }
     }
@@ -52,7 +53,7 @@ static void reply_with(const struct kek_buf *reply)
             leave(0);
         }
         if (errno != EINTR) {
-            kek_log(KEK_LOG_ERROR, "cannot send a reply error=\"%s\"", strerror(errno));
+            kek_log(KEK_LOG_ERROR, "cannot send a reply: %s", strerror(errno));
             leave(1);
         }
     }
@@ -117,7 +118,7 @@ static _Noreturn void serve_sessions(struct kek_serve *serve)
         pthread_t id;
         int rc = pthread_create(&id, NULL, serve_session, thread);
         if (rc != 0) {
-            kek_log(KEK_LOG_ERROR, "cannot start a thread error=\"%s\"", strerror(rc));
+            kek_log(KEK_LOG_ERROR, "cannot start a thread: %s", strerror(rc));
             leave(1);
         }
         (void)pthread_detach(id);
@@ -199,17 +200,20 @@ int kek_provider_main(int argc, char **argv, const struct kek_provider_ops *ops)
         leave(0);
     }
     (void)fcntl(KEK_PROVIDER_SOCKET, F_SETFD, FD_CLOEXEC);
-    kek_log_setup(program, KEK_LOG_INFO, KEK_LOG_TEXT);
+    const char *format = getenv(KEK_LOG_FORMAT_VARIABLE);
+    kek_log_setup(program, KEK_LOG_INFO,
+                  format != NULL && strcmp(format, "json") == 0 ? KEK_LOG_JSON : KEK_LOG_TEXT);
     struct kek_why why;
     bool locked;
     if (kek_secret_setup(ARENA, &locked, &why) != KEK_OK) {
         kek_log(KEK_LOG_ERROR, "%s", why.text);
         leave(1);
     }
+    kek_secret_harden_process();
+    start(&serve);
+    /* Not before: in an outage there is a fresh worker each second. */
     if (!locked) {
         kek_log(KEK_LOG_WARN, "memory for keys is not locked: raise RLIMIT_MEMLOCK");
     }
-    kek_secret_harden_process();
-    start(&serve);
     serve_sessions(&serve);
 }

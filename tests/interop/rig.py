@@ -84,6 +84,19 @@ def yaml_scalar(item):
     return '"%s"' % text.replace("\\", "\\\\").replace('"', '\\"')
 
 
+class ServiceManager:
+    def __init__(self, ear):
+        self.ear = ear
+
+    def heard(self):
+        """What was said since the last time."""
+        words = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                words.append(self.ear.recv(65536).decode())
+        return words
+
+
 class Rig:
     """config: overrides of kekd.yaml's top level, merged where both are maps. provider: overrides of
     the one provider (or of each, where `providers` names several). pair: a second provider, hsm-b, on
@@ -265,6 +278,21 @@ class Rig:
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as file:
             return file.read()
+
+    def log_to_journal(self):
+        """What systemd says to a service whose standard error is the journal; here that is the log file."""
+        with open(self.log_path, "ab") as file:
+            at = os.fstat(file.fileno())
+        self.env["JOURNAL_STREAM"] = "%d:%d" % (at.st_dev, at.st_ino)
+
+    @contextlib.contextmanager
+    def service_manager(self):
+        """Somebody who listens to sd_notify(3), as systemd does for a service of Type=notify."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as ear:
+            ear.bind(self.folder + "/notify")
+            self.env["NOTIFY_SOCKET"] = self.folder + "/notify"
+            yield ServiceManager(ear)
+        del self.env["NOTIFY_SOCKET"]
 
     def wait_log(self, pattern, seconds=PATIENCE):
         return wait_for(lambda: re.search(pattern, self.log()), "%r in the log" % pattern, seconds)

@@ -689,6 +689,7 @@ class Neighbours(FaultCase):
         p11.plant(node.token, "sick tenant", os.urandom(16))
         node.write()
         node.fault.put("C_GetAttributeValue every sick 30")
+        node.log_to_journal()
         node.start()
         with node_client(node) as client:
             calls = Calls(client)
@@ -696,7 +697,7 @@ class Neighbours(FaultCase):
             while time.monotonic() < end:
                 calls.round()
             self.assertEqual((calls.statuses, calls.wrong), ([], []))
-        named = re.findall(r"a key on the token cannot be read and is passed over.*", node.log())
+        named = re.findall(r"\n<4>.*a key on the token cannot be read and is passed over.*", node.log())
         self.assertEqual(len(named), 2, named)
         self.assertIn("C_GetAttributeValue: CKR_DEVICE_ERROR (0x30)", named[0])
         self.end(node)

@@ -130,6 +130,43 @@ class Lifecycle(rigs.Case):
             time.sleep(0.3)
             node.stop()
 
+    @contextlib.contextmanager
+    def stopped(self, *pids):
+        for pid in pids:
+            rigs.freeze(pid)
+        yield
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+    def test_the_watchdog_hears_the_loop_and_nobody_else(self):
+        node = self.rig(provider={"processes": 1, "timeout": "20s"})
+        node.env["WATCHDOG_USEC"] = "200000"
+
+        def pings():
+            return [word for word in manager.heard() if "WATCHDOG=1" in word]
+
+        with node.service_manager() as manager:
+            node.start()
+            rigs.wait_for(pings, "a ping")
+            with self.stopped(*node.workers()):
+                for _ in range(5):
+                    rigs.wait_for(pings, "a ping while every worker is stopped")
+            with self.stopped(node.kekd.pid):
+                manager.heard()
+                time.sleep(1)
+                self.assertEqual(pings(), [], "kekd itself is stopped")
+            rigs.wait_for(pings, "a ping after it")
+            node.stop()
+
+    def test_nobody_elses_watchdog_is_fed(self):
+        node = self.rig()
+        node.env.update(WATCHDOG_USEC="20000", WATCHDOG_PID="1")
+        with node.service_manager() as manager:
+            node.start()
+            time.sleep(0.5)
+            node.stop()
+            self.assertEqual([word for word in manager.heard() if "WATCHDOG" in word], [])
+
     def test_calls_in_flight_at_sigterm_finish(self):
         node = self.rig(config=STRICT, provider={"processes": 1, "sessions": 2, "timeout": "20s"}).start()
         client = node.client()
@@ -265,7 +302,7 @@ class Lifecycle(rigs.Case):
         self.assertEqual(failures, [])
         # What kekd itself answered was good: a lost connection is all that may have cost a call.
         # (Before there was a primary, Status was refused to whoever waited for the first start.)
-        self.assertNotIn(" status=UNAVAILABLE ", node.log().partition("--- run 2\n")[2])
+        self.assertNotIn(" status=UNAVAILABLE", node.log().partition("--- run 2\n")[2])
         node.stop()
 
     def start_fails(self, path):

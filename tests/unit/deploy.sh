@@ -48,6 +48,8 @@ grep -q "mountPath: ${socket%/*}}" "$deploy/static-pod.yaml" ||
 # The unit as it is installed: every name filled in, and systemd reads it without a word.
 unit=${abs_top_builddir:?}/deploy/kekd.service
 grep -qE '@[a-z]+@' "$unit" && fail "kekd.service has a name that is not filled in"
+grep -q '^Type=notify$' "$unit" && grep -q '^WatchdogSec=[1-9]' "$unit" ||
+    fail "kekd.service has no watchdog: nobody would see that kekd hangs"
 if command -v systemd-analyze >/dev/null; then
     sed 's|^ExecStart=[^ ]*|ExecStart=/bin/true|' "$unit" >"$units/kekd.service"
     cp "$deploy/kekd.socket" "$units/kekd.socket"

@@ -95,9 +95,11 @@ static void observed(void *arg, const struct kek_kms_event *event)
     ck_assert((event->why == NULL) == (event->status == KEK_RPC_OK));
 }
 
-static void notice(void *arg, enum kek_log_level level, const char *text)
+static void notice(void *arg, enum kek_log_level level, const struct kek_log_field *fields,
+                   const char *text)
 {
     struct rig *rig = arg;
+    (void)fields;
     if (level == KEK_LOG_WARN) {
         rig->warnings++;
         snprintf(rig->warning, sizeof rig->warning, "%s", text);

@@ -14,7 +14,6 @@
 #include "kek/arena.h"
 #include "kek/durable.h"
 #include "kek/kek.h"
-#include "kek/log.h"
 #include "kek/rpc.h"
 #include "kek/secret.h"
 #include "kek/text.h"
@@ -313,35 +312,6 @@ START_TEST(text_is_a_number_only_as_digits)
 }
 END_TEST
 
-static const struct {
-    enum kek_log_format format;
-    const char *end;
-} logged[] = {
-    {KEK_LOG_TEXT, " test warn: a\\x0ab \"\\ Gr\xc3\xbc\xc3\x9f \\xff \\xc3\n"},
-    {KEK_LOG_JSON,
-     "\"level\":\"warn\",\"msg\":\"a\\u000ab \\\"\\\\ Gr\xc3\xbc\xc3\x9f \\ufffd \\ufffd\"}\n"},
-};
-
-START_TEST(log_line_is_one_line_of_utf8)
-{
-    int ends[2], stderr_before = dup(STDERR_FILENO);
-    char line[512];
-    ck_assert_int_eq(pipe(ends), 0);
-    ck_assert_int_ge(dup2(ends[1], STDERR_FILENO), 0);
-    kek_log_setup("test", KEK_LOG_INFO, logged[_i].format);
-    kek_log(KEK_LOG_WARN, "a\nb \"\\ %s", "Gr\xc3\xbc\xc3\x9f \xff \xc3");
-    ck_assert_int_ge(dup2(stderr_before, STDERR_FILENO), 0);
-    ssize_t n = read(ends[0], line, sizeof line - 1);
-    ck_assert_int_gt(n, 0);
-    line[n] = '\0';
-    ck_assert_uint_ge((size_t)n, strlen(logged[_i].end));
-    ck_assert_str_eq(line + n - strlen(logged[_i].end), logged[_i].end);
-    close(stderr_before);
-    close(ends[0]);
-    close(ends[1]);
-}
-END_TEST
-
 START_TEST(durable_read_names_what_is_wrong)
 {
     struct kek_buf content;
@@ -530,7 +500,6 @@ int main(void)
     tcase_add_test(tcase, durable_read_names_what_is_wrong);
     tcase_add_test(tcase, all_that_comes_in_pieces_is_read_and_written);
     tcase_add_loop_test(tcase, descriptors_are_filled_so_that_using_them_still_fails, 0, 8);
-    tcase_add_loop_test(tcase, log_line_is_one_line_of_utf8, 0, sizeof logged / sizeof logged[0]);
     tcase_add_test(tcase, text_is_cut_before_it_is_cleaned);
     tcase_add_loop_test(tcase, text_stands_in_json_as_far_as_it_fits, 0,
                         sizeof jsons / sizeof jsons[0]);

@@ -20,9 +20,11 @@ static uint64_t now_us(void)
     return clock_us;
 }
 
-static void notice(void *arg, enum kek_log_level level, const char *text)
+static void notice(void *arg, enum kek_log_level level, const struct kek_log_field *fields,
+                   const char *text)
 {
     (void)arg;
+    (void)fields;
     (void)text;
     errors += level == KEK_LOG_ERROR;
     warnings += level == KEK_LOG_WARN;

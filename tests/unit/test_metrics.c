@@ -315,7 +315,7 @@ END_TEST
 
 START_TEST(verdict_text_is_whole_and_says_what_to_do)
 {
-    char said[512];
+    char said[KEK_KMS_HEALTHZ_MAX];
     struct kek_keyring_verdict verdict = {.state = KEK_KEYRING_GOOD};
     kek_keyring_verdict_text(&verdict, said, sizeof said);
     ck_assert_str_eq(said, "ok");

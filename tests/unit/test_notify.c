@@ -26,7 +26,7 @@ static int manager_at(const char *name)
 
 static void hears(int fd, const char *expected)
 {
-    char heard[1024];
+    char heard[2 * KEK_NOTIFY_STATUS_MAX];
     ssize_t n = recv(fd, heard, sizeof heard - 1, 0);
     ck_assert_int_ge(n, 0);
     heard[n] = '\0';
