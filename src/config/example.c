@@ -15,7 +15,7 @@ const char *kek_config_example(void)
            "# context_accept: [old]              # opened, never sealed\n"
            "\n"
            "data_key:\n"
-           "  max_uses: 100000                   # 1 is strict mode: the HSM is asked each time\n"
+           "  max_uses: 100000                   # 1: strict, 1 HSM call a Decrypt, 2 an Encrypt\n"
            "  max_age: 1h\n"
            "  cache_entries: 4096\n"
            "  cache_ttl: 1h\n"

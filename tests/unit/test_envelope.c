@@ -177,6 +177,51 @@ START_TEST(another_key_object_of_the_same_data_key_opens)
 }
 END_TEST
 
+/* More keys than OpenSSL's contexts are kept for, used in turn and in no order: each seals and opens as ever, and
+ * only what is its own; one that goes takes nobody's contexts along. */
+START_TEST(many_keys_in_turn_open_their_own_and_no_other)
+{
+    enum { KEYS = 400 };
+    static struct kek_envelope_key *keys[KEYS];
+    static struct kek_buf sealed[KEYS];
+    have_arena();
+    for (size_t i = 0; i < KEYS; i++) {
+        KEK_AUTO(kek_secret) data_key = kek_secret_random(KEK_DATA_KEY_LEN);
+        keys[i] = kek_envelope_key_new(data_key, kek_bytes_of("x"), NULL);
+        ck_assert_ptr_nonnull(keys[i]);
+    }
+    for (size_t i = 0; i < KEYS; i++) {
+        uint8_t plain[2] = {(uint8_t)i, (uint8_t)(i >> 8)};
+        kek_buf_init(&sealed[i], 1024);
+        ck_assert_int_eq(kek_envelope_seal(keys[i], vector_header(), kek_bytes_of("x"),
+                                           kek_bytes(plain, sizeof plain), &sealed[i], NULL),
+                         KEK_OK);
+    }
+    for (size_t step = 0; step < 4 * KEYS; step++) {
+        size_t i = step * 7919 % KEYS;
+        uint8_t plain[2] = {(uint8_t)i, (uint8_t)(i >> 8)};
+        KEK_AUTO(kek_secret) opened = NULL;
+        ck_assert_int_eq(open_bytes(keys[i], kek_buf_bytes(&sealed[i]), "x", &opened, NULL),
+                         KEK_OK);
+        ck_assert(kek_bytes_equal(kek_secret_bytes(opened), kek_bytes(plain, sizeof plain)));
+        refuses(keys[(i + 1) % KEYS], kek_buf_bytes(&sealed[i]), "x", "key", i);
+        if (step % 5 == 0) { /* it goes, and another takes its place */
+            KEK_AUTO(kek_secret) data_key = kek_secret_random(KEK_DATA_KEY_LEN);
+            kek_envelope_key_free(keys[i]);
+            keys[i] = kek_envelope_key_new(data_key, kek_bytes_of("x"), NULL);
+            kek_buf_reset(&sealed[i]);
+            ck_assert_int_eq(kek_envelope_seal(keys[i], vector_header(), kek_bytes_of("x"),
+                                               kek_bytes(plain, sizeof plain), &sealed[i], NULL),
+                             KEK_OK);
+        }
+    }
+    for (size_t i = 0; i < KEYS; i++) {
+        kek_envelope_key_free(keys[i]);
+        kek_buf_done(&sealed[i]);
+    }
+}
+END_TEST
+
 START_TEST(sealed_many_times_differs_every_time)
 {
     enum { TIMES = 300 };
@@ -361,6 +406,7 @@ int main(void)
     tcase_add_test(sealing, seal_appends_and_never_passes_the_maximum);
     tcase_add_test(sealing, seal_refuses_what_could_not_be_opened);
     tcase_add_test(sealing, key_refuses_lengths_that_cannot_be);
+    tcase_add_test(sealing, many_keys_in_turn_open_their_own_and_no_other);
     tcase_add_test(sealing, a_full_arena_is_a_clean_error);
     tcase_add_test(sealing, nothing_is_sealed_without_random_bytes);
     tcase_add_test(sealing, the_self_test_passes_here_and_not_without_its_algorithms);
