@@ -15,6 +15,7 @@ noinst_HEADERS += \
 	include/kek/kms.h \
 	include/kek/listen.h \
 	include/kek/log.h \
+	include/kek/login.h \
 	include/kek/metrics.h \
 	include/kek/notify.h \
 	include/kek/pool.h \

@@ -168,11 +168,4 @@ void kek_pool_end(struct kek_pool *pool, uint64_t worker, const struct kek_why *
 void kek_pool_close(struct kek_pool *pool, void (*closed)(void *arg), void *arg);
 void kek_pool_free(struct kek_pool *pool); /* after `closed` */
 
-/* Forgets the refused PINs on record in state_dir, or those that this provider's logins met (kekd's and
- * the officers'), so that each is tried once more; *forgotten says how many there were.  No pool is needed;
- * it waits at most 10 s a token for a login under way. KEK_INVALID: a record is damaged, and only
- * forgetting all (provider NULL) removes it. */
-enum kek_rc kek_pool_pin_retry(const char *state_dir, const char *provider, size_t *forgotten,
-                               struct kek_why *why) KEK_MUST_CHECK;
-
 #endif

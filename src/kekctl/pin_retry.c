@@ -1,7 +1,7 @@
 /* kekctl pin retry: a PIN that was refused may be tried once more. */
 #include <string.h>
 
-#include "kek/pool.h"
+#include "kek/login.h"
 #include "output.h"
 
 static bool is_provider(const struct kek_config *config, const char *name)
@@ -26,7 +26,7 @@ enum ctl_exit ctl_pin_retry(struct ctl *ctl)
     }
     size_t forgotten;
     struct kek_why why;
-    if (kek_pool_pin_retry(config->state_dir, ctl->provider, &forgotten, &why) != KEK_OK) {
+    if (kek_login_retry(config->state_dir, ctl->provider, &forgotten, &why) != KEK_OK) {
         ctl_say(ctl, "%s", why.text);
         return CTL_FAILED;
     }

@@ -13,6 +13,7 @@ kekd_LDADD = \
 	libkek-datakey.a \
 	libkek-keyring.a \
 	libkek-pool.a \
+	libkek-login.a \
 	libkek-config.a \
 	libkek-envelope.a \
 	libkek-proto.a \

@@ -11,8 +11,6 @@
  *   worker.c     one process and its socket
  *   answer.c     what comes out of that socket
  *   message.c    the messages themselves
- *   login.c      the lock and the record of tries of the PIN that processes share; login_name.c: what a
- *                login is known by; login_record.c: the record as JSON
  *   program.c    what is run: program, arguments, environment, user
  *
  * A call waits in a lane or in `later`, or is in service in one or two workers.  A flight is a request
@@ -31,10 +29,9 @@
 
 #include "kek/arena.h"
 #include "kek/clock.h"
+#include "kek/login.h"
 #include "kek/pool.h"
 #include "kek/wire.h"
-
-#include "login.h"
 
 #define KEK_CALL_FLIGHTS 2           /* workers that a call is in service in */
 #define KEK_CALL_CRASHES 2           /* that many, and it is not tried again */
@@ -55,7 +52,6 @@ struct kek_pool_times {
     uint64_t eof;        /* from end-of-file to exit, before the worker counts as broken */
     uint64_t pin_stat;   /* between two looks at a refused PIN's file */
     uint64_t pin_look;   /* between two starts that look whether the PIN may be tried now */
-    uint64_t unsure;     /* after one unclear login; 30 times that after two */
     uint64_t unready;    /* without a ready worker before calls fail at once */
     uint64_t storm;      /* three ready workers lost within this: back off */
     uint64_t poison;     /* a blob that crashed two workers is remembered */
@@ -155,7 +151,6 @@ struct kek_worker {
 
     uint64_t start_due_ms;
     uint64_t hand_id; /* of Hello or Login */
-    int lock_fd;
     struct kek_login login;
 
     uint64_t sequence;
@@ -189,10 +184,7 @@ struct kek_backend {
     unsigned failed_starts, storms;
     uint64_t lost_ms[3];
     bool pin_blocked; /* a start only looks whether the PIN file has changed */
-    struct kek_login_entry
-        refused;      /* that is not on record; its `refused` says whether it is one */
-    bool proven_here; /* `proven` has logged in, and nothing unclear has come since */
-    struct kek_login_pin proven;
+    struct kek_login_provider logins;
     uint64_t fresh_serial; /* the fresh calls wait for a worker with a higher serial */
     size_t fresh_calls;
     bool ever_ready, ever_failed;
@@ -216,12 +208,11 @@ struct kek_pool {
     struct kek_pool_settings settings;
     const struct kek_config *config;
     struct kek_pool_times times;
-    char *state_dir; /* of config */
     struct kek_backend *backends;
     size_t backend_count;
     struct kek_lane *lanes;
     struct kek_pool_call *later; /* calls that a busy token sent back */
-    size_t calls, waiting, writes;
+    size_t calls, waiting;
     uint64_t sequence, serial;
     uv_timer_t timer;
     uv_timer_cb on_due;
@@ -325,9 +316,6 @@ void kek_start_begin(struct kek_worker *worker);
 /* A message before ready. */
 void kek_start_reply(struct kek_worker *worker, const Kek__Provider__Reply *reply);
 void kek_start_on_timer(struct kek_worker *worker);
-void kek_start_unlock(struct kek_worker *worker);
-/* The try of the PIN is on disk: `why` is NULL; or it could not be written. */
-void kek_start_recorded(struct kek_worker *worker, const struct kek_why *why);
 /* The pool closes: waits up to `times.login` for a login in progress; false if there is none. */
 bool kek_start_hear_out(struct kek_worker *worker);
 /* The worker is no use before it was ready. */

@@ -1,13 +1,10 @@
 # kekd's side: workers as processes.
 noinst_LIBRARIES += libkek-pool.a
-noinst_HEADERS += src/pool/front.h src/pool/login.h tests/unit/pool_rig.h
+noinst_HEADERS += src/pool/front.h tests/unit/pool_rig.h
 libkek_pool_a_SOURCES = \
 	src/pool/answer.c \
 	src/pool/choose.c \
 	src/pool/dispatch.c \
-	src/pool/login.c \
-	src/pool/login_name.c \
-	src/pool/login_record.c \
 	src/pool/message.c \
 	src/pool/pool.c \
 	src/pool/program.c \
@@ -16,8 +13,8 @@ libkek_pool_a_SOURCES = \
 	src/pool/start.c \
 	src/pool/supervise.c \
 	src/pool/worker.c
-libkek_pool_a_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JANSSON_CFLAGS)
-POOL_LIBS = libkek-pool.a libkek-proto.a $(PROTOBUF_C_LIBS) $(JANSSON_LIBS)
+libkek_pool_a_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
+POOL_LIBS = libkek-pool.a libkek-login.a libkek-proto.a $(PROTOBUF_C_LIBS) $(JANSSON_LIBS)
 
 pkglibexec_PROGRAMS += kekd-as
 kekd_as_SOURCES = src/pool/as.c

@@ -16,7 +16,6 @@ static const struct kek_pool_times default_times = {
     .eof = 500,
     .pin_stat = 1000,
     .pin_look = 15000,
-    .unsure = 1000,
     .unready = 5000,
     .storm = 10000,
     .poison = 60000,
@@ -29,6 +28,15 @@ struct kek_pool_times *kek_pool_times(struct kek_pool *pool)
     return &pool->times;
 }
 
+static void on_login_written(void *arg, const struct kek_why *why)
+{
+    struct kek_backend *backend = arg;
+    if (why != NULL) {
+        kek_backend_judge(backend, why);
+    }
+    kek_pool_check_closed(backend->pool);
+}
+
 static enum kek_rc init_backend(struct kek_pool *pool, size_t index, struct kek_why *why)
 {
     struct kek_backend *backend = &pool->backends[index];
@@ -37,6 +45,15 @@ static enum kek_rc init_backend(struct kek_pool *pool, size_t index, struct kek_
     backend->pool = pool;
     backend->index = index;
     backend->config = config;
+    backend->logins = (struct kek_login_provider){
+        .loop = pool->loop,
+        .state_dir = pool->config->state_dir,
+        .config = config,
+        .officer = officer,
+        .unsure_ms = 1000,
+        .written = on_login_written,
+        .arg = backend,
+    };
     backend->unready_since_ms = backend->status.since_ms = kek_clock_ms();
     backend->status.name = config->name;
     /* Of the workers as configured, while one is replaced; each has a session besides those that serve. */
@@ -91,7 +108,6 @@ struct kek_pool *kek_pool_new(uv_loop_t *loop, const struct kek_pool_settings *s
     pool->loop = loop;
     pool->settings = *settings;
     pool->config = settings->config;
-    pool->state_dir = settings->config->state_dir;
     pool->times = default_times;
     pool->armed_ms = KEK_NEVER;
     pool->on_due = kek_dispatch_due;
@@ -410,7 +426,7 @@ static void close_workers(struct kek_backend *backend)
             continue;
         }
         if (worker->state < KEK_WORKER_LEAVING) {
-            kek_start_unlock(worker);
+            kek_login_unlock(&worker->login);
             kek_worker_close(worker);
         } else if (worker->state == KEK_WORKER_GHOST) {
             kek_worker_gone(worker);

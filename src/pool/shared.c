@@ -62,7 +62,11 @@ struct kek_worker *kek_pool_worker(const struct kek_pool *pool, uint64_t serial)
 
 void kek_pool_check_closed(struct kek_pool *pool)
 {
-    if (!pool->closing || pool->handles > 0 || pool->writes > 0) {
+    bool busy = !pool->closing || pool->handles > 0;
+    for (size_t i = 0; i < pool->backend_count; i++) {
+        busy = busy || pool->backends[i].logins.writes > 0;
+    }
+    if (busy) {
         return;
     }
     pool->closed(pool->closed_arg);

@@ -31,15 +31,6 @@ void kek_start_begin(struct kek_worker *worker)
     kek_worker_send_packed(worker, kek_message_hello(backend, HELLO_ID));
 }
 
-void kek_start_unlock(struct kek_worker *worker)
-{
-    kek_login_abandon(worker);
-    if (worker->lock_fd >= 0) {
-        close(worker->lock_fd);
-        worker->lock_fd = -1;
-    }
-}
-
 bool kek_start_hear_out(struct kek_worker *worker)
 {
     if (worker->state != KEK_WORKER_LOGIN) {
@@ -57,7 +48,7 @@ static void say_unsure(struct kek_worker *worker, struct kek_why *why)
     struct kek_backend *backend = worker->backend;
     const struct kek_login_entry *now = &worker->login.now;
     const char *answer = now->code == 0 ? "no answer" : "an answer";
-    uint64_t pause = kek_login_pause(backend, now->tries);
+    uint64_t pause = kek_login_pause(&backend->logins, now->tries);
     char next[48] = "the last one";
     if (now->tries < KEK_LOGIN_TRIES) {
         snprintf(next, sizeof next, "the next one in %llu s", (unsigned long long)(pause / 1000));
@@ -66,7 +57,6 @@ static void say_unsure(struct kek_worker *worker, struct kek_why *why)
     kek_fail_within(why, why->rc,
                     "%s: %s to C_Login that may have been a try of the PIN (0x%lx), %u of %d, %s",
                     backend->config->name, answer, now->code, now->tries, KEK_LOGIN_TRIES, next);
-    backend->proven_here = false;
 }
 
 static bool has_pin(const struct kek_worker *worker)
@@ -77,7 +67,7 @@ static bool has_pin(const struct kek_worker *worker)
 /* Once it is said when the next one may start, which the end of this one looks for. */
 static void leave(struct kek_worker *worker, bool kill)
 {
-    kek_start_unlock(worker);
+    kek_login_unlock(&worker->login);
     if (kill) {
         kek_worker_kill(worker);
     } else {
@@ -92,7 +82,7 @@ void kek_start_failed(struct kek_worker *worker, bool kill, const struct kek_why
     bool at_login = worker->state == KEK_WORKER_LOGIN || worker->hand_id == LOGIN_ID;
     struct kek_why said = *why;
     if (worker->login.open && has_pin(worker)) {
-        worker->login.now.code = 0; /* it ended without an answer */
+        kek_login_unanswered(&worker->login);
         say_unsure(worker, &said);
     }
     worker->login.open = false;
@@ -110,17 +100,11 @@ static void stay_out(struct kek_worker *worker, struct kek_why *why)
 {
     struct kek_backend *backend = worker->backend;
     char source[160];
-    (void)kek_login_pin_source(backend, source, sizeof source);
+    (void)kek_login_pin_source(&backend->logins, source, sizeof source);
     kek_fail_within(why, KEK_DENIED, "%s: the PIN %s", backend->config->name, source);
     kek_backend_pin_refused(backend, why);
     leave(worker, false);
     kek_dispatch_fail_hopeless(backend->pool);
-}
-
-static bool is_proven_here(const struct kek_worker *worker)
-{
-    return worker->backend->proven_here &&
-           kek_login_same_pin(&worker->backend->proven, &worker->login.now.credential.pin);
 }
 
 static void send_login(struct kek_worker *worker)
@@ -137,12 +121,11 @@ static void send_login(struct kek_worker *worker)
     kek_worker_send_packed(worker, kek_message_pack(worker->backend->pool, &request));
 }
 
-void kek_start_recorded(struct kek_worker *worker, const struct kek_why *why)
+/* The try of the PIN is on disk: `why` is NULL; or it could not be written. */
+static void on_recorded(void *arg, const struct kek_why *why)
 {
-    /* A full disk must not keep a provider from replacing its workers: where this very PIN has logged
-     * in before, one try that is not on record is taken until the next success. */
-    if (why == NULL || is_proven_here(worker)) {
-        worker->backend->proven_here = worker->backend->proven_here && why == NULL;
+    struct kek_worker *worker = arg;
+    if (why == NULL || kek_login_unrecorded(&worker->login)) {
         send_login(worker);
         return;
     }
@@ -167,7 +150,7 @@ static void begin_login(struct kek_worker *worker)
 {
     struct kek_why why;
     uint64_t wait_ms = 0;
-    enum kek_rc rc = kek_login_begin(worker, &wait_ms, &why);
+    enum kek_rc rc = kek_login_begin(&worker->login, on_recorded, worker, &wait_ms, &why);
     if (wait_ms > 0) {
         come_later(worker, wait_ms, &why);
         return;
@@ -184,7 +167,7 @@ static void begin_login(struct kek_worker *worker)
         stay_out(worker, &why);
         break;
     default:
-        kek_start_recorded(worker, &why);
+        on_recorded(worker, &why);
         break;
     }
 }
@@ -192,10 +175,9 @@ static void begin_login(struct kek_worker *worker)
 static void try_login(struct kek_worker *worker)
 {
     struct kek_backend *backend = worker->backend;
-    const char *state_dir = backend->pool->state_dir;
     struct kek_why why;
     worker->state = KEK_WORKER_LOCK;
-    enum kek_rc rc = kek_login_lock(state_dir, worker->login.slot, &worker->lock_fd, &why);
+    enum kek_rc rc = kek_login_lock(&worker->login, &why);
     if (rc == KEK_UNAVAILABLE) {
         wait_until(worker, backend->pool->times.lock_retry);
         return;
@@ -226,7 +208,7 @@ static void on_token(struct kek_worker *worker, const Kek__Provider__Token *toke
     backend->slot_known = true;
     backend->slot_doubted = false;
     struct kek_why why;
-    if (kek_login_of(worker, token, &why) != KEK_OK) {
+    if (kek_login_init(&worker->login, &backend->logins, token, &why) != KEK_OK) {
         kek_fail_within(&why, why.rc, "%s", backend->config->name);
         kek_start_failed(worker, false, &why);
         return;
@@ -263,7 +245,7 @@ static bool keep_versions(struct kek_worker *worker, const struct kek_provider_v
 static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *ready)
 {
     struct kek_backend *backend = worker->backend;
-    kek_login_end(worker, KEK_LOGIN_GOOD, 0);
+    kek_login_end(&worker->login, KEK_LOGIN_GOOD, 0);
     struct kek_provider_versions *versions = &backend->pool->listed;
     if ((int)ready->alg < 0 || (int)ready->alg > KEK_WRAP_AES_CBC ||
         !kek_message_versions(ready->n_versions, ready->versions, versions)) {
@@ -293,10 +275,9 @@ static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *read
 /* The answer may mean that the token counts a wrong PIN. */
 static void on_counted(struct kek_worker *worker, enum kek_login_end how, struct kek_why *why)
 {
-    kek_login_end(worker, how, why->code);
+    kek_login_end(&worker->login, how, why->code);
     struct kek_why refusal;
-    if (kek_login_refusal(worker->backend, &worker->login.now, worker->login.path, &refusal) !=
-        KEK_OK) {
+    if (kek_login_refusal(&worker->login, &refusal) != KEK_OK) {
         stay_out(worker, &refusal);
         return;
     }
@@ -330,10 +311,10 @@ static void on_login_failed(struct kek_worker *worker, const Kek__Provider__Fail
 {
     switch (end_of(failed)) {
     case KEK_LOGIN_GOOD:
-        kek_login_end(worker, KEK_LOGIN_GOOD, 0);
+        kek_login_end(&worker->login, KEK_LOGIN_GOOD, 0);
         break;
     case KEK_LOGIN_NOT_TRIED:
-        kek_login_end(worker, KEK_LOGIN_NOT_TRIED, 0);
+        kek_login_end(&worker->login, KEK_LOGIN_NOT_TRIED, 0);
         if (failed->cause == KEK__PROVIDER__CAUSE__PIN_REFUSED) {
             stay_out(worker, why); /* the worker did not try it: the token would lock itself */
             return;
@@ -347,7 +328,7 @@ static void on_login_failed(struct kek_worker *worker, const Kek__Provider__Fail
             on_counted(worker, KEK_LOGIN_UNSURE, why);
             return;
         }
-        kek_login_end(worker, KEK_LOGIN_NOT_TRIED, 0);
+        kek_login_end(&worker->login, KEK_LOGIN_NOT_TRIED, 0);
         kek_start_failed(worker, false, why);
         return;
     }

@@ -319,7 +319,7 @@ static struct kek_worker *new_worker(struct kek_backend *backend)
         return NULL;
     }
     worker->backend = backend;
-    worker->fd = worker->lock_fd = -1;
+    worker->fd = worker->login.lock_fd = -1;
     worker->serial = ++backend->pool->serial;
     worker->free = backend->sessions == 64 ? UINT64_MAX : (UINT64_C(1) << backend->sessions) - 1;
     worker->recycle_at = kek_pool_jitter(backend->config->recycle_after);

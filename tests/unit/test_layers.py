@@ -18,18 +18,19 @@ import unittest
 SOURCE = os.path.realpath(os.environ["abs_top_srcdir"])
 BUILD = os.environ["abs_top_builddir"]
 
-FRONT = ["base", "envelope", "config", "pool", "keyring", "datakey", "kms", "grpc", "ops"]
+FRONT = ["base", "envelope", "config", "login", "pool", "keyring", "datakey", "kms", "grpc", "ops"]
 # What each room may see: the rooms to its left. Neighbours at one height do not see each other.
 LEFT = {
     "base": [],
     "envelope": ["base"],
     "config": ["base"],
-    "pool": FRONT[:3],
-    "keyring": FRONT[:4],
-    "datakey": FRONT[:5],
-    "kms": FRONT[:6],
-    "grpc": FRONT[:7],
-    "ops": FRONT[:7],
+    "login": ["base", "config"],
+    "pool": FRONT[:4],
+    "keyring": FRONT[:5],
+    "datakey": FRONT[:6],
+    "kms": FRONT[:7],
+    "grpc": FRONT[:8],
+    "ops": FRONT[:8],
     "kekd": FRONT,
     "kekctl": FRONT,
     # The worker's side.

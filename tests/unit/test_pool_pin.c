@@ -227,7 +227,7 @@ START_TEST(a_retry_that_is_asked_for_is_one_more_try_without_a_restart)
     char record[RECORD_NAME];
     rig_init(&rig, 1);
     record_name("S-1", record);
-    ck_assert_int_eq(kek_pool_pin_retry(rig.state, NULL, &forgotten, &why), KEK_OK);
+    ck_assert_int_eq(kek_login_retry(rig.state, NULL, &forgotten, &why), KEK_OK);
     ck_assert_uint_eq(forgotten, 0);
     rig_write(&rig, "pin", "wrong");
     rig_start(&rig);
@@ -237,11 +237,11 @@ START_TEST(a_retry_that_is_asked_for_is_one_more_try_without_a_restart)
         RIG_UNTIL(&rig, rig_status(&rig, 0).spawned >= spawned + 3); /* looks, no login */
         ck_assert_uint_eq(rig_count(&rig, "login"), tries);
         ck_assert(strstr(rig_status(&rig, 0).why.text, "kekctl pin retry") != NULL);
-        ck_assert_int_eq(kek_pool_pin_retry(rig.state, "nobody", &forgotten, &why), KEK_OK);
+        ck_assert_int_eq(kek_login_retry(rig.state, "nobody", &forgotten, &why), KEK_OK);
         ck_assert_uint_eq(forgotten, 0);
         ck_assert(rig_has(&rig, record));
         const char *name = tries == 1 ? NULL : rig.providers[0].name;
-        ck_assert_int_eq(kek_pool_pin_retry(rig.state, name, &forgotten, &why), KEK_OK);
+        ck_assert_int_eq(kek_login_retry(rig.state, name, &forgotten, &why), KEK_OK);
         ck_assert_uint_eq(forgotten, 1);
     }
     rig_done(&rig);
@@ -263,18 +263,18 @@ START_TEST(a_retry_forgets_one_providers_refusals_or_all)
     rig_write(&rig, one, both);
     rig_write(&rig, two, both);
     rig_write(&rig, other, both);
-    ck_assert_int_eq(kek_pool_pin_retry(rig.state, "a", &forgotten, &why), KEK_OK);
+    ck_assert_int_eq(kek_login_retry(rig.state, "a", &forgotten, &why), KEK_OK);
     ck_assert_uint_eq(forgotten, 2);
     ck_assert(!record_says(&rig, one, "\"a\"") && record_says(&rig, one, "\"b\""));
     ck_assert(record_says(&rig, one, "\"pin_mtime_ns\": -5"));
     rig_write(&rig, two, "damaged");
-    ck_assert_int_eq(kek_pool_pin_retry(rig.state, "b", &forgotten, &why), KEK_INVALID);
+    ck_assert_int_eq(kek_login_retry(rig.state, "b", &forgotten, &why), KEK_INVALID);
     ck_assert(strstr(why.text, "damaged") != NULL);
     rig_write(&rig, one, both);
-    ck_assert_int_eq(kek_pool_pin_retry(rig.state, NULL, &forgotten, &why), KEK_OK);
+    ck_assert_int_eq(kek_login_retry(rig.state, NULL, &forgotten, &why), KEK_OK);
     ck_assert_uint_eq(forgotten, 3); /* the damaged one counts for one */
     ck_assert(!rig_has(&rig, one) && !rig_has(&rig, two) && rig_has(&rig, other));
-    ck_assert_int_eq(kek_pool_pin_retry("/nonexistent/state", NULL, &forgotten, &why), KEK_OK);
+    ck_assert_int_eq(kek_login_retry("/nonexistent/state", NULL, &forgotten, &why), KEK_OK);
     ck_assert_uint_eq(forgotten, 0);
     rig_done(&rig);
 }
@@ -408,7 +408,7 @@ START_TEST(a_pin_that_has_logged_in_here_is_tried_once_more_without_a_record)
     rig_write(&rig, "start", "link-login");
     rig_unwrap(&rig, &out, 0, "once:kill once", 0);
     RIG_UNTIL(&rig, rig_count(&rig, "login ") == 3 && rig_health(&rig, 0) == KEK_POOL_DOWN);
-    kek_pool_times(rig.pool)->unsure = 1;
+    rig.pool->backends[0].logins.unsure_ms = 1;
     size_t spawned = rig_status(&rig, 0).spawned;
     RIG_UNTIL(&rig, rig_status(&rig, 0).spawned >= spawned + 3);
     ck_assert_uint_eq(rig_count(&rig, "login "), 3);
@@ -440,7 +440,7 @@ START_TEST(what_may_have_been_a_try_is_bounded_over_workers_restarts_and_roles)
     rig.providers[0].start_timeout_ms = strcmp(unclear[_i].words, "never-login") == 0 ? 300 : 30000;
     rig_write(&rig, "start", unclear[_i].words);
     rig_open(&rig);
-    kek_pool_times(rig.pool)->unsure = 50;
+    rig.pool->backends[0].logins.unsure_ms = 50;
     kek_pool_start(rig.pool);
     RIG_UNTIL(&rig, strstr(rig_status(&rig, 0).why.text, unclear[_i].text) != NULL);
     ck_assert_uint_eq(rig_count(&rig, "login"), 2);
@@ -449,7 +449,7 @@ START_TEST(what_may_have_been_a_try_is_bounded_over_workers_restarts_and_roles)
         ck_assert(record_says(&rig, record, restart == 0 ? "\"tries\": 2" : "\"tries\": 3"));
         rig.settings.officer = restart == 1;
         rig_open(&rig);
-        kek_pool_times(rig.pool)->unsure = 50;
+        rig.pool->backends[0].logins.unsure_ms = 50;
         kek_pool_start(rig.pool);
         RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
         size_t spawned = rig_status(&rig, 0).spawned;
@@ -462,8 +462,7 @@ START_TEST(what_may_have_been_a_try_is_bounded_over_workers_restarts_and_roles)
     }
     /* The operator's word frees it, and so does a changed file. */
     RIG_UNTIL(&rig, record_says(&rig, record, "\"tries\": 3"));
-    ck_assert_int_eq(kek_pool_pin_retry(rig.state, rig.providers[0].name, &forgotten, &why),
-                     KEK_OK);
+    ck_assert_int_eq(kek_login_retry(rig.state, rig.providers[0].name, &forgotten, &why), KEK_OK);
     ck_assert_uint_eq(forgotten, 1);
     RIG_UNTIL(&rig, rig_count(&rig, "login") == 6 && rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
     rig_write(&rig, "pin", "wrong");
@@ -523,17 +522,17 @@ START_TEST(the_pauses_after_what_may_have_been_a_try_grow_and_outlast_a_restart)
     rig_init(&rig, 1);
     rig_write(&rig, "start", "link-login");
     rig_open(&rig);
-    ck_assert_uint_eq(kek_login_pause(rig.pool->backends, 0), 0);
-    ck_assert_uint_eq(kek_login_pause(rig.pool->backends, 1), 1000);
-    ck_assert_uint_eq(kek_login_pause(rig.pool->backends, 2), 30000);
-    kek_pool_times(rig.pool)->unsure = RIG_PATIENCE_MS * 10;
+    ck_assert_uint_eq(kek_login_pause(&rig.pool->backends[0].logins, 0), 0);
+    ck_assert_uint_eq(kek_login_pause(&rig.pool->backends[0].logins, 1), 1000);
+    ck_assert_uint_eq(kek_login_pause(&rig.pool->backends[0].logins, 2), 30000);
+    rig.pool->backends[0].logins.unsure_ms = RIG_PATIENCE_MS * 10;
     kek_pool_start(rig.pool);
     RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_DOWN);
     ck_assert_uint_ge(rig.pool->backends[0].next_start_ms, kek_clock_ms() + RIG_PATIENCE_MS);
     rig_close(&rig);
     rig_remove(&rig, "start");
     rig_open(&rig);
-    kek_pool_times(rig.pool)->unsure = RIG_PATIENCE_MS * 10;
+    rig.pool->backends[0].logins.unsure_ms = RIG_PATIENCE_MS * 10;
     kek_pool_start(rig.pool);
     RIG_UNTIL(&rig, strstr(rig_status(&rig, 0).why.text, "the next one follows") != NULL);
     ck_assert_uint_ge(rig.pool->backends[0].next_start_ms, kek_clock_ms() + RIG_PATIENCE_MS);
@@ -566,7 +565,7 @@ START_TEST(a_pool_that_closes_before_the_login_is_sent_takes_its_try_back)
         struct rig rig;
         rig_init(&rig, 1);
         rig_start(&rig);
-        RIG_UNTIL(&rig, rig.pool->writes > 0 || rig_count(&rig, "login") > 0);
+        RIG_UNTIL(&rig, rig.pool->backends[0].logins.writes > 0 || rig_count(&rig, "login") > 0);
         rig_close(&rig);
         size_t tried = rig_count(&rig, "login");
         ck_assert_msg(tried > 0 || !rig_has(&rig, record), "a try that was none is on record");

@@ -1,4 +1,4 @@
-#include "login.h"
+#include "record.h"
 
 #include <string.h>
 
@@ -47,13 +47,12 @@ static bool read_entry(json_t *item, struct kek_login_entry *entry)
     return true;
 }
 
-static bool read_root(json_t *root, struct kek_login_record *record)
+static bool read_root(json_t *root, struct login_record *record)
 {
     json_t *logins;
     json_int_t format;
     if (json_unpack(root, "{s:I, s:o !}", "format", &format, "logins", &logins) != 0 ||
-        format != FORMAT || !json_is_array(logins) ||
-        json_array_size(logins) > KEK_LOGIN_ENTRIES_MAX) {
+        format != FORMAT || !json_is_array(logins) || json_array_size(logins) > LOGIN_ENTRIES_MAX) {
         return false;
     }
     for (size_t i = 0; i < json_array_size(logins); i++) {
@@ -65,8 +64,7 @@ static bool read_root(json_t *root, struct kek_login_record *record)
     return true;
 }
 
-enum kek_rc kek_login_record_read(const char *path, struct kek_login_record *record,
-                                  struct kek_why *why)
+enum kek_rc login_record_read(const char *path, struct login_record *record, struct kek_why *why)
 {
     record->count = 0;
     KEK_AUTO_BUF struct kek_buf content;
@@ -105,7 +103,7 @@ static json_t *entry_json(const struct kek_login_entry *entry)
         (json_int_t)entry->code, "time_ms", (json_int_t)entry->time_ms);
 }
 
-char *kek_login_record_text(const struct kek_login_record *record)
+char *login_record_text(const struct login_record *record)
 {
     json_t *logins = json_array();
     json_t *root = json_pack("{s:i, s:o}", "format", FORMAT, "logins", logins);
@@ -118,17 +116,17 @@ char *kek_login_record_text(const struct kek_login_record *record)
     return text;
 }
 
-void kek_login_record_drop(struct kek_login_record *record, size_t at)
+void login_record_drop(struct login_record *record, size_t at)
 {
     record->count--;
     memmove(&record->entries[at], &record->entries[at + 1],
             (record->count - at) * sizeof record->entries[0]);
 }
 
-void kek_login_record_add(struct kek_login_record *record, const struct kek_login_entry *entry)
+void login_record_add(struct login_record *record, const struct kek_login_entry *entry)
 {
-    if (record->count == KEK_LOGIN_ENTRIES_MAX) {
-        kek_login_record_drop(record, 0);
+    if (record->count == LOGIN_ENTRIES_MAX) {
+        login_record_drop(record, 0);
     }
     record->entries[record->count++] = *entry;
 }

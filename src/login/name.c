@@ -1,9 +1,14 @@
-#include "front.h"
+#include "record.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 
 #include <openssl/evp.h>
+
+#include "kek/durable.h"
 
 /* What a login is known by: its token's lock and record, and its credential. */
 
@@ -27,8 +32,8 @@ enum kek_rc kek_login_slot(const char *serial, char slot[static KEK_LOGIN_SLOT_T
     return digest(kek_bytes_of(serial), slot, why);
 }
 
-enum kek_rc kek_login_path(const char *state_dir, const char *head, const char *slot,
-                           const char *tail, char path[static PATH_MAX], struct kek_why *why)
+enum kek_rc login_path(const char *state_dir, const char *head, const char *slot, const char *tail,
+                       char path[static PATH_MAX], struct kek_why *why)
 {
     int len = snprintf(path, PATH_MAX, "%s/%s%s%s", state_dir, head, slot, tail);
     return len > 0 && len < PATH_MAX - 8 /* it may have .new beside it */
@@ -58,11 +63,11 @@ const char *kek_login_attribute(const char *uri, const char *name, size_t *len)
     }
 }
 
-bool kek_login_pin_source(const struct kek_backend *backend, char *out, size_t size)
+bool kek_login_pin_source(const struct kek_login_provider *provider, char *out, size_t size)
 {
-    const char *uri = kek_config_setting(backend->config, "uri"), *at = NULL;
+    const char *uri = kek_config_setting(provider->config, "uri"), *at = NULL;
     size_t len = 0;
-    if (backend->pool->settings.officer) {
+    if (provider->officer) {
         at = kek_login_attribute(uri, "admin-pin-source=", &len);
     }
     at = at == NULL ? kek_login_attribute(uri, "pin-source=", &len) : at;
@@ -118,12 +123,13 @@ static enum kek_rc digest_way(const struct kek_config_provider *config,
     return rc == KEK_OK ? digest(kek_buf_bytes(&buf), out, why) : rc;
 }
 
-enum kek_rc kek_login_of(struct kek_worker *worker, const Kek__Provider__Token *token,
-                         struct kek_why *why)
+enum kek_rc kek_login_init(struct kek_login *login, struct kek_login_provider *provider,
+                           const Kek__Provider__Token *token, struct kek_why *why)
 {
-    const struct kek_backend *backend = worker->backend;
-    struct kek_login login = {
-        .now.officer = backend->pool->settings.officer,
+    struct kek_login fresh = {
+        .provider = provider,
+        .lock_fd = -1,
+        .now.officer = provider->officer,
         .now.credential.pin =
             {
                 .inode = token->pin_inode,
@@ -131,15 +137,37 @@ enum kek_rc kek_login_of(struct kek_worker *worker, const Kek__Provider__Token *
                 .size = token->pin_size,
             },
     };
-    snprintf(login.now.provider, sizeof login.now.provider, "%s", backend->config->name);
-    enum kek_rc rc = digest_token(token, login.now.credential.token, why);
-    rc = rc == KEK_OK ? digest_way(backend->config, login.now.credential.way, why) : rc;
-    rc = rc == KEK_OK ? kek_login_slot(token->serial, login.slot, why) : rc;
-    rc = rc == KEK_OK ? kek_login_path(backend->pool->state_dir, KEK_LOGIN_RECORD, login.slot, "",
-                                       login.path, why)
+    snprintf(fresh.now.provider, sizeof fresh.now.provider, "%s", provider->config->name);
+    enum kek_rc rc = digest_token(token, fresh.now.credential.token, why);
+    rc = rc == KEK_OK ? digest_way(provider->config, fresh.now.credential.way, why) : rc;
+    rc = rc == KEK_OK ? kek_login_slot(token->serial, fresh.slot, why) : rc;
+    rc = rc == KEK_OK ? login_path(provider->state_dir, RECORD, fresh.slot, "", fresh.path, why)
                       : rc;
     if (rc == KEK_OK) {
-        worker->login = login;
+        *login = fresh;
     }
     return rc;
+}
+
+enum kek_rc login_take_lock(const char *state_dir, const char *slot, int *fd, struct kek_why *why)
+{
+    char path[PATH_MAX];
+    enum kek_rc rc = login_path(state_dir, "login-", slot, ".lock", path, why);
+    if (rc != KEK_OK) {
+        return rc;
+    }
+    KEK_AUTO_CLOSE int lock =
+        open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    if (lock < 0) {
+        return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "opening %s", path);
+    }
+    kek_durable_give(path, lock);
+    if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
+        return kek_fail_native(why, errno == EWOULDBLOCK ? KEK_UNAVAILABLE : KEK_INTERNAL,
+                               KEK_NATIVE_ERRNO, (unsigned long)errno, "locking %s", path);
+    }
+    *fd = lock;
+    lock = -1;
+    return KEK_OK;
 }
