@@ -142,9 +142,8 @@ static enum kek_rc judge(const struct kek_login_provider *provider,
 /* One write of a record; it holds the login lock until the record is on disk. */
 struct kek_login_job {
     struct kek_login *owner; /* whose try is being written; NULL: an outcome, or its worker went */
-    struct kek_login login;  /* a copy */
+    struct kek_login login;  /* a copy, which holds the lock */
     bool is_try, is_refusal;
-    int lock_fd;
 };
 
 /* `why`: an outcome is not on record. */
@@ -162,8 +161,8 @@ static void say_written(struct kek_login_provider *provider, const struct kek_wh
 static void end_job(struct kek_login_job *job, const struct kek_why *why)
 {
     struct kek_login_provider *provider = job->login.provider;
-    if (job->lock_fd >= 0) {
-        close(job->lock_fd);
+    if (job->login.lock_fd >= 0) {
+        close(job->login.lock_fd);
     }
     free(job);
     provider->writes--;
@@ -182,8 +181,8 @@ static void finish_try(struct kek_login_job *job, const struct kek_why *why)
     }
     if (login != NULL) {
         login->job = NULL;
-        login->lock_fd = job->lock_fd;
-        job->lock_fd = -1;
+        login->lock_fd = job->login.lock_fd;
+        job->login.lock_fd = -1;
     }
     end_job(job, NULL);
     if (login != NULL) {
@@ -224,7 +223,6 @@ static struct kek_login_job *new_job(struct kek_login *login, struct kek_why *wh
         return NULL;
     }
     job->login = *login;
-    job->lock_fd = login->lock_fd;
     login->lock_fd = -1;
     login->provider->writes++;
     return job;
@@ -276,8 +274,8 @@ enum kek_rc kek_login_begin(struct kek_login *login,
     }
     rc = write_record(job, &record, why);
     if (rc != KEK_OK) {
-        login->lock_fd = job->lock_fd;
-        job->lock_fd = -1;
+        login->lock_fd = job->login.lock_fd;
+        job->login.lock_fd = -1;
         end_job(job, NULL);
         return rc;
     }

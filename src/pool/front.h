@@ -54,7 +54,6 @@ struct kek_pool_times {
     uint64_t eof;        /* from end-of-file to exit, before the worker counts as broken */
     uint64_t pin_stat;   /* between two looks at a refused PIN's file */
     uint64_t pin_look;   /* between two starts that look whether the PIN may be tried now */
-    uint64_t unsure;     /* after one unclear login; 30 times that after two */
     uint64_t unready;    /* without a ready worker before calls fail at once */
     uint64_t storm;      /* three ready workers lost within this: back off */
     uint64_t poison;     /* a blob that crashed two workers is remembered */

@@ -16,7 +16,6 @@ static const struct kek_pool_times default_times = {
     .eof = 500,
     .pin_stat = 1000,
     .pin_look = 15000,
-    .unsure = 1000,
     .unready = 5000,
     .storm = 10000,
     .poison = 60000,
@@ -51,6 +50,7 @@ static enum kek_rc init_backend(struct kek_pool *pool, size_t index, struct kek_
         .state_dir = pool->config->state_dir,
         .config = config,
         .officer = officer,
+        .unsure_ms = 1000,
         .written = on_login_written,
         .arg = backend,
     };
@@ -150,7 +150,6 @@ void kek_pool_start(struct kek_pool *pool)
     for (size_t i = 0; i < pool->backend_count; i++) {
         pool->backends[i].unready_since_ms = now;
         pool->backends[i].status.since_ms = now;
-        pool->backends[i].logins.unsure_ms = pool->times.unsure;
         kek_backend_ensure(&pool->backends[i]);
     }
 }

@@ -197,8 +197,16 @@ START_TEST(durable_write_replaces_the_whole_file_or_nothing)
     ck_assert_int_eq(kek_durable_read(path, 100, &content, NULL), KEK_OK);
     ck_assert(kek_bytes_equal(kek_buf_bytes(&content), kek_bytes_of("second")));
     kek_buf_done(&content);
-
     rmdir(beside);
+
+    /* What root makes is the folder owner's; and a program without a loop writes the same way. */
+    uid_t owner = geteuid() == 0 ? 4242 : geteuid();
+    ck_assert_int_eq(chown(folder, owner, -1), 0);
+    ck_assert_int_eq(kek_durable_write_now(path, kek_bytes_of("fourth"), NULL), KEK_OK);
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_uint_eq(st.st_uid, owner);
+    ck_assert_uint_eq(st.st_size, strlen("fourth"));
+
     unlink(path);
     rmdir(folder);
 }

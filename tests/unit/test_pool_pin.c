@@ -410,7 +410,7 @@ START_TEST(a_pin_that_has_logged_in_here_is_tried_once_more_without_a_record)
     rig_write(&rig, "start", "link-login");
     rig_unwrap(&rig, &out, 0, "once:kill once", 0);
     RIG_UNTIL(&rig, rig_count(&rig, "login ") == 3 && rig_health(&rig, 0) == KEK_POOL_DOWN);
-    kek_pool_times(rig.pool)->unsure = 1;
+    rig.pool->backends[0].logins.unsure_ms = 1;
     size_t spawned = rig_status(&rig, 0).spawned;
     RIG_UNTIL(&rig, rig_status(&rig, 0).spawned >= spawned + 3);
     ck_assert_uint_eq(rig_count(&rig, "login "), 3);
@@ -442,7 +442,7 @@ START_TEST(what_may_have_been_a_try_is_bounded_over_workers_restarts_and_roles)
     rig.providers[0].start_timeout_ms = strcmp(unclear[_i].words, "never-login") == 0 ? 300 : 30000;
     rig_write(&rig, "start", unclear[_i].words);
     rig_open(&rig);
-    kek_pool_times(rig.pool)->unsure = 50;
+    rig.pool->backends[0].logins.unsure_ms = 50;
     kek_pool_start(rig.pool);
     RIG_UNTIL(&rig, strstr(rig_status(&rig, 0).why.text, unclear[_i].text) != NULL);
     ck_assert_uint_eq(rig_count(&rig, "login"), 2);
@@ -451,7 +451,7 @@ START_TEST(what_may_have_been_a_try_is_bounded_over_workers_restarts_and_roles)
         ck_assert(record_says(&rig, record, restart == 0 ? "\"tries\": 2" : "\"tries\": 3"));
         rig.settings.officer = restart == 1;
         rig_open(&rig);
-        kek_pool_times(rig.pool)->unsure = 50;
+        rig.pool->backends[0].logins.unsure_ms = 50;
         kek_pool_start(rig.pool);
         RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
         size_t spawned = rig_status(&rig, 0).spawned;
@@ -528,14 +528,14 @@ START_TEST(the_pauses_after_what_may_have_been_a_try_grow_and_outlast_a_restart)
     ck_assert_uint_eq(kek_login_pause(&rig.pool->backends[0].logins, 0), 0);
     ck_assert_uint_eq(kek_login_pause(&rig.pool->backends[0].logins, 1), 1000);
     ck_assert_uint_eq(kek_login_pause(&rig.pool->backends[0].logins, 2), 30000);
-    kek_pool_times(rig.pool)->unsure = RIG_PATIENCE_MS * 10;
+    rig.pool->backends[0].logins.unsure_ms = RIG_PATIENCE_MS * 10;
     kek_pool_start(rig.pool);
     RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_DOWN);
     ck_assert_uint_ge(rig.pool->backends[0].next_start_ms, kek_clock_ms() + RIG_PATIENCE_MS);
     rig_close(&rig);
     rig_remove(&rig, "start");
     rig_open(&rig);
-    kek_pool_times(rig.pool)->unsure = RIG_PATIENCE_MS * 10;
+    rig.pool->backends[0].logins.unsure_ms = RIG_PATIENCE_MS * 10;
     kek_pool_start(rig.pool);
     RIG_UNTIL(&rig, strstr(rig_status(&rig, 0).why.text, "the next one follows") != NULL);
     ck_assert_uint_ge(rig.pool->backends[0].next_start_ms, kek_clock_ms() + RIG_PATIENCE_MS);
