@@ -160,7 +160,7 @@ void kek_keyring_wrapped(struct kek_keyring *ring, const struct kek_id *kek_id,
 
 enum kek_keyring_state {
     KEK_KEYRING_GOOD = 0,
-    KEK_KEYRING_STARTING, /* nothing announced yet */
+    KEK_KEYRING_STARTING, /* nothing is announced yet, or nobody who answers has opened the primary yet */
     KEK_KEYRING_OUTAGE, /* none answers, or only those without the primary while one that had it is away */
     KEK_KEYRING_SHUT, /* the primary may wrap on no token that answers: nothing new can be sealed */
     KEK_KEYRING_LOSS, /* tokens answer, and the primary is gone from all that had it */
@@ -171,6 +171,7 @@ const char *kek_keyring_state_name(enum kek_keyring_state state); /* "good", "st
 /* Everything that tells how things are is rendered from this. */
 struct kek_keyring_verdict {
     enum kek_keyring_state state;
+    bool pending; /* while starting: a worker or an answer that is under way will tell */
     uint64_t since_ms;
     uint32_t version; /* the one concerned; 0: none in particular */
     size_t provider;  /* likewise; KEK_POOL_ANY: none */
@@ -180,5 +181,8 @@ struct kek_keyring_verdict {
 };
 
 void kek_keyring_verdict(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict);
+
+/* "ok", or what is wrong and what to do about it: one line of UTF-8, cut where `size` bytes end. */
+void kek_keyring_verdict_text(const struct kek_keyring_verdict *verdict, char *text, size_t size);
 
 #endif

@@ -305,8 +305,7 @@ static void tend_primary(struct kek_datakey_store *store)
     struct kek_why why;
     kek_keyring_verdict(ring, &verdict);
     if (store_strict(store) || verdict.state != KEK_KEYRING_GOOD ||
-        !kek_keyring_primary(ring, &primary) ||
-        kek_keyring_wraps(ring, &primary.generation, NULL) != KEK_OK) {
+        !kek_keyring_primary(ring, &primary)) {
         return;
     }
     struct slot *slot = take_slot(store, &primary.generation);

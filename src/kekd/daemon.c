@@ -152,19 +152,16 @@ static void tell_people(struct daemon *daemon)
     struct kek_keyring_version versions[KEK_AUDIT_VERSIONS_MAX];
     struct kek_keyring_primary primary;
     struct kek_keyring_verdict verdict;
-    struct kek_why why;
-    char healthz[KEK_KMS_HEALTHZ_MAX], line[KEK_NOTIFY_STATUS_MAX];
+    char how[KEK_NOTIFY_STATUS_MAX], line[KEK_NOTIFY_STATUS_MAX + 32];
     bool announced = kek_keyring_primary(daemon->ring, &primary);
     kek_keyring_verdict(daemon->ring, &verdict);
     if (daemon->audit != NULL) {
         size_t count = kek_keyring_versions(daemon->ring, versions, KEK_AUDIT_VERSIONS_MAX);
         kek_audit_keyring(daemon->audit, announced ? &primary : NULL, versions, count, &verdict);
     }
-    if (kek_kms_healthz(daemon->kms, healthz, sizeof healthz, &why) != KEK_OK) {
-        snprintf(healthz, sizeof healthz, "%s", why.text);
-    }
-    snprintf(line, sizeof line, "KEK version %u, %.200s",
-             announced ? primary.generation.numbers[0] : 0, healthz);
+    kek_keyring_verdict_text(&verdict, how, sizeof how);
+    snprintf(line, sizeof line, "KEK version %u, %s", announced ? primary.generation.numbers[0] : 0,
+             how);
     kek_notify_status(daemon->notify, line);
 }
 

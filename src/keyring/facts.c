@@ -391,12 +391,14 @@ bool source_answers(const struct source *source)
     return source->members != NULL && !source->broken;
 }
 
+/* The workers of a token whose keys are gone go all at once; what their successors say comes a moment later. */
 bool source_starting(const struct source *source)
 {
     struct kek_pool_provider status;
     kek_pool_provider_get(source->ring->settings.pool, source->index, &status);
-    return source->members == NULL &&
-           (status.health == KEK_POOL_STARTING || status.health == KEK_POOL_READY);
+    return (source->members == NULL &&
+            (status.health == KEK_POOL_STARTING || status.health == KEK_POOL_READY)) ||
+           (source->answered_ms > 0 && source->ring->now_ms - source->answered_ms < TICK_MS);
 }
 
 void source_worked(struct source *source, enum kek_pool_op op)

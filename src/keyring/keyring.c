@@ -237,6 +237,7 @@ static uint64_t sum_of(const struct kek_keyring *ring)
     uint64_t sum = UINT64_C(0xcbf29ce484222325);
     const struct version *version;
     sum = mix(sum, &ring->verdict.state, sizeof ring->verdict.state);
+    sum = mix(sum, &ring->verdict.pending, sizeof ring->verdict.pending);
     sum = mix(sum, ring->verdict.what, strlen(ring->verdict.what));
     sum = mix(sum, ring->primary.generation.key_id, sizeof ring->primary.generation.key_id);
     sum = mix(sum, ring->wanted.key_id, ring->wanted.count > 0 ? sizeof ring->wanted.key_id : 0);
@@ -337,7 +338,7 @@ struct kek_keyring *kek_keyring_new(uv_loop_t *loop, const struct kek_keyring_se
         /* Neither a restart nor a token's new firmware changes a version's algorithm. */
         kek_pool_prefer(settings->pool, primary->witness_alg);
     }
-    ring->verdict.state = primary == NULL ? KEK_KEYRING_STARTING : KEK_KEYRING_GOOD;
+    ring->verdict.state = KEK_KEYRING_STARTING;
     ring->verdict.since_ms = kek_clock_ms();
     init_handles(ring);
     return ring;

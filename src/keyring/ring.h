@@ -118,6 +118,7 @@ struct source {
     size_t index;
     struct member *members;
     uint64_t youngest_ms;              /* when a worker last came to be ready */
+    uint64_t answered_ms;              /* the last turn in which it answered; 0: none */
     uint64_t wrapped_ms, unwrapped_ms; /* when such an operation there last worked; 0: never */
     bool broken;                       /* the last probe failed */
     enum kek_pool_op broken_at;        /* what did not work; PROBE: both did, and did not match */
@@ -172,8 +173,8 @@ struct kek_keyring {
     uint64_t looked_ms;                 /* when the last one that traffic asked for began */
     uint64_t looked_sum, look_pause_ms; /* what was known then; until the next one */
 
-    struct kek_keyring_verdict verdict;
-    uint64_t told_sum; /* of what `changed` last told of */
+    struct kek_keyring_verdict verdict, told; /* as it is, as it was last told, and when */
+    uint64_t told_sum;                        /* of what `changed` last told of */
 };
 
 /* generation.c */

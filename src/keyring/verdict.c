@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kek/text.h"
+
 const char *kek_keyring_state_name(enum kek_keyring_state state)
 {
     static const char *const names[] = {
@@ -52,7 +54,11 @@ static void say_outage(const struct kek_keyring *ring, struct kek_keyring_verdic
             return;
         }
     }
-    say(verdict, "mend the HSM or the way to it; restart no API server", "no HSM answers");
+    if (verdict->pending) {
+        say(verdict, "", "no worker is ready yet");
+    } else {
+        say(verdict, "mend the HSM or the way to it; restart no API server", "no HSM answers");
+    }
 }
 
 /* A version that one provider has active, and another has not. */
@@ -146,16 +152,27 @@ static size_t answering(const struct kek_keyring *ring)
     return count;
 }
 
-/* Was everybody who answers asked, and does nobody of them open it? */
-static bool is_missing(const struct kek_keyring *ring, const struct version *primary)
+/* What those who answer make of a version, all together. */
+enum found { OPEN, ASKED, SUSPECTED, MISSING };
+
+static enum found look_for(const struct kek_keyring *ring, const struct version *version)
 {
+    enum found found = MISSING;
     for (size_t p = 0; p < ring->source_count; p++) {
-        const struct holding *holding = &primary->held[p];
-        if (source_answers(&ring->sources[p]) && (holding->unwraps || !holding->settled)) {
-            return false;
+        const struct holding *holding = &version->held[p];
+        if (!source_answers(&ring->sources[p])) {
+            continue;
+        }
+        if (holding->proven && holding->unwraps) {
+            return OPEN;
+        }
+        if (holding->asked || !holding->known) {
+            found = ASKED;
+        } else if (!holding->settled && found == MISSING) {
+            found = SUSPECTED;
         }
     }
-    return true;
+    return found;
 }
 
 /* The first provider that does not answer and had it, or may have it. NULL: there is none. */
@@ -210,27 +227,62 @@ static void say_loss(const struct kek_keyring *ring, const struct version *prima
         primary->number);
 }
 
+/* Nobody who answers has opened it since it was last opened, or since the start. */
+static void say_unproven(const struct version *primary, enum found found,
+                         struct kek_keyring_verdict *verdict)
+{
+    verdict->state = KEK_KEYRING_STARTING;
+    verdict->version = primary->number;
+    verdict->pending = found == ASKED;
+    say(verdict, "",
+        found == ASKED ? "KEK version %u is being proven: no worker that is ready has opened it yet"
+                       : "no worker that is ready opens KEK version %u: fresh ones are asked",
+        primary->number);
+}
+
+static void work_out_silence(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict)
+{
+    if (ring->verdict.state == KEK_KEYRING_LOSS) {
+        *verdict = ring->verdict; /* without an answer it stays what it was last known to be */
+        return;
+    }
+    bool starts = ring->verdict.state != KEK_KEYRING_OUTAGE && anybody_starts(ring);
+    verdict->state = starts || !ring->announced ? KEK_KEYRING_STARTING : KEK_KEYRING_OUTAGE;
+    verdict->pending = starts;
+    say_outage(ring, verdict);
+}
+
+static void work_out_absence(const struct kek_keyring *ring, const struct version *primary,
+                             enum found found, struct kek_keyring_verdict *verdict)
+{
+    const struct source *holder = silent_holder(ring, primary);
+    if (ring->verdict.state == KEK_KEYRING_LOSS && ring->verdict.version == primary->number &&
+        (found != MISSING || holder == NULL)) {
+        *verdict = ring->verdict; /* until somebody opens it */
+    } else if (found != MISSING) {
+        say_unproven(primary, found, verdict);
+    } else if (holder == NULL) {
+        say_loss(ring, primary, verdict);
+    } else if (source_starting(holder)) {
+        say_unproven(primary, ASKED, verdict);
+        verdict->provider = holder->index;
+    } else {
+        say_holder_away(primary, holder, verdict);
+    }
+}
+
 static void work_out(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict)
 {
     const struct version *primary = version_primary(ring);
+    enum found found = primary == NULL ? ASKED : look_for(ring, primary);
     struct kek_why why;
-    bool was_lost = ring->verdict.state == KEK_KEYRING_LOSS;
-    if (answering(ring) == 0 && was_lost) {
-        *verdict = ring->verdict; /* without an answer it stays what it was last known to be */
-    } else if (answering(ring) == 0 &&
-               (!anybody_starts(ring) || ring->verdict.state == KEK_KEYRING_OUTAGE)) {
-        verdict->state = ring->announced ? KEK_KEYRING_OUTAGE : KEK_KEYRING_STARTING;
-        say_outage(ring, verdict);
-    } else if (!ring->announced) {
+    if (answering(ring) == 0) {
+        work_out_silence(ring, verdict);
+    } else if (primary == NULL) {
         verdict->state = KEK_KEYRING_STARTING;
         say_starting(ring, verdict);
-    } else if (answering(ring) > 0 && is_missing(ring, primary)) {
-        const struct source *holder = silent_holder(ring, primary);
-        if (holder != NULL) {
-            say_holder_away(primary, holder, verdict);
-        } else {
-            say_loss(ring, primary, verdict);
-        }
+    } else if (found != OPEN) {
+        work_out_absence(ring, primary, found, verdict);
     } else if (kek_keyring_wraps(ring, &ring->primary.generation, &why) != KEK_OK) {
         verdict->state = KEK_KEYRING_SHUT;
         verdict->version = primary->number;
@@ -238,38 +290,80 @@ static void work_out(const struct kek_keyring *ring, struct kek_keyring_verdict 
     }
 }
 
-static void tell(const struct kek_keyring *ring, const struct kek_keyring_verdict *verdict)
+/* ---- telling ---- */
+
+void kek_keyring_verdict_text(const struct kek_keyring_verdict *verdict, char *text, size_t size)
 {
-    enum kek_keyring_state before = ring->verdict.state;
-    if (verdict->state == KEK_KEYRING_OUTAGE) {
-        ring_notice(ring, KEK_LOG_ERROR, "%s: outage: %s",
-                    answering(ring) == 0 ? "no provider answers" : "nobody who answers has the key",
-                    verdict->what);
-    } else if (verdict->state == KEK_KEYRING_LOSS) {
-        ring_notice(ring, KEK_LOG_ERROR,
-                    "the primary KEK (version %u) is gone from every token that answers: loss: %s",
-                    verdict->version, verdict->what);
-    } else if (verdict->state == KEK_KEYRING_SHUT) {
-        ring_notice(ring, KEK_LOG_ERROR, "nothing new can be sealed: %s", verdict->what);
-    } else if (before == KEK_KEYRING_OUTAGE) {
-        ring_notice(ring, KEK_LOG_INFO, "a provider answers again");
-    } else if (before == KEK_KEYRING_LOSS) {
-        ring_notice(ring, KEK_LOG_INFO, "the primary KEK is there again");
-    } else if (before == KEK_KEYRING_SHUT) {
-        ring_notice(ring, KEK_LOG_INFO, "the primary KEK wraps again");
+    char whole[sizeof verdict->what + sizeof verdict->todo + 2];
+    snprintf(whole, sizeof whole, "%s%s%s", verdict->what[0] == '\0' ? "ok" : verdict->what,
+             verdict->todo[0] == '\0' ? "" : "; ", verdict->todo);
+    kek_text_copy(text, size, whole);
+}
+
+static void tell_end(const struct kek_keyring *ring)
+{
+    static const char *const ends[] = {
+        [KEK_KEYRING_STARTING] = "the primary KEK is announced and proven",
+        [KEK_KEYRING_OUTAGE] = "a provider answers again",
+        [KEK_KEYRING_SHUT] = "the primary KEK wraps again",
+        [KEK_KEYRING_LOSS] = "the primary KEK is there again",
+    };
+    if (ends[ring->told.state] != NULL) {
+        ring_notice(ring, KEK_LOG_INFO, "%s", ends[ring->told.state]);
     }
+}
+
+/* A start is told of once it has lasted a refresh, in which every worker has listed anew; what keeps it from
+ * ending may change many times, and is told once in that time. */
+static bool is_news(const struct kek_keyring *ring)
+{
+    const struct kek_keyring_verdict *verdict = &ring->verdict, *told = &ring->told;
+    uint64_t refresh = ring->settings.config->refresh_ms;
+    if (verdict->state != KEK_KEYRING_STARTING) {
+        return verdict->state != told->state;
+    }
+    return ring->now_ms - verdict->since_ms >= refresh &&
+           ring->now_ms - told->since_ms >= refresh &&
+           (told->state != KEK_KEYRING_STARTING || strcmp(verdict->what, told->what) != 0);
+}
+
+static void tell(struct kek_keyring *ring)
+{
+    static const char *const words[] = {
+        [KEK_KEYRING_STARTING] = "no key is announced and proven",
+        [KEK_KEYRING_OUTAGE] = "outage",
+        [KEK_KEYRING_SHUT] = "nothing new can be sealed",
+        [KEK_KEYRING_LOSS] = "loss",
+    };
+    char text[512];
+    if (!is_news(ring)) {
+        return;
+    }
+    kek_keyring_verdict_text(&ring->verdict, text, sizeof text);
+    if (ring->verdict.state == KEK_KEYRING_GOOD) {
+        tell_end(ring);
+    } else {
+        ring_notice(ring, KEK_LOG_ERROR, "%s: %s", words[ring->verdict.state], text);
+    }
+    ring->told = ring->verdict;
+    ring->told.since_ms = ring->now_ms;
 }
 
 void verdict_drive(struct kek_keyring *ring)
 {
     struct kek_keyring_verdict verdict = {.since_ms = ring->verdict.since_ms,
                                           .provider = KEK_POOL_ANY};
+    for (size_t p = 0; p < ring->source_count; p++) {
+        if (source_answers(&ring->sources[p])) {
+            ring->sources[p].answered_ms = ring->now_ms;
+        }
+    }
     work_out(ring, &verdict);
     if (verdict.state != ring->verdict.state) {
         verdict.since_ms = ring->now_ms;
-        tell(ring, &verdict);
     }
     ring->verdict = verdict;
+    tell(ring);
 }
 
 void kek_keyring_verdict(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict)

@@ -1,49 +1,40 @@
 /* Status and Version: answered from memory. */
 #include "kms/call.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "kek/clock.h"
 #include "kek/text.h"
 
-/* What providers say of themselves may be in any bytes: a client takes UTF-8 only, and one that fails to
- * read a Status stops writing. */
-static enum kek_rc say(char *text, size_t size, const char *what, const char *todo)
+/* A start is calm while an answer is under way, an outage for its grace while this node can seal. */
+static bool is_calm(const struct kek_kms *kms, const struct kek_keyring_verdict *verdict,
+                    const struct kek_generation *generation)
 {
-    char whole[512];
-    snprintf(whole, sizeof whole, "%s%s%s", what, todo[0] == '\0' ? "" : "; ", todo);
-    kek_text_copy(text, size, whole);
-    return KEK_OK;
+    if (verdict->state == KEK_KEYRING_GOOD || verdict->pending) {
+        return true;
+    }
+    return (verdict->state == KEK_KEYRING_OUTAGE || verdict->state == KEK_KEYRING_STARTING) &&
+           kek_clock_ms() - verdict->since_ms < kms->settings.config->health.grace_ms &&
+           kek_datakey_can_seal(kms->settings.store, generation);
 }
 
 enum kek_rc kek_kms_healthz(const struct kek_kms *kms, char *text, size_t size, struct kek_why *why)
 {
     struct kek_keyring_verdict verdict;
     struct kek_keyring_primary primary;
-    struct kek_why none;
     kek_keyring_verdict(kms->settings.ring, &verdict);
-    bool announced = kek_keyring_primary(kms->settings.ring, &primary);
-    if (!announced || verdict.state == KEK_KEYRING_STARTING) {
+    if (!kek_keyring_primary(kms->settings.ring, &primary)) {
         return kek_fail(why, KEK_UNAVAILABLE, "%s", verdict.what);
     }
     if (verdict.state == KEK_KEYRING_LOSS) {
         return kek_fail(why, KEK_PRECONDITION, "%s", verdict.what);
     }
-    bool seals = kek_datakey_can_seal(kms->settings.store, &primary.generation);
-    if (verdict.state == KEK_KEYRING_OUTAGE) {
-        uint64_t age = kek_clock_ms() - verdict.since_ms;
-        bool bridged = seals && age < kms->settings.config->health.grace_ms;
-        return bridged ? say(text, size, "ok", "") : say(text, size, verdict.what, verdict.todo);
+    if (is_calm(kms, &verdict, &primary.generation)) {
+        kek_text_copy(text, size, "ok");
+    } else {
+        kek_keyring_verdict_text(&verdict, text, size);
     }
-    if (seals) {
-        return say(text, size, "ok", "");
-    }
-    if (verdict.state == KEK_KEYRING_SHUT) {
-        return say(text, size, verdict.what, verdict.todo);
-    }
-    enum kek_rc rc = kek_keyring_wraps(kms->settings.ring, &primary.generation, &none);
-    return say(text, size, rc == KEK_OK ? "ok" : none.text, "");
+    return KEK_OK;
 }
 
 void call_status(struct call *call)

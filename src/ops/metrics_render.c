@@ -342,36 +342,8 @@ enum kek_rc kek_metrics_render(const struct kek_metrics_snapshot *snapshot, stru
     return e.rc;
 }
 
-static bool any_worker(const struct kek_metrics_snapshot *snapshot)
-{
-    for (size_t i = 0; i < snapshot->provider_count; i++) {
-        if (snapshot->providers[i].workers_ready > 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The pool sees a dead worker before the keyring has judged what it means. */
 bool kek_metrics_ready(const struct kek_metrics_snapshot *snapshot, char *text, size_t size)
 {
-    const struct kek_keyring_verdict *verdict = &snapshot->verdict;
-    if (verdict->state == KEK_KEYRING_GOOD && snapshot->announced && any_worker(snapshot)) {
-        snprintf(text, size, "ok");
-        return true;
-    }
-    if (verdict->what[0] != '\0') {
-        snprintf(text, size, "%s%s%s", verdict->what, verdict->todo[0] == '\0' ? "" : "; ",
-                 verdict->todo);
-        return false;
-    }
-    for (size_t i = 0; i < snapshot->provider_count; i++) {
-        const struct kek_pool_provider *provider = &snapshot->providers[i];
-        if (provider->workers_ready == 0 && provider->why.rc != KEK_OK) {
-            snprintf(text, size, "%s: %s", provider->name, provider->why.text);
-            return false;
-        }
-    }
-    snprintf(text, size, snapshot->announced ? "no worker is ready" : "no key is announced yet");
-    return false;
+    kek_keyring_verdict_text(&snapshot->verdict, text, size);
+    return snapshot->verdict.state == KEK_KEYRING_GOOD;
 }

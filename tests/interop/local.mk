@@ -25,6 +25,7 @@ INTEROP_TESTS = \
 	tests/interop/test_separation.py \
 	tests/interop/test_swap.py \
 	tests/interop/test_token.py \
+	tests/interop/test_verdict.py \
 	tests/interop/test_views.py \
 	tests/interop/test_wire.py \
 	tests/interop/test_workers.py

@@ -52,7 +52,7 @@ func TestAnAPIServerIsReadyWithinTheGraceOfAnOutage(t *testing.T) {
 	before.waitHealthy()
 	before.write(0, 3)
 	kekd.Unplug()
-	kekd.WaitLogged("no provider answers: outage")
+	kekd.WaitLogged("outage: no HSM answers")
 	// A fresh one has no answers of before: its checks ask kekd now, and the seed it gets is good.
 	fresh := newAPIServer(t, kekd.Socket, "/grace")
 	for check, err := range fresh.health() {

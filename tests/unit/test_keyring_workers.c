@@ -44,7 +44,7 @@ static void set_up(void)
     ck_assert_msg(ring != NULL, "%s", why.text);
     clock_us = kek_clock_us() + UINT64_C(1000000000);
     kek_clock_fake(now_us);
-    ring->now_ms = kek_clock_ms();
+    ring->verdict.since_ms = ring->now_ms = kek_clock_ms();
     errors = 0;
 }
 
