@@ -168,9 +168,23 @@ enum kek_keyring_state {
 
 const char *kek_keyring_state_name(enum kek_keyring_state state); /* "good", "starting", ... */
 
+/* What is to be mended although this node serves. */
+enum kek_keyring_remark {
+    KEK_KEYRING_NO_REMARK = 0,
+    KEK_KEYRING_PROVIDER_DOWN,   /* one does not answer */
+    KEK_KEYRING_WRONG_KEY,       /* a worker uses another key under a version's name */
+    KEK_KEYRING_TWO_KEYS,        /* are active under one number */
+    KEK_KEYRING_VERSION_LACKING, /* one that answers does not open what another does */
+    KEK_KEYRING_VERSION_WAITS,   /* it is active, and not announced after settle and a refresh */
+};
+#define KEK_KEYRING_REMARKS_MAX 16
+
+const char *kek_keyring_remark_name(enum kek_keyring_remark remark); /* "provider_down", ... */
+
 /* Everything that tells how things are is rendered from this. */
 struct kek_keyring_verdict {
     enum kek_keyring_state state;
+    enum kek_keyring_remark remark; /* what a remark is about; none in the verdict itself */
     bool pending; /* while starting: a worker or an answer that is under way will tell */
     uint64_t since_ms;
     uint32_t version; /* the one concerned; 0: none in particular */
@@ -181,6 +195,10 @@ struct kek_keyring_verdict {
 };
 
 void kek_keyring_verdict(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict);
+
+/* What is to be mended besides, whatever the verdict: each worded as one, with the time since which it is so. */
+size_t kek_keyring_remarks(const struct kek_keyring *ring, struct kek_keyring_verdict *remarks,
+                           size_t max);
 
 /* "ok", or what is wrong and what to do about it: one line of UTF-8, cut where `size` bytes end. */
 void kek_keyring_verdict_text(const struct kek_keyring_verdict *verdict, char *text, size_t size);

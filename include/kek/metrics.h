@@ -51,6 +51,8 @@ struct kek_metrics_snapshot {
     size_t queued;
     struct kek_datakey_stats datakeys;
     struct kek_keyring_verdict verdict;
+    struct kek_keyring_verdict remarks[KEK_KEYRING_REMARKS_MAX];
+    size_t remark_count;
     bool announced; /* primary is set */
     struct kek_keyring_primary primary;
     struct kek_keyring_version versions[KEK_AUDIT_VERSIONS_MAX];
@@ -90,9 +92,6 @@ void kek_metrics_collect(const struct kek_metrics *metrics, struct kek_metrics_s
 /* Appends the text. Everything borrowed by the snapshot must still be there. */
 enum kek_rc kek_metrics_render(const struct kek_metrics_snapshot *snapshot, struct kek_buf *text,
                                struct kek_why *why) KEK_MUST_CHECK;
-
-/* True: "ok". False: one line that says what is wrong. */
-bool kek_metrics_ready(const struct kek_metrics_snapshot *snapshot, char *text, size_t size);
 
 /* Closes every connection. The loop must run once more before it is closed. */
 void kek_metrics_free(struct kek_metrics *metrics);

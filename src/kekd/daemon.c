@@ -152,16 +152,18 @@ static void tell_people(struct daemon *daemon)
     struct kek_keyring_version versions[KEK_AUDIT_VERSIONS_MAX];
     struct kek_keyring_primary primary;
     struct kek_keyring_verdict verdict;
-    char how[KEK_NOTIFY_STATUS_MAX], line[KEK_NOTIFY_STATUS_MAX + 32];
+    char how[KEK_NOTIFY_STATUS_MAX], line[KEK_NOTIFY_STATUS_MAX + 64];
     bool announced = kek_keyring_primary(daemon->ring, &primary);
     kek_keyring_verdict(daemon->ring, &verdict);
     if (daemon->audit != NULL) {
         size_t count = kek_keyring_versions(daemon->ring, versions, KEK_AUDIT_VERSIONS_MAX);
         kek_audit_keyring(daemon->audit, announced ? &primary : NULL, versions, count, &verdict);
     }
+    bool but =
+        verdict.state == KEK_KEYRING_GOOD && kek_keyring_remarks(daemon->ring, &verdict, 1) == 1;
     kek_keyring_verdict_text(&verdict, how, sizeof how);
-    snprintf(line, sizeof line, "KEK version %u, %s", announced ? primary.generation.numbers[0] : 0,
-             how);
+    snprintf(line, sizeof line, "KEK version %u, %s%s",
+             announced ? primary.generation.numbers[0] : 0, but ? "ok, to be mended: " : "", how);
     kek_notify_status(daemon->notify, line);
 }
 

@@ -239,6 +239,11 @@ static uint64_t sum_of(const struct kek_keyring *ring)
     sum = mix(sum, &ring->verdict.state, sizeof ring->verdict.state);
     sum = mix(sum, &ring->verdict.pending, sizeof ring->verdict.pending);
     sum = mix(sum, ring->verdict.what, strlen(ring->verdict.what));
+    struct kek_keyring_verdict remarks[KEK_KEYRING_REMARKS_MAX];
+    size_t count = kek_keyring_remarks(ring, remarks, KEK_KEYRING_REMARKS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        sum = mix(sum, remarks[i].what, strlen(remarks[i].what));
+    }
     sum = mix(sum, ring->primary.generation.key_id, sizeof ring->primary.generation.key_id);
     sum = mix(sum, ring->wanted.key_id, ring->wanted.count > 0 ? sizeof ring->wanted.key_id : 0);
     DL_FOREACH (ring->versions, version) {
@@ -262,6 +267,7 @@ static void work_out(struct kek_keyring *ring)
     primary_drive(ring);
     check_drive(ring);
     verdict_drive(ring);
+    remarks_drive(ring);
     look_drive(ring);
     kek_pool_recheck(ring->settings.pool);
     uint64_t sum = sum_of(ring);

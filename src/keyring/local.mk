@@ -6,8 +6,10 @@ libkek_keyring_a_SOURCES = \
 	src/keyring/judge.c \
 	src/keyring/keyring.c \
 	src/keyring/look.c \
+	src/keyring/obstacle.c \
 	src/keyring/primary.c \
 	src/keyring/record.c \
+	src/keyring/remarks.c \
 	src/keyring/ring.h \
 	src/keyring/verdict.c \
 	src/keyring/wait.c

@@ -91,13 +91,6 @@ static bool anybody_opens(const struct kek_keyring *ring, const struct version *
  * any more makes room for another. */
 static void drive_dispute(struct kek_keyring *ring, struct version *version)
 {
-    if (!version->told_dispute) {
-        version->told_dispute = true;
-        ring_notice(ring, KEK_LOG_ERROR,
-                    "workers hold different keys under the name of version %u, and no record of "
-                    "this node says which is right: nothing is sealed under it",
-                    version->number);
-    }
     if (!anybody_opens(ring, version)) {
         version_forget_witness(ring, version);
     }
@@ -114,7 +107,6 @@ static void drive_agreement(struct kek_keyring *ring)
             drive_dispute(ring, version);
         } else if (is_agreed(ring, version)) {
             version->agreed = true;
-            version->told_dispute = false;
             record_save(ring);
         } else if (!anybody_opens(ring, version) && version->making == NULL) {
             version_forget_witness(ring, version); /* whoever made it is gone */
@@ -143,40 +135,37 @@ static bool could_lead(const struct kek_keyring *ring, const struct version *ver
     return answered && version->agreed;
 }
 
-/* Two keys of one number: which one the others mean cannot be known. */
-static const struct version *namesake(const struct kek_keyring *ring, const struct version *version)
+size_t version_active_on(const struct kek_keyring *ring, const struct version *version)
+{
+    size_t p = 0;
+    while (p < ring->source_count && !version->held[p].active) {
+        p++;
+    }
+    return p;
+}
+
+bool version_is_active(const struct kek_keyring *ring, const struct version *version)
+{
+    return version_active_on(ring, version) < ring->source_count;
+}
+
+bool version_is_newer(const struct kek_keyring *ring, const struct version *version)
+{
+    return !ring->announced || version->number > ring->primary.generation.numbers[0];
+}
+
+/* Which one the others mean cannot be known. */
+const struct version *version_namesake(const struct kek_keyring *ring,
+                                       const struct version *version)
 {
     const struct version *other;
     DL_FOREACH (ring->versions, other) {
-        for (size_t p = 0; p < ring->source_count; p++) {
-            if (other != version && other->number == version->number && other->held[p].active) {
-                return other;
-            }
+        if (other != version && other->number == version->number &&
+            version_is_active(ring, other)) {
+            return other;
         }
     }
     return NULL;
-}
-
-static bool may_follow(const struct kek_keyring *ring, struct version *version)
-{
-    bool newer = !ring->announced || version->number > ring->primary.generation.numbers[0];
-    const struct version *other = namesake(ring, version);
-    if (other == NULL) {
-        version->told_namesake = false;
-        return newer;
-    }
-    if (!version->told_namesake && (newer || version == version_primary(ring))) {
-        char ids[2][KEK_ID_TEXT];
-        kek_id_format(&version->id, ids[0]);
-        kek_id_format(&other->id, ids[1]);
-        version->told_namesake = true;
-        ring_notice(ring, KEK_LOG_ERROR,
-                    "two keys are active as version %u, so no data key is made under %s: retire or "
-                    "destroy the wrong one kek_id=%s kek_id=%s",
-                    version->number, newer ? "either" : "the one that was not announced", ids[0],
-                    ids[1]);
-    }
-    return false;
 }
 
 /* The newest version that could lead and is newer than what was announced. */
@@ -192,7 +181,8 @@ static struct version *candidate(struct kek_keyring *ring)
         if (version->ready_ms == 0) {
             version->ready_ms = ring->now_ms;
         }
-        if (may_follow(ring, version) && (best == NULL || version->number > best->number)) {
+        if (version_is_newer(ring, version) && version_namesake(ring, version) == NULL &&
+            (best == NULL || version->number > best->number)) {
             best = version;
         }
     }

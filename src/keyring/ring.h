@@ -9,7 +9,9 @@
  *   look.c        when which worker lists its keys anew, and when a fresh one is wanted
  *   judge.c       what follows of it for workers and for what providers are known to hold
  *   primary.c     what is agreed on, what is announced
+ *   obstacle.c    what keeps a version from being announced, in words
  *   verdict.c     how things are
+ *   remarks.c     what else is to be mended
  *   keyring.c     the face, and the turn that calls all of them
  *
  * Whatever happens changes facts and calls ring_dirty().  What follows is worked out in the turn.
@@ -99,8 +101,6 @@ struct version {
     uint8_t witness[WITNESS_MAX];
     enum kek_wrap_alg witness_alg;
     bool agreed; /* whoever cannot open the witness is wrong; until then, somebody is */
-    bool told_namesake;
-    bool told_dispute; /* somebody cannot, and it is not known who is right */
     struct trip *making;
     unsigned trips;                   /* under way, the making and probes: they keep it known */
     uint64_t making_ms;               /* when the last one began */
@@ -130,6 +130,17 @@ struct source {
     uint64_t fresh_ms;                  /* when the last such list ended */
     bool caches;                        /* a worker was seen to show old news */
     uint64_t odd_next_ms, odd_pause_ms; /* when the next worker may be ended for what it shows */
+};
+
+/* Something to be mended while this node serves. */
+struct remark {
+    uint32_t version; /* what it is about: 0 or KEK_POOL_ANY if not that */
+    size_t provider;
+    struct kek_keyring_verdict is;
+    bool seen; /* it is so in this turn */
+    /* What the log was told, and when; empty: nothing. */
+    char told[sizeof((struct kek_keyring_verdict *)NULL)->what];
+    uint64_t told_ms;
 };
 
 struct kek_keyring_wait {
@@ -174,7 +185,9 @@ struct kek_keyring {
     uint64_t looked_sum, look_pause_ms; /* what was known then; until the next one */
 
     struct kek_keyring_verdict verdict, told; /* as it is, as it was last told, and when */
-    uint64_t told_sum;                        /* of what `changed` last told of */
+    struct remark remarks[KEK_KEYRING_REMARKS_MAX + 1]; /* the last: what there is no room for */
+    size_t remark_count;
+    uint64_t told_sum; /* of what `changed` last told of */
 };
 
 /* generation.c */
@@ -249,8 +262,28 @@ void judge_holdings(struct kek_keyring *ring); /* what each provider is known to
 
 /* primary.c */
 void primary_drive(struct kek_keyring *ring);
+/* The first provider that has it active; source_count: none. */
+size_t version_active_on(const struct kek_keyring *ring, const struct version *version);
+bool version_is_active(const struct kek_keyring *ring, const struct version *version);
+/* Than what was announced. */
+bool version_is_newer(const struct kek_keyring *ring, const struct version *version);
+/* Another key that is active under its number; NULL: none. */
+const struct version *version_namesake(const struct kek_keyring *ring,
+                                       const struct version *version);
+
+/* obstacle.c */
+void verdict_say(struct kek_keyring_verdict *verdict, const char *todo, const char *format, ...)
+    KEK_PRINTF(3, 4);
+/* Words it, with the provider concerned. The version is active somewhere and not announced. */
+void obstacle_say(const struct kek_keyring *ring, const struct version *version,
+                  struct kek_keyring_verdict *verdict);
+void obstacle_two_keys(const struct kek_keyring *ring, const struct version *version,
+                       const struct version *other, struct kek_keyring_verdict *verdict);
 
 /* verdict.c */
 void verdict_drive(struct kek_keyring *ring);
+
+/* remarks.c */
+void remarks_drive(struct kek_keyring *ring);
 
 #endif

@@ -20,18 +20,6 @@ const char *kek_keyring_state_name(enum kek_keyring_state state)
     return names[state];
 }
 
-static void say(struct kek_keyring_verdict *verdict, const char *todo, const char *format, ...)
-    KEK_PRINTF(3, 4);
-
-static void say(struct kek_keyring_verdict *verdict, const char *todo, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(verdict->what, sizeof verdict->what, format, args);
-    va_end(args);
-    snprintf(verdict->todo, sizeof verdict->todo, "%s", todo);
-}
-
 /* The most telling of the providers' own words. */
 static void say_outage(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict)
 {
@@ -42,95 +30,48 @@ static void say_outage(const struct kek_keyring *ring, struct kek_keyring_verdic
             continue;
         }
         verdict->provider = p;
-        say(verdict, "mend the HSM or the way to it; restart no API server", "no HSM answers: %s",
-            status.why.text);
+        verdict_say(verdict, "mend the HSM or the way to it; restart no API server",
+                    "no HSM answers: %s", status.why.text);
         return;
     }
     for (size_t p = 0; p < ring->source_count; p++) {
         if (ring->sources[p].broken) {
             verdict->provider = p;
-            say(verdict, "see the log for what its probe met",
-                "no HSM works: the last probe of %s failed", source_name(&ring->sources[p]));
+            verdict_say(verdict, "see the log for what its probe met",
+                        "no HSM works: the last probe of %s failed",
+                        source_name(&ring->sources[p]));
             return;
         }
     }
     if (verdict->pending) {
-        say(verdict, "", "no worker is ready yet");
+        verdict_say(verdict, "", "no worker is ready yet");
     } else {
-        say(verdict, "mend the HSM or the way to it; restart no API server", "no HSM answers");
+        verdict_say(verdict, "mend the HSM or the way to it; restart no API server",
+                    "no HSM answers");
     }
 }
 
-/* A version that one provider has active, and another has not. */
-static bool say_behind(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict)
-{
-    const struct version *version;
-    DL_FOREACH (ring->versions, version) {
-        size_t ahead = ring->source_count, behind = ring->source_count;
-        for (size_t p = 0; p < ring->source_count; p++) {
-            if (source_answers(&ring->sources[p])) {
-                *(version->held[p].active ? &ahead : &behind) = p;
-            }
-        }
-        if (ahead < ring->source_count && behind < ring->source_count) {
-            verdict->version = version->number;
-            verdict->provider = behind;
-            say(verdict, "bring that provider up to date, or take it out of the configuration",
-                "KEK version %u is active on provider %s and not on %s", version->number,
-                source_name(&ring->sources[ahead]), source_name(&ring->sources[behind]));
-            return true;
-        }
-    }
-    return false;
-}
-
-static void say_dispute(const struct kek_keyring *ring, const struct version *version,
-                        struct kek_keyring_verdict *verdict)
-{
-    size_t opens = 0, fails = 0;
-    for (size_t p = 0; p < ring->source_count; p++) {
-        const struct member *member;
-        DL_FOREACH (ring->sources[p].members, member) {
-            const struct view *view = &member->views[version->slot];
-            opens = view->witness == OPENED ? p : opens;
-            fails = view->witness == FAILED ? p : fails;
-        }
-    }
-    verdict->version = version->number;
-    verdict->provider = fails;
-    say(verdict, "remove the wrong key, or take its provider out of the configuration",
-        "workers hold different keys under the name of version %u (%s against %s), and no record "
-        "of this node says which is right",
-        version->number, source_name(&ring->sources[fails]), source_name(&ring->sources[opens]));
-}
-
-/* What keeps the first primary from being announced. */
+/* What keeps the first primary from being announced: of the newest version that is active somewhere. */
 static void say_starting(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict)
 {
-    const struct version *version;
+    const struct version *version, *newest = NULL;
     const char *keyring = ring->settings.config->keyring;
     DL_FOREACH (ring->versions, version) {
-        if (version_disputed(ring, version)) {
-            say_dispute(ring, version, verdict);
-            return;
+        if ((version_is_active(ring, version) || version_disputed(ring, version)) &&
+            (newest == NULL || version->number > newest->number)) {
+            newest = version;
         }
     }
-    for (size_t p = 0; p < ring->source_count; p++) {
-        const struct source *source = &ring->sources[p];
-        if (!source_answers(source) && !source_starting(source) && ring->versions != NULL) {
-            verdict->provider = p;
-            say(verdict, "bring it back, or take it out of the configuration",
-                "provider %s does not answer, and this node has no record yet by which to know "
-                "the right key without it",
-                source_name(source));
-            return;
-        }
+    if (newest != NULL) {
+        obstacle_say(ring, newest, verdict);
+    } else if (ring->versions != NULL) {
+        verdict_say(verdict, "kekctl key list shows what each HSM has",
+                    "no KEK version of keyring %s is active", keyring);
+    } else {
+        verdict_say(verdict,
+                    "compare keyring: with the labels on the token, or kekctl key generate",
+                    "no HSM that answers has a key of keyring %s", keyring);
     }
-    if (say_behind(ring, verdict)) {
-        return;
-    }
-    say(verdict, "kekctl key list shows what each HSM has",
-        "keyring %s has no active KEK version that is proven yet", keyring);
 }
 
 static bool anybody_starts(const struct kek_keyring *ring)
@@ -195,9 +136,9 @@ static void say_holder_away(const struct version *primary, const struct source *
     verdict->state = KEK_KEYRING_OUTAGE;
     verdict->version = primary->number;
     verdict->provider = holder->index;
-    say(verdict, "mend that HSM, and bring the others up to date",
-        "KEK version %u is on no HSM that answers, and provider %s does not answer",
-        primary->number, source_name(holder));
+    verdict_say(verdict, "mend that HSM, and bring the others up to date",
+                "KEK version %u is on no HSM that answers, and provider %s does not answer",
+                primary->number, source_name(holder));
 }
 
 static bool is_wrong_everywhere(const struct kek_keyring *ring, const struct version *primary)
@@ -216,15 +157,16 @@ static void say_loss(const struct kek_keyring *ring, const struct version *prima
     verdict->state = KEK_KEYRING_LOSS;
     verdict->version = primary->number;
     if (is_wrong_everywhere(ring, primary)) {
-        say(verdict, "restore the token's backup that has the right key",
+        verdict_say(
+            verdict, "restore the token's backup that has the right key",
             "every HSM that answers holds a different key under the name of KEK version %u: "
             "writes are refused",
             primary->number);
         return;
     }
-    say(verdict, "restore the token's backup, or give the key its use back",
-        "KEK version %u is missing from the HSM or may not unwrap: writes are refused",
-        primary->number);
+    verdict_say(verdict, "restore the token's backup, or give the key its use back",
+                "KEK version %u is missing from the HSM or may not unwrap: writes are refused",
+                primary->number);
 }
 
 /* Nobody who answers has opened it since it was last opened, or since the start. */
@@ -234,10 +176,11 @@ static void say_unproven(const struct version *primary, enum found found,
     verdict->state = KEK_KEYRING_STARTING;
     verdict->version = primary->number;
     verdict->pending = found == ASKED;
-    say(verdict, "",
-        found == ASKED ? "KEK version %u is being proven: no worker that is ready has opened it yet"
-                       : "no worker that is ready opens KEK version %u: fresh ones are asked",
-        primary->number);
+    verdict_say(verdict, "",
+                found == ASKED
+                    ? "KEK version %u is being proven: no worker that is ready has opened it yet"
+                    : "no worker that is ready opens KEK version %u: fresh ones are asked",
+                primary->number);
 }
 
 static void work_out_silence(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict)
@@ -286,7 +229,8 @@ static void work_out(const struct kek_keyring *ring, struct kek_keyring_verdict 
     } else if (kek_keyring_wraps(ring, &ring->primary.generation, &why) != KEK_OK) {
         verdict->state = KEK_KEYRING_SHUT;
         verdict->version = primary->number;
-        say(verdict, "make a newer version active, or give this one its use back", "%s", why.text);
+        verdict_say(verdict, "make a newer version active, or give this one its use back", "%s",
+                    why.text);
     }
 }
 
@@ -335,7 +279,7 @@ static void tell(struct kek_keyring *ring)
         [KEK_KEYRING_SHUT] = "nothing new can be sealed",
         [KEK_KEYRING_LOSS] = "loss",
     };
-    char text[512];
+    char text[sizeof ring->verdict.what + sizeof ring->verdict.todo + 2];
     if (!is_news(ring)) {
         return;
     }

@@ -94,6 +94,8 @@ void kek_metrics_collect(const struct kek_metrics *metrics, struct kek_metrics_s
     collect_pool(from->pool, snapshot);
     kek_datakey_stats(from->store, &snapshot->datakeys);
     kek_keyring_verdict(from->ring, &snapshot->verdict);
+    snapshot->remark_count =
+        kek_keyring_remarks(from->ring, snapshot->remarks, KEK_KEYRING_REMARKS_MAX);
     snapshot->announced = kek_keyring_primary(from->ring, &snapshot->primary);
     snapshot->version_count =
         kek_keyring_versions(from->ring, snapshot->versions, KEK_AUDIT_VERSIONS_MAX);
@@ -120,17 +122,27 @@ static int metrics_page(struct kek_metrics *metrics, struct kek_buf *body, const
     return 200;
 }
 
+static enum kek_rc add_line(struct kek_buf *body, const char *before,
+                            const struct kek_keyring_verdict *verdict)
+{
+    char text[KEK_KMS_HEALTHZ_MAX], line[KEK_KMS_HEALTHZ_MAX + 32];
+    kek_keyring_verdict_text(verdict, text, sizeof text);
+    snprintf(line, sizeof line, "%s%s\n", before, text);
+    return kek_buf_append(body, kek_bytes_of(line), NULL);
+}
+
 static int readyz_page(struct kek_metrics *metrics, struct kek_buf *body)
 {
-    char text[KEK_KMS_HEALTHZ_MAX];
-    kek_metrics_collect(metrics, &metrics->snapshot);
-    bool ready = kek_metrics_ready(&metrics->snapshot, text, sizeof text - 1);
-    kek_text_clean(text);
-    memcpy(text + strlen(text), "\n", 2);
-    if (kek_buf_append(body, kek_bytes_of(text), NULL) != KEK_OK) {
+    struct kek_metrics_snapshot *snapshot = &metrics->snapshot;
+    kek_metrics_collect(metrics, snapshot);
+    enum kek_rc rc = add_line(body, "", &snapshot->verdict);
+    for (size_t i = 0; i < snapshot->remark_count && rc == KEK_OK; i++) {
+        rc = add_line(body, "to be mended: ", &snapshot->remarks[i]);
+    }
+    if (rc != KEK_OK) {
         return 500;
     }
-    return ready ? 200 : 503;
+    return snapshot->verdict.state == KEK_KEYRING_GOOD ? 200 : 503;
 }
 
 static int page(void *arg, const char *path, struct kek_buf *body, const char **type)

@@ -292,7 +292,6 @@ static void render_version_states(struct exposition *e, const struct kek_metrics
 
 static void render_health(struct exposition *e, const struct kek_metrics_snapshot *s)
 {
-    char text[KEK_KMS_HEALTHZ_MAX];
     exposition_family(e, "kekd_health", "gauge",
                       "1 for the state that the keyring is in, 0 for the others.");
     for (int h = KEK_KEYRING_GOOD; h <= KEK_KEYRING_LOSS; h++) {
@@ -303,11 +302,31 @@ static void render_health(struct exposition *e, const struct kek_metrics_snapsho
                       "How long the keyring has been in its state.");
     exposition_seconds(e, "", NULL, age_us(s, s->verdict.since_ms));
     family_uint(e, "kekd_ready", "gauge", "1 if /readyz says ok.",
-                kek_metrics_ready(s, text, sizeof text));
+                s->verdict.state == KEK_KEYRING_GOOD);
     family_uint(
         e, "kekd_kms_status_ok", "gauge",
         "1 if KMS Status says ok, which it goes on saying for the grace period of an outage.",
         s->status_ok);
+}
+
+static void render_remarks(struct exposition *e, const struct kek_metrics_snapshot *s)
+{
+    exposition_family(e, "kekd_degraded", "gauge",
+                      "1 for each thing that is to be mended although this node serves.");
+    for (size_t i = 0; i < s->remark_count; i++) {
+        const struct kek_keyring_verdict *remark = &s->remarks[i];
+        char number[16] = "";
+        if (remark->version != 0) {
+            snprintf(number, sizeof number, "%u", remark->version);
+        }
+        exposition_uint(e, "",
+                        LABELS({"reason", kek_keyring_remark_name(remark->remark)},
+                               {"version", number},
+                               {"provider", remark->provider < s->provider_count
+                                                ? s->providers[remark->provider].name
+                                                : ""}),
+                        1);
+    }
 }
 
 static void render_audit(struct exposition *e, const struct kek_audit_stats *a)
@@ -334,16 +353,11 @@ enum kek_rc kek_metrics_render(const struct kek_metrics_snapshot *snapshot, stru
     render_primary(&e, snapshot);
     render_version_states(&e, snapshot);
     render_health(&e, snapshot);
+    render_remarks(&e, snapshot);
     render_audit(&e, &snapshot->audit);
     family_uint(&e, "kekd_log_dropped_total", "counter", "Log lines lost.", snapshot->log_dropped);
     if (e.rc != KEK_OK && why != NULL) {
         *why = e.why;
     }
     return e.rc;
-}
-
-bool kek_metrics_ready(const struct kek_metrics_snapshot *snapshot, char *text, size_t size)
-{
-    kek_keyring_verdict_text(&snapshot->verdict, text, size);
-    return snapshot->verdict.state == KEK_KEYRING_GOOD;
 }

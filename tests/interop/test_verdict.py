@@ -1,5 +1,6 @@
 """One verdict: Status, /readyz, the metrics, the log and the service manager say the same of the same trouble."""
 
+import os
 import re
 import socket
 import threading
@@ -127,6 +128,151 @@ class Gone(Verdict):
                     self.assertEqual(client.status().healthz, "ok")
             self.good_again(node)
             node.stop()
+
+
+class Silent(Verdict):
+    """Nothing is announced: the log says why."""
+
+    def silent(self, node, what, todo=""):
+        """Status, /readyz, log and the service manager say `what`; all but Status, which fails, what to do too."""
+        node.spawn().serving()
+        node.wait_log("error: no key is announced and proven: " + what + todo)
+        self.assertRegex(node.page("/readyz")[1], what + todo)
+        self.assertEqual((self.health(node), node.metric("kekd_ready")), (["starting"], 0))
+        self.manager_hears(what + todo)
+        with node.client() as client:
+            self.refused(StatusCode.UNAVAILABLE, client.status)
+            self.assertRegex(node.log(), "v2.Status failed: " + what)
+        lines = len(re.findall("no key is announced and proven", node.log()))
+        self.assertLess(lines, 5)
+        node.stop()
+
+    def test_a_keyring_that_is_misspelt(self):
+        node = self.node()
+        node.config["keyring"] = "k8s-tset"
+        node.write()
+        self.silent(node, "no HSM that answers has a key of keyring k8s-tset", "; compare keyring")
+
+    def test_a_version_that_is_not_active(self):
+        node = self.node()
+        node.config["providers"][0]["versions"] = [{"n": 1, "state": "deactivated"}]
+        node.write()
+        self.silent(node, "no KEK version of keyring k8s-test is active")
+
+    def test_two_tokens_that_each_made_a_v1(self):
+        node = self.node(pair=True, generate=False)
+        for token in self.tokens(node):
+            p11.plant(token, "k8s-test.v1", os.urandom(16))
+        self.silent(node, "hsm-[ab] and hsm-[ab] each have a v1 of their own")
+
+    def test_a_replica_that_lacks_the_only_version(self):
+        node = self.node(pair=True, generate=False)
+        p11.plant(node.token, "k8s-test.v1", os.urandom(16))
+        self.silent(node, "KEK version 1 is active on provider hsm-a and not on hsm-b")
+
+
+class Degraded(Verdict):
+    """Status says ok, and is right; /readyz, metrics, log and the service manager say what is to be mended."""
+
+    def degraded(self, node, reason, version, provider, what):
+        sample = 'kekd_degraded{reason="%s",version="%s",provider="%s"}' % (reason, version, provider)
+        rigs.wait_for(lambda: node.metrics().get(sample) == 1, sample)
+        status, text = node.page("/readyz")
+        self.assertEqual((status, text.split("\n")[0]), (200, "ok"))
+        self.assertRegex(text, r"\nto be mended: .*" + what)
+        self.assertEqual((self.health(node), node.metric("kekd_ready")), (["good"], 1))
+        self.manager_hears(r"^KEK version \d, ok, to be mended: ")
+        return sample
+
+    def mended(self, node, sample):
+        rigs.wait_for(lambda: sample not in node.metrics(), "the end of " + sample)
+        self.good_again(node)
+
+    def pair(self):
+        node = self.node(pair=True).start()
+        rigs.wait_for(lambda: node.metrics()['kekd_hsm_workers_ready{provider="hsm-b"}'] == 2, "both")
+        self.good_again(node)
+        return node
+
+    def test_one_of_two_is_down(self):
+        rigs.need_root("which worker belongs to which token")
+        node = self.pair()
+        node.twin.unplug()
+        for pid in node.workers_of(node.twin):
+            rigs.kill(pid)
+        sample = self.degraded(node, "provider_down", "", "hsm-b", "one provider does not answer: hsm-b: ")
+        with node.client() as client:
+            self.assertEqual(client.status().healthz, "ok")
+        self.assertNotIn("outage", node.log())
+        node.twin.plug()
+        self.mended(node, sample)
+        node.stop()
+
+    def test_a_version_that_waits_for_a_replica(self):
+        node = self.pair()
+        with node.client() as client:
+            first = client.status().key_id
+            p11.plant(node.token, "k8s-test.v2", os.urandom(16))
+            what = "KEK version 2 is active on provider hsm-a and not on hsm-b"
+            sample = self.degraded(node, "version_waits", 2, "hsm-b", what)
+            node.wait_log("warn: a version is active and not announced: " + what)
+            status = client.status()
+            self.assertEqual((status.healthz, status.key_id), ("ok", first))
+            node.twin.replicate(node.token)
+            self.mended(node, sample)
+            node.wait_log("no longer so: .*KEK version 2")
+            self.assertNotEqual(client.status().key_id, first)
+        node.stop()
+
+    def test_a_version_that_one_lacks(self):
+        node = self.pair()
+        with node.client() as client:
+            kek_id = client.encrypt(DEK).ciphertext[8:24]
+            node.twin.tool("--delete-object", "--type", "secrkey", "--id", kek_id.hex())
+            what = "KEK version 1 is on provider hsm-a and not on hsm-b"
+            sample = self.degraded(node, "version_lacking", 1, "hsm-b", what)
+            node.wait_log("warn: to be mended: " + what)
+            self.assertEqual(client.status().healthz, "ok")
+            node.twin.replicate(node.token)
+            self.mended(node, sample)
+        node.stop()
+
+    def test_a_primary_that_one_may_not_wrap_under_or_not_unwrap(self):
+        for use, in_words in (("wrap", "may wrap"), ("unwrap", "may unwrap")):
+            node = self.pair()
+            with node.client() as client:
+                kek_id = client.encrypt(DEK).ciphertext[8:24]
+                p11.set_attributes(node.twin, kek_id, **{use: False})
+                sample = self.degraded(node, "version_lacking", 1, "hsm-b",
+                                       "KEK version 1 %s on provider hsm-a and not on hsm-b" % in_words)
+                self.assertEqual(client.status().healthz, "ok")
+                p11.set_attributes(node.twin, kek_id, **{use: True})
+                self.mended(node, sample)
+            node.stop()
+
+    def test_a_twin_with_a_v1_of_its_own(self):
+        node = self.pair()
+        with node.client() as client:
+            kek_id = client.encrypt(DEK).ciphertext[8:24]
+            node.twin.tool("--delete-object", "--type", "secrkey", "--id", kek_id.hex())
+            p11.plant(node.twin, "k8s-test.v1", os.urandom(16))
+            what = "hsm-[ab] and hsm-[ab] each have a v1 of their own"
+            self.degraded(node, "two_keys", 1, "", what)
+            node.wait_log("warn: to be mended: " + what)
+            self.assertEqual(client.status().healthz, "ok")
+        node.stop()
+
+    def test_a_replica_with_another_key(self):
+        node = self.pair()
+        with node.client() as client:
+            kek_id = client.encrypt(DEK).ciphertext[8:24]
+            node.twin.tool("--delete-object", "--type", "secrkey", "--id", kek_id.hex())
+            p11.plant(node.twin, "k8s-test.v1", kek_id)
+            node.wait_log("provider hsm-b holds a different key under the name of version 1")
+            what = "every worker of provider hsm-b uses a different key under the name of KEK version 1"
+            self.degraded(node, "wrong_key", 1, "hsm-b", what)
+            self.assertEqual(client.status().healthz, "ok")
+        node.stop()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,12 @@ for name in $(grep -oE '\bkekd_[a-z_]+' "$deploy/prometheus-rules.yaml" | sort -
     grep -q "^\.It Ic $name Pq" "$manual" || fail "prometheus-rules.yaml asks for $name, which is no metric"
 done
 
+# So is every reason that it asks for, and each has an alert (of the others the pool's metrics have one).
+reasons=$(sed -n 's/.*kekd_degraded{reason=~*"\([^"]*\)".*/\1/p' "$deploy/prometheus-rules.yaml" | tr '|' '\n' | sort)
+listed=$(sed -n '/^\.It Ic kekd_degraded /,/^\.It Ic kekd_kek/s/^\.It Cm \([a-z_]*\)$/\1/p' "$manual" |
+    grep -vxE 'provider_down|wrong_key' | sort)
+test -n "$reasons" && test "$reasons" = "$listed" || fail "reasons of kekd_degraded differ: $reasons / $listed"
+
 # What to do about each alert, and about no other, is in the page that the rules point to.
 alerts=$(sed -n 's/^ *- alert: //p' "$deploy/prometheus-rules.yaml" | sort)
 rows=$(grep '^|' "$abs_top_srcdir/docs/operations.md" | grep -oE '\bKekd[A-Za-z]+' | sort -u)

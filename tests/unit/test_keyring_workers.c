@@ -12,7 +12,7 @@
 
 static struct rig rig;
 static struct kek_keyring *ring;
-static unsigned errors;
+static unsigned errors, warnings;
 static uint64_t clock_us;
 
 static uint64_t now_us(void)
@@ -25,6 +25,7 @@ static void notice(void *arg, enum kek_log_level level, const char *text)
     (void)arg;
     (void)text;
     errors += level == KEK_LOG_ERROR;
+    warnings += level == KEK_LOG_WARN;
 }
 
 static void set_up(void)
@@ -45,7 +46,7 @@ static void set_up(void)
     clock_us = kek_clock_us() + UINT64_C(1000000000);
     kek_clock_fake(now_us);
     ring->verdict.since_ms = ring->now_ms = kek_clock_ms();
-    errors = 0;
+    errors = warnings = 0;
 }
 
 static void tear_down(void)
@@ -252,6 +253,82 @@ START_TEST(state_file_that_cannot_be_written_is_tried_once_a_refresh)
 }
 END_TEST
 
+/* The log, the metric and the alert say what a version waits for: the first thing that is missing. */
+START_TEST(version_that_waits_says_for_what)
+{
+    struct kek_version seen[] = {key(1), key(2)};
+    struct version *v1 = version(1, true), *v2 = version(2, false);
+    struct kek_keyring_verdict is = {.provider = KEK_POOL_ANY}, standing[2];
+    struct member *one = add(1, seen, 2), *two = add(2, seen, 2);
+    ring->announced = true;
+    ring->primary.generation = (struct kek_generation){
+        .count = 1, .kek_ids = {v1->id}, .numbers = {1}, .key_id = "kek1-x"};
+    rig.config.settle_ms = 60000;
+    judge_holdings(ring);
+
+    check(one, v1, FAILED);
+    check(two, v1, FAILED);
+    obstacle_say(ring, v2, &is);
+    ck_assert_str_eq(is.what,
+                     "every worker that could prove KEK version 2 uses a different key under "
+                     "the name of another version");
+    check(one, v1, OPENED);
+    check(two, v1, OPENED);
+    check(one, v2, OPENED);
+    obstacle_say(ring, v2, &is);
+    ck_assert_str_eq(is.what, "not every worker of provider a has proven KEK version 2");
+    ck_assert_uint_eq(is.provider, 0);
+    check(two, v2, OPENED);
+    obstacle_say(ring, v2, &is);
+    ck_assert_str_eq(is.what, "KEK version 2 is not proven on every provider");
+    v2->agreed = true;
+    v2->ready_ms = ring->now_ms;
+    obstacle_say(ring, v2, &is);
+    ck_assert_str_eq(is.what, "KEK version 2 is proven, and waits for `settle` to pass");
+
+    /* It counts once it has lasted longer than a rotation takes, and is told once. */
+    remarks_drive(ring);
+    ck_assert_uint_eq(kek_keyring_remarks(ring, standing, 2), 0);
+    pass(60000);
+    obstacle_say(ring, v2, &is);
+    ck_assert_str_eq(is.what, "no data key was wrapped under KEK version 2 yet");
+    v2->prepared = true;
+    pass(30000);
+    ck_assert_uint_eq(warnings, 0);
+    remarks_drive(ring);
+    remarks_drive(ring);
+    ck_assert_uint_eq(warnings, 1);
+    ck_assert_uint_eq(kek_keyring_remarks(ring, standing, 2), 1);
+    ck_assert_int_eq(standing[0].remark, KEK_KEYRING_VERSION_WAITS);
+    ck_assert_str_eq(standing[0].what, "KEK version 2 is not on record yet");
+    ck_assert_uint_eq(ring->now_ms - standing[0].since_ms, 90000);
+    ring->primary.generation.numbers[0] = 2;
+    ring->primary.generation.kek_ids[0] = v2->id;
+    remarks_drive(ring);
+    ck_assert_uint_eq(kek_keyring_remarks(ring, standing, 2), 0);
+    ck_assert_uint_eq(warnings, 1);
+}
+END_TEST
+
+/* More than there is room for: none is written past the end, and what came first stays. */
+START_TEST(remarks_are_bounded)
+{
+    struct kek_keyring_verdict standing[KEK_KEYRING_REMARKS_MAX + 1];
+    struct kek_version seen[20];
+    for (uint32_t n = 0; n < 20; n++) {
+        seen[n] = key(n + 1);
+    }
+    (void)add(1, seen, 20);
+    judge_holdings(ring);
+    remarks_drive(ring);
+    pass(3600000);
+    remarks_drive(ring);
+    ck_assert_uint_eq(kek_keyring_remarks(ring, standing, KEK_KEYRING_REMARKS_MAX + 1),
+                      KEK_KEYRING_REMARKS_MAX);
+    ck_assert_uint_eq(standing[0].version, 1);
+}
+END_TEST
+
 /* A probe holds on to its version, though another is the primary by now. */
 START_TEST(version_that_is_being_probed_makes_no_room)
 {
@@ -418,6 +495,8 @@ int main(void)
     tcase_add_test(tcase, nobody_waits_for_a_keyring_that_is_stopped);
     tcase_add_test(tcase, worker_that_misses_a_key_in_use_lists_again_before_it_is_ended);
     tcase_add_test(tcase, state_file_that_cannot_be_written_is_tried_once_a_refresh);
+    tcase_add_test(tcase, version_that_waits_says_for_what);
+    tcase_add_test(tcase, remarks_are_bounded);
     tcase_add_test(tcase, version_that_is_being_probed_makes_no_room);
     tcase_add_test(tcase, probe_whose_second_worker_left_meanwhile_breaks_no_provider);
     tcase_add_test(tcase, key_that_each_use_is_refused_of_is_refused_whatever_is_listed);

@@ -264,37 +264,57 @@ START_TEST(the_largest_snapshot_fits)
 }
 END_TEST
 
-START_TEST(ready_names_the_trouble_at_once)
+/* The verdict alone: whatever providers and workers look like beside it. */
+START_TEST(ready_is_the_verdict)
 {
-    char said[400];
-    ck_assert(kek_metrics_ready(&snapshot, said, sizeof said));
+    for (int state = KEK_KEYRING_GOOD; state <= KEK_KEYRING_LOSS; state++) {
+        char line[64];
+        teardown();
+        setup();
+        snapshot.verdict.state = (enum kek_keyring_state)state;
+        render();
+        says(state == KEK_KEYRING_GOOD ? "kekd_ready 1" : "kekd_ready 0");
+        for (int other = KEK_KEYRING_GOOD; other <= KEK_KEYRING_LOSS; other++) {
+            snprintf(line, sizeof line, "kekd_health{state=\"%s\"} %d",
+                     kek_keyring_state_name((enum kek_keyring_state)other), other == state);
+            says(line);
+        }
+        says("kekd_kms_status_ok 1");
+    }
+}
+END_TEST
+
+START_TEST(verdict_text_is_whole_and_says_what_to_do)
+{
+    char said[512];
+    struct kek_keyring_verdict verdict = {.state = KEK_KEYRING_GOOD};
+    kek_keyring_verdict_text(&verdict, said, sizeof said);
     ck_assert_str_eq(said, "ok");
+    memset(verdict.what, 'x', sizeof verdict.what - 1);
+    snprintf(verdict.todo, sizeof verdict.todo, "promote a version");
+    kek_keyring_verdict_text(&verdict, said, sizeof said);
+    ck_assert_int_eq(strncmp(said, verdict.what, strlen(verdict.what)), 0);
+    ck_assert_str_eq(said + strlen(verdict.what), "; promote a version");
+    snprintf(verdict.what, sizeof verdict.what, "no HSM answers: \xff\n\xc3\xa9");
+    verdict.todo[0] = '\0';
+    kek_keyring_verdict_text(&verdict, said, sizeof said);
+    ck_assert_str_eq(said, "no HSM answers: ??\xc3\xa9");
+}
+END_TEST
 
-    snapshot.verdict =
-        (struct kek_keyring_verdict){.state = KEK_KEYRING_OUTAGE, .what = "no HSM answers"};
-    ck_assert(!kek_metrics_ready(&snapshot, said, sizeof said));
-    ck_assert_str_eq(said, "no HSM answers");
-
-    /* The whole reason, and what to do about it. */
-    snapshot.verdict.state = KEK_KEYRING_SHUT;
-    memset(snapshot.verdict.what, 'x', sizeof snapshot.verdict.what - 1);
-    snprintf(snapshot.verdict.todo, sizeof snapshot.verdict.todo, "promote a version");
-    ck_assert(!kek_metrics_ready(&snapshot, said, sizeof said));
-    ck_assert_int_eq(strncmp(said, snapshot.verdict.what, strlen(snapshot.verdict.what)), 0);
-    ck_assert_str_eq(said + strlen(snapshot.verdict.what), "; promote a version");
+START_TEST(what_is_to_be_mended_has_a_series_each)
+{
+    snapshot.remarks[0] = (struct kek_keyring_verdict){
+        .remark = KEK_KEYRING_PROVIDER_DOWN, .provider = 1, .what = "x"};
+    snapshot.remarks[1] = (struct kek_keyring_verdict){
+        .remark = KEK_KEYRING_VERSION_WAITS, .provider = KEK_POOL_ANY, .version = 2, .what = "x"};
     render();
-    says("kekd_health{state=\"shut\"} 1");
-    says("kekd_health{state=\"good\"} 0");
-
-    teardown();
-    setup();
-    snapshot.verdict = (struct kek_keyring_verdict){.state = KEK_KEYRING_LOSS, .what = "gone"};
-    ck_assert(!kek_metrics_ready(&snapshot, said, sizeof said));
-    ck_assert_str_eq(said, "gone");
-
+    ck_assert_ptr_null(strstr((char *)text.data, "\nkekd_degraded{"));
+    snapshot.remark_count = 2;
     render();
-    says("kekd_ready 0");
-    says("kekd_kms_status_ok 1");
+    says("kekd_degraded{reason=\"provider_down\",version=\"\",provider=\"hsm-b\"} 1");
+    says("kekd_degraded{reason=\"version_waits\",version=\"2\",provider=\"\"} 1");
+    says("kekd_ready 1");
 }
 END_TEST
 
@@ -355,7 +375,9 @@ int main(void)
     tcase_add_test(tcase, an_empty_snapshot_renders_without_the_samples_that_mean_nothing);
     tcase_add_test(tcase, a_text_past_its_limit_fails_and_says_so);
     tcase_add_test(tcase, the_largest_snapshot_fits);
-    tcase_add_test(tcase, ready_names_the_trouble_at_once);
+    tcase_add_test(tcase, ready_is_the_verdict);
+    tcase_add_test(tcase, verdict_text_is_whole_and_says_what_to_do);
+    tcase_add_test(tcase, what_is_to_be_mended_has_a_series_each);
     tcase_add_test(tcase, two_keys_of_one_number_are_one_series);
     tcase_add_test(tcase, the_manual_lists_the_metrics_and_their_types);
     return suite_run(suite);

@@ -1,0 +1,151 @@
+/*
+ * What keeps a version from being announced, in words: the first that is missing of what primary.c asks for.
+ */
+#include "keyring/ring.h"
+
+#include <stdio.h>
+
+void verdict_say(struct kek_keyring_verdict *verdict, const char *todo, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(verdict->what, sizeof verdict->what, format, args);
+    va_end(args);
+    snprintf(verdict->todo, sizeof verdict->todo, "%s", todo);
+}
+
+static void say_dispute(const struct kek_keyring *ring, const struct version *version,
+                        struct kek_keyring_verdict *verdict)
+{
+    size_t opens = 0, fails = 0;
+    for (size_t p = 0; p < ring->source_count; p++) {
+        const struct member *member;
+        DL_FOREACH (ring->sources[p].members, member) {
+            const struct view *view = &member->views[version->slot];
+            opens = view->witness == OPENED ? p : opens;
+            fails = view->witness == FAILED ? p : fails;
+        }
+    }
+    verdict->provider = fails;
+    verdict_say(verdict, "remove the wrong key, or take its provider out of the configuration",
+                "workers hold different keys under the name of version %u (%s against %s), and no "
+                "record of this node says which is right",
+                version->number, source_name(&ring->sources[fails]),
+                source_name(&ring->sources[opens]));
+}
+
+void obstacle_two_keys(const struct kek_keyring *ring, const struct version *version,
+                       const struct version *other, struct kek_keyring_verdict *verdict)
+{
+    size_t at = version_active_on(ring, version), other_at = version_active_on(ring, other);
+    bool newer = version_is_newer(ring, version);
+    char ids[2][KEK_ID_TEXT];
+    const char *todo = newer ? "no data key is made under either: destroy the wrong one"
+                             : "retire or destroy the one that was not announced";
+    kek_id_format(&version->id, ids[0]);
+    kek_id_format(&other->id, ids[1]);
+    verdict->version = version->number;
+    if (at == other_at || at == ring->source_count || other_at == ring->source_count) {
+        verdict_say(verdict, todo, "two keys are active as version %u (kek ids %s and %s)",
+                    version->number, ids[0], ids[1]);
+        return;
+    }
+    verdict_say(verdict, todo, "%s and %s each have a v%u of their own (kek ids %s and %s)",
+                source_name(&ring->sources[at]), source_name(&ring->sources[other_at]),
+                version->number, ids[0], ids[1]);
+}
+
+/* Without a record every provider counts. */
+static bool say_silent(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict)
+{
+    for (size_t p = 0; p < ring->source_count && !ring->announced; p++) {
+        const struct source *source = &ring->sources[p];
+        if (!source_answers(source) && !source_starting(source)) {
+            verdict->provider = p;
+            verdict_say(verdict, "bring it back, or take it out of the configuration",
+                        "provider %s does not answer, and this node has no record yet by which to "
+                        "know the right key without it",
+                        source_name(source));
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A version that one provider has active, and another has not. */
+static bool say_behind(const struct kek_keyring *ring, const struct version *version,
+                       struct kek_keyring_verdict *verdict)
+{
+    size_t ahead = version_active_on(ring, version);
+    for (size_t p = 0; p < ring->source_count && ahead < ring->source_count; p++) {
+        if (source_answers(&ring->sources[p]) && !version->held[p].active) {
+            verdict->provider = p;
+            verdict_say(verdict,
+                        "bring that provider up to date, or take it out of the configuration",
+                        "KEK version %u is active on provider %s and not on %s", version->number,
+                        source_name(&ring->sources[ahead]), source_name(&ring->sources[p]));
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One that uses a wrong key for another version is not asked to agree on this one. */
+static bool say_unproven(const struct kek_keyring *ring, const struct version *version,
+                         struct kek_keyring_verdict *verdict)
+{
+    size_t trusted = 0;
+    for (size_t p = 0; p < ring->source_count; p++) {
+        const struct member *member;
+        DL_FOREACH (ring->sources[p].members, member) {
+            bool counts = member_trusted(member);
+            trusted += counts;
+            if (counts && member->views[version->slot].witness != OPENED) {
+                verdict->provider = p;
+                verdict_say(verdict, "see the log for what its workers meet",
+                            "not every worker of provider %s has proven KEK version %u",
+                            source_name(&ring->sources[p]), version->number);
+                return true;
+            }
+        }
+    }
+    if (trusted == 0) {
+        verdict_say(verdict, "mend the other version first",
+                    "every worker that could prove KEK version %u uses a different key under the "
+                    "name of another version",
+                    version->number);
+    }
+    return trusted == 0;
+}
+
+void obstacle_say(const struct kek_keyring *ring, const struct version *version,
+                  struct kek_keyring_verdict *verdict)
+{
+    const struct version *other = version_namesake(ring, version);
+    verdict->version = version->number;
+    if (version_disputed(ring, version)) {
+        say_dispute(ring, version, verdict);
+        return;
+    }
+    if (other != NULL) {
+        obstacle_two_keys(ring, version, other, verdict);
+        return;
+    }
+    if (say_silent(ring, verdict) || say_behind(ring, version, verdict) ||
+        say_unproven(ring, version, verdict)) {
+        return;
+    }
+    if (version->ready_ms == 0) {
+        verdict_say(verdict, "see the log for what its workers meet",
+                    "KEK version %u is not proven on every provider", version->number);
+    } else if (ring->now_ms - version->ready_ms < ring->settings.config->settle_ms) {
+        verdict_say(verdict, "", "KEK version %u is proven, and waits for `settle` to pass",
+                    version->number);
+    } else if (!version->prepared) {
+        verdict_say(verdict, "see the log for what its workers meet",
+                    "no data key was wrapped under KEK version %u yet", version->number);
+    } else {
+        verdict_say(verdict, "see whether the disk of state_dir is full",
+                    "KEK version %u is not on record yet", version->number);
+    }
+}

@@ -1,0 +1,204 @@
+/*
+ * What is to be mended although this node serves: a provider that does not answer, one that uses a wrong key or
+ * lacks a version, two keys of one number, a version that waits to be announced.
+ *
+ * The list is worked out anew each turn; what was on it before keeps its time.  What ends by itself while keys
+ * are made, activated and replicated counts once it has lasted as long as that may take: settle and a refresh.
+ */
+#include "keyring/ring.h"
+
+#include <string.h>
+
+static const struct {
+    const char *name;
+    bool late;   /* it may be no more than work under way */
+    bool logged; /* here; of the others the pool and the judge have told already */
+} kinds[] = {
+    [KEK_KEYRING_NO_REMARK] = {"none", false, false},
+    [KEK_KEYRING_PROVIDER_DOWN] = {"provider_down", false, false},
+    [KEK_KEYRING_WRONG_KEY] = {"wrong_key", false, false},
+    [KEK_KEYRING_TWO_KEYS] = {"two_keys", false, true},
+    [KEK_KEYRING_VERSION_LACKING] = {"version_lacking", true, true},
+    [KEK_KEYRING_VERSION_WAITS] = {"version_waits", true, true},
+};
+
+const char *kek_keyring_remark_name(enum kek_keyring_remark remark)
+{
+    return kinds[remark].name;
+}
+
+static struct remark *find(struct kek_keyring *ring, enum kek_keyring_remark kind, uint32_t version,
+                           size_t provider)
+{
+    for (size_t i = 0; i < ring->remark_count; i++) {
+        const struct kek_keyring_verdict *is = &ring->remarks[i].is;
+        if (is->remark == kind && ring->remarks[i].version == version &&
+            ring->remarks[i].provider == provider) {
+            return &ring->remarks[i];
+        }
+    }
+    return NULL;
+}
+
+/* It is so in this turn.  Returned to be worded. */
+static struct kek_keyring_verdict *note(struct kek_keyring *ring, enum kek_keyring_remark kind,
+                                        uint32_t version, size_t provider)
+{
+    struct remark *remark = find(ring, kind, version, provider);
+    if (remark == NULL) {
+        remark = &ring->remarks[ring->remark_count];
+        *remark = (struct remark){
+            .version = version,
+            .provider = provider,
+            .is = {.remark = kind, .since_ms = ring->now_ms},
+        };
+        ring->remark_count += ring->remark_count < KEK_KEYRING_REMARKS_MAX;
+    }
+    remark->seen = true;
+    remark->is.version = version;
+    remark->is.provider = provider;
+    return &remark->is;
+}
+
+static bool stands(const struct kek_keyring *ring, const struct remark *remark)
+{
+    const struct kek_config *config = ring->settings.config;
+    uint64_t wait = kinds[remark->is.remark].late ? config->settle_ms + config->refresh_ms : 0;
+    return ring->now_ms - remark->is.since_ms >= wait;
+}
+
+/* ---- what there is to remark ---- */
+
+static void note_provider(struct kek_keyring *ring, size_t p)
+{
+    const struct source *source = &ring->sources[p];
+    struct kek_pool_provider status;
+    bool was_down = find(ring, KEK_KEYRING_PROVIDER_DOWN, 0, p) != NULL;
+    if (source_answers(source) || (source_starting(source) && !was_down)) {
+        return;
+    }
+    kek_pool_provider_get(ring->settings.pool, p, &status);
+    struct kek_keyring_verdict *is = note(ring, KEK_KEYRING_PROVIDER_DOWN, 0, p);
+    if (source->broken) {
+        verdict_say(is, "see the log for what its probe met",
+                    "the last probe of provider %s failed", source_name(source));
+    } else if (status.why.rc != KEK_OK) {
+        verdict_say(is, "mend it before another one goes", "one provider does not answer: %s",
+                    status.why.text);
+    }
+}
+
+static void note_wrong(struct kek_keyring *ring, const struct version *version, size_t p)
+{
+    const struct source *source = &ring->sources[p];
+    const struct member *member;
+    DL_FOREACH (source->members, member) {
+        if (version->agreed && member->views[version->slot].witness == FAILED) {
+            struct kek_keyring_verdict *is = note(ring, KEK_KEYRING_WRONG_KEY, version->number, p);
+            is->worker = member->serial;
+            verdict_say(is, "find out which member of the HSM group has another key",
+                        "%s of provider %s uses a different key under the name of KEK version %u",
+                        version->held[p].proven ? "a worker" : "every worker", source_name(source),
+                        version->number);
+        }
+    }
+}
+
+/* One that answers may not do with it what another may: unwrap, or wrap under the primary. */
+static void note_lacking(struct kek_keyring *ring, const struct version *version, size_t p)
+{
+    const struct holding *holding = &version->held[p];
+    bool by_wrap = version == version_primary(ring) && holding->unwraps;
+    bool may = by_wrap ? holding->wraps : holding->unwraps;
+    size_t has = 0;
+    while (has < ring->source_count &&
+           !(by_wrap ? version->held[has].wraps : version->held[has].unwraps)) {
+        has++;
+    }
+    if (has < ring->source_count && source_answers(&ring->sources[p]) && holding->settled && !may &&
+        holding->wrong == 0) {
+        const char *what = by_wrap ? "may wrap" : holding->present ? "may unwrap" : "is";
+        verdict_say(note(ring, KEK_KEYRING_VERSION_LACKING, version->number, p),
+                    "finish its replication, or set the key's state alike on both",
+                    "KEK version %u %s on provider %s and not on %s", version->number, what,
+                    source_name(&ring->sources[has]), source_name(&ring->sources[p]));
+    }
+}
+
+static void note_version(struct kek_keyring *ring, const struct version *version)
+{
+    const struct version *other = version_namesake(ring, version);
+    if (version_is_newer(ring, version) && version_is_active(ring, version)) {
+        obstacle_say(ring, version,
+                     note(ring, KEK_KEYRING_VERSION_WAITS, version->number, KEK_POOL_ANY));
+    } else if (other != NULL) {
+        obstacle_two_keys(ring, version, other,
+                          note(ring, KEK_KEYRING_TWO_KEYS, version->number, KEK_POOL_ANY));
+    }
+    for (size_t p = 0; p < ring->source_count; p++) {
+        note_wrong(ring, version, p);
+        if (other == NULL &&
+            (!version_is_newer(ring, version) || !version_is_active(ring, version))) {
+            note_lacking(ring, version, p);
+        }
+    }
+}
+
+/* ---- telling ---- */
+
+static void tell(struct kek_keyring *ring, struct remark *remark)
+{
+    char text[sizeof remark->is.what + sizeof remark->is.todo + 2];
+    bool waits = remark->is.remark == KEK_KEYRING_VERSION_WAITS;
+    /* What keeps the first primary from being announced is the verdict, and told as that. */
+    bool new = remark->told[0] == '\0' ||
+               (strcmp(remark->told, remark->is.what) != 0 &&
+                ring->now_ms - remark->told_ms >= ring->settings.config->refresh_ms);
+    if (!kinds[remark->is.remark].logged || (waits && !ring->announced) || !new) {
+        return;
+    }
+    memcpy(remark->told, remark->is.what, sizeof remark->told);
+    remark->told_ms = ring->now_ms;
+    kek_keyring_verdict_text(&remark->is, text, sizeof text);
+    ring_notice(ring, KEK_LOG_WARN, "%s%s",
+                waits ? "a version is active and not announced: " : "to be mended: ", text);
+}
+
+void remarks_drive(struct kek_keyring *ring)
+{
+    const struct version *version;
+    size_t kept = 0;
+    for (size_t i = 0; i < ring->remark_count; i++) {
+        ring->remarks[i].seen = false;
+    }
+    for (size_t p = 0; p < ring->source_count; p++) {
+        note_provider(ring, p);
+    }
+    DL_FOREACH (ring->versions, version) {
+        note_version(ring, version);
+    }
+    for (size_t i = 0; i < ring->remark_count; i++) {
+        struct remark *remark = &ring->remarks[i];
+        if (remark->seen && stands(ring, remark)) {
+            tell(ring, remark);
+        } else if (!remark->seen && remark->told[0] != '\0') {
+            ring_notice(ring, KEK_LOG_INFO, "no longer so: %s", remark->told);
+        }
+        if (remark->seen) {
+            ring->remarks[kept++] = *remark;
+        }
+    }
+    ring->remark_count = kept;
+}
+
+size_t kek_keyring_remarks(const struct kek_keyring *ring, struct kek_keyring_verdict *remarks,
+                           size_t max)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < ring->remark_count && count < max; i++) {
+        if (stands(ring, &ring->remarks[i])) {
+            remarks[count++] = ring->remarks[i].is;
+        }
+    }
+    return count;
+}
