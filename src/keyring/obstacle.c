@@ -34,20 +34,10 @@ static void say_dispute(const struct kek_keyring *ring, const struct version *ve
                 source_name(&ring->sources[opens]));
 }
 
-/* The first provider that has it active; source_count: none. */
-static size_t active_on(const struct kek_keyring *ring, const struct version *version)
-{
-    size_t p = 0;
-    while (p < ring->source_count && !version->held[p].active) {
-        p++;
-    }
-    return p;
-}
-
 void obstacle_two_keys(const struct kek_keyring *ring, const struct version *version,
                        const struct version *other, struct kek_keyring_verdict *verdict)
 {
-    size_t at = active_on(ring, version), other_at = active_on(ring, other);
+    size_t at = version_active_on(ring, version), other_at = version_active_on(ring, other);
     bool newer = version_is_newer(ring, version);
     char ids[2][KEK_ID_TEXT];
     const char *todo = newer ? "no data key is made under either: destroy the wrong one"
@@ -86,7 +76,7 @@ static bool say_silent(const struct kek_keyring *ring, struct kek_keyring_verdic
 static bool say_behind(const struct kek_keyring *ring, const struct version *version,
                        struct kek_keyring_verdict *verdict)
 {
-    size_t ahead = active_on(ring, version);
+    size_t ahead = version_active_on(ring, version);
     for (size_t p = 0; p < ring->source_count && ahead < ring->source_count; p++) {
         if (source_answers(&ring->sources[p]) && !version->held[p].active) {
             verdict->provider = p;

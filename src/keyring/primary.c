@@ -133,14 +133,18 @@ static bool could_lead(const struct kek_keyring *ring, const struct version *ver
     return answered && version->agreed;
 }
 
+size_t version_active_on(const struct kek_keyring *ring, const struct version *version)
+{
+    size_t p = 0;
+    while (p < ring->source_count && !version->held[p].active) {
+        p++;
+    }
+    return p;
+}
+
 bool version_is_active(const struct kek_keyring *ring, const struct version *version)
 {
-    for (size_t p = 0; p < ring->source_count; p++) {
-        if (version->held[p].active) {
-            return true;
-        }
-    }
-    return false;
+    return version_active_on(ring, version) < ring->source_count;
 }
 
 bool version_is_newer(const struct kek_keyring *ring, const struct version *version)

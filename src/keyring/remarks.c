@@ -148,7 +148,7 @@ static void note_version(struct kek_keyring *ring, const struct version *version
 
 static void tell(struct kek_keyring *ring, struct remark *remark)
 {
-    char text[512];
+    char text[sizeof remark->is.what + sizeof remark->is.todo + 2];
     bool waits = remark->is.remark == KEK_KEYRING_VERSION_WAITS;
     /* What keeps the first primary from being announced is the verdict, and told as that. */
     bool new = remark->told[0] == '\0' ||

@@ -139,8 +139,9 @@ struct remark {
     uint32_t version; /* what it is about: 0 or KEK_POOL_ANY if not that */
     size_t provider;
     struct kek_keyring_verdict is;
-    bool seen;      /* it is so in this turn */
-    char told[256]; /* what the log was told, and when; empty: nothing */
+    bool seen; /* it is so in this turn */
+    /* What the log was told, and when; empty: nothing. */
+    char told[sizeof((struct kek_keyring_verdict *)NULL)->what];
     uint64_t told_ms;
 };
 
@@ -269,8 +270,9 @@ void judge_holdings(struct kek_keyring *ring); /* what each provider is known to
 
 /* primary.c */
 void primary_drive(struct kek_keyring *ring);
-bool version_is_active(const struct kek_keyring *ring,
-                       const struct version *version); /* anywhere */
+/* The first provider that has it active; source_count: none. */
+size_t version_active_on(const struct kek_keyring *ring, const struct version *version);
+bool version_is_active(const struct kek_keyring *ring, const struct version *version);
 /* Than what was announced. */
 bool version_is_newer(const struct kek_keyring *ring, const struct version *version);
 /* Another key that is active under its number; NULL: none. */

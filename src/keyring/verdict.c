@@ -279,7 +279,7 @@ static void tell(struct kek_keyring *ring)
         [KEK_KEYRING_SHUT] = "nothing new can be sealed",
         [KEK_KEYRING_LOSS] = "loss",
     };
-    char text[512];
+    char text[sizeof ring->verdict.what + sizeof ring->verdict.todo + 2];
     if (!is_news(ring)) {
         return;
     }

@@ -284,7 +284,7 @@ class Idle(FaultCase):
             rigs.wait_for(lambda node=node: node.page("/readyz")[0] == 200, "service")
             node.fault.put("%s every rv %x" % (function, code))
             rigs.wait_for(lambda node=node: node.page("/readyz")[0] == 503, "it to be noticed")
-            self.assertIn("outage", node.log())
+            node.wait_log("outage")
             with node.client() as client:
                 self.assertEqual(client.status().healthz, "ok")  # it is bridged
             node.fault.put()
