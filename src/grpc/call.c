@@ -243,26 +243,6 @@ static ssize_t read_reply(nghttp2_session *http, int32_t stream, uint8_t *room, 
     return (ssize_t)left;
 }
 
-/* nghttp2 never holds a reply: it may be a plaintext, and only our own buffers are wiped. */
-int kek_grpc_call_send_data(nghttp2_session *http, nghttp2_frame *frame, const uint8_t *header,
-                            size_t length, nghttp2_data_source *source, void *arg)
-{
-    enum { FRAME_HEADER = 9 };
-    (void)http;
-    (void)frame;
-    struct kek_grpc_session *session = arg;
-    struct kek_grpc_call *call = source->ptr;
-    uint8_t *at = kek_buf_reserve(&session->out, FRAME_HEADER + length, NULL);
-    if (at == NULL) {
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
-    }
-    memcpy(at, header, FRAME_HEADER);
-    memcpy(at + FRAME_HEADER, call->reply.data + call->reply_at, length);
-    session->out.len += FRAME_HEADER + length;
-    call->reply_at += length;
-    return 0;
-}
-
 static void woken(struct kek_grpc_session *session)
 {
     if (session->busy == 0) {

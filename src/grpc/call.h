@@ -10,7 +10,7 @@
 
 #include "deadlines.h"
 #include "message.h"
-#include "session.h"
+#include "parts.h"
 
 enum kek_grpc_state { CALL_HEAD = 0, CALL_MESSAGE, CALL_RUNNING, CALL_ANSWERED };
 
@@ -31,40 +31,13 @@ struct kek_grpc_call {
     struct kek_grpc_message message;
 };
 
-struct kek_grpc_session {
-    struct kek_grpc_host *host;
-    nghttp2_session *http;
-    struct kek_rpc_peer peer;
-    bool allowed;
-    bool ready;    /* the client's preface is complete */
-    bool draining; /* the notice has been sent */
-    bool broken;   /* nothing more can be done on this connection */
-    bool closed;   /* kek_grpc_session_close() was here */
-    unsigned busy; /* inside a call of ours: the owner looks at the output by itself */
-    void (*wake)(void *arg);
-    void *arg;
-    struct kek_grpc_call *reading; /* whose first header block is being read, else NULL */
-    struct kek_grpc_call *calls;   /* the untimed ones first */
-    size_t call_count;
-    struct kek_grpc_deadlines deadlines;
-    size_t buffered;        /* request bytes in `calls` */
-    uint64_t now_us;        /* when this batch of input came */
-    uint64_t preface_by_ms; /* these three: KEK_NEVER when not running */
-    uint64_t stall_by_ms;
-    uint64_t goaway_by_ms;
-    struct kek_buf out;
-    size_t out_at; /* sent of it */
-};
-
-/* What nghttp2 returned: a fatal code ends the connection. */
-static inline void kek_grpc_session_fault(struct kek_grpc_session *session, int code)
-{
-    if (nghttp2_is_fatal(code)) {
-        session->broken = true;
-    }
-}
-
 extern const struct kek_rpc_transport kek_grpc_transport;
+
+/* NULL: stream 0, or one that has no call. */
+static inline struct kek_grpc_call *kek_grpc_call_of(nghttp2_session *http, int32_t stream)
+{
+    return stream == 0 ? NULL : nghttp2_session_get_stream_user_data(http, stream);
+}
 
 /* Opens a call on a stream whose first HEADERS has begun; NULL: out of memory or too many. */
 struct kek_grpc_call *kek_grpc_call_open(struct kek_grpc_session *session, int32_t stream);
@@ -82,10 +55,6 @@ void kek_grpc_call_refuse(struct kek_grpc_call *call, const struct kek_grpc_refu
 /* Answers with an error a call that its service has left or never seen. */
 void kek_grpc_call_fail(struct kek_grpc_call *call, int http_status, enum kek_rpc_status status,
                         const char *message);
-
-/* For a session's callbacks: puts the payload of a DATA frame into the output. */
-int kek_grpc_call_send_data(nghttp2_session *http, nghttp2_frame *frame, const uint8_t *header,
-                            size_t length, nghttp2_data_source *source, void *arg);
 
 void kek_grpc_pool_free(struct kek_grpc_host *host);
 

@@ -6,8 +6,12 @@ libkek_grpc_a_SOURCES = \
 	src/grpc/deadlines.h \
 	src/grpc/headers.c \
 	src/grpc/headers.h \
+	src/grpc/host.c \
+	src/grpc/input.c \
 	src/grpc/message.c \
 	src/grpc/message.h \
+	src/grpc/output.c \
+	src/grpc/parts.h \
 	src/grpc/server.c \
 	src/grpc/server.h \
 	src/grpc/session.c \
