@@ -22,6 +22,7 @@ GRPC_LIBS = libkek-grpc.a $(NGHTTP2_LIBS) $(BASE_LIBS)
 
 if HAVE_CHECK
 GRPC_TESTS = \
+	tests/unit/test_grpc_flow \
 	tests/unit/test_grpc_headers \
 	tests/unit/test_grpc_hostile \
 	tests/unit/test_grpc_memory \
@@ -34,6 +35,9 @@ GRPC_RIG = \
 	tests/unit/grpc_rig.h
 check_PROGRAMS += $(GRPC_TESTS)
 TESTS += $(GRPC_TESTS)
+tests_unit_test_grpc_flow_SOURCES = tests/unit/test_grpc_flow.c $(GRPC_RIG)
+tests_unit_test_grpc_flow_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
+tests_unit_test_grpc_flow_LDADD = $(GRPC_LIBS) $(UNIT_LIBS)
 tests_unit_test_grpc_headers_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
 tests_unit_test_grpc_headers_LDADD = $(GRPC_LIBS) $(UNIT_LIBS)
 tests_unit_test_grpc_hostile_SOURCES = tests/unit/test_grpc_hostile.c $(GRPC_RIG)

@@ -26,7 +26,13 @@ static int on_frame_send(nghttp2_session *http, const nghttp2_frame *frame, void
                                      call->reset_with);
 }
 
-/* nghttp2 never holds a reply: it may be a plaintext, and only our own buffers are wiped. */
+static size_t unsent(const struct kek_grpc_session *session)
+{
+    return session->out.len - session->out_at;
+}
+
+/* nghttp2 never holds a reply: it may be a plaintext, and only our own buffers are wiped.  Between two
+ * frames of this kind nghttp2_session_mem_send() does not return, so it is told here when to. */
 static int send_data(nghttp2_session *http, nghttp2_frame *frame, const uint8_t *header,
                      size_t length, nghttp2_data_source *source, void *arg)
 {
@@ -35,6 +41,9 @@ static int send_data(nghttp2_session *http, nghttp2_frame *frame, const uint8_t 
     (void)frame;
     struct kek_grpc_session *session = arg;
     struct kek_grpc_call *call = source->ptr;
+    if (unsent(session) >= KEK_GRPC_OUTPUT_STEP) {
+        return NGHTTP2_ERR_WOULDBLOCK;
+    }
     uint8_t *at = kek_buf_reserve(&session->out, FRAME_HEADER + length, NULL);
     if (at == NULL) {
         return NGHTTP2_ERR_CALLBACK_FAILURE;
@@ -54,7 +63,7 @@ void kek_grpc_output_register(nghttp2_session_callbacks *callbacks)
 
 void kek_grpc_output_make(struct kek_grpc_session *session)
 {
-    while (!session->broken && session->out.len - session->out_at < KEK_GRPC_OUTPUT_STEP) {
+    while (!session->broken && unsent(session) < KEK_GRPC_OUTPUT_STEP) {
         const uint8_t *data;
         ssize_t n = nghttp2_session_mem_send(session->http, &data);
         if (n == 0) {

@@ -81,6 +81,14 @@ static int on_header(nghttp2_session *http, const nghttp2_frame *frame, const ui
     return 0;
 }
 
+uint32_t peer_sum(uint32_t sum, const uint8_t *data, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        sum = sum * 31 + data[i] + 1;
+    }
+    return sum;
+}
+
 static int on_data(nghttp2_session *http, uint8_t flags, int32_t stream, const uint8_t *data,
                    size_t len, void *arg)
 {
@@ -88,6 +96,8 @@ static int on_data(nghttp2_session *http, uint8_t flags, int32_t stream, const u
     (void)flags;
     struct peer_answer *answer = peer_answer(arg, stream);
     answer->seen = true;
+    answer->received += len;
+    answer->sum = peer_sum(answer->sum, data, len);
     size_t room = sizeof answer->body - answer->body_len;
     memcpy(answer->body + answer->body_len, data, len < room ? len : room);
     answer->body_len += len < room ? len : room;
@@ -290,6 +300,11 @@ int32_t peer_call(struct peer *peer, const struct peer_request *request)
     return stream;
 }
 
+void peer_widen(struct peer *peer, int32_t window)
+{
+    ck_assert_int_eq(nghttp2_session_set_local_window_size(peer->http, 0, 0, window), 0);
+}
+
 void peer_reset(struct peer *peer, int32_t stream)
 {
     ck_assert_int_eq(nghttp2_submit_rst_stream(peer->http, 0, stream, NGHTTP2_CANCEL), 0);
@@ -365,13 +380,23 @@ static void late(void *arg, struct kek_rpc *rpc, struct kek_bytes message)
     service->late[service->late_count++] = rpc;
 }
 
+const uint8_t *service_big(void)
+{
+    static uint8_t bytes[SERVICE_BIG_MAX];
+    if (bytes[1] == 0) {
+        for (size_t i = 0; i < sizeof bytes; i++) {
+            bytes[i] = (uint8_t)(i * 7 ^ i >> 8);
+        }
+    }
+    return bytes;
+}
+
 static void big(void *arg, struct kek_rpc *rpc, struct kek_bytes message)
 {
     struct service *service = arg;
     (void)message;
     begin(service, rpc);
-    static const uint8_t reply[5 * 1024 * 1024];
-    kek_rpc_reply(rpc, kek_bytes(reply, service->big));
+    kek_rpc_reply(rpc, kek_bytes(service_big(), service->big));
 }
 
 const struct kek_rpc_method service_methods[] = {

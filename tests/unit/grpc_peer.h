@@ -21,8 +21,10 @@ struct peer_answer {
     bool reset;      /* by the server */
     uint32_t code;   /* closed with */
     char message[1100];
-    uint8_t body[8192];
+    uint8_t body[8192]; /* the first bytes */
     size_t body_len;
+    size_t received; /* bytes of DATA, and a sum of all of them in their order */
+    uint32_t sum;
 };
 
 struct peer {
@@ -54,16 +56,21 @@ struct peer_request {
     size_t frame;      /* bytes of each DATA frame; 0: as many as fit */
 };
 
+uint32_t peer_sum(uint32_t sum, const uint8_t *data, size_t len);
+
 /* `window`: SETTINGS_INITIAL_WINDOW_SIZE, negative for the default. */
 struct peer *peer_new(int window);
 void peer_free(struct peer *peer);
 int32_t peer_call(struct peer *peer, const struct peer_request *request);
 struct peer_answer *peer_answer(struct peer *peer, int32_t stream);
+void peer_widen(struct peer *peer, int32_t window); /* the connection's */
 void peer_reset(struct peer *peer, int32_t stream);
 void peer_ping(struct peer *peer);
 /* What it sends next; *data is valid until the next call. 0: nothing. */
 size_t peer_output(struct peer *peer, const uint8_t **data);
 void peer_input(struct peer *peer, const uint8_t *data, size_t len);
+
+#define SERVICE_BIG_MAX (5u * 1024 * 1024)
 
 /* The service. Zeroed is ready. */
 struct service {
@@ -78,6 +85,7 @@ struct service {
     void (*in_start)(struct service *service); /* called first by every method */
     size_t big;                                /* bytes /t.T/Big answers with */
 };
+const uint8_t *service_big(void); /* the bytes, SERVICE_BIG_MAX of them */
 extern const struct kek_rpc_method service_methods[];
 extern const size_t service_method_count;
 struct kek_grpc_settings service_settings(struct service *service);

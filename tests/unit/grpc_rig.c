@@ -50,8 +50,9 @@ static bool to_peer(struct rig *rig)
         if (out.len == 0) {
             return moved;
         }
-        peer_input(rig->peer, out.data, out.len);
-        kek_grpc_session_sent(rig->session, out.len);
+        size_t n = rig->take != 0 && rig->take < out.len ? rig->take : out.len;
+        peer_input(rig->peer, out.data, n);
+        kek_grpc_session_sent(rig->session, n);
         moved = true;
     }
 }

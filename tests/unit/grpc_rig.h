@@ -14,6 +14,7 @@ struct rig {
     struct service service;
     unsigned woken;
     size_t chunk;     /* bytes given to the session at once; 0: all */
+    size_t take;      /* bytes that the client takes of one output; 0: all */
     bool keep_output; /* the client reads nothing */
     enum kek_rc rc;   /* what receive said last */
 };
