@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "flow.h"
 #include "kek/clock.h"
 
 #define POOL_MAX 64u                 /* calls kept for use again, per server */
@@ -123,6 +124,7 @@ void kek_grpc_call_drop_message(struct kek_grpc_call *call)
 {
     call->session->buffered -= call->message.body.len;
     kek_grpc_message_reset(&call->message);
+    kek_grpc_flow_release(call);
 }
 
 void kek_grpc_call_leave(struct kek_grpc_call *call, enum kek_rpc_status status)

@@ -14,6 +14,9 @@
 
 enum kek_grpc_state { CALL_HEAD = 0, CALL_MESSAGE, CALL_RUNNING, CALL_ANSWERED };
 
+/* May its peer send the message: nothing of it is known yet, it waits for room, or yes. */
+enum kek_grpc_flow { FLOW_NEW = 0, FLOW_WAITS, FLOW_OPEN };
+
 struct kek_grpc_call {
     struct kek_rpc rpc; /* first: a service's kek_rpc is its call */
     struct kek_grpc_session *session;
@@ -29,6 +32,9 @@ struct kek_grpc_call {
     struct kek_buf reply; /* with its prefix */
     struct kek_grpc_head head;
     struct kek_grpc_message message;
+    enum kek_grpc_flow flow;
+    size_t held; /* bytes read of its stream before the flow was open: its window is less by them */
+    size_t reserved; /* bytes of the session's; 0: it needs no more than its share */
 };
 
 extern const struct kek_rpc_transport kek_grpc_transport;

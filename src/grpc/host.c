@@ -12,6 +12,7 @@ enum kek_rc kek_grpc_host_init(struct kek_grpc_host *host, const struct kek_grpc
     kek_grpc_input_register(host->callbacks);
     kek_grpc_output_register(host->callbacks);
     nghttp2_option_set_no_http_messaging(host->options, 1);
+    nghttp2_option_set_no_auto_window_update(host->options, 1);
     nghttp2_option_set_no_closed_streams(host->options, 1);
     nghttp2_option_set_max_outbound_ack(host->options, 1000);
     nghttp2_option_set_max_continuations(host->options, 8);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "call.h"
+#include "flow.h"
 #include "kek/clock.h"
 
 static int on_begin_headers(nghttp2_session *http, const nghttp2_frame *frame, void *arg)
@@ -94,11 +95,11 @@ static int on_data_chunk(nghttp2_session *http, uint8_t flags, int32_t stream, c
                          size_t len, void *arg)
 {
     struct kek_grpc_session *session = arg;
-    (void)flags;
     struct kek_grpc_call *call = kek_grpc_call_of(http, stream);
     if (session->closed) {
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     }
+    kek_grpc_session_fault(session, nghttp2_session_consume_connection(http, len));
     if (call == NULL || call->state != CALL_MESSAGE) {
         return 0;
     }
@@ -112,7 +113,9 @@ static int on_data_chunk(nghttp2_session *http, uint8_t flags, int32_t stream, c
                                "unfinished requests on this connection are over %u bytes",
                                (unsigned)KEK_GRPC_BUFFERED_MAX);
     }
-    if (!good) {
+    if (good) {
+        kek_grpc_flow_read(call, len, (flags & NGHTTP2_FLAG_END_STREAM) != 0);
+    } else {
         kek_grpc_call_refuse(call, &refusal);
     }
     return 0;
@@ -153,6 +156,8 @@ static int on_frame_recv(nghttp2_session *http, const nghttp2_frame *frame, void
         if ((frame->hd.flags & NGHTTP2_FLAG_ACK) == 0) {
             session->ready = true;
             session->preface_by_ms = KEK_NEVER;
+        } else {
+            kek_grpc_flow_begin(session);
         }
         break;
     case NGHTTP2_PING:

@@ -4,6 +4,8 @@ libkek_grpc_a_SOURCES = \
 	src/grpc/call.h \
 	src/grpc/deadlines.c \
 	src/grpc/deadlines.h \
+	src/grpc/flow.c \
+	src/grpc/flow.h \
 	src/grpc/headers.c \
 	src/grpc/headers.h \
 	src/grpc/host.c \

@@ -21,6 +21,7 @@ struct kek_grpc_session {
     struct kek_rpc_peer peer;
     bool allowed;
     bool ready;    /* the client's preface is complete */
+    bool acked;    /* the client goes by our SETTINGS */
     bool draining; /* the notice has been sent */
     bool broken;   /* nothing more can be done on this connection */
     bool closed;   /* kek_grpc_session_close() was here */
@@ -32,6 +33,8 @@ struct kek_grpc_session {
     size_t call_count;
     struct kek_grpc_deadlines deadlines;
     size_t buffered;        /* request bytes in `calls` */
+    size_t reserved;        /* bytes that calls among them may send past their share */
+    unsigned waiting;       /* calls among them that wait to reserve some */
     uint64_t now_us;        /* when this batch of input came */
     uint64_t preface_by_ms; /* these three: KEK_NEVER when not running */
     uint64_t stall_by_ms;

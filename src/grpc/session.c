@@ -3,30 +3,23 @@
 #include <string.h>
 
 #include "call.h"
+#include "flow.h"
 #include "kek/clock.h"
-
-#define CONNECTION_WINDOW (1024 * 1024) /* bytes; seldom updated, so seldom a frame */
 
 const uint8_t kek_grpc_drain_ping[8] = "kekdrain";
 
 static int submit_preface(struct kek_grpc_session *session)
 {
     const struct kek_grpc_settings *settings = &session->host->settings;
-    size_t window = settings->max_message + KEK_GRPC_PREFIX;
     /* Not SETTINGS_NO_RFC7540_PRIORITIES: with it, libnghttp2 1.52 frees an item twice when it has no
      * memory to queue it (session_ob_data_push). */
     const nghttp2_settings_entry entries[] = {
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings->max_streams},
-        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window < 65535 ? 65535 : (uint32_t)window},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, KEK_GRPC_SHARE},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, settings->max_header_list},
     };
-    int rv = nghttp2_submit_settings(session->http, NGHTTP2_FLAG_NONE, entries,
-                                     sizeof entries / sizeof entries[0]);
-    if (rv != 0) {
-        return rv;
-    }
-    return nghttp2_session_set_local_window_size(session->http, NGHTTP2_FLAG_NONE, 0,
-                                                 CONNECTION_WINDOW);
+    return nghttp2_submit_settings(session->http, NGHTTP2_FLAG_NONE, entries,
+                                   sizeof entries / sizeof entries[0]);
 }
 
 struct kek_grpc_session *kek_grpc_session_new(struct kek_grpc_host *host,

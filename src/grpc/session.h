@@ -15,13 +15,15 @@
 
 #include "kek/grpc.h"
 
-#define KEK_GRPC_BUFFERED_MAX (2u * 1024 * 1024) /* request bytes held, per connection */
-#define KEK_GRPC_OUTPUT_STEP (64u * 1024)        /* no more is made while this much is unsent */
-#define KEK_GRPC_QUEUE_MAX 4096u                 /* frames waiting: above it nothing is read */
-#define KEK_GRPC_PREFACE_MS 10000u               /* for the client's preface */
-#define KEK_GRPC_STALL_MS 10000u                 /* without one byte of output taken */
-#define KEK_GRPC_OVERDUE_MS 1000u                /* for an answer to leave, past its deadline */
-#define KEK_GRPC_GOAWAY_MS 500u                  /* from the notice of a drain to its GOAWAY */
+/* Request bytes held, per connection. A peer that goes by our windows stays below (flow.h): a share for
+ * each of 256 streams and what is reserved are 2 MiB, and 64 KiB may have come before our SETTINGS. */
+#define KEK_GRPC_BUFFERED_MAX (2u * 1024 * 1024 + 64u * 1024)
+#define KEK_GRPC_OUTPUT_STEP (64u * 1024) /* no more is made while this much is unsent */
+#define KEK_GRPC_QUEUE_MAX 4096u          /* frames waiting: above it nothing is read */
+#define KEK_GRPC_PREFACE_MS 10000u        /* for the client's preface */
+#define KEK_GRPC_STALL_MS 10000u          /* without one byte of output taken */
+#define KEK_GRPC_OVERDUE_MS 1000u         /* for an answer to leave, past its deadline */
+#define KEK_GRPC_GOAWAY_MS 500u           /* from the notice of a drain to its GOAWAY */
 /* Streams a client may reset: so many at once, so many a second; past it the connection ends. A
  * client that loses a whole window of calls to its deadline every second stays below. */
 #define KEK_GRPC_RESETS_BURST 2000u

@@ -76,7 +76,7 @@ void rig_exchange(struct rig *rig)
 {
     bool moved = true;
     for (int turn = 0; moved; turn++) {
-        ck_assert_int_lt(turn, 10000);
+        ck_assert_int_lt(turn, 100000);
         const uint8_t *data;
         size_t n = peer_output(rig->peer, &data);
         moved = n > 0;
