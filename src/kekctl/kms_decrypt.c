@@ -32,8 +32,7 @@ static enum ctl_exit decrypt_with(struct kms *kms, ProtobufCBinaryData ciphertex
     V2__DecryptRequest request = V2__DECRYPT_REQUEST__INIT;
     request.ciphertext = ciphertext;
     request.uid = uid;
-    request.key_id =
-        (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)key_id, .len = strlen(key_id)};
+    request.key_id = (char *)(uintptr_t)key_id;
     V2__DecryptResponse *answer = (V2__DecryptResponse *)kms_call(
         kms, "/v2.KeyManagementService/Decrypt", &request.base, &v2__decrypt_response__descriptor);
     if (answer == NULL) {

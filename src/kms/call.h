@@ -78,9 +78,14 @@ struct request {
     struct kek_bytes key_id;  /* of a v2 Decrypt, as it was sent */
 };
 
-/* False: not such a message, or too large for the arena. */
-bool message_read(enum kek_kms_method method, struct kek_bytes message, struct kek_arena *arena,
-                  struct request *request);
+/* KEK_INVALID: not such a message, or too large for the arena. key_id borrows from `message`. */
+enum kek_rc message_read(enum kek_kms_method method, struct kek_bytes message,
+                         struct kek_arena *arena, struct request *request, struct kek_why *why);
+
+/* strings.c, on messages that protobuf-c has unpacked. The second: the string field `number`, to its end. */
+struct ProtobufCMessageDescriptor;
+bool strings_are_utf8(const struct ProtobufCMessageDescriptor *type, struct kek_bytes message);
+struct kek_bytes string_as_sent(struct kek_bytes message, unsigned number);
 
 bool message_write_status(const char *healthz, const char *key_id, struct kek_buf *out);
 bool message_write_version(struct kek_buf *out);

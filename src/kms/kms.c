@@ -14,10 +14,10 @@ static void begin(struct kek_kms *kms, struct kek_rpc *rpc, enum kek_kms_method 
     if (call == NULL) {
         return;
     }
-    if (!message_read(method, message, &arena, &request)) {
-        kek_fail(&why, KEK_INVALID, "the request is not a %s message", kek_kms_method_name(method));
+    enum kek_rc rc = message_read(method, message, &arena, &request, &why);
+    if (rc != KEK_OK) {
         kek_arena_wipe(&arena);
-        call_fail(call, KEK_INVALID, &why);
+        call_fail(call, rc, &why);
         return;
     }
     memcpy(call->uid, request.uid, strnlen(request.uid, sizeof call->uid - 1));

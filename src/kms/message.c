@@ -17,60 +17,52 @@ static struct kek_bytes bytes_of(ProtobufCBinaryData data)
     return kek_bytes(data.data, data.len);
 }
 
-bool message_read(enum kek_kms_method method, struct kek_bytes message, struct kek_arena *arena,
-                  struct request *request)
+static const ProtobufCMessageDescriptor *const requests[KEK_KMS_METHODS] = {
+    [KEK_KMS_V2_STATUS] = &v2__status_request__descriptor,
+    [KEK_KMS_V2_ENCRYPT] = &v2__encrypt_request__descriptor,
+    [KEK_KMS_V2_DECRYPT] = &v2__decrypt_request__descriptor,
+    [KEK_KMS_V1_VERSION] = &v1beta1__version_request__descriptor,
+    [KEK_KMS_V1_ENCRYPT] = &v1beta1__encrypt_request__descriptor,
+    [KEK_KMS_V1_DECRYPT] = &v1beta1__decrypt_request__descriptor,
+};
+
+enum kek_rc message_read(enum kek_kms_method method, struct kek_bytes message,
+                         struct kek_arena *arena, struct request *request, struct kek_why *why)
 {
+    enum { KEY_ID = 3 };
     ProtobufCAllocator allocator = {
         .alloc = kek_arena_take, .free = kek_arena_give, .allocator_data = arena};
+    const void *read =
+        protobuf_c_message_unpack(requests[method], &allocator, message.len, message.data);
+    if (read == NULL) {
+        return kek_fail(why, KEK_INVALID, "the request is not this method's message");
+    }
+    if (!strings_are_utf8(requests[method], message)) {
+        return kek_fail(why, KEK_INVALID, "a string of the request is not UTF-8");
+    }
     *request = (struct request){.uid = ""};
     switch (method) {
+    case KEK_KMS_V2_ENCRYPT:
+        request->payload = bytes_of(((const V2__EncryptRequest *)read)->plaintext);
+        request->uid = ((const V2__EncryptRequest *)read)->uid;
+        break;
+    case KEK_KMS_V2_DECRYPT:
+        request->payload = bytes_of(((const V2__DecryptRequest *)read)->ciphertext);
+        request->uid = ((const V2__DecryptRequest *)read)->uid;
+        request->key_id = string_as_sent(message, KEY_ID);
+        break;
+    case KEK_KMS_V1_ENCRYPT:
+        request->payload = bytes_of(((const V1beta1__EncryptRequest *)read)->plain);
+        break;
+    case KEK_KMS_V1_DECRYPT:
+        request->payload = bytes_of(((const V1beta1__DecryptRequest *)read)->cipher);
+        break;
     case KEK_KMS_V2_STATUS:
-        return v2__status_request__unpack(&allocator, message.len, message.data) != NULL;
-    case KEK_KMS_V2_ENCRYPT: {
-        V2__EncryptRequest *read =
-            v2__encrypt_request__unpack(&allocator, message.len, message.data);
-        if (read == NULL) {
-            return false;
-        }
-        request->payload = bytes_of(read->plaintext);
-        request->uid = read->uid;
-        return true;
-    }
-    case KEK_KMS_V2_DECRYPT: {
-        V2__DecryptRequest *read =
-            v2__decrypt_request__unpack(&allocator, message.len, message.data);
-        if (read == NULL) {
-            return false;
-        }
-        request->payload = bytes_of(read->ciphertext);
-        request->uid = read->uid;
-        request->key_id = bytes_of(read->key_id);
-        return true;
-    }
     case KEK_KMS_V1_VERSION:
-        return v1beta1__version_request__unpack(&allocator, message.len, message.data) != NULL;
-    case KEK_KMS_V1_ENCRYPT: {
-        V1beta1__EncryptRequest *read =
-            v1beta1__encrypt_request__unpack(&allocator, message.len, message.data);
-        if (read == NULL) {
-            return false;
-        }
-        request->payload = bytes_of(read->plain);
-        return true;
-    }
-    case KEK_KMS_V1_DECRYPT: {
-        V1beta1__DecryptRequest *read =
-            v1beta1__decrypt_request__unpack(&allocator, message.len, message.data);
-        if (read == NULL) {
-            return false;
-        }
-        request->payload = bytes_of(read->cipher);
-        return true;
-    }
     case KEK_KMS_METHODS:
         break;
     }
-    return false;
+    return KEK_OK;
 }
 
 static bool pack(const ProtobufCMessage *message, struct kek_buf *out)

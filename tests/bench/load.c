@@ -114,8 +114,7 @@ static void make_decrypt(struct item *item, bool v1)
         V2__DecryptRequest request = V2__DECRYPT_REQUEST__INIT;
         request.ciphertext = sealed;
         request.uid = uid_text;
-        request.key_id =
-            (ProtobufCBinaryData){.data = (uint8_t *)item->key_id, .len = strlen(item->key_id)};
+        request.key_id = item->key_id;
         len = v2__decrypt_request__pack(&request, message);
     }
     wire_request_make(&item->request, v1 ? WIRE_V1_DECRYPT : WIRE_V2_DECRYPT, message, len);

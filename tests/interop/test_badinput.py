@@ -128,6 +128,24 @@ class BadInput(rigs.SharedCase):
                          b"\x80" * 30, b"\x0a\x80\x80\x80\x80\x08"):
                 self.refused(BAD, self.client.call, path, junk)
 
+    def test_strings_are_utf8_and_nothing_else_is_asked_of_them(self):
+        # As Go's and every other protobuf has it; which one is wrong does not matter.
+        field, client = rigs.kms.field, self.client
+        for bad in (b"\xff", b"a\x80", b"\xc3", b"\xe2\x82", b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80"):
+            for path, message in (
+                    ("/v2.KeyManagementService/Encrypt", field(1, DEK) + field(2, bad)),
+                    ("/v2.KeyManagementService/Encrypt", field(2, bad) + field(1, DEK) + field(2, "last")),
+                    ("/v2.KeyManagementService/Decrypt", field(1, self.sealed.ciphertext) + field(3, bad)),
+                    ("/v2.KeyManagementService/Decrypt",
+                     client.decrypt_request(self.sealed.ciphertext, self.sealed.key_id) +
+                     field(4, field(1, bad) + field(2, b"value"))),
+                    ("/v1beta1.KeyManagementService/Version", field(1, bad)),
+                    ("/v1beta1.KeyManagementService/Encrypt", field(1, bad) + field(2, DEK))):
+                self.assertIn("UTF-8", self.refused(BAD, client.call, path, message))
+        for good in ("\u0080", "\u009f", "\u00e9", "\u20ac", "\U0010ffff", "\0", "", "\0\u20ac"):
+            sealed = client.encrypt(DEK, uid=good)
+            self.assertEqual(client.open(sealed, uid=good), DEK)
+
     def test_fields_nobody_knows_are_ignored(self):
         # proto3's promise to later API servers.
         extra = rigs.kms.field(15, b"later") + b"\x98\x06\x01"

@@ -57,7 +57,7 @@ static inline enum kek_rpc_status decrypt_v2(const uint8_t *bytes, size_t len, c
     V2__DecryptRequest request = V2__DECRYPT_REQUEST__INIT;
     request.ciphertext = (ProtobufCBinaryData){.data = (uint8_t *)bytes, .len = len};
     request.uid = (char *)"uid-2";
-    request.key_id = (ProtobufCBinaryData){.data = (uint8_t *)key_id, .len = strlen(key_id)};
+    request.key_id = (char *)key_id;
     call("/v2.KeyManagementService/Decrypt", &request.base);
     return answer.status;
 }

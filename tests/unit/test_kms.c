@@ -50,8 +50,7 @@ START_TEST(round_trips_share_one_data_key_and_the_cache)
     static struct answer answers[20];
     V2__DecryptRequest request = V2__DECRYPT_REQUEST__INIT;
     request.ciphertext = (ProtobufCBinaryData){.data = first.bytes, .len = first.len};
-    request.key_id =
-        (ProtobufCBinaryData){.data = (uint8_t *)first.key_id, .len = strlen(first.key_id)};
+    request.key_id = first.key_id;
     uint8_t bytes[2048];
     size_t len = protobuf_c_message_pack(&request.base, bytes);
     for (size_t i = 0; i < 20; i++) {
