@@ -33,6 +33,9 @@ struct kek_grpc_settings {
      * may be NULL. */
     void (*rejected)(void *service, const struct kek_rpc_peer *peer, const char *path,
                      enum kek_rpc_status status, const char *message);
+    /* Told of every connection that is not accepted, or that the server ends and not its peer, with
+     * the reason. peer: NULL where nobody knows who it is. May be NULL. */
+    void (*cut)(void *service, const struct kek_rpc_peer *peer, const char *why);
 };
 
 /* What the design asks for: 64 KiB, 256 streams, 32 connections, 16 KiB of headers. */

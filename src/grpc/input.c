@@ -216,7 +216,7 @@ enum kek_rc kek_grpc_session_receive(struct kek_grpc_session *session, struct ke
     session->now_us = kek_clock_us();
     ssize_t n = nghttp2_session_mem_recv(session->http, bytes.data, bytes.len);
     if (n < 0) {
-        session->broken = true;
+        kek_grpc_session_break(session, nghttp2_strerror((int)n));
     } else if (!session->closed) {
         kek_grpc_output_make(session);
         time_new_calls(session);

@@ -13,6 +13,8 @@ static int on_frame_send(nghttp2_session *http, const nghttp2_frame *frame, void
     struct kek_grpc_session *session = arg;
     if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR) {
         session->host->stats.protocol_errors++;
+        session->cut =
+            session->cut == NULL ? nghttp2_http2_strerror(frame->goaway.error_code) : session->cut;
     }
     if (frame->hd.type != NGHTTP2_HEADERS || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) {
         return 0;
@@ -69,8 +71,10 @@ void kek_grpc_output_make(struct kek_grpc_session *session)
         if (n == 0) {
             return;
         }
-        if (n < 0 || kek_buf_append(&session->out, kek_bytes(data, (size_t)n), NULL) != KEK_OK) {
-            session->broken = true;
+        if (n < 0) {
+            kek_grpc_session_break(session, nghttp2_strerror((int)n));
+        } else if (kek_buf_append(&session->out, kek_bytes(data, (size_t)n), NULL) != KEK_OK) {
+            kek_grpc_session_break(session, "no memory for what is to be sent");
         }
     }
 }

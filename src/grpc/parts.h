@@ -20,12 +20,13 @@ struct kek_grpc_session {
     nghttp2_session *http;
     struct kek_rpc_peer peer;
     bool allowed;
-    bool ready;    /* the client's preface is complete */
-    bool acked;    /* the client goes by our SETTINGS */
-    bool draining; /* the notice has been sent */
-    bool broken;   /* nothing more can be done on this connection */
-    bool closed;   /* kek_grpc_session_close() was here */
-    unsigned busy; /* inside a call of ours: the owner looks at the output by itself */
+    bool ready;      /* the client's preface is complete */
+    bool acked;      /* the client goes by our SETTINGS */
+    bool draining;   /* the notice has been sent */
+    bool broken;     /* nothing more can be done on this connection */
+    const char *cut; /* why we end it, NULL while we do not */
+    bool closed;     /* kek_grpc_session_close() was here */
+    unsigned busy;   /* inside a call of ours: the owner looks at the output by itself */
     void (*wake)(void *arg);
     void *arg;
     struct kek_grpc_call *reading; /* whose first header block is being read, else NULL */
@@ -43,11 +44,18 @@ struct kek_grpc_session {
     size_t out_at; /* sent of it */
 };
 
+/* The first reason is what it is cut for; `why` is a constant. */
+static inline void kek_grpc_session_break(struct kek_grpc_session *session, const char *why)
+{
+    session->broken = true;
+    session->cut = session->cut == NULL ? why : session->cut;
+}
+
 /* What nghttp2 returned: a fatal code ends the connection. */
 static inline void kek_grpc_session_fault(struct kek_grpc_session *session, int code)
 {
     if (nghttp2_is_fatal(code)) {
-        session->broken = true;
+        kek_grpc_session_break(session, nghttp2_strerror(code));
     }
 }
 

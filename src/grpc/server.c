@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@ struct conn {
     struct kek_grpc_server *server;
     struct conn *prev, *next;
     struct kek_grpc_session *session;
+    struct kek_rpc_peer peer;
     int fd;
     int events;     /* what poll waits for */
     bool stranger;  /* its uid may not call */
@@ -43,6 +45,7 @@ struct kek_grpc_server {
     uint64_t accept_ms; /* accepting is paused until then */
     uint64_t drain_by_ms;
     bool draining, drained, freed;
+    bool starved; /* the last one could not be accepted */
     void (*on_drained)(void *arg);
     void *drained_arg;
     uint8_t input[INPUT_SIZE];
@@ -67,12 +70,25 @@ static void arm(struct kek_grpc_server *server, uint64_t when_ms)
 
 /* One connection. */
 
+static void cut(const struct kek_grpc_server *server, const struct kek_rpc_peer *peer,
+                const char *why)
+{
+    const struct kek_grpc_settings *settings = &server->host.settings;
+    if (settings->cut != NULL && !server->freed) {
+        settings->cut(settings->service, peer, why);
+    }
+}
+
 static void conn_close(struct conn *conn)
 {
     if (conn->closing) {
         return;
     }
     conn->closing = true;
+    const char *why = kek_grpc_session_cut(conn->session);
+    if (why != NULL) {
+        cut(conn->server, &conn->peer, why);
+    }
     kek_grpc_session_close(conn->session);
     uv_close((uv_handle_t *)&conn->poll, on_conn_closed);
     close(conn->fd);
@@ -249,12 +265,17 @@ static void on_conn_closed(uv_handle_t *handle)
 }
 
 /* A quarter of the connections at most go to peers who may not call: they must not lock out those who
- * may. */
-static bool has_room(const struct kek_grpc_server *server, bool stranger)
+ * may. NULL: there is room. */
+static const char *no_room(const struct kek_grpc_server *server, bool stranger)
 {
     size_t max = server->host.settings.max_connections;
-    return server->host.stats.connections_open < max &&
-           (!stranger || server->strangers < (max < 4 ? 1 : max / 4));
+    if (server->host.stats.connections_open >= max) {
+        return "all connections are taken";
+    }
+    if (stranger && server->strangers >= (max < 4 ? 1 : max / 4)) {
+        return "all connections for peers that may not call are taken";
+    }
+    return NULL;
 }
 
 static bool peer_of(int fd, struct kek_rpc_peer *peer)
@@ -282,29 +303,33 @@ static void conn_link(struct kek_grpc_server *server, struct conn *conn)
     server->host.stats.connections_total++;
 }
 
-/* Takes fd. False: refused. */
-static bool conn_open(struct kek_grpc_server *server, int fd)
+/* Takes fd. Returns why it was refused, NULL if it was not. */
+static const char *conn_open(struct kek_grpc_server *server, int fd,
+                             const struct kek_rpc_peer *peer)
 {
+    static const char no_memory[] = "no memory for it";
     const struct kek_grpc_settings *settings = &server->host.settings;
     KEK_AUTO_CLOSE int owned = fd;
-    struct kek_rpc_peer peer;
-    if (!peer_of(fd, &peer)) {
-        return false;
-    }
-    bool allowed = settings->allowed == NULL || settings->allowed(settings->service, &peer);
-    if (server->freed || !has_room(server, !allowed)) {
-        return false;
+    bool allowed = settings->allowed == NULL || settings->allowed(settings->service, peer);
+    const char *full = server->freed ? "the server stops" : no_room(server, !allowed);
+    if (full != NULL) {
+        return full;
     }
     KEK_AUTO_FREE struct conn *conn = calloc(1, sizeof *conn);
     if (conn == NULL) {
-        return false;
+        return no_memory;
     }
     KEK_AUTO(kek_grpc_session)
-    session = kek_grpc_session_new(&server->host, &peer, allowed, on_wake, conn, NULL);
-    if (session == NULL || uv_poll_init(server->loop, &conn->poll, fd) != 0) {
-        return false;
+    session = kek_grpc_session_new(&server->host, peer, allowed, on_wake, conn, NULL);
+    if (session == NULL) {
+        return no_memory;
+    }
+    int rv = uv_poll_init(server->loop, &conn->poll, fd);
+    if (rv != 0) {
+        return rv == UV_ENOMEM ? no_memory : "it cannot be waited for";
     }
     conn->server = server;
+    conn->peer = *peer;
     conn->fd = owned;
     owned = -1;
     conn->stranger = !allowed;
@@ -312,7 +337,7 @@ static bool conn_open(struct kek_grpc_server *server, int fd)
     struct conn *opened = KEK_STEAL(conn);
     conn_link(server, opened);
     conn_settle(opened);
-    return true;
+    return NULL;
 }
 
 /* Listening. */
@@ -325,11 +350,29 @@ static void accept_start(struct kek_grpc_server *server)
     uv_poll_start(&server->listener, UV_READABLE, on_listener_ready);
 }
 
-static void accept_pause(struct kek_grpc_server *server)
+static void accept_pause(struct kek_grpc_server *server, int code)
 {
+    if (!server->starved) {
+        cut(server, NULL, strerror(code));
+    }
+    server->starved = true;
     uv_poll_stop(&server->listener);
     server->accept_ms = kek_clock_ms() + ACCEPT_PAUSE_MS;
     arm(server, server->accept_ms);
+}
+
+static void accepted(struct kek_grpc_server *server, int fd)
+{
+    struct kek_rpc_peer peer;
+    bool known = peer_of(fd, &peer);
+    const char *refused = known ? conn_open(server, fd, &peer) : "nobody knows whose it is";
+    if (!known) {
+        close(fd);
+    }
+    if (refused != NULL) {
+        server->host.stats.connections_refused++;
+        cut(server, known ? &peer : NULL, refused);
+    }
 }
 
 static void on_listener_ready(uv_poll_t *poll, int status, int events)
@@ -337,17 +380,18 @@ static void on_listener_ready(uv_poll_t *poll, int status, int events)
     struct kek_grpc_server *server = poll->data;
     (void)events;
     if (status < 0) {
-        accept_pause(server);
+        accept_pause(server, -status);
         return;
     }
     for (int i = 0; i < ACCEPTS_A_TURN && !server->draining && !server->freed; i++) {
         int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0) {
-            server->host.stats.connections_refused += conn_open(server, fd) ? 0 : 1;
+            server->starved = false;
+            accepted(server, fd);
         } else if (errno == EAGAIN) {
             return;
         } else if (errno != EINTR && errno != ECONNABORTED) {
-            accept_pause(server);
+            accept_pause(server, errno);
             return;
         }
     }
@@ -408,6 +452,7 @@ void kek_grpc_server_tick(struct kek_grpc_server *server)
         if (give_up) {
             kek_grpc_session_abandon(conn->session);
             (void)conn_write(conn);
+            cut(server, &conn->peer, "the server stops, and its calls are not over");
             conn_close(conn);
         } else if (kek_grpc_session_deadline(conn->session) <= now) {
             kek_grpc_session_expire(conn->session, now);

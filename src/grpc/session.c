@@ -99,7 +99,9 @@ void kek_grpc_session_expire(struct kek_grpc_session *session, uint64_t now_ms)
         return;
     }
     if (session->preface_by_ms <= now_ms || session->stall_by_ms <= now_ms) {
-        session->broken = true;
+        kek_grpc_session_break(session, session->preface_by_ms <= now_ms
+                                            ? "its HTTP/2 preface did not come in time"
+                                            : "it does not read what it is sent");
         session->preface_by_ms = KEK_NEVER;
         session->stall_by_ms = KEK_NEVER;
         return;
@@ -161,6 +163,11 @@ void kek_grpc_session_abandon(struct kek_grpc_session *session)
     }
     kek_grpc_session_goaway(session);
     session->busy--;
+}
+
+const char *kek_grpc_session_cut(const struct kek_grpc_session *session)
+{
+    return session->cut;
 }
 
 bool kek_grpc_session_finished(const struct kek_grpc_session *session)

@@ -75,6 +75,9 @@ void kek_grpc_session_drain(struct kek_grpc_session *session);
 /* Answers what is open with UNAVAILABLE, which `output` then holds. */
 void kek_grpc_session_abandon(struct kek_grpc_session *session);
 
+/* Why it is this end that ends the connection, such as a peer's breach of the protocol; NULL: it is not. */
+const char *kek_grpc_session_cut(const struct kek_grpc_session *session);
+
 /* Nothing more will be read or written: the connection can be closed. */
 bool kek_grpc_session_finished(const struct kek_grpc_session *session);
 

@@ -29,6 +29,12 @@ struct told {
     bool sessions; /* that they may not suffice */
 };
 
+/* Lines of a kind that are counted. */
+struct said {
+    uint64_t second;
+    unsigned long count; /* in that second */
+};
+
 struct daemon {
     const struct kek_config *config;
     uv_loop_t loop;
@@ -45,8 +51,7 @@ struct daemon {
     struct kek_audit *audit;
     struct kek_metrics *metrics;
     struct told told[KEK_CONFIG_PROVIDERS_MAX];
-    uint64_t rejected_in; /* the second that `rejected` counts */
-    unsigned long rejected;
+    struct said rejected, cut;
     bool stopping;
     int exit_code;
 };
@@ -181,31 +186,45 @@ static void keyring_changed(void *arg)
 static struct daemon *the_daemon;
 
 /* Anybody who gets at the socket can be rejected as often as he likes; metrics count every one. */
-static bool rejection_is_logged(struct daemon *daemon)
+static bool is_logged(struct said *said, const char *what)
 {
     uint64_t second = kek_clock_ms() / 1000;
-    if (second != daemon->rejected_in) {
-        if (daemon->rejected > REJECTIONS_LOGGED) {
-            kek_log(KEK_LOG_WARN, "%lu more calls were rejected within a second",
-                    daemon->rejected - REJECTIONS_LOGGED);
+    if (second != said->second) {
+        if (said->count > REJECTIONS_LOGGED) {
+            kek_log(KEK_LOG_WARN, "%lu more %s within a second", said->count - REJECTIONS_LOGGED,
+                    what);
         }
-        daemon->rejected_in = second;
-        daemon->rejected = 0;
+        said->second = second;
+        said->count = 0;
     }
-    return ++daemon->rejected <= REJECTIONS_LOGGED;
+    return ++said->count <= REJECTIONS_LOGGED;
 }
 
 static void call_rejected(void *service, const struct kek_rpc_peer *peer, const char *path,
                           enum kek_rpc_status status, const char *message)
 {
     (void)service;
-    if (rejection_is_logged(the_daemon)) {
+    if (is_logged(&the_daemon->rejected, "calls were rejected")) {
         kek_log(KEK_LOG_WARN, "call rejected: %s status=%s path=%s peer_uid=%u peer_pid=%d",
                 message, kek_rpc_status_name(status), path, (unsigned)peer->uid, (int)peer->pid);
     }
     kek_metrics_rejected(the_daemon->metrics, status);
     if (the_daemon->audit != NULL) {
         kek_audit_rejected(the_daemon->audit, peer, path, status, message);
+    }
+}
+
+static void connection_cut(void *service, const struct kek_rpc_peer *peer, const char *why)
+{
+    (void)service;
+    if (!is_logged(&the_daemon->cut, "connections were cut")) {
+        return;
+    }
+    if (peer == NULL) {
+        kek_log(KEK_LOG_WARN, "connection not accepted: %s", why);
+    } else {
+        kek_log(KEK_LOG_WARN, "connection cut: %s peer_uid=%u peer_pid=%d", why,
+                (unsigned)peer->uid, (int)peer->pid);
     }
 }
 
@@ -397,6 +416,7 @@ static enum kek_rc start_service(struct daemon *daemon, struct kek_why *why)
         .service = daemon->kms,
         .allowed = kek_kms_allowed,
         .rejected = call_rejected,
+        .cut = connection_cut,
         .max_message = KEK_GRPC_MAX_MESSAGE,
         .max_streams = KEK_GRPC_MAX_STREAMS,
         .max_connections = KEK_GRPC_MAX_CONNECTIONS,

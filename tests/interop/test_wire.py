@@ -331,6 +331,20 @@ class Wire(rigs.SharedCase):
                         self.assertTrue(peer.read(30) or peer.closed, "neither GOAWAY nor a close")
                     self.assertTrue(peer.closed or peer.goaway[1] != 0)
                     peer.wait_closed()
+        self.node.wait_log(r"connection cut: \S.* peer_uid=%d peer_pid=%d" % (os.getuid(), os.getpid()))
+
+    def test_connections_cut_without_end_do_not_fill_the_log(self):
+        for _ in range(300):
+            with socket.socket(socket.AF_UNIX) as peer:
+                peer.connect(self.node.socket)
+                peer.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                with self.swallow():
+                    while peer.recv(4096):
+                        pass
+        time.sleep(1.1)
+        self.test_garbage_is_thrown_out()
+        self.node.wait_log(r"[0-9]+ more connections were cut within a second")
+        self.assertLess(self.node.log().count("connection cut: Received bad client magic"), 200)
 
     @staticmethod
     def swallow():

@@ -422,6 +422,14 @@ static void rejected(void *arg, const struct kek_rpc_peer *peer, const char *pat
     snprintf(service->rejected_message, sizeof service->rejected_message, "%s", message);
 }
 
+static void cut(void *arg, const struct kek_rpc_peer *peer, const char *why)
+{
+    struct service *service = arg;
+    service->cuts++;
+    service->cut_known = peer != NULL;
+    snprintf(service->cut_why, sizeof service->cut_why, "%s", why);
+}
+
 struct kek_grpc_settings service_settings(struct service *service)
 {
     return (struct kek_grpc_settings){
@@ -430,6 +438,7 @@ struct kek_grpc_settings service_settings(struct service *service)
         .service = service,
         .allowed = allowed,
         .rejected = rejected,
+        .cut = cut,
         .max_message = 4096,
         .max_streams = 64,
         .max_connections = 8,

@@ -81,6 +81,9 @@ struct service {
     size_t late_count;
     uint64_t deadline_ms; /* of the last call */
     uid_t uid;
+    unsigned cuts; /* connections that were not accepted or ended by us */
+    char cut_why[256];
+    bool cut_known; /* whose the last one was */
     bool deny;
     void (*in_start)(struct service *service); /* called first by every method */
     size_t big;                                /* bytes /t.T/Big answers with */

@@ -147,6 +147,14 @@ static struct peer_answer *start_late(struct site *site, struct client *client)
     return answer;
 }
 
+/* One connection was not accepted or was ended by us, and this was said of it. */
+static void check_cut(const struct site *site, bool known, const char *why)
+{
+    ck_assert_uint_eq(site->service.cuts, 1);
+    ck_assert_str_eq(site->service.cut_why, why);
+    ck_assert(site->service.cut_known == known);
+}
+
 START_TEST(settings_are_sent_to_a_silent_client)
 {
     struct site *site = site_new();
@@ -196,6 +204,7 @@ START_TEST(refused_peer_is_told_and_cannot_take_every_connection)
     run_some(site, &second);
     ck_assert(!second.lost);
     ck_assert_uint_eq(stats_of(site).connections_refused, 1);
+    check_cut(site, true, "all connections for peers that may not call are taken");
     site->service.deny = false;
     struct client welcome = client_new(site);
     answer = call(site, &welcome, &(struct peer_request){.message = "a"});
@@ -219,12 +228,14 @@ START_TEST(one_connection_too_many_is_closed_and_counted)
     ck_assert_uint_eq(stats_of(site).connections_open, 8);
     ck_assert_uint_eq(stats_of(site).connections_total, 8);
     ck_assert_uint_eq(stats_of(site).connections_refused, 1);
+    check_cut(site, true, "all connections are taken");
     call(site, &clients[0], &(struct peer_request){.message = "still here"});
     /* One leaves, one comes. */
     close(clients[1].fd);
     clients[1].fd = -1;
     run_some(site, &clients[0]);
     ck_assert_uint_eq(stats_of(site).connections_open, 7);
+    ck_assert_uint_eq(site->service.cuts, 1); /* who leaves was not cut */
     struct client next = client_new(site);
     ck_assert_int_eq(call(site, &next, &(struct peer_request){.message = "x"})->grpc_status, 0);
     client_free(&next);
@@ -304,6 +315,7 @@ START_TEST(silent_connection_is_closed_and_an_idle_one_stays)
         uv_run(&site->loop, UV_RUN_NOWAIT);
     }
     ck_assert_uint_eq(stats_of(site).connections_open, 1);
+    check_cut(site, true, "its HTTP/2 preface did not come in time");
     test_now_us += 3600u * 1000 * 1000;
     kek_grpc_server_tick(site->server);
     ck_assert_int_eq(call(site, &idle, &(struct peer_request){.message = "b"})->grpc_status, 0);
@@ -361,6 +373,7 @@ START_TEST(client_that_never_reads_harms_nobody_and_is_closed)
     run_some(site, &good);
     ck_assert_uint_eq(stats_of(site).connections_open, 1);
     ck_assert_uint_eq(stats_of(site).calls_open, 0);
+    check_cut(site, true, "it does not read what it is sent");
     close(bad);
     client_free(&good);
     site_free(site);
@@ -377,6 +390,7 @@ START_TEST(garbage_closes_one_connection_only)
     run_some(site, &good);
     ck_assert_uint_eq(stats_of(site).connections_open, 1);
     ck_assert_uint_eq(stats_of(site).protocol_errors, 1);
+    check_cut(site, true, nghttp2_strerror(NGHTTP2_ERR_BAD_CLIENT_MAGIC));
     client_free(&good);
     client_free(&bad);
     site_free(site);
@@ -394,7 +408,14 @@ START_TEST(no_descriptor_left_pauses_accepting)
     const struct rlimit none = {0, before.rlim_max};
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
     run_some(site, &good);
+    for (int pause = 0; pause < 5; pause++) {
+        test_now_us += 100 * 1000;
+        kek_grpc_server_tick(site->server);
+        run_some(site, &good);
+    }
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    /* Each pause ends in the same way, and that is said once. */
+    check_cut(site, false, strerror(EMFILE));
     /* Paused: even with descriptors nobody is accepted before the time has come. */
     run_some(site, &good);
     ck_assert_uint_eq(stats_of(site).connections_open, 1);
@@ -516,6 +537,7 @@ START_TEST(drain_gives_up_in_time)
     kek_grpc_server_tick(site->server);
     run_until(site, &client, &client.lost);
     ck_assert_int_eq(answer->grpc_status, KEK_RPC_UNAVAILABLE);
+    check_cut(site, true, "the server stops, and its calls are not over");
     ck_assert_int_eq(site->service.ended_status, KEK_RPC_UNAVAILABLE);
     ck_assert_uint_eq(site->service.ended, 1);
     ck_assert_uint_eq(site->drained, 1);
