@@ -99,7 +99,7 @@ static int on_data_chunk(nghttp2_session *http, uint8_t flags, int32_t stream, c
     if (session->closed) {
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     }
-    kek_grpc_session_fault(session, nghttp2_session_consume_connection(http, len));
+    session->unconsumed += len;
     if (call == NULL || call->state != CALL_MESSAGE) {
         return 0;
     }
@@ -218,6 +218,10 @@ enum kek_rc kek_grpc_session_receive(struct kek_grpc_session *session, struct ke
     if (n < 0) {
         kek_grpc_session_break(session, nghttp2_strerror((int)n));
     } else if (!session->closed) {
+        /* Once for all: the connection's window is no limit (flow.h). */
+        kek_grpc_session_fault(
+            session, nghttp2_session_consume_connection(session->http, session->unconsumed));
+        session->unconsumed = 0;
         kek_grpc_output_make(session);
         time_new_calls(session);
     }

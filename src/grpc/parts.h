@@ -33,6 +33,7 @@ struct kek_grpc_session {
     struct kek_grpc_call *calls;   /* the untimed ones first */
     size_t call_count;
     struct kek_grpc_deadlines deadlines;
+    size_t unconsumed;      /* bytes of DATA in this batch of input */
     size_t buffered;        /* request bytes in `calls` */
     size_t reserved;        /* bytes that calls among them may send past their share */
     unsigned waiting;       /* calls among them that wait to reserve some */
