@@ -510,6 +510,23 @@ START_TEST(an_arena_hands_out_what_it_has_and_wipes_what_it_gave)
 }
 END_TEST
 
+START_TEST(a_slip_is_told_from_another_word)
+{
+    static const struct {
+        const char *name, *meant;
+        size_t slip;
+    } rows[] = {{"admin-pin-sorce", "admin-pin-source", 1},
+                {"pin_source", "pin-source", 1},
+                {"token", "token", 0},
+                {"vendor", "token", SIZE_MAX},
+                {"x", "id", SIZE_MAX},
+                {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "token", SIZE_MAX}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        ck_assert_uint_eq(kek_text_slip(rows[i].name, rows[i].meant), rows[i].slip);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("base");
@@ -532,6 +549,7 @@ int main(void)
     tcase_add_loop_test(tcase, descriptors_are_filled_so_that_using_them_still_fails, 0, 8);
     tcase_add_loop_test(tcase, log_line_is_one_line_of_utf8, 0, sizeof logged / sizeof logged[0]);
     tcase_add_test(tcase, text_is_cut_before_it_is_cleaned);
+    tcase_add_test(tcase, a_slip_is_told_from_another_word);
     tcase_add_loop_test(tcase, text_stands_in_json_as_far_as_it_fits, 0,
                         sizeof jsons / sizeof jsons[0]);
     tcase_add_loop_test(tcase, text_is_a_number_only_as_digits, 0,
