@@ -273,22 +273,27 @@ class Usage(unittest.TestCase):
         self.check(2, "unknown option --frobnicate", "--frobnicate")
         self.check(2, "unknown option -x", "config", "check", "-x")
         self.check(2, "--config needs a value", "config", "check", "--config")
-        self.check(2, '--output cannot be "xml"', "--output", "xml", "config", "example")
-        self.check(2, '--api cannot be "v3"', "kms", "status", "--api", "v3")
-        self.check(2, '--timeout cannot be "5"', "kms", "status", "--timeout", "5")
-        self.check(2, '--timeout cannot be "0s"', "kms", "status", "--timeout", "0s")
-        self.check(2, '--timeout cannot be "2h"', "kms", "status", "--timeout", "2h")
+        self.check(2, '--output: expected table or json, found "xml"', "--output", "xml", "config", "example")
+        self.check(2, '--api: expected v1 or v2, found "v3"', "kms", "status", "--api", "v3")
+        for wrong in ("5", "0s", "2h"):
+            self.check(2, f'--timeout: expected a duration (a number and ms, s, m or h) from 1ms to 1h, found "{wrong}"',
+                       "kms", "status", "--timeout", wrong)
         self.check(2, "kms status: takes no --key-id", "kms", "status", "--key-id", "x")
         self.check(2, "config check: takes no --socket", "config", "check", "--socket", "/s")
         self.check(2, 'unknown command "' + "a" * 60, "a" * 5000)
+        self.check(2, 'unknown command "key list f"', "key", "list", "f")
+        self.check(2, 'unknown command "config check f g"', "config", "check", "f", "g")
+        self.check(2, "config check: takes a file or --config, not both", "config", "check", "f", "--config", "f")
 
     def test_help_and_version(self):
-        code, out, err = kekctl("--help")
-        self.assertEqual((code, err), (0, ""))
-        self.assertIn(b"kms encrypt", out)
-        code, out, _ = kekctl("--version")
-        self.assertEqual(code, 0)
-        self.assertRegex(out.decode(), r"\Akekctl [0-9]+\.[0-9]+\.[0-9]+\n\Z")
+        for words in (["--help"], ["-h"], ["help"], ["kms", "-h"]):
+            code, out, err = kekctl(*words)
+            self.assertEqual((code, err), (0, ""))
+            self.assertIn(b"kms encrypt", out)
+        for words in (["--version"], ["version"]):
+            code, out, _ = kekctl(*words)
+            self.assertEqual(code, 0)
+            self.assertRegex(out.decode(), r"\Akekctl [0-9]+\.[0-9]+\.[0-9]+\n\Z")
 
     def test_no_socket_is_said_with_its_reason(self):
         self.check(1, "kms status: cannot connect to /nonexistent/s: No such file or directory",
@@ -368,6 +373,16 @@ class Config(unittest.TestCase):
                                            "mode": "data keys are reused"})
         code, out, _ = kekctl("--output", "json", "config", "example")
         self.assertEqual(json.loads(out), {"example": example.decode()})
+
+    def test_the_file_may_be_an_argument(self):
+        with open(self.path, "wb") as file:
+            file.write(GOOD.format(socket="/s").encode())
+        code, out, err = kekctl("--output", "json", "config", "check", self.path)
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(json.loads(out)["file"], self.path)
+        code, _, err = kekctl("config", "check", self.path + "x")
+        self.assertEqual(code, 2)
+        self.assertIn(f"cannot open {self.path}x: No such file", err)
 
     def test_strict_mode_is_named(self):
         code, out, _ = self.check(GOOD.format(socket="/s").encode() + b"data_key: {max_uses: 1}\n")
