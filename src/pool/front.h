@@ -205,6 +205,7 @@ struct kek_backend {
     uint64_t since_ms;
     uint64_t spawned, killed, crashed, recycled, ended, operations, failures;
     char serial[64], model[64], firmware[32], library[96];
+    char others[KEK_PROVIDER_OTHERS_MAX][KEK_PROVIDER_OTHER_LEN_MAX]; /* as its last start said */
     bool pin_count_low;
     uint64_t max_sessions;         /* that the token allows; 0: no limit is known */
     bool slot_known, slot_doubted; /* not told to the next worker while in doubt */

@@ -382,6 +382,7 @@ void kek_pool_provider_get(const struct kek_pool *pool, size_t provider,
     memcpy(status->serial, backend->serial, sizeof status->serial);
     memcpy(status->model, backend->model, sizeof status->model);
     memcpy(status->firmware, backend->firmware, sizeof status->firmware);
+    memcpy(status->others, backend->others, sizeof status->others);
     memcpy(status->library, backend->library, sizeof status->library);
     const struct kek_worker *worker;
     DL_FOREACH (backend->workers, worker) {

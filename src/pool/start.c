@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kek/text.h"
+
 /* A worker's way to ready: Hello -> Token -> the token's login lock -> the try on record -> Login ->
  * Ready.  All of it within start_timeout.  Nothing that may count as a try of the PIN happens without
  * the lock, before it is on record, with a PIN file on record as refused, or against a token that would
@@ -301,6 +303,14 @@ static void login_was_good(struct kek_worker *worker)
     kek_login_end(worker, KEK_LOGIN_GOOD, 0);
 }
 
+static void keep_others(struct kek_backend *backend, const Kek__Provider__Ready *ready)
+{
+    memset(backend->others, 0, sizeof backend->others);
+    for (size_t i = 0; i < ready->n_others && i < KEK_PROVIDER_OTHERS_MAX; i++) {
+        kek_text_copy(backend->others[i], sizeof backend->others[i], ready->others[i]);
+    }
+}
+
 static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *ready)
 {
     struct kek_backend *backend = worker->backend;
@@ -318,6 +328,7 @@ static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *read
         kek_start_failed(worker, false, &why);
         return;
     }
+    keep_others(backend, ready);
     uv_timer_stop(&worker->timer);
     /* A start that could try none (every key only unwraps) does not make the others forget. */
     if (ready->alg != KEK__PROVIDER__WRAP_ALG__NONE) {
