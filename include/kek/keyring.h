@@ -56,6 +56,12 @@ struct kek_keyring *kek_keyring_new(uv_loop_t *loop, const struct kek_keyring_se
 void kek_keyring_start(struct kek_keyring *ring);
 void kek_keyring_stop(struct kek_keyring *ring); /* cancels what is under way; every wait ends */
 void kek_keyring_free(struct kek_keyring *ring); /* after stop, once the loop has run dry */
+KEK_DEFINE_AUTO(kek_keyring);
+
+/* What this node's kekd announced last, as its state file says, whether it runs or not: for kekctl. Reads the
+ * file and locks nothing. KEK_NOT_FOUND: nothing yet; KEK_DENIED: not for this uid; KEK_DAMAGED. */
+enum kek_rc kek_keyring_recorded(const struct kek_config *config, struct kek_generation *last,
+                                 struct kek_why *why) KEK_MUST_CHECK;
 
 /* The pool's settings of the same names. */
 bool kek_keyring_may(const struct kek_keyring *ring, size_t provider, uint64_t worker,
