@@ -36,6 +36,11 @@ enum kek_rc kek_key_id(struct kek_bytes context, uint8_t mode, const struct kek_
                        size_t count, char key_id[static KEK_KEY_ID_TEXT],
                        struct kek_why *why) KEK_MUST_CHECK;
 
+/* As the API server's log and metrics show a key_id: "sha256:" and the hex digest; without memory for it the
+ * digest is missing. Pure. */
+#define KEK_KEY_ID_HASH_TEXT 72
+void kek_key_id_hash(const char *key_id, char text[static KEK_KEY_ID_HASH_TEXT]);
+
 struct kek_keyring;
 
 struct kek_keyring_settings {

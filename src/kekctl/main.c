@@ -81,18 +81,19 @@ static enum ctl_exit help(struct ctl *ctl)
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         printf("  %-16s %s\n", commands[i].words, commands[i].says);
     }
-    printf("\n"
-           "  --config FILE          the configuration, " DEFAULT_CONFIG " by default\n"
-           "  --output table|json    how results are printed\n"
-           "  -h, --help, --version\n"
-           "of key generate, pin retry and probe:\n"
-           "  --provider NAME        which provider is meant\n"
-           "of the kms commands:\n"
-           "  --socket PATH          the plugin's socket, by default the configuration's `listen`\n"
-           "  --api v1|v2            which KMS API to speak, v2 by default\n"
-           "  --timeout DURATION     of each call, 3s by default\n"
-           "  --key-id ID            of what is to be decrypted, by default the one in Status\n"
-           "\nExit codes: 0 good, 1 failed, 2 usage or configuration, 3 a check failed.\n");
+    printf(
+        "\n"
+        "  --config FILE          the configuration, " DEFAULT_CONFIG " by default\n"
+        "  --output table|json    how results are printed\n"
+        "  -h, --help, --version\n"
+        "of key generate, pin retry and probe:\n"
+        "  --provider NAME        which provider is meant\n"
+        "of the kms commands:\n"
+        "  --socket PATH          the plugin's socket, by default the configuration's `listen`\n"
+        "  --api v1|v2            which KMS API to speak, v2 by default\n"
+        "  --timeout DURATION     of each call, 3s by default\n"
+        "  --key-id ID            of what is to be decrypted, by default its own in this context\n"
+        "\nExit codes: 0 good, 1 failed, 2 usage or configuration, 3 a check failed.\n");
     return fflush(stdout) == 0 ? CTL_GOOD : CTL_FAILED;
 }
 
@@ -111,6 +112,7 @@ static const char *take_option(struct ctl *ctl, int option, const char *value)
     switch (option) {
     case OPTION_CONFIG:
         ctl->config_path = value;
+        ctl->config_given = true;
         break;
     case OPTION_OUTPUT:
         ctl->json = strcmp(value, "json") == 0;
@@ -203,7 +205,7 @@ static enum ctl_exit take_options(struct ctl *ctl, int argc, char **argv, int *g
 }
 
 /* The words into a command; NULL after saying what is wrong with them. */
-static const struct command *take_command(struct ctl *ctl, char **argv, int count, bool has_config)
+static const struct command *take_command(struct ctl *ctl, char **argv, int count)
 {
     if (count == 0) {
         (void)usage(ctl, "a command is missing");
@@ -220,7 +222,7 @@ static const struct command *take_command(struct ctl *ctl, char **argv, int coun
         (void)usage(ctl, "unknown command \"%s\"", words);
         return NULL;
     }
-    if (has_config) {
+    if (ctl->config_given) {
         ctl->command = command->words;
         (void)usage(ctl, "takes a file or --config, not both");
         return NULL;
@@ -243,8 +245,7 @@ int main(int argc, char **argv)
     if ((given & (OPTION_HELP | OPTION_VERSION)) != 0) {
         return (int)((given & OPTION_HELP) != 0 ? help(&ctl) : version(&ctl));
     }
-    const struct command *command =
-        take_command(&ctl, argv + optind, argc - optind, (given & OPTION_CONFIG) != 0);
+    const struct command *command = take_command(&ctl, argv + optind, argc - optind);
     if (command == NULL) {
         return CTL_USAGE;
     }

@@ -5,6 +5,7 @@ nobody here wrote (grpcio). Skipped (77) where grpcio is missing."""
 import base64
 import concurrent.futures
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -79,6 +80,7 @@ class Plugin(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(handle) if call.method in self.answers else None
 
 
+HASH = "sha256:" + hashlib.sha256(b"kek1-ab").hexdigest()  # as the API server's log and metrics have it
 V1, V2 = "/v1beta1.KeyManagementService/", "/v2.KeyManagementService/"
 
 
@@ -107,10 +109,12 @@ class Kms(unittest.TestCase):
         code, out, err = self.kms("status")
         self.assertEqual((code, err), (0, ""))
         self.assertEqual([line.split() for line in out.decode().splitlines()],
-                         [["version", "v2"], ["healthz", "ok"], ["key_id", "kek1-ab"]])
+                         [["version", "v2"], ["healthz", "ok"], ["key_id", "kek1-ab"],
+                          ["key_id_hash", HASH]])
         code, out, err = self.kms("status", "--output", "json")
         self.assertEqual((code, err), (0, ""))
-        self.assertEqual(json.loads(out), {"version": "v2", "healthz": "ok", "key_id": "kek1-ab"})
+        self.assertEqual(json.loads(out), {"version": "v2", "healthz": "ok", "key_id": "kek1-ab",
+                                           "key_id_hash": HASH})
         self.assertEqual(self.plugin.asked, [(V2 + "Status", {})] * 2)
 
     def test_status_that_the_api_server_refuses_exits_3(self):
@@ -177,6 +181,24 @@ class Kms(unittest.TestCase):
         self.assertEqual(self.kms("decrypt", "--key-id", "old", stdin=b"s"), (0, b"x", ""))
         self.assertEqual([asked[0] for asked in self.plugin.asked], [V2 + "Decrypt"])
         self.assertEqual(self.plugin.asked[0][1][3], b"old")
+
+    def test_decrypt_takes_the_key_id_from_the_ciphertext_where_the_context_is_known(self):
+        """After a rotation, the one in Status is not that of older ciphertexts."""
+        self.plugin.answers[V2 + "Decrypt"] = field(1, b"x")
+        path = os.path.join(self.folder.name, "f.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(GOOD.format(socket=self.socket) + "context: prod\n")
+        kek_id = bytes(range(16))
+        sealed = b"KEK\x01\x01\x01\x01\x01" + kek_id + b"\x00\x28" + bytes(40 + 16 + 16 + 32)
+        key_id = "kek1-" + hashlib.sha256(b"kekd/key_id/1\x00\x04prod\x01" + kek_id).hexdigest()[:32]
+        for words in ([], ["--socket", self.socket]):
+            self.plugin.asked.clear()
+            self.assertEqual(kekctl("--config", path, "kms", "decrypt", *words, stdin=sealed), (0, b"x", ""))
+            self.assertEqual([(asked[0], asked[1][3]) for asked in self.plugin.asked],
+                             [(V2 + "Decrypt", key_id.encode())])
+        self.status(key_id="kek1-now")
+        kekctl("--config", path, "kms", "decrypt", stdin=b"not ours")
+        self.assertEqual(self.plugin.asked[-1][1][3], b"kek1-now")
 
     def test_decrypt_v1(self):
         self.plugin.answers[V1 + "Decrypt"] = field(1, b"ping")
