@@ -259,39 +259,31 @@ static size_t say_named(const struct keys *keys)
         const struct kek_config_provider *config = &keys->config->providers[p];
         for (size_t i = 0; answered(keys, p) && i < config->version_count; i++) {
             const struct kek_config_version *named = &config->versions[i];
-            const struct kek_version *v = find_number(keys, p, named->number);
-            if (v != NULL && (named->state != KEK_STATE_ACTIVE || v->can_wrap)) {
+            const char *unmet = kek_config_version_unmet(named, keys->listings[p].versions,
+                                                         keys->listings[p].count);
+            if (unmet == NULL) {
                 continue;
             }
             ctl_say(keys->ctl, "%s: versions says that version %" PRIu32 " is %s, and the token %s",
-                    config->name, named->number, kek_state_name(named->state),
-                    v == NULL ? "shows no such key that may be used" : "does not let it wrap");
+                    config->name, named->number, kek_state_name(named->state), unmet);
             found++;
         }
     }
     return found;
 }
 
-/* Some libraries number all their tokens 0. */
-static bool is_serial(const char *serial)
-{
-    return serial[strspn(serial, "0 ")] != '\0';
-}
-
 static size_t say_same_token(const struct keys *keys)
 {
     size_t found = 0;
     for (size_t p = 0; p < keys->config->provider_count; p++) {
-        struct kek_pool_provider one, two;
-        kek_pool_provider_get(keys->pool, p, &one);
-        for (size_t q = 0; is_serial(one.serial) && q < p; q++) {
-            kek_pool_provider_get(keys->pool, q, &two);
-            if (strcmp(one.serial, two.serial) == 0 && strcmp(one.model, two.model) == 0) {
-                ctl_say(keys->ctl,
-                        "%s and %s are one token (serial %s): together they are no safer than one",
-                        name_of(keys, q), name_of(keys, p), one.serial);
-                found++;
-            }
+        struct kek_pool_provider status;
+        size_t twin = kek_pool_twin(keys->pool, p);
+        if (twin < p) {
+            kek_pool_provider_get(keys->pool, p, &status);
+            ctl_say(keys->ctl,
+                    "%s and %s are one token (serial %s): together they are no safer than one",
+                    name_of(keys, twin), name_of(keys, p), status.serial);
+            found++;
         }
     }
     return found;

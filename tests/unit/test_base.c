@@ -6,8 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <linux/magic.h>
 
 #include "kek/bytes.h"
 #include "kek/descriptors.h"
@@ -527,6 +530,19 @@ START_TEST(a_slip_is_told_from_another_word)
 }
 END_TEST
 
+START_TEST(a_folder_in_memory_forgets)
+{
+    struct statfs about;
+    if (statfs("/dev/shm", &about) == 0 && about.f_type == TMPFS_MAGIC) {
+        ck_assert(kek_durable_forgets("/dev/shm"));
+        ck_assert(kek_durable_forgets("/dev/shm/kek-nowhere/below"));
+    }
+    ck_assert(!kek_durable_forgets("/proc"));
+    ck_assert(!kek_durable_forgets("/proc/kek-nowhere"));
+    ck_assert(!kek_durable_forgets("kek-nowhere"));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("base");
@@ -550,6 +566,7 @@ int main(void)
     tcase_add_loop_test(tcase, log_line_is_one_line_of_utf8, 0, sizeof logged / sizeof logged[0]);
     tcase_add_test(tcase, text_is_cut_before_it_is_cleaned);
     tcase_add_test(tcase, a_slip_is_told_from_another_word);
+    tcase_add_test(tcase, a_folder_in_memory_forgets);
     tcase_add_loop_test(tcase, text_stands_in_json_as_far_as_it_fits, 0,
                         sizeof jsons / sizeof jsons[0]);
     tcase_add_loop_test(tcase, text_is_a_number_only_as_digits, 0,

@@ -406,6 +406,14 @@ class Config(unittest.TestCase):
         self.assertEqual(code, 2)
         self.assertIn(f"cannot open {self.path}x: No such file", err)
 
+    @unittest.skipUnless(subprocess.run(["stat", "-f", "-c", "%T", "/dev/shm"], stdout=subprocess.PIPE,
+                                        check=False).stdout == b"tmpfs\n", "/dev/shm is no tmpfs")
+    def test_a_state_dir_that_forgets_is_remarked(self):
+        code, out, err = self.check(GOOD.format(socket="/s").encode() + b"state_dir: /dev/shm/kek-nowhere/k\n")
+        self.assertEqual(code, 3)
+        self.assertIn("state_dir: /dev/shm/kek-nowhere/k is in memory (a tmpfs)", err)
+        self.assertIn(b"ok", out)
+
     def test_strict_mode_is_named(self):
         code, out, _ = self.check(GOOD.format(socket="/s").encode() + b"data_key: {max_uses: 1}\n")
         self.assertEqual(code, 0)
