@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import pty
 import re
 import shutil
 import stat
@@ -48,6 +49,8 @@ def answer(request):
     if 3 in request:
         if data.get("login") == "refuse":
             return failed(6, 6, 0xa0, "C_Login: CKR_PIN_INCORRECT (0xa0)")
+        if data.get("login") == "hang":
+            return None
         if data.get("login") in ("die", "pin file"):
             if data["login"] == "die":
                 os._exit(1)
@@ -105,6 +108,8 @@ while True:
         reply = pack((2, pack((1, 2), (2, serial), (3, "t"), (5, "model"), (8, 1), (9, 1), (10, 4))))
     else:
         reply = answer(request)
+        if reply is None:
+            continue
     try:
         link.send(pack((1, request[1])) + reply)
     except OSError:
@@ -359,6 +364,19 @@ class List(Keys):
         self.assertEqual((code, out), (1, ""))
         self.assertIn("b: ", err)
 
+
+    def test_who_waits_at_a_terminal_is_told_for_whom(self):
+        self.configure("a", "b")
+        self.token("a", login="hang")
+        self.token("b", self.version(1, "WU"))
+        ours, theirs = pty.openpty()
+        with subprocess.Popen([self.kekctl, "--config", self.path("f.yaml"), "key", "list"], stderr=theirs,
+                              stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL) as client:
+            os.close(theirs)
+            self.assertRegex(os.read(ours, 4096).decode(),
+                             r"kekctl: key list: a has not answered yet: waiting for [0-9]+ s more")
+            client.terminate()
+        os.close(ours)
 
     def test_what_waiting_does_not_mend_is_not_waited_for(self):
         self.start_timeout = "10m"
