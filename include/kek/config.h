@@ -109,6 +109,11 @@ static inline const char *kek_config_setting(const struct kek_config_provider *p
     return NULL;
 }
 
+/* What of a `versions` entry is not so on a token that shows these, in words that go on from "the token";
+ * NULL: nothing. Static. */
+const char *kek_config_version_unmet(const struct kek_config_version *named,
+                                     const struct kek_version *versions, size_t count);
+
 /* A complete, commented example that kek_config_parse accepts. Static. */
 const char *kek_config_example(void);
 

@@ -36,4 +36,7 @@ enum kek_rc kek_durable_read(const char *path, size_t max, struct kek_buf *conte
 enum kek_rc kek_durable_read_open(int fd, const char *path, size_t max, struct kek_buf *content,
                                   struct kek_why *why) KEK_MUST_CHECK;
 
+/* Is the folder, or the nearest one above it that exists, on a file system that lives in memory? */
+bool kek_durable_forgets(const char *folder);
+
 #endif

@@ -55,6 +55,7 @@ bool kek_wrap_alg_authenticates(enum kek_wrap_alg alg);
 struct kek_version {
     uint32_t number; /* N of "<keyring>.v<N>", >= 1 */
     struct kek_id id;
+    uint8_t id_pad; /* bytes at the end of id that its CKA_ID has not; not 0: it is not eligible */
     enum kek_wrap_alg alg; /* what the provider wraps with; NONE until a round trip proved one */
     bool can_wrap;         /* the token lets it wrap (or encrypt) */
     bool can_unwrap;       /* the token lets it unwrap (or decrypt) */

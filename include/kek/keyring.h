@@ -36,6 +36,11 @@ enum kek_rc kek_key_id(struct kek_bytes context, uint8_t mode, const struct kek_
                        size_t count, char key_id[static KEK_KEY_ID_TEXT],
                        struct kek_why *why) KEK_MUST_CHECK;
 
+/* As the API server's log and metrics show a key_id: "sha256:" and the hex digest; without memory for it the
+ * digest is missing. Pure. */
+#define KEK_KEY_ID_HASH_TEXT 72
+void kek_key_id_hash(const char *key_id, char text[static KEK_KEY_ID_HASH_TEXT]);
+
 struct kek_keyring;
 
 struct kek_keyring_settings {
@@ -58,6 +63,12 @@ void kek_keyring_start(struct kek_keyring *ring);
 /* Cancels what is under way; every wait ends. What is known may still be asked for. */
 void kek_keyring_stop(struct kek_keyring *ring);
 void kek_keyring_free(struct kek_keyring *ring); /* after stop, once the loop has run dry */
+KEK_DEFINE_AUTO(kek_keyring);
+
+/* What this node's kekd announced last, as its state file says, whether it runs or not: for kekctl. Reads the
+ * file and locks nothing. KEK_NOT_FOUND: nothing yet; KEK_DENIED: not for this uid; KEK_DAMAGED. */
+enum kek_rc kek_keyring_recorded(const struct kek_config *config, struct kek_generation *last,
+                                 struct kek_why *why) KEK_MUST_CHECK;
 
 /* The pool's settings of the same names. */
 bool kek_keyring_may(const struct kek_keyring *ring, size_t provider, uint64_t worker,

@@ -20,6 +20,7 @@
 #include "kek/histogram.h"
 #include "kek/kek.h"
 #include "kek/secret.h"
+#include "kek/wire.h"
 
 #define KEK_POOL_ANY SIZE_MAX   /* any provider that may serve the key */
 #define KEK_POOL_QUEUE_MAX 4096 /* calls waiting or running; one more fails with KEK_EXHAUSTED */
@@ -37,8 +38,6 @@ enum kek_pool_op {
     KEK_POOL_DESTROY,
     KEK_POOL_PROBE,
 };
-
-struct kek_provider_probed;
 
 enum kek_pool_login_outcome {
     KEK_POOL_LOGIN_OK,
@@ -152,6 +151,9 @@ struct kek_pool_provider {
     size_t calls_running;
     uint64_t spawned, killed, crashed, recycled, ended, operations, failures; /* since the start */
     char serial[64], model[64], firmware[32], library[96]; /* empty until a worker was ready */
+    /* No version was there when a worker started: what other keyrings the token has keys of; the first
+     * empty name ends them. */
+    char others[KEK_PROVIDER_OTHERS_MAX][KEK_PROVIDER_OTHER_LEN_MAX];
     bool pin_count_low;
     uint64_t birth_memory;  /* a fresh worker's bytes if over recycle_memory, else 0 */
     uint64_t max_sessions;  /* that the token says it allows; 0: no limit is known */
@@ -170,6 +172,9 @@ struct kek_pool_worker {
 size_t kek_pool_provider_count(const struct kek_pool *pool);
 void kek_pool_provider_get(const struct kek_pool *pool, size_t provider,
                            struct kek_pool_provider *status);
+/* Another provider that has the same token, by serial and model, as far as their workers have been ready;
+ * KEK_POOL_ANY: none. The first one is told. */
+size_t kek_pool_twin(const struct kek_pool *pool, size_t provider);
 size_t kek_pool_queued(const struct kek_pool *pool);
 
 /* What became of one kind of operation, counted once for each worker that it was sent to. */

@@ -34,4 +34,9 @@ bool kek_text_digits(const char **text, uint64_t max, uint64_t *number);
 /* The same where nothing may follow. */
 bool kek_text_decimal(const char *text, uint64_t max, uint64_t *number);
 
+/* Is `name` written wrongly for `meant`?  How many letters must be inserted, deleted or replaced to get from
+ * one to the other; SIZE_MAX: so many that it is another word (more than a third of the name's letters and
+ * one), or one of them is longer than 32 bytes. */
+size_t kek_text_slip(const char *name, const char *meant);
+
 #endif

@@ -18,9 +18,14 @@
 /* The class of a failure whose cause (Kek__Provider__Cause) the wire carries. */
 enum kek_rc kek_wire_rc(int cause);
 
+#define KEK_PROVIDER_OTHERS_MAX 4     /* other keyrings of a token that are named */
+#define KEK_PROVIDER_OTHER_LEN_MAX 64 /* bytes of such a name, with its NUL */
+
 struct kek_provider_versions {
     size_t count;
     struct kek_version items[KEK_PROVIDER_VERSIONS_MAX];
+    /* Where there is none: the names of other keyrings, for messages; the first empty one ends them. */
+    char others[KEK_PROVIDER_OTHERS_MAX][KEK_PROVIDER_OTHER_LEN_MAX];
 };
 
 /* What a token can really do: a way to wrap, and how it went. */

@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <linux/magic.h>
 
 #include "kek/descriptors.h"
 
@@ -187,4 +190,19 @@ enum kek_rc kek_durable_read(const char *path, size_t max, struct kek_buf *conte
         return kek_fail(why, KEK_INVALID, "%s is not a regular file", path);
     }
     return kek_durable_read_open(fd, path, max, content, why);
+}
+
+bool kek_durable_forgets(const char *folder)
+{
+    char path[PATH_BYTES];
+    struct statfs about;
+    snprintf(path, sizeof path, "%s", folder);
+    while (statfs(path, &about) != 0) {
+        char *slash = strrchr(path, '/');
+        if (slash == NULL || path[1] == '\0') {
+            return false;
+        }
+        slash[slash == path ? 1 : 0] = '\0';
+    }
+    return about.f_type == TMPFS_MAGIC || about.f_type == RAMFS_MAGIC;
 }

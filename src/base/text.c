@@ -124,3 +124,28 @@ bool kek_text_decimal(const char *text, uint64_t max, uint64_t *number)
     *number = value;
     return true;
 }
+
+#define SLIP_LEN_MAX 32
+
+size_t kek_text_slip(const char *name, const char *meant)
+{
+    size_t row[SLIP_LEN_MAX + 1];
+    size_t name_len = strlen(name), meant_len = strlen(meant);
+    if (name_len > SLIP_LEN_MAX || meant_len > SLIP_LEN_MAX) {
+        return SIZE_MAX;
+    }
+    for (size_t j = 0; j <= meant_len; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 1; i <= name_len; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= meant_len; j++) {
+            size_t best = diagonal + (name[i - 1] != meant[j - 1]);
+            diagonal = row[j];
+            best = row[j] + 1 < best ? row[j] + 1 : best;
+            row[j] = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+        }
+    }
+    return row[meant_len] <= name_len / 3 + 1 ? row[meant_len] : SIZE_MAX;
+}

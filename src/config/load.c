@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NAME_MAX_LEN 32
+#include "kek/text.h"
 
 /* Messages. */
 
@@ -128,30 +128,6 @@ enum kek_rc load_no_duplicates(struct load *load, const struct doc_node *mapping
     return KEK_OK;
 }
 
-/* How many letters must be inserted, deleted or replaced to get from one name to the other. */
-static size_t distance(const char *a, const char *b)
-{
-    size_t row[NAME_MAX_LEN + 1];
-    size_t a_len = strlen(a), b_len = strlen(b);
-    if (a_len > NAME_MAX_LEN || b_len > NAME_MAX_LEN) {
-        return SIZE_MAX;
-    }
-    for (size_t j = 0; j <= b_len; j++) {
-        row[j] = j;
-    }
-    for (size_t i = 1; i <= a_len; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b_len; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            best = row[j] + 1 < best ? row[j] + 1 : best;
-            row[j] = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
-        }
-    }
-    return row[b_len];
-}
-
 /* The keys that a mapping may have: a schema's own, then those of its variant. */
 struct keys {
     const struct schema *own, *more;
@@ -187,11 +163,11 @@ static const struct field *key_at(const struct keys *keys, size_t i)
 static const char *nearest(const struct keys *keys, const char *name)
 {
     const char *found = NULL;
-    size_t best = strlen(name) / 3 + 1; /* a third of the letters wrong is another word */
+    size_t best = SIZE_MAX;
     for (size_t i = 0; key_at(keys, i) != NULL; i++) {
-        size_t d = distance(name, key_at(keys, i)->name);
-        if (d <= best) {
-            best = d - (d > 0);
+        size_t slip = kek_text_slip(name, key_at(keys, i)->name);
+        if (slip < best) {
+            best = slip;
             found = key_at(keys, i)->name;
         }
     }

@@ -11,7 +11,8 @@ libkek_config_a_SOURCES = \
 	src/config/pkcs11_uri.c \
 	src/config/schema.c \
 	src/config/schema.h \
-	src/config/values.c
+	src/config/values.c \
+	src/config/versions.c
 libkek_config_a_CFLAGS = $(AM_CFLAGS) $(YAML_CFLAGS)
 
 dist_man_MANS += docs/kekd.conf.5

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kek/config.h"
+#include "kek/text.h"
 
 #define ATTRIBUTES_MAX 32
 #define VALUE_MAX 1024
@@ -154,6 +155,35 @@ static bool is_named(const struct attribute *attribute, const char *name)
            memcmp(attribute->name, name, attribute->name_len) == 0;
 }
 
+/* A known name that stands at `at` with its "="; KNOWN_COUNT: none does. */
+static size_t known_at(const char *at, const char *end)
+{
+    size_t i = 0, len = 0;
+    for (; i < KNOWN_COUNT; i++) {
+        len = strlen(known[i].name);
+        if ((size_t)(end - at) > len && at[len] == '=' && memcmp(at, known[i].name, len) == 0) {
+            break;
+        }
+    }
+    return i;
+}
+
+/* The known name that is probably meant; KNOWN_COUNT: none. */
+static size_t find_meant(const struct attribute *attribute)
+{
+    char name[40];
+    size_t best = SIZE_MAX, found = KNOWN_COUNT;
+    snprintf(name, sizeof name, "%.*s", (int)attribute->name_len, attribute->name);
+    for (size_t i = 0; attribute->name_len < sizeof name && i < KNOWN_COUNT; i++) {
+        size_t slip = kek_text_slip(name, known[i].name);
+        if (slip < best) {
+            best = slip;
+            found = i;
+        }
+    }
+    return found;
+}
+
 static size_t find_known(const struct attribute *attribute)
 {
     size_t i = 0;
@@ -163,8 +193,27 @@ static size_t find_known(const struct attribute *attribute)
     return i;
 }
 
-/* Before the value is looked at: it may be a PIN. An unknown attribute before the question mark would
- * narrow the choice of a token in a way that nobody follows; after it, vendors may have their own. */
+/* An unknown attribute before the question mark would narrow the choice of a token in a way that nobody
+ * follows; after it, vendors may have their own, unless it looks like one that is misspelt. */
+static enum kek_rc check_unknown(const struct attribute *attribute, bool query, size_t at,
+                                 struct kek_why *why)
+{
+    size_t meant = find_meant(attribute);
+    if (meant < KNOWN_COUNT) {
+        return kek_fail(why, KEK_INVALID,
+                        "expected a known attribute at character %zu, did you mean \"%s\"?", at,
+                        known[meant].name);
+    }
+    if (!query) {
+        return kek_fail(why, KEK_INVALID,
+                        "expected only attributes of RFC 7512 before the question mark, found "
+                        "another at character %zu",
+                        at);
+    }
+    return KEK_OK;
+}
+
+/* Before the value is looked at: it may be a PIN. */
 static enum kek_rc check_place(const struct attribute *attribute, bool query, size_t at,
                                uint32_t *seen, struct kek_why *why)
 {
@@ -172,20 +221,17 @@ static enum kek_rc check_place(const struct attribute *attribute, bool query, si
         return no_pin(attribute, why);
     }
     size_t i = find_known(attribute);
-    if (i == KNOWN_COUNT && !query) {
-        return kek_fail(why, KEK_INVALID,
-                        "expected only attributes of RFC 7512 before the question mark, found "
-                        "another at character %zu",
-                        at);
+    if (i == KNOWN_COUNT) {
+        return check_unknown(attribute, query, at, why);
     }
-    if (i < KNOWN_COUNT && known[i].query != query) {
+    if (known[i].query != query) {
         return kek_fail(why, KEK_INVALID, "expected %s %s the question mark", known[i].name,
                         known[i].query ? "after" : "before");
     }
-    if (i < KNOWN_COUNT && (*seen >> i & 1) != 0) {
+    if ((*seen >> i & 1) != 0) {
         return kek_fail(why, KEK_INVALID, "expected %s once, found it again", known[i].name);
     }
-    *seen |= i < KNOWN_COUNT ? UINT32_C(1) << i : 0;
+    *seen |= UINT32_C(1) << i;
     return KEK_OK;
 }
 
@@ -202,6 +248,27 @@ static enum kek_rc check_value(const struct attribute *attribute, struct kek_why
     return known[i].check(attribute, why);
 }
 
+/* What parts two attributes is easily mistaken: what looks like a further one within a value is one. */
+static enum kek_rc check_separator(const char *uri, const char *at, const char *end, bool query,
+                                   struct kek_why *why)
+{
+    if (strchr(";&?", *at) == NULL) {
+        return KEK_OK;
+    }
+    size_t i = known_at(at + 1, end);
+    if (i == KNOWN_COUNT) {
+        return KEK_OK;
+    }
+    if (known[i].check == no_pin) {
+        return no_pin(NULL, why);
+    }
+    return kek_fail(why, KEK_INVALID, "expected \"%c\" before %s, found \"%c\" at character %zu",
+                    !known[i].query ? ';'
+                    : query         ? '&'
+                                    : '?',
+                    known[i].name, *at, (size_t)(at - uri) + 1);
+}
+
 /* Decodes a value that ends at `end`. */
 static enum kek_rc decode(const char *uri, const char *at, const char *end, bool query, char *out,
                           struct kek_why *why)
@@ -210,6 +277,10 @@ static enum kek_rc decode(const char *uri, const char *at, const char *end, bool
     while (at < end) {
         char c = *at;
         size_t step = 1;
+        enum kek_rc rc = check_separator(uri, at, end, query, why);
+        if (rc != KEK_OK) {
+            return rc;
+        }
         if (c == '%') {
             int high = end - at > 2 ? hex_digit(at[1]) : -1;
             int low = end - at > 2 ? hex_digit(at[2]) : -1;

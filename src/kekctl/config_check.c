@@ -1,6 +1,7 @@
 /* kekctl config check: is the configuration good? */
 #include <stdio.h>
 
+#include "kek/durable.h"
 #include "output.h"
 
 enum ctl_exit ctl_config_check(struct ctl *ctl)
@@ -22,5 +23,12 @@ enum ctl_exit ctl_config_check(struct ctl *ctl)
     }
     enum ctl_exit code = output_object(ctl, object, columns, sizeof columns / sizeof columns[0]);
     json_decref(object);
+    if (code == CTL_GOOD && kek_durable_forgets(config->state_dir)) {
+        ctl_say(ctl,
+                "state_dir: %s is in memory (a tmpfs) here: after the machine's next start nobody "
+                "knows which key is the right one; put it on a disk",
+                config->state_dir);
+        return CTL_CHECK;
+    }
     return code;
 }

@@ -23,11 +23,12 @@ enum ctl_api { CTL_API_V2 = 0, CTL_API_V1 };
 struct ctl {
     const char *command; /* its words, for messages */
     const char *config_path;
+    bool config_given; /* by --config or as an argument */
     bool json;
     const char *socket; /* NULL: as the configuration says */
     enum ctl_api api;
     uint64_t timeout_ms;
-    const char *key_id;   /* NULL: as Status says */
+    const char *key_id;   /* NULL: as the ciphertext or Status says */
     const char *provider; /* NULL: the only one */
 };
 

@@ -1,11 +1,12 @@
 /* kekctl key generate: the next version of the keyring, made in the token. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "on_record.h"
-#include "keys.h"
+#include "key_remarks.h"
 #include "output.h"
 
 /* Which provider is to make the key. */
@@ -58,6 +59,34 @@ static bool next_number(struct keys *keys, uint32_t *number)
     }
     *number = highest + 1;
     return true;
+}
+
+/* A new version beside a lost primary would be taken for a good one, and hide what is lost. */
+static bool nothing_is_lost(const struct keys *keys)
+{
+    struct kek_generation last;
+    struct kek_why why;
+    char id[KEK_ID_TEXT];
+    switch (remarks_primary(keys, &last, &why)) {
+    case REMARKS_PRIMARY_NONE:
+    case REMARKS_PRIMARY_THERE:
+        return true;
+    case REMARKS_PRIMARY_UNREAD:
+        ctl_say(keys->ctl,
+                "no key was made: which version this node announced last is not known: %s",
+                why.text);
+        return false;
+    case REMARKS_PRIMARY_GONE:
+    case REMARKS_PRIMARY_CLOSED:
+        break;
+    }
+    kek_id_format(&last.kek_ids[0], id);
+    ctl_say(keys->ctl,
+            "no key was made: no provider opens what version %" PRIu32 " (kek id %s) sealed, which "
+            "this node announced last, and no new key will; restore that one, or, if it is given "
+            "up for good, move %s/%s.json away first",
+            last.numbers[0], id, keys->config->state_dir, keys->config->keyring);
+    return false;
 }
 
 static size_t find(const struct listing *listing, const struct kek_id *kek_id)
@@ -157,7 +186,7 @@ enum ctl_exit ctl_key_generate(struct ctl *ctl)
     uint32_t number;
     if (!keys_open(&keys, ctl) || !choose(&keys, &provider) ||
         !ctl_audit_open(ctl, keys.config, &keys.audit) || !keys_start(&keys, true) ||
-        !next_number(&keys, &number)) {
+        !next_number(&keys, &number) || !nothing_is_lost(&keys)) {
         return keys.code;
     }
     struct kek_id kek_id;

@@ -1,21 +1,28 @@
 /* kekctl key list: the versions of the keyring, as every provider shows them. */
 #include <string.h>
 
-#include "keys.h"
+#include "key_remarks.h"
 #include "output.h"
 
 static json_t *describe(const struct keys *keys, size_t provider, size_t i)
 {
     const struct listing *listing = &keys->listings[provider];
     const struct kek_version *v = &listing->versions[i];
-    char id[KEK_ID_TEXT];
+    char id[KEK_ID_TEXT], key_id[KEK_KEY_ID_TEXT] = "";
     kek_id_format(&v->id, id);
-    return json_pack(
-        "{s:I, s:s, s:s, s:s, s:s, s:o, s:b, s:b, s:b, s:o}", "version", (json_int_t)v->number,
-        "state", kek_state_name(kek_version_state(listing->versions, listing->count, i)), "kek_id",
-        id, "alg", kek_wrap_alg_name(v->alg), "provider", keys->config->providers[provider].name,
-        "label", output_text(v->label), "eligible", v->eligible, "can_wrap", v->can_wrap,
-        "can_unwrap", v->can_unwrap, "refusal", output_text(v->refusal));
+    id[2 * (KEK_ID_LEN - v->id_pad)] = '\0';
+    /* What audit log and Status call it by, in this configuration's context. */
+    if (v->eligible && kek_key_id(kek_bytes_of(keys->config->context), KEK_ENVELOPE_MODE_ANY,
+                                  &v->id, 1, key_id, NULL) != KEK_OK) {
+        return NULL;
+    }
+    return json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:o, s:b, s:b, s:b, s:o}", "version",
+                     (json_int_t)v->number, "state",
+                     kek_state_name(kek_version_state(listing->versions, listing->count, i)),
+                     "kek_id", id, "key_id", key_id, "alg", kek_wrap_alg_name(v->alg), "provider",
+                     keys->config->providers[provider].name, "label", output_text(v->label),
+                     "eligible", v->eligible, "can_wrap", v->can_wrap, "can_unwrap", v->can_unwrap,
+                     "refusal", output_text(v->refusal));
 }
 
 /* The provider's versions behind those that are there, by number. */
@@ -76,21 +83,12 @@ static bool all_eligible(const struct keys *keys)
     return true;
 }
 
-static bool has_versions(const struct keys *keys)
-{
-    for (size_t p = 0; p < keys->config->provider_count; p++) {
-        if (keys->listings[p].count > 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static enum ctl_exit print(const struct keys *keys)
 {
-    static const struct column columns[] = {
-        {"version", "VERSION"},   {"state", "STATE"}, {"kek_id", "KEK-ID"},  {"alg", "ALG"},
-        {"provider", "PROVIDER"}, {"label", "LABEL"}, {"refusal", "REFUSAL"}};
+    static const struct column columns[] = {{"version", "VERSION"}, {"state", "STATE"},
+                                            {"kek_id", "KEK-ID"},   {"key_id", "KEY-ID"},
+                                            {"alg", "ALG"},         {"provider", "PROVIDER"},
+                                            {"label", "LABEL"},     {"refusal", "REFUSAL"}};
     json_t *object = describe_all(keys);
     if (object == NULL) {
         ctl_say(keys->ctl, "no memory for the output");
@@ -116,9 +114,7 @@ enum ctl_exit ctl_key_list(struct ctl *ctl)
     if (code != CTL_GOOD) {
         return code;
     }
-    if (!has_versions(&keys)) {
-        ctl_say(ctl, "the keyring %s has no version yet: key generate makes the first",
-                keys.config->keyring);
-    }
-    return answered == keys.config->provider_count && all_eligible(&keys) ? CTL_GOOD : CTL_CHECK;
+    bool good = remarks_say(&keys) == 0;
+    good = good && answered == keys.config->provider_count && all_eligible(&keys);
+    return good ? CTL_GOOD : CTL_CHECK;
 }

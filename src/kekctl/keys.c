@@ -1,7 +1,9 @@
 #include "keys.h"
 
+#include <inttypes.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "on_record.h"
 #include "kek/clock.h"
@@ -9,6 +11,7 @@
 #define ARENA (256u * 1024)
 #define PATIENCE_MS 10000 /* beyond a provider's start_timeout */
 #define STRIKES_MAX 3
+#define SILENCE_MS 3000 /* that a person bears */
 
 bool keys_open(struct keys *keys, const struct ctl *ctl)
 {
@@ -65,6 +68,8 @@ bool keys_start(struct keys *keys, bool officer)
         return false;
     }
     keys->has_loop = true;
+    (void)uv_timer_init(&keys->loop, &keys->waiting);
+    keys->waiting.data = keys;
     const struct kek_pool_settings settings = {.config = keys->config,
                                                .officer = officer,
                                                .provider_changed = provider_changed,
@@ -92,6 +97,7 @@ void keys_close(struct keys *keys)
         kek_pool_close(keys->pool, pool_closed, keys);
     }
     if (keys->has_loop) {
+        uv_close((uv_handle_t *)&keys->waiting, NULL);
         (void)uv_run(&keys->loop, UV_RUN_DEFAULT);
         (void)uv_loop_close(&keys->loop);
     }
@@ -115,6 +121,20 @@ static uint64_t deadline(const struct keys *keys)
     return kek_clock_ms() + slowest + PATIENCE_MS;
 }
 
+/* A library that hangs says nothing of its own. */
+static void tell_who_is_waited_for(uv_timer_t *timer)
+{
+    const struct keys *keys = timer->data;
+    for (size_t i = 0; i < keys->config->provider_count; i++) {
+        const struct listing *listing = &keys->listings[i];
+        uint64_t now = kek_clock_ms();
+        if (listing->call != NULL && listing->deadline_ms > now) {
+            ctl_say(keys->ctl, "%s has not answered yet: waiting for %" PRIu64 " s more",
+                    keys->config->providers[i].name, (listing->deadline_ms - now + 999) / 1000);
+        }
+    }
+}
+
 static void give_up(struct keys *keys, size_t provider)
 {
     struct listing *listing = &keys->listings[provider];
@@ -128,6 +148,9 @@ static void give_up(struct keys *keys, size_t provider)
 
 static void wait_for_answers(struct keys *keys)
 {
+    if (isatty(STDERR_FILENO) == 1) {
+        (void)uv_timer_start(&keys->waiting, tell_who_is_waited_for, SILENCE_MS, 0);
+    }
     for (;;) {
         bool waiting = false;
         for (size_t i = 0; i < keys->config->provider_count; i++) {
@@ -138,6 +161,7 @@ static void wait_for_answers(struct keys *keys)
             waiting = waiting || listing->call != NULL;
         }
         if (!waiting) {
+            uv_timer_stop(&keys->waiting);
             return;
         }
         (void)uv_run(&keys->loop, UV_RUN_ONCE);
@@ -179,7 +203,7 @@ static void ask(struct keys *keys, const struct kek_pool_request *request)
     struct listing *listing = &keys->listings[request->provider];
     free(listing->versions);
     free(listing->probed);
-    *listing = (struct listing){.keys = keys};
+    *listing = (struct listing){.keys = keys, .deadline_ms = request->deadline_ms};
     listing->call = kek_pool_submit(keys->pool, request, answered, listing, &listing->why);
     if (listing->call == NULL) {
         listing->rc = listing->why.rc;

@@ -1,7 +1,7 @@
 /*
  * What the key commands share: the configuration, and a pool of workers on a loop of its own that
  * runs until what was asked is answered.  Everything asked has a deadline: the slowest provider's
- * start_timeout and ten seconds.  A provider whose PIN or PIN file is refused, or whose worker fails
+ * start_timeout and ten seconds.  Somebody who waits at a terminal is told after three seconds for whom.  A provider whose PIN or PIN file is refused, or whose worker fails
  * three times in a row, is given up before that: its reason will not go away by waiting.
  */
 #ifndef KEKCTL_KEYS_H
@@ -15,6 +15,7 @@
 struct listing {
     struct keys *keys;
     struct kek_pool_call *call; /* NULL: none is under way */
+    uint64_t deadline_ms;       /* of it; of kek_clock_ms() */
     unsigned strikes;           /* how often it failed to get ready, in a row */
     enum kek_rc rc;             /* KEK_OK: the versions are there; else why says why not */
     struct kek_why why;
@@ -28,6 +29,7 @@ struct keys {
     struct kek_config *config;
     uv_loop_t loop;
     bool has_loop;
+    uv_timer_t waiting; /* until somebody who waits is told */
     struct kek_pool *pool;
     struct listing listings[KEK_CONFIG_PROVIDERS_MAX];
     enum ctl_exit code; /* of what failed */

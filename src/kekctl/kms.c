@@ -61,18 +61,16 @@ static char *find_socket(struct kms *kms)
 {
     static const char scheme[] = "unix://";
     const char *given = kms->ctl->socket;
-    char *path;
-    if (given != NULL) {
-        bool is_url = strncmp(given, scheme, sizeof scheme - 1) == 0;
-        path = strdup(is_url ? given + sizeof scheme - 1 : given);
-    } else {
-        KEK_AUTO(kek_config) config = ctl_config(kms->ctl);
-        if (config == NULL) {
+    if (given == NULL || kms->ctl->config_given) {
+        kms->config = ctl_config(kms->ctl);
+        if (kms->config == NULL) {
             kms->code = CTL_USAGE;
             return NULL;
         }
-        path = strdup(config->listen);
+        given = given == NULL ? kms->config->listen : given;
     }
+    bool is_url = strncmp(given, scheme, sizeof scheme - 1) == 0;
+    char *path = strdup(is_url ? given + sizeof scheme - 1 : given);
     if (path == NULL) {
         ctl_say(kms->ctl, "no memory for the socket's path");
     }
@@ -110,6 +108,8 @@ void kms_close(struct kms *kms)
 {
     grpc_client_free(kms->client);
     kms->client = NULL;
+    kek_config_free(kms->config);
+    kms->config = NULL;
     free(kms->socket);
     kms->socket = NULL;
 }

@@ -13,6 +13,7 @@
 
 struct kms {
     const struct ctl *ctl;
+    struct kek_config *config; /* NULL: none was needed, --socket says enough */
     char *socket;
     struct grpc_client *client;
     enum ctl_exit code; /* of what failed */

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "kek/keyring.h"
 #include "output.h"
 #include "kms_v1beta1.pb-c.h"
 #include "kms_v2.pb-c.h"
@@ -20,6 +21,24 @@ static V2__StatusResponse *ask_key_id(struct kms *kms)
     V2__StatusRequest request = V2__STATUS_REQUEST__INIT;
     return (V2__StatusResponse *)kms_call(kms, "/v2.KeyManagementService/Status", &request.base,
                                           &v2__status_response__descriptor);
+}
+
+/* What the API server keeps beside the ciphertext follows from its kek ids and the context, which only the
+ * configuration says. False: it is not known, or this is no envelope of ours. */
+static bool own_key_id(const struct kms *kms, ProtobufCBinaryData ciphertext,
+                       char key_id[static KEK_KEY_ID_TEXT])
+{
+    struct kek_envelope envelope;
+    struct kek_id kek_ids[KEK_ENVELOPE_ENTRIES_MAX];
+    if (kms->config == NULL ||
+        kek_envelope_parse(kek_bytes(ciphertext.data, ciphertext.len), &envelope, NULL) != KEK_OK) {
+        return false;
+    }
+    for (size_t i = 0; i < envelope.count; i++) {
+        kek_ids[i] = envelope.entries[i].kek_id;
+    }
+    return kek_key_id(kek_bytes_of(kms->config->context), envelope.mode, kek_ids, envelope.count,
+                      key_id, NULL) == KEK_OK;
 }
 
 static enum ctl_exit decrypt_with(struct kms *kms, ProtobufCBinaryData ciphertext,
@@ -45,8 +64,12 @@ static enum ctl_exit decrypt_with(struct kms *kms, ProtobufCBinaryData ciphertex
 
 static enum ctl_exit decrypt_v2(struct kms *kms, ProtobufCBinaryData ciphertext)
 {
+    char own[KEK_KEY_ID_TEXT];
     if (kms->ctl->key_id != NULL) {
         return decrypt_with(kms, ciphertext, kms->ctl->key_id);
+    }
+    if (own_key_id(kms, ciphertext, own)) {
+        return decrypt_with(kms, ciphertext, own);
     }
     V2__StatusResponse *status = ask_key_id(kms);
     if (status == NULL) {

@@ -1,6 +1,7 @@
 /* kekctl kms status: what the API server is told about the plugin. */
 #include <string.h>
 
+#include "kek/keyring.h"
 #include "kms.h"
 #include "output.h"
 #include "kms_v1beta1.pb-c.h"
@@ -38,18 +39,22 @@ static const char *complaint_v2(const V2__StatusResponse *status)
 
 static enum ctl_exit status_v2(struct kms *kms)
 {
-    static const struct column columns[] = {
-        {"version", "version"}, {"healthz", "healthz"}, {"key_id", "key_id"}};
+    static const struct column columns[] = {{"version", "version"},
+                                            {"healthz", "healthz"},
+                                            {"key_id", "key_id"},
+                                            {"key_id_hash", "key_id_hash"}};
+    char hash[KEK_KEY_ID_HASH_TEXT];
     V2__StatusRequest request = V2__STATUS_REQUEST__INIT;
     V2__StatusResponse *status = (V2__StatusResponse *)kms_call(
         kms, "/v2.KeyManagementService/Status", &request.base, &v2__status_response__descriptor);
     if (status == NULL) {
         return kms->code;
     }
-    json_t *object =
-        json_pack("{s:o, s:o, s:o}", "version", output_text(status->version), "healthz",
-                  output_text(status->healthz), "key_id", output_text(status->key_id));
-    enum ctl_exit code = print(kms, object, columns, 3, complaint_v2(status));
+    kek_key_id_hash(status->key_id, hash);
+    json_t *object = json_pack("{s:o, s:o, s:o, s:s}", "version", output_text(status->version),
+                               "healthz", output_text(status->healthz), "key_id",
+                               output_text(status->key_id), "key_id_hash", hash);
+    enum ctl_exit code = print(kms, object, columns, 4, complaint_v2(status));
     kms_answer_free(status);
     return code;
 }

@@ -37,13 +37,17 @@ static const struct option options[] = {
     {NULL, 0, NULL, 0},
 };
 
+static enum ctl_exit help(struct ctl *ctl);
+static enum ctl_exit version(struct ctl *ctl);
+
 static const struct command {
     const char *words;
     int options; /* beyond everybody's */
     enum ctl_exit (*run)(struct ctl *ctl);
     const char *says;
+    bool takes_file; /* after its words: what --config would say */
 } commands[] = {
-    {"config check", 0, ctl_config_check, "is the configuration good?"},
+    {"config check", 0, ctl_config_check, "is the configuration, or FILE, good?", true},
     {"config example", 0, ctl_config_example, "a configuration to start from"},
     {"key list", 0, ctl_key_list, "the versions of the keyring on every provider"},
     {"key generate", OPTION_PROVIDER, ctl_key_generate, "makes the keyring's next version"},
@@ -52,6 +56,8 @@ static const struct command {
     {"kms decrypt", OPTIONS_KMS | OPTION_KEY_ID, ctl_kms_decrypt, "standard input, decrypted"},
     {"pin retry", OPTION_PROVIDER, ctl_pin_retry, "lets a refused PIN be tried once more"},
     {"probe", OPTION_PROVIDER, ctl_probe, "what the tokens can really do"},
+    {"help", 0, help, "this text"},
+    {"version", 0, version, "kekctl's version"},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
 
@@ -68,61 +74,74 @@ static enum ctl_exit usage(const struct ctl *ctl, const char *format, ...)
     return CTL_USAGE;
 }
 
-static enum ctl_exit help(void)
+static enum ctl_exit help(struct ctl *ctl)
 {
+    (void)ctl;
     printf("usage: kekctl [--config FILE] [--output table|json] COMMAND [OPTION...]\n\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         printf("  %-16s %s\n", commands[i].words, commands[i].says);
     }
-    printf("\n"
-           "  --config FILE          the configuration, " DEFAULT_CONFIG " by default\n"
-           "  --output table|json    how results are printed\n"
-           "  --help, --version\n"
-           "of key generate, pin retry and probe:\n"
-           "  --provider NAME        which provider is meant\n"
-           "of the kms commands:\n"
-           "  --socket PATH          the plugin's socket, by default the configuration's `listen`\n"
-           "  --api v1|v2            which KMS API to speak, v2 by default\n"
-           "  --timeout DURATION     of each call, 3s by default\n"
-           "  --key-id ID            of what is to be decrypted, by default the one in Status\n"
-           "\nExit codes: 0 good, 1 failed, 2 usage or configuration, 3 a check failed.\n");
+    printf(
+        "\n"
+        "  --config FILE          the configuration, " DEFAULT_CONFIG " by default\n"
+        "  --output table|json    how results are printed\n"
+        "  -h, --help, --version\n"
+        "of key generate, pin retry and probe:\n"
+        "  --provider NAME        which provider is meant\n"
+        "of the kms commands:\n"
+        "  --socket PATH          the plugin's socket, by default the configuration's `listen`\n"
+        "  --api v1|v2            which KMS API to speak, v2 by default\n"
+        "  --timeout DURATION     of each call, 3s by default\n"
+        "  --key-id ID            of what is to be decrypted, by default its own in this context\n"
+        "\nExit codes: 0 good, 1 failed, 2 usage or configuration, 3 a check failed.\n");
     return fflush(stdout) == 0 ? CTL_GOOD : CTL_FAILED;
 }
 
-static enum ctl_exit version(void)
+static enum ctl_exit version(struct ctl *ctl)
 {
+    (void)ctl;
     printf("kekctl " PACKAGE_VERSION "\n");
     return fflush(stdout) == 0 ? CTL_GOOD : CTL_FAILED;
 }
 
-/* One option's value into ctl. False: it is not one of those allowed. */
-static bool take_option(struct ctl *ctl, int option, const char *value)
+/* One option's value into ctl; returns what was expected if it is not that. */
+static const char *take_option(struct ctl *ctl, int option, const char *value)
 {
+    bool good = true;
+    const char *expected = NULL;
     switch (option) {
     case OPTION_CONFIG:
         ctl->config_path = value;
-        return true;
+        ctl->config_given = true;
+        break;
     case OPTION_OUTPUT:
         ctl->json = strcmp(value, "json") == 0;
-        return ctl->json || strcmp(value, "table") == 0;
+        good = ctl->json || strcmp(value, "table") == 0;
+        expected = "table or json";
+        break;
     case OPTION_SOCKET:
         ctl->socket = value;
-        return true;
+        break;
     case OPTION_API:
         ctl->api = strcmp(value, "v1") == 0 ? CTL_API_V1 : CTL_API_V2;
-        return ctl->api == CTL_API_V1 || strcmp(value, "v2") == 0;
+        good = ctl->api == CTL_API_V1 || strcmp(value, "v2") == 0;
+        expected = "v1 or v2";
+        break;
     case OPTION_TIMEOUT:
-        return kek_config_duration(value, &ctl->timeout_ms) && ctl->timeout_ms >= 1 &&
+        good = kek_config_duration(value, &ctl->timeout_ms) && ctl->timeout_ms >= 1 &&
                ctl->timeout_ms <= TIMEOUT_MAX;
+        expected = "a duration (a number and ms, s, m or h) from 1ms to 1h";
+        break;
     case OPTION_KEY_ID:
         ctl->key_id = value;
-        return true;
+        break;
     case OPTION_PROVIDER:
         ctl->provider = value;
-        return true;
+        break;
     default:
-        return false;
+        break;
     }
+    return good ? NULL : expected;
 }
 
 static const char *option_name(int option)
@@ -134,62 +153,107 @@ static const char *option_name(int option)
     return options[i].name;
 }
 
-/* The words that are no options, as one text. */
-static void join_words(int argc, char **argv, char *words, size_t size)
+/* The first words that are no options, as one text. */
+static void join_words(char **argv, int count, char *words, size_t size)
 {
     words[0] = '\0';
-    for (size_t at = 0; optind < argc && at < size; optind++) {
-        at += (size_t)snprintf(words + at, size - at, "%s%s", at == 0 ? "" : " ", argv[optind]);
+    size_t at = 0;
+    for (int i = 0; i < count && at < size; i++) {
+        at += (size_t)snprintf(words + at, size - at, "%s%s", at == 0 ? "" : " ", argv[i]);
     }
+}
+
+static const struct command *find_command(char **argv, int count)
+{
+    char words[64];
+    join_words(argv, count, words, sizeof words);
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(commands[i].words, words) == 0) {
+            return &commands[i];
+        }
+    }
+    return NULL;
+}
+
+/* Options into ctl, and their bits; argv is left at the words. CTL_GOOD, or after saying what is wrong. */
+static enum ctl_exit take_options(struct ctl *ctl, int argc, char **argv, int *given)
+{
+    int option;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+        if (option == '?' && optopt > ' ' && optopt < OPTION_CONFIG) {
+            return usage(ctl, "unknown option -%c", optopt);
+        }
+        if (option == '?') {
+            return usage(ctl, "unknown option %s", argv[optind - 1]);
+        }
+        if (option == ':') {
+            return usage(ctl, "%s needs a value", argv[optind - 1]);
+        }
+        option = option == 'h' ? OPTION_HELP : option;
+        const char *expected = take_option(ctl, option, optarg);
+        if (expected != NULL) {
+            return usage(ctl, "--%s: expected %s, found \"%s\"", option_name(option), expected,
+                         optarg);
+        }
+        *given |= option;
+        if ((option & (OPTION_HELP | OPTION_VERSION)) != 0) {
+            break; /* whatever else stands there */
+        }
+    }
+    return CTL_GOOD;
+}
+
+/* The words into a command; NULL after saying what is wrong with them. */
+static const struct command *take_command(struct ctl *ctl, char **argv, int count)
+{
+    if (count == 0) {
+        (void)usage(ctl, "a command is missing");
+        return NULL;
+    }
+    const struct command *command = find_command(argv, count);
+    if (command != NULL) {
+        return command;
+    }
+    command = find_command(argv, count - 1);
+    if (command == NULL || !command->takes_file) {
+        char words[64];
+        join_words(argv, count, words, sizeof words);
+        (void)usage(ctl, "unknown command \"%s\"", words);
+        return NULL;
+    }
+    if (ctl->config_given) {
+        ctl->command = command->words;
+        (void)usage(ctl, "takes a file or --config, not both");
+        return NULL;
+    }
+    ctl->config_path = argv[count - 1];
+    return command;
 }
 
 int main(int argc, char **argv)
 {
     struct ctl ctl = {.config_path = DEFAULT_CONFIG, .timeout_ms = 3000};
     int given = 0;
-    int option;
     if (!kek_descriptors_fill()) {
         return CTL_FAILED;
     }
     kek_log_setup("kekctl", KEK_LOG_WARN, KEK_LOG_TEXT);
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (option == OPTION_HELP) {
-            return (int)help();
-        }
-        if (option == OPTION_VERSION) {
-            return (int)version();
-        }
-        if (option == '?' && optopt > ' ' && optopt < OPTION_CONFIG) {
-            return (int)usage(&ctl, "unknown option -%c", optopt);
-        }
-        if (option == '?') {
-            return (int)usage(&ctl, "unknown option %s", argv[optind - 1]);
-        }
-        if (option == ':') {
-            return (int)usage(&ctl, "%s needs a value", argv[optind - 1]);
-        }
-        if (!take_option(&ctl, option, optarg)) {
-            return (int)usage(&ctl, "--%s cannot be \"%s\"", option_name(option), optarg);
-        }
-        given |= option & (OPTION_CONFIG - 1);
+    enum ctl_exit code = take_options(&ctl, argc, argv, &given);
+    if (code != CTL_GOOD) {
+        return (int)code;
     }
-    char words[64];
-    join_words(argc, argv, words, sizeof words);
-    if (words[0] == '\0') {
-        return (int)usage(&ctl, "a command is missing");
+    if ((given & (OPTION_HELP | OPTION_VERSION)) != 0) {
+        return (int)((given & OPTION_HELP) != 0 ? help(&ctl) : version(&ctl));
     }
-    size_t i = 0;
-    while (i < COMMAND_COUNT && strcmp(commands[i].words, words) != 0) {
-        i++;
+    const struct command *command = take_command(&ctl, argv + optind, argc - optind);
+    if (command == NULL) {
+        return CTL_USAGE;
     }
-    if (i == COMMAND_COUNT) {
-        return (int)usage(&ctl, "unknown command \"%s\"", words);
-    }
-    ctl.command = commands[i].words;
-    int foreign = given & ~commands[i].options;
+    ctl.command = command->words;
+    int foreign = given & (OPTION_CONFIG - 1) & ~command->options;
     if (foreign != 0) {
         return (int)usage(&ctl, "takes no --%s", option_name(foreign & -foreign));
     }
-    return (int)commands[i].run(&ctl);
+    return (int)command->run(&ctl);
 }

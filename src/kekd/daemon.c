@@ -16,6 +16,7 @@
 #include "kek/notify.h"
 #include "kek/sandbox.h"
 #include "kekd/reap.h"
+#include "kekd/warnings.h"
 
 #define CALL_TIMEOUT_MS 10000u /* where a client names none, and the most it may name */
 #define COUNTS_MS 1000u        /* between looks at what was left out of the log */
@@ -46,6 +47,7 @@ struct daemon {
     struct kek_audit *audit;
     struct kek_metrics *metrics;
     struct told told[KEK_CONFIG_PROVIDERS_MAX];
+    struct warnings warnings;
     bool stopping;
     int exit_code;
 };
@@ -123,6 +125,7 @@ static void provider_changed(void *arg, size_t provider)
             "1) x (sessions + 1): lower sessions: or processes:",
             status.name, (unsigned long long)status.max_sessions, status.peak_sessions);
     }
+    warnings_of_provider(&daemon->warnings, daemon->config, daemon->pool, provider);
     kek_keyring_provider_changed(daemon->ring, provider);
 }
 

@@ -4,7 +4,9 @@ kekd_SOURCES = \
 	src/kekd/daemon.h \
 	src/kekd/main.c \
 	src/kekd/reap.c \
-	src/kekd/reap.h
+	src/kekd/reap.h \
+	src/kekd/warnings.c \
+	src/kekd/warnings.h
 kekd_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 kekd_LDADD = \
 	libkek-ops.a \

@@ -10,6 +10,7 @@
 #include "kek/log.h"
 #include "kek/secret.h"
 #include "kekd/daemon.h"
+#include "kekd/warnings.h"
 
 enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -81,6 +82,7 @@ static int run(const struct kek_config *config)
         kek_log(KEK_LOG_WARN, "key memory cannot be locked and may reach swap: raise "
                               "RLIMIT_MEMLOCK (LimitMEMLOCK=infinity)");
     }
+    warnings_of_start(config);
     return kek_daemon_run(config);
 }
 

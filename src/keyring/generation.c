@@ -41,6 +41,15 @@ enum kek_rc kek_key_id(struct kek_bytes context, uint8_t mode, const struct kek_
     return KEK_OK;
 }
 
+void kek_key_id_hash(const char *key_id, char text[static KEK_KEY_ID_HASH_TEXT])
+{
+    uint8_t digest[32];
+    memcpy(text, "sha256:", 8);
+    if (EVP_Digest(key_id, strlen(key_id), digest, NULL, EVP_sha256(), NULL) == 1) {
+        kek_hex(kek_bytes(digest, sizeof digest), text + 7);
+    }
+}
+
 void generation_of(const struct version *version, struct kek_generation *generation)
 {
     *generation = (struct kek_generation){.mode = KEK_ENVELOPE_MODE_ANY, .count = 1};

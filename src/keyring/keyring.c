@@ -420,3 +420,23 @@ void kek_keyring_free(struct kek_keyring *ring)
     record_close(ring);
     free(ring);
 }
+
+enum kek_rc kek_keyring_recorded(const struct kek_config *config, struct kek_generation *last,
+                                 struct kek_why *why)
+{
+    KEK_AUTO(kek_keyring) ring = calloc(1, sizeof *ring);
+    if (ring == NULL) {
+        return kek_fail(why, KEK_NO_MEMORY, "no memory to read the state file");
+    }
+    ring->settings.config = config;
+    ring->lock_fd = -1;
+    enum kek_rc rc = record_load(ring, why);
+    if (rc != KEK_OK) {
+        return rc;
+    }
+    if (!ring->announced) {
+        return kek_fail(why, KEK_NOT_FOUND, "%s names no primary", ring->record_path);
+    }
+    *last = ring->primary.generation;
+    return KEK_OK;
+}

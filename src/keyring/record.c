@@ -197,24 +197,26 @@ static enum kek_rc lock(struct kek_keyring *ring, struct kek_why *why)
                            "locking %s", path);
 }
 
-enum kek_rc record_open(struct kek_keyring *ring, struct kek_why *why)
+enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why)
 {
     const struct kek_config *config = ring->settings.config;
-    enum kek_rc rc = lock(ring, why);
-    if (rc != KEK_OK) {
-        return rc;
-    }
     if (asprintf(&ring->record_path, "%s/%s.json", config->state_dir, config->keyring) < 0) {
         ring->record_path = NULL;
         return kek_fail(why, KEK_NO_MEMORY, "no memory for the state file's name");
     }
     KEK_AUTO_BUF struct kek_buf content;
     kek_buf_init(&content, RECORD_MAX);
-    rc = kek_durable_read(ring->record_path, RECORD_MAX, &content, why);
+    enum kek_rc rc = kek_durable_read(ring->record_path, RECORD_MAX, &content, why);
     if (rc == KEK_NOT_FOUND) {
         return KEK_OK;
     }
     return rc == KEK_OK ? record_parse(ring, kek_buf_bytes(&content), why) : rc;
+}
+
+enum kek_rc record_open(struct kek_keyring *ring, struct kek_why *why)
+{
+    enum kek_rc rc = lock(ring, why);
+    return rc == KEK_OK ? record_load(ring, why) : rc;
 }
 
 void record_close(struct kek_keyring *ring)

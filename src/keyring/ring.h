@@ -243,6 +243,8 @@ bool version_disputed(const struct kek_keyring *ring, const struct version *vers
 
 /* record.c */
 enum kek_rc record_open(struct kek_keyring *ring, struct kek_why *why) KEK_MUST_CHECK;
+/* The same without the lock. */
+enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why) KEK_MUST_CHECK;
 void record_close(struct kek_keyring *ring);
 void record_save(struct kek_keyring *ring);
 /* The file's content into a ring that knows nothing yet, at ring->record_path for messages. */

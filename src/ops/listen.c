@@ -71,7 +71,13 @@ static enum kek_rc check_folder(const char *path, struct kek_why *why)
 
     struct stat st;
     if (stat(folder, &st) != 0) {
-        return errno_why(why, errno == ENOENT ? KEK_NOT_FOUND : KEK_DENIED, "looking at", folder);
+        if (errno == ENOENT) {
+            return errno_why(why, KEK_NOT_FOUND,
+                             "listen: the socket's folder must be made first (mode 0755, of root "
+                             "or of kekd's user):",
+                             folder);
+        }
+        return errno_why(why, KEK_DENIED, "listen: looking at", folder);
     }
     if (!S_ISDIR(st.st_mode)) {
         return kek_fail(why, KEK_DENIED, "%s is not a folder", folder);

@@ -2,8 +2,6 @@
 
 #include <stdio.h>
 
-#include <openssl/evp.h>
-
 #include "exposition.h"
 #include "metrics_calls.h"
 
@@ -251,25 +249,14 @@ static void render_datakeys(struct exposition *e, const struct kek_datakey_stats
                 d->flights);
 }
 
-/* As kube-apiserver's own metrics show a key_id: "sha256:" and the hex digest. */
-static void key_id_hash(const char *key_id, char text[static 72])
-{
-    uint8_t digest[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
-    memcpy(text, "sha256:", 8);
-    if (EVP_Digest(key_id, strlen(key_id), digest, &len, EVP_sha256(), NULL) == 1) {
-        kek_hex(kek_bytes(digest, len), text + 7);
-    }
-}
-
 static void render_primary(struct exposition *e, const struct kek_metrics_snapshot *s)
 {
     exposition_family(e, "kekd_kek_primary_info", "gauge",
                       "The announced KEK version; key_id_hash is as in kube-apiserver's metrics.");
     if (s->announced) {
-        char number[16], hash[72];
+        char number[16], hash[KEK_KEY_ID_HASH_TEXT];
         snprintf(number, sizeof number, "%u", s->primary.generation.numbers[0]);
-        key_id_hash(s->primary.generation.key_id, hash);
+        kek_key_id_hash(s->primary.generation.key_id, hash);
         exposition_uint(e, "",
                         LABELS({"version", number}, {"key_id", s->primary.generation.key_id},
                                {"key_id_hash", hash}),

@@ -196,6 +196,7 @@ void kek_p11_judge(const struct kek_p11_facts *facts, Kek__Provider__Strategy wa
 {
     *strategy = strategy_for(facts, wanted);
     memcpy(version->id.bytes, facts->id, sizeof version->id.bytes);
+    version->id_pad = facts->id_len < KEK_ID_LEN ? (uint8_t)(KEK_ID_LEN - facts->id_len) : 0;
     snprintf(version->label, sizeof version->label, "%s", facts->label);
     version->refusal[0] = '\0';
     version->eligible = true;

@@ -11,6 +11,8 @@ libkek_pkcs11_a_SOURCES = \
 	src/pkcs11/keep.c \
 	src/pkcs11/keys.c \
 	src/pkcs11/keys.h \
+	src/pkcs11/library.c \
+	src/pkcs11/library.h \
 	src/pkcs11/login.c \
 	src/pkcs11/make.c \
 	src/pkcs11/module.c \

@@ -193,6 +193,9 @@ bool kek_p11_login_and_prove(struct kek_provider *provider, struct kek_provider_
     }
     kek_p11_compare_copies(anchor);
     kek_p11_session_versions(anchor, versions);
+    if (versions->count == 0) {
+        memcpy(versions->others, anchor->table.others, sizeof versions->others);
+    }
     *alg = proven_alg(&anchor->table);
     return true;
 }

@@ -4,43 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "library.h"
 #include "token.h"
 #include "uri.h"
-
-/* The module's own function list: unmanaged, so that C_Initialize is ours to call with the pReserved
- * that some vendors want, and critical, so that p11-kit does not call a failure a success. */
-static CK_FUNCTION_LIST *load(const char *path)
-{
-    return p11_kit_module_load(path, P11_KIT_MODULE_UNMANAGED | P11_KIT_MODULE_CRITICAL);
-}
-
-static CK_FUNCTION_LIST *load_for(const struct kek_p11_uri *uri,
-                                  struct kek_provider_failure *failure)
-{
-    const char *path = kek_p11_uri_module_path(uri);
-    const char *name = kek_p11_uri_module_name(uri);
-    CK_FUNCTION_LIST *f = NULL;
-    p11_kit_be_quiet();
-    if (path != NULL) {
-        f = load(path);
-    } else {
-        /* RFC 7512: the name is the file's, without "lib" and ".so"; p11-kit knows the folder. */
-        char file[256];
-        snprintf(file, sizeof file, "lib%s.so", name);
-        f = load(file);
-        if (f == NULL) {
-            snprintf(file, sizeof file, "%s.so", name);
-            f = load(file);
-        }
-    }
-    if (f == NULL) {
-        const char *reason = p11_kit_message();
-        kek_p11_fail(failure, KEK__PROVIDER__STEP__MODULE, KEK__PROVIDER__CAUSE__UNSUPPORTED,
-                     "cannot load PKCS#11 module %s: %s", path != NULL ? path : name,
-                     reason != NULL ? reason : "no reason given");
-    }
-    return f;
-}
 
 /* The string goes where vendors expect theirs: NSS calls the place LibraryParameters. The module may
  * keep the pointer. */
@@ -218,9 +184,13 @@ bool kek_p11_open(const Kek__Provider__Hello *hello, bool officer, struct kek_pr
     if (!take_strategy(hello, &fresh->strategy, failure)) {
         return false;
     }
-    fresh->f = load_for(uri, failure);
-    if (fresh->f == NULL ||
-        !initialize(fresh->f, kek_provider_setting(hello, "init_args"), failure)) {
+    fresh->f = kek_p11_library_load(uri, &failure->why);
+    if (fresh->f == NULL) {
+        failure->step = KEK__PROVIDER__STEP__MODULE;
+        failure->cause = KEK__PROVIDER__CAUSE__UNSUPPORTED;
+        return false;
+    }
+    if (!initialize(fresh->f, kek_provider_setting(hello, "init_args"), failure)) {
         return false;
     }
     CK_INFO library = {0};

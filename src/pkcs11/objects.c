@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kek/log.h"
+#include "kek/text.h"
 
 #define FACTS 4 /* label, id, type, length: before the flags */
 
@@ -185,8 +186,23 @@ static bool is_ours(const struct kek_provider *provider, char label[static KEK_L
     return kek_p11_label_number(provider->keyring, label, number);
 }
 
+/* The keyring's name in a label that has the form of a version's; empty if it has not. */
+static void keyring_of(const char *label, char name[static KEK_PROVIDER_OTHER_LEN_MAX])
+{
+    const char *dot = NULL;
+    uint64_t number = 0;
+    for (const char *at = strstr(label, ".v"); at != NULL; at = strstr(at + 1, ".v")) {
+        dot = at;
+    }
+    size_t len = dot == NULL ? 0 : (size_t)(dot - label);
+    bool is_version = len > 0 && len < KEK_PROVIDER_OTHER_LEN_MAX &&
+                      kek_text_decimal(dot + 2, UINT32_MAX, &number);
+    snprintf(name, KEK_PROVIDER_OTHER_LEN_MAX, "%.*s", is_version ? (int)len : 0, label);
+}
+
 struct kek_p11_outcome kek_p11_read_label(struct kek_provider_session *session,
-                                          CK_OBJECT_HANDLE object, bool *ours)
+                                          CK_OBJECT_HANDLE object, bool *ours,
+                                          char other[static KEK_PROVIDER_OTHER_LEN_MAX])
 {
     char label[KEK_LABEL_MAX];
     const struct kek_p11_named *named;
@@ -195,6 +211,12 @@ struct kek_p11_outcome kek_p11_read_label(struct kek_provider_session *session,
     struct kek_p11_outcome outcome =
         read_one(session, object, CKA_LABEL, label, sizeof label - 1, &len);
     *ours = kek_p11_good(outcome) && is_ours(session->provider, label, len, &named, &number);
+    other[0] = '\0';
+    if (kek_p11_good(outcome) && !*ours && len < sizeof label) {
+        label[len] = '\0';
+        keyring_of(label, other);
+        other[0] = strcmp(other, session->provider->keyring) == 0 ? '\0' : other[0];
+    }
     return outcome;
 }
 

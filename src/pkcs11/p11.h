@@ -58,6 +58,8 @@ struct kek_p11_entry {
 struct kek_p11_table {
     size_t count;
     struct kek_p11_entry entries[KEK_PROVIDER_VERSIONS_MAX];
+    /* Of a look at all keys: the names of keyrings that are not ours; the first empty one ends them. */
+    char others[KEK_PROVIDER_OTHERS_MAX][KEK_PROVIDER_OTHER_LEN_MAX];
 };
 
 #define KEK_P11_SWEEP_SKIP 2048 /* handles that are passed over at once */
@@ -176,10 +178,12 @@ const struct kek_p11_named *kek_p11_named_of(const struct kek_provider *provider
 bool kek_p11_is_gone(struct kek_p11_outcome outcome);
 /* A failure that may be that object's alone: a general, device or vendor code. */
 bool kek_p11_is_of_object(struct kek_p11_outcome outcome);
-/* Reads the label alone; *ours says whether it is that of a version.  A failure that may pass is
+/* Reads the label alone; *ours says whether it is that of a version, `other` names another keyring whose
+ * version it is, else it is empty.  A failure that may pass is
  * tried twice by this and the next one. */
 struct kek_p11_outcome kek_p11_read_label(struct kek_provider_session *session,
-                                          CK_OBJECT_HANDLE object, bool *ours);
+                                          CK_OBJECT_HANDLE object, bool *ours,
+                                          char other[static KEK_PROVIDER_OTHER_LEN_MAX]);
 /* Reads all that counts of a key; *entry is filled if *ours. */
 struct kek_p11_outcome kek_p11_read_entry(struct kek_provider_session *session,
                                           CK_OBJECT_HANDLE object, struct kek_p11_entry *entry,
@@ -202,6 +206,8 @@ struct kek_p11_streamed {
     size_t read, gone;              /* objects */
     size_t unreadable;              /* objects that were passed over */
     struct kek_p11_outcome trouble; /* of the last such one, or of the last that was gone */
+    char others[KEK_PROVIDER_OTHERS_MAX]
+               [KEK_PROVIDER_OTHER_LEN_MAX]; /* keyrings that are not ours */
 };
 struct kek_p11_outcome kek_p11_stream(struct kek_provider_session *session,
                                       struct kek_p11_streamed *streamed);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <limits.h>
 #include <sys/stat.h>
@@ -179,7 +180,8 @@ enum kek_rc kek_pin_read(const char *text, struct kek_secret **pin, struct kek_p
     struct stat about;
     if (fd < 0 || fstat(fd, &about) != 0) {
         return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                               "PIN file %s cannot be opened", source.path);
+                               "PIN file %s cannot be opened by uid %u", source.path,
+                               (unsigned)geteuid());
     }
     rc = check(&about, &source, why);
     if (rc != KEK_OK) {

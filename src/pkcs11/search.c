@@ -57,15 +57,29 @@ static bool is_in_table(const struct kek_p11_table *table, CK_OBJECT_HANDLE obje
     return false;
 }
 
+static void note_other(struct kek_p11_streamed *streamed, const char *name)
+{
+    size_t i = 0;
+    while (i < KEK_PROVIDER_OTHERS_MAX && streamed->others[i][0] != '\0' &&
+           strcmp(streamed->others[i], name) != 0) {
+        i++;
+    }
+    if (i < KEK_PROVIDER_OTHERS_MAX) {
+        memcpy(streamed->others[i], name, strlen(name) + 1);
+    }
+}
+
 /* Good, or what ends the stream: an object that cannot be read is passed over unless it is one that
  * was a version before. */
 static struct kek_p11_outcome take(struct kek_provider_session *session, CK_OBJECT_HANDLE object,
                                    struct kek_p11_streamed *streamed)
 {
     bool ours;
-    struct kek_p11_outcome outcome = kek_p11_read_label(session, object, &ours);
+    char other[KEK_PROVIDER_OTHER_LEN_MAX];
+    struct kek_p11_outcome outcome = kek_p11_read_label(session, object, &ours, other);
     if (kek_p11_good(outcome)) {
         streamed->read++;
+        note_other(streamed, other);
         if (ours && streamed->ours_count < KEK_P11_OURS_MAX) {
             streamed->ours[streamed->ours_count] = object;
         }
@@ -189,7 +203,8 @@ void kek_p11_sweep(struct kek_provider_session *session)
     while (at < count && kek_clock_ms() < until) {
         CK_OBJECT_HANDLE object = shared->sweep_batch[at];
         bool ours;
-        struct kek_p11_outcome outcome = kek_p11_read_label(session, object, &ours);
+        char other[KEK_PROVIDER_OTHER_LEN_MAX];
+        struct kek_p11_outcome outcome = kek_p11_read_label(session, object, &ours, other);
         if (kek_p11_is_of_object(outcome)) {
             kek_p11_name_unreadable(provider, object, outcome);
         } else if (!kek_p11_good(outcome) && !kek_p11_is_gone(outcome)) {

@@ -166,7 +166,9 @@ bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
         return false;
     }
     for (size_t i = 0; i < count; i++) {
-        if (wire[i]->kek_id.len != KEK_ID_LEN || wire[i]->number == 0 || !is_alg(wire[i]->alg)) {
+        size_t len = wire[i]->kek_id.len;
+        if (len > KEK_ID_LEN || (len < KEK_ID_LEN && wire[i]->eligible) || wire[i]->number == 0 ||
+            !is_alg(wire[i]->alg)) {
             return false;
         }
     }
@@ -174,7 +176,11 @@ bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
     for (size_t i = 0; i < count; i++) {
         struct kek_version *version = &versions->items[i];
         version->number = wire[i]->number;
-        memcpy(version->id.bytes, wire[i]->kek_id.data, KEK_ID_LEN);
+        memset(version->id.bytes, 0, KEK_ID_LEN);
+        if (wire[i]->kek_id.len > 0) {
+            memcpy(version->id.bytes, wire[i]->kek_id.data, wire[i]->kek_id.len);
+        }
+        version->id_pad = (uint8_t)(KEK_ID_LEN - wire[i]->kek_id.len);
         version->alg = (enum kek_wrap_alg)wire[i]->alg;
         version->can_wrap = wire[i]->can_wrap;
         version->can_unwrap = wire[i]->can_unwrap;

@@ -346,6 +346,25 @@ void kek_pool_provider_get(const struct kek_pool *pool, size_t provider,
     }
 }
 
+/* Some libraries number all their tokens 0. */
+static bool is_serial(const char *serial)
+{
+    return serial[strspn(serial, "0 ")] != '\0';
+}
+
+size_t kek_pool_twin(const struct kek_pool *pool, size_t provider)
+{
+    const struct kek_backend *one = &pool->backends[provider];
+    for (size_t i = 0; is_serial(one->status.serial) && i < pool->config->provider_count; i++) {
+        const struct kek_backend *other = &pool->backends[i];
+        if (i != provider && strcmp(one->status.serial, other->status.serial) == 0 &&
+            strcmp(one->status.model, other->status.model) == 0) {
+            return i;
+        }
+    }
+    return KEK_POOL_ANY;
+}
+
 size_t kek_pool_workers(const struct kek_pool *pool, size_t provider,
                         struct kek_pool_worker workers[static KEK_POOL_WORKERS_MAX])
 {

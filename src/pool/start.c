@@ -258,6 +258,15 @@ static bool keep_versions(struct kek_worker *worker, const struct kek_provider_v
     return true;
 }
 
+static void keep_others(struct kek_backend *backend, const Kek__Provider__Ready *ready)
+{
+    memset(backend->status.others, 0, sizeof backend->status.others);
+    for (size_t i = 0; i < ready->n_others && i < KEK_PROVIDER_OTHERS_MAX; i++) {
+        kek_text_copy(backend->status.others[i], sizeof backend->status.others[i],
+                      ready->others[i]);
+    }
+}
+
 static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *ready)
 {
     struct kek_backend *backend = worker->backend;
@@ -276,6 +285,7 @@ static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *read
         kek_start_failed(worker, false, &why);
         return;
     }
+    keep_others(backend, ready);
     uv_timer_stop(&worker->timer);
     /* A start that could try none (every key only unwraps) does not make the others forget. */
     if (ready->alg != KEK__PROVIDER__WRAP_ALG__NONE) {

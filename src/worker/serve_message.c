@@ -95,7 +95,7 @@ static void version_message(const struct kek_version *version, Kek__Provider__Ve
     kek__provider__version__init(message);
     message->number = version->number;
     message->kek_id.data = (uint8_t *)version->id.bytes;
-    message->kek_id.len = sizeof version->id.bytes;
+    message->kek_id.len = sizeof version->id.bytes - version->id_pad;
     message->alg = (Kek__Provider__WrapAlg)version->alg;
     message->can_wrap = version->can_wrap;
     message->can_unwrap = version->can_unwrap;
@@ -104,12 +104,24 @@ static void version_message(const struct kek_version *version, Kek__Provider__Ve
     message->refusal = (char *)version->refusal;
 }
 
+static size_t other_names(const struct kek_provider_versions *versions,
+                          char *names[static KEK_PROVIDER_OTHERS_MAX])
+{
+    size_t count = 0;
+    while (count < KEK_PROVIDER_OTHERS_MAX && versions->others[count][0] != '\0') {
+        names[count] = (char *)(uintptr_t)versions->others[count];
+        count++;
+    }
+    return count;
+}
+
 bool kek_serve_message_versions(struct kek_buf *reply, uint64_t id, bool ready,
                                 const struct kek_provider_versions *versions, enum kek_wrap_alg alg)
 {
     Kek__Provider__Version items[KEK_PROVIDER_VERSIONS_MAX];
     Kek__Provider__Version *pointers[KEK_PROVIDER_VERSIONS_MAX];
     char refusals[KEK_PROVIDER_VERSIONS_MAX][REFUSAL_SHORT + 1];
+    char *others[KEK_PROVIDER_OTHERS_MAX];
     for (size_t i = 0; i < versions->count; i++) {
         version_message(&versions->items[i], &items[i]);
         pointers[i] = &items[i];
@@ -122,6 +134,8 @@ bool kek_serve_message_versions(struct kek_buf *reply, uint64_t id, bool ready,
         ready_message.n_versions = versions->count;
         ready_message.versions = pointers;
         ready_message.alg = (Kek__Provider__WrapAlg)alg;
+        ready_message.n_others = other_names(versions, others);
+        ready_message.others = others;
         message.result_case = KEK__PROVIDER__REPLY__RESULT_READY;
         message.ready = &ready_message;
     } else {

@@ -434,11 +434,37 @@ class WrongOrLate(Pair):
     def test_key_list_shows_what_each_provider_has(self):
         node = self.pair()
         p11.plant(node.token, "k8s-test.v2", os.urandom(16))
-        listed = json.loads(node.kekctl("--output", "json", "key", "list", check=True).stdout)
+        done = node.kekctl("--output", "json", "key", "list")
+        self.assertEqual((done.returncode, done.stderr),
+                         (3, b"kekctl: key list: version 2 is on hsm-a and not on hsm-b: bring its key there\n"))
+        listed = json.loads(done.stdout)
         self.assertEqual(sorted((entry["version"], entry["provider"]) for entry in listed["versions"]),
                          [(1, "hsm-a"), (1, "hsm-b"), (2, "hsm-a")])
         serials = {entry["serial"] for entry in listed["providers"]}
         self.assertEqual(len(serials), 2)
+
+    def test_one_token_as_two_providers_is_warned_of(self):
+        node = self.rig()
+        node.config["providers"].append(node.provider("hsm-again", node.token))
+        node.write()
+        node.start()
+        node.wait_log("are one token .serial [0-9a-f]+.: together they are no safer than one")
+        self.assertEqual(node.log().count("are one token"), 1)
+        done = node.kekctl("key", "list")
+        self.assertEqual(done.returncode, 3)
+        self.assertIn(b"hsm-a and hsm-again are one token (serial ", done.stderr)
+        pair = self.pair()
+        pair.start()
+        self.both_up(pair)
+        self.assertNotIn("are one token", pair.log())
+
+    def test_a_version_that_is_not_as_the_configuration_says_is_warned_of(self):
+        node = self.rig()
+        node.config["providers"][0]["versions"] = [{"n": 1, "state": "active"}, {"n": 2, "state": "active"}]
+        node.write()
+        node.start()
+        node.wait_log("provider hsm-a: versions says that version 2 is active, and the token shows no such key")
+        self.assertNotIn("says that version 1", node.log())
 
 
 if __name__ == "__main__":

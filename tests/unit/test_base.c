@@ -6,8 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <linux/magic.h>
 
 #include "kek/bytes.h"
 #include "kek/descriptors.h"
@@ -488,6 +491,36 @@ START_TEST(an_arena_hands_out_what_it_has_and_wipes_what_it_gave)
 }
 END_TEST
 
+START_TEST(a_slip_is_told_from_another_word)
+{
+    static const struct {
+        const char *name, *meant;
+        size_t slip;
+    } rows[] = {{"admin-pin-sorce", "admin-pin-source", 1},
+                {"pin_source", "pin-source", 1},
+                {"token", "token", 0},
+                {"vendor", "token", SIZE_MAX},
+                {"x", "id", SIZE_MAX},
+                {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "token", SIZE_MAX}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        ck_assert_uint_eq(kek_text_slip(rows[i].name, rows[i].meant), rows[i].slip);
+    }
+}
+END_TEST
+
+START_TEST(a_folder_in_memory_forgets)
+{
+    struct statfs about;
+    if (statfs("/dev/shm", &about) == 0 && about.f_type == TMPFS_MAGIC) {
+        ck_assert(kek_durable_forgets("/dev/shm"));
+        ck_assert(kek_durable_forgets("/dev/shm/kek-nowhere/below"));
+    }
+    ck_assert(!kek_durable_forgets("/proc"));
+    ck_assert(!kek_durable_forgets("/proc/kek-nowhere"));
+    ck_assert(!kek_durable_forgets("kek-nowhere"));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("base");
@@ -509,6 +542,8 @@ int main(void)
     tcase_add_test(tcase, all_that_comes_in_pieces_is_read_and_written);
     tcase_add_loop_test(tcase, descriptors_are_filled_so_that_using_them_still_fails, 0, 8);
     tcase_add_test(tcase, text_is_cut_before_it_is_cleaned);
+    tcase_add_test(tcase, a_slip_is_told_from_another_word);
+    tcase_add_test(tcase, a_folder_in_memory_forgets);
     tcase_add_loop_test(tcase, text_stands_in_json_as_far_as_it_fits, 0,
                         sizeof jsons / sizeof jsons[0]);
     tcase_add_loop_test(tcase, text_is_a_number_only_as_digits, 0,

@@ -5,6 +5,7 @@ nobody here wrote (grpcio). Skipped (77) where grpcio is missing."""
 import base64
 import concurrent.futures
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -79,6 +80,7 @@ class Plugin(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(handle) if call.method in self.answers else None
 
 
+HASH = "sha256:" + hashlib.sha256(b"kek1-ab").hexdigest()  # as the API server's log and metrics have it
 V1, V2 = "/v1beta1.KeyManagementService/", "/v2.KeyManagementService/"
 
 
@@ -107,10 +109,12 @@ class Kms(unittest.TestCase):
         code, out, err = self.kms("status")
         self.assertEqual((code, err), (0, ""))
         self.assertEqual([line.split() for line in out.decode().splitlines()],
-                         [["version", "v2"], ["healthz", "ok"], ["key_id", "kek1-ab"]])
+                         [["version", "v2"], ["healthz", "ok"], ["key_id", "kek1-ab"],
+                          ["key_id_hash", HASH]])
         code, out, err = self.kms("status", "--output", "json")
         self.assertEqual((code, err), (0, ""))
-        self.assertEqual(json.loads(out), {"version": "v2", "healthz": "ok", "key_id": "kek1-ab"})
+        self.assertEqual(json.loads(out), {"version": "v2", "healthz": "ok", "key_id": "kek1-ab",
+                                           "key_id_hash": HASH})
         self.assertEqual(self.plugin.asked, [(V2 + "Status", {})] * 2)
 
     def test_status_that_the_api_server_refuses_exits_3(self):
@@ -177,6 +181,24 @@ class Kms(unittest.TestCase):
         self.assertEqual(self.kms("decrypt", "--key-id", "old", stdin=b"s"), (0, b"x", ""))
         self.assertEqual([asked[0] for asked in self.plugin.asked], [V2 + "Decrypt"])
         self.assertEqual(self.plugin.asked[0][1][3], b"old")
+
+    def test_decrypt_takes_the_key_id_from_the_ciphertext_where_the_context_is_known(self):
+        """After a rotation, the one in Status is not that of older ciphertexts."""
+        self.plugin.answers[V2 + "Decrypt"] = field(1, b"x")
+        path = os.path.join(self.folder.name, "f.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(GOOD.format(socket=self.socket) + "context: prod\n")
+        kek_id = bytes(range(16))
+        sealed = b"KEK\x01\x01\x01\x01\x01" + kek_id + b"\x00\x28" + bytes(40 + 16 + 16 + 32)
+        key_id = "kek1-" + hashlib.sha256(b"kekd/key_id/1\x00\x04prod\x01" + kek_id).hexdigest()[:32]
+        for words in ([], ["--socket", self.socket]):
+            self.plugin.asked.clear()
+            self.assertEqual(kekctl("--config", path, "kms", "decrypt", *words, stdin=sealed), (0, b"x", ""))
+            self.assertEqual([(asked[0], asked[1][3]) for asked in self.plugin.asked],
+                             [(V2 + "Decrypt", key_id.encode())])
+        self.status(key_id="kek1-now")
+        kekctl("--config", path, "kms", "decrypt", stdin=b"not ours")
+        self.assertEqual(self.plugin.asked[-1][1][3], b"kek1-now")
 
     def test_decrypt_v1(self):
         self.plugin.answers[V1 + "Decrypt"] = field(1, b"ping")
@@ -273,22 +295,27 @@ class Usage(unittest.TestCase):
         self.check(2, "unknown option --frobnicate", "--frobnicate")
         self.check(2, "unknown option -x", "config", "check", "-x")
         self.check(2, "--config needs a value", "config", "check", "--config")
-        self.check(2, '--output cannot be "xml"', "--output", "xml", "config", "example")
-        self.check(2, '--api cannot be "v3"', "kms", "status", "--api", "v3")
-        self.check(2, '--timeout cannot be "5"', "kms", "status", "--timeout", "5")
-        self.check(2, '--timeout cannot be "0s"', "kms", "status", "--timeout", "0s")
-        self.check(2, '--timeout cannot be "2h"', "kms", "status", "--timeout", "2h")
+        self.check(2, '--output: expected table or json, found "xml"', "--output", "xml", "config", "example")
+        self.check(2, '--api: expected v1 or v2, found "v3"', "kms", "status", "--api", "v3")
+        for wrong in ("5", "0s", "2h"):
+            self.check(2, f'--timeout: expected a duration (a number and ms, s, m or h) from 1ms to 1h, found "{wrong}"',
+                       "kms", "status", "--timeout", wrong)
         self.check(2, "kms status: takes no --key-id", "kms", "status", "--key-id", "x")
         self.check(2, "config check: takes no --socket", "config", "check", "--socket", "/s")
         self.check(2, 'unknown command "' + "a" * 60, "a" * 5000)
+        self.check(2, 'unknown command "key list f"', "key", "list", "f")
+        self.check(2, 'unknown command "config check f g"', "config", "check", "f", "g")
+        self.check(2, "config check: takes a file or --config, not both", "config", "check", "f", "--config", "f")
 
     def test_help_and_version(self):
-        code, out, err = kekctl("--help")
-        self.assertEqual((code, err), (0, ""))
-        self.assertIn(b"kms encrypt", out)
-        code, out, _ = kekctl("--version")
-        self.assertEqual(code, 0)
-        self.assertRegex(out.decode(), r"\Akekctl [0-9]+\.[0-9]+\.[0-9]+\n\Z")
+        for words in (["--help"], ["-h"], ["help"], ["kms", "-h"]):
+            code, out, err = kekctl(*words)
+            self.assertEqual((code, err), (0, ""))
+            self.assertIn(b"kms encrypt", out)
+        for words in (["--version"], ["version"]):
+            code, out, _ = kekctl(*words)
+            self.assertEqual(code, 0)
+            self.assertRegex(out.decode(), r"\Akekctl [0-9]+\.[0-9]+\.[0-9]+\n\Z")
 
     def test_no_socket_is_said_with_its_reason(self):
         self.check(1, "kms status: cannot connect to /nonexistent/s: No such file or directory",
@@ -368,6 +395,24 @@ class Config(unittest.TestCase):
                                            "mode": "data keys are reused"})
         code, out, _ = kekctl("--output", "json", "config", "example")
         self.assertEqual(json.loads(out), {"example": example.decode()})
+
+    def test_the_file_may_be_an_argument(self):
+        with open(self.path, "wb") as file:
+            file.write(GOOD.format(socket="/s").encode())
+        code, out, err = kekctl("--output", "json", "config", "check", self.path)
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(json.loads(out)["file"], self.path)
+        code, _, err = kekctl("config", "check", self.path + "x")
+        self.assertEqual(code, 2)
+        self.assertIn(f"cannot open {self.path}x: No such file", err)
+
+    @unittest.skipUnless(subprocess.run(["stat", "-f", "-c", "%T", "/dev/shm"], stdout=subprocess.PIPE,
+                                        check=False).stdout == b"tmpfs\n", "/dev/shm is no tmpfs")
+    def test_a_state_dir_that_forgets_is_remarked(self):
+        code, out, err = self.check(GOOD.format(socket="/s").encode() + b"state_dir: /dev/shm/kek-nowhere/k\n")
+        self.assertEqual(code, 3)
+        self.assertIn("state_dir: /dev/shm/kek-nowhere/k is in memory (a tmpfs)", err)
+        self.assertIn(b"ok", out)
 
     def test_strict_mode_is_named(self):
         code, out, _ = self.check(GOOD.format(socket="/s").encode() + b"data_key: {max_uses: 1}\n")

@@ -2,8 +2,11 @@
 """kekctl's key commands against workers that do as they are told: a program of the name kekd-pkcs11
 beside a copy of kekctl, which speaks proto/provider.proto by hand and keeps its keys in a file."""
 
+import base64
+import hashlib
 import json
 import os
+import pty
 import re
 import shutil
 import stat
@@ -30,7 +33,7 @@ def load():
 
 def versions(data):
     return b"".join(pack((1, pack(
-        (1, v["number"]), (2, bytes.fromhex(v["id"])), (3, 1), (4, "W" in v["may"]), (5, "U" in v["may"]),
+        (1, v["number"]), (2, bytes.fromhex(v["id"])), (3, v.get("alg", 1)), (4, "W" in v["may"]), (5, "U" in v["may"]),
         (6, "refusal" not in v), (7, v.get("label", "k.v%d" % v["number"])),
         (8, v.get("refusal", ""))))) for v in data["versions"])
 
@@ -46,11 +49,13 @@ def answer(request):
     if 3 in request:
         if data.get("login") == "refuse":
             return failed(6, 6, 0xa0, "C_Login: CKR_PIN_INCORRECT (0xa0)")
+        if data.get("login") == "hang":
+            return None
         if data.get("login") in ("die", "pin file"):
             if data["login"] == "die":
                 os._exit(1)
             return failed(5, 7, 0, "PIN file /pin has mode 0644")
-        return pack((3, versions(data) + pack((2, 1))))
+        return pack((3, versions(data) + pack((2, 1), *((3, other) for other in data.get("others", [])))))
     if 4 in request:
         if data.get("list") == "die" or (data.get("list") == "die once made" and "made" in data):
             os._exit(1)
@@ -99,9 +104,12 @@ while True:
     if 2 in request:
         name = unpack(request[2])[2].decode()
         path = os.path.join(os.path.dirname(sys.argv[0]), name + ".json")
-        reply = pack((2, pack((1, 2), (2, "serial-" + name), (3, "t"), (5, "model"), (8, 1), (9, 1), (10, 4))))
+        serial = load().get("serial", "serial-" + name)
+        reply = pack((2, pack((1, 2), (2, serial), (3, "t"), (5, "model"), (8, 1), (9, 1), (10, 4))))
     else:
         reply = answer(request)
+        if reply is None:
+            continue
     try:
         link.send(pack((1, request[1])) + reply)
     except OSError:
@@ -153,6 +161,22 @@ class Keys(unittest.TestCase):
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     @staticmethod
+    def key_id(number, context=b""):
+        """As docs/envelope-format.md has it."""
+        text = b"kekd/key_id/1" + len(context).to_bytes(2, "big") + context + b"\x01" + number.to_bytes(16, "big")
+        return "kek1-" + hashlib.sha256(text).hexdigest()[:32]
+
+    def record(self, number):
+        """The state file of a kekd that announced this version last."""
+        kek_id = number.to_bytes(16, "big")
+        witness = b"KEK\x01\x01\x01\x01\x01" + kek_id + (40).to_bytes(2, "big") + bytes(40 + 16 + 16 + 32)
+        with open(self.path("state/k.json"), "w", encoding="utf-8") as file:
+            json.dump({"format": 1, "keyring": "k", "context": "",
+                       "primary": {"number": number, "kek_id": kek_id.hex()},
+                       "versions": [{"number": number, "kek_id": kek_id.hex(), "gcm_wraps": 0,
+                                     "witness": base64.b64encode(witness).decode()}]}, file)
+
+    @staticmethod
     def version(number, may, **more):
         return {"number": number, "id": f"{number:032x}", "may": may, **more}
 
@@ -179,15 +203,15 @@ class List(Keys):
         self.configure("a", "b")
         self.token("a", self.version(10, "U"), self.version(2, "WU"), self.version(1, "U"))
         self.token("b", self.version(2, "WU"), self.version(1, ""))
-        code, out, err = self.run_it("list")
-        self.assertEqual((code, err), (0, ""))
+        code, out, _ = self.run_it("list")
+        self.assertEqual(code, 3)
         rows = [line.split() for line in out.splitlines()]
-        self.assertEqual(rows[0], ["VERSION", "STATE", "KEK-ID", "ALG", "PROVIDER", "LABEL"])
-        self.assertEqual([(r[0], r[1], r[4], r[5]) for r in rows[1:]], [
+        self.assertEqual(rows[0], ["VERSION", "STATE", "KEK-ID", "KEY-ID", "ALG", "PROVIDER", "LABEL"])
+        self.assertEqual([(r[0], r[1], r[5], r[6]) for r in rows[1:]], [
             ("1", "deactivated", "a", "k.v1"), ("1", "disabled", "b", "k.v1"),
             ("2", "active", "a", "k.v2"), ("2", "active", "b", "k.v2"),
             ("10", "pre-active", "a", "k.v10")])
-        self.assertEqual(rows[1][2:4], [f"{1:032x}", "AES-KW"])
+        self.assertEqual(rows[1][2:5], [f"{1:032x}", self.key_id(1), "AES-KW"])
 
     def test_the_largest_settings_reach_the_worker(self):
         name, keyring, filler = "n" * 32, "k" * 63, "&x=" + "y" * 500
@@ -202,7 +226,8 @@ class List(Keys):
                            f"    uri: \"{uri + 'y' * (4096 - len(uri) + more)}\"\n    versions:\n{versions}")
         config(0)
         code, _, err = self.run_it("list")
-        self.assertEqual((code, err), (0, ""))
+        self.assertEqual((code, len(err.splitlines())), (3, 64))
+        self.assertIn(f"{name}: versions says that version 4294967295 is active, and the token shows no such key", err)
         config(1)
         code, _, err = self.run_it("list")
         self.assertEqual(code, 2)
@@ -217,8 +242,8 @@ class List(Keys):
         self.assertEqual(found["providers"], [{"name": "a", "answered": True, "serial": "serial-a",
                                                "model": "model", "firmware": "", "error": ""}])
         self.assertEqual(found["versions"], [{
-            "version": 1, "state": "active", "kek_id": f"{1:032x}", "alg": "AES-KW", "provider": "a",
-            "label": "k.v1", "eligible": True, "can_wrap": True, "can_unwrap": True, "refusal": ""}])
+            "version": 1, "state": "active", "kek_id": f"{1:032x}", "key_id": self.key_id(1), "alg": "AES-KW",
+            "provider": "a", "label": "k.v1", "eligible": True, "can_wrap": True, "can_unwrap": True, "refusal": ""}])
 
     def test_a_refused_key_exits_3_and_says_why(self):
         self.token("a", self.version(1, "WU"), self.version(9, "WU", refusal="it is extractable"))
@@ -226,6 +251,102 @@ class List(Keys):
         self.assertEqual(code, 3)
         self.assertIn("REFUSAL", out)
         self.assertIn("it is extractable", out)
+
+    def check(self, *said):
+        """Exit 3, and these sentences alone."""
+        code, out, err = self.run_it("list")
+        self.assertEqual(err, "".join(f"kekctl: key list: {sentence}\n" for sentence in said))
+        self.assertEqual(code, 3 if said else 0)
+        return out
+
+    def test_two_tokens_that_differ_exit_3_with_a_sentence_each(self):
+        self.configure("a", "b")
+        one, other = self.version(1, "WU"), self.version(1, "WU", id=f"{7:032x}")
+        for a, b, *said in (
+                ([one], [one]),
+                ([one], [other], f"version 1 is two different keys, kek id {1:032x} on a and {7:032x} on b: "
+                                 "remove the wrong one, and bring the right one there"),
+                ([one], [], "version 1 is on a and not on b: bring its key there"),
+                ([], [one], "version 1 is on b and not on a: bring its key there"),
+                ([one, self.version(2, "U")], [one], "version 2 is on a and not on b: bring its key there"),
+                ([one], [self.version(1, "U")], "version 1 may wrap on a and not on b: finish its change there"),
+                ([self.version(1, "")], [one], "version 1 may wrap on b and not on a: finish its change there",
+                 "version 1 may unwrap on b and not on a: finish its change there")):
+            self.token("a", *a)
+            self.token("b", *b)
+            self.check(*said)
+        # Of one that does not answer nothing is known, but that.
+        self.token("a", one)
+        self.token("b", login="refuse")
+        code, _, err = self.run_it("list")
+        self.assertEqual((code, len(err.splitlines())), (3, 1))
+
+    def test_a_keyring_that_seals_nothing_exits_3(self):
+        self.token("a", self.version(1, "U"))
+        self.check("no version is active, so nothing can be sealed: let the newest one wrap")
+        # A refused key is none.
+        self.token("a", self.version(1, "U"), self.version(2, "WU", refusal="planted"))
+        self.assertEqual(self.run_it("list")[0], 3)
+        self.assertIn("no version is active", self.run_it("list")[2])
+
+    def test_what_was_announced_and_is_gone_exits_3(self):
+        self.record(2)
+        lost = (f"version 2 (kek id {2:032x}), which this node announced last, is on no provider%s: what it sealed "
+                "cannot be opened; restore the key, and generate no other")
+        self.token("a", self.version(1, "WU"), self.version(2, "WU"))
+        self.check()
+        self.token("a", self.version(1, "WU"))
+        self.check(lost % "")
+        self.token("a", self.version(2, "WU", id=f"{7:032x}"))
+        self.check(lost % "")
+        self.token("a")
+        self.check(lost % "")
+        self.token("a", self.version(2, ""), self.version(3, "WU"))
+        self.check(f"version 2 (kek id {2:032x}), which this node announced last, may unwrap on no provider: what it "
+                   "sealed cannot be opened; give the key its use back")
+        self.configure("a", "b")
+        self.token("a", self.version(1, "WU"))
+        self.token("b", self.version(1, "WU"), self.version(2, "WU"))
+        self.check("version 2 is on b and not on a: bring its key there")
+        self.token("b", login="refuse")
+        self.assertIn(lost % " that answers", self.run_it("list")[2])
+        with open(self.path("state/k.json"), "w", encoding="utf-8") as file:
+            file.write("{")
+        self.assertIn("which version this node announced last is not known: ", self.run_it("list")[2])
+
+    def test_a_misspelt_keyring_is_told_from_an_empty_one(self):
+        self.token("a", others=["kk", "quite-another"])
+        self.check("a has keys of keyring kk and none of k: is the configuration's keyring misspelt?")
+        self.token("a", others=["quite-another"])
+        self.assertEqual(self.run_it("list")[0], 0)
+
+    def test_what_the_configuration_says_of_a_version_and_the_token_does_not(self):
+        self.configure("a", extra="    versions: [{n: 1, state: active}, {n: 2, state: active}, {n: 3, state: deactivated}]\n")
+        self.token("a", self.version(1, "WU"), self.version(2, "U"))
+        self.check("a: versions says that version 2 is active, and the token does not let it wrap",
+                   "a: versions says that version 3 is deactivated, and the token shows no such key that may be used")
+
+    def test_one_token_twice_is_no_redundancy(self):
+        self.configure("a", "b")
+        self.token("a", self.version(1, "WU"), serial="0815")
+        self.token("b", self.version(1, "WU"), serial="0815")
+        self.check("a and b are one token (serial 0815): together they are no safer than one")
+        # Some libraries number all their tokens so.
+        self.token("a", self.version(1, "WU"), serial="0000000000000000")
+        self.token("b", self.version(1, "WU"), serial="0000000000000000")
+        self.check()
+
+    def test_a_cka_id_that_is_too_short_is_shown_as_it_is(self):
+        self.token("a", self.version(1, "WU"), self.version(2, "WU", id="abcd", refusal="CKA_ID has 2 bytes, not 16"),
+                   self.version(3, "WU", id="", refusal="CKA_ID has 0 bytes, not 16"))
+        code, out, _ = self.run_it("list", "--output", "json")
+        self.assertEqual(code, 3)
+        self.assertEqual([(v["kek_id"], v["key_id"]) for v in json.loads(out)["versions"]],
+                         [(f"{1:032x}", self.key_id(1)), ("abcd", ""), ("", "")])
+        self.token("a", self.version(2, "WU", id="abcd"))
+        code, _, err = self.run_it("list")
+        self.assertEqual(code, 1)
+        self.assertIn("malformed", err)
 
     def test_a_provider_that_does_not_answer_exits_3_and_none_exits_1(self):
         self.configure("a", "b")
@@ -243,6 +364,19 @@ class List(Keys):
         self.assertEqual((code, out), (1, ""))
         self.assertIn("b: ", err)
 
+
+    def test_who_waits_at_a_terminal_is_told_for_whom(self):
+        self.configure("a", "b")
+        self.token("a", login="hang")
+        self.token("b", self.version(1, "WU"))
+        ours, theirs = pty.openpty()
+        with subprocess.Popen([self.kekctl, "--config", self.path("f.yaml"), "key", "list"], stderr=theirs,
+                              stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL) as client:
+            os.close(theirs)
+            self.assertRegex(os.read(ours, 4096).decode(),
+                             r"kekctl: key list: a has not answered yet: waiting for [0-9]+ s more")
+            client.terminate()
+        os.close(ours)
 
     def test_what_waiting_does_not_mend_is_not_waited_for(self):
         self.start_timeout = "10m"
@@ -284,6 +418,21 @@ class Generate(Keys):
         self.run_it("generate")
         self.assertNotEqual(first, self.made()["id"])
         self.assertEqual(self.made()["number"], 2)
+
+    def test_nothing_is_made_beside_a_primary_that_is_lost(self):
+        for versions in ([], [self.version(1, "WU")], [self.version(2, "WU", id=f"{7:032x}")], [self.version(2, "")]):
+            self.record(2)
+            self.token("a", *versions)
+            code, out, err = self.run_it("generate")
+            self.assertEqual((code, out), (1, ""))
+            self.assertIn("no key was made: no provider opens what version 2 (kek id " + f"{2:032x}) sealed", err)
+            self.assertIn(f"move {self.path('state')}/k.json away first", err)
+            self.assertIsNone(self.made())
+        os.remove(self.path("state/k.json"))
+        self.assertEqual(self.run_it("generate")[0], 0)
+        self.record(2)
+        self.token("a", self.version(2, "WU"))
+        self.assertEqual(self.run_it("generate")[0], 0)
 
     def test_several_providers_need_a_choice(self):
         self.configure("a", "b")

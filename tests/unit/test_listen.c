@@ -176,7 +176,8 @@ END_TEST
 
 START_TEST(open_refuses_a_folder_that_is_missing_or_open_to_all)
 {
-    open_fails(folder_path("missing/kms.sock"), KEK_NOT_FOUND, "missing");
+    open_fails(folder_path("missing/kms.sock"), KEK_NOT_FOUND,
+               "socket's folder must be made first");
     close(open(folder_path("file"), O_CREAT | O_WRONLY, 0600));
     open_fails(folder_path("file/kms.sock"), KEK_DENIED, "not a folder");
     const char *path = folder_path("kms.sock");

@@ -2,6 +2,7 @@
 #include "worker.h"
 
 #include <dlfcn.h>
+#include <elf.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -152,6 +153,35 @@ START_TEST(a_setting_that_is_missing_or_unknown_ends_the_start)
 }
 END_TEST
 
+static void expect_no_module(const char *uri, const char *text)
+{
+    expect_no_start(uri, KEK__PROVIDER__STEP__MODULE, KEK__PROVIDER__CAUSE__UNSUPPORTED, text);
+}
+
+/* The head of an ELF file and nothing behind it: none of them comes to the loader. */
+START_TEST(a_module_of_another_architecture_is_named_so)
+{
+    Elf64_Ehdr own;
+    char path[PATH_MAX], uri[PATH_MAX + 64];
+    int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(read(fd, &own, sizeof own), sizeof own);
+    close(fd);
+    worker_path("other.so", path);
+    snprintf(uri, sizeof uri, "pkcs11:token=t?module-path=%s", path);
+    Elf64_Ehdr other = own;
+    other.e_machine = own.e_machine == EM_S390 ? EM_X86_64 : EM_S390;
+    worker_write(path, &other, sizeof other, 0600);
+    expect_no_module(uri, own.e_machine == EM_S390 ? "is for x86-64 (" : "is for IBM Z (");
+    other.e_machine = 0xfffe;
+    worker_write(path, &other, sizeof other, 0600);
+    expect_no_module(uri, "is for ELF machine 65534 (");
+    other = own;
+    other.e_ident[EI_CLASS] = own.e_ident[EI_CLASS] == ELFCLASS32 ? ELFCLASS64 : ELFCLASS32;
+    worker_write(path, &other, sizeof other, 0600);
+    expect_no_module(uri, own.e_ident[EI_CLASS] == ELFCLASS32 ? "(64 bits" : "(32 bits");
+}
+END_TEST
+
 START_TEST(a_library_that_is_no_module_is_refused)
 {
     /* Any shared library will do; this program is linked with this one. */
@@ -162,12 +192,18 @@ START_TEST(a_library_that_is_no_module_is_refused)
     char real[PATH_MAX], uri[PATH_MAX + 64], path[PATH_MAX];
     ck_assert_ptr_nonnull(realpath(about.dli_fname, real));
     snprintf(uri, sizeof uri, "pkcs11:token=t?module-path=%s", real);
-    expect_no_start(uri, KEK__PROVIDER__STEP__MODULE, KEK__PROVIDER__CAUSE__UNSUPPORTED, real);
+    expect_no_module(uri, "is a library, but no PKCS#11 module: it has no C_GetFunctionList");
 
     worker_path("text.so", path);
-    worker_write(path, "not a library\n", 14, 0600);
     snprintf(uri, sizeof uri, "pkcs11:token=t?module-path=%s", path);
-    expect_no_start(uri, KEK__PROVIDER__STEP__MODULE, KEK__PROVIDER__CAUSE__UNSUPPORTED, path);
+    expect_no_module(uri, ": No such file");
+    worker_write(path, "not a library\n", 14, 0600);
+    expect_no_module(uri, "text.so is not a shared library (it is no ELF file)");
+    worker_write(path, "", 0, 0600);
+    expect_no_module(uri, "text.so is not a shared library (it is no ELF file)");
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+    expect_no_module(uri, "text.so is not a file");
     dlclose(library);
 }
 END_TEST
@@ -260,7 +296,9 @@ START_TEST(a_pin_file_of_another_kind_is_refused)
     snprintf(aside, sizeof aside, "%s/aside", token.dir);
     ck_assert_int_eq(rename(path, aside), 0);
     int step = KEK__PROVIDER__STEP__PIN_FILE, cause = KEK__PROVIDER__CAUSE__PIN_UNUSABLE;
-    expect_no_start(token.uri, step, cause, "cannot be opened: No such file");
+    char text[80];
+    snprintf(text, sizeof text, "cannot be opened by uid %u: No such file", (unsigned)geteuid());
+    expect_no_start(token.uri, step, cause, text);
 
     ck_assert_int_eq(mkdir(path, 0700), 0);
     expect_no_start(token.uri, step, cause, "not a regular file");
@@ -541,6 +579,7 @@ static Suite *suite(void)
     tcase_add_test(c, a_uri_must_name_a_module_and_a_token);
     tcase_add_test(c, a_setting_that_is_missing_or_unknown_ends_the_start);
     tcase_add_test(c, a_library_that_is_no_module_is_refused);
+    tcase_add_test(c, a_module_of_another_architecture_is_named_so);
     tcase_add_test(c, two_tokens_that_match_are_one_too_many);
     tcase_add_test(c, a_token_without_a_store_is_no_token);
     tcase_add_loop_test(c, a_pin_file_is_taken_or_refused, 0, sizeof pins / sizeof pins[0]);

@@ -366,6 +366,7 @@ START_TEST(a_key_is_refused_for_its_attributes)
     const Kek__Provider__Version *version = only(list);
     ck_assert_uint_eq(version->number, 5);
     ck_assert_str_eq(version->label, "ring.v5");
+    ck_assert_uint_eq(version->kek_id.len, key.id_len);
     const char *refusal = odd_keys[_i].refusal;
     ck_assert_msg(version->eligible == (refusal == NULL), "%s: %s", odd_keys[_i].what,
                   version->refusal);
@@ -413,7 +414,18 @@ START_TEST(keys_of_other_names_are_not_seen)
         token_make_key(&token, &key);
     }
     struct worker worker;
-    worker_start(&worker, "serve", token.uri);
+    Kek__Provider__Hello hello;
+    hello_init(&hello, token.uri);
+    worker_spawn(&worker, "serve");
+    reply_free(worker_hello(&worker, &hello));
+    /* A keyring that is misspelt is told from an empty one by the names that there are. */
+    Kek__Provider__Reply *ready = worker_login(&worker);
+    ck_assert_int_eq(ready->result_case, KEK__PROVIDER__REPLY__RESULT_READY);
+    ck_assert_uint_eq(ready->ready->n_others, 2);
+    bool first = strcmp(ready->ready->others[0], "rings") == 0;
+    ck_assert_str_eq(ready->ready->others[first ? 0 : 1], "rings");
+    ck_assert_str_eq(ready->ready->others[first ? 1 : 0], "Ring");
+    reply_free(ready);
     Kek__Provider__Reply *list = worker_list(&worker);
     ck_assert_int_eq(list->result_case, LISTED);
     ck_assert_uint_eq(list->listed->n_versions, 0);

@@ -1,0 +1,27 @@
+/*
+ * What in the versions of all providers is not as it must be, in one sentence each on standard error: the
+ * listings are compared with each other, with the configuration and with what this node announced last.
+ * Of a provider that did not answer nothing is said here.
+ */
+#ifndef KEKCTL_KEY_REMARKS_H
+#define KEKCTL_KEY_REMARKS_H
+
+#include "keys.h"
+#include "kek/keyring.h"
+
+/* Returns how much it found. Why a key is refused is not among it: the table says so. */
+size_t remarks_say(const struct keys *keys);
+
+/* Where the primary that this node's kekd announced last is on no provider, so that a new version would only
+ * hide the loss. */
+enum remarks_primary {
+    REMARKS_PRIMARY_NONE = 0, /* nothing is on record */
+    REMARKS_PRIMARY_THERE,
+    REMARKS_PRIMARY_GONE,   /* no provider that answered shows it */
+    REMARKS_PRIMARY_CLOSED, /* they show it, and it may unwrap on none */
+    REMARKS_PRIMARY_UNREAD, /* the record cannot be read: why says why */
+};
+enum remarks_primary remarks_primary(const struct keys *keys, struct kek_generation *last,
+                                     struct kek_why *why);
+
+#endif
