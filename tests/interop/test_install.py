@@ -47,6 +47,24 @@ exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     chroot . /lib/systemd/systemd --unit=steps.service --log-target=null --show-status=no
 """
 
+WELL = """
+i=0; until kekctl kms status; do i=$((i + 1)); [ $i -lt 60 ]; sleep 1; done
+systemctl is-active kekd.socket kekd.service
+"""
+
+# What kekd's clients do while its configuration is wrong.
+GIVES_UP = """
+echo 'nonsense: 1' >>/etc/kekd/kekd.yaml
+systemctl restart kekd.service || true
+i=0
+while systemctl is-active --quiet kekd.socket; do
+    i=$((i + 1)); [ $i -lt 500 ]
+    python3 -c "import socket; socket.socket(socket.AF_UNIX).connect('/run/kekd/kms.sock')" || true
+done
+echo "service $(systemctl show -P Result kekd.service) $(systemctl show -P ExecMainStatus kekd.service)"
+echo "socket $(systemctl show -P Result kekd.socket)"
+"""
+
 UNIT = """[Unit]
 DefaultDependencies=no
 [Service]
@@ -74,6 +92,11 @@ def documented_steps():
     section = read(SOURCE, "docs", "operations.md").split("\n## Start\n")[1].split("\n### ")[0]
     return [re.sub(r"^   ", "", block, flags=re.MULTILINE)
             for block in re.findall(r"^   ```sh\n(.*?)^   ```$", section, re.MULTILINE | re.DOTALL)]
+
+
+def documented_way_back():
+    section = read(SOURCE, "docs", "operations.md").split("\n### After a wrong configuration\n")[1]
+    return re.search(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL).group(1)
 
 
 def documented_configuration():
@@ -115,12 +138,14 @@ class Root:
             os.symlink("/dev/null", os.path.join(units, name))
         write(UNIT, units, "steps.service")
         write("[Service]\nStandardError=append:/steps/kekd.log\n", units, "kekd.service.d/log.conf")
+        # 20 starts within 2 s by default, which a busy machine does not reach.
+        write("[Socket]\nTriggerLimitIntervalSec=1h\n", units, "kekd.socket.d/limit.conf")
         self.cgroup = f"{CGROUPS}/kek-install-{os.getpid()}"
         os.mkdir(self.cgroup)
 
         def join():
             write(str(os.getpid()), self.cgroup, "cgroup.procs")
-        # pylint: disable=subprocess-popen-preexec-fn
+
         with open(os.path.join(self.folder, "boot.log"), "wb") as log:
             self.systemd = subprocess.Popen(
                 ["unshare", "--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup", "--fork",
@@ -189,22 +214,31 @@ class Install(unittest.TestCase):
         for folder in ("/var/lib/softhsm", "/var/lib/softhsm/tokens"):
             self.root.hide(folder)
 
-    def test_the_documented_steps_end_in_a_kekd_that_is_well(self):
+    def steps(self):
+        """The blocks of the page, with a token in the HSM's place and the README's configuration."""
         blocks = documented_steps()
         self.assertEqual(len(blocks), 6)
         user, reach, pin, check, key, start = blocks
-        self.prepare()
         write(documented_configuration(), self.root.upper, "steps/kekd.yaml")
         token = ("runuser -u kekd -- softhsm2-util --init-token --free --label kek-a --so-pin 5678 "
                  '--pin "$PIN"\ncp /steps/kekd.yaml /etc/kekd/kekd.yaml\n')
-        well = ("i=0; until kekctl kms status; do i=$((i + 1)); [ $i -lt 60 ]; sleep 1; done\n"
-                "systemctl is-active kekd.socket kekd.service\n"
-                "systemctl restart kekd.service\n"
-                "systemctl show -P User kekd.service\n")
-        status = self.root.run("set -eux\nPIN=1234\n" + user + reach + pin + token + check + key +
-                               start.replace("kekctl kms status\n", well))
+        return ("set -eux\nPIN=1234\n" + user + reach + pin + token + check + key +
+                start.replace("kekctl kms status\n", WELL))
+
+    def test_the_documented_steps_end_in_a_kekd_that_is_well(self):
+        self.prepare()
+        status = self.root.run(self.steps() + "systemctl restart kekd.service\n" + WELL +
+                               "systemctl show -P User kekd.service\n")
         self.assertEqual(status, "0", self.root.said())
         self.assertIn("\nkekd\n", self.root.said())
+
+    def test_a_wrong_configuration_ends_the_socket_and_the_documented_steps_bring_it_back(self):
+        self.prepare()
+        status = self.root.run(self.steps() + GIVES_UP + "cp /steps/kekd.yaml /etc/kekd/kekd.yaml\n" +
+                               documented_way_back() + WELL)
+        self.assertEqual(status, "0", self.root.said())
+        self.assertIn("\nservice exit-code 2\n", self.root.said())
+        self.assertIn("\nsocket trigger-limit-hit\n", self.root.said())
 
 
 def why_not():
