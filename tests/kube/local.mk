@@ -7,6 +7,7 @@ EXTRA_DIST += \
 	tests/kube/apiserver_test.go \
 	tests/kube/etcd_test.go \
 	tests/kube/kube_test.go \
+	tests/kube/recovery_test.go \
 	tests/kube/trouble_test.go \
 	tests/kube/daemon/go.mod \
 	tests/kube/daemon/daemon.go \
