@@ -10,7 +10,7 @@ packages_build=(
 )
 # For the test suite on top of that.
 packages_check=(
-    check clang clang-format mandoc openssl opensc procps xz-utils
+    check clang clang-format mandoc openssl opensc procps systemd xz-utils
     python3 python3-grpcio etcd-server
     libnss3 libnss3-tools opencryptoki
     swtpm tpm2-abrmd libtss2-tcti-tabrmd0 libtpm2-pkcs11-1 libtpm2-pkcs11-tools dbus-daemon dbus-bin

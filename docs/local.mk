@@ -1,6 +1,12 @@
-EXTRA_DIST += \
+# The pages, for whoever has the program and not its sources; the manual pages stand with their rooms.
+dist_doc_DATA = \
+	NEWS \
+	README.md \
+	SECURITY.md \
 	docs/architecture.md \
 	docs/envelope-format.md \
 	docs/failure-modes.md \
+	docs/operations.md \
+	docs/provider-protocol.md \
 	docs/recovery.md \
-	docs/provider-protocol.md
+	docs/threat-model.md

@@ -59,4 +59,3 @@ tests_unit_test_sandbox_LDADD = $(OPS_TEST_LIBS)
 endif
 
 dist_man_MANS += docs/kekd-audit.5 docs/kekd-metrics.7
-EXTRA_DIST += SECURITY.md docs/operations.md docs/threat-model.md

@@ -8,6 +8,7 @@ EXTRA_DIST += \
 	tests/kube/etcd_test.go \
 	tests/kube/kube_test.go \
 	tests/kube/schema_test.go \
+	tests/kube/recovery_test.go \
 	tests/kube/trouble_test.go \
 	tests/kube/daemon/go.mod \
 	tests/kube/daemon/daemon.go \

@@ -32,6 +32,15 @@ rows=$(grep '^|' "$abs_top_srcdir/docs/operations.md" | grep -oE '\bKekd[A-Za-z]
 test -n "$alerts" || fail "prometheus-rules.yaml has no alert"
 test "$alerts" = "$rows" || fail "alerts and the rows of operations.md differ: $alerts / $rows"
 
+# Each alert points at its own row of that page.
+for alert in $alerts; do
+    anchor=$(echo "$alert" | tr '[:upper:]' '[:lower:]')
+    grep -A14 -x " *- alert: $alert" "$deploy/prometheus-rules.yaml" |
+        grep -q "runbook_url: file:///usr/share/doc/kekd/operations.md#$anchor\$" || fail "$alert has no runbook_url"
+    grep -q "^| .*<a id=\"$anchor\"></a>.*$alert" "$abs_top_srcdir/docs/operations.md" ||
+        fail "operations.md has no row #$anchor"
+done
+
 # The probes ask where the documentation lets metrics listen.
 grep -q '^metrics: 127.0.0.1:9478 ' "$abs_top_srcdir/README.md" &&
     grep -q 'host: 127.0.0.1, port: 9478' "$deploy/static-pod.yaml" ||

@@ -90,6 +90,16 @@ providers:
 	return k
 }
 
+// Token is what another program needs to use kekd's token.
+func (k *Kekd) Token() (conf, pin string) {
+	k.t.Helper()
+	text, err := os.ReadFile(k.folder + "/hsm/pin")
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return k.folder + "/hsm/softhsm2.conf", strings.TrimSpace(string(text))
+}
+
 // Activate makes the listening socket that a service manager would keep over restarts.
 func (k *Kekd) Activate() {
 	k.t.Helper()
