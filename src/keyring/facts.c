@@ -407,6 +407,15 @@ bool source_answers(const struct source *source)
     return source->members != NULL && !source->broken;
 }
 
+size_t ring_answering(const struct kek_keyring *ring)
+{
+    size_t count = 0;
+    for (size_t p = 0; p < ring->source_count; p++) {
+        count += source_answers(&ring->sources[p]);
+    }
+    return count;
+}
+
 /* The workers of a token whose keys are gone go all at once; what their successors say comes a moment later. */
 bool source_starting(const struct source *source)
 {

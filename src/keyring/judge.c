@@ -347,10 +347,7 @@ void judge_holdings(struct kek_keyring *ring)
 enum kek_rc kek_keyring_wraps(const struct kek_keyring *ring,
                               const struct kek_generation *generation, struct kek_why *why)
 {
-    bool anybody = false;
-    for (size_t p = 0; p < ring->source_count; p++) {
-        anybody = anybody || source_answers(&ring->sources[p]);
-    }
+    bool anybody = ring_answering(ring) > 0;
     for (size_t i = 0; i < generation->count; i++) {
         const struct version *version = version_find(ring, &generation->kek_ids[i]);
         bool may = version == NULL || !anybody; /* in an outage nobody says no */

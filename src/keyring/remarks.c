@@ -74,7 +74,9 @@ static void note_provider(struct kek_keyring *ring, size_t p)
     const struct source *source = &ring->sources[p];
     struct kek_pool_provider status;
     bool was_down = find(ring, KEK_KEYRING_PROVIDER_DOWN, 0, p) != NULL;
-    if (source_answers(source) || (source_starting(source) && !was_down)) {
+    /* Where nobody answers, the verdict says so. */
+    if (ring_answering(ring) == 0 || source_answers(source) ||
+        (source_starting(source) && !was_down)) {
         return;
     }
     kek_pool_provider_get(ring->settings.pool, p, &status);

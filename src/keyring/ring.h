@@ -224,6 +224,7 @@ void source_sync(struct source *source);
 void member_take(struct member *member, const struct kek_version *seen, size_t count);
 void member_drop(struct member *member); /* and whatever it is being asked */
 bool source_answers(const struct source *source);
+size_t ring_answering(const struct kek_keyring *ring); /* how many providers do */
 bool source_starting(const struct source *source); /* it may answer soon: no verdict on it yet */
 /* An operation worked there: as good as a probe of it. */
 void source_worked(struct source *source, enum kek_pool_op op);

@@ -84,15 +84,6 @@ static bool anybody_starts(const struct kek_keyring *ring)
     return false;
 }
 
-static size_t answering(const struct kek_keyring *ring)
-{
-    size_t count = 0;
-    for (size_t p = 0; p < ring->source_count; p++) {
-        count += source_answers(&ring->sources[p]);
-    }
-    return count;
-}
-
 /* What those who answer make of a version, all together. */
 enum found { OPEN, ASKED, SUSPECTED, MISSING };
 
@@ -219,7 +210,7 @@ static void work_out(const struct kek_keyring *ring, struct kek_keyring_verdict 
     const struct version *primary = version_primary(ring);
     enum found found = primary == NULL ? ASKED : look_for(ring, primary);
     struct kek_why why;
-    if (answering(ring) == 0) {
+    if (ring_answering(ring) == 0) {
         work_out_silence(ring, verdict);
     } else if (primary == NULL) {
         verdict->state = KEK_KEYRING_STARTING;

@@ -178,17 +178,21 @@ static struct kek_p11_outcome read_value(struct kek_provider_session *session,
     if (value == NULL) {
         return said(CKR_HOST_MEMORY, "kek_secret_new");
     }
-    CK_ATTRIBUTE attribute = {CKA_VALUE, kek_secret_data(value), KEK_DATA_KEY_LEN};
-    struct kek_p11_outcome outcome =
-        kek_p11_get_attributes(session->provider->f, session->handle, object, &attribute, 1);
-    if (outcome.rv == CKR_BUFFER_TOO_SMALL ||
-        (kek_p11_good(outcome) && attribute.ulValueLen != KEK_DATA_KEY_LEN)) {
-        return said(RV_LENGTH, BLOB);
+    /* Another length counts against the blob, so it is believed the second time. */
+    for (int round = 0; round < 2; round++) {
+        CK_ATTRIBUTE attribute = {CKA_VALUE, kek_secret_data(value), KEK_DATA_KEY_LEN};
+        struct kek_p11_outcome outcome =
+            kek_p11_get_attributes(session->provider->f, session->handle, object, &attribute, 1);
+        bool fits = kek_p11_good(outcome) && attribute.ulValueLen == KEK_DATA_KEY_LEN;
+        if (!kek_p11_good(outcome) && outcome.rv != CKR_BUFFER_TOO_SMALL) {
+            return outcome;
+        }
+        if (fits) {
+            *data_key = KEK_STEAL(value);
+            return outcome;
+        }
     }
-    if (kek_p11_good(outcome)) {
-        *data_key = KEK_STEAL(value);
-    }
-    return outcome;
+    return said(RV_LENGTH, BLOB);
 }
 
 /* No one template is taken by every token (openCryptoki refuses SENSITIVE and EXTRACTABLE, old Lunas

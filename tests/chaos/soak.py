@@ -135,7 +135,7 @@ def troubles(result, calls, limit, age):
         yield "%d calls failed" % result["failed"]
     if result["killed"] + result["crashed"] > result["wronged"]:
         yield "%d workers were killed, %d crashed" % (result["killed"], result["crashed"])
-    if result["recycled"] < calls // (2 * min(age, CALLS_A_MIB * limit)):
+    if result["recycled"] < calls // (4 * min(age, CALLS_A_MIB * limit)):
         yield "only %d workers were replaced" % result["recycled"]
     if rigs.sanitized():
         return

@@ -137,7 +137,7 @@ class Log(rigs.Case):
         for where, text in told.items():
             with self.subTest(where):
                 self.assertIn(module, text)
-                self.assertRegex(text, "No such file or directory; mend the HSM or the way to it; restart no API server$")
+                self.assertRegex(text, "(?m)No such file or directory; mend the HSM or the way to it; restart no API server$")
                 self.assertEqual(text.count("hsm-a"), 1)
         self.assertLess(len(told["Status"]), 1024)
         down = [line for line in lines(node) if " error: provider hsm-a is down: " in line][0]

@@ -25,7 +25,7 @@ START_TEST(a_worker_gets_its_settings_and_an_environment_without_kekds_own)
     RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
     ck_assert(rig_logged(&rig, " serve uid="));
     ck_assert(rig_logged(&rig, "listen=no show=from-env"));
-    ck_assert(rig_logged(&rig, "sessions=2 keyring=k versions=1 alg=0 uri=pkcs11:token=t"));
+    ck_assert(rig_logged(&rig, "sessions=3 keyring=k versions=1 alg=0 uri=pkcs11:token=t"));
     ck_assert(rig_logged(&rig, " init_args=some-args"));
     rig_done(&rig);
 }
