@@ -25,9 +25,7 @@
 struct told {
     enum kek_pool_health health;
     size_t workers;
-    bool birth_memory;
     char text[KEK_WHY_TEXT];
-    bool sessions; /* that they may not suffice */
 };
 
 struct daemon {
@@ -104,27 +102,6 @@ static void provider_changed(void *arg, size_t provider)
                                 kek_log_origin(why), kek_log_code(why)),
                  "provider %s is %s%s%s", status.name, words[status.health], trouble ? ": " : "",
                  without_name(why->text, status.name));
-    if (status.pin_count_low) {
-        kek_log(news ? KEK_LOG_WARN : KEK_LOG_DEBUG,
-                "provider %s: the token says that its PIN was tried wrongly before: "
-                "few tries are left",
-                status.name);
-    }
-    if (status.birth_memory > 0 && !told->birth_memory) {
-        told->birth_memory = true;
-        kek_log(KEK_LOG_WARN,
-                "provider %s: a fresh worker has %llu MiB, more than recycle_memory, and is "
-                "replaced once it has grown by that much more",
-                status.name, (unsigned long long)(status.birth_memory >> 20));
-    }
-    if (status.max_sessions != 0 && status.max_sessions < status.peak_sessions && !told->sessions) {
-        told->sessions = true;
-        kek_log(
-            KEK_LOG_WARN,
-            "provider %s: the token allows %llu sessions, and kekd opens up to %u, (processes + "
-            "1) x (sessions + 1): lower sessions: or processes:",
-            status.name, (unsigned long long)status.max_sessions, status.peak_sessions);
-    }
     warnings_of_provider(&daemon->warnings, daemon->config, daemon->pool, provider);
     kek_keyring_provider_changed(daemon->ring, provider);
 }

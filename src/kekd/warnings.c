@@ -54,11 +54,46 @@ static void warn_of_versions(struct warnings *warnings, const struct kek_config 
     }
 }
 
+/* Once a run. */
+static bool is_news(bool *told, bool holds)
+{
+    bool news = holds && !*told;
+    *told = *told || holds;
+    return news;
+}
+
+static void warn_of_limits(struct warnings *warnings, size_t provider,
+                           const struct kek_pool_provider *status)
+{
+    bool few = status->max_sessions != 0 && status->max_sessions < status->peak_sessions;
+    if (is_news(&warnings->of[provider].pin_count_low, status->pin_count_low)) {
+        kek_log(KEK_LOG_WARN,
+                "provider %s: the token says that its PIN was tried wrongly before: few tries are "
+                "left",
+                status->name);
+    }
+    /* A wrong try after a right one is told again. */
+    warnings->of[provider].pin_count_low = status->pin_count_low;
+    if (is_news(&warnings->of[provider].birth_memory, status->birth_memory > 0)) {
+        kek_log(KEK_LOG_WARN,
+                "provider %s: a fresh worker has %" PRIu64 " MiB, more than recycle_memory, and is "
+                "replaced once it has grown by that much more",
+                status->name, status->birth_memory >> 20);
+    }
+    if (is_news(&warnings->of[provider].sessions, few)) {
+        kek_log(KEK_LOG_WARN,
+                "provider %s: the token allows %" PRIu64 " sessions, and kekd opens up to %u, "
+                "(processes + 1) x (sessions + 1): lower sessions: or processes:",
+                status->name, status->max_sessions, status->peak_sessions);
+    }
+}
+
 void warnings_of_provider(struct warnings *warnings, const struct kek_config *config,
                           const struct kek_pool *pool, size_t provider)
 {
     struct kek_pool_provider status;
     kek_pool_provider_get(pool, provider, &status);
+    warn_of_limits(warnings, provider, &status);
     if (status.health == KEK_POOL_READY) {
         warn_of_same_token(warnings, config, pool, provider);
         warn_of_versions(warnings, config, pool, provider);

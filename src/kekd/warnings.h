@@ -1,5 +1,5 @@
 /*
- * What does not stop kekd and an operator should know: each is logged once as long as it lasts.
+ * What does not stop kekd and an operator should know: each is logged once.
  */
 #ifndef KEKD_WARNINGS_H
 #define KEKD_WARNINGS_H
@@ -9,6 +9,7 @@
 /* What was warned of already. */
 struct warnings {
     struct {
+        bool pin_count_low, birth_memory, sessions;
         bool same_token;   /* as an earlier one */
         uint64_t versions; /* bit i: versions[i] of the configuration */
     } of[KEK_CONFIG_PROVIDERS_MAX];

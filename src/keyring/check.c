@@ -1,44 +1,15 @@
-/*
- * One worker being asked: does it open a version's witness; does what it wraps come out again?
- *
- * A witness is a small envelope whose data key one KEK wrapped.  A worker that opens it uses that very
- * key; one that cannot uses another under the same name.  AES-CBC opens anything to something, and the
- * envelope's tag tells.
- */
+/* One worker being asked: does it open a version's witness? */
 #include "keyring/ring.h"
-
-#include <string.h>
 
 #include "kek/clock.h"
 
 #define CANARY_MS (10u * 60 * 1000) /* between two times that a worker opens a witness unasked */
-#define PROBE_AGAIN_MS 5000u        /* between probes of a provider whose last one failed */
 /* Who waits to have his wrap proven: a check begins once the worker has nothing else to do, or that many
  * wait, or the first has waited so long.  So one check proves many wraps of a busy worker. */
 #define BATCH 16
 #define BATCH_MS 20u
 
-/* Witnesses have a context of their own, so that no cluster's ciphertext passes for one. */
-static const char witness_context[] = "kekd/witness/1";
-static const char witness_text[] = "kekd";
-
-/* ---- opening a witness ---- */
-
-/* KEK_DAMAGED: the worker uses another key.  Any other failure leaves open which key it uses. */
-static enum kek_rc open_witness(const struct version *version, const struct kek_secret *data_key)
-{
-    struct kek_envelope envelope;
-    struct kek_why why;
-    struct kek_bytes context = kek_bytes_of(witness_context);
-    KEK_AUTO(kek_envelope_key) key = kek_envelope_key_new(data_key, context, &why);
-    KEK_AUTO(kek_secret) text = NULL;
-    if (key == NULL) {
-        return why.rc;
-    }
-    enum kek_rc rc =
-        kek_envelope_parse(kek_bytes(version->witness, version->witness_len), &envelope, &why);
-    return rc != KEK_OK ? rc : kek_envelope_open(key, &envelope, context, &text, &why);
-}
+/* ---- its answer ---- */
 
 /* The worker came to use another key, or the right one again: what it opened of other versions before says
  * nothing of now. */
@@ -55,8 +26,7 @@ static void ask_of_all_others(struct kek_keyring *ring, struct member *member,
     }
 }
 
-/* What the worker's answer says of its key. */
-static void note_answer(struct member *member, struct version *version, enum kek_rc rc)
+void check_note(struct member *member, struct version *version, enum kek_rc rc)
 {
     struct kek_keyring *ring = member->source->ring;
     struct view *view = &member->views[version->slot];
@@ -106,14 +76,14 @@ static void opened(void *arg, enum kek_rc rc, struct kek_pool_result *result,
     struct kek_keyring *ring = member->source->ring;
     check->call = NULL;
     if (rc == KEK_OK) {
-        rc = open_witness(check->version, result->data_key);
+        rc = witness_open(check->version, result->data_key);
     } else if (rc != KEK_DAMAGED) {
         ring_notice_with(ring, KEK_LOG_DEBUG,
                          KEK_LOG_FIELDS(kek_log_text("provider", source_name(member->source)),
                                         kek_log_number("worker", member->serial)),
                          "version %u is not proven: %s", check->version->number, why->text);
     }
-    note_answer(member, check->version, rc);
+    check_note(member, check->version, rc);
     bool wrong = member->views[check->version->slot].witness == FAILED;
     wait_end(ring, &check->now, rc == KEK_DAMAGED && !wrong ? KEK_UNAVAILABLE : rc);
     begin_if_time(check);
@@ -248,244 +218,6 @@ struct kek_keyring_wait *kek_keyring_check(struct kek_keyring *ring, uint64_t wo
     return wait;
 }
 
-/* ---- a wrap and an unwrap ---- */
-
-/* Either the making of a version's first witness, by one worker, or a probe of a provider under the
- * primary, by two of its workers where it has two. */
-struct trip {
-    struct kek_keyring *ring;
-    struct version *version;
-    struct source *probed; /* NULL: it makes a witness */
-    size_t provider;
-    uint64_t wrapper, opener; /* workers */
-    struct kek_secret *data_key;
-    enum kek_wrap_alg alg;
-    size_t len;
-    uint8_t blob[KEK_WRAPPED_MAX];
-    struct kek_pool_call *call;
-};
-
-static void trip_free(struct trip *trip)
-{
-    if (trip->call != NULL) {
-        kek_pool_cancel(trip->call);
-    }
-    *(trip->probed != NULL ? &trip->probed->probe : &trip->version->making) = NULL;
-    trip->version->trips--;
-    kek_secret_free(trip->data_key);
-    free(trip);
-}
-
-static bool trip_ask(struct trip *trip, enum kek_pool_op op, kek_pool_done_fn *done)
-{
-    struct kek_pool_request request = {
-        .op = op,
-        .provider = trip->provider,
-        .worker = op == KEK_POOL_WRAP ? trip->wrapper : trip->opener,
-        .kek_id = trip->version->id,
-        .data_key = trip->data_key,
-        .alg = trip->alg,
-        .blob = kek_bytes(trip->blob, trip->len),
-        .deadline_ms = kek_clock_ms() + CALL_MS,
-    };
-    trip->call = kek_pool_submit(trip->ring->settings.pool, &request, done, trip, NULL);
-    return trip->call != NULL;
-}
-
-/* Both workers are to open the witness: one of them may use another key, or both the same wrong one. */
-static void check_both(const struct trip *trip)
-{
-    uint64_t serials[] = {trip->wrapper, trip->opener};
-    for (size_t i = 0; i < 2; i++) {
-        struct member *member = member_find(trip->ring, serials[i]);
-        if (member != NULL) {
-            member->views[trip->version->slot].again = true;
-        }
-    }
-}
-
-/* The probe failed at `op`.  That a key is gone or may not be used does not count against its provider; nor
- * does a lack of room here.  A data key that came out as another is one worker's fault the first time, and then the
- * provider's, as is any other failure. */
-static void probe_failed(struct trip *trip, enum kek_pool_op op, enum kek_rc rc, const char *text)
-{
-    struct kek_keyring *ring = trip->ring;
-    struct source *source = trip->probed;
-    bool mismatch = op == KEK_POOL_PROBE || (op == KEK_POOL_UNWRAP && rc == KEK_DAMAGED);
-    bool state = rc == KEK_PRECONDITION || rc == KEK_NOT_FOUND;
-    bool ours = rc == KEK_NO_MEMORY || rc == KEK_EXHAUSTED;
-    if (mismatch) {
-        source->mismatches++;
-        check_both(trip);
-    }
-    struct member *member = member_find(ring, op == KEK_POOL_WRAP ? trip->wrapper : trip->opener);
-    if (state && member != NULL) {
-        member->relist = true;
-    }
-    if (!state && !ours && (!mismatch || source->mismatches > 1)) {
-        ring_notice(ring, source->broken ? KEK_LOG_DEBUG : KEK_LOG_WARN,
-                    "the probe of provider %s failed: %s", source_name(source), text);
-        source->broken = true;
-        source->broken_at = op;
-    }
-    trip_free(trip);
-    ring_dirty(ring);
-}
-
-static void witness_failed(struct trip *trip, const char *text)
-{
-    ring_notice(trip->ring, KEK_LOG_DEBUG, "no witness of version %u from provider %s: %s",
-                trip->version->number, source_name(&trip->ring->sources[trip->provider]), text);
-    trip_free(trip);
-}
-
-static void trip_failed(struct trip *trip, enum kek_pool_op op, enum kek_rc rc, const char *text)
-{
-    if (trip->probed != NULL) {
-        probe_failed(trip, op, rc, text);
-    } else {
-        witness_failed(trip, text);
-    }
-}
-
-/* The version's witness, proposed: every other worker is to open it before it counts. */
-static enum kek_rc seal_witness(const struct trip *trip, struct kek_why *why)
-{
-    struct version *version = trip->version;
-    struct kek_envelope_entry entry = {
-        .alg = trip->alg, .kek_id = version->id, .wrapped = kek_bytes(trip->blob, trip->len)};
-    struct kek_bytes context = kek_bytes_of(witness_context);
-    KEK_AUTO_BUF struct kek_buf header;
-    kek_buf_init(&header, WITNESS_MAX);
-    KEK_AUTO_BUF struct kek_buf sealed;
-    kek_buf_init(&sealed, WITNESS_MAX);
-    KEK_AUTO(kek_envelope_key) key = kek_envelope_key_new(trip->data_key, context, why);
-    if (key == NULL) {
-        return why->rc;
-    }
-    enum kek_rc rc = kek_envelope_header(KEK_ENVELOPE_MODE_ANY, &entry, 1, &header, why);
-    if (rc == KEK_OK) {
-        rc = kek_envelope_seal(key, kek_buf_bytes(&header), context, kek_bytes_of(witness_text),
-                               &sealed, why);
-    }
-    if (rc == KEK_OK) {
-        memcpy(version->witness, sealed.data, sealed.len);
-        version->witness_len = sealed.len;
-        version->witness_alg = trip->alg;
-    }
-    return rc;
-}
-
-static void trip_done(struct trip *trip)
-{
-    struct kek_keyring *ring = trip->ring;
-    struct member *member = member_find(ring, trip->wrapper);
-    struct kek_why why;
-    source_worked(&ring->sources[trip->provider], KEK_POOL_WRAP);
-    source_worked(&ring->sources[trip->provider], KEK_POOL_UNWRAP);
-    if (trip->probed != NULL) {
-        trip->probed->broken = false;
-        trip->probed->mismatches = 0;
-        check_both(trip);
-    } else if (seal_witness(trip, &why) != KEK_OK) {
-        witness_failed(trip, why.text);
-        return;
-    } else if (member != NULL) {
-        note_answer(member, trip->version, KEK_OK);
-    }
-    trip_free(trip);
-    ring_dirty(ring);
-}
-
-static void trip_opened(void *arg, enum kek_rc rc, struct kek_pool_result *result,
-                        const struct kek_why *why)
-{
-    struct trip *trip = arg;
-    trip->call = NULL;
-    if (rc != KEK_OK) {
-        trip_failed(trip, KEK_POOL_UNWRAP, rc, why->text);
-    } else if (!kek_secret_equal(result->data_key, trip->data_key)) {
-        trip_failed(trip, KEK_POOL_PROBE, KEK_INTERNAL,
-                    "it unwrapped another data key than it wrapped");
-    } else {
-        trip_done(trip);
-    }
-}
-
-static void trip_wrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
-                         const struct kek_why *why)
-{
-    struct trip *trip = arg;
-    trip->call = NULL;
-    if (rc != KEK_OK) {
-        trip_failed(trip, KEK_POOL_WRAP, rc, why->text);
-        return;
-    }
-    trip->alg = result->alg;
-    trip->len = result->blob.len;
-    memcpy(trip->blob, result->blob.data, result->blob.len);
-    if (!trip_ask(trip, KEK_POOL_UNWRAP, trip_opened)) {
-        trip_free(trip); /* that worker left meanwhile: its provider is not to blame */
-    }
-}
-
-static void trip_begin(struct version *version, struct source *source, bool probe,
-                       const struct member *wrapper, const struct member *opener)
-{
-    struct trip *trip = calloc(1, sizeof *trip);
-    if (trip == NULL) {
-        return;
-    }
-    trip->ring = source->ring;
-    trip->version = version;
-    version->trips++;
-    trip->provider = source->index;
-    trip->wrapper = wrapper->serial;
-    trip->opener = opener->serial;
-    trip->probed = probe ? source : NULL;
-    *(probe ? &source->probe : &version->making) = trip;
-    trip->data_key = kek_secret_random(KEK_DATA_KEY_LEN);
-    if (trip->data_key == NULL || !trip_ask(trip, KEK_POOL_WRAP, trip_wrapped)) {
-        trip_free(trip);
-    }
-}
-
-static bool probe_is_due(const struct source *source)
-{
-    const struct kek_keyring *ring = source->ring;
-    uint64_t interval = ring->settings.config->health.probe_interval_ms;
-    uint64_t least = interval < PROBE_AGAIN_MS ? interval : PROBE_AGAIN_MS;
-    return source->probe == NULL && ring->now_ms - source->probed_ms >= least &&
-           (source->broken || source->mismatches > 0 ||
-            ring->now_ms - source->wrapped_ms >= interval ||
-            ring->now_ms - source->unwrapped_ms >= interval);
-}
-
-/* Each time another worker wraps, and the one after it unwraps. */
-void check_probe(struct source *source)
-{
-    struct version *primary = version_primary(source->ring);
-    const struct member *member, *able[KEK_POOL_WORKERS_MAX];
-    size_t count = 0;
-    if (!probe_is_due(source)) {
-        return;
-    }
-    DL_FOREACH (source->members, member) {
-        if (primary != NULL && !member->ended && count < KEK_POOL_WORKERS_MAX &&
-            view_wraps(primary, &member->views[primary->slot])) {
-            able[count++] = member;
-        }
-    }
-    if (count == 0) {
-        source->broken = false; /* there is nothing to probe it with, and so nothing against it */
-        return;
-    }
-    source->probed_ms = source->ring->now_ms;
-    source->probes++;
-    trip_begin(primary, source, true, able[source->probes % count],
-               able[(source->probes + 1) % count]);
-}
-
 /* ---- what is to be asked ---- */
 
 static bool is_due(const struct kek_keyring *ring, const struct version *version,
@@ -502,21 +234,6 @@ static bool is_due(const struct kek_keyring *ring, const struct version *version
         return age >= ring->settings.config->refresh_ms;
     default:
         return view->asked_ms == 0 || age >= TICK_MS;
-    }
-}
-
-static void make_witness(struct kek_keyring *ring, struct version *version)
-{
-    if (version->making != NULL || ring->now_ms - version->making_ms < TICK_MS) {
-        return;
-    }
-    struct member *member;
-    MEMBER_FOREACH (ring, member) {
-        if (member_trusted(member) && view_may(&member->views[version->slot], KEK_POOL_WRAP)) {
-            version->making_ms = ring->now_ms;
-            trip_begin(version, member->source, false, member, member);
-            return;
-        }
     }
 }
 
@@ -538,32 +255,8 @@ static void check_member(struct kek_keyring *ring, struct member *member)
 
 void check_drive(struct kek_keyring *ring)
 {
-    struct version *version;
-    DL_FOREACH (ring->versions, version) {
-        if (version->witness_len == 0) {
-            make_witness(ring, version);
-        }
-    }
     struct member *member;
     MEMBER_FOREACH (ring, member) {
         check_member(ring, member);
-    }
-    for (size_t p = 0; p < ring->source_count; p++) {
-        check_probe(&ring->sources[p]);
-    }
-}
-
-void check_stop(struct kek_keyring *ring)
-{
-    struct version *version;
-    DL_FOREACH (ring->versions, version) {
-        if (version->making != NULL) {
-            trip_free(version->making);
-        }
-    }
-    for (size_t p = 0; p < ring->source_count; p++) {
-        if (ring->sources[p].probe != NULL) {
-            trip_free(ring->sources[p].probe);
-        }
     }
 }

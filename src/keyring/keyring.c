@@ -292,6 +292,7 @@ static void work_out(struct kek_keyring *ring)
     judge_holdings(ring);
     primary_drive(ring);
     check_drive(ring);
+    trip_drive(ring);
     verdict_drive(ring);
     remarks_drive(ring);
     look_drive(ring);
@@ -394,7 +395,7 @@ void kek_keyring_stop(struct kek_keyring *ring)
         judge_holdings(ring); /* what was heard in this turn; nothing follows of it any more */
     }
     ring->stopped = true;
-    check_stop(ring);
+    trip_stop(ring);
     look_stop(ring);
     while (member_next(ring, NULL) != NULL) {
         member_drop(member_next(ring, NULL));

@@ -11,8 +11,10 @@ libkek_keyring_a_SOURCES = \
 	src/keyring/record.c \
 	src/keyring/remarks.c \
 	src/keyring/ring.h \
+	src/keyring/trip.c \
 	src/keyring/verdict.c \
-	src/keyring/wait.c
+	src/keyring/wait.c \
+	src/keyring/witness.c
 libkek_keyring_a_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src $(JANSSON_CFLAGS)
 
 if HAVE_CHECK

@@ -5,7 +5,9 @@
  *   wait.c        who waits for the keyring
  *   facts.c       what is known: versions, workers, what each worker showed and opened
  *   record.c      the state file, and how often a KEK wrapped by AES-GCM
- *   check.c       one worker being asked: does it open a version's witness, does it wrap and unwrap?
+ *   witness.c     the small envelope that tells one key from another
+ *   check.c       one worker being asked: does it open a version's witness?
+ *   trip.c        one data key being wrapped and unwrapped: a first witness, a probe
  *   look.c        when which worker lists its keys anew, and when a fresh one is wanted
  *   judge.c       what follows of it for workers and for what providers are known to hold
  *   primary.c     what is agreed on, what is announced
@@ -254,11 +256,26 @@ enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content,
 /* And back, with `next` as the primary if there is one: to be freed. NULL: no memory. */
 char *record_text(const struct kek_keyring *ring, const struct version *next);
 
+/* witness.c */
+/* By the data key that a worker unwrapped.  KEK_DAMAGED: it uses another KEK.  Any other failure leaves open
+ * which one it uses. */
+enum kek_rc witness_open(const struct version *version,
+                         const struct kek_secret *data_key) KEK_MUST_CHECK;
+/* Proposed: every other worker is to open it before it counts. `wrapped`: the data key, by its KEK. */
+enum kek_rc witness_seal(struct version *version, const struct kek_secret *data_key,
+                         enum kek_wrap_alg alg, struct kek_bytes wrapped,
+                         struct kek_why *why) KEK_MUST_CHECK;
+
 /* check.c */
 void check_drive(struct kek_keyring *ring); /* asks what is to be asked */
-void check_probe(struct source *source); /* a wrap and an unwrap under the primary, if it is time */
 void check_pace(uv_timer_t *timer);
-void check_stop(struct kek_keyring *ring);
+/* What a worker's answer to a witness says of its key. */
+void check_note(struct member *member, struct version *version, enum kek_rc rc);
+
+/* trip.c */
+void trip_drive(struct kek_keyring *ring); /* makes witnesses, and probes whom it is time for */
+void trip_probe(struct source *source);
+void trip_stop(struct kek_keyring *ring);
 
 /* look.c */
 void look_due(uv_timer_t *timer); /* each `refresh`: every worker lists */

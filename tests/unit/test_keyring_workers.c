@@ -369,7 +369,7 @@ START_TEST(probe_whose_second_worker_left_meanwhile_breaks_no_provider)
     check(source->members, v7, OPENED);
     ring->now_ms = kek_clock_ms();
     source->probes = 1; /* the one that is there wraps, the other is to unwrap */
-    check_probe(source);
+    trip_probe(source);
     ck_assert_ptr_nonnull(source->probe);
     RIG_UNTIL(&rig, source->probe == NULL);
     ck_assert(!source->broken);

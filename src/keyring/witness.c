@@ -1,0 +1,53 @@
+/*
+ * A version's witness: a small envelope whose data key one KEK wrapped.  A worker that opens it uses that very
+ * key; one that cannot uses another under the same name.  AES-CBC opens anything to something, and the
+ * envelope's tag tells.
+ */
+#include "keyring/ring.h"
+
+#include <string.h>
+
+/* Witnesses have a context of their own, so that no cluster's ciphertext passes for one. */
+static const char witness_context[] = "kekd/witness/1";
+static const char witness_text[] = "kekd";
+
+enum kek_rc witness_open(const struct version *version, const struct kek_secret *data_key)
+{
+    struct kek_envelope envelope;
+    struct kek_why why;
+    struct kek_bytes context = kek_bytes_of(witness_context);
+    KEK_AUTO(kek_envelope_key) key = kek_envelope_key_new(data_key, context, &why);
+    KEK_AUTO(kek_secret) text = NULL;
+    if (key == NULL) {
+        return why.rc;
+    }
+    enum kek_rc rc =
+        kek_envelope_parse(kek_bytes(version->witness, version->witness_len), &envelope, &why);
+    return rc != KEK_OK ? rc : kek_envelope_open(key, &envelope, context, &text, &why);
+}
+
+enum kek_rc witness_seal(struct version *version, const struct kek_secret *data_key,
+                         enum kek_wrap_alg alg, struct kek_bytes wrapped, struct kek_why *why)
+{
+    struct kek_envelope_entry entry = {.alg = alg, .kek_id = version->id, .wrapped = wrapped};
+    struct kek_bytes context = kek_bytes_of(witness_context);
+    KEK_AUTO_BUF struct kek_buf header;
+    kek_buf_init(&header, WITNESS_MAX);
+    KEK_AUTO_BUF struct kek_buf sealed;
+    kek_buf_init(&sealed, WITNESS_MAX);
+    KEK_AUTO(kek_envelope_key) key = kek_envelope_key_new(data_key, context, why);
+    if (key == NULL) {
+        return why->rc;
+    }
+    enum kek_rc rc = kek_envelope_header(KEK_ENVELOPE_MODE_ANY, &entry, 1, &header, why);
+    if (rc == KEK_OK) {
+        rc = kek_envelope_seal(key, kek_buf_bytes(&header), context, kek_bytes_of(witness_text),
+                               &sealed, why);
+    }
+    if (rc == KEK_OK) {
+        memcpy(version->witness, sealed.data, sealed.len);
+        version->witness_len = sealed.len;
+        version->witness_alg = alg;
+    }
+    return rc;
+}
