@@ -147,6 +147,7 @@ class Audit(rigs.Case):
 
     def test_each_login_and_a_refused_pin_leave_a_line(self):
         node = self.node(provider={"processes": 2}).start()
+        rigs.wait_for(lambda: len(self.lines(node, event="login")) > 1, "two logins")
         logins = self.lines(node, event="login")
         self.assertEqual([(line["provider"], line["outcome"]) for line in logins], [("hsm-a", "ok")] * 2)
         self.assertEqual(len({line["worker"] for line in logins}), 2)
