@@ -187,12 +187,25 @@ static int on_stream_close(nghttp2_session *http, int32_t stream, uint32_t error
     return 0;
 }
 
+/* grpc-go 1.79 closes with a GOAWAY that names its own last stream, where the number of one of ours belongs
+ * (RFC 9113 section 6.8).  nghttp2 calls that a protocol error; it is a goodbye. */
+static int on_invalid_frame(nghttp2_session *http, const nghttp2_frame *frame, int code, void *arg)
+{
+    struct kek_grpc_session *session = arg;
+    (void)http;
+    (void)code;
+    session->left = session->left || (frame->hd.type == NGHTTP2_GOAWAY &&
+                                      frame->goaway.error_code == NGHTTP2_NO_ERROR);
+    return 0;
+}
+
 void kek_grpc_input_register(nghttp2_session_callbacks *callbacks)
 {
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
 }
 

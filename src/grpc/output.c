@@ -11,7 +11,8 @@
 static int on_frame_send(nghttp2_session *http, const nghttp2_frame *frame, void *arg)
 {
     struct kek_grpc_session *session = arg;
-    if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR) {
+    if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR &&
+        !session->left) {
         session->host->stats.protocol_errors++;
         session->cut =
             session->cut == NULL ? nghttp2_http2_strerror(frame->goaway.error_code) : session->cut;

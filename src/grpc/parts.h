@@ -23,6 +23,7 @@ struct kek_grpc_session {
     bool ready;      /* the client's preface is complete */
     bool acked;      /* the client goes by our SETTINGS */
     bool draining;   /* the notice has been sent */
+    bool left;       /* the client has said that it leaves */
     bool broken;     /* nothing more can be done on this connection */
     const char *cut; /* why we end it, NULL while we do not */
     bool closed;     /* kek_grpc_session_close() was here */

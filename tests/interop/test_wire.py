@@ -330,6 +330,16 @@ class Wire(rigs.SharedCase):
                     peer.wait_closed()
         self.node.wait_log(r"connection cut: \S.* peer_uid=%d peer_pid=%d" % (os.getuid(), os.getpid()))
 
+    def test_a_client_that_says_goodbye_is_not_cut(self):
+        told = self.node.log().count("connection cut")
+        for last in (0, 1):  # grpc-go names its own last stream, which nghttp2 takes for an error
+            peer = self.peer()
+            peer.open(1, STATUS)
+            self.assertEqual(peer.done(1).status, 0)
+            peer.send(h2.frame(h2.GOAWAY, 0, 0, last.to_bytes(4, "big") + bytes(4)))
+            peer.wait_closed()
+        self.assertEqual(self.node.log().count("connection cut"), told)
+
     def test_connections_cut_without_end_do_not_fill_the_log(self):
         for _ in range(300):
             with socket.socket(socket.AF_UNIX) as peer:

@@ -211,7 +211,7 @@ func (k *Kekd) settle() {
 		text, err := os.ReadFile(k.folder + "/kekd.log")
 		last := bytes.LastIndex(text, []byte("provider hsm-a is "))
 		// Three: a successor is ready, and the one it follows has not gone yet.
-		if err == nil && last >= 0 && regexp.MustCompile(`^provider hsm-a is ready workers=[23] `).Match(text[last:]) {
+		if err == nil && last >= 0 && regexp.MustCompile(`^provider hsm-a is ready .*workers=[23]\n`).Match(text[last:]) {
 			return
 		}
 		if time.Now().After(end) {
