@@ -130,7 +130,8 @@ phase_clang() {
 phase_sanitizers() {
     configure_in sanitizers CC=gcc CFLAGS='-O1 -g' --enable-werror --enable-sanitizers
     make -j"$jobs"
-    make -j"$jobs" check TESTS="$(tests_without '^tests/(kube|bench)/')"
+    # LeakSanitizer ends a program in the sandbox of an installed unit.
+    make -j"$jobs" check TESTS="$(tests_without '^tests/((kube|bench)/|interop/test_install)')"
 }
 
 # What comes out of the tarball builds, installs and tests.  The tests that run a whole kekd for minutes have run
