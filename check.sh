@@ -5,7 +5,7 @@
 # be checked by machine, on a copy of the sources in a folder of its own:
 #
 #   gcc build, whole test suite · clang build · suite under the address and undefined-behaviour
-#   sanitizers (without the Kubernetes tests) · make distcheck · quickstart.sh · clang-format · man pages
+#   sanitizers (without the Kubernetes tests and an installed kekd) · make distcheck · quickstart.sh · clang-format · man pages
 #
 # No warning of either compiler is let through.  It ends with one line, "N passed, N failed, N skipped",
 # which counts the results of every test in every configuration and every other phase that failed.
@@ -139,7 +139,7 @@ phase_sanitizers() {
 phase_distcheck() {
     configure_in distcheck CC=gcc
     make -j"$jobs" distcheck DISTCHECK_CONFIGURE_FLAGS=--enable-werror TESTS="$(tests_without \
-        '^tests/((kube|bench|chaos|conformance)/|interop/test_(cost|faults|oom|providers|schedules|swap|token|views|workers))')"
+        '^tests/((kube|bench|chaos|conformance)/|interop/test_(cost|faults|oom|install|providers|schedules|swap|token|views|workers))')"
     tar -tf kekd-*.tar.xz | sed 's,^[^/]*/,,' | sort >in-tarball
     (cd "$work/source" && find deploy docs include proto softhsm-conf src tests -type f \
         ! -path '*/__pycache__/*') | sort >in-source
