@@ -60,16 +60,22 @@ static bool keep_sealed(struct call *call)
     return true;
 }
 
-/* What the envelope's KEK is called in this context. */
+/* What the envelope's KEKs are called in this context. */
 static enum kek_rc name_key_id(struct call *call, size_t context,
                                char key_id[static KEK_KEY_ID_TEXT], struct kek_why *why)
 {
     const struct kek_kms_settings *settings = &call->kms->settings;
+    const struct kek_envelope *envelope = &call->envelope;
+    struct kek_id kek_ids[KEK_ENVELOPE_ENTRIES_MAX];
     uint32_t number;
-    if (context == 0 && kek_keyring_name(settings->ring, &call->kek_id, &number, key_id)) {
+    if (context == 0 && envelope->count == 1 && envelope->mode == KEK_ENVELOPE_MODE_ANY &&
+        kek_keyring_name(settings->ring, &call->kek_id, &number, key_id)) {
         return KEK_OK; /* known without hashing */
     }
-    return kek_key_id(context_at(call, context), call->envelope.mode, &call->kek_id, 1, key_id,
+    for (size_t i = 0; i < envelope->count; i++) {
+        kek_ids[i] = envelope->entries[i].kek_id;
+    }
+    return kek_key_id(context_at(call, context), envelope->mode, kek_ids, envelope->count, key_id,
                       why);
 }
 
