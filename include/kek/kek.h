@@ -59,6 +59,7 @@ struct kek_version {
     enum kek_wrap_alg alg; /* what the provider wraps with; NONE until a round trip proved one */
     bool can_wrap;         /* the token lets it wrap (or encrypt) */
     bool can_unwrap;       /* the token lets it unwrap (or decrypt) */
+    bool compromised;      /* marked so: it opens, and is never to wrap again */
     bool eligible;         /* class, type, length, usages and origin are as they must be */
     char label[KEK_LABEL_MAX];
     char refusal[160]; /* why it is not eligible, else empty */
@@ -69,7 +70,8 @@ enum kek_state {
     KEK_STATE_PRE_ACTIVE = 0, /* newer than every active one; may unwrap, not wrap */
     KEK_STATE_ACTIVE,
     KEK_STATE_DEACTIVATED, /* may unwrap only, a newer one is active */
-    KEK_STATE_DISABLED,    /* exists, may not unwrap */
+    KEK_STATE_SUSPENDED,   /* may do neither, until it is resumed */
+    KEK_STATE_COMPROMISED, /* may unwrap only, and is never active again */
 };
 
 const char *kek_state_name(enum kek_state state);

@@ -138,7 +138,8 @@ enum kek_keyring_key {
     KEK_KEYRING_KEY_GONE,        /* it was shown, and is not any more */
     KEK_KEYRING_KEY_UNFIT,       /* not as a KEK must be: imported, extractable, other usages */
     KEK_KEYRING_KEY_FOREIGN,     /* another key under its id: it does not open the witness */
-    KEK_KEYRING_KEY_DISABLED,    /* it may not unwrap */
+    KEK_KEYRING_KEY_SUSPENDED,   /* it may not unwrap */
+    KEK_KEYRING_KEY_COMPROMISED, /* it is marked so: it may unwrap only, for good */
     KEK_KEYRING_KEY_DEACTIVATED, /* it may unwrap only, and it or a newer one was active */
     KEK_KEYRING_KEY_PRE_ACTIVE,  /* it may unwrap only, and is newer than every active one */
     KEK_KEYRING_KEY_ACTIVE,

@@ -51,8 +51,10 @@ const char *kek_state_name(enum kek_state state)
         return "active";
     case KEK_STATE_DEACTIVATED:
         return "deactivated";
-    case KEK_STATE_DISABLED:
-        return "disabled";
+    case KEK_STATE_SUSPENDED:
+        return "suspended";
+    case KEK_STATE_COMPROMISED:
+        return "compromised";
     }
     return "unknown";
 }

@@ -4,7 +4,10 @@ enum kek_state kek_version_state(const struct kek_version *versions, size_t coun
 {
     const struct kek_version *version = &versions[i];
     if (!version->can_unwrap) {
-        return KEK_STATE_DISABLED;
+        return KEK_STATE_SUSPENDED;
+    }
+    if (version->compromised) {
+        return KEK_STATE_COMPROMISED;
     }
     if (version->can_wrap) {
         return KEK_STATE_ACTIVE;

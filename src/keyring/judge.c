@@ -297,7 +297,7 @@ static enum kek_keyring_key key_of(const struct version *version, const struct h
         return KEK_KEYRING_KEY_FOREIGN;
     }
     if (!sum->may_unwrap) {
-        return KEK_KEYRING_KEY_DISABLED;
+        return KEK_KEYRING_KEY_SUSPENDED;
     }
     return sum->may_wrap ? KEK_KEYRING_KEY_ACTIVE : KEK_KEYRING_KEY_PRE_ACTIVE;
 }

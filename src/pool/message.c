@@ -184,6 +184,7 @@ bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
         version->alg = (enum kek_wrap_alg)wire[i]->alg;
         version->can_wrap = wire[i]->can_wrap;
         version->can_unwrap = wire[i]->can_unwrap;
+        version->compromised = wire[i]->compromised;
         version->eligible = wire[i]->eligible;
         kek_text_copy(version->label, sizeof version->label, wire[i]->label);
         kek_text_copy(version->refusal, sizeof version->refusal, wire[i]->refusal);

@@ -99,6 +99,7 @@ static void version_message(const struct kek_version *version, Kek__Provider__Ve
     message->alg = (Kek__Provider__WrapAlg)version->alg;
     message->can_wrap = version->can_wrap;
     message->can_unwrap = version->can_unwrap;
+    message->compromised = version->compromised;
     message->eligible = version->eligible;
     message->label = (char *)version->label;
     message->refusal = (char *)version->refusal;

@@ -48,7 +48,7 @@ class Audit(rigs.Case):
             (second, "pre-active", lambda: p11.plant(token, "k8s-test.v2", second, wrap=False)),
             (second, "active", lambda: p11.set_attributes(token, second, wrap=True)),
             (first, "deactivated", lambda: p11.set_attributes(token, first, wrap=False)),
-            (first, "disabled", lambda: p11.set_attributes(token, first, unwrap=False)),
+            (first, "suspended", lambda: p11.set_attributes(token, first, unwrap=False)),
             (first, "gone", lambda: self.delete(token, first)),
             (second, "gone", lambda: self.delete(token, second)),
         )

@@ -310,7 +310,7 @@ START_TEST(keyring_lines_tell_each_change_once)
     for (int again = 0; again < 2; again++) {
         kek_audit_keyring(audit, &config, &primary, versions, 3, &verdict);
     }
-    versions[1].held[0] = KEK_KEYRING_KEY_DISABLED;
+    versions[1].held[0] = KEK_KEYRING_KEY_SUSPENDED;
     versions[1].held[1] = KEK_KEYRING_KEY_GONE;
     versions[2].held[0] = KEK_KEYRING_KEY_UNFIT;
     versions[2].held[1] = KEK_KEYRING_KEY_ABSENT;
@@ -332,7 +332,7 @@ START_TEST(keyring_lines_tell_each_change_once)
         "version hsm-a 2 foreign " ID(2c) " kek1-c",
         "primary 2 " ID(2b) " kek1-b",
         "health hsm-b 2 outage no HSM answers",
-        "version hsm-a 2 disabled " ID(2b) " kek1-b",
+        "version hsm-a 2 suspended " ID(2b) " kek1-b",
         "version hsm-b 2 gone " ID(2b) " kek1-b",
         "version hsm-a 2 unfit " ID(2c) " kek1-c",
         "version hsm-b 2 absent " ID(2c) " kek1-c",

@@ -208,7 +208,7 @@ class List(Keys):
         rows = [line.split() for line in out.splitlines()]
         self.assertEqual(rows[0], ["VERSION", "STATE", "KEK-ID", "KEY-ID", "ALG", "PROVIDER", "LABEL"])
         self.assertEqual([(r[0], r[1], r[5], r[6]) for r in rows[1:]], [
-            ("1", "deactivated", "a", "k.v1"), ("1", "disabled", "b", "k.v1"),
+            ("1", "deactivated", "a", "k.v1"), ("1", "suspended", "b", "k.v1"),
             ("2", "active", "a", "k.v2"), ("2", "active", "b", "k.v2"),
             ("10", "pre-active", "a", "k.v10")])
         self.assertEqual(rows[1][2:5], [f"{1:032x}", self.key_id(1), "AES-KW"])

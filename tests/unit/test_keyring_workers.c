@@ -527,7 +527,7 @@ START_TEST(what_a_provider_holds_has_a_word_of_its_own_for_each_way_of_not_servi
     ck_assert_int_eq(held(2), KEK_KEYRING_KEY_PRE_ACTIVE);
     seen[0].can_unwrap = false;
     lists(member, seen, 2);
-    ck_assert_int_eq(held(1), KEK_KEYRING_KEY_DISABLED);
+    ck_assert_int_eq(held(1), KEK_KEYRING_KEY_SUSPENDED);
     seen[0].eligible = false;
     lists(member, seen, 2);
     ck_assert_int_eq(held(1), KEK_KEYRING_KEY_UNFIT);
@@ -602,7 +602,7 @@ START_TEST(what_was_heard_in_the_turn_of_the_stop_is_known_after_it)
     member->begun_ms = member->asked_ms = kek_clock_ms();
     member_take(member, &seen, 1);
     kek_keyring_stop(ring);
-    ck_assert_int_eq(held(1), KEK_KEYRING_KEY_DISABLED);
+    ck_assert_int_eq(held(1), KEK_KEYRING_KEY_SUSPENDED);
 }
 END_TEST
 

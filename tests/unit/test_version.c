@@ -8,7 +8,7 @@
 /* W: may wrap and unwrap, U: unwrap only, w: wrap only, -: neither; x before it: not eligible. */
 static const struct {
     const char *abilities; /* of versions 1, 2, ... */
-    const char *states;    /* Pre-active, Active, Deactivated, disabled as X */
+    const char *states;    /* Pre-active, Active, Deactivated, suspended as X */
 } cases[] = {
     {"W", "A"},       {"U", "P"},     {"-", "X"},   {"w", "X"},     {"WU", "AP"},   {"UW", "DA"},
     {"WW", "AA"},     {"UWU", "DAP"}, {"UU", "PP"}, {"-WU", "XAP"}, {"WU-", "APX"}, {"WUW", "ADA"},
@@ -40,7 +40,7 @@ START_TEST(state_follows_from_what_the_token_allows)
     static const char letters[] = {[KEK_STATE_PRE_ACTIVE] = 'P',
                                    [KEK_STATE_ACTIVE] = 'A',
                                    [KEK_STATE_DEACTIVATED] = 'D',
-                                   [KEK_STATE_DISABLED] = 'X'};
+                                   [KEK_STATE_SUSPENDED] = 'X'};
     struct kek_version versions[8];
     size_t count = spell(cases[_i].abilities, versions);
     ck_assert_uint_eq(count, strlen(cases[_i].states));
