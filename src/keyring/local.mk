@@ -41,6 +41,7 @@ tests_unit_test_keyring_workers_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_keyring_workers_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_keyring_workers_LDADD = $(RIG_LIBS)
 tests_unit_test_kms_SOURCES = tests/unit/test_kms.c tests/unit/kms_help.h $(RIG_SOURCES)
+tests_unit_test_kms_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_kms_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_kms_LDADD = $(RIG_LIBS)
 tests_unit_test_kms_state_SOURCES = tests/unit/test_kms_state.c tests/unit/kms_help.h $(RIG_SOURCES)

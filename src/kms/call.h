@@ -72,6 +72,10 @@ void call_status(struct call *call);
 void call_version(struct call *call);
 void call_encrypt(struct call *call, struct kek_bytes plaintext);
 void call_decrypt(struct call *call, struct kek_bytes sealed, struct kek_bytes key_id);
+/* What all the KEKs of its envelope are called together, in that context: 0 is config's own, the others
+ * follow in the order of context_accept. */
+enum kek_rc call_name_key_id(const struct call *call, size_t context,
+                             char key_id[static KEK_KEY_ID_TEXT], struct kek_why *why);
 
 /* message.c: each reads or writes one message type. Views borrow from the arena. */
 #define ARENA_BYTES (160u * 1024)

@@ -60,9 +60,8 @@ static bool keep_sealed(struct call *call)
     return true;
 }
 
-/* What the envelope's KEKs are called in this context. */
-static enum kek_rc name_key_id(struct call *call, size_t context,
-                               char key_id[static KEK_KEY_ID_TEXT], struct kek_why *why)
+enum kek_rc call_name_key_id(const struct call *call, size_t context,
+                             char key_id[static KEK_KEY_ID_TEXT], struct kek_why *why)
 {
     const struct kek_kms_settings *settings = &call->kms->settings;
     const struct kek_envelope *envelope = &call->envelope;
@@ -82,7 +81,7 @@ static enum kek_rc name_key_id(struct call *call, size_t context,
 static void answer(struct call *call, const struct kek_secret *plaintext)
 {
     if (call->key_id[0] == '\0') {
-        (void)name_key_id(call, context_index(call), call->key_id, NULL); /* v1 named none */
+        (void)call_name_key_id(call, context_index(call), call->key_id, NULL); /* v1 named none */
     }
     struct kek_bytes bytes = kek_secret_bytes(plaintext);
     struct kek_why why;
@@ -285,7 +284,7 @@ static enum kek_rc check_key_id(struct call *call, struct kek_bytes key_id, stru
     char expected[KEK_KEY_ID_TEXT];
     size_t count = context_count(call);
     for (size_t i = 0; i < count; i++) {
-        enum kek_rc rc = name_key_id(call, i, expected, why);
+        enum kek_rc rc = call_name_key_id(call, i, expected, why);
         if (rc != KEK_OK) {
             return rc;
         }

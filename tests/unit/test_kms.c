@@ -1,4 +1,5 @@
 /* KMS calls through keyring, data keys, pool and a real worker on SoftHSM: what is sealed opens again. */
+#include "kms/call.h"
 #include "kms_help.h"
 
 static const struct kek_id id_9 = {{9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9}};
@@ -182,6 +183,70 @@ START_TEST(key_id_must_be_that_of_the_envelope)
 }
 END_TEST
 
+/* The key_id of an envelope of this mode and these KEKs, in that context. */
+static void named(uint8_t mode, const struct kek_id *kek_ids, uint8_t count, size_t context,
+                  char key_id[static KEK_KEY_ID_TEXT])
+{
+    struct call one = {.kms = rig.kms, .kek_id = kek_ids[0]};
+    one.envelope.mode = mode;
+    one.envelope.count = count;
+    for (size_t i = 0; i < count; i++) {
+        one.envelope.entries[i] = (struct kek_envelope_entry){KEK_WRAP_AES_KW, kek_ids[i], {0}};
+    }
+    ck_assert_int_eq(call_name_key_id(&one, context, key_id, NULL), KEK_OK);
+}
+
+START_TEST(key_id_is_that_of_all_keks_of_an_envelope_in_their_order_and_its_mode)
+{
+    const char *contexts[] = {"new", "old"};
+    const struct kek_id kek_ids[] = {id_1, id_2}, turned[] = {id_2, id_1}; /* 1 is the keyring's */
+    char right[KEK_KEY_ID_TEXT], key_id[KEK_KEY_ID_TEXT], first[KEK_KEY_ID_TEXT];
+    start_with_one_version("context: new\ncontext_accept: [old]\n");
+    for (size_t i = 0; i < 2; i++) {
+        struct kek_bytes context = kek_bytes_of(contexts[i]);
+        ck_assert_int_eq(kek_key_id(context, KEK_ENVELOPE_MODE_ANY, kek_ids, 1, first, NULL),
+                         KEK_OK);
+        named(KEK_ENVELOPE_MODE_ANY, kek_ids, 1, i, key_id);
+        ck_assert_str_eq(key_id, first);
+        for (uint8_t mode = KEK_ENVELOPE_MODE_ANY; mode <= KEK_ENVELOPE_MODE_ALL; mode++) {
+            ck_assert_int_eq(kek_key_id(context, mode, kek_ids, 2, right, NULL), KEK_OK);
+            named(mode, kek_ids, 2, i, key_id);
+            ck_assert_str_eq(key_id, right);
+            ck_assert_str_ne(key_id, first);
+            named(mode, turned, 2, i, key_id);
+            ck_assert_str_ne(key_id, right);
+        }
+        named(KEK_ENVELOPE_MODE_ALL, kek_ids, 1, i, key_id);
+        ck_assert_str_ne(key_id, first);
+    }
+    finish();
+}
+END_TEST
+
+/* Whoever can write etcd must not make two roots of one, whatever key_id comes with them. */
+START_TEST(envelope_of_two_keks_is_refused_under_every_key_id)
+{
+    enum { HEAD = 7, ENTRY = 1 + KEK_ID_LEN + 2 };
+    struct sealed sealed;
+    uint8_t two[2048];
+    char both[KEK_KEY_ID_TEXT];
+    const struct kek_id kek_ids[] = {id_1, id_1};
+    start_with_one_version("");
+    encrypt_v2(seed, 32, &sealed);
+    ck_assert_int_eq(kek_key_id(kek_bytes_of(""), 1, kek_ids, 2, both, NULL), KEK_OK);
+    size_t entry = ENTRY + ((size_t)sealed.bytes[HEAD + 17] << 8 | sealed.bytes[HEAD + 18]);
+    memcpy(two, sealed.bytes, HEAD + entry);
+    memcpy(two + HEAD + entry, sealed.bytes + HEAD, sealed.len - HEAD);
+    two[6] = 2;
+    ck_assert_int_eq(decrypt_v2(two, sealed.len + entry, both), KEK_RPC_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(rig.why, "2 entries, where this kekd has one root of trust"));
+    ck_assert_int_eq(decrypt_v2(two, sealed.len + entry, sealed.key_id), KEK_RPC_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(rig.why, "2 entries, where this kekd has one root of trust"));
+    opens(&sealed, seed);
+    finish();
+}
+END_TEST
+
 START_TEST(old_context_opens_and_never_seals)
 {
     struct sealed old, now;
@@ -301,6 +366,8 @@ int main(void)
     tcase_add_test(tcase, no_data_key_seals_more_than_its_uses_even_in_a_burst);
     tcase_add_test(tcase, damage_of_any_kind_gets_one_message_and_changes_nothing);
     tcase_add_test(tcase, key_id_must_be_that_of_the_envelope);
+    tcase_add_test(tcase, key_id_is_that_of_all_keks_of_an_envelope_in_their_order_and_its_mode);
+    tcase_add_test(tcase, envelope_of_two_keks_is_refused_under_every_key_id);
     tcase_add_test(tcase, old_context_opens_and_never_seals);
     tcase_add_test(tcase, one_unwrap_serves_all_contexts_and_junk_costs_no_more);
     tcase_add_test(tcase, v2_plaintext_over_the_limit_is_refused_and_the_largest_fits);
