@@ -5,8 +5,8 @@
  * believed on its own word.  Once it has wrapped, the same object opens its version's witness: the wrap used
  * the right key.  Outside strict mode, another worker unwraps the data key meanwhile, and it is compared; if no other
  * can, any does.  What is not proven is thrown away, and the data key is wrapped anew, by another worker if
- * there is one.  Only where both workers have the right key and still disagree about a data key is the HSM
- * itself at fault, and the failure final.
+ * there is one.  Where both have the right key and still disagree, the one that wrapped unwraps it too: a worker
+ * that cannot wraps with another key than it unwraps with, and is ended.
  */
 #include "datakey/store.h"
 
@@ -154,10 +154,42 @@ static void throw_away(struct leg *leg, uint64_t worker, enum kek_rc checked)
     wrap_again(leg);
 }
 
+/* The one that wrapped opened its witness, and was asked for its own wrap. */
+static void itself_gave_back(void *arg, enum kek_rc rc, struct kek_pool_result *result,
+                             const struct kek_why *why)
+{
+    struct leg *leg = arg;
+    (void)why;
+    leg->call = NULL;
+    bool other = rc == KEK_OK && !kek_secret_equal(result->data_key, secret_of(leg));
+    if (other || rc == KEK_DAMAGED) {
+        kek_keyring_observe(settings_of(leg)->ring, result->provider, leg->worker, &leg->kek_id,
+                            KEK_POOL_WRAP, KEK_DAMAGED);
+    }
+    throw_away(leg, leg->worker, KEK_UNAVAILABLE);
+}
+
+/* False: it could not be asked. */
+static bool ask_itself(struct leg *leg)
+{
+    struct kek_pool_request request = {
+        .op = KEK_POOL_UNWRAP,
+        .provider = leg->proof->flight->provider,
+        .worker = leg->worker,
+        .kek_id = leg->kek_id,
+        .alg = leg->alg,
+        .blob = kek_bytes(leg->wrapped, leg->wrapped_len),
+        .deadline_ms = flight_deadline(leg->proof->flight),
+    };
+    leg->elsewhere = false;
+    leg->proof->flight->store->stats.unwraps++;
+    leg->call = kek_pool_submit(settings_of(leg)->pool, &request, itself_gave_back, leg, NULL);
+    return leg->call != NULL;
+}
+
 /* Another data key came back. Whose fault was it? */
 static void judge_disagreement(struct leg *leg)
 {
-    struct kek_why why;
     if (leg->check != NULL || leg->other_check != NULL) {
         return;
     }
@@ -165,10 +197,8 @@ static void judge_disagreement(struct leg *leg)
         throw_away(leg, leg->worker, leg->checked);
     } else if (leg->other_checked != KEK_OK) {
         throw_away(leg, leg->other, leg->other_checked);
-    } else {
-        kek_fail(&why, KEK_INTERNAL,
-                 "the HSM wrapped a data key and gave back another one: it is not used");
-        fail(leg, KEK_INTERNAL, &why);
+    } else if (!ask_itself(leg)) {
+        throw_away(leg, leg->worker, KEK_UNAVAILABLE);
     }
 }
 

@@ -165,7 +165,8 @@ bool view_may(const struct view *view, enum kek_pool_op op)
 {
     bool unwraps =
         view->present && view->eligible && view->can_unwrap && !is_refused(&view->to_unwrap);
-    return unwraps && (op != KEK_POOL_WRAP || (view->can_wrap && !is_refused(&view->to_wrap)));
+    return unwraps && (op != KEK_POOL_WRAP ||
+                       (view->can_wrap && !view->wraps_wrongly && !is_refused(&view->to_wrap)));
 }
 
 static struct refusal *refusal_of(struct member *member, const struct version *version,

@@ -89,6 +89,14 @@ static void judge_wrong(struct member *member, struct version *version)
     end_member(member, version, "uses a different key under the name of");
 }
 
+/* What it unwraps is right, so that alone keeps no provider from unwrapping. */
+static void judge_wraps(struct member *member, const struct version *version)
+{
+    if (member->source->ring->now_ms >= member->source->odd_next_ms) {
+        end_member(member, version, "wraps with a different key than it unwraps with, under");
+    }
+}
+
 static bool is_looking(const struct member *member)
 {
     return member->relist || member->list != NULL;
@@ -170,7 +178,7 @@ bool member_judged(const struct member *member)
         if (view->witness == FAILED && version->agreed && holding->wrong < WRONG_WORKERS) {
             return false;
         }
-        if (!view->present && version->agreed && holding->unwraps) {
+        if (view->wraps_wrongly || (!view->present && version->agreed && holding->unwraps)) {
             return false;
         }
     }
@@ -187,6 +195,8 @@ static void judge_member(struct member *member)
         }
         if (view->witness == FAILED && version->agreed) {
             judge_wrong(member, version);
+        } else if (view->wraps_wrongly) {
+            judge_wraps(member, version);
         } else if (is_looking(member)) {
             continue;
         } else if (!view->present) {

@@ -238,6 +238,9 @@ void kek_keyring_observe(struct kek_keyring *ring, size_t provider, uint64_t wor
         member_worked(member, version, op);
     } else if (rc == KEK_PRECONDITION) {
         member_refused(member, version, op);
+    } else if (rc == KEK_DAMAGED && op == KEK_POOL_WRAP) {
+        view->wraps_wrongly = true;
+        ring_dirty(ring);
     } else if (rc == KEK_NOT_FOUND) {
         view->present = false;
         view_forget(view); /* what is found under that id again may be another key */

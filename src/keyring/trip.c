@@ -84,7 +84,8 @@ static void probe_failed(struct trip *trip, enum kek_pool_op op, enum kek_rc rc,
         ring_notice(ring, source->broken ? KEK_LOG_DEBUG : KEK_LOG_WARN,
                     "the probe of provider %s failed: %s", source_name(source), text);
         source->broken = true;
-        source->broken_at = op;
+        /* That a witness opens does not show that what was wrapped comes back. */
+        source->broken_at = mismatch ? KEK_POOL_PROBE : op;
     }
     trip_free(trip);
     ring_dirty(ring);

@@ -2,6 +2,7 @@
 good is called damaged, and whoever is right serves on (swap.py says what wrong means here)."""
 
 import os
+import re
 import time
 
 import p11
@@ -187,6 +188,34 @@ class Recycling(Case):
             ([WRONG + " proc=odd"], "strict", "KW"), ([WRONG + " proc=odd"], "20 uses", "KW"),
             (["* 90+ wrongkey 1 proc=odd"], "strict", "KW"), (["* 60+ wrongkey 1 proc=even"], "20 uses", "KW"),
             ([WRONG + " proc=1+"], "strict", "KW"), (["* 60+ wrongkey 1 proc=odd"], "20 uses", "CBC")])
+
+
+class Wraps(Case):
+    """Wrong for wraps alone: whoever is opens every witness. Nothing tells but an unwrap of what was wrapped."""
+
+    WRONG = "C_WrapKey every wrongkey 1"
+
+    def wrapping(self, who, mode):
+        rigs.need_root("which worker belongs to which token")
+        node = self.node(mode, pair=who == "a provider", config={"health": {"probe_interval": "1s", "grace": "1s"}})
+        node.start()
+        pid = node.workers_of(node.token)[0]
+        found = []
+        with Traffic(node.socket) as load:
+            load.more(20)
+            since = time.monotonic()
+            node.fault.put(*of(self.WRONG, pid) if who == "one" else [self.WRONG])
+            if who == "all":
+                rigs.wait_for(lambda: Running.says(node), "Status to say that nothing can be sealed", WORDS)
+            else:
+                found = report((who, "wraps", mode), load.gaps(since, SWAPPED), len(load.failures))
+            if not re.search("a worker wraps with a different key than it unwraps with", node.log()):
+                found.append("the log does not say it")
+            self.mends(node)
+        return found + self.judge(node, load, AWAY + REFUSED * (who == "all"))
+
+    def test_whoever_wraps_wrongly_is_ended_and_others_wrap(self):
+        self.all_good(self.wrapping, [(who, "20 uses") for who in ("one", "a provider", "all")])
 
 
 class Pair(Case):

@@ -107,6 +107,33 @@ static void check(struct member *member, const struct version *of, int witness)
     view->witness = witness == OPENED ? OPENED : witness == FAILED ? FAILED : UNKNOWN;
 }
 
+/* It opens the witness, so nothing else is held against it or its provider. */
+START_TEST(worker_that_wraps_wrongly_wraps_no_more_and_is_ended_alone)
+{
+    struct kek_version seen = key(1);
+    struct version *v1 = version(1, true);
+    struct member *wrong = add(1, &seen, 1), *right = add(2, &seen, 1);
+    check(wrong, v1, OPENED);
+    check(right, v1, OPENED);
+    kek_keyring_observe(ring, 0, 1, &v1->id, KEK_POOL_UNWRAP, KEK_DAMAGED);
+    ck_assert(view_wraps(v1, &wrong->views[v1->slot]));
+    kek_keyring_observe(ring, 0, 1, &v1->id, KEK_POOL_WRAP, KEK_DAMAGED);
+    ck_assert(!view_wraps(v1, &wrong->views[v1->slot]));
+    ck_assert(view_unwraps(v1, &wrong->views[v1->slot]));
+    ck_assert(view_wraps(v1, &right->views[v1->slot]));
+    ck_assert(!member_judged(wrong));
+
+    member_take(wrong, &seen, 1); /* what it lists, wraps or opens later changes nothing */
+    kek_keyring_observe(ring, 0, 1, &v1->id, KEK_POOL_WRAP, KEK_OK);
+    ck_assert(!view_wraps(v1, &wrong->views[v1->slot]));
+    judge_members(ring);
+    ck_assert(wrong->ended);
+    ck_assert(!right->ended);
+    ck_assert_uint_eq(v1->held[0].wrong, 0);
+    ck_assert_uint_eq(errors, 1);
+}
+END_TEST
+
 /* No record says who is right, and so all of them may be replaced, by whatever comes. */
 START_TEST(workers_that_disagree_about_a_proposal_are_judged_and_may_be_replaced)
 {
@@ -613,6 +640,7 @@ int main(void)
     suite_add_tcase(suite, tcase);
     tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, set_up, tear_down);
+    tcase_add_test(tcase, worker_that_wraps_wrongly_wraps_no_more_and_is_ended_alone);
     tcase_add_test(tcase, workers_that_disagree_about_a_proposal_are_judged_and_may_be_replaced);
     tcase_add_test(tcase, key_that_came_back_is_not_gone_on_one_workers_word);
     tcase_add_test(tcase, version_that_no_sibling_opens_either_keeps_no_worker_from_being_judged);
