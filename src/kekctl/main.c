@@ -65,7 +65,7 @@ static enum ctl_exit usage(const struct ctl *ctl, const char *format, ...) KEK_P
 
 static enum ctl_exit usage(const struct ctl *ctl, const char *format, ...)
 {
-    char text[160];
+    char text[256];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
@@ -113,6 +113,8 @@ static const char *take_option(struct ctl *ctl, int option, const char *value)
     case OPTION_CONFIG:
         ctl->config_path = value;
         ctl->config_given = true;
+        good = value[0] != '\0';
+        expected = "a file's path";
         break;
     case OPTION_OUTPUT:
         ctl->json = strcmp(value, "json") == 0;
@@ -121,6 +123,8 @@ static const char *take_option(struct ctl *ctl, int option, const char *value)
         break;
     case OPTION_SOCKET:
         ctl->socket = value;
+        good = value[0] != '\0';
+        expected = "a socket's path";
         break;
     case OPTION_API:
         ctl->api = strcmp(value, "v1") == 0 ? CTL_API_V1 : CTL_API_V2;
@@ -204,6 +208,44 @@ static enum ctl_exit take_options(struct ctl *ctl, int argc, char **argv, int *g
     return CTL_GOOD;
 }
 
+/* The commands that begin with this word, or end with it, as one text; empty: none does. */
+static void list_commands(const char *word, bool first, char *list, size_t size)
+{
+    size_t at = 0;
+    list[0] = '\0';
+    for (size_t i = 0; i < COMMAND_COUNT && at < size; i++) {
+        const char *words = commands[i].words, *space = strchr(words, ' ');
+        bool same = space != NULL && (first ? strlen(word) == (size_t)(space - words) &&
+                                                  strncmp(words, word, strlen(word)) == 0
+                                            : strcmp(space + 1, word) == 0);
+        if (same) {
+            at += (size_t)snprintf(list + at, size - at, "%s%s", at == 0 ? "" : ", ", words);
+        }
+    }
+}
+
+/* Says what is wrong with words that are no command: one too many, one too few, a slip. */
+static void say_unknown(struct ctl *ctl, char **argv, int count)
+{
+    char words[64], list[128];
+    for (int known = count - 1; known > 0; known--) {
+        const struct command *command = find_command(argv, known);
+        if (command != NULL) {
+            ctl->command = command->words;
+            (void)usage(ctl, "does not take \"%.60s\"",
+                        argv[known + (command->takes_file ? 1 : 0)]);
+            return;
+        }
+    }
+    join_words(argv, count, words, sizeof words);
+    list_commands(argv[0], true, list, sizeof list);
+    if (list[0] == '\0') {
+        list_commands(argv[count - 1], false, list, sizeof list);
+    }
+    (void)usage(ctl, "unknown command \"%s\"%s%s", words, list[0] == '\0' ? "" : ": there is ",
+                list);
+}
+
 /* The words into a command; NULL after saying what is wrong with them. */
 static const struct command *take_command(struct ctl *ctl, char **argv, int count)
 {
@@ -217,9 +259,7 @@ static const struct command *take_command(struct ctl *ctl, char **argv, int coun
     }
     command = find_command(argv, count - 1);
     if (command == NULL || !command->takes_file) {
-        char words[64];
-        join_words(argv, count, words, sizeof words);
-        (void)usage(ctl, "unknown command \"%s\"", words);
+        say_unknown(ctl, argv, count);
         return NULL;
     }
     if (ctl->config_given) {

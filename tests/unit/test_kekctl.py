@@ -290,8 +290,15 @@ class Usage(unittest.TestCase):
 
     def test_wrong_usage_exits_2(self):
         self.check(2, "a command is missing")
-        self.check(2, 'unknown command "kms"', "kms")
-        self.check(2, 'unknown command "kms status now"', "kms", "status", "now")
+        self.check(2, 'unknown command "kms": there is kms status, kms encrypt, kms decrypt (see', "kms")
+        self.check(2, 'unknown command "kms stats": there is kms status, kms encrypt', "kms", "stats")
+        self.check(2, 'unknown command "status": there is kms status', "status")
+        self.check(2, 'unknown command "list": there is key list', "list")
+        self.check(2, 'unknown command "keys list": there is key list', "keys", "list")
+        self.check(2, 'unknown command "k" (see', "k")
+        self.check(2, 'unknown command "KEY LIST" (see', "KEY", "LIST")
+        self.check(2, 'kms status: does not take "now"', "kms", "status", "now")
+        self.check(2, 'probe: does not take "hsm-a"', "probe", "hsm-a", "hsm-b")
         self.check(2, "unknown option --frobnicate", "--frobnicate")
         self.check(2, "unknown option -x", "config", "check", "-x")
         self.check(2, "--config needs a value", "config", "check", "--config")
@@ -303,8 +310,10 @@ class Usage(unittest.TestCase):
         self.check(2, "kms status: takes no --key-id", "kms", "status", "--key-id", "x")
         self.check(2, "config check: takes no --socket", "config", "check", "--socket", "/s")
         self.check(2, 'unknown command "' + "a" * 60, "a" * 5000)
-        self.check(2, 'unknown command "key list f"', "key", "list", "f")
-        self.check(2, 'unknown command "config check f g"', "config", "check", "f", "g")
+        self.check(2, 'key list: does not take "f"', "key", "list", "f")
+        self.check(2, '--config: expected a file\'s path, found ""', "--config", "", "key", "list")
+        self.check(2, '--socket: expected a socket\'s path, found ""', "kms", "status", "--socket=")
+        self.check(2, 'config check: does not take "g"', "config", "check", "f", "g")
         self.check(2, "config check: takes a file or --config, not both", "config", "check", "f", "--config", "f")
 
     def test_help_and_version(self):
