@@ -29,6 +29,8 @@ OPS_ROOMS = libkek-ops.a libkek-kms.a libkek-datakey.a libkek-keyring.a $(POOL_L
 	$(ENVELOPE_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
 OPS_TESTS = \
 	tests/unit/test_audit \
+	tests/unit/test_audit_act \
+	tests/unit/test_audit_file \
 	tests/unit/test_http \
 	tests/unit/test_listen \
 	tests/unit/test_metrics \
@@ -37,11 +39,17 @@ OPS_TESTS = \
 	tests/unit/test_sandbox
 check_PROGRAMS += $(OPS_TESTS)
 TESTS += $(OPS_TESTS)
-noinst_HEADERS += tests/unit/http_client.h tests/unit/man_items.h tests/unit/ops_folder.h
+noinst_HEADERS += tests/unit/audit_help.h tests/unit/http_client.h tests/unit/man_items.h tests/unit/ops_folder.h
 OPS_TEST_LIBS = libkek-ops.a $(BASE_LIBS) $(UNIT_LIBS)
 tests_unit_test_audit_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_unit_test_audit_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_audit_LDADD = $(OPS_ROOMS)
+tests_unit_test_audit_act_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_unit_test_audit_act_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_audit_act_LDADD = $(OPS_ROOMS)
+tests_unit_test_audit_file_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_unit_test_audit_file_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_audit_file_LDADD = $(OPS_ROOMS)
 tests_unit_test_listen_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_listen_LDADD = $(OPS_TEST_LIBS)
 tests_unit_test_http_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)

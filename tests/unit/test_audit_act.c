@@ -1,0 +1,147 @@
+/* What an operator did by kekctl, in the same file; and the manual, which lists every kind of line. */
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "audit_help.h"
+#include "man_items.h"
+
+static const struct kek_id made = {{0xde, 0xad}};
+static const size_t two_pins = 2;
+static const struct kek_why no_room = {
+    .native = KEK_NATIVE_PKCS11, .code = 0x31, .text = "CKR_DEVICE_MEMORY"};
+static const struct kek_audit_act acts[] = {
+    {.event = "generate",
+     .outcome = "ok",
+     .provider = hsm_b,
+     .kek_id = &made,
+     .version = 5,
+     .state = "pre-active"},
+    {.event = "generate",
+     .outcome = "failed",
+     .provider = hsm_a,
+     .kek_id = &made,
+     .version = 6,
+     .state = "pre-active",
+     .why = &no_room},
+    {.event = "pin-retry", .outcome = "ok", .forgotten = &two_pins},
+    {.event = "login", .outcome = "refused", .provider = hsm_a, .token = "0123abcd"},
+};
+
+static void act(const char *path)
+{
+    struct kek_why why = {.text = ""};
+    int fd = kek_audit_act_open(path, &why);
+    ck_assert_msg(fd >= 0, "%s", why.text);
+    for (size_t i = 0; i < sizeof acts / sizeof acts[0]; i++) {
+        ck_assert_int_eq(kek_audit_act(fd, &acts[i], &why), KEK_OK);
+    }
+    close(fd);
+}
+
+START_TEST(acts_of_an_operator_stand_among_kekds_lines_and_in_a_file_that_kekd_can_open)
+{
+    static const char *const expected[] = {
+        "generate hsm-b 5 pre-active dead0000000000000000000000000000",
+        "generate hsm-a 6 pre-active dead0000000000000000000000000000 CKR_DEVICE_MEMORY",
+        "pin-retry",
+        "login hsm-a",
+    };
+    const char *path = folder_path("audit");
+    act(path); /* before kekd has ever been started */
+    struct stat st, around;
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_eq(stat(folder_path("."), &around), 0);
+    ck_assert_int_eq(st.st_mode & 07777, 0600);
+    ck_assert_uint_eq(st.st_uid, around.st_uid);
+    struct kek_audit *audit = new_ok(path);
+    act(path);
+    stop(audit);
+    ck_assert_uint_eq(read_lines(path), 10);
+    for (size_t i = 0; i < 8; i++) {
+        char said[256];
+        in_words(lines[i], said);
+        ck_assert_str_eq(said, expected[i % 4]);
+        ck_assert_int_eq(number_of(lines[i], "seq"), 0);
+        ck_assert_int_eq(number_of(lines[i], "peer_uid"), getuid());
+        ck_assert_int_eq(number_of(lines[i], "peer_pid"), getpid());
+        ck_assert_str_eq(text_of(lines[i], "outcome"), acts[i % 4].outcome);
+    }
+    ck_assert_int_eq(number_of(lines[2], "forgotten"), 2);
+    ck_assert_str_eq(text_of(lines[3], "token"), "0123abcd");
+    ck_assert_str_eq(text_of(lines[8], "event"), "start");
+}
+END_TEST
+
+START_TEST(act_is_not_put_where_kekds_log_cannot_be)
+{
+    struct kek_why why = {.text = ""};
+    ck_assert_int_eq(symlink(folder_path("target"), folder_path("link")), 0);
+    static const char *const names[] = {"link", "missing/audit", "."};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        ck_assert_int_lt(kek_audit_act_open(folder_path(names[i]), &why), 0);
+        ck_assert_ptr_nonnull(strstr(why.text, names[i]));
+    }
+    disk_holds(0);
+    int fd = kek_audit_act_open(folder_path("audit"), &why);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(kek_audit_act(fd, &acts[0], &why), KEK_UNAVAILABLE);
+    ck_assert_int_ne(why.code, 0);
+    close(fd);
+    disk_holds(RLIM_INFINITY);
+}
+END_TEST
+
+/* Every field of every kind of line, and every kind, stand in the manual, and nothing else does. */
+START_TEST(the_manual_lists_the_fields_and_the_events)
+{
+    struct kek_audit *audit = new_ok(folder_path("audit"));
+    struct kek_why why = {.native = KEK_NATIVE_ERRNO, .code = 5, .text = "x"};
+    struct kek_kms_event event = event_of(KEK_KMS_V2_ENCRYPT, KEK_RPC_INTERNAL, "");
+    event.why = &why;
+    kek_audit_call(audit, &event);
+    kek_audit_rejected(audit, &peer, "/", KEK_RPC_UNIMPLEMENTED, "x");
+    kek_audit_login(audit, &config, &(struct kek_pool_login){.token = "0123abcd"});
+    kek_audit_keyring(audit, &config, &(struct kek_keyring_primary){.generation.numbers = {1}},
+                      &(struct kek_keyring_version){.number = 1, .held = {KEK_KEYRING_KEY_ACTIVE}},
+                      1, &(struct kek_keyring_verdict){.state = KEK_KEYRING_LOSS, .what = "x"});
+    stop(audit);
+    read_lines(folder_path("audit"));
+    char out[AUDIT_LINE_MAX];
+    struct audit_stamp stamp = {.node = "", .second = -1};
+    size_t len = audit_line_dropped(out, &stamp, 1);
+    lines[line_count++] = json_loadb(out, len, 0, NULL);
+
+    act(folder_path("acts"));
+    read_lines(folder_path("acts"));
+
+    struct man_items fields, events;
+    man_items_read(&fields, "docs/kekd-audit.5", "Cm");
+    man_items_read(&events, "docs/kekd-audit.5", "Ic");
+    for (size_t i = 0; i < line_count; i++) {
+        const char *key;
+        json_t *value;
+        json_object_foreach(lines[i], key, value)
+        {
+            man_items_meet(&fields, key);
+        }
+        man_items_meet(&events, text_of(lines[i], "event"));
+    }
+    man_items_meet(&fields, "login_uid"); /* where somebody has logged in */
+    man_items_all_met(&fields);
+    man_items_all_met(&events);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("audit act");
+    TCase *tcase = tcase_create("audit act");
+    suite_add_tcase(suite, tcase);
+    tcase_set_timeout(tcase, 60);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase,
+                   acts_of_an_operator_stand_among_kekds_lines_and_in_a_file_that_kekd_can_open);
+    tcase_add_test(tcase, act_is_not_put_where_kekds_log_cannot_be);
+    tcase_add_test(tcase, the_manual_lists_the_fields_and_the_events);
+    return suite_run(suite);
+}
