@@ -188,7 +188,7 @@ struct kek_keyring_wait *kek_keyring_check(struct kek_keyring *ring, uint64_t wo
 
 /* What traffic showed: an operation that worked counts as a probe of its provider; "no such key" and "may
  * not" have that worker list its keys anew. KEK_DAMAGED of a wrap: the worker, which opens its witness, could not
- * unwrap it itself; it wraps nothing more, and is ended. */
+ * unwrap it itself; it wraps nothing more, and is ended where another wraps. */
 void kek_keyring_observe(struct kek_keyring *ring, size_t provider, uint64_t worker,
                          const struct kek_id *kek_id, enum kek_pool_op op, enum kek_rc rc);
 

@@ -6,7 +6,7 @@
  * the right key.  Outside strict mode, another worker unwraps the data key meanwhile, and it is compared; if no other
  * can, any does.  What is not proven is thrown away, and the data key is wrapped anew, by another worker if
  * there is one.  Where both have the right key and still disagree, the one that wrapped unwraps it too: a worker
- * that cannot wraps with another key than it unwraps with, and is ended.
+ * that cannot wraps with another key than it unwraps with, and wraps nothing more.
  */
 #include "datakey/store.h"
 

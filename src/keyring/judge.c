@@ -89,10 +89,17 @@ static void judge_wrong(struct member *member, struct version *version)
     end_member(member, version, "uses a different key under the name of");
 }
 
-/* What it unwraps is right, so that alone keeps no provider from unwrapping. */
+/* What it unwraps is right, so that its provider still unwraps.  Where nobody else could wrap it stays, and is
+ * tried again (trip.c): a fresh one would find the key unfit, and call for a loss what may last a moment. */
 static void judge_wraps(struct member *member, const struct version *version)
 {
-    if (member->source->ring->now_ms >= member->source->odd_next_ms) {
+    const struct source *source = member->source;
+    const struct member *other;
+    bool wraps = false;
+    MEMBER_FOREACH (source->ring, other) {
+        wraps = wraps || (!other->ended && view_wraps(version, &other->views[version->slot]));
+    }
+    if (wraps && source->ring->now_ms >= source->odd_next_ms) {
         end_member(member, version, "wraps with a different key than it unwraps with, under");
     }
 }

@@ -42,7 +42,7 @@ struct refusal {
 struct view {
     bool present, eligible, can_wrap, can_unwrap; /* as it last listed */
     struct refusal to_wrap, to_unwrap;
-    bool wraps_wrongly; /* with another key than it unwraps with, for good */
+    bool wraps_wrongly; /* with another key than it unwraps with; until a probe shows otherwise */
     uint64_t shown_ms;  /* since when it lists it so */
     enum kek_wrap_alg alg;
     enum { UNKNOWN = 0, OPENED, FAILED } witness; /* what it made of the version's witness */

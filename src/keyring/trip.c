@@ -72,6 +72,11 @@ static void probe_failed(struct trip *trip, enum kek_pool_op op, enum kek_rc rc,
     bool mismatch = op == KEK_POOL_PROBE || (op == KEK_POOL_UNWRAP && rc == KEK_DAMAGED);
     bool state = rc == KEK_PRECONDITION || rc == KEK_NOT_FOUND;
     bool ours = rc == KEK_NO_MEMORY || rc == KEK_EXHAUSTED;
+    const struct member *wrapper = member_find(ring, trip->wrapper);
+    if (mismatch && wrapper != NULL && wrapper->views[trip->version->slot].wraps_wrongly) {
+        trip_free(trip); /* as before, which is told */
+        return;
+    }
     if (mismatch) {
         source->mismatches++;
         check_both(trip);
@@ -117,6 +122,9 @@ static void trip_done(struct trip *trip)
     if (trip->probed != NULL) {
         trip->probed->broken = false;
         trip->probed->mismatches = 0;
+        if (member != NULL) {
+            member->views[trip->version->slot].wraps_wrongly = false;
+        }
         check_both(trip);
     } else if (witness_seal(trip->version, trip->data_key, trip->alg,
                             kek_bytes(trip->blob, trip->len), &why) != KEK_OK) {
@@ -182,31 +190,49 @@ static void trip_begin(struct version *version, struct source *source, bool prob
     }
 }
 
-static bool probe_is_due(const struct source *source)
+/* `anew`: its workers wrapped wrongly, and may do so no more. */
+static bool probe_is_due(const struct source *source, bool anew)
 {
     const struct kek_keyring *ring = source->ring;
     uint64_t interval = ring->settings.config->health.probe_interval_ms;
     uint64_t least = interval < PROBE_AGAIN_MS ? interval : PROBE_AGAIN_MS;
+    least = anew ? TICK_MS : least;
     return source->probe == NULL && ring->now_ms - source->probed_ms >= least &&
-           (source->broken || source->mismatches > 0 ||
+           (anew || source->broken || source->mismatches > 0 ||
             ring->now_ms - source->wrapped_ms >= interval ||
             ring->now_ms - source->unwrapped_ms >= interval);
+}
+
+/* Those that may wrap, or those that wrapped wrongly. */
+static size_t list_able(const struct source *source, const struct version *version, bool wrongly,
+                        const struct member *able[static KEK_POOL_WORKERS_MAX])
+{
+    const struct member *member;
+    size_t count = 0;
+    DL_FOREACH (source->members, member) {
+        const struct view *view = &member->views[version->slot];
+        bool is = wrongly ? view->wraps_wrongly && view_unwraps(version, view)
+                          : view_wraps(version, view);
+        if (is && !member->ended && count < KEK_POOL_WORKERS_MAX) {
+            able[count++] = member;
+        }
+    }
+    return count;
 }
 
 /* Each time another worker wraps, and the one after it unwraps. */
 void trip_probe(struct source *source)
 {
     struct version *primary = version_primary(source->ring);
-    const struct member *member, *able[KEK_POOL_WORKERS_MAX];
-    size_t count = 0;
-    if (!probe_is_due(source)) {
-        return;
+    const struct member *able[KEK_POOL_WORKERS_MAX];
+    size_t count = primary == NULL ? 0 : list_able(source, primary, false, able);
+    bool anew = false;
+    if (primary != NULL && count == 0) {
+        count = list_able(source, primary, true, able);
+        anew = count > 0;
     }
-    DL_FOREACH (source->members, member) {
-        if (primary != NULL && !member->ended && count < KEK_POOL_WORKERS_MAX &&
-            view_wraps(primary, &member->views[primary->slot])) {
-            able[count++] = member;
-        }
+    if (!probe_is_due(source, anew)) {
+        return;
     }
     if (count == 0) {
         source->broken = false; /* there is nothing to probe it with, and so nothing against it */

@@ -8,7 +8,7 @@ import time
 import p11
 import rig as rigs
 from grpc import RpcError
-from swap import ALGORITHMS, AWAY, LOOK, REFUSED, WORDS, Case, Traffic, report
+from swap import ALGORITHMS, AWAY, GAP, LOOK, REFUSED, WORDS, Case, Traffic, report
 
 WRONG = "* every wrongkey 1"
 SWAPPED = 1.8  # s, that traffic goes on with whoever is wrong
@@ -209,9 +209,13 @@ class Wraps(Case):
                 rigs.wait_for(lambda: Running.says(node), "Status to say that nothing can be sealed", WORDS)
             else:
                 found = report((who, "wraps", mode), load.gaps(since, SWAPPED), len(load.failures))
-            if not re.search("a worker wraps with a different key than it unwraps with", node.log()):
+            pattern = "may wrap on no HSM" if who == "all" else "a worker wraps with a different key than it unwraps with"
+            if not re.search(pattern, node.log()):
                 found.append("the log does not say it")
+            begun = time.monotonic()
             self.mends(node)
+            if time.monotonic() - begun > GAP:
+                found.append("no service for %.1f s after it" % (time.monotonic() - begun))
         return found + self.judge(node, load, AWAY + REFUSED * (who == "all"))
 
     def test_whoever_wraps_wrongly_is_ended_and_others_wrap(self):

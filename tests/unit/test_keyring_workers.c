@@ -126,6 +126,10 @@ START_TEST(worker_that_wraps_wrongly_wraps_no_more_and_is_ended_alone)
     member_take(wrong, &seen, 1); /* what it lists, wraps or opens later changes nothing */
     kek_keyring_observe(ring, 0, 1, &v1->id, KEK_POOL_WRAP, KEK_OK);
     ck_assert(!view_wraps(v1, &wrong->views[v1->slot]));
+    check(right, v1, UNKNOWN); /* nobody else wraps: it stays */
+    judge_members(ring);
+    ck_assert(!wrong->ended);
+    check(right, v1, OPENED);
     judge_members(ring);
     ck_assert(wrong->ended);
     ck_assert(!right->ended);
