@@ -344,16 +344,13 @@ static void leak(size_t bytes)
     }
 }
 
-static void apply(const struct rule *rule, struct control_verdict *verdict)
+/* What happens to the calling process itself. False: the deed is none of these. */
+static bool act(const struct rule *rule)
 {
     switch (rule->deed) {
-    case RV:
-        verdict->fails = true;
-        verdict->rv = rule->value;
-        break;
     case DELAY:
         sleep_ms(rule->value);
-        break;
+        return true;
     case HANG:
         for (;;) {
             pause();
@@ -363,15 +360,77 @@ static void apply(const struct rule *rule, struct control_verdict *verdict)
     case SEGV:
         (void)signal(SIGSEGV, SIG_DFL);
         (void)raise(SIGSEGV);
-        break;
+        return true;
     case LEAK:
         leak(rule->value);
-        break;
+        return true;
     case DISCONNECT:
         atomic_store(&disconnected, rule->value);
-        break;
+        return true;
     case RENUMBER:
         atomic_fetch_add(&renumbered, 1);
+        return true;
+    case BLIND:
+        if (rule->value == 0 || now_ms() - atomic_load(&initialized_ms) < rule->value) {
+            atomic_store(&blind, true);
+        }
+        return true;
+    case CACHING:
+        atomic_store(&caching, true);
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* What this call is to be told of the token: its sessions, its flags, its new keys. */
+static void tell_of_token(const struct rule *rule, struct control_verdict *verdict)
+{
+    switch (rule->deed) {
+    case FLAGS:
+        verdict->flags |= rule->value;
+        break;
+    case NOFLAGS:
+        verdict->no_flags |= rule->value;
+        break;
+    case NUL:
+        verdict->pads_by_nul = true;
+        break;
+    case SESSIONS:
+        verdict->sessions = rule->value;
+        break;
+    case PAD:
+        verdict->has_pad = true;
+        break;
+    case READONLY:
+        verdict->readonly = rule->value;
+        break;
+    case FLIP:
+        if (verdict->flip_count < CONTROL_FLIPS) {
+            verdict->flips[verdict->flip_count++] = rule->value;
+        }
+        break;
+    case SHORTEN:
+        verdict->shortens = rule->value;
+        break;
+    case FORGE:
+        verdict->forges = true;
+        break;
+    default:
+        reject(deeds[rule->deed].name);
+    }
+}
+
+/* What this call is to make of the keys, or fail with. */
+static void apply(const struct rule *rule, struct control_verdict *verdict)
+{
+    if (act(rule)) {
+        return;
+    }
+    switch (rule->deed) {
+    case RV:
+        verdict->fails = true;
+        verdict->rv = rule->value;
         break;
     case MISLEAD:
         verdict->misleads = true;
@@ -385,47 +444,12 @@ static void apply(const struct rule *rule, struct control_verdict *verdict)
     case MUTE:
         verdict->mute = rule->value;
         break;
-    case FLAGS:
-        verdict->flags |= rule->value;
-        break;
     case WRONGKEY:
         verdict->wrongkey = true;
         verdict->other = rule->value;
         break;
-    case BLIND:
-        if (rule->value == 0 || now_ms() - atomic_load(&initialized_ms) < rule->value) {
-            atomic_store(&blind, true);
-        }
-        break;
-    case CACHING:
-        atomic_store(&caching, true);
-        break;
-    case NUL:
-        verdict->pads_by_nul = true;
-        break;
-    case READONLY:
-        verdict->readonly = rule->value;
-        break;
-    case SHORTEN:
-        verdict->shortens = rule->value;
-        break;
-    case NOFLAGS:
-        verdict->no_flags |= rule->value;
-        break;
-    case FLIP:
-        if (verdict->flip_count < CONTROL_FLIPS) {
-            verdict->flips[verdict->flip_count++] = rule->value;
-        }
-        break;
-    case FORGE:
-        verdict->forges = true;
-        break;
-    case SESSIONS:
-        verdict->sessions = rule->value;
-        break;
-    case PAD:
-        verdict->has_pad = true;
-        break;
+    default:
+        tell_of_token(rule, verdict);
     }
 }
 

@@ -99,7 +99,15 @@ static void says(const char *line)
     ck_assert_msg(has_line(line), "no line: %s", line);
 }
 
-START_TEST(render_says_every_number_under_its_name)
+static void say_all(const char *const *expected, size_t count)
+{
+    render();
+    for (size_t i = 0; i < count; i++) {
+        says(expected[i]);
+    }
+}
+
+START_TEST(process_and_front_are_said_in_numbers)
 {
     static const char *const expected[] = {
         "kekd_build_info{version=\"" PACKAGE_VERSION "\"} 1",
@@ -116,6 +124,14 @@ START_TEST(render_says_every_number_under_its_name)
         "kekd_grpc_calls_open 4",
         "kekd_grpc_resets_total 5",
         "kekd_grpc_protocol_errors_total 6",
+    };
+    say_all(expected, sizeof expected / sizeof expected[0]);
+}
+END_TEST
+
+START_TEST(providers_and_their_workers_are_said_in_numbers)
+{
+    static const char *const expected[] = {
         "kekd_hsm_info{provider=\"hsm-a\",serial=\"0123abc\",model=\"SoftHSM v2\",firmware=\"2.6\","
         "library=\"SoftHSM\"} 1",
         "kekd_hsm_health{provider=\"hsm-a\",state=\"ready\"} 1",
@@ -131,6 +147,14 @@ START_TEST(render_says_every_number_under_its_name)
         "kekd_hsm_workers_ended_total{provider=\"hsm-a\"} 10",
         "kekd_hsm_operations_total{provider=\"hsm-a\"} 8",
         "kekd_hsm_failures_total{provider=\"hsm-a\"} 9",
+    };
+    say_all(expected, sizeof expected / sizeof expected[0]);
+}
+END_TEST
+
+START_TEST(operations_are_said_with_their_durations_and_failures)
+{
+    static const char *const expected[] = {
         "kekd_hsm_operation_duration_seconds_bucket{provider=\"hsm-a\",operation=\"unwrap\","
         "le=\"5e-05\"} 1",
         "kekd_hsm_operation_duration_seconds_bucket{provider=\"hsm-a\",operation=\"unwrap\","
@@ -154,6 +178,14 @@ START_TEST(render_says_every_number_under_its_name)
         "kekd_hsm_operation_failures_total{provider=\"hsm-b\",operation=\"list\",reason=\"lost\"} "
         "0",
         "kekd_hsm_queue_length 10",
+    };
+    say_all(expected, sizeof expected / sizeof expected[0]);
+}
+END_TEST
+
+START_TEST(data_keys_and_versions_are_said_in_numbers)
+{
+    static const char *const expected[] = {
         "kekd_datakey_wraps_total 11",
         "kekd_datakey_unwraps_total 12",
         "kekd_datakey_cache_hits_total 13",
@@ -170,6 +202,14 @@ START_TEST(render_says_every_number_under_its_name)
         "kekd_kek_version_state{version=\"2\",state=\"active\"} 1",
         "kekd_kek_version_providers{version=\"1\"} 2",
         "kekd_kek_version_providers_proven{version=\"1\"} 1",
+    };
+    say_all(expected, sizeof expected / sizeof expected[0]);
+}
+END_TEST
+
+START_TEST(health_and_the_logs_are_said_in_numbers)
+{
+    static const char *const expected[] = {
         "kekd_health{state=\"good\"} 1",
         "kekd_health{state=\"outage\"} 0",
         "kekd_health_age_seconds 60.000000",
@@ -181,10 +221,7 @@ START_TEST(render_says_every_number_under_its_name)
         "kekd_audit_waiting_bytes 24",
         "kekd_log_dropped_total 25",
     };
-    render();
-    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
-        says(expected[i]);
-    }
+    say_all(expected, sizeof expected / sizeof expected[0]);
 }
 END_TEST
 
@@ -397,7 +434,11 @@ int main(void)
     TCase *tcase = tcase_create("metrics");
     suite_add_tcase(suite, tcase);
     tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, render_says_every_number_under_its_name);
+    tcase_add_test(tcase, process_and_front_are_said_in_numbers);
+    tcase_add_test(tcase, providers_and_their_workers_are_said_in_numbers);
+    tcase_add_test(tcase, operations_are_said_with_their_durations_and_failures);
+    tcase_add_test(tcase, data_keys_and_versions_are_said_in_numbers);
+    tcase_add_test(tcase, health_and_the_logs_are_said_in_numbers);
     tcase_add_test(tcase, calls_are_counted_by_method_status_and_duration);
     tcase_add_test(tcase, buckets_grow_and_print_what_they_are);
     tcase_add_test(tcase, label_values_from_a_token_are_escaped);
