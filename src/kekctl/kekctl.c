@@ -1,6 +1,7 @@
 /* What every command needs. */
 #include "kekctl.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "kek/log.h"
@@ -21,7 +22,9 @@ struct kek_config *ctl_config(const struct ctl *ctl)
     struct kek_why why = {.rc = KEK_OK};
     struct kek_config *config = kek_config_load(ctl->config_path, &why);
     if (config == NULL) {
-        ctl_say(ctl, "%s", why.text);
+        bool missing = why.native == KEK_NATIVE_ERRNO && why.code == ENOENT && !ctl->config_given;
+        ctl_say(ctl, "%s%s", why.text,
+                missing ? " (--config names another, kekctl config example prints one)" : "");
     }
     return config;
 }

@@ -83,7 +83,7 @@ static enum ctl_exit help(struct ctl *ctl)
     }
     printf(
         "\n"
-        "  --config FILE          the configuration, " DEFAULT_CONFIG " by default\n"
+        "  -c, --config FILE      the configuration, " DEFAULT_CONFIG " by default\n"
         "  --output table|json    how results are printed\n"
         "  -h, --help, --version\n"
         "of key generate, pin retry and probe:\n"
@@ -184,7 +184,7 @@ static enum ctl_exit take_options(struct ctl *ctl, int argc, char **argv, int *g
 {
     int option;
     opterr = 0;
-    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, ":hc:", options, NULL)) != -1) {
         if (option == '?' && optopt > ' ' && optopt < OPTION_CONFIG) {
             return usage(ctl, "unknown option -%c", optopt);
         }
@@ -194,7 +194,7 @@ static enum ctl_exit take_options(struct ctl *ctl, int argc, char **argv, int *g
         if (option == ':') {
             return usage(ctl, "%s needs a value", argv[optind - 1]);
         }
-        option = option == 'h' ? OPTION_HELP : option;
+        option = option == 'h' ? OPTION_HELP : option == 'c' ? OPTION_CONFIG : option;
         const char *expected = take_option(ctl, option, optarg);
         if (expected != NULL) {
             return usage(ctl, "--%s: expected %s, found \"%s\"", option_name(option), expected,

@@ -290,6 +290,10 @@ class Usage(unittest.TestCase):
 
     def test_wrong_usage_exits_2(self):
         self.check(2, "a command is missing")
+        self.check(2, "key list: cannot open missing.yaml: No such file or directory\n", "-c", "missing.yaml", "key", "list")
+        self.check(2, "-c needs a value", "key", "list", "-c")
+        if not os.path.exists("/etc/kekd/kekd.yaml"):
+            self.check(2, "No such file or directory (--config names another, kekctl config example prints one)", "key", "list")
         self.check(2, 'unknown command "kms": there is kms status, kms encrypt, kms decrypt (see', "kms")
         self.check(2, 'unknown command "kms stats": there is kms status, kms encrypt', "kms", "stats")
         self.check(2, 'unknown command "status": there is kms status', "status")
