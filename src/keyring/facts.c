@@ -337,14 +337,16 @@ void member_drop(struct member *member)
     free(member);
 }
 
-/* A fresh worker that misses a version is a sign of its absence; two a tick apart are believed. */
+/* A fresh worker that misses a version, or finds that its key is not fit, is a sign of it; two a tick apart are
+ * believed. */
 static void count_missing(struct source *source, const struct member *member)
 {
     struct version *version;
     uint64_t now = kek_clock_ms();
     DL_FOREACH (source->ring->versions, version) {
         struct holding *holding = &version->held[source->index];
-        if (member->views[version->slot].present) {
+        const struct view *view = &member->views[version->slot];
+        if (view->present && view->eligible) {
             holding->missing = 0;
         } else if (holding->missing == 0 || now - holding->missing_ms >= TICK_MS) {
             holding->missing += holding->missing < UINT8_MAX;

@@ -327,8 +327,10 @@ static void judge_holding(const struct source *source, struct version *version)
         holding->missed = holding->asked = false;
         return;
     }
-    bool absent = sum.absent && !sum.unwraps && !sum.asked;
-    holding->missed = absent && version->agreed && holding->missing < ABSENT_LOOKS;
+    /* A start at which the token refused for a moment what the key is tried with: the next may find it fit. */
+    bool unfit = !sum.eligible && holding->key == KEK_KEYRING_KEY_UNSEEN;
+    bool lacking = (sum.absent || unfit) && !sum.unwraps && !sum.asked;
+    holding->missed = lacking && version->agreed && holding->missing < ABSENT_LOOKS;
     holding->asked = sum.asked;
     /* One wrong worker does not make its provider wrong: the next may be right. */
     bool wrong = sum.failed && version->agreed && holding->wrong < WRONG_WORKERS;

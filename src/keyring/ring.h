@@ -88,7 +88,7 @@ struct holding {
     bool proven;  /* some worker opened the witness */
     bool asked;   /* some worker is being asked for its witness, or soon will be */
     bool settled; /* what they say is final: nobody is asked, misses it, or says what is old */
-    bool missed;  /* nobody shows it now, and that is not believed yet */
+    bool missed;  /* nobody shows it now, or shows it fit, and that is not believed yet */
     uint64_t unwrappable_ms, wrappable_ms; /* when some worker was last thought to be able to */
     uint64_t unwrapped_us, wrapped_us;     /* of kek_clock_us(): when one last did */
     uint8_t missing; /* fresh workers in a row without it, a tick apart, with none that unwraps */

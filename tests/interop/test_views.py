@@ -85,6 +85,24 @@ class Blind(Views):
         self.all_good(self.started, [(line, mode) for mode in ("strict", "20 uses") for line in (
             "C_Initialize every blind 0 proc=odd", "C_Initialize 1 blind 0", "C_FindObjects every blind 0 proc=even")])
 
+    def unfit(self, line, processes):
+        """By all that is tried with the key in one process's start. A refresh would be too late."""
+        node = self.node("20 uses", config={"refresh": "15s"}, processes=processes)
+        node.fault.put(line)
+        node.spawn().serving()
+        said, end = set(), time.monotonic() + swap.GAP
+        with node.client(timeout=2) as client:
+            while "OK" not in said and time.monotonic() < end:
+                try:
+                    said.add("OK" if client.status().healthz == "ok" else "healthz")
+                except RpcError as error:
+                    said.add(error.code().name)
+        return self.served(node, 0.5) + ["Status said %s" % sorted(said)] * ("FAILED_PRECONDITION" in said or "OK" not in said)
+
+    def test_a_start_that_finds_the_key_unfit_is_no_loss(self):
+        self.all_good(self.unfit, [("C_WrapKey every rv 70 proc=1", 1), ("C_WrapKey every rv 70 proc=1", 2),
+                                   ("C_WrapKey every wrongkey 1 proc=odd", 2)])
+
     def gone(self, mode):
         """The key is gone for all: that is still told, and ends when it is back."""
         node = self.node(mode).start()

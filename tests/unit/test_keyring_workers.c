@@ -537,6 +537,25 @@ static void lists(struct member *member, const struct kek_version *seen, size_t 
     judge_holdings(ring);
 }
 
+/* The token refused for a moment what a key is tried with; or it is so, and the next worker says it again. */
+START_TEST(key_that_is_unfit_at_a_start_is_missed_before_it_is_believed)
+{
+    struct kek_version seen = key(1);
+    struct version *v1 = version(1, true);
+    seen.eligible = false;
+    add(1, &seen, 1);
+    v1->held[0].missing = 1;
+    judge_holdings(ring);
+    ck_assert(v1->held[0].missed);
+    ck_assert(!v1->held[0].settled);
+    ck_assert_int_eq(held(1), KEK_KEYRING_KEY_UNSEEN);
+    v1->held[0].missing = ABSENT_LOOKS;
+    judge_holdings(ring);
+    ck_assert(v1->held[0].settled);
+    ck_assert_int_eq(held(1), KEK_KEYRING_KEY_UNFIT);
+}
+END_TEST
+
 START_TEST(what_a_provider_holds_has_a_word_of_its_own_for_each_way_of_not_serving)
 {
     struct version *v1 = version(1, true), *v2;
@@ -658,6 +677,7 @@ int main(void)
     tcase_add_test(tcase, probe_whose_second_worker_left_meanwhile_breaks_no_provider);
     tcase_add_test(tcase, key_that_each_use_is_refused_of_is_refused_whatever_is_listed);
     tcase_add_test(tcase, old_word_of_the_worker_that_is_left_is_not_its_providers);
+    tcase_add_test(tcase, key_that_is_unfit_at_a_start_is_missed_before_it_is_believed);
     tcase_add_test(tcase, what_a_provider_holds_has_a_word_of_its_own_for_each_way_of_not_serving);
     tcase_add_test(tcase,
                    key_is_gone_once_two_fresh_workers_missed_it_and_not_when_one_did_and_left);
