@@ -266,13 +266,15 @@ END_TEST
 /* The line in words: its event, and the values of these fields in their order. */
 static void in_words(const json_t *line, char said[static 256])
 {
-    static const char *const keys[] = {"provider", "version", "state", "kek_id",
-                                       "key_id",   "health",  "error"};
+    static const char *const keys[] = {"provider", "version", "state",  "kek_id",
+                                       "key_id",   "surplus", "health", "error"};
     int at = snprintf(said, 256, "%s", text_of(line, "event"));
     for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
         const json_t *value = json_object_get(line, keys[k]);
         if (json_is_integer(value)) {
             at += snprintf(said + at, 256 - (size_t)at, " %d", (int)json_integer_value(value));
+        } else if (json_is_true(value)) {
+            at += snprintf(said + at, 256 - (size_t)at, " %s", keys[k]);
         } else if (value != NULL) {
             at += snprintf(said + at, 256 - (size_t)at, " %s", json_string_value(value));
         }
@@ -315,6 +317,13 @@ START_TEST(keyring_lines_tell_each_change_once)
     versions[2].held[0] = KEK_KEYRING_KEY_UNFIT;
     versions[2].held[1] = KEK_KEYRING_KEY_ABSENT;
     kek_audit_keyring(audit, &config, &primary, versions, 3, &verdict);
+    /* It is surplus, where it is; and compromised. */
+    versions[2].surplus = true;
+    for (int again = 0; again < 2; again++) {
+        kek_audit_keyring(audit, &config, &primary, versions, 3, &verdict);
+    }
+    versions[1].held[0] = KEK_KEYRING_KEY_COMPROMISED;
+    kek_audit_keyring(audit, &config, &primary, versions, 3, &verdict);
     /* The keyring forgets what nobody holds: no line for what was gone or absent before. */
     kek_audit_keyring(audit, &config, &primary, versions, 1, &verdict);
     stop(audit);
@@ -336,8 +345,10 @@ START_TEST(keyring_lines_tell_each_change_once)
         "version hsm-b 2 gone " ID(2b) " kek1-b",
         "version hsm-a 2 unfit " ID(2c) " kek1-c",
         "version hsm-b 2 absent " ID(2c) " kek1-c",
+        "version hsm-a 2 unfit " ID(2c) " kek1-c surplus",
+        "version hsm-a 2 compromised " ID(2b) " kek1-b",
         "version hsm-a 2 gone " ID(2b) " kek1-b",
-        "version hsm-a 2 gone " ID(2c) " kek1-c",
+        "version hsm-a 2 gone " ID(2c) " kek1-c surplus",
         "stop",
     };
 #undef ID
@@ -737,7 +748,8 @@ START_TEST(the_manual_lists_the_fields_and_the_events)
     kek_audit_rejected(audit, &peer, "/", KEK_RPC_UNIMPLEMENTED, "x");
     kek_audit_login(audit, &config, &(struct kek_pool_login){.token = "0123abcd"});
     kek_audit_keyring(audit, &config, &(struct kek_keyring_primary){.generation.numbers = {1}},
-                      &(struct kek_keyring_version){.number = 1, .held = {KEK_KEYRING_KEY_ACTIVE}},
+                      &(struct kek_keyring_version){
+                          .number = 1, .surplus = true, .held = {KEK_KEYRING_KEY_ACTIVE}},
                       1, &(struct kek_keyring_verdict){.state = KEK_KEYRING_LOSS, .what = "x"});
     stop(audit);
     read_lines(folder_path("audit"));
