@@ -216,7 +216,7 @@ void judge_members(struct kek_keyring *ring)
 /* ---- what a provider is known to hold ---- */
 
 struct sum {
-    bool any, present, active, unwraps, wraps, proven, asked, absent, failed;
+    bool any, fit, present, active, unwraps, wraps, proven, asked, absent, failed;
     bool eligible, may_unwrap, may_wrap,
         compromised; /* as the token shows it, whatever it is worth */
 };
@@ -241,6 +241,7 @@ static struct sum sum_up(const struct source *source, const struct version *vers
             continue;
         }
         sum.any = true;
+        sum.fit |= fit;
         sum.present |= view->present;
         sum.absent |= !view->present;
         sum.eligible |= view->present && view->eligible;
@@ -340,6 +341,9 @@ static void judge_holding(const struct source *source, struct version *version)
     }
     holding->unwraps = sum.unwraps || (holding->unwraps && !holding->settled);
     holding->wraps = sum.wraps || (holding->wraps && !holding->settled);
+    /* A worker that comes later and says the same opens no question. */
+    holding->shut = !sum.active && !holding->wraps && (holding->shut || holding->settled);
+    holding->closed = !sum.fit && !holding->unwraps && (holding->closed || holding->settled);
 }
 
 /* One mark counts, whichever provider has it, and over a restart: a token that the mark has not reached, or
@@ -403,9 +407,12 @@ enum kek_rc kek_keyring_wraps(const struct kek_keyring *ring,
         const struct version *version = version_find(ring, &generation->kek_ids[i]);
         bool may = version == NULL || !anybody; /* in an outage nobody says no */
         bool never = version != NULL && version->compromised;
+        /* What had its time waits for nobody who may yet come to wrap. */
+        bool past = version != NULL && version->announced && version != version_primary(ring);
         for (size_t p = 0; p < ring->source_count && !may; p++) {
             const struct holding *holding = &version->held[p];
-            may = holding->wraps || !holding->known || !holding->settled;
+            may = holding->wraps ||
+                  (!past && !holding->shut && (!holding->known || !holding->settled));
         }
         if (!may || never) {
             return kek_fail(

@@ -46,7 +46,7 @@ enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring, const st
             return KEK_KEYRING_OPENS;
         }
         all = all && source_answers(&ring->sources[p]) &&
-              (version == NULL || version->held[p].settled);
+              (version == NULL || version->held[p].settled || version->held[p].closed);
     }
     if (!all) {
         return KEK_KEYRING_UNSEEN;

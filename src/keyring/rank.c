@@ -82,7 +82,7 @@ bool version_is_newer(const struct kek_keyring *ring, const struct version *vers
 
 /* ---- two keys of one number ---- */
 
-static bool is_present(const struct kek_keyring *ring, const struct version *version)
+bool version_is_present(const struct kek_keyring *ring, const struct version *version)
 {
     for (size_t p = 0; p < ring->source_count; p++) {
         if (version->held[p].present) {
@@ -99,7 +99,7 @@ static bool may_be_meant(const struct kek_keyring *ring, const struct version *v
         return version_is_active(ring, version);
     }
     return past ? version_is_active_on_all(ring, version)
-                : is_present(ring, version) && !version->compromised;
+                : version_is_present(ring, version) && !version->compromised;
 }
 
 /* How much speaks for it as the version of its number. */
@@ -138,7 +138,7 @@ static bool is_surplus(const struct kek_keyring *ring, const struct version *ver
 static void tell_surplus(struct kek_keyring *ring, struct version *version)
 {
     char id[KEK_ID_TEXT];
-    if (!version->surplus || version->told_surplus || !is_present(ring, version)) {
+    if (!version->surplus || version->told_surplus || !version_is_present(ring, version)) {
         return;
     }
     version->told_surplus = true;

@@ -131,7 +131,7 @@ static void note_lacking(struct kek_keyring *ring, const struct version *version
 
 static void note_use(struct kek_keyring *ring, const struct version *version)
 {
-    if (version->compromised) {
+    if (version->compromised && version_is_present(ring, version)) {
         verdict_say(note(ring, KEK_KEYRING_COMPROMISED, version->number, KEK_POOL_ANY),
                     "seal anew what it sealed, and destroy it", "KEK version %u is compromised",
                     version->number);

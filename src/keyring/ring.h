@@ -91,6 +91,8 @@ struct holding {
     bool asked;   /* some worker is being asked for its witness, or soon will be */
     bool settled; /* what they say is final: nobody is asked, misses it, or says what is old */
     bool missed;  /* nobody shows it now, and that is not believed yet */
+    bool shut;    /* it was final that nobody wraps, and no worker has shown otherwise since */
+    bool closed;  /* likewise, that nobody unwraps */
     uint64_t unwrappable_ms, wrappable_ms; /* when some worker was last thought to be able to */
     uint64_t unwrapped_us, wrapped_us;     /* of kek_clock_us(): when one last did */
     uint8_t missing; /* fresh workers in a row without it, a tick apart, with none that unwraps */
@@ -306,6 +308,7 @@ void rank_drive(struct kek_keyring *ring);
 /* The first provider that has it active; source_count: none. */
 size_t version_active_on(const struct kek_keyring *ring, const struct version *version);
 bool version_is_active(const struct kek_keyring *ring, const struct version *version);
+bool version_is_present(const struct kek_keyring *ring, const struct version *version);
 /* On each provider that answers, and on one at least. */
 bool version_is_active_on_all(const struct kek_keyring *ring, const struct version *version);
 /* Than what was announced, so that it may come after it. */

@@ -62,7 +62,8 @@ static void say_starting(const struct kek_keyring *ring, struct kek_keyring_verd
             (newest == NULL || version->number > newest->number)) {
             newest = version;
         }
-        if ((version->compromised || version_is_suspended(ring, version)) &&
+        if (version_is_present(ring, version) &&
+            (version->compromised || version_is_suspended(ring, version)) &&
             (idle == NULL || version->number > idle->number)) {
             idle = version;
         }
@@ -111,7 +112,7 @@ static enum found look_for(const struct kek_keyring *ring, const struct version 
         }
         if (holding->asked || !holding->known) {
             found = ASKED;
-        } else if (!holding->settled && found == MISSING) {
+        } else if (!holding->settled && !holding->closed && found == MISSING) {
             found = SUSPECTED;
         }
     }

@@ -337,6 +337,37 @@ START_TEST(suspended_primary_is_no_loss_and_comes_back)
 }
 END_TEST
 
+/* A worker that is started beside the others, as now and then, and says what they say. */
+START_TEST(worker_that_comes_later_opens_no_question_that_was_settled)
+{
+    struct kek_version seen = key(3, 0, 'W'), less = key(3, 0, _i == 0 ? '-' : 'U');
+    both_list(&seen, 1);
+    both_list(&less, 1);
+    pass(TICK_MS);
+    both_list(&less, 1);
+    ck_assert_int_eq(ring->verdict.state, KEK_KEYRING_SHUT);
+    struct member *late = calloc(1, sizeof *late);
+    ck_assert_ptr_nonnull(late);
+    late->source = &ring->sources[0];
+    late->serial = 9;
+    late->born_ms = kek_clock_ms();
+    DL_APPEND(ring->sources[0].members, late);
+    member_take(late, &less, 1);
+    ring->now_ms = kek_clock_ms();
+    judge_holdings(ring);
+    rank_drive(ring);
+    primary_drive(ring);
+    verdict_drive(ring);
+    ck_assert_int_eq(ring->verdict.state, KEK_KEYRING_SHUT);
+    ck_assert_int_eq(wraps(&seen), KEK_PRECONDITION);
+    ck_assert_int_eq(kek_keyring_find(ring, &seen.id),
+                     _i == 0 ? KEK_KEYRING_CLOSED : KEK_KEYRING_OPENS);
+    lists(1, &seen, 1); /* one that says something new does */
+    turn();
+    ck_assert_int_eq(ring->verdict.state, KEK_KEYRING_GOOD);
+}
+END_TEST
+
 START_TEST(suspended_version_beside_the_primary_is_remarked_on_where_nobody_opens_it)
 {
     struct kek_version seen[] = {key(2, 0, '-'), key(3, 0, 'W')};
@@ -655,6 +686,8 @@ int main(void)
     tcase_add_test(states_case, compromised_primary_opens_seals_nothing_and_asks_for_a_rotation);
     tcase_add_test(states_case, mark_on_one_provider_counts_for_all_and_over_a_restart);
     tcase_add_test(states_case, suspended_primary_is_no_loss_and_comes_back);
+    tcase_add_loop_test(states_case, worker_that_comes_later_opens_no_question_that_was_settled, 0,
+                        2);
     tcase_add_test(states_case,
                    suspended_version_beside_the_primary_is_remarked_on_where_nobody_opens_it);
     tcase_add_test(
