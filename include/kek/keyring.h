@@ -93,6 +93,9 @@ bool kek_keyring_primary(const struct kek_keyring *ring, struct kek_keyring_prim
 const struct kek_generation *kek_keyring_wanted(const struct kek_keyring *ring);
 void kek_keyring_prepared(struct kek_keyring *ring, const struct kek_generation *generation);
 
+/* The primary seals nothing more, and a newer version is about to take its place: for 10 s at most. */
+bool kek_keyring_is_changing(const struct kek_keyring *ring);
+
 /* ---- what versions may do ---- */
 
 enum kek_keyring_knows {
@@ -103,6 +106,9 @@ enum kek_keyring_knows {
 };
 enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring,
                                         const struct kek_id *kek_id);
+
+/* Does nobody open by it, and is there a token that has it and only does not let it be used? */
+bool kek_keyring_suspended(const struct kek_keyring *ring, const struct kek_id *kek_id);
 
 /* What it is called: its number, and the key_id of a generation of it alone.  False: it is not known here. */
 bool kek_keyring_name(const struct kek_keyring *ring, const struct kek_id *kek_id, uint32_t *number,
@@ -157,7 +163,8 @@ struct kek_keyring_version {
     enum kek_keyring_key held[KEK_CONFIG_PROVIDERS_MAX];
     enum kek_keyring_key state; /* the most that any provider lets be done with it */
     bool primary;
-    size_t providers;        /* that show it */
+    bool surplus;     /* another key is the version of this number: it opens, and never seals */
+    size_t providers; /* that show it */
     size_t providers_proven; /* of which a worker opened its witness */
 };
 size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_version *versions,
@@ -168,6 +175,11 @@ size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_v
 /* Somebody waits for the keyring. Cancelling is always possible, and then `done` does not run. */
 struct kek_keyring_wait;
 void kek_keyring_cancel(struct kek_keyring_wait *wait);
+
+/* Waits for another primary to be announced, for 2 s at most.  `done` never runs before this returns.  NULL: no
+ * newer version is active anywhere, or as below. */
+struct kek_keyring_wait *kek_keyring_await(struct kek_keyring *ring, void (*done)(void *arg),
+                                           void *arg);
 
 /* Looks again on every provider, with fresh workers, since a library may cache what it listed.  At most
  * one look in 5 s for the whole process, and in 40 s while they find nothing new: who asks in between gets
@@ -214,6 +226,8 @@ enum kek_keyring_remark {
     KEK_KEYRING_PROVIDER_DOWN,   /* one does not answer */
     KEK_KEYRING_WRONG_KEY,       /* a worker uses another key under a version's name */
     KEK_KEYRING_TWO_KEYS,        /* are active under one number */
+    KEK_KEYRING_COMPROMISED,     /* a version is marked so: what it sealed is to be sealed anew */
+    KEK_KEYRING_SUSPENDED,       /* a version is: what it sealed does not open */
     KEK_KEYRING_VERSION_LACKING, /* one that answers does not open what another does */
     KEK_KEYRING_VERSION_WAITS,   /* it is active, and not announced after settle and a refresh */
 };

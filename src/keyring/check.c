@@ -32,6 +32,7 @@ void check_note(struct member *member, struct version *version, enum kek_rc rc)
     struct view *view = &member->views[version->slot];
     int before = view->witness;
     bool state = rc == KEK_NOT_FOUND || rc == KEK_PRECONDITION;
+    bool awaited = view->again; /* somebody's word hangs on it */
     view->asked_ms = kek_clock_ms();
     view->again = false;
     if (rc == KEK_OK) {
@@ -61,7 +62,7 @@ void check_note(struct member *member, struct version *version, enum kek_rc rc)
     if ((int)view->witness != before) {
         view->since_ms = view->asked_ms;
     }
-    if ((int)view->witness != before || state) {
+    if ((int)view->witness != before || state || awaited) {
         ring_dirty(ring);
     }
 }

@@ -165,8 +165,9 @@ bool view_may(const struct view *view, enum kek_pool_op op)
 {
     bool unwraps =
         view->present && view->eligible && view->can_unwrap && !is_refused(&view->to_unwrap);
-    return unwraps && (op != KEK_POOL_WRAP ||
-                       (view->can_wrap && !view->wraps_wrongly && !is_refused(&view->to_wrap)));
+    return unwraps &&
+           (op != KEK_POOL_WRAP || (view->can_wrap && !view->compromised && !view->wraps_wrongly &&
+                                    !is_refused(&view->to_wrap)));
 }
 
 static struct refusal *refusal_of(struct member *member, const struct version *version,
@@ -200,7 +201,8 @@ bool view_unwraps(const struct version *version, const struct view *view)
 
 bool view_wraps(const struct version *version, const struct view *view)
 {
-    return view_may(view, KEK_POOL_WRAP) && view->witness == OPENED && version->agreed;
+    return view_may(view, KEK_POOL_WRAP) && view->witness == OPENED && version->agreed &&
+           !version->surplus && !version->compromised;
 }
 
 bool member_trusted(const struct member *member)
@@ -288,13 +290,14 @@ static void take_one(struct member *member, const struct kek_version *seen)
     view->eligible = seen->eligible;
     view->can_wrap = seen->can_wrap;
     view->can_unwrap = seen->can_unwrap;
+    view->compromised = seen->compromised;
     view->alg = seen->alg != KEK_WRAP_NONE ? seen->alg : view->alg;
 }
 
 static bool same_listing(const struct view *a, const struct view *b)
 {
     return a->present == b->present && a->eligible == b->eligible && a->can_wrap == b->can_wrap &&
-           a->can_unwrap == b->can_unwrap;
+           a->can_unwrap == b->can_unwrap && a->compromised == b->compromised;
 }
 
 void member_take(struct member *member, const struct kek_version *seen, size_t count)
@@ -305,6 +308,7 @@ void member_take(struct member *member, const struct kek_version *seen, size_t c
     for (size_t i = 0; i < VERSIONS_MAX; i++) {
         struct view *view = &member->views[i];
         view->present = view->eligible = view->can_wrap = view->can_unwrap = false;
+        view->compromised = false;
     }
     for (size_t i = 0; i < count; i++) {
         take_one(member, &seen[i]);

@@ -233,8 +233,9 @@ void judge_members(struct kek_keyring *ring)
 /* ---- what a provider is known to hold ---- */
 
 struct sum {
-    bool any, present, active, unwraps, wraps, proven, asked, absent, failed;
-    bool eligible, may_unwrap, may_wrap; /* as the token shows it, whatever it is worth */
+    bool any, fit, present, active, unwraps, wraps, proven, asked, absent, failed;
+    bool eligible, may_unwrap, may_wrap,
+        compromised; /* as the token shows it, whatever it is worth */
 };
 
 /* Does the token let it be used so?  What was refused twice in a row is not, whatever is listed, until a use
@@ -251,22 +252,26 @@ static struct sum sum_up(const struct source *source, const struct version *vers
     const struct member *member;
     DL_FOREACH (source->members, member) {
         const struct view *view = &member->views[version->slot];
-        bool fit = view_may(view, KEK_POOL_UNWRAP), can_wrap = view_may(view, KEK_POOL_WRAP);
+        bool fit = view_may(view, KEK_POOL_UNWRAP);
+        bool can_wrap = view_may(view, KEK_POOL_WRAP) && !version->compromised;
         if (member->ended) {
             continue;
         }
         sum.any = true;
+        sum.fit |= fit;
         sum.present |= view->present;
         sum.absent |= !view->present;
         sum.eligible |= view->present && view->eligible;
         sum.may_unwrap |= is_let(view, KEK_POOL_UNWRAP);
         sum.may_wrap |= is_let(view, KEK_POOL_WRAP);
+        sum.compromised |= view->present && view->compromised;
         sum.active |= can_wrap && view->witness != FAILED;
         sum.unwraps |= view_unwraps(version, view);
         sum.wraps |= view_wraps(version, view);
         sum.proven |= view->witness == OPENED;
         sum.failed |= view->witness == FAILED;
-        sum.asked |= fit && view->witness == UNKNOWN && (version->witness_len > 0 || can_wrap);
+        sum.asked |= fit && view->witness == UNKNOWN &&
+                     (version->witness_len > 0 || (can_wrap && !version->surplus));
     }
     return sum;
 }
@@ -316,6 +321,9 @@ static enum kek_keyring_key key_of(const struct version *version, const struct h
     if (!sum->may_unwrap) {
         return KEK_KEYRING_KEY_SUSPENDED;
     }
+    if (sum->compromised) {
+        return KEK_KEYRING_KEY_COMPROMISED;
+    }
     return sum->may_wrap ? KEK_KEYRING_KEY_ACTIVE : KEK_KEYRING_KEY_PRE_ACTIVE;
 }
 
@@ -342,6 +350,7 @@ static void judge_holding(const struct source *source, struct version *version)
     holding->settled = !unsure && !sum.asked && !holding->missed && !wrong;
     holding->known = true;
     holding->present = sum.present;
+    holding->compromised = sum.present ? sum.compromised : holding->compromised;
     holding->active = sum.active;
     holding->proven = sum.proven;
     holding->wrong = sum.proven ? 0 : holding->wrong;
@@ -351,6 +360,32 @@ static void judge_holding(const struct source *source, struct version *version)
     }
     holding->unwraps = sum.unwraps || (holding->unwraps && !holding->settled);
     holding->wraps = sum.wraps || (holding->wraps && !holding->settled);
+    /* A worker that comes later and says the same opens no question. */
+    holding->shut = !sum.active && !holding->wraps && (holding->shut || holding->settled);
+    holding->closed = !sum.fit && !holding->unwraps && (holding->closed || holding->settled);
+}
+
+/* One mark counts, whichever provider has it, and over a restart: a token that the mark has not reached, or
+ * that is alone in answering, must not seal under the key.  It is over once every provider shows the key
+ * without it. */
+static void judge_mark(struct kek_keyring *ring, struct version *version)
+{
+    bool marked = false, unmarked = true;
+    for (size_t p = 0; p < ring->source_count; p++) {
+        const struct holding *holding = &version->held[p];
+        marked = marked || holding->compromised;
+        unmarked = unmarked && holding->present && source_answers(&ring->sources[p]);
+    }
+    if (version->compromised ? !unmarked || marked : !marked) {
+        return;
+    }
+    version->compromised = marked;
+    record_save(ring);
+    ring_notice_with(ring, KEK_LOG_WARN, KEK_LOG_FIELDS(kek_log_text("key_id", version->key_id)),
+                     marked ? "KEK version %u is marked compromised: nothing is sealed under it"
+                            : "KEK version %u is not marked compromised any more",
+                     version->number);
+    ring_dirty(ring);
 }
 
 void judge_holdings(struct kek_keyring *ring)
@@ -360,7 +395,27 @@ void judge_holdings(struct kek_keyring *ring)
         for (size_t p = 0; p < ring->source_count; p++) {
             judge_holding(&ring->sources[p], version);
         }
+        judge_mark(ring, version);
     }
+}
+
+bool version_is_suspended(const struct kek_keyring *ring, const struct version *version)
+{
+    bool suspended = false;
+    for (size_t p = 0; p < ring->source_count; p++) {
+        const struct holding *holding = &version->held[p];
+        if (holding->unwraps) {
+            return false;
+        }
+        suspended = suspended || holding->key == KEK_KEYRING_KEY_SUSPENDED;
+    }
+    return suspended;
+}
+
+bool kek_keyring_suspended(const struct kek_keyring *ring, const struct kek_id *kek_id)
+{
+    const struct version *version = version_find(ring, kek_id);
+    return version != NULL && version_is_suspended(ring, version);
 }
 
 enum kek_rc kek_keyring_wraps(const struct kek_keyring *ring,
@@ -370,14 +425,22 @@ enum kek_rc kek_keyring_wraps(const struct kek_keyring *ring,
     for (size_t i = 0; i < generation->count; i++) {
         const struct version *version = version_find(ring, &generation->kek_ids[i]);
         bool may = version == NULL || !anybody; /* in an outage nobody says no */
+        bool never = version != NULL && version->compromised;
+        /* What had its time waits for nobody who may yet come to wrap. */
+        bool past = version != NULL && version->announced && version != version_primary(ring);
         for (size_t p = 0; p < ring->source_count && !may; p++) {
             const struct holding *holding = &version->held[p];
-            may = holding->wraps || !holding->known || !holding->settled;
+            may = holding->wraps ||
+                  (!past && !holding->shut && (!holding->known || !holding->settled));
         }
-        if (!may) {
-            return kek_fail(why, KEK_PRECONDITION,
-                            "KEK version %u may wrap on no HSM: it was retired, or it is gone",
-                            generation->numbers[i]);
+        if (!may || never) {
+            return kek_fail(
+                why, KEK_PRECONDITION,
+                version->compromised ? "KEK version %u is compromised: nothing is sealed under it"
+                : version_is_suspended(ring, version)
+                    ? "KEK version %u is suspended: it neither seals nor opens"
+                    : "KEK version %u may wrap on no HSM: it was retired, or it is gone",
+                generation->numbers[i]);
         }
     }
     return KEK_OK;

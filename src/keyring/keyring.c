@@ -46,7 +46,7 @@ enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring, const st
             return KEK_KEYRING_OPENS;
         }
         all = all && source_answers(&ring->sources[p]) &&
-              (version == NULL || version->held[p].settled);
+              (version == NULL || version->held[p].settled || version->held[p].closed);
     }
     if (!all) {
         return KEK_KEYRING_UNSEEN;
@@ -118,70 +118,6 @@ bool kek_keyring_other_unwraps(const struct kek_keyring *ring, uint64_t worker,
         }
     }
     return false;
-}
-
-const char *kek_keyring_key_name(enum kek_keyring_key key)
-{
-    static const char *const names[] = {
-        [KEK_KEYRING_KEY_UNSEEN] = "unseen",
-        [KEK_KEYRING_KEY_ABSENT] = "absent",
-        [KEK_KEYRING_KEY_GONE] = "gone",
-        [KEK_KEYRING_KEY_UNFIT] = "unfit",
-        [KEK_KEYRING_KEY_FOREIGN] = "foreign",
-        [KEK_KEYRING_KEY_SUSPENDED] = "suspended",
-        [KEK_KEYRING_KEY_COMPROMISED] = "compromised",
-        [KEK_KEYRING_KEY_DEACTIVATED] = "deactivated",
-        [KEK_KEYRING_KEY_PRE_ACTIVE] = "pre-active",
-        [KEK_KEYRING_KEY_ACTIVE] = "active",
-    };
-    return names[key];
-}
-
-/* The primary never goes back: what is not newer has had its time, even if it is the only one. */
-static bool was_active(const struct kek_keyring *ring, const struct version *version)
-{
-    const struct version *other;
-    if (ring->announced && version->number <= ring->primary.generation.numbers[0]) {
-        return true;
-    }
-    DL_FOREACH (ring->versions, other) {
-        for (size_t p = 0; p < ring->source_count && other->number > version->number; p++) {
-            if (other->held[p].key == KEK_KEYRING_KEY_ACTIVE) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_version *versions,
-                            size_t max)
-{
-    const struct version *version, *primary = version_primary(ring);
-    size_t count = 0;
-    DL_FOREACH (ring->versions, version) {
-        if (count == max) {
-            break;
-        }
-        struct kek_keyring_version *out = &versions[count];
-        *out = (struct kek_keyring_version){
-            .number = version->number,
-            .kek_id = version->id,
-            .primary = version == primary,
-        };
-        memcpy(out->key_id, version->key_id, sizeof out->key_id);
-        bool was = was_active(ring, version);
-        for (size_t p = 0; p < ring->source_count; p++) {
-            enum kek_keyring_key key = version->held[p].key;
-            out->held[p] =
-                key == KEK_KEYRING_KEY_PRE_ACTIVE && was ? KEK_KEYRING_KEY_DEACTIVATED : key;
-            out->state = out->held[p] > out->state ? out->held[p] : out->state;
-            out->providers += version->held[p].present;
-            out->providers_proven += version->held[p].proven;
-        }
-        count++;
-    }
-    return count;
 }
 
 /* ---- the primary ---- */
@@ -276,7 +212,9 @@ static uint64_t sum_of(const struct kek_keyring *ring)
     sum = mix(sum, ring->primary.generation.key_id, sizeof ring->primary.generation.key_id);
     sum = mix(sum, ring->wanted.key_id, ring->wanted.count > 0 ? sizeof ring->wanted.key_id : 0);
     DL_FOREACH (ring->versions, version) {
+        const bool marks[] = {version->surplus, version->compromised};
         sum = mix(sum, &version->id, sizeof version->id);
+        sum = mix(sum, marks, sizeof marks);
         for (size_t p = 0; p < ring->source_count; p++) {
             const struct holding *holding = &version->held[p];
             const bool facts[] = {holding->known,   holding->present, holding->active,
@@ -294,6 +232,7 @@ static void work_out(struct kek_keyring *ring)
     ring->now_ms = kek_clock_ms();
     judge_members(ring);
     judge_holdings(ring);
+    rank_drive(ring);
     primary_drive(ring);
     check_drive(ring);
     trip_drive(ring);
@@ -401,6 +340,7 @@ void kek_keyring_stop(struct kek_keyring *ring)
     ring->stopped = true;
     trip_stop(ring);
     look_stop(ring);
+    wait_end(ring, &ring->awaiting, KEK_UNAVAILABLE);
     while (member_next(ring, NULL) != NULL) {
         member_drop(member_next(ring, NULL));
     }

@@ -8,11 +8,13 @@ libkek_keyring_a_SOURCES = \
 	src/keyring/look.c \
 	src/keyring/obstacle.c \
 	src/keyring/primary.c \
+	src/keyring/rank.c \
 	src/keyring/record.c \
 	src/keyring/remarks.c \
 	src/keyring/ring.h \
 	src/keyring/trip.c \
 	src/keyring/verdict.c \
+	src/keyring/versions.c \
 	src/keyring/wait.c \
 	src/keyring/witness.c
 libkek_keyring_a_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src $(JANSSON_CFLAGS)
@@ -25,6 +27,7 @@ RIG_LIBS = libkek-kms.a libkek-datakey.a libkek-keyring.a $(POOL_LIBS) $(ENVELOP
 KEYRING_TESTS = \
 	tests/unit/test_datakey \
 	tests/unit/test_keyring \
+	tests/unit/test_keyring_turn \
 	tests/unit/test_keyring_workers \
 	tests/unit/test_kms \
 	tests/unit/test_kms_state
@@ -36,6 +39,10 @@ tests_unit_test_datakey_LDADD = $(RIG_LIBS)
 tests_unit_test_keyring_SOURCES = tests/unit/test_keyring.c $(RIG_SOURCES)
 tests_unit_test_keyring_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_keyring_LDADD = $(RIG_LIBS)
+tests_unit_test_keyring_turn_SOURCES = tests/unit/test_keyring_turn.c tests/unit/pool_rig.c
+tests_unit_test_keyring_turn_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_keyring_turn_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_unit_test_keyring_turn_LDADD = $(RIG_LIBS)
 tests_unit_test_keyring_workers_SOURCES = tests/unit/test_keyring_workers.c tests/unit/pool_rig.c
 tests_unit_test_keyring_workers_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_keyring_workers_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)

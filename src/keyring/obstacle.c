@@ -4,6 +4,7 @@
 #include "keyring/ring.h"
 
 #include <stdio.h>
+#include <string.h>
 
 void verdict_say(struct kek_keyring_verdict *verdict, const char *todo, const char *format, ...)
 {
@@ -38,12 +39,14 @@ void obstacle_two_keys(const struct kek_keyring *ring, const struct version *ver
                        const struct version *other, struct kek_keyring_verdict *verdict)
 {
     size_t at = version_active_on(ring, version), other_at = version_active_on(ring, other);
-    bool newer = version_is_newer(ring, version);
-    char ids[2][KEK_ID_TEXT];
-    const char *todo = newer ? "no data key is made under either: destroy the wrong one"
-                             : "retire or destroy the one that was not announced";
+    char ids[2][KEK_ID_TEXT], todo[sizeof verdict->todo];
+    /* The same advice on every node, whichever of them it has announced: the surplus one goes. */
+    const struct version *larger =
+        memcmp(version->id.bytes, other->id.bytes, KEK_ID_LEN) < 0 ? other : version;
     kek_id_format(&version->id, ids[0]);
     kek_id_format(&other->id, ids[1]);
+    snprintf(todo, sizeof todo, "retire kek id %s, on every provider: it is the surplus one",
+             ids[larger == other]);
     verdict->version = version->number;
     if (at == other_at || at == ring->source_count || other_at == ring->source_count) {
         verdict_say(verdict, todo, "two keys are active as version %u (kek ids %s and %s)",
@@ -79,9 +82,12 @@ static bool say_behind(const struct kek_keyring *ring, const struct version *ver
     size_t ahead = version_active_on(ring, version);
     for (size_t p = 0; p < ring->source_count && ahead < ring->source_count; p++) {
         if (source_answers(&ring->sources[p]) && !version->held[p].active) {
+            bool suspended = version->held[p].key == KEK_KEYRING_KEY_SUSPENDED;
             verdict->provider = p;
             verdict_say(verdict,
-                        "bring that provider up to date, or take it out of the configuration",
+                        suspended ? "resume it there: kekctl key resume"
+                                  : "bring that provider up to date, or take it out of the "
+                                    "configuration",
                         "KEK version %u is active on provider %s and not on %s", version->number,
                         source_name(&ring->sources[ahead]), source_name(&ring->sources[p]));
             return true;
@@ -127,7 +133,7 @@ void obstacle_say(const struct kek_keyring *ring, const struct version *version,
         say_dispute(ring, version, verdict);
         return;
     }
-    if (other != NULL) {
+    if (other != NULL && (version->surplus || !version_is_active_on_all(ring, version))) {
         obstacle_two_keys(ring, version, other, verdict);
         return;
     }
@@ -135,7 +141,11 @@ void obstacle_say(const struct kek_keyring *ring, const struct version *version,
         say_unproven(ring, version, verdict)) {
         return;
     }
-    if (version->ready_ms == 0) {
+    if (version->compromised) {
+        verdict_say(verdict, "make another version: kekctl key rotate",
+                    "KEK version %u is marked compromised, and never becomes the primary",
+                    version->number);
+    } else if (version->ready_ms == 0) {
         verdict_say(verdict, "see the log for what its workers meet",
                     "KEK version %u is not proven on every provider", version->number);
     } else if (ring->now_ms - version->ready_ms < ring->settings.config->settle_ms) {

@@ -12,6 +12,8 @@
 
 #include "kek/clock.h"
 
+#define AWAIT_MS 2000u /* that somebody waits for another primary: an API server gives Status 3 s */
+
 /* ---- agreement ---- */
 
 enum consent { SILENT, WAIT, AGREES };
@@ -26,8 +28,11 @@ static bool is_still_right(const struct kek_keyring *ring, struct member *member
         return true;
     }
     struct view *known = &member->views[primary->slot];
+    if (!view_may(known, KEK_POOL_UNWRAP)) {
+        return true; /* it was suspended, or destroyed: it tells nothing any more */
+    }
     if (known->witness != OPENED || known->asked_ms > member->views[version->slot].since_ms) {
-        return known->witness == OPENED || !known->present;
+        return known->witness == OPENED;
     }
     known->again = true;
     return false;
@@ -130,40 +135,7 @@ static bool could_lead(const struct kek_keyring *ring, const struct version *ver
         }
         answered = true;
     }
-    return answered && version->agreed;
-}
-
-size_t version_active_on(const struct kek_keyring *ring, const struct version *version)
-{
-    size_t p = 0;
-    while (p < ring->source_count && !version->held[p].active) {
-        p++;
-    }
-    return p;
-}
-
-bool version_is_active(const struct kek_keyring *ring, const struct version *version)
-{
-    return version_active_on(ring, version) < ring->source_count;
-}
-
-bool version_is_newer(const struct kek_keyring *ring, const struct version *version)
-{
-    return !ring->announced || version->number > ring->primary.generation.numbers[0];
-}
-
-/* Which one the others mean cannot be known. */
-const struct version *version_namesake(const struct kek_keyring *ring,
-                                       const struct version *version)
-{
-    const struct version *other;
-    DL_FOREACH (ring->versions, other) {
-        if (other != version && other->number == version->number &&
-            version_is_active(ring, other)) {
-            return other;
-        }
-    }
-    return NULL;
+    return answered && version->agreed && !version->surplus && !version->compromised;
 }
 
 /* The newest version that could lead and is newer than what was announced. */
@@ -179,8 +151,7 @@ static struct version *candidate(struct kek_keyring *ring)
         if (version->ready_ms == 0) {
             version->ready_ms = ring->now_ms;
         }
-        if (version_is_newer(ring, version) && version_namesake(ring, version) == NULL &&
-            (best == NULL || version->number > best->number)) {
+        if (version_is_newer(ring, version) && (best == NULL || version->number > best->number)) {
             best = version;
         }
     }
@@ -199,15 +170,51 @@ static void announce(struct kek_keyring *ring)
     }
     bool first = !ring->announced;
     ring->announced = true;
+    next->announced = true;
+    ring->succession_ms = 0;
+    wait_end(ring, &ring->awaiting, KEK_OK);
     generation_of(next, &ring->primary.generation);
     ring->primary.since_ms = kek_clock_ms();
     ring_notice_with(ring, KEK_LOG_INFO, KEK_LOG_FIELDS(kek_log_text("key_id", next->key_id)),
                      "%s primary: version %u", first ? "first" : "new", next->number);
 }
 
+static void drive_succession(struct kek_keyring *ring)
+{
+    bool under_way = primary_is_past(ring) && version_next(ring) != NULL;
+    if (!under_way) {
+        ring->succession_ms = 0;
+    } else if (ring->succession_ms == 0) {
+        ring->succession_ms = ring->now_ms;
+    }
+    if (version_next(ring) == NULL || ring->now_ms - ring->awaiting_ms >= AWAIT_MS) {
+        wait_end(ring, &ring->awaiting, KEK_UNAVAILABLE);
+    }
+}
+
+struct kek_keyring_wait *kek_keyring_await(struct kek_keyring *ring, void (*done)(void *arg),
+                                           void *arg)
+{
+    bool first = ring->awaiting == NULL;
+    bool may_come = !ring->stopped && version_next(ring) != NULL &&
+                    (is_succession(ring) || !primary_is_past(ring));
+    struct kek_keyring_wait *wait = may_come ? wait_add(&ring->awaiting, arg) : NULL;
+    if (wait != NULL) {
+        wait->looked = done;
+        ring->awaiting_ms = first ? kek_clock_ms() : ring->awaiting_ms;
+    }
+    return wait;
+}
+
+bool kek_keyring_is_changing(const struct kek_keyring *ring)
+{
+    return is_succession(ring);
+}
+
 void primary_drive(struct kek_keyring *ring)
 {
     drive_agreement(ring);
+    drive_succession(ring);
     struct version *next = candidate(ring);
     ring->wanted.count = 0;
     if (ring->record_holds) {
@@ -220,8 +227,10 @@ void primary_drive(struct kek_keyring *ring)
     if (ring->announcing != NULL) {
         return;
     }
-    /* Without a record nobody has seen an older one from here: announced at once. */
-    uint64_t settle = ring->announced ? ring->settings.config->settle_ms : 0;
+    /* At once where nobody has seen an older one from here, and where the older one seals nothing more: other
+     * nodes had their time before it was retired. */
+    bool at_once = !ring->announced || primary_is_past(ring);
+    uint64_t settle = at_once ? 0 : ring->settings.config->settle_ms;
     if (next == NULL || ring->now_ms - next->ready_ms < settle) {
         return;
     }

@@ -60,11 +60,13 @@ static bool load_version(struct kek_keyring *ring, json_t *item)
 {
     const char *hex, *base64;
     json_int_t number, wraps = 0;
+    int announced = 0, compromised = 0;
     struct kek_id id;
     uint8_t witness[WITNESS_MAX];
     struct kek_envelope envelope;
-    if (json_unpack(item, "{s:I, s:s, s:s, s?:I}", "number", &number, "kek_id", &hex, "witness",
-                    &base64, "gcm_wraps", &wraps) != 0 ||
+    if (json_unpack(item, "{s:I, s:s, s:s, s?:I, s?:b, s?:b}", "number", &number, "kek_id", &hex,
+                    "witness", &base64, "gcm_wraps", &wraps, "announced", &announced, "compromised",
+                    &compromised) != 0 ||
         number < 1 || number > UINT32_MAX || wraps < 0 || !id_of(hex, &id)) {
         return false;
     }
@@ -81,6 +83,8 @@ static bool load_version(struct kek_keyring *ring, json_t *item)
     version->witness_len = len;
     version->witness_alg = envelope.entries[0].alg;
     version->agreed = true;
+    version->announced = announced != 0;
+    version->compromised = compromised != 0;
     version->gcm_wraps = version->gcm_reserved = (uint64_t)wraps;
     return true;
 }
@@ -98,8 +102,9 @@ static bool load_primary(struct kek_keyring *ring, json_t *primary)
         return false;
     }
     /* since_ms stays 0: no connection of this process can remember an older one. */
-    generation_of(version_find(ring, &id), &ring->primary.generation);
-    ring->announced = true;
+    struct version *version = version_find(ring, &id);
+    generation_of(version, &ring->primary.generation);
+    ring->announced = version->announced = true;
     return true;
 }
 
@@ -227,14 +232,16 @@ void record_close(struct kek_keyring *ring)
     free(ring->record_path);
 }
 
-static json_t *version_json(const struct version *version)
+static json_t *version_json(const struct version *version, bool announced)
 {
     char id[KEK_ID_TEXT];
     unsigned char base64[(WITNESS_MAX + 2) / 3 * 4 + 1];
     kek_id_format(&version->id, id);
     EVP_EncodeBlock(base64, version->witness, (int)version->witness_len);
-    return json_pack("{s:I, s:s, s:s, s:I}", "number", (json_int_t)version->number, "kek_id", id,
-                     "witness", base64, "gcm_wraps", (json_int_t)version->gcm_reserved);
+    return json_pack("{s:I, s:s, s:s, s:I, s:b, s:b}", "number", (json_int_t)version->number,
+                     "kek_id", id, "witness", base64, "gcm_wraps",
+                     (json_int_t)version->gcm_reserved, "announced", announced, "compromised",
+                     version->compromised);
 }
 
 char *record_text(const struct kek_keyring *ring, const struct version *next)
@@ -254,7 +261,8 @@ char *record_text(const struct kek_keyring *ring, const struct version *next)
     const struct version *version;
     DL_FOREACH (ring->versions, version) {
         if (whole && version->agreed) {
-            whole = json_array_append_new(versions, version_json(version)) == 0;
+            bool announced = version->announced || version == next;
+            whole = json_array_append_new(versions, version_json(version, announced)) == 0;
         }
     }
     char *text = whole ? json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;

@@ -18,6 +18,8 @@ static const struct {
     [KEK_KEYRING_PROVIDER_DOWN] = {"provider_down", false, false},
     [KEK_KEYRING_WRONG_KEY] = {"wrong_key", false, false},
     [KEK_KEYRING_TWO_KEYS] = {"two_keys", false, true},
+    [KEK_KEYRING_COMPROMISED] = {"compromised", false, true},
+    [KEK_KEYRING_SUSPENDED] = {"suspended", false, true},
     [KEK_KEYRING_VERSION_LACKING] = {"version_lacking", true, true},
     [KEK_KEYRING_VERSION_WAITS] = {"version_waits", true, true},
 };
@@ -127,20 +129,35 @@ static void note_lacking(struct kek_keyring *ring, const struct version *version
     }
 }
 
+static void note_use(struct kek_keyring *ring, const struct version *version)
+{
+    if (version->compromised && version_is_present(ring, version)) {
+        verdict_say(note(ring, KEK_KEYRING_COMPROMISED, version->number, KEK_POOL_ANY),
+                    "seal anew what it sealed, and destroy it", "KEK version %u is compromised",
+                    version->number);
+    } else if (version != version_primary(ring) && version_is_suspended(ring, version)) {
+        verdict_say(note(ring, KEK_KEYRING_SUSPENDED, version->number, KEK_POOL_ANY),
+                    "kekctl key resume gives it its use back",
+                    "KEK version %u is suspended: nothing that it sealed opens", version->number);
+    }
+}
+
 static void note_version(struct kek_keyring *ring, const struct version *version)
 {
     const struct version *other = version_namesake(ring, version);
-    if (version_is_newer(ring, version) && version_is_active(ring, version)) {
+    bool waits = version_is_newer(ring, version) && version_is_active(ring, version);
+    note_use(ring, version);
+    if (waits && !version->surplus) {
         obstacle_say(ring, version,
                      note(ring, KEK_KEYRING_VERSION_WAITS, version->number, KEK_POOL_ANY));
-    } else if (other != NULL) {
+    }
+    if (other != NULL && !version->surplus) {
         obstacle_two_keys(ring, version, other,
                           note(ring, KEK_KEYRING_TWO_KEYS, version->number, KEK_POOL_ANY));
     }
     for (size_t p = 0; p < ring->source_count; p++) {
         note_wrong(ring, version, p);
-        if (other == NULL &&
-            (!version_is_newer(ring, version) || !version_is_active(ring, version))) {
+        if (other == NULL && !waits) {
             note_lacking(ring, version, p);
         }
     }

@@ -10,8 +10,10 @@
  *   trip.c        one data key being wrapped and unwrapped: a first witness, a probe
  *   look.c        when which worker lists its keys anew, and when a fresh one is wanted
  *   judge.c       what follows of it for workers and for what providers are known to hold
+ *   rank.c        which of the keys of one number is the version, and what is newer than the primary
  *   primary.c     what is agreed on, what is announced
  *   obstacle.c    what keeps a version from being announced, in words
+ *   versions.c    what is told of each version
  *   verdict.c     how things are
  *   remarks.c     what else is to be mended
  *   keyring.c     the face, and the turn that calls all of them
@@ -41,6 +43,7 @@ struct refusal {
 /* A version as one worker shows it, and what that worker was seen to do with it. */
 struct view {
     bool present, eligible, can_wrap, can_unwrap; /* as it last listed */
+    bool compromised;                             /* likewise: marked so there */
     struct refusal to_wrap, to_unwrap;
     bool wraps_wrongly; /* with another key than it unwraps with; until a probe shows otherwise */
     uint64_t shown_ms;  /* since when it lists it so */
@@ -89,12 +92,15 @@ struct holding {
     bool asked;   /* some worker is being asked for its witness, or soon will be */
     bool settled; /* what they say is final: nobody is asked, misses it, or says what is old */
     bool missed;  /* nobody shows it now, or shows it fit, and that is not believed yet */
+    bool shut;    /* it was final that nobody wraps, and no worker has shown otherwise since */
+    bool closed;  /* likewise, that nobody unwraps */
     uint64_t unwrappable_ms, wrappable_ms; /* when some worker was last thought to be able to */
     uint64_t unwrapped_us, wrapped_us;     /* of kek_clock_us(): when one last did */
     uint8_t missing; /* fresh workers in a row without it, a tick apart, with none that unwraps */
     uint64_t missing_ms;
     uint8_t wrong; /* workers in a row that used another key, with none that was right */
     bool told_unfit;
+    bool compromised; /* the key that is shown there is marked so */
 };
 
 struct version {
@@ -105,7 +111,11 @@ struct version {
     size_t witness_len; /* 0: none yet */
     uint8_t witness[WITNESS_MAX];
     enum kek_wrap_alg witness_alg;
-    bool agreed; /* whoever cannot open the witness is wrong; until then, somebody is */
+    bool agreed;      /* whoever cannot open the witness is wrong; until then, somebody is */
+    bool announced;   /* here, once: it never is again after another */
+    bool compromised; /* marked so somewhere, and not unmarked everywhere since: it never wraps */
+    bool surplus;     /* another key is the version of its number: it never wraps */
+    bool told_surplus;
     struct trip *making;
     unsigned trips;                   /* under way, the making and probes: they keep it known */
     uint64_t making_ms;               /* when the last one began */
@@ -175,6 +185,7 @@ struct kek_keyring {
 
     bool announced;
     struct kek_keyring_primary primary;
+    uint64_t succession_ms; /* since when a newer one is about to take its place; 0: none is */
     struct kek_generation wanted; /* count 0: none */
 
     /* The record on disk: written whole, one write at a time. */
@@ -185,6 +196,8 @@ struct kek_keyring {
     bool record_announces;      /* the write under way holds it */
     bool record_holds;          /* so does the file */
 
+    struct kek_keyring_wait *awaiting;  /* who waits for another primary */
+    uint64_t awaiting_ms;               /* when the first of them came */
     struct kek_keyring_wait *looking;   /* who waits for the look under way */
     struct kek_keyring_wait *due;       /* whose wait is over: told in the turn */
     uint64_t looked_ms;                 /* when the last one that traffic asked for began */
@@ -288,17 +301,31 @@ void look_stop(struct kek_keyring *ring);
 bool member_judged(const struct member *member);
 void judge_members(struct kek_keyring *ring);  /* ends and replaces those that are wrong */
 void judge_holdings(struct kek_keyring *ring); /* what each provider is known to hold */
+/* Nobody may open by it, and some token only does not let it be used: it can be resumed. */
+bool version_is_suspended(const struct kek_keyring *ring, const struct version *version);
 
-/* primary.c */
-void primary_drive(struct kek_keyring *ring);
+/* rank.c */
+void rank_drive(struct kek_keyring *ring);
 /* The first provider that has it active; source_count: none. */
 size_t version_active_on(const struct kek_keyring *ring, const struct version *version);
 bool version_is_active(const struct kek_keyring *ring, const struct version *version);
-/* Than what was announced. */
+bool version_is_present(const struct kek_keyring *ring, const struct version *version);
+/* On each provider that answers, and on one at least. */
+bool version_is_active_on_all(const struct kek_keyring *ring, const struct version *version);
+/* Than what was announced, so that it may come after it. */
 bool version_is_newer(const struct kek_keyring *ring, const struct version *version);
 /* Another key that is active under its number; NULL: none. */
 const struct version *version_namesake(const struct kek_keyring *ring,
                                        const struct version *version);
+/* The primary may wrap on no provider that answers, and some do: it was retired, or it is gone. */
+bool primary_is_past(const struct kek_keyring *ring);
+/* The newest that may come after the primary, and is active where somebody answers; NULL: there is none. */
+const struct version *version_next(const struct kek_keyring *ring);
+/* The primary is past, and a newer version is about to take its place: for a while. */
+bool is_succession(const struct kek_keyring *ring);
+
+/* primary.c */
+void primary_drive(struct kek_keyring *ring);
 
 /* obstacle.c */
 void verdict_say(struct kek_keyring_verdict *verdict, const char *todo, const char *format, ...)

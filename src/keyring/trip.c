@@ -263,7 +263,7 @@ void trip_drive(struct kek_keyring *ring)
 {
     struct version *version;
     DL_FOREACH (ring->versions, version) {
-        if (version->witness_len == 0) {
+        if (version->witness_len == 0 && !version->surplus && !version->compromised) {
             make_witness(ring, version);
         }
     }

@@ -54,16 +54,28 @@ static void say_outage(const struct kek_keyring *ring, struct kek_keyring_verdic
 /* What keeps the first primary from being announced: of the newest version that is active somewhere. */
 static void say_starting(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict)
 {
-    const struct version *version, *newest = NULL;
+    const struct version *version, *newest = NULL, *idle = NULL;
     const char *keyring = ring->settings.config->keyring;
     DL_FOREACH (ring->versions, version) {
-        if ((version_is_active(ring, version) || version_disputed(ring, version)) &&
+        if (!version->surplus &&
+            (version_is_active(ring, version) || version_disputed(ring, version)) &&
             (newest == NULL || version->number > newest->number)) {
             newest = version;
+        }
+        if (version_is_present(ring, version) &&
+            (version->compromised || version_is_suspended(ring, version)) &&
+            (idle == NULL || version->number > idle->number)) {
+            idle = version;
         }
     }
     if (newest != NULL) {
         obstacle_say(ring, newest, verdict);
+    } else if (idle != NULL) {
+        verdict_say(verdict,
+                    idle->compromised ? "kekctl key rotate makes another one"
+                                      : "kekctl key resume gives it its use back",
+                    "no KEK version of keyring %s is active: version %u is %s", keyring,
+                    idle->number, idle->compromised ? "compromised" : "suspended");
     } else if (ring->versions != NULL) {
         verdict_say(verdict, "kekctl key list shows what each HSM has",
                     "no KEK version of keyring %s is active", keyring);
@@ -100,7 +112,7 @@ static enum found look_for(const struct kek_keyring *ring, const struct version 
         }
         if (holding->asked || !holding->known) {
             found = ASKED;
-        } else if (!holding->settled && found == MISSING) {
+        } else if (!holding->settled && !holding->closed && found == MISSING) {
             found = SUSPECTED;
         }
     }
@@ -174,6 +186,29 @@ static void say_unproven(const struct version *primary, enum found found,
                 primary->number);
 }
 
+/* The token has it, and does not let it be used: nothing is lost. */
+static void say_suspended(const struct version *primary, struct kek_keyring_verdict *verdict)
+{
+    verdict->state = KEK_KEYRING_SHUT;
+    verdict->version = primary->number;
+    verdict_say(
+        verdict, "kekctl key resume gives it its use back, kekctl key rotate makes another one",
+        "KEK version %u is suspended: nothing is lost, and it neither seals nor opens until "
+        "it is resumed",
+        primary->number);
+}
+
+/* Its successor is on its way: nobody need hear more of it. */
+static void say_succession(const struct kek_keyring *ring, const struct version *primary,
+                           struct kek_keyring_verdict *verdict)
+{
+    verdict->state = KEK_KEYRING_STARTING;
+    verdict->version = version_next(ring)->number;
+    verdict->pending = true;
+    verdict_say(verdict, "", "KEK version %u seals nothing more, and version %u is being proven",
+                primary->number, verdict->version);
+}
+
 static void work_out_silence(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict)
 {
     if (ring->verdict.state == KEK_KEYRING_LOSS) {
@@ -190,8 +225,10 @@ static void work_out_absence(const struct kek_keyring *ring, const struct versio
                              enum found found, struct kek_keyring_verdict *verdict)
 {
     const struct source *holder = silent_holder(ring, primary);
-    if (ring->verdict.state == KEK_KEYRING_LOSS && ring->verdict.version == primary->number &&
-        (found != MISSING || holder == NULL)) {
+    if (found == MISSING && version_is_suspended(ring, primary) && holder == NULL) {
+        say_suspended(primary, verdict);
+    } else if (ring->verdict.state == KEK_KEYRING_LOSS &&
+               ring->verdict.version == primary->number && (found != MISSING || holder == NULL)) {
         *verdict = ring->verdict; /* until somebody opens it */
     } else if (found != MISSING) {
         say_unproven(primary, found, verdict);
@@ -215,13 +252,18 @@ static void work_out(const struct kek_keyring *ring, struct kek_keyring_verdict 
     } else if (primary == NULL) {
         verdict->state = KEK_KEYRING_STARTING;
         say_starting(ring, verdict);
+    } else if (is_succession(ring)) {
+        say_succession(ring, primary, verdict);
     } else if (found != OPEN) {
         work_out_absence(ring, primary, found, verdict);
     } else if (kek_keyring_wraps(ring, &ring->primary.generation, &why) != KEK_OK) {
         verdict->state = KEK_KEYRING_SHUT;
         verdict->version = primary->number;
-        verdict_say(verdict, "make a newer version active, or give this one its use back", "%s",
-                    why.text);
+        verdict_say(verdict,
+                    primary->compromised
+                        ? "kekctl key rotate makes another one"
+                        : "make a newer version active, or give this one its use back",
+                    "%s", why.text);
     }
 }
 

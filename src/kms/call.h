@@ -18,6 +18,7 @@
 /* Bytes of plaintexts and ciphertexts that wait for the HSM, of all calls: connections times streams times
  * the size of a message would be half a gigabyte. */
 #define WAITING_MAX (32u * 1024 * 1024)
+#define TURNS_MAX 4  /* of the primary, in one Encrypt */
 #define DOUBTS_MAX 8 /* of a key that opened nothing, in one Decrypt */
 
 struct kek_kms {
@@ -37,14 +38,16 @@ struct call {
     struct kek_id kek_id;
     size_t provider; /* whose HSM answered last; KEK_POOL_ANY: none did */
     struct kek_datakey_wait *wait;
-    size_t kept; /* bytes of its payload that count as waiting */
+    struct kek_keyring_wait *look; /* for tokens to be looked at again, or for another primary */
+    size_t kept;                   /* bytes of its payload that count as waiting */
     /* Encrypt. */
-    struct kek_secret *plaintext; /* while waiting */
+    struct kek_secret *plaintext;     /* while waiting */
+    struct kek_generation generation; /* that it is to be sealed under */
+    unsigned turns;                   /* generations that came to be retired under it */
     /* Decrypt. */
     struct kek_envelope envelope; /* borrows from the request, or from sealed_copy while waiting */
     struct kek_bytes sealed;      /* likewise */
     struct kek_buf sealed_copy;
-    struct kek_keyring_wait *look; /* the tokens are looked at again for this call */
     bool looked;
     unsigned doubts;
     size_t context_first; /* the context tried first; 0 is config's own */

@@ -263,7 +263,10 @@ static void find_kek(struct call *call)
         call_fail(call, KEK_UNAVAILABLE, &why);
     } else if (knows == KEK_KEYRING_CLOSED) {
         kek_fail(&why, KEK_PRECONDITION,
-                 "the KEK of this ciphertext is missing or may not unwrap: kek_id=%s", id);
+                 kek_keyring_suspended(call->kms->settings.ring, &entry->kek_id)
+                     ? "the KEK of this ciphertext is suspended until it is resumed: kek_id=%s"
+                     : "the KEK of this ciphertext is missing or may not unwrap: kek_id=%s",
+                 id);
         call_fail(call, KEK_PRECONDITION, &why);
     } else if (!kek_keyring_takes(call->kms->settings.ring, &entry->kek_id, entry->alg)) {
         kek_fail(&why, KEK_DAMAGED, "its KEK does not wrap with %s: kek_id=%s",

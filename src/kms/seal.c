@@ -50,56 +50,17 @@ static void seal_with(struct call *call, struct kek_datakey_ref *ref, struct kek
     call_reply(call, kek_buf_bytes(&message));
 }
 
-static void key_came(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
-                     const struct kek_why *why)
-{
-    struct call *call = arg;
-    call->provider = kek_datakey_wait_provider(call->wait);
-    call->wait = NULL;
-    if (rc != KEK_OK) {
-        call_fail(call, rc, why);
-        return;
-    }
-    seal_with(call, ref, kek_secret_bytes(call->plaintext));
-    kek_datakey_ref_free(ref);
-}
+static void seal(struct call *call, struct kek_bytes plaintext);
 
-/* What to seal under, and its key_id: one snapshot. */
-static bool choose_generation(struct call *call, struct kek_generation *generation,
-                              struct kek_why *why)
-{
-    const struct kek_keyring *ring = call->kms->settings.ring;
-    struct kek_keyring_primary primary;
-    struct kek_keyring_verdict verdict;
-    kek_keyring_verdict(ring, &verdict);
-    if (!kek_keyring_primary(ring, &primary)) {
-        kek_fail(why, KEK_UNAVAILABLE, "%s", verdict.what);
-        return false;
-    }
-    if (verdict.state == KEK_KEYRING_LOSS) {
-        kek_fail(why, KEK_PRECONDITION, "%s", verdict.what);
-        return false;
-    }
-    const struct peer_room *room = (const struct peer_room *)call->rpc->peer->room;
-    *generation = primary.generation;
-    if (call->method == KEK_KMS_V2_ENCRYPT && room->said &&
-        !kek_generation_equal(&room->generation, &primary.generation) && primary.since_ms > 0 &&
-        kek_clock_ms() - primary.since_ms < FOLLOW_STATUS_MS &&
-        kek_keyring_wraps(ring, &room->generation, NULL) == KEK_OK) {
-        *generation = room->generation;
-    }
-    memcpy(call->key_id, generation->key_id, sizeof generation->key_id);
-    call->has_kek = true;
-    call->kek_id = generation->kek_ids[0];
-    return true;
-}
-
-/* The request's bytes go when its start returns. */
-static void keep_plaintext(struct call *call, struct kek_bytes plaintext)
+/* The request's bytes go when its start returns. False: there is no room, and the call has failed. */
+static bool keep_plaintext(struct call *call, struct kek_bytes plaintext)
 {
     struct kek_why why;
+    if (call->plaintext != NULL) {
+        return true;
+    }
     if (!call_keeps(call, plaintext.len)) {
-        return;
+        return false;
     }
     call->plaintext = kek_secret_dup(plaintext);
     if (call->plaintext == NULL) {
@@ -107,11 +68,115 @@ static void keep_plaintext(struct call *call, struct kek_bytes plaintext)
                  plaintext.len);
         call_fail(call, KEK_EXHAUSTED, &why);
     }
+    return call->plaintext != NULL;
+}
+
+static void primary_came(void *arg)
+{
+    struct call *call = arg;
+    call->look = NULL;
+    seal(call, kek_secret_bytes(call->plaintext));
+}
+
+/* What it was to be sealed under seals nothing more: it is sealed under what comes after it. False: nothing does. */
+static bool seal_under_next(struct call *call, struct kek_bytes plaintext)
+{
+    struct kek_keyring *ring = call->kms->settings.ring;
+    struct kek_keyring_primary primary;
+    if (call->turns == TURNS_MAX) {
+        return false;
+    }
+    call->turns++;
+    if (kek_keyring_primary(ring, &primary) &&
+        !kek_generation_equal(&primary.generation, &call->generation)) {
+        seal(call, plaintext);
+        return true;
+    }
+    call->look = kek_keyring_await(ring, primary_came, call);
+    if (call->look == NULL) {
+        return false;
+    }
+    (void)keep_plaintext(call, plaintext);
+    return true;
+}
+
+static void seal_failed(struct call *call, struct kek_bytes plaintext, enum kek_rc rc,
+                        const struct kek_why *why)
+{
+    if (rc != KEK_PRECONDITION || !seal_under_next(call, plaintext)) {
+        call_fail(call, rc, why);
+    }
+}
+
+static void key_came(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
+                     const struct kek_why *why)
+{
+    struct call *call = arg;
+    call->provider = kek_datakey_wait_provider(call->wait);
+    call->wait = NULL;
+    if (rc != KEK_OK) {
+        seal_failed(call, kek_secret_bytes(call->plaintext), rc, why);
+        return;
+    }
+    seal_with(call, ref, kek_secret_bytes(call->plaintext));
+    kek_datakey_ref_free(ref);
+}
+
+/* What to seal under, and its key_id: one snapshot. */
+static bool choose_generation(struct call *call, struct kek_why *why)
+{
+    struct kek_keyring *ring = call->kms->settings.ring;
+    struct kek_keyring_primary primary;
+    struct kek_keyring_verdict verdict;
+    kek_keyring_verdict(ring, &verdict);
+    if (!kek_keyring_primary(ring, &primary)) {
+        kek_fail(why, KEK_UNAVAILABLE, "%s", verdict.what);
+        return false;
+    }
+    const struct peer_room *room = (const struct peer_room *)call->rpc->peer->room;
+    call->generation = primary.generation;
+    if (call->method == KEK_KMS_V2_ENCRYPT && room->said && call->turns == 0 &&
+        !kek_generation_equal(&room->generation, &primary.generation) && primary.since_ms > 0 &&
+        kek_clock_ms() - primary.since_ms < FOLLOW_STATUS_MS &&
+        kek_keyring_wraps(ring, &room->generation, NULL) == KEK_OK) {
+        call->generation = room->generation;
+    }
+    memcpy(call->key_id, call->generation.key_id, sizeof call->generation.key_id);
+    call->has_kek = true;
+    call->kek_id = call->generation.kek_ids[0];
+    if (verdict.state == KEK_KEYRING_LOSS) {
+        kek_fail(why, KEK_PRECONDITION, "%s", verdict.what);
+        return false;
+    }
+    return true;
+}
+
+static void seal(struct call *call, struct kek_bytes plaintext)
+{
+    struct kek_why why;
+    if (!choose_generation(call, &why)) {
+        call_fail(call, why.rc, &why);
+        return;
+    }
+    struct kek_datakey_ref *ref = NULL;
+    enum kek_rc rc =
+        kek_datakey_for_sealing(call->kms->settings.store, &call->generation,
+                                call->rpc->deadline_ms, key_came, call, &ref, &call->wait, &why);
+    if (rc != KEK_OK) {
+        seal_failed(call, plaintext, rc, &why);
+        return;
+    }
+    if (ref != NULL) {
+        seal_with(call, ref, plaintext);
+        kek_datakey_ref_free(ref);
+        return;
+    }
+    call->hsm = true;
+    (void)keep_plaintext(call, plaintext);
 }
 
 void call_encrypt(struct call *call, struct kek_bytes plaintext)
 {
-    struct kek_generation generation;
     struct kek_why why;
     if (plaintext.len == 0) {
         kek_fail(&why, KEK_INVALID, "the plaintext is empty");
@@ -124,23 +189,5 @@ void call_encrypt(struct call *call, struct kek_bytes plaintext)
         call_fail(call, KEK_INVALID, &why);
         return;
     }
-    if (!choose_generation(call, &generation, &why)) {
-        call_fail(call, why.rc, &why);
-        return;
-    }
-    struct kek_datakey_ref *ref = NULL;
-    enum kek_rc rc =
-        kek_datakey_for_sealing(call->kms->settings.store, &generation, call->rpc->deadline_ms,
-                                key_came, call, &ref, &call->wait, &why);
-    if (rc != KEK_OK) {
-        call_fail(call, rc, &why);
-        return;
-    }
-    if (ref != NULL) {
-        seal_with(call, ref, plaintext);
-        kek_datakey_ref_free(ref);
-        return;
-    }
-    call->hsm = true;
-    keep_plaintext(call, plaintext);
+    seal(call, plaintext);
 }

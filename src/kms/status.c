@@ -37,8 +37,10 @@ enum kek_rc kek_kms_healthz(const struct kek_kms *kms, char *text, size_t size, 
     return KEK_OK;
 }
 
-void call_status(struct call *call)
+static void answer_status(void *arg)
 {
+    struct call *call = arg;
+    call->look = NULL;
     char healthz[KEK_KMS_HEALTHZ_MAX];
     struct kek_why why;
     struct kek_keyring_primary primary = {0};
@@ -61,6 +63,18 @@ void call_status(struct call *call)
         return;
     }
     call_reply(call, kek_buf_bytes(&message));
+}
+
+/* The tokens show that another key is announced by now: the older one is not announced once more for the moment
+ * that this node takes to prove it. */
+void call_status(struct call *call)
+{
+    struct kek_keyring *ring = call->kms->settings.ring;
+    call->look =
+        kek_keyring_is_changing(ring) ? kek_keyring_await(ring, answer_status, call) : NULL;
+    if (call->look == NULL) {
+        answer_status(call);
+    }
 }
 
 void call_version(struct call *call)

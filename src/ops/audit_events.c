@@ -66,14 +66,16 @@ static void note_version(struct kek_audit *audit, const struct kek_keyring_versi
     audit_end(audit, line == NULL ? 0 : audit_line_version(line, stamp, version, provider, key));
 }
 
-/* A line for each provider that holds it otherwise than before. */
+/* A line for each provider that holds it otherwise than before, or that holds what came to be surplus. */
 static void watch_version(struct kek_audit *audit, const struct kek_config *config,
                           const struct kek_keyring_version *version,
                           const struct kek_keyring_version *before)
 {
     for (size_t p = 0; p < config->provider_count; p++) {
         enum kek_keyring_key was = before == NULL ? KEK_KEYRING_KEY_UNSEEN : before->held[p];
-        if (version->held[p] != was) {
+        bool turned = before != NULL && version->surplus != before->surplus &&
+                      version->held[p] > KEK_KEYRING_KEY_GONE;
+        if (version->held[p] != was || turned) {
             note_version(audit, version, config->providers[p].name, version->held[p]);
         }
     }

@@ -155,6 +155,9 @@ size_t audit_line_version(char out[static AUDIT_LINE_MAX], struct audit_stamp *s
     audit_put_provider(&line, provider);
     PUT(&line, ",\"state\":");
     audit_put_text(&line, kek_keyring_key_name(key), SIZE_MAX);
+    if (version->surplus) {
+        PUT(&line, ",\"surplus\":true");
+    }
     return audit_text_finish(&line, out);
 }
 

@@ -269,45 +269,41 @@ static void render_primary(struct exposition *e, const struct kek_metrics_snapsh
     }
 }
 
-/* A number may be two keys', of which the primary is told, else the first: the labels must differ. */
-static bool is_told(const struct kek_metrics_snapshot *s, size_t at)
+/* A number may be two keys': the surplus one has its kek id as a label more. `state`: NULL, or that label. */
+static void render_version(struct exposition *e, const struct kek_keyring_version *version,
+                           const char *state, uint64_t value)
 {
-    for (size_t i = 0; i < s->version_count; i++) {
-        bool same = i != at && s->versions[i].number == s->versions[at].number;
-        if (same && !s->versions[at].primary && (i < at || s->versions[i].primary)) {
-            return false;
-        }
+    char number[16], kek_id[KEK_ID_TEXT];
+    struct exposition_label labels[4] = {{"version", number}};
+    size_t count = 1;
+    snprintf(number, sizeof number, "%u", version->number);
+    kek_id_format(&version->kek_id, kek_id);
+    if (state != NULL) {
+        labels[count++] = (struct exposition_label){"state", state};
     }
-    return true;
+    if (version->surplus) {
+        labels[count++] = (struct exposition_label){"surplus", kek_id};
+    }
+    exposition_uint(e, "", labels, value);
 }
 
 static void render_version_states(struct exposition *e, const struct kek_metrics_snapshot *s)
 {
-    char number[16];
+    const struct kek_keyring_version *version, *end = s->versions + s->version_count;
     exposition_family(e, "kekd_kek_version_state", "gauge",
                       "1 for the state that a KEK version is in.");
-    for (size_t i = 0; i < s->version_count; i++) {
-        snprintf(number, sizeof number, "%u", s->versions[i].number);
-        if (is_told(s, i)) {
-            const char *state = kek_keyring_key_name(s->versions[i].state);
-            exposition_uint(e, "", LABELS({"version", number}, {"state", state}), 1);
-        }
+    for (version = s->versions; version < end; version++) {
+        render_version(e, version, kek_keyring_key_name(version->state), 1);
     }
     exposition_family(e, "kekd_kek_version_providers", "gauge",
                       "Providers that show a KEK version.");
-    for (size_t i = 0; i < s->version_count; i++) {
-        snprintf(number, sizeof number, "%u", s->versions[i].number);
-        if (is_told(s, i)) {
-            exposition_uint(e, "", LABELS({"version", number}), s->versions[i].providers);
-        }
+    for (version = s->versions; version < end; version++) {
+        render_version(e, version, NULL, version->providers);
     }
     exposition_family(e, "kekd_kek_version_providers_proven", "gauge",
                       "Providers that have opened this node's witness of a KEK version.");
-    for (size_t i = 0; i < s->version_count; i++) {
-        snprintf(number, sizeof number, "%u", s->versions[i].number);
-        if (is_told(s, i)) {
-            exposition_uint(e, "", LABELS({"version", number}), s->versions[i].providers_proven);
-        }
+    for (version = s->versions; version < end; version++) {
+        render_version(e, version, NULL, version->providers_proven);
     }
 }
 

@@ -22,6 +22,7 @@ INTEROP_TESTS = \
 	tests/interop/test_recovery_of_kekd.py \
 	tests/interop/test_providers.py \
 	tests/interop/test_oom.py \
+	tests/interop/test_rotation.py \
 	tests/interop/test_roundtrip.py \
 	tests/interop/test_schedules.py \
 	tests/interop/test_separation.py \
@@ -42,6 +43,15 @@ EXTRA_DIST += \
 	tests/interop/proc.py \
 	tests/interop/protowire.py \
 	tests/interop/rig.py \
+	tests/interop/rotation.py \
 	tests/interop/softhsm.py \
 	tests/interop/swap.py \
 	tests/interop/traffic.py
+
+# Loaded into kekd ahead of the C library: plain, whatever the sanitizers of the build.
+EXTRA_DIST += tests/interop/clock_off.c
+check_DATA += tests/interop/clock_off.so
+CLEANFILES += tests/interop/clock_off.so
+tests/interop/clock_off.so: tests/interop/clock_off.c
+	$(AM_V_CCLD)$(MKDIR_P) tests/interop && \
+	$(CC) -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -O1 -fPIC -shared -o $@ $(srcdir)/tests/interop/clock_off.c

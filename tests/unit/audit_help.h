@@ -119,13 +119,15 @@ static inline json_int_t number_of(const json_t *line, const char *key)
 /* The line in words: its event, and the values of these fields in their order. */
 static inline void in_words(const json_t *line, char said[static 256])
 {
-    static const char *const keys[] = {"provider", "version", "state", "kek_id",
-                                       "key_id",   "health",  "error"};
+    static const char *const keys[] = {"provider", "version", "state",  "kek_id",
+                                       "key_id",   "surplus", "health", "error"};
     int at = snprintf(said, 256, "%s", text_of(line, "event"));
     for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
         const json_t *value = json_object_get(line, keys[k]);
         if (json_is_integer(value)) {
             at += snprintf(said + at, 256 - (size_t)at, " %d", (int)json_integer_value(value));
+        } else if (json_is_true(value)) {
+            at += snprintf(said + at, 256 - (size_t)at, " %s", keys[k]);
         } else if (value != NULL) {
             at += snprintf(said + at, 256 - (size_t)at, " %s", json_string_value(value));
         }

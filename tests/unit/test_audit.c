@@ -199,6 +199,13 @@ START_TEST(keyring_lines_tell_each_change_once)
     versions[2].held[0] = KEK_KEYRING_KEY_UNFIT;
     versions[2].held[1] = KEK_KEYRING_KEY_ABSENT;
     kek_audit_keyring(audit, &config, &primary, versions, 3, &verdict);
+    /* It is surplus, where it is; and compromised. */
+    versions[2].surplus = true;
+    for (int again = 0; again < 2; again++) {
+        kek_audit_keyring(audit, &config, &primary, versions, 3, &verdict);
+    }
+    versions[1].held[0] = KEK_KEYRING_KEY_COMPROMISED;
+    kek_audit_keyring(audit, &config, &primary, versions, 3, &verdict);
     /* The keyring forgets what nobody holds: no line for what was gone or absent before. */
     kek_audit_keyring(audit, &config, &primary, versions, 1, &verdict);
     stop(audit);
@@ -220,8 +227,10 @@ START_TEST(keyring_lines_tell_each_change_once)
         "version hsm-b 2 gone " ID(2b) " kek1-b",
         "version hsm-a 2 unfit " ID(2c) " kek1-c",
         "version hsm-b 2 absent " ID(2c) " kek1-c",
+        "version hsm-a 2 unfit " ID(2c) " kek1-c surplus",
+        "version hsm-a 2 compromised " ID(2b) " kek1-b",
         "version hsm-a 2 gone " ID(2b) " kek1-b",
-        "version hsm-a 2 gone " ID(2c) " kek1-c",
+        "version hsm-a 2 gone " ID(2c) " kek1-c surplus",
         "stop",
     };
 #undef ID

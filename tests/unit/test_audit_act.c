@@ -102,7 +102,8 @@ START_TEST(the_manual_lists_the_fields_and_the_events)
     kek_audit_rejected(audit, &peer, "/", KEK_RPC_UNIMPLEMENTED, "x");
     kek_audit_login(audit, &config, &(struct kek_pool_login){.token = "0123abcd"});
     kek_audit_keyring(audit, &config, &(struct kek_keyring_primary){.generation.numbers = {1}},
-                      &(struct kek_keyring_version){.number = 1, .held = {KEK_KEYRING_KEY_ACTIVE}},
+                      &(struct kek_keyring_version){
+                          .number = 1, .surplus = true, .held = {KEK_KEYRING_KEY_ACTIVE}},
                       1, &(struct kek_keyring_verdict){.state = KEK_KEYRING_LOSS, .what = "x"});
     stop(audit);
     read_lines(folder_path("audit"));

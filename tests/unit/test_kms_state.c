@@ -56,6 +56,76 @@ START_TEST(rotation_follows_the_status_of_its_own_connection)
 }
 END_TEST
 
+/* The token is ahead of what kekd knows: version 1 is retired, version 2 is active, both only just now. */
+static void turn_over(const char *yaml)
+{
+    start_with_one_version(yaml);
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_GENERATE, 2, &id_2, KEK_STATE_PRE_ACTIVE), KEK_OK);
+    rig_turn(&rig, 1200);
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_SET_STATE, 2, &id_2, KEK_STATE_ACTIVE), KEK_OK);
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_SET_STATE, 1, &id_1, KEK_STATE_DEACTIVATED),
+                     KEK_OK);
+}
+
+START_TEST(encrypt_under_way_when_its_version_is_retired_is_sealed_under_the_next_one)
+{
+    struct sealed sealed;
+    char key_id[KEK_KEY_ID_TEXT];
+    turn_over("data_key: {max_uses: 1}\n");
+    encrypt_v2(seed, 32, &sealed); /* the token refuses to wrap under version 1 */
+    status_says("ok", key_id);
+    ck_assert_str_eq(sealed.key_id, key_id);
+    opens(&sealed, seed);
+    ck_assert_mem_eq(sealed.bytes + 8, &id_2, KEK_ID_LEN);
+    finish();
+}
+END_TEST
+
+/* Connections that Status told of version 1 go on with it for 90 s, and no longer than it may wrap. */
+START_TEST(version_that_is_retired_while_a_connection_follows_its_status_gives_way_to_the_next_one)
+{
+    struct sealed sealed;
+    char key_id[KEK_KEY_ID_TEXT];
+    bool retired = false;
+    start_with_one_version(_i == 0 ? "" : "data_key: {max_uses: 1}\n");
+    status_says("ok", key_id);
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_GENERATE, 2, &id_2, KEK_STATE_ACTIVE), KEK_OK);
+    rig_until_primary(&rig, 2);
+    encrypt_v2(seed, 32, &sealed);
+    ck_assert_str_eq(sealed.key_id, key_id);
+    ck_assert_int_eq(rig_officer(&rig, KEK_POOL_SET_STATE, 1, &id_1, KEK_STATE_DEACTIVATED),
+                     KEK_OK);
+    for (uint64_t end = kek_clock_ms() + 30000; !retired && kek_clock_ms() < end;) {
+        encrypt_v2(seed, 32, &sealed); /* whenever it is found out */
+        retired = strcmp(sealed.key_id, key_id) != 0;
+        rig_turn(&rig, 10);
+    }
+    ck_assert(retired);
+    opens(&sealed, seed);
+    finish();
+}
+END_TEST
+
+static bool is_changing(struct rig *r, void *arg)
+{
+    (void)arg;
+    return kek_keyring_is_changing(r->ring);
+}
+
+/* By then the tokens show that other nodes announce version 2. */
+START_TEST(status_waits_for_the_new_version_once_the_old_one_is_known_to_be_retired)
+{
+    char before[KEK_KEY_ID_TEXT], after[KEK_KEY_ID_TEXT];
+    turn_over("");
+    status_says("ok", before);
+    rig_until(&rig, is_changing, NULL);
+    status_says("ok", after);
+    ck_assert_str_ne(before, after);
+    ck_assert(!kek_keyring_is_changing(rig.ring));
+    finish();
+}
+END_TEST
+
 static bool has_lost(struct rig *r, void *arg)
 {
     struct kek_keyring_verdict verdict;
@@ -361,6 +431,13 @@ int main(void)
     suite_add_tcase(suite, tcase);
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, rotation_follows_the_status_of_its_own_connection);
+    tcase_add_test(tcase,
+                   encrypt_under_way_when_its_version_is_retired_is_sealed_under_the_next_one);
+    tcase_add_loop_test(
+        tcase,
+        version_that_is_retired_while_a_connection_follows_its_status_gives_way_to_the_next_one, 0,
+        2);
+    tcase_add_test(tcase, status_waits_for_the_new_version_once_the_old_one_is_known_to_be_retired);
     tcase_add_test(tcase, loss_fails_the_status_call_and_refuses_writes);
     tcase_add_test(tcase, outage_is_bridged_within_grace_and_said_after_it);
     tcase_add_loop_test(tcase, outage_text_is_utf8_whatever_the_module_is_called, 0,

@@ -1,0 +1,72 @@
+/* What is told of each version: to metrics, audit and people. */
+#include "keyring/ring.h"
+
+#include <string.h>
+
+const char *kek_keyring_key_name(enum kek_keyring_key key)
+{
+    static const char *const names[] = {
+        [KEK_KEYRING_KEY_UNSEEN] = "unseen",
+        [KEK_KEYRING_KEY_ABSENT] = "absent",
+        [KEK_KEYRING_KEY_GONE] = "gone",
+        [KEK_KEYRING_KEY_UNFIT] = "unfit",
+        [KEK_KEYRING_KEY_FOREIGN] = "foreign",
+        [KEK_KEYRING_KEY_SUSPENDED] = "suspended",
+        [KEK_KEYRING_KEY_COMPROMISED] = "compromised",
+        [KEK_KEYRING_KEY_DEACTIVATED] = "deactivated",
+        [KEK_KEYRING_KEY_PRE_ACTIVE] = "pre-active",
+        [KEK_KEYRING_KEY_ACTIVE] = "active",
+    };
+    return names[key];
+}
+
+/* The primary never goes back: what is not newer has had its time, even if it is the only one. */
+static bool was_active(const struct kek_keyring *ring, const struct version *version)
+{
+    const struct version *other;
+    if (ring->announced && version->number <= ring->primary.generation.numbers[0]) {
+        return true;
+    }
+    DL_FOREACH (ring->versions, other) {
+        for (size_t p = 0; p < ring->source_count && other->number > version->number; p++) {
+            if (other->held[p].key == KEK_KEYRING_KEY_ACTIVE) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_version *versions,
+                            size_t max)
+{
+    const struct version *version, *primary = version_primary(ring);
+    size_t count = 0;
+    DL_FOREACH (ring->versions, version) {
+        if (count == max) {
+            break;
+        }
+        struct kek_keyring_version *out = &versions[count];
+        *out = (struct kek_keyring_version){
+            .number = version->number,
+            .kek_id = version->id,
+            .primary = version == primary,
+            .surplus = version->surplus,
+        };
+        memcpy(out->key_id, version->key_id, sizeof out->key_id);
+        bool was = was_active(ring, version);
+        for (size_t p = 0; p < ring->source_count; p++) {
+            enum kek_keyring_key key = version->held[p].key;
+            out->held[p] =
+                key == KEK_KEYRING_KEY_PRE_ACTIVE && was ? KEK_KEYRING_KEY_DEACTIVATED : key;
+            out->state = out->held[p] > out->state ? out->held[p] : out->state;
+            out->providers += version->held[p].present;
+            out->providers_proven += version->held[p].proven;
+        }
+        if (version->compromised && out->state > KEK_KEYRING_KEY_COMPROMISED) {
+            out->state = KEK_KEYRING_KEY_COMPROMISED;
+        }
+        count++;
+    }
+    return count;
+}
