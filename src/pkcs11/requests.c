@@ -85,8 +85,7 @@ static enum kek_p11_class class_of(struct kek_p11_outcome outcome, bool proven, 
 
 /* What is left to do after a failure: true, and nothing is said yet, if a second try makes sense: in a
  * new session, with the key found again, or because the token does its work otherwise.  A bad blob is
- * believed at once, but only of a token that still opens a good one: behind a handle that came to mean
- * another key every blob is bad. */
+ * believed the second time: good ciphertexts must not be called damaged for one answer of a bad moment. */
 static bool can_try_again(struct kek_provider_session *session, const struct kek_id *kek_id,
                           struct kek_p11_outcome outcome, bool proven, bool unwrapping, int attempt,
                           struct kek_provider_failure *failure)
@@ -106,7 +105,6 @@ static bool can_try_again(struct kek_provider_session *session, const struct kek
     case KEK_P11_AMBIGUOUS:
     case KEK_P11_DATA:
         if (kek_p11_session_alive(session)) {
-            again = again && class == KEK_P11_AMBIGUOUS;
             blame = unwrapping && kek_p11_read_blob(outcome) ? KEK__PROVIDER__CAUSE__DATA : blame;
         } else {
             again = false;

@@ -639,6 +639,21 @@ class Algorithms(FaultCase):
             node.stop()
 
 
+class OneAnswer(FaultCase):
+    def test_one_bad_answer_about_a_blob_is_not_its_damage(self):
+        node = self.node(processes=1).start()
+        with node_client(node) as client:
+            calls = Calls(client)
+            calls.round()
+            for code in ("40", "110", "112"):
+                node.fault.put("C_UnwrapKey 1 rv " + code)
+                calls.open(calls.sealed)
+                self.assertTrue(node.fault.done())
+            self.assertEqual((calls.statuses, calls.wrong), ([], []))
+        node.fault.put()
+        self.end(node)
+
+
 class Leaking(FaultCase):
     def test_a_module_that_leaks_is_recycled_and_no_call_fails(self):
         node = self.node(recycle_memory="64MiB", processes=1).start()
