@@ -59,6 +59,8 @@ static void finish_drain(struct kek_grpc_server *server)
         server->conns.first == NULL) {
         server->drained = true;
         server->drain_by_ms = KEK_NEVER;
+        server->armed_ms = KEK_NEVER; /* nothing is due any more, and no loop waits for it */
+        uv_timer_stop(&server->timer);
         server->on_drained(server->drained_arg); /* may free the server */
     }
 }
