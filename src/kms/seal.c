@@ -23,7 +23,7 @@ static void seal_with(struct call *call, struct kek_datakey_ref *ref, struct kek
 {
     struct kek_bytes context = kek_bytes_of(call->kms->settings.config->context);
     struct kek_bytes header = kek_datakey_ref_header(ref);
-    struct kek_why why;
+    KEK_UNFILLED struct kek_why why;
     size_t len = kek_envelope_sealed_len(header.len, plaintext.len);
     if (len > ciphertext_max(call)) {
         kek_fail(&why, KEK_INVALID,
@@ -69,15 +69,12 @@ static bool choose_generation(struct call *call, struct kek_generation *generati
                               struct kek_why *why)
 {
     const struct kek_keyring *ring = call->kms->settings.ring;
-    struct kek_keyring_primary primary;
-    struct kek_keyring_verdict verdict;
-    kek_keyring_verdict(ring, &verdict);
-    if (!kek_keyring_primary(ring, &primary)) {
-        kek_fail(why, KEK_UNAVAILABLE, "%s", verdict.what);
-        return false;
-    }
-    if (verdict.state == KEK_KEYRING_LOSS) {
-        kek_fail(why, KEK_PRECONDITION, "%s", verdict.what);
+    KEK_UNFILLED struct kek_keyring_primary primary;
+    bool announced = kek_keyring_primary(ring, &primary);
+    if (!announced || kek_keyring_state(ring) == KEK_KEYRING_LOSS) {
+        struct kek_keyring_verdict verdict;
+        kek_keyring_verdict(ring, &verdict);
+        kek_fail(why, announced ? KEK_PRECONDITION : KEK_UNAVAILABLE, "%s", verdict.what);
         return false;
     }
     const struct peer_room *room = (const struct peer_room *)call->rpc->peer->room;
@@ -111,8 +108,8 @@ static void keep_plaintext(struct call *call, struct kek_bytes plaintext)
 
 void call_encrypt(struct call *call, struct kek_bytes plaintext)
 {
-    struct kek_generation generation;
-    struct kek_why why;
+    KEK_UNFILLED struct kek_generation generation;
+    KEK_UNFILLED struct kek_why why;
     if (plaintext.len == 0) {
         kek_fail(&why, KEK_INVALID, "the plaintext is empty");
         call_fail(call, KEK_INVALID, &why);
