@@ -6,7 +6,9 @@
 
 #include "kek/clock.h"
 
-#define WRITES_A_TURN 16 /* of KEK_GRPC_OUTPUT_STEP bytes, per connection */
+#define WRITES_A_TURN 16       /* of KEK_GRPC_OUTPUT_STEP bytes, per connection */
+#define PIECE 1024u            /* bytes of input that a session gets at once */
+#define HALVED_MIN (4u * 1024) /* bytes of input that are answered in two writes */
 
 struct kek_grpc_conn {
     uv_poll_t poll;
@@ -105,6 +107,29 @@ static bool conn_write(struct kek_grpc_conn *conn)
     return true;
 }
 
+/* In pieces, each answered before the next, so that few requests at once hold memory: malloc's own cache
+ * keeps seven blocks of a size.  Of much input the first half is answered before the second is looked at,
+ * and the peer takes those answers meanwhile: else each end would wait while the other works. */
+static bool feed(struct kek_grpc_conn *conn, struct kek_bytes bytes)
+{
+    size_t pause = bytes.len < HALVED_MIN ? bytes.len : bytes.len / 2;
+    for (size_t at = 0; at < bytes.len;) {
+        size_t len = bytes.len - at < PIECE ? bytes.len - at : PIECE;
+        if (kek_grpc_session_receive(conn->session, kek_bytes(bytes.data + at, len), NULL) !=
+            KEK_OK) {
+            return kek_grpc_session_finished(conn->session); /* settle sees that it is */
+        }
+        at += len;
+        if (at >= pause && at < bytes.len) {
+            pause = bytes.len;
+            if (!conn_write(conn)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static bool conn_read(struct kek_grpc_conn *conn)
 {
     uint8_t *input = conn->conns->input;
@@ -119,10 +144,9 @@ static bool conn_read(struct kek_grpc_conn *conn)
         kek_wipe(input, (size_t)n);
         return true;
     }
-    /* A failure leaves the session finished; settle sees that. */
-    enum kek_rc rc = kek_grpc_session_receive(conn->session, kek_bytes(input, (size_t)n), NULL);
+    bool fed = feed(conn, kek_bytes(input, (size_t)n));
     kek_wipe(input, (size_t)n);
-    return rc == KEK_OK || kek_grpc_session_finished(conn->session);
+    return fed;
 }
 
 /* After anything that may have changed a connection: writes, then decides what to wait for. */
