@@ -12,6 +12,10 @@
 #define KEK_MUST_CHECK __attribute__((warn_unused_result))
 #define KEK_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
+/* For a large local on the way of every call that is filled before it is read, such as a struct kek_why:
+ * builds that zero what is not initialised (-ftrivial-auto-var-init) spare it. */
+#define KEK_UNFILLED __attribute__((uninitialized))
+
 /* For a type `struct T` whose destructor is `void T_free(struct T *)`, which takes NULL. */
 #define KEK_DEFINE_AUTO(T)                         \
     static inline void T##_auto(struct T **object) \

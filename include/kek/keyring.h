@@ -250,6 +250,7 @@ struct kek_keyring_verdict {
 };
 
 void kek_keyring_verdict(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict);
+enum kek_keyring_state kek_keyring_state(const struct kek_keyring *ring); /* the verdict's alone */
 
 /* What is to be mended besides, whatever the verdict: each worded as one, with the time since which it is so. */
 size_t kek_keyring_remarks(const struct kek_keyring *ring, struct kek_keyring_verdict *remarks,

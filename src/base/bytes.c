@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#include <openssl/crypto.h>
-
 struct kek_bytes kek_bytes_of(const char *text)
 {
     return kek_bytes(text, text == NULL ? 0 : strlen(text));
@@ -14,9 +12,12 @@ bool kek_bytes_equal(struct kek_bytes a, struct kek_bytes b)
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
+/* OPENSSL_cleanse() does the same eight bytes at a time, and every call wipes more than a KiB. */
 void kek_wipe(void *data, size_t len)
 {
-    OPENSSL_cleanse(data, len);
+    if (len > 0) {
+        explicit_bzero(data, len);
+    }
 }
 
 void kek_buf_init(struct kek_buf *buf, size_t max)
@@ -77,10 +78,11 @@ uint8_t *kek_buf_reserve(struct kek_buf *buf, size_t more, struct kek_why *why)
 
 enum kek_rc kek_buf_append(struct kek_buf *buf, struct kek_bytes bytes, struct kek_why *why)
 {
-    struct kek_why local = {.rc = KEK_OK};
-    uint8_t *at = kek_buf_reserve(buf, bytes.len, why == NULL ? &local : why);
+    KEK_UNFILLED struct kek_why mine;
+    why = why == NULL ? &mine : why;
+    uint8_t *at = kek_buf_reserve(buf, bytes.len, why);
     if (at == NULL) {
-        return why == NULL ? local.rc : why->rc;
+        return why->rc;
     }
     if (bytes.len > 0) {
         memcpy(at, bytes.data, bytes.len);

@@ -39,6 +39,9 @@ bool kek_datakey_is_damaged(const struct kek_datakey_store *store, struct kek_by
                             uint8_t context)
 {
     uint8_t sum[32];
+    if (store->damaged_until_ms == 0) {
+        return false;
+    }
     uint64_t now = kek_clock_ms();
     if (now >= store->damaged_until_ms || !digest(sealed, context, sum)) {
         return false;

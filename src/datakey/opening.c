@@ -343,9 +343,9 @@ enum kek_rc kek_datakey_for_opening(struct kek_datakey_store *store,
                                     struct kek_datakey_ref **ref, struct kek_datakey_wait **wait,
                                     struct kek_why *why)
 {
-    struct name name;
+    KEK_UNFILLED struct name name;
     uint8_t index;
-    struct kek_why mine;
+    KEK_UNFILLED struct kek_why mine;
     why = why == NULL ? &mine : why;
     *ref = NULL;
     *wait = NULL;

@@ -18,28 +18,30 @@ struct sealing {
     struct proof *proof;
 };
 
-static bool spent(const struct kek_datakey_store *store, const struct kek_datakey_ref *ref)
+static bool spent(const struct kek_datakey_store *store, const struct kek_datakey_ref *ref,
+                  uint64_t now_ms)
 {
     const struct kek_config *config = store->settings.config;
     return ref->uses >= config->data_key.max_uses ||
-           kek_clock_ms() - ref->born_ms >= config->data_key.max_age_ms;
+           now_ms - ref->born_ms >= config->data_key.max_age_ms;
 }
 
-static bool half_spent(const struct kek_datakey_store *store, const struct kek_datakey_ref *ref)
+static bool half_spent(const struct kek_datakey_store *store, const struct kek_datakey_ref *ref,
+                       uint64_t now_ms)
 {
     const struct kek_config *config = store->settings.config;
     return ref->uses >= config->data_key.max_uses / 2 ||
-           kek_clock_ms() - ref->born_ms >= config->data_key.max_age_ms / 2;
+           now_ms - ref->born_ms >= config->data_key.max_age_ms / 2;
 }
 
 /* A key that is spent makes room: for the one that was made ahead, or for one to be made. */
-static bool has_current(const struct kek_datakey_store *store, struct slot *slot)
+static bool has_current(const struct kek_datakey_store *store, struct slot *slot, uint64_t now_ms)
 {
-    if (slot->ahead != NULL && spent(store, slot->ahead)) {
+    if (slot->ahead != NULL && spent(store, slot->ahead, now_ms)) {
         kek_datakey_ref_free(slot->ahead);
         slot->ahead = NULL;
     }
-    if (slot->current != NULL && spent(store, slot->current)) {
+    if (slot->current != NULL && spent(store, slot->current, now_ms)) {
         kek_datakey_ref_free(slot->current);
         slot->current = NULL;
     }
@@ -70,27 +72,37 @@ static void empty_slot(struct slot *slot)
     slot->used = slot->flight != NULL;
 }
 
-/* The slot of this generation; an idle older one makes room. */
+/* One that nobody seals under, or that an idle older generation leaves. NULL: there is none. */
+static struct slot *free_slot(struct kek_datakey_store *store)
+{
+    struct kek_keyring_primary primary;
+    bool announced = kek_keyring_primary(store->settings.ring, &primary);
+    for (size_t i = 0; i < SLOTS_MAX; i++) {
+        if (!store->slots[i].used) {
+            return &store->slots[i];
+        }
+    }
+    for (size_t i = 0; i < SLOTS_MAX; i++) {
+        struct slot *slot = &store->slots[i];
+        if (slot->flight == NULL &&
+            !(announced && kek_generation_equal(&slot->generation, &primary.generation))) {
+            empty_slot(slot);
+            return slot;
+        }
+    }
+    return NULL;
+}
+
+/* The slot of this generation, made if there is room. */
 static struct slot *take_slot(struct kek_datakey_store *store,
                               const struct kek_generation *generation)
 {
     struct slot *slot = find_slot(store, generation);
-    struct kek_keyring_primary primary;
-    bool announced = kek_keyring_primary(store->settings.ring, &primary);
-    for (size_t i = 0; slot == NULL && i < SLOTS_MAX; i++) {
-        if (!store->slots[i].used) {
-            slot = &store->slots[i];
-        }
+    if (slot != NULL) {
+        return slot;
     }
-    for (size_t i = 0; slot == NULL && i < SLOTS_MAX; i++) {
-        if (store->slots[i].flight == NULL &&
-            !(announced &&
-              kek_generation_equal(&store->slots[i].generation, &primary.generation))) {
-            slot = &store->slots[i];
-            empty_slot(slot);
-        }
-    }
-    if (slot != NULL && !slot->used) {
+    slot = free_slot(store);
+    if (slot != NULL) {
         *slot = (struct slot){.used = true, .generation = *generation};
     }
     return slot;
@@ -138,7 +150,7 @@ static void make_wanted(struct kek_datakey_store *store)
     if (slot == NULL) {
         return;
     }
-    if (has_current(store, slot)) {
+    if (has_current(store, slot, kek_clock_ms())) {
         kek_keyring_prepared(ring, &generation);
     } else if (kek_clock_ms() - slot->failed_ms >= AHEAD_PAUSE_MS) {
         (void)start_shared(store, slot, kek_clock_ms() + FLIGHT_MS, &why);
@@ -167,7 +179,8 @@ static void proven(void *arg, enum kek_rc rc, struct kek_bytes header, const str
     ref->uses = sealing->flight.waiting;
     struct slot *slot = sealing->slot;
     if (slot != NULL) {
-        struct kek_datakey_ref **place = has_current(store, slot) ? &slot->ahead : &slot->current;
+        struct kek_datakey_ref **place =
+            has_current(store, slot, kek_clock_ms()) ? &slot->ahead : &slot->current;
         kek_datakey_ref_free(*place);
         *place = ref_share(ref);
         cache_put(store, ref);
@@ -223,12 +236,12 @@ static bool start_shared(struct kek_datakey_store *store, struct slot *slot, uin
     return true;
 }
 
-static void make_ahead(struct kek_datakey_store *store, struct slot *slot)
+static void make_ahead(struct kek_datakey_store *store, struct slot *slot, uint64_t now_ms)
 {
-    struct kek_why why;
-    if (slot->ahead == NULL && slot->flight == NULL && half_spent(store, slot->current) &&
-        kek_clock_ms() - slot->failed_ms >= AHEAD_PAUSE_MS) {
-        (void)start_shared(store, slot, kek_clock_ms() + FLIGHT_MS, &why);
+    KEK_UNFILLED struct kek_why why;
+    if (slot->ahead == NULL && slot->flight == NULL && half_spent(store, slot->current, now_ms) &&
+        now_ms - slot->failed_ms >= AHEAD_PAUSE_MS) {
+        (void)start_shared(store, slot, now_ms + FLIGHT_MS, &why);
     }
 }
 
@@ -265,15 +278,16 @@ enum kek_rc kek_datakey_for_sealing(struct kek_datakey_store *store,
                                     struct kek_datakey_ref **ref, struct kek_datakey_wait **wait,
                                     struct kek_why *why)
 {
-    struct kek_why mine;
+    KEK_UNFILLED struct kek_why mine;
     why = why == NULL ? &mine : why;
     *ref = NULL;
     *wait = NULL;
+    uint64_t now_ms = kek_clock_ms();
     struct slot *slot = store_strict(store) ? NULL : take_slot(store, generation);
-    if (slot != NULL && has_current(store, slot)) {
+    if (slot != NULL && has_current(store, slot, now_ms)) {
         slot->current->uses++;
         *ref = ref_share(slot->current);
-        make_ahead(store, slot);
+        make_ahead(store, slot, now_ms);
         return KEK_OK;
     }
     enum kek_rc rc = kek_keyring_wraps(store->settings.ring, generation, why);
@@ -312,10 +326,11 @@ static void tend_primary(struct kek_datakey_store *store)
     if (slot == NULL) {
         return;
     }
-    if (has_current(store, slot)) {
-        make_ahead(store, slot);
-    } else if (kek_clock_ms() - slot->failed_ms >= AHEAD_PAUSE_MS) {
-        (void)start_shared(store, slot, kek_clock_ms() + FLIGHT_MS, &why);
+    uint64_t now_ms = kek_clock_ms();
+    if (has_current(store, slot, now_ms)) {
+        make_ahead(store, slot, now_ms);
+    } else if (now_ms - slot->failed_ms >= AHEAD_PAUSE_MS) {
+        (void)start_shared(store, slot, now_ms + FLIGHT_MS, &why);
     }
 }
 
@@ -323,7 +338,7 @@ void sealing_tend(struct kek_datakey_store *store)
 {
     for (size_t i = 0; i < SLOTS_MAX; i++) {
         if (store->slots[i].used) {
-            (void)has_current(store, &store->slots[i]);
+            (void)has_current(store, &store->slots[i], kek_clock_ms());
         }
     }
     tend_primary(store);
@@ -356,7 +371,7 @@ bool kek_datakey_can_seal(const struct kek_datakey_store *store,
                           const struct kek_generation *generation)
 {
     struct slot *slot = find_slot(store, generation);
-    return slot != NULL && has_current(store, slot);
+    return slot != NULL && has_current(store, slot, kek_clock_ms());
 }
 
 void sealing_stop(struct kek_datakey_store *store)

@@ -95,7 +95,7 @@ static enum kek_rc check_sealable(const struct kek_envelope_key *key, struct kek
         return kek_fail(why, KEK_INVALID, "a plaintext of %zu bytes, 1 to %u may be", plaintext.len,
                         KEK_ENVELOPE_PLAINTEXT_MAX);
     }
-    struct kek_envelope parsed;
+    KEK_UNFILLED struct kek_envelope parsed;
     if (kek_envelope_parse_header(header, &parsed, why) != KEK_OK) {
         return kek_fail_within(why, KEK_INVALID, "cannot seal under this header");
     }
@@ -122,10 +122,11 @@ enum kek_rc kek_envelope_seal(struct kek_envelope_key *key, struct kek_bytes hea
         return rc;
     }
     size_t len = kek_envelope_sealed_len(header.len, plaintext.len);
-    struct kek_why local = {.rc = KEK_OK};
-    uint8_t *out = kek_buf_reserve(sealed, len, why == NULL ? &local : why);
+    KEK_UNFILLED struct kek_why mine;
+    why = why == NULL ? &mine : why;
+    uint8_t *out = kek_buf_reserve(sealed, len, why);
     if (out == NULL) {
-        return why == NULL ? local.rc : why->rc;
+        return why->rc;
     }
     memcpy(out, header.data, header.len);
     uint8_t *iv = out + header.len;

@@ -190,10 +190,11 @@ enum kek_rc kek_envelope_header(uint8_t mode, const struct kek_envelope_entry *e
     for (size_t i = 0; i < count; i++) {
         len += ENTRY_LEN + entries[i].wrapped.len;
     }
-    struct kek_why local = {.rc = KEK_OK};
-    uint8_t *out = kek_buf_reserve(header, len, why == NULL ? &local : why);
+    struct kek_why mine;
+    why = why == NULL ? &mine : why;
+    uint8_t *out = kek_buf_reserve(header, len, why);
     if (out == NULL) {
-        return why == NULL ? local.rc : why->rc;
+        return why->rc;
     }
     memcpy(out, magic, MAGIC_LEN);
     out[4] = KEK_ENVELOPE_SUITE_1;

@@ -20,6 +20,7 @@ struct keyed {
     EVP_MAC_CTX *mac;
     EVP_CIPHER_CTX *encrypt, *decrypt; /* NULL until first used by anybody */
     bool encrypts, decrypts;           /* it is under the owner's key */
+    uint8_t chain[ENVELOPE_BLOCK_LEN]; /* of `encrypt`: the last block of ciphertext */
     struct keyed *prev, *next;
 };
 
@@ -245,12 +246,6 @@ static EVP_CIPHER_CTX *cipher_of(const struct kek_suite1 *suite, EVP_CIPHER_CTX 
     return *keyed ? *ctx : NULL;
 }
 
-static EVP_CIPHER_CTX *encrypting(struct kek_suite1 *suite)
-{
-    struct keyed *keyed = keyed_of(suite);
-    return keyed == NULL ? NULL : cipher_of(suite, &keyed->encrypt, &keyed->encrypts, 1);
-}
-
 static EVP_CIPHER_CTX *decrypting(struct kek_suite1 *suite)
 {
     struct keyed *keyed = keyed_of(suite);
@@ -263,6 +258,30 @@ static bool blocks(EVP_CIPHER_CTX *ctx, const uint8_t *in, size_t len, uint8_t *
     int written = 0;
     return len == 0 ||
            (EVP_CipherUpdate(ctx, out, &written, in, (int)len) == 1 && (size_t)written == len);
+}
+
+/* All the state of CBC encryption is the block of ciphertext before, which is added to the next block: it is
+ * added once more here, with the IV, and what remains is the IV.  A new initialisation took twice the
+ * instructions of encrypting 48 bytes.  Encrypts in place. */
+static bool encrypt_after(struct kek_suite1 *suite, const uint8_t *iv, uint8_t *bytes, size_t len)
+{
+    struct keyed *keyed = keyed_of(suite);
+    if (keyed == NULL) {
+        return false;
+    }
+    if (!keyed->encrypts) {
+        memset(keyed->chain, 0, sizeof keyed->chain);
+    }
+    EVP_CIPHER_CTX *aes = cipher_of(suite, &keyed->encrypt, &keyed->encrypts, 1);
+    for (size_t i = 0; i < ENVELOPE_BLOCK_LEN; i++) {
+        bytes[i] ^= iv[i] ^ keyed->chain[i];
+    }
+    if (aes == NULL || !blocks(aes, bytes, len, bytes)) {
+        keyed->encrypts = false;
+        return false;
+    }
+    memcpy(keyed->chain, bytes + len - sizeof keyed->chain, sizeof keyed->chain);
+    return true;
 }
 
 /* All the state of CBC decryption is the block of ciphertext before. Going through that block (or
@@ -279,7 +298,7 @@ static bool decrypt_after(EVP_CIPHER_CTX *ctx, const uint8_t *before, const uint
 /* Feeds the pieces, gathered so that a small message is one call: a call costs more than a copy. */
 static bool mac_pieces(EVP_MAC_CTX *mac, const struct kek_bytes *pieces, size_t count)
 {
-    uint8_t gathered[512];
+    KEK_UNFILLED uint8_t gathered[512];
     size_t len = 0;
     for (size_t i = 0; i < count; i++) {
         if (pieces[i].len > sizeof gathered - len) {
@@ -327,23 +346,15 @@ enum kek_rc kek_suite1_encrypt(struct kek_suite1 *suite, const struct kek_suite1
         return kek_fail(why, KEK_TOO_LARGE, "plaintext of %zu bytes, at most %u may be",
                         plaintext.len, KEK_ENVELOPE_PLAINTEXT_MAX);
     }
-    EVP_CIPHER_CTX *aes = encrypting(suite);
-    if (aes == NULL || EVP_CipherInit_ex2(aes, NULL, NULL, iv, -1, NULL) != 1) {
-        return kek_fail(why, KEK_INTERNAL, "AES-256-CBC cannot be set up");
+    size_t padding = ENVELOPE_BLOCK_LEN - plaintext.len % ENVELOPE_BLOCK_LEN;
+    struct kek_bytes made = kek_bytes(ciphertext, plaintext.len + padding);
+    if (plaintext.len > 0) {
+        memcpy(ciphertext, plaintext.data, plaintext.len);
     }
-    size_t tail = plaintext.len % ENVELOPE_BLOCK_LEN;
-    size_t whole = plaintext.len - tail;
-    uint8_t last[ENVELOPE_BLOCK_LEN];
-    memset(last, (int)(ENVELOPE_BLOCK_LEN - tail), sizeof last);
-    if (tail > 0) {
-        memcpy(last, plaintext.data + whole, tail);
-    }
-    bool done = blocks(aes, plaintext.data, whole, ciphertext) &&
-                blocks(aes, last, sizeof last, ciphertext + whole);
-    kek_wipe(last, sizeof last);
+    memset(ciphertext + plaintext.len, (int)padding, padding);
     uint8_t mac[MAC_LEN];
-    struct kek_bytes made = kek_bytes(ciphertext, whole + sizeof last);
-    if (!done || !make_tag(suite, aad, iv, made, mac)) {
+    if (!encrypt_after(suite, iv, ciphertext, made.len) || !make_tag(suite, aad, iv, made, mac)) {
+        kek_wipe(ciphertext, made.len);
         return kek_fail(why, KEK_INTERNAL, "AES-256-CBC or HMAC-SHA-512 failed");
     }
     memcpy(tag, mac, ENVELOPE_TAG_LEN);

@@ -52,7 +52,7 @@ static void head_complete(struct kek_grpc_call *call)
 {
     struct kek_grpc_session *session = call->session;
     const struct kek_grpc_settings *settings = &session->host->settings;
-    struct kek_grpc_refusal refusal;
+    KEK_UNFILLED struct kek_grpc_refusal refusal;
     uint64_t timeout_ms;
     bool good = kek_grpc_head_check(&call->head, settings, &timeout_ms, &refusal);
     if (!session->allowed && (good || refusal.http_status == 200)) {
@@ -80,7 +80,7 @@ static void request_complete(struct kek_grpc_call *call)
     if (call->state != CALL_MESSAGE) {
         return;
     }
-    struct kek_grpc_refusal refusal;
+    KEK_UNFILLED struct kek_grpc_refusal refusal;
     if (!kek_grpc_message_end(&call->message, &refusal)) {
         kek_grpc_call_refuse(call, &refusal);
         return;
@@ -103,7 +103,7 @@ static int on_data_chunk(nghttp2_session *http, uint8_t flags, int32_t stream, c
     if (call == NULL || call->state != CALL_MESSAGE) {
         return 0;
     }
-    struct kek_grpc_refusal refusal;
+    KEK_UNFILLED struct kek_grpc_refusal refusal;
     size_t before = call->message.body.len;
     bool good = kek_grpc_message_feed(&call->message, session->host->settings.max_message,
                                       kek_bytes(data, len), &refusal);

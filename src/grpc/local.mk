@@ -2,6 +2,8 @@ noinst_LIBRARIES += libkek-grpc.a
 libkek_grpc_a_SOURCES = \
 	src/grpc/call.c \
 	src/grpc/call.h \
+	src/grpc/conn.c \
+	src/grpc/conn.h \
 	src/grpc/deadlines.c \
 	src/grpc/deadlines.h \
 	src/grpc/flow.c \

@@ -7,225 +7,60 @@
 #include <unistd.h>
 
 #include "kek/clock.h"
+#include "conn.h"
 #include "server.h"
-#include "session.h"
 
-#define INPUT_SIZE (64u * 1024)
 #define ACCEPTS_A_TURN 16   /* then the connections that are there get theirs */
-#define WRITES_A_TURN 16    /* of KEK_GRPC_OUTPUT_STEP bytes, per connection */
 #define ACCEPT_PAUSE_MS 100 /* when there is no descriptor or memory for another connection */
-
-struct conn {
-    uv_poll_t poll;
-    struct kek_grpc_server *server;
-    struct conn *prev, *next;
-    struct kek_grpc_session *session;
-    struct kek_rpc_peer peer;
-    int fd;
-    int events;     /* what poll waits for */
-    bool stranger;  /* its uid may not call */
-    bool dirty;     /* has output that was made outside of its own turn */
-    bool lingering; /* all is said; waits for the peer to close */
-    bool closing;
-};
 
 /* Handles of libuv outlive kek_grpc_server_free(); the last one to close frees the memory. */
 struct kek_grpc_server {
-    struct kek_grpc_host host;
-    uv_loop_t *loop;
+    struct kek_grpc_conns conns;
     uv_timer_t timer;
     uv_prepare_t flush; /* runs before the loop sleeps */
     uv_poll_t listener;
     int listen_fd;
-    unsigned handles;
-    struct conn *conns;
-    size_t strangers;
-    size_t dirty;
+    unsigned handles;   /* the connections' among them */
     uint64_t armed_ms;  /* when the timer fires, KEK_NEVER if it does not */
     uint64_t accept_ms; /* accepting is paused until then */
     uint64_t drain_by_ms;
-    bool draining, drained, freed;
+    bool drained;
     bool starved; /* the last one could not be accepted */
     void (*on_drained)(void *arg);
     void *drained_arg;
-    uint8_t input[INPUT_SIZE];
 };
 
 static void on_timer(uv_timer_t *timer);
-static void on_conn_closed(uv_handle_t *handle);
 
 /* Time. */
 
 static void arm(struct kek_grpc_server *server, uint64_t when_ms)
 {
-    if (when_ms >= server->armed_ms || server->freed) {
+    if (when_ms >= server->armed_ms || server->conns.stopped) {
         return;
     }
     uint64_t now = kek_clock_ms();
     server->armed_ms = when_ms;
     /* libuv counts from the start of this turn of the loop, which may be some ms ago. */
-    uv_update_time(server->loop);
+    uv_update_time(server->conns.loop);
     uv_timer_start(&server->timer, on_timer, when_ms > now ? when_ms - now : 0, 0);
 }
 
-/* One connection. */
+/* What its connections tell it. */
 
-static void cut(const struct kek_grpc_server *server, const struct kek_rpc_peer *peer,
-                const char *why)
+static void on_due(void *arg, uint64_t when_ms)
 {
-    const struct kek_grpc_settings *settings = &server->host.settings;
-    if (settings->cut != NULL && !server->freed) {
-        settings->cut(settings->service, peer, why);
-    }
+    arm(arg, when_ms);
 }
-
-static void conn_close(struct conn *conn)
-{
-    if (conn->closing) {
-        return;
-    }
-    conn->closing = true;
-    const char *why = kek_grpc_session_cut(conn->session);
-    if (why != NULL) {
-        cut(conn->server, &conn->peer, why);
-    }
-    kek_grpc_session_close(conn->session);
-    uv_close((uv_handle_t *)&conn->poll, on_conn_closed);
-    close(conn->fd);
-}
-
-/* False: the connection is lost. */
-static bool conn_write(struct conn *conn)
-{
-    for (int i = 0; i < WRITES_A_TURN; i++) {
-        struct kek_bytes out = kek_grpc_session_output(conn->session);
-        if (out.len == 0) {
-            return true;
-        }
-        ssize_t n = send(conn->fd, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n >= 0) {
-            kek_grpc_session_sent(conn->session, (size_t)n);
-        } else if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM) {
-            kek_grpc_session_blocked(conn->session);
-            return true;
-        } else if (errno != EINTR) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void on_conn_ready(uv_poll_t *poll, int status, int events);
-
-/* The last answers of a drain must arrive: closing a Unix socket with bytes of the peer unread resets
- * it, and a peer in the middle of a write loses what it has not read. So only our half is closed; the
- * peer closes next, or the drain's deadline does. */
-static void conn_linger(struct conn *conn)
-{
-    kek_grpc_session_close(conn->session);
-    conn->lingering = shutdown(conn->fd, SHUT_WR) == 0 &&
-                      uv_poll_start(&conn->poll, UV_READABLE, on_conn_ready) == 0;
-    if (!conn->lingering) {
-        conn_close(conn);
-    }
-}
-
-/* After anything that may have changed a connection: writes, then decides what to wait for. */
-static void conn_settle(struct conn *conn)
-{
-    if (conn->closing || conn->lingering) {
-        return;
-    }
-    struct kek_grpc_server *server = conn->server;
-    if (conn->dirty) {
-        conn->dirty = false;
-        server->dirty--;
-    }
-    bool written = conn_write(conn);
-    if (written && server->draining && kek_grpc_session_finished(conn->session)) {
-        conn_linger(conn);
-        return;
-    }
-    if (!written || kek_grpc_session_finished(conn->session)) {
-        conn_close(conn);
-        return;
-    }
-    bool unsent = kek_grpc_session_output(conn->session).len > 0;
-    bool wants = kek_grpc_session_wants_input(conn->session) || !unsent;
-    int events = (wants ? UV_READABLE : 0) | (unsent ? UV_WRITABLE : 0);
-    if (events != conn->events) {
-        conn->events = events;
-        if (uv_poll_start(&conn->poll, events, on_conn_ready) != 0) {
-            conn_close(conn);
-            return;
-        }
-    }
-    arm(server, kek_grpc_session_deadline(conn->session));
-}
-
-/* False: the connection is lost. */
-static bool conn_read(struct conn *conn)
-{
-    struct kek_grpc_server *server = conn->server;
-    ssize_t n = recv(conn->fd, server->input, sizeof server->input, MSG_DONTWAIT);
-    if (n < 0) {
-        return errno == EAGAIN || errno == EINTR;
-    }
-    if (n == 0) {
-        return false;
-    }
-    if (conn->lingering) {
-        kek_wipe(server->input, (size_t)n);
-        return true;
-    }
-    /* A failure leaves the session finished; conn_settle sees that. */
-    enum kek_rc rc =
-        kek_grpc_session_receive(conn->session, kek_bytes(server->input, (size_t)n), NULL);
-    kek_wipe(server->input, (size_t)n);
-    return rc == KEK_OK || kek_grpc_session_finished(conn->session);
-}
-
-static void on_conn_ready(uv_poll_t *poll, int status, int events)
-{
-    struct conn *conn = poll->data;
-    if (status < 0 || ((events & UV_READABLE) != 0 && !conn_read(conn))) {
-        conn_close(conn);
-        return;
-    }
-    conn_settle(conn);
-}
-
-/* A service answered while another event was being handled: written before the loop sleeps, so that
- * all that this turn brings goes out in one write. */
-static void on_wake(void *arg)
-{
-    struct conn *conn = arg;
-    if (!conn->dirty && !conn->closing) {
-        conn->dirty = true;
-        conn->server->dirty++;
-    }
-}
-
-static void on_flush(uv_prepare_t *prepare)
-{
-    struct kek_grpc_server *server = prepare->data;
-    if (server->dirty == 0) {
-        return;
-    }
-    for (struct conn *conn = server->conns; conn != NULL; conn = conn->next) {
-        if (conn->dirty) {
-            conn_settle(conn);
-        }
-    }
-}
-
-/* Opening and closing. */
 
 static void finish_drain(struct kek_grpc_server *server)
 {
-    if (server->draining && !server->drained && !server->freed && server->conns == NULL) {
+    if (server->conns.draining && !server->drained && !server->conns.stopped &&
+        server->conns.first == NULL) {
         server->drained = true;
         server->drain_by_ms = KEK_NEVER;
+        server->armed_ms = KEK_NEVER; /* nothing is due any more, and no loop waits for it */
+        uv_timer_stop(&server->timer);
         server->on_drained(server->drained_arg); /* may free the server */
     }
 }
@@ -233,7 +68,7 @@ static void finish_drain(struct kek_grpc_server *server)
 static void release(struct kek_grpc_server *server)
 {
     if (--server->handles == 0) {
-        kek_grpc_host_done(&server->host);
+        kek_grpc_host_done(&server->conns.host);
         free(server);
     }
 }
@@ -243,40 +78,14 @@ static void on_server_handle_closed(uv_handle_t *handle)
     release(handle->data);
 }
 
-static void on_conn_closed(uv_handle_t *handle)
+static void on_conn_closed(void *arg)
 {
-    struct conn *conn = handle->data;
-    struct kek_grpc_server *server = conn->server;
-    if (conn->prev != NULL) {
-        conn->prev->next = conn->next;
-    } else {
-        server->conns = conn->next;
-    }
-    if (conn->next != NULL) {
-        conn->next->prev = conn->prev;
-    }
-    server->dirty -= conn->dirty ? 1 : 0;
-    server->strangers -= conn->stranger ? 1 : 0;
-    server->host.stats.connections_open--;
-    kek_grpc_session_free(conn->session);
-    free(conn);
+    struct kek_grpc_server *server = arg;
     finish_drain(server);
     release(server);
 }
 
-/* A quarter of the connections at most go to peers who may not call: they must not lock out those who
- * may. NULL: there is room. */
-static const char *no_room(const struct kek_grpc_server *server, bool stranger)
-{
-    size_t max = server->host.settings.max_connections;
-    if (server->host.stats.connections_open >= max) {
-        return "all connections are taken";
-    }
-    if (stranger && server->strangers >= (max < 4 ? 1 : max / 4)) {
-        return "all connections for peers that may not call are taken";
-    }
-    return NULL;
-}
+/* Listening. */
 
 static bool peer_of(int fd, struct kek_rpc_peer *peer)
 {
@@ -289,59 +98,6 @@ static bool peer_of(int fd, struct kek_rpc_peer *peer)
     return true;
 }
 
-static void conn_link(struct kek_grpc_server *server, struct conn *conn)
-{
-    conn->poll.data = conn;
-    conn->next = server->conns;
-    if (conn->next != NULL) {
-        conn->next->prev = conn;
-    }
-    server->conns = conn;
-    server->handles++;
-    server->strangers += conn->stranger ? 1 : 0;
-    server->host.stats.connections_open++;
-    server->host.stats.connections_total++;
-}
-
-/* Takes fd. Returns why it was refused, NULL if it was not. */
-static const char *conn_open(struct kek_grpc_server *server, int fd,
-                             const struct kek_rpc_peer *peer)
-{
-    static const char no_memory[] = "no memory for it";
-    const struct kek_grpc_settings *settings = &server->host.settings;
-    KEK_AUTO_CLOSE int owned = fd;
-    bool allowed = settings->allowed == NULL || settings->allowed(settings->service, peer);
-    const char *full = server->freed ? "the server stops" : no_room(server, !allowed);
-    if (full != NULL) {
-        return full;
-    }
-    KEK_AUTO_FREE struct conn *conn = calloc(1, sizeof *conn);
-    if (conn == NULL) {
-        return no_memory;
-    }
-    KEK_AUTO(kek_grpc_session)
-    session = kek_grpc_session_new(&server->host, peer, allowed, on_wake, conn, NULL);
-    if (session == NULL) {
-        return no_memory;
-    }
-    int rv = uv_poll_init(server->loop, &conn->poll, fd);
-    if (rv != 0) {
-        return rv == UV_ENOMEM ? no_memory : "it cannot be waited for";
-    }
-    conn->server = server;
-    conn->peer = *peer;
-    conn->fd = owned;
-    owned = -1;
-    conn->stranger = !allowed;
-    conn->session = KEK_STEAL(session);
-    struct conn *opened = KEK_STEAL(conn);
-    conn_link(server, opened);
-    conn_settle(opened);
-    return NULL;
-}
-
-/* Listening. */
-
 static void on_listener_ready(uv_poll_t *poll, int status, int events);
 
 static void accept_start(struct kek_grpc_server *server)
@@ -353,7 +109,7 @@ static void accept_start(struct kek_grpc_server *server)
 static void accept_pause(struct kek_grpc_server *server, int code)
 {
     if (!server->starved) {
-        cut(server, NULL, strerror(code));
+        kek_grpc_conns_cut(&server->conns, NULL, strerror(code));
     }
     server->starved = true;
     uv_poll_stop(&server->listener);
@@ -365,14 +121,17 @@ static void accepted(struct kek_grpc_server *server, int fd)
 {
     struct kek_rpc_peer peer;
     bool known = peer_of(fd, &peer);
-    const char *refused = known ? conn_open(server, fd, &peer) : "nobody knows whose it is";
+    const char *refused =
+        known ? kek_grpc_conn_open(&server->conns, fd, &peer) : "nobody knows whose it is";
     if (!known) {
         close(fd);
     }
-    if (refused != NULL) {
-        server->host.stats.connections_refused++;
-        cut(server, known ? &peer : NULL, refused);
+    if (refused == NULL) {
+        server->handles++;
+        return;
     }
+    server->conns.host.stats.connections_refused++;
+    kek_grpc_conns_cut(&server->conns, known ? &peer : NULL, refused);
 }
 
 static void on_listener_ready(uv_poll_t *poll, int status, int events)
@@ -383,7 +142,7 @@ static void on_listener_ready(uv_poll_t *poll, int status, int events)
         accept_pause(server, -status);
         return;
     }
-    for (int i = 0; i < ACCEPTS_A_TURN && !server->draining && !server->freed; i++) {
+    for (int i = 0; i < ACCEPTS_A_TURN && !server->conns.draining && !server->conns.stopped; i++) {
         int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0) {
             server->starved = false;
@@ -411,7 +170,7 @@ static bool is_listening_unix_socket(int fd)
 enum kek_rc kek_grpc_server_listen(struct kek_grpc_server *server, int fd, struct kek_why *why)
 {
     KEK_AUTO_CLOSE int owned = fd;
-    if (server->listen_fd >= 0 || server->draining) {
+    if (server->listen_fd >= 0 || server->conns.draining) {
         return kek_fail(why, KEK_INVALID, "this server has listened already");
     }
     if (!is_listening_unix_socket(fd)) {
@@ -421,7 +180,7 @@ enum kek_rc kek_grpc_server_listen(struct kek_grpc_server *server, int fd, struc
         return kek_fail_native(why, KEK_INTERNAL, KEK_NATIVE_ERRNO, (unsigned long)errno,
                                "descriptor %d", fd);
     }
-    int rv = uv_poll_init(server->loop, &server->listener, fd);
+    int rv = uv_poll_init(server->conns.loop, &server->listener, fd);
     if (rv != 0) {
         return kek_fail_native(why, KEK_INTERNAL, KEK_NATIVE_UV, (unsigned long)-rv,
                                "cannot wait for connections: %s", uv_strerror(rv));
@@ -439,32 +198,16 @@ enum kek_rc kek_grpc_server_listen(struct kek_grpc_server *server, int fd, struc
 void kek_grpc_server_tick(struct kek_grpc_server *server)
 {
     uint64_t now = kek_clock_ms();
-    uint64_t next = KEK_NEVER;
     server->armed_ms = KEK_NEVER;
-    if (server->accept_ms <= now && !server->draining) {
+    if (server->accept_ms <= now && !server->conns.draining) {
         accept_start(server);
     }
-    bool give_up = server->drain_by_ms <= now;
-    for (struct conn *conn = server->conns; conn != NULL && !server->freed; conn = conn->next) {
-        if (conn->closing) {
-            continue;
-        }
-        if (give_up) {
-            kek_grpc_session_abandon(conn->session);
-            (void)conn_write(conn);
-            cut(server, &conn->peer, "the server stops, and its calls are not over");
-            conn_close(conn);
-        } else if (kek_grpc_session_deadline(conn->session) <= now) {
-            kek_grpc_session_expire(conn->session, now);
-            conn_settle(conn);
-        }
-        if (!conn->closing) {
-            uint64_t due = kek_grpc_session_deadline(conn->session);
-            next = due < next ? due : next;
-        }
-    }
-    if (give_up) {
+    uint64_t next = KEK_NEVER;
+    if (server->drain_by_ms <= now) {
         server->drain_by_ms = KEK_NEVER;
+        kek_grpc_conns_abandon(&server->conns);
+    } else {
+        next = kek_grpc_conns_tick(&server->conns, now);
     }
     finish_drain(server);
     arm(server, next);
@@ -477,6 +220,12 @@ static void on_timer(uv_timer_t *timer)
     kek_grpc_server_tick(timer->data);
 }
 
+static void on_flush(uv_prepare_t *prepare)
+{
+    struct kek_grpc_server *server = prepare->data;
+    kek_grpc_conns_flush(&server->conns);
+}
+
 struct kek_grpc_server *
 kek_grpc_server_new(uv_loop_t *loop, const struct kek_grpc_settings *settings, struct kek_why *why)
 {
@@ -485,11 +234,14 @@ kek_grpc_server_new(uv_loop_t *loop, const struct kek_grpc_settings *settings, s
         kek_fail(why, KEK_NO_MEMORY, "no memory for a gRPC server");
         return NULL;
     }
-    if (kek_grpc_host_init(&server->host, settings, why) != KEK_OK) {
+    if (kek_grpc_host_init(&server->conns.host, settings, why) != KEK_OK) {
         free(server);
         return NULL;
     }
-    server->loop = loop;
+    server->conns.loop = loop;
+    server->conns.due = on_due;
+    server->conns.closed = on_conn_closed;
+    server->conns.arg = server;
     server->listen_fd = -1;
     server->armed_ms = KEK_NEVER;
     server->accept_ms = KEK_NEVER;
@@ -507,41 +259,32 @@ kek_grpc_server_new(uv_loop_t *loop, const struct kek_grpc_settings *settings, s
 void kek_grpc_server_drain(struct kek_grpc_server *server, uint64_t timeout_ms,
                            void (*drained)(void *arg), void *arg)
 {
-    if (server->draining) {
+    if (server->conns.draining) {
         return;
     }
-    server->draining = true;
     server->on_drained = drained;
     server->drained_arg = arg;
     server->accept_ms = KEK_NEVER;
     if (server->listen_fd >= 0) {
         uv_poll_stop(&server->listener);
     }
-    for (struct conn *conn = server->conns; conn != NULL; conn = conn->next) {
-        if (!conn->closing) {
-            kek_grpc_session_drain(conn->session);
-            conn_settle(conn);
-        }
-    }
+    kek_grpc_conns_drain(&server->conns);
     server->drain_by_ms = kek_clock_ms() + timeout_ms;
     /* With no connection there is nothing to wait for, but `drained` never runs from within here. */
-    arm(server, server->conns == NULL ? kek_clock_ms() : server->drain_by_ms);
+    arm(server, server->conns.first == NULL ? kek_clock_ms() : server->drain_by_ms);
 }
 
 void kek_grpc_server_stats(const struct kek_grpc_server *server, struct kek_grpc_stats *stats)
 {
-    *stats = server->host.stats;
+    *stats = server->conns.host.stats;
 }
 
 void kek_grpc_server_free(struct kek_grpc_server *server)
 {
-    if (server == NULL || server->freed) {
+    if (server == NULL || server->conns.stopped) {
         return;
     }
-    server->freed = true;
-    for (struct conn *conn = server->conns; conn != NULL; conn = conn->next) {
-        conn_close(conn);
-    }
+    kek_grpc_conns_close(&server->conns);
     if (server->listen_fd >= 0) {
         uv_close((uv_handle_t *)&server->listener, on_server_handle_closed);
         close(server->listen_fd);

@@ -54,5 +54,5 @@ tests_unit_test_kms_LDADD = $(RIG_LIBS)
 tests_unit_test_kms_state_SOURCES = tests/unit/test_kms_state.c tests/unit/kms_help.h $(RIG_SOURCES)
 tests_unit_test_kms_state_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_kms_state_LDADD = $(RIG_LIBS)
-tests_unit_test_kms_state_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=calloc
+tests_unit_test_kms_state_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc
 endif

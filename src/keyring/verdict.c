@@ -347,3 +347,8 @@ void kek_keyring_verdict(const struct kek_keyring *ring, struct kek_keyring_verd
 {
     *verdict = ring->verdict;
 }
+
+enum kek_keyring_state kek_keyring_state(const struct kek_keyring *ring)
+{
+    return ring->verdict.state;
+}

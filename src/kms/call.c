@@ -124,21 +124,23 @@ static void ended(struct kek_rpc *rpc, enum kek_rpc_status status)
     call_free(call);
 }
 
+static void tell_no_memory(struct kek_kms *kms, struct kek_rpc *rpc, enum kek_kms_method method)
+{
+    const struct call none = {.kms = kms, .rpc = rpc, .method = method, .provider = KEK_POOL_ANY};
+    struct kek_why why;
+    kek_fail(&why, KEK_NO_MEMORY, "no memory for another call");
+    tell_failure(&none, KEK_NO_MEMORY, &why);
+}
+
 struct call *call_new(struct kek_kms *kms, struct kek_rpc *rpc, enum kek_kms_method method)
 {
-    struct kek_why why;
-    struct call *call = calloc(1, sizeof *call);
+    struct call *call = malloc(sizeof *call);
     if (call == NULL) {
-        const struct call none = {
-            .kms = kms, .rpc = rpc, .method = method, .provider = KEK_POOL_ANY};
-        kek_fail(&why, KEK_NO_MEMORY, "no memory for another call");
-        tell_failure(&none, KEK_NO_MEMORY, &why);
+        tell_no_memory(kms, rpc, method);
         return NULL;
     }
-    call->kms = kms;
-    call->rpc = rpc;
-    call->method = method;
-    call->provider = KEK_POOL_ANY;
+    /* glibc's calloc() does not take from the blocks that were freed last, which are the fastest to have. */
+    *call = (struct call){.kms = kms, .rpc = rpc, .method = method, .provider = KEK_POOL_ANY};
     rpc->state = call;
     rpc->ended = ended;
     return call;

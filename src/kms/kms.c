@@ -8,8 +8,8 @@ static void begin(struct kek_kms *kms, struct kek_rpc *rpc, enum kek_kms_method 
 {
     static _Alignas(16) uint8_t unpacked[ARENA_BYTES]; /* free when this returns */
     struct kek_arena arena = {.bytes = unpacked, .size = sizeof unpacked};
+    KEK_UNFILLED struct kek_why why;
     struct request request;
-    struct kek_why why;
     struct call *call = call_new(kms, rpc, method);
     if (call == NULL) {
         return;

@@ -84,7 +84,7 @@ static void answer(struct call *call, const struct kek_secret *plaintext)
         (void)call_name_key_id(call, context_index(call), call->key_id, NULL); /* v1 named none */
     }
     struct kek_bytes bytes = kek_secret_bytes(plaintext);
-    struct kek_why why;
+    KEK_UNFILLED struct kek_why why;
     KEK_AUTO_BUF struct kek_buf message;
     kek_buf_init(&message, bytes.len + 16);
     if (!message_write_payload(call->method, bytes, NULL, &message)) {
@@ -157,7 +157,7 @@ static void doubt(struct call *call, struct kek_datakey_ref *ref)
 
 static void open_with(struct call *call, struct kek_datakey_ref *ref)
 {
-    struct kek_why why;
+    KEK_UNFILLED struct kek_why why;
     KEK_AUTO(kek_secret) plaintext = NULL;
     enum kek_rc rc = kek_envelope_open(kek_datakey_ref_key(ref), &call->envelope, context_now(call),
                                        &plaintext, &why);
@@ -190,7 +190,7 @@ static void key_came(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
 
 static void open_next(struct call *call)
 {
-    struct kek_why why;
+    KEK_UNFILLED struct kek_why why;
     struct kek_datakey_ref *ref = NULL;
     enum kek_rc rc =
         kek_datakey_for_opening(call->kms->settings.store, &call->envelope, context_now(call),
@@ -242,43 +242,58 @@ static void look_again(struct call *call)
     }
 }
 
+/* Why this ciphertext cannot be opened whatever its data key is; KEK_OK: nothing is known against it. */
+static enum kek_rc check_kek(const struct call *call, enum kek_keyring_knows knows,
+                             struct kek_why *why)
+{
+    const struct kek_envelope_entry *entry = &call->envelope.entries[0];
+    char id[KEK_ID_TEXT];
+    if (knows == KEK_KEYRING_OPENS &&
+        kek_keyring_takes(call->kms->settings.ring, &entry->kek_id, entry->alg) &&
+        !kek_datakey_is_damaged(call->kms->settings.store, call->sealed, tried_in(call))) {
+        return KEK_OK;
+    }
+    kek_id_format(&entry->kek_id, id);
+    switch (knows) {
+    case KEK_KEYRING_UNKNOWN:
+        return kek_fail(why, KEK_INVALID,
+                        "no HSM here has the KEK that sealed this ciphertext: kek_id=%s", id);
+    case KEK_KEYRING_UNSEEN:
+        return kek_fail(why, KEK_UNAVAILABLE,
+                        "no HSM that answers has the KEK of this ciphertext: kek_id=%s", id);
+    case KEK_KEYRING_CLOSED:
+        return kek_fail(
+            why, KEK_PRECONDITION,
+            kek_keyring_suspended(call->kms->settings.ring, &entry->kek_id)
+                ? "the KEK of this ciphertext is suspended until it is resumed: kek_id=%s"
+                : "the KEK of this ciphertext is missing or may not unwrap: kek_id=%s",
+            id);
+    case KEK_KEYRING_OPENS:
+        break;
+    }
+    if (!kek_keyring_takes(call->kms->settings.ring, &entry->kek_id, entry->alg)) {
+        return kek_fail(why, KEK_DAMAGED, "its KEK does not wrap with %s: kek_id=%s",
+                        kek_wrap_alg_name(entry->alg), id);
+    }
+    return kek_fail(why, KEK_DAMAGED, "the HSM was asked less than 30 s ago: kek_id=%s", id);
+}
+
 static void find_kek(struct call *call)
 {
-    struct kek_why why;
-    char id[KEK_ID_TEXT];
-    const struct kek_envelope_entry *entry = &call->envelope.entries[0];
-    enum kek_keyring_knows knows = kek_keyring_find(call->kms->settings.ring, &entry->kek_id);
+    KEK_UNFILLED struct kek_why why;
+    enum kek_keyring_knows knows =
+        kek_keyring_find(call->kms->settings.ring, &call->envelope.entries[0].kek_id);
     if (knows != KEK_KEYRING_OPENS && !call->looked) {
         look_again(call);
         return;
     }
-    kek_id_format(&entry->kek_id, id);
-    if (knows == KEK_KEYRING_UNKNOWN) {
-        kek_fail(&why, KEK_INVALID,
-                 "no HSM here has the KEK that sealed this ciphertext: kek_id=%s", id);
-        call_fail(call, KEK_INVALID, &why);
-    } else if (knows == KEK_KEYRING_UNSEEN) {
-        kek_fail(&why, KEK_UNAVAILABLE,
-                 "no HSM that answers has the KEK of this ciphertext: kek_id=%s", id);
-        call_fail(call, KEK_UNAVAILABLE, &why);
-    } else if (knows == KEK_KEYRING_CLOSED) {
-        kek_fail(&why, KEK_PRECONDITION,
-                 kek_keyring_suspended(call->kms->settings.ring, &entry->kek_id)
-                     ? "the KEK of this ciphertext is suspended until it is resumed: kek_id=%s"
-                     : "the KEK of this ciphertext is missing or may not unwrap: kek_id=%s",
-                 id);
-        call_fail(call, KEK_PRECONDITION, &why);
-    } else if (!kek_keyring_takes(call->kms->settings.ring, &entry->kek_id, entry->alg)) {
-        kek_fail(&why, KEK_DAMAGED, "its KEK does not wrap with %s: kek_id=%s",
-                 kek_wrap_alg_name(entry->alg), id);
-        call_fail(call, KEK_DAMAGED, &why);
-    } else if (kek_datakey_is_damaged(call->kms->settings.store, call->sealed, tried_in(call))) {
-        kek_fail(&why, KEK_DAMAGED, "the HSM was asked less than 30 s ago: kek_id=%s", id);
-        call_fail(call, KEK_DAMAGED, &why);
-    } else {
-        choose_context(call);
-        open_next(call);
+    enum kek_rc rc = check_kek(call, knows, &why);
+    if (rc != KEK_OK) {
+        call_fail(call, rc, &why);
+        return;
     }
+    choose_context(call);
+    open_next(call);
 }
 
 /* The key_id must be that of the envelope's own KEK, in a context that may be opened here. */
@@ -324,7 +339,7 @@ static void keep_key_id(struct call *call, struct kek_bytes key_id)
 
 void call_decrypt(struct call *call, struct kek_bytes sealed, struct kek_bytes key_id)
 {
-    struct kek_why why;
+    KEK_UNFILLED struct kek_why why;
     keep_key_id(call, key_id);
     if (sealed.len == 0) {
         kek_fail(&why, KEK_INVALID, "the ciphertext is empty");

@@ -23,7 +23,7 @@ static void seal_with(struct call *call, struct kek_datakey_ref *ref, struct kek
 {
     struct kek_bytes context = kek_bytes_of(call->kms->settings.config->context);
     struct kek_bytes header = kek_datakey_ref_header(ref);
-    struct kek_why why;
+    KEK_UNFILLED struct kek_why why;
     size_t len = kek_envelope_sealed_len(header.len, plaintext.len);
     if (len > ciphertext_max(call)) {
         kek_fail(&why, KEK_INVALID,
@@ -122,16 +122,21 @@ static void key_came(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
     kek_datakey_ref_free(ref);
 }
 
+static bool fail_with_verdict(const struct kek_keyring *ring, enum kek_rc rc, struct kek_why *why)
+{
+    struct kek_keyring_verdict verdict;
+    kek_keyring_verdict(ring, &verdict);
+    kek_fail(why, rc, "%s", verdict.what);
+    return false;
+}
+
 /* What to seal under, and its key_id: one snapshot. */
 static bool choose_generation(struct call *call, struct kek_why *why)
 {
     struct kek_keyring *ring = call->kms->settings.ring;
-    struct kek_keyring_primary primary;
-    struct kek_keyring_verdict verdict;
-    kek_keyring_verdict(ring, &verdict);
+    KEK_UNFILLED struct kek_keyring_primary primary;
     if (!kek_keyring_primary(ring, &primary)) {
-        kek_fail(why, KEK_UNAVAILABLE, "%s", verdict.what);
-        return false;
+        return fail_with_verdict(ring, KEK_UNAVAILABLE, why);
     }
     const struct peer_room *room = (const struct peer_room *)call->rpc->peer->room;
     call->generation = primary.generation;
@@ -144,16 +149,13 @@ static bool choose_generation(struct call *call, struct kek_why *why)
     memcpy(call->key_id, call->generation.key_id, sizeof call->generation.key_id);
     call->has_kek = true;
     call->kek_id = call->generation.kek_ids[0];
-    if (verdict.state == KEK_KEYRING_LOSS) {
-        kek_fail(why, KEK_PRECONDITION, "%s", verdict.what);
-        return false;
-    }
-    return true;
+    return kek_keyring_state(ring) != KEK_KEYRING_LOSS ||
+           fail_with_verdict(ring, KEK_PRECONDITION, why);
 }
 
 static void seal(struct call *call, struct kek_bytes plaintext)
 {
-    struct kek_why why;
+    KEK_UNFILLED struct kek_why why;
     if (!choose_generation(call, &why)) {
         call_fail(call, why.rc, &why);
         return;
@@ -177,7 +179,7 @@ static void seal(struct call *call, struct kek_bytes plaintext)
 
 void call_encrypt(struct call *call, struct kek_bytes plaintext)
 {
-    struct kek_why why;
+    KEK_UNFILLED struct kek_why why;
     if (plaintext.len == 0) {
         kek_fail(&why, KEK_INVALID, "the plaintext is empty");
         call_fail(call, KEK_INVALID, &why);

@@ -26,7 +26,15 @@ static struct kek_bytes after(struct kek_bytes bytes, size_t len)
 
 static bool is_utf8(struct kek_bytes text)
 {
+    uint64_t eight;
     while (text.len > 0) {
+        if (text.len >= sizeof eight) {
+            memcpy(&eight, text.data, sizeof eight);
+            if ((eight & 0x8080808080808080u) == 0) {
+                text = after(text, sizeof eight);
+                continue;
+            }
+        }
         size_t len = text.data[0] < 0x80 ? 1 : char_len(text);
         if (len == 0) {
             return false;

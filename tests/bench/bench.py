@@ -21,6 +21,8 @@ import threading
 import time
 import urllib.request
 
+import h2load
+
 KEYRING = "bench"
 TOKEN = "kek-bench"
 MIB = 1024 * 1024
@@ -330,6 +332,32 @@ def measure_calls(report, kekd, plan):
     report.notes["reply_bytes"] = sizes["reply_bytes"]
 
 
+def measure_h2load(report, kekd, plan, folder):
+    """Encrypt with the data key at hand, by a client that nobody here wrote."""
+    if not h2load.installed():
+        print("bench: NO FIGURES BY h2load, which is not installed (Debian's nghttp2-client)",
+              file=sys.stderr)
+        return
+    report.say(f"cached data key, by h2load: {plan['rounds']} rounds")
+    request = f"{folder}/encrypt-request"
+    with open(request, "wb") as file:
+        file.write(h2load.encrypt_request())
+    sizes = kekd.load("encrypt", plan["serial"])
+    ping = [f"{kekd.build}/tests/bench/pingpong", str(plan["ping"]),
+            str(round(sizes["request_bytes"])), str(round(sizes["reply_bytes"]))]
+    bare, serial, parallel = [], [], []
+    for _ in range(plan["rounds"]):
+        bare.append(json.loads(run(ping))["per_second"])
+        try:
+            serial.append(h2load.calls_per_second(kekd.socket, request, plan["serial"], 1))
+            parallel.append(h2load.calls_per_second(kekd.socket, request, plan["parallel"], 64))
+        except (ValueError, subprocess.SubprocessError) as failure:
+            raise Failed(failure) from failure
+    report.add("Encrypt by h2load, one at a time, mean", [1e6 / one for one in serial], "us", 2.1,
+               [1e6 / one for one in bare], "ping-pong")
+    report.add("Encrypt by h2load, 64 streams", parallel, "/s", 3.0, bare, "1/RTT", at_least=True)
+
+
 def measure_strict(report, kekd, token, plan, strategy):
     """An HSM operation per call, beside a bare loop on the same token."""
     report.say(f"strict mode, strategy {strategy}: {plan['rounds']} rounds")
@@ -465,6 +493,7 @@ def measure(report, build, source, folder, plan):
         measure_starts(report, kekd, plan)
         measure_memory(report, kekd)
         measure_calls(report, kekd, plan)
+        measure_h2load(report, kekd, plan, folder)
         measure_growth(report, kekd, plan)
         kekd.stop()
         measure_cold_start(report, kekd, folder, plan)

@@ -7,11 +7,15 @@ import subprocess
 import sys
 import tempfile
 
+import h2load
+
 FIGURES = {  # and the limit's name
     "Encrypt, one at a time, p50": "ping-pong",
     "Decrypt, one at a time, p50": "ping-pong",
     "Encrypt, 64 streams": "1/RTT",
     "Decrypt, 64 streams": "1/RTT",
+    "Encrypt by h2load, one at a time, mean": "ping-pong",
+    "Encrypt by h2load, 64 streams": "1/RTT",
     "strict Encrypt, 64 streams": "C_WrapKey loop",
     "strict Encrypt, one at a time, p50": "one C_WrapKey",
     "strict Decrypt, 64 streams": "C_UnwrapKey loop",
@@ -43,8 +47,10 @@ def main():
         with open(out, encoding="utf-8") as file:
             told = json.load(file)
     limits = {row["figure"]: row.get("limit_name") for row in told["figures"]}
-    if limits != FIGURES:
-        sys.exit(f"the figures were {sorted(limits.items() ^ FIGURES.items(), key=str)}")
+    wanted = {figure: limit for figure, limit in FIGURES.items()
+              if h2load.installed() or "h2load" not in figure}
+    if limits != wanted:
+        sys.exit(f"the figures were {sorted(limits.items() ^ wanted.items(), key=str)}")
     for row in told["figures"]:
         if not row["low"] <= row["measured"] <= row["high"]:
             sys.exit(f"not a median: {row}")

@@ -50,6 +50,10 @@ START_TEST(rfc7518_b3_encrypts_to_the_published_bytes)
             KEK_OK);
         ck_assert_mem_eq(ciphertext, expected, sizeof expected);
         ck_assert_mem_eq(tag, expected_tag, sizeof expected_tag);
+        /* Nothing of another message, of any number of blocks, is left in the next. */
+        ck_assert_int_eq(kek_suite1_encrypt(suite, &aad, expected_tag, kek_bytes(b3_plaintext, cut),
+                                            ciphertext, tag, NULL),
+                         KEK_OK);
     }
 }
 END_TEST

@@ -333,6 +333,35 @@ START_TEST(one_unwrap_serves_all_contexts_and_junk_costs_no_more)
 }
 END_TEST
 
+/* Wherever it stands: ASCII is looked at by the word. */
+START_TEST(uid_that_is_not_utf8_anywhere_is_refused)
+{
+    enum { LEN = 21 };
+    static const struct {
+        const char *bytes;
+        enum kek_rpc_status status;
+    } pieces[] = {{"\xff", KEK_RPC_INVALID_ARGUMENT},
+                  {"\xc3", KEK_RPC_INVALID_ARGUMENT},
+                  {"\xc3\xa9", KEK_RPC_OK},
+                  {"\xf0\x9f\x94\x91", KEK_RPC_OK}};
+    start_with_one_version("");
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
+        size_t len = strlen(pieces[i].bytes);
+        for (size_t at = 0; at + len <= LEN; at++) {
+            char uid[LEN + 1] = "";
+            memset(uid, 'u', LEN);
+            memcpy(uid + at, pieces[i].bytes, len);
+            V2__EncryptRequest request = V2__ENCRYPT_REQUEST__INIT;
+            request.plaintext = (ProtobufCBinaryData){.data = (uint8_t *)seed, .len = 32};
+            request.uid = uid;
+            call("/v2.KeyManagementService/Encrypt", &request.base);
+            ck_assert_int_eq(answer.status, pieces[i].status);
+        }
+    }
+    finish();
+}
+END_TEST
+
 START_TEST(v2_plaintext_over_the_limit_is_refused_and_the_largest_fits)
 {
     static char big[2048];
@@ -370,6 +399,7 @@ int main(void)
     tcase_add_test(tcase, envelope_of_two_keks_is_refused_under_every_key_id);
     tcase_add_test(tcase, old_context_opens_and_never_seals);
     tcase_add_test(tcase, one_unwrap_serves_all_contexts_and_junk_costs_no_more);
+    tcase_add_test(tcase, uid_that_is_not_utf8_anywhere_is_refused);
     tcase_add_test(tcase, v2_plaintext_over_the_limit_is_refused_and_the_largest_fits);
     return suite_run(suite);
 }
