@@ -92,6 +92,18 @@ bool version_is_present(const struct kek_keyring *ring, const struct version *ve
     return false;
 }
 
+/* Is it there as a KEK must be, whatever it may do now? */
+static bool is_fit(const struct kek_keyring *ring, const struct version *version)
+{
+    for (size_t p = 0; p < ring->source_count; p++) {
+        const struct holding *holding = &version->held[p];
+        if (holding->present && holding->key >= KEK_KEYRING_KEY_SUSPENDED) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* May it be the primary, now or once it is made active, as far as its number's other keys are concerned? */
 static bool may_be_meant(const struct kek_keyring *ring, const struct version *version, bool past)
 {
@@ -99,7 +111,7 @@ static bool may_be_meant(const struct kek_keyring *ring, const struct version *v
         return version_is_active(ring, version);
     }
     return past ? version_is_active_on_all(ring, version)
-                : version_is_present(ring, version) && !version->compromised;
+                : is_fit(ring, version) && !version->compromised;
 }
 
 /* How much speaks for it as the version of its number. */

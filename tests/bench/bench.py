@@ -19,9 +19,12 @@ import sys
 import tempfile
 import threading
 import time
+import types
 import urllib.request
 
 import h2load
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "interop"))
+import p11  # noqa: E402
 
 KEYRING = "bench"
 TOKEN = "kek-bench"
@@ -31,10 +34,10 @@ MIB = 1024 * 1024
 PLANS = {
     "default": {"rounds": 7, "ping": 20000, "serial": 5000, "parallel": 100000, "strict": 10000,
                 "raw": 10000, "items": 10000, "starts": 5, "warm": 100000, "growth": 1000000,
-                "slow_sessions": [2, 8, 16], "slow_seconds": 1},
+                "slow_sessions": [2, 8, 16], "slow_seconds": 1, "rotations": 10, "rotation_seconds": 3},
     "smoke": {"rounds": 1, "ping": 200, "serial": 50, "parallel": 500, "strict": 100,
               "raw": 50, "items": 200, "starts": 1, "warm": 200, "growth": 500,
-              "slow_sessions": [4], "slow_seconds": 0.1},
+              "slow_sessions": [4], "slow_seconds": 0.1, "rotations": 1, "rotation_seconds": 0.1},
 }
 PLANS["long"] = {**PLANS["default"], "warm": 1000000, "growth": 10000000}
 LATENCY_MS = 5  # of a network HSM, about
@@ -477,6 +480,63 @@ def measure_cached_key(report, strict, build, token, folder, plan):
         report.add("RssAnon of a cached data key", [max(0, grown) / plan["items"]], "bytes", 1024)
 
 
+class Officer:
+    """A program that stays logged in to the token, and rotates by the keys' attributes."""
+
+    def __init__(self, kekd, token):
+        with open(token.pin_file, encoding="ascii") as file:
+            self.token = types.SimpleNamespace(label=TOKEN, pin=file.read().strip(), conf=token.softhsm2_conf)
+        self.kekd, self.number, self.kek_id, self.failure = kekd, 1, None, None
+        self.process = p11.Process(self.token)
+
+    def tell(self, **order):
+        if self.process.tell(order) is None:
+            raise Failed(f"the token did not do this: {order['do']}")
+
+    def rotate(self):
+        try:
+            old, self.kek_id, self.number = self.kek_id, os.urandom(16), self.number + 1
+            self.tell(do="make", label=f"{KEYRING}.v{self.number}", id=self.kek_id.hex(), size=32, value=None,
+                      attributes={**p11.GOOD, "wrap": False})
+            self.tell(do="set", id=self.kek_id.hex(), attributes={"wrap": True})
+            end = time.monotonic() + 60
+            while self.kekd.metric("kekd_kek_primary_version") != self.number:
+                if time.monotonic() > end:
+                    raise Failed(f"version {self.number} was not announced")
+                time.sleep(0.05)
+            if old is not None:
+                self.tell(do="set", id=old.hex(), attributes={"wrap": False})
+        except (Failed, OSError) as failure:
+            self.failure = failure
+
+    def close(self):
+        self.process.__exit__()
+
+
+def measure_rotations(report, kekd, token, plan):
+    """Encrypts while the KEK is rotated, beside as many without."""
+    report.say(f"{plan['rotations']} rotations")
+    quiet, turning = [], []
+    officer = Officer(kekd, token)
+    try:
+        rate = kekd.load("encrypt", plan["parallel"] // 5, streams=64)["per_second"]
+        calls = max(100, int(rate * plan["rotation_seconds"]))
+        for _ in range(plan["rotations"]):
+            quiet.append(kekd.load("encrypt", calls, streams=64))
+            rotation = threading.Thread(target=officer.rotate)
+            rotation.start()
+            turning.append(kekd.load("encrypt", calls, streams=64))
+            rotation.join()
+            if officer.failure is not None:
+                raise officer.failure
+    finally:
+        officer.close()
+    report.add("Encrypt, 64 streams, while the KEK is rotated", [one["per_second"] for one in turning], "/s", 0.95,
+               [one["per_second"] for one in quiet], "without", at_least=True)
+    report.add("  p99", [one["p99_ns"] / 1e3 for one in turning], "us", 1.5,
+               [one["p99_ns"] / 1e3 for one in quiet], "without")
+
+
 def measure_starts(report, kekd, plan):
     report.say(f"{plan['starts']} starts")
     spent = []
@@ -511,6 +571,10 @@ def measure(report, build, source, folder, plan):
                 measure_cached_key(report, kekd, build, used, folder, plan)
                 report.add("RssAnon of a strict worker, largest", [peak / MIB], "MiB", 64)
     measure_latency(report, build, token, folder, plan)
+    with Kekd(build, token, f"{folder}/rotated", "refresh: 1s\nsettle: 0s\n") as kekd:
+        kekd.start()
+        kekd.settled_workers(2)
+        measure_rotations(report, kekd, token, plan)
 
 
 def main():
