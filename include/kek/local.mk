@@ -23,6 +23,7 @@ noinst_HEADERS += \
 	include/kek/pool.h \
 	include/kek/provider.h \
 	include/kek/rc.h \
+	include/kek/remote.h \
 	include/kek/rpc.h \
 	include/kek/sandbox.h \
 	include/kek/secret.h \
