@@ -19,6 +19,7 @@ noinst_HEADERS += \
 	include/kek/log.h \
 	include/kek/login.h \
 	include/kek/metrics.h \
+	include/kek/node_status.h \
 	include/kek/notify.h \
 	include/kek/pool.h \
 	include/kek/provider.h \

@@ -25,6 +25,7 @@ INTEROP_TESTS = \
 	tests/interop/test_roundtrip.py \
 	tests/interop/test_schedules.py \
 	tests/interop/test_separation.py \
+	tests/interop/test_status.py \
 	tests/interop/test_swap.py \
 	tests/interop/test_token.py \
 	tests/interop/test_verdict.py \
@@ -35,6 +36,7 @@ TESTS += $(INTEROP_TESTS)
 EXTRA_DIST += \
 	tests/README.md \
 	$(INTEROP_TESTS) \
+	tests/interop/certs.py \
 	tests/interop/fault.py \
 	tests/interop/h2.py \
 	tests/interop/kms.py \
