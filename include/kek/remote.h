@@ -9,8 +9,6 @@
 #ifndef KEK_REMOTE_H
 #define KEK_REMOTE_H
 
-#include <poll.h>
-
 #include "kek/bytes.h"
 
 #define KEK_REMOTE_CONNECT_MS \
@@ -45,9 +43,9 @@ struct kek_remote *kek_remote_new(const struct kek_remote_settings *settings, st
 /* Begins it. What cannot begin is done at once, and says why: a caller looks at `done` alone. */
 void kek_remote_start(struct kek_remote *remote, struct kek_remote_get *get);
 
-/* Moves everything on, and waits until something has happened, `wait_ms` are over, or one of the
- * descriptors of `others` is ready (their revents are set; NULL: none). Returns how many are not done. */
-size_t kek_remote_turn(struct kek_remote *remote, struct pollfd *others, size_t count,
+/* Moves everything on, and waits until something has happened, `wait_ms` are over, or one of `fds` can be read
+ * or has ended. Returns how many are not done. */
+size_t kek_remote_turn(struct kek_remote *remote, const int *fds, size_t fd_count,
                        uint64_t wait_ms);
 
 /* Ends what is under way: done, KEK_CANCELLED. */
