@@ -18,6 +18,15 @@ kekctl_SOURCES = \
 	src/kekctl/kms_encrypt.c \
 	src/kekctl/kms_status.c \
 	src/kekctl/main.c \
+	src/kekctl/node.c \
+	src/kekctl/node_parse.c \
+	src/kekctl/node_parse.h \
+	src/kekctl/node_say.c \
+	src/kekctl/node_self.c \
+	src/kekctl/node_self.h \
+	src/kekctl/node_ssh.c \
+	src/kekctl/node_ssh.h \
+	src/kekctl/nodes.c \
 	src/kekctl/nodes.h \
 	src/kekctl/on_record.c \
 	src/kekctl/on_record.h \

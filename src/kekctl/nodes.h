@@ -1,8 +1,8 @@
 /*
  * The nodes of the cluster, and what each says of itself: the page that its kekd serves as /status.
  *
- * Which nodes there are comes from --node (HOST:PORT, or ssh:HOST for a node whose kekctl is asked by ssh),
- * else from `status.nodes` of the configuration, else it is this node alone.  All are asked at once; one
+ * Which nodes there are comes from --node (HOST:PORT, ssh:HOST for a node whose kekctl is asked by ssh, or
+ * self), else from `status.nodes` of the configuration, else it is this node alone.  All are asked at once; one
  * that hangs costs the others nothing.  A page comes from another machine: each text is checked and cut to
  * its field, each list has its maximum, and what is no such page counts as no answer.
  */
@@ -86,8 +86,7 @@ struct node_status {
 };
 
 struct node {
-    char name
-        [NODE_NAME_MAX]; /* as it was given: HOST:PORT, ssh:HOST; this node alone: "this node" */
+    char name[NODE_NAME_MAX]; /* as it was given: HOST:PORT, ssh:HOST, or "self" */
     bool reachable; /* status is set; else why says why not, in a sentence that names the node */
     struct kek_why why;
     struct node_status status;
@@ -108,7 +107,7 @@ struct nodes {
 bool nodes_open(struct nodes *nodes, const struct ctl *ctl, const struct kek_config *config,
                 const char *const *names, size_t count, enum ctl_exit *code);
 
-/* Asks all of them anew, at once. Returns how many are reachable, timeout_ms later at most. */
+/* Asks all of them anew, at once. Returns how many are reachable, little more than timeout_ms later at most. */
 size_t nodes_ask(struct nodes *nodes, uint64_t timeout_ms);
 
 /* Says in a sentence each, on standard error, who is unreachable or of another keyring or context, and
