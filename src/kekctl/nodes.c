@@ -206,6 +206,7 @@ static void start(const struct nodes *nodes, struct kek_remote *remote, const st
 static void wait_for_all(struct kek_remote *remote, struct asking *all, size_t count,
                          uint64_t deadline_ms)
 {
+    size_t gets = kek_remote_turn(remote, NULL, 0, 0);
     for (;;) {
         int fds[2 * NODES_MAX];
         size_t fd_count = 0;
@@ -220,10 +221,10 @@ static void wait_for_all(struct kek_remote *remote, struct asking *all, size_t c
         uint64_t now = kek_clock_ms();
         uint64_t left = deadline_ms > now ? deadline_ms - now : 0;
         uint64_t wait = waiting && left > TURN_MS ? TURN_MS : left;
-        size_t gets = kek_remote_turn(remote, fds, fd_count, wait);
         if ((gets == 0 && !waiting) || left == 0) {
             return;
         }
+        gets = kek_remote_turn(remote, fds, fd_count, wait);
     }
 }
 

@@ -245,7 +245,9 @@ class Nodes(rigs.SharedCase):
 
     def test_a_node_is_asked_by_ssh(self):
         env = self.ssh()
-        answer, said = self.status("--node", "self", "--node", "ssh:root@cp2", env=env)
+        began = time.monotonic()
+        answer, said = self.status("--node", "self", "--node", "ssh:root@cp2", "--timeout", "60s", env=env)
+        self.assertLess(time.monotonic() - began, 30, "the last answer did not end the waiting")
         self.assertEqual(said, "")
         self.assertEqual([n["calls_itself"] for n in answer["nodes"]], ["cp1", "cp2"])
         with open(self.node.folder + "/bin/log", encoding="ascii") as file:
