@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import subprocess
+import textwrap
 import threading
 import time
 
@@ -324,6 +325,49 @@ class Nodes(rigs.SharedCase):
         needed = subprocess.run(["readelf", "-d", rigs.program("kekd-pkcs11")], check=True,
                                 stdout=subprocess.PIPE, text=True).stdout
         self.assertIsNone(re.search("libcurl|libssl", needed))
+
+
+class Documented(rigs.Case):
+    """operations.md, "Nodes that know of each other", as it stands there, but for folder, group and addresses."""
+
+    def blocks(self):
+        with open(os.path.join(rigs.TOP_SRC, "docs", "operations.md"), encoding="utf-8") as file:
+            section = file.read().split("\n## Nodes that know of each other\n")[1].split("\n## ")[0]
+        return [textwrap.dedent(block) for block in
+                re.findall(r"^ *```(?:sh|yaml)\n(.*?)^ *```", section, re.DOTALL | re.MULTILINE)]
+
+    def test_the_blocks_of_the_page_make_nodes_that_know_of_each_other(self):
+        ca, issue, install, yaml, ask = self.blocks()
+        first = self.rig()
+        nodes = [first, self.rig(token=first.token, generate=False)]
+        addresses = [rigs.own_address() for _ in nodes]
+        desk = first.folder + "/desk"
+        os.mkdir(desk)
+
+        def run(block):
+            subprocess.run(["sh", "-eu"], input=block, text=True, cwd=desk, check=True,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        run(ca)
+        for i, node in enumerate(nodes):
+            def own(block, node=node, i=i):
+                return (block.replace("cp1", "cp%d" % (i + 1)).replace("/etc/kekd", node.folder)
+                        .replace(" -g kekd", "").replace("listen: 10.0.0.11:9479", "listen: " + addresses[i])
+                        .replace("address=10.0.0.11", "address=" + addresses[i].split(":")[0]))
+            run(own(issue))
+            run(own(install))
+            text = own(yaml).replace("10.0.0.11:9479", addresses[0]).replace("10.0.0.12:9479", addresses[1])
+            self.assertIn(', "10.0.0.13:9479"', text)
+            with open(node.path, "a", encoding="ascii") as file:
+                file.write(text.replace(', "10.0.0.13:9479"', ""))
+            node.start()
+        _, *arguments = ask.split()
+        done = first.kekctl(*arguments)
+        self.assertEqual((done.returncode, done.stderr.decode()), (0, ""))
+        for address in addresses:
+            self.assertRegex(done.stdout.decode(), "(?m)^%s .* good +1 +sha256:" % address)
+        for node in nodes:
+            node.close_clients()
+            node.stop()
 
 
 if __name__ == "__main__":
