@@ -165,7 +165,8 @@ struct kek_keyring_version {
     bool primary;
     bool surplus;     /* another key is the version of this number: it opens, and never seals */
     size_t providers; /* that show it */
-    size_t providers_proven; /* of which a worker opened its witness */
+    size_t providers_proven;               /* of which a worker opened its witness */
+    bool proven[KEK_CONFIG_PROVIDERS_MAX]; /* which they are */
 };
 size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_version *versions,
                             size_t max);

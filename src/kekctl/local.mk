@@ -18,6 +18,16 @@ kekctl_SOURCES = \
 	src/kekctl/kms_encrypt.c \
 	src/kekctl/kms_status.c \
 	src/kekctl/main.c \
+	src/kekctl/node.c \
+	src/kekctl/node_parse.c \
+	src/kekctl/node_parse.h \
+	src/kekctl/node_say.c \
+	src/kekctl/node_self.c \
+	src/kekctl/node_self.h \
+	src/kekctl/node_ssh.c \
+	src/kekctl/node_ssh.h \
+	src/kekctl/nodes.c \
+	src/kekctl/nodes.h \
 	src/kekctl/on_record.c \
 	src/kekctl/on_record.h \
 	src/kekctl/output.c \
@@ -25,16 +35,20 @@ kekctl_SOURCES = \
 	src/kekctl/pin_retry.c \
 	src/kekctl/probe.c
 kekctl_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(JANSSON_CFLAGS)
-kekctl_LDADD = libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
+kekctl_LDADD = $(REMOTE_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
 	$(JANSSON_LIBS)
 dist_man_MANS += docs/kekctl.1 docs/kekd-pkcs11.8 docs/kekd.8
 
 if HAVE_CHECK
-KEKCTL_TESTS = tests/unit/test_kekctl_grpc
+KEKCTL_TESTS = tests/unit/test_kekctl_grpc tests/unit/test_node
 check_PROGRAMS += $(KEKCTL_TESTS)
 TESTS += $(KEKCTL_TESTS)
 tests_unit_test_kekctl_grpc_SOURCES = tests/unit/test_kekctl_grpc.c src/kekctl/grpc_client.c
 tests_unit_test_kekctl_grpc_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
+tests_unit_test_node_SOURCES = tests/unit/test_node.c src/kekctl/node_parse.c
+tests_unit_test_node_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_unit_test_node_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_node_LDADD = $(OPS_ROOMS)
 tests_unit_test_kekctl_grpc_LDADD = $(BASE_LIBS) $(NGHTTP2_LIBS) $(UNIT_LIBS) -lpthread
 endif
 

@@ -17,6 +17,7 @@ enum {
     OPTION_TIMEOUT = 4,
     OPTION_KEY_ID = 8,
     OPTION_PROVIDER = 16,
+    OPTION_NODE = 32,
     OPTION_CONFIG = 256,
     OPTION_OUTPUT = 512,
     OPTION_HELP = 1024,
@@ -32,6 +33,7 @@ static const struct option options[] = {
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"key-id", required_argument, NULL, OPTION_KEY_ID},
     {"provider", required_argument, NULL, OPTION_PROVIDER},
+    {"node", required_argument, NULL, OPTION_NODE},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
     {NULL, 0, NULL, 0},
@@ -54,6 +56,8 @@ static const struct command {
     {"kms status", OPTIONS_KMS, ctl_kms_status, "what the API server is told about the plugin"},
     {"kms encrypt", OPTIONS_KMS, ctl_kms_encrypt, "standard input, encrypted"},
     {"kms decrypt", OPTIONS_KMS | OPTION_KEY_ID, ctl_kms_decrypt, "standard input, decrypted"},
+    {"node status", OPTION_NODE | OPTION_TIMEOUT, ctl_node_status,
+     "which key each node of the cluster announces"},
     {"pin retry", OPTION_PROVIDER, ctl_pin_retry, "lets a refused PIN be tried once more"},
     {"probe", OPTION_PROVIDER, ctl_probe, "what the tokens can really do"},
     {"help", 0, help, "this text"},
@@ -88,6 +92,9 @@ static enum ctl_exit help(struct ctl *ctl)
         "  -h, --help, --version\n"
         "of key generate, pin retry and probe:\n"
         "  --provider NAME        which provider is meant\n"
+        "of node status:\n"
+        "  --node HOST:PORT|ssh:HOST|self  a node to ask, instead of status.nodes; once for each\n"
+        "  --timeout DURATION     for all of them, 10s by default\n"
         "of the kms commands:\n"
         "  --socket PATH          the plugin's socket, by default the configuration's `listen`\n"
         "  --api v1|v2            which KMS API to speak, v2 by default\n"
@@ -95,6 +102,15 @@ static enum ctl_exit help(struct ctl *ctl)
         "  --key-id ID            of what is to be decrypted, by default its own in this context\n"
         "\nExit codes: 0 good, 1 failed, 2 usage or configuration, 3 a check failed.\n");
     return fflush(stdout) == 0 ? CTL_GOOD : CTL_FAILED;
+}
+
+static bool add_name(const char *names[static CTL_NODES_MAX], size_t *count, const char *name)
+{
+    if (*count < CTL_NODES_MAX) {
+        names[(*count)++] = name;
+        return true;
+    }
+    return false;
 }
 
 static enum ctl_exit version(struct ctl *ctl)
@@ -134,6 +150,7 @@ static const char *take_option(struct ctl *ctl, int option, const char *value)
     case OPTION_TIMEOUT:
         good = kek_config_duration(value, &ctl->timeout_ms) && ctl->timeout_ms >= 1 &&
                ctl->timeout_ms <= TIMEOUT_MAX;
+        ctl->timeout_given = true;
         expected = "a duration (a number and ms, s, m or h) from 1ms to 1h";
         break;
     case OPTION_KEY_ID:
@@ -141,6 +158,10 @@ static const char *take_option(struct ctl *ctl, int option, const char *value)
         break;
     case OPTION_PROVIDER:
         ctl->provider = value;
+        break;
+    case OPTION_NODE:
+        good = add_name(ctl->nodes, &ctl->node_count, value);
+        expected = "at most 64 nodes";
         break;
     default:
         break;

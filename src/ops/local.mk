@@ -14,18 +14,28 @@ libkek_ops_a_SOURCES = \
 	src/ops/exposition.h \
 	src/ops/http.c \
 	src/ops/http.h \
+	src/ops/http_connection.c \
+	src/ops/http_connection.h \
+	src/ops/http_head.c \
 	src/ops/http_parse.c \
 	src/ops/listen.c \
 	src/ops/metrics.c \
 	src/ops/metrics_calls.c \
 	src/ops/metrics_calls.h \
 	src/ops/metrics_render.c \
+	src/ops/node_page.h \
+	src/ops/node_render.c \
+	src/ops/node_status.c \
 	src/ops/notify.c \
-	src/ops/sandbox.c
+	src/ops/sandbox.c \
+	src/ops/tls.c \
+	src/ops/tls.h \
+	src/ops/tls_files.c \
+	src/ops/tls_files.h
 
 if HAVE_CHECK
 # Some of this room's sources ask other rooms: the tests of those link them.
-OPS_ROOMS = libkek-ops.a libkek-kms.a libkek-datakey.a libkek-keyring.a $(POOL_LIBS) $(CONFIG_LIBS) \
+OPS_ROOMS = libkek-ops.a $(SSL_LIBS) libkek-kms.a libkek-datakey.a libkek-keyring.a $(POOL_LIBS) $(CONFIG_LIBS) \
 	$(ENVELOPE_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
 OPS_TESTS = \
 	tests/unit/test_audit \
@@ -36,11 +46,12 @@ OPS_TESTS = \
 	tests/unit/test_metrics \
 	tests/unit/test_metrics_pages \
 	tests/unit/test_notify \
-	tests/unit/test_sandbox
+	tests/unit/test_sandbox \
+	tests/unit/test_tls
 check_PROGRAMS += $(OPS_TESTS)
 TESTS += $(OPS_TESTS)
-noinst_HEADERS += tests/unit/audit_help.h tests/unit/http_client.h tests/unit/man_items.h tests/unit/ops_folder.h
-OPS_TEST_LIBS = libkek-ops.a $(BASE_LIBS) $(UNIT_LIBS)
+noinst_HEADERS += tests/unit/audit_help.h tests/unit/certificate.h tests/unit/http_client.h tests/unit/man_items.h tests/unit/ops_folder.h
+OPS_TEST_LIBS = libkek-ops.a $(SSL_LIBS) $(BASE_LIBS) $(UNIT_LIBS)
 tests_unit_test_audit_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_unit_test_audit_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_audit_LDADD = $(OPS_ROOMS)
@@ -62,6 +73,9 @@ tests_unit_test_metrics_pages_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_metrics_pages_LDADD = $(OPS_ROOMS)
 tests_unit_test_notify_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_notify_LDADD = $(OPS_TEST_LIBS)
+tests_unit_test_tls_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_unit_test_tls_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_tls_LDADD = $(OPS_TEST_LIBS)
 tests_unit_test_sandbox_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_sandbox_LDADD = $(OPS_TEST_LIBS)
 endif
