@@ -36,7 +36,7 @@ static void ask(struct trial *trial, enum probe_worker which, enum kek_pool_op o
     struct kek_pool_request request = {
         .op = op, .kek_id = trial->kek_id, .number = 1, .state = state};
     if (op == KEK_POOL_TRY_KEY) {
-        request.alg = trial->alg;
+        request.alg = trial->alg == KEK_WRAP_NONE ? KEK_WRAP_AES_KW : trial->alg;
         request.blob = kek_bytes(trial->blob, trial->blob_len);
         request.copy = which == PROBE_OFFICER;
     }
@@ -57,6 +57,8 @@ static bool wrap_once(struct trial *trial)
     struct kek_pool_request request = {
         .op = KEK_POOL_WRAP, .kek_id = trial->kek_id, .data_key = data_key};
     if (data_key == NULL) {
+        answer.rc = kek_fail(&answer.why, KEK_NO_MEMORY, "no locked memory for a data key");
+        stop(trial, "wrapping a data key", &answer);
         return false;
     }
     probe_workers_ask(&trial->workers, PROBE_OFFICER, &request, &answer);
@@ -200,7 +202,6 @@ static void try_copy(struct trial *trial)
     struct probe_answer answer;
     struct probe_states *states = trial->states;
     if (!trial->over) {
-        trial->alg = trial->alg == KEK_WRAP_NONE ? KEK_WRAP_AES_KW : trial->alg;
         ask(trial, PROBE_OFFICER, KEK_POOL_TRY_KEY, 0, &answer);
         states->copied = answer.rc == KEK_OK && answer.tried.copy.made;
         states->copy = answer.tried;
@@ -217,7 +218,6 @@ static void clean_up(struct trial *trial)
     struct probe_states *states = trial->states;
     char id[KEK_ID_TEXT];
     kek_id_format(&trial->kek_id, id);
-    states->interrupted = trial->workers.interrupted > 0;
     trial->workers.interruptible = trial->workers.interrupted;
     for (int i = 0; i < DESTROY_TRIES && looked.rc == KEK_OK; i++) {
         ask(trial, PROBE_OFFICER, KEK_POOL_DESTROY, 0, &destroyed);
@@ -268,6 +268,7 @@ void probe_states(const struct ctl *ctl, const struct kek_config *config, size_t
     if (probe_workers_open(&trial.workers, ctl, config, provider) &&
         getentropy(trial.kek_id.bytes, sizeof trial.kek_id.bytes) == 0) {
         run(&trial);
+        states->interrupted = trial.workers.interrupted > 0;
         const char *other;
         for (size_t i = 0; (other = probe_workers_other(&trial.workers, i)) != NULL; i++) {
             ctl_say(ctl,
