@@ -72,6 +72,10 @@ struct kek_provider_ops {
                     struct kek_provider_failure *failure);
     bool (*probe)(struct kek_provider_session *session, struct kek_provider_probed *probed,
                   struct kek_provider_failure *failure);
+    /* An empty blob: no unwrap. */
+    bool (*try_key)(struct kek_provider_session *session, const struct kek_id *kek_id,
+                    enum kek_wrap_alg alg, struct kek_bytes blob, bool copy,
+                    struct kek_provider_tried *tried, struct kek_provider_failure *failure);
 };
 
 /* The worker's whole main(): arguments `--role serve|officer`, then the loop. Returns only for bad

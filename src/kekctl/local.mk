@@ -33,7 +33,11 @@ kekctl_SOURCES = \
 	src/kekctl/output.c \
 	src/kekctl/output.h \
 	src/kekctl/pin_retry.c \
-	src/kekctl/probe.c
+	src/kekctl/probe.c \
+	src/kekctl/probe_states.c \
+	src/kekctl/probe_states.h \
+	src/kekctl/probe_workers.c \
+	src/kekctl/probe_workers.h
 kekctl_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(JANSSON_CFLAGS)
 kekctl_LDADD = $(REMOTE_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
 	$(JANSSON_LIBS)

@@ -88,6 +88,7 @@ struct kek_pool_call {
     enum kek_state state;
     enum kek_wrap_alg alg;
     uint64_t handle;
+    bool copy;
     struct kek_secret *data_key;
     kek_pool_done_fn *done;
     void *arg;
@@ -233,6 +234,7 @@ struct kek_pool {
     size_t poison_next;
 
     struct kek_provider_versions listed; /* of the answer at hand */
+    struct kek_provider_tried tried;     /* the same */
     struct kek_arena arena;              /* of arena_bytes */
     alignas(16) uint8_t arena_bytes[KEK_ARENA_BYTES];
     uint8_t in[KEK_PROVIDER_MESSAGE_MAX + 1];
@@ -368,6 +370,7 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
 bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
                           struct kek_provider_versions *versions);
 bool kek_message_probed(const Kek__Provider__Probed *message, struct kek_provider_probed *probed);
+void kek_message_tried(const Kek__Provider__Tried *message, struct kek_provider_tried *tried);
 void kek_message_failed(const struct kek_backend *backend, const Kek__Provider__Failed *failed,
                         struct kek_why *why);
 

@@ -173,6 +173,28 @@ static bool fake_probe(struct kek_provider_session *s, struct kek_provider_probe
     return true;
 }
 
+static bool fake_try_key(struct kek_provider_session *s, const struct kek_id *kek_id,
+                         enum kek_wrap_alg alg, struct kek_bytes blob, bool copy,
+                         struct kek_provider_tried *tried, struct kek_provider_failure *failure)
+{
+    (void)s;
+    if (refuses) {
+        return refuse(failure);
+    }
+    asked++;
+    (void)kek_id;
+    ck_assert_int_eq((int)alg, KEK_WRAP_AES_KW);
+    tried->shown = blob.len == 40;
+    tried->flag_unwrap = tried->compromised = true;
+    tried->wrap.made = true;
+    tried->wrap.native = 0x68;
+    memset(tried->wrap.text, 'w', sizeof tried->wrap.text - 1);
+    tried->unwrap.made = tried->unwrap.done = blob.len > 0;
+    tried->copy.made = tried->reopened = copy;
+    memset(tried->lost, 'l', sizeof tried->lost - 1);
+    return true;
+}
+
 static const struct kek_provider_ops fakes = {
     .type = "fake",
     .open = fake_open,
@@ -185,6 +207,7 @@ static const struct kek_provider_ops fakes = {
     .set_state = fake_set_state,
     .destroy = fake_destroy,
     .probe = fake_probe,
+    .try_key = fake_try_key,
 };
 
 static void setup(void)
@@ -333,7 +356,7 @@ START_TEST(hello_is_refused_for_each_field_that_is_wrong)
             named.label = long_label;
             break;
         default:
-            named.state = (Kek__Provider__State)3;
+            named.state = (Kek__Provider__State)(KEK_STATE_COMPROMISED + 1);
             break;
         }
         struct kek_serve serve = {.ops = &fakes};
@@ -478,6 +501,13 @@ START_TEST(officer_operations_exist_in_that_role_alone)
     requests[2].destroy = &destroy;
     struct kek_serve serve = ready_worker(false), officer = ready_worker(true);
     static const enum kek_state states[] = {KEK_STATE_PRE_ACTIVE, KEK_STATE_DEACTIVATED};
+    for (int state = KEK_STATE_PRE_ACTIVE; state <= KEK_STATE_COMPROMISED; state++) {
+        set.state = (Kek__Provider__State)state;
+        done(answer(&officer, &requests[1]));
+        ck_assert_int_eq((int)last_state, state);
+    }
+    set.state = KEK__PROVIDER__STATE__DEACTIVATED;
+    asked = 0;
     for (unsigned i = 0; i < 3; i++) {
         expect_failed(answer(&serve, &requests[i]), PROTOCOL, KEK__PROVIDER__CAUSE__UNSUPPORTED);
         ck_assert_uint_eq(asked, i);
@@ -500,9 +530,11 @@ START_TEST(officer_operations_exist_in_that_role_alone)
         expect_failed(answer(&officer, &requests[i]), PROTOCOL, BAD);
     }
     generate.kek_id.len = set.kek_id.len = 16;
-    generate.state = KEK__PROVIDER__STATE__DEACTIVATED;
-    set.state = (Kek__Provider__State)9;
-    expect_failed(answer(&officer, &requests[0]), PROTOCOL, BAD);
+    for (int state = KEK_STATE_DEACTIVATED; state <= KEK_STATE_COMPROMISED; state++) {
+        generate.state = (Kek__Provider__State)state;
+        expect_failed(answer(&officer, &requests[0]), PROTOCOL, BAD);
+    }
+    set.state = (Kek__Provider__State)(KEK_STATE_COMPROMISED + 1);
     expect_failed(answer(&officer, &requests[1]), PROTOCOL, BAD);
     generate.state = KEK__PROVIDER__STATE__ACTIVE;
     generate.number = 0;
@@ -633,6 +665,48 @@ START_TEST(whatever_the_packet_there_is_one_reply)
 }
 END_TEST
 
+START_TEST(a_key_is_tried_for_an_officer_alone)
+{
+    struct kek_serve serve = ready_worker(false), officer = ready_worker(true);
+    uint8_t blob[41] = {0};
+    Kek__Provider__TryKey wanted = KEK__PROVIDER__TRY_KEY__INIT;
+    Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
+    wanted.kek_id = (ProtobufCBinaryData){16, id_bytes};
+    wanted.alg = KEK__PROVIDER__WRAP_ALG__AES_KW;
+    request.op_case = KEK__PROVIDER__REQUEST__OP_TRY_KEY;
+    request.try_key = &wanted;
+    expect_failed(answer(&serve, &request), PROTOCOL, KEK__PROVIDER__CAUSE__UNSUPPORTED);
+    for (int full = 0; full < 2; full++) {
+        wanted.blob = (ProtobufCBinaryData){full ? 40 : 0, blob};
+        wanted.copy = full == 1;
+        Kek__Provider__Reply *reply = answer(&officer, &request);
+        ck_assert_int_eq(reply->result_case, KEK__PROVIDER__REPLY__RESULT_TRIED);
+        const Kek__Provider__Tried *tried = reply->tried;
+        ck_assert(tried->shown == full && !tried->flag_wrap && tried->flag_unwrap);
+        ck_assert(tried->compromised && tried->reopened == full);
+        ck_assert(tried->wrap->made && !tried->wrap->done && tried->wrap->native == 0x68);
+        ck_assert_uint_eq(strlen(tried->wrap->text), 127);
+        ck_assert(tried->unwrap->made == full && tried->unwrap->done == full);
+        ck_assert(tried->copy->made == full && !tried->copy->done);
+        ck_assert_uint_eq(strlen(tried->lost), 159);
+        done(reply);
+    }
+    refuses = true;
+    expect_failed(answer(&officer, &request), KEK__PROVIDER__STEP__LOGIN,
+                  KEK__PROVIDER__CAUSE__BUSY);
+    asked = 0;
+    wanted.blob.len = 41;
+    expect_failed(answer(&officer, &request), PROTOCOL, BAD);
+    wanted.blob.len = 40;
+    wanted.alg = KEK__PROVIDER__WRAP_ALG__NONE;
+    expect_failed(answer(&officer, &request), PROTOCOL, BAD);
+    wanted.alg = KEK__PROVIDER__WRAP_ALG__AES_KW;
+    wanted.kek_id.len = 15;
+    expect_failed(answer(&officer, &request), PROTOCOL, BAD);
+    ck_assert_uint_eq(asked, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("serve");
@@ -649,6 +723,7 @@ int main(void)
     tcase_add_test(c, a_worker_says_what_memory_it_has_if_it_is_asked);
     tcase_add_test(c, the_longest_list_fits_in_one_message);
     tcase_add_test(c, whatever_the_packet_there_is_one_reply);
+    tcase_add_test(c, a_key_is_tried_for_an_officer_alone);
     suite_add_tcase(s, c);
     return suite_run(s);
 }
