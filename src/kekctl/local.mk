@@ -1,5 +1,7 @@
 bin_PROGRAMS += kekctl
 kekctl_SOURCES = \
+	src/kekctl/announced.h \
+	src/kekctl/changes.h \
 	src/kekctl/config_check.c \
 	src/kekctl/config_example.c \
 	src/kekctl/grpc_client.c \
