@@ -15,31 +15,41 @@
 #include "announced.h"
 #include "keys.h"
 
+enum change_kind {
+    CHANGE_PROMOTE = 0, /* it wraps and unwraps */
+    CHANGE_RETIRE,      /* it unwraps only */
+    CHANGE_COMPROMISE,  /* the same, marked, and for ever */
+    CHANGE_SUSPEND,     /* it does neither */
+    CHANGE_RESUME, /* it unwraps again, where it was suspended; elsewhere it is left as it is */
+};
+
+const char *change_kind_name(enum change_kind kind);     /* "promote", "retire", ... */
+enum kek_state change_kind_state(enum change_kind kind); /* what it brings about */
+
 enum change_outcome {
     CHANGE_TODO = 0, /* of a plan: not sent yet */
-    CHANGE_ALREADY,  /* it was so before */
+    CHANGE_ALREADY,  /* it was so before, or the provider has no such key */
     CHANGE_DONE,     /* a fresh worker shows it so; why.rc: KEK_OK, or why this was not confirmed */
     CHANGE_BEHIND,   /* it is not so, and why says why */
     CHANGE_UNCLEAR,  /* no fresh list tells whether it is so, and why says why */
-    CHANGE_BY_CONFIG, /* only `versions` of the configuration can do it: changes_entry() */
+    CHANGE_BY_CONFIG, /* only `versions` of the configuration can do it: changes_entry(); why may say more */
 };
 
 const char *change_outcome_name(enum change_outcome outcome); /* "todo", "already", ... */
 
 struct change_step {
-    bool there;            /* the provider shows the key; the rest is of it */
-    enum kek_state before; /* by the listing that the plan was made from */
+    bool there;            /* the provider shows the key */
+    enum kek_state before; /* of a key that is there: by the listing that the plan was made from */
     enum change_outcome outcome;
-    struct kek_why why; /* of BEHIND and UNCLEAR, and of a DONE that was not confirmed */
-    char todo[200];     /* likewise: what to do about it; may be empty */
+    struct kek_why why;
+    char todo[200]; /* what to do about it; may be empty */
 };
 
 struct changes {
     struct keys *keys; /* borrowed */
     struct kek_id kek_id;
     uint32_t number;
-    enum kek_state wanted; /* PRE_ACTIVE and DEACTIVATED are one: it opens only */
-    const char *event;     /* of its audit lines: "promote", "retire", "suspend", "resume" */
+    enum change_kind kind;
     struct change_step steps[KEK_CONFIG_PROVIDERS_MAX]; /* by the provider's index */
     /* Of that provider: its step begins (outcome TODO), or has ended. May be NULL. */
     void (*progress)(void *arg, const struct changes *changes, size_t provider);
@@ -52,21 +62,26 @@ struct changes {
 bool changes_look(struct keys *keys, struct kek_why *why);
 
 /* Fills `steps` from the listings. */
-void changes_plan(struct changes *changes);
+void changes_plan(struct changes *changes, const struct announced *announced);
 
-/* Is this change one that loses nothing, on whichever providers it is made?  False: why says what is in the
- * way, where, and what to do. 
- * Of a backup it says nothing: changes_backup(). */
+/* Is there nothing to do? */
+bool changes_none(const struct changes *changes);
+
+/* Does this change lose nothing, whichever of its steps are done?  False: why says what is in the way, where,
+ * and what to do. */
 bool changes_allowed(const struct changes *changes, const struct announced *announced,
                      struct kek_why *why);
 
-/* Would the loss of one token lose this version?  Two tokens that both hold it make it false; it is said of
- * the first version of a keyring, too. */
-bool changes_on_one_token(const struct changes *changes);
+/* Is the key on one token alone, so that the token's end would be the end of what it seals?  False for a
+ * keyring's first version, which has sealed nothing yet. */
+bool changes_on_one_token(const struct changes *changes, const struct announced *announced);
 
 /* Carries the plan out.  CTL_GOOD: it is so everywhere.  CTL_CHECK: some provider is behind.  CTL_FAILED:
  * no provider was changed, and none was so before. */
 enum ctl_exit changes_run(struct changes *changes);
+
+/* How a plan, or what was made of it, stands: as changes_run() returns it; what is to do is not behind. */
+enum ctl_exit changes_code(const struct changes *changes);
 
 /* The entry of `versions` that makes the provider's key what is wanted: "{n: 4, state: active}", with the
  * label where it is not the default. */

@@ -30,12 +30,18 @@ struct ctl {
     uint64_t timeout_ms;
     const char *key_id;   /* NULL: as the ciphertext or Status says */
     const char *provider; /* NULL: the only one */
+    const char *argument; /* what stands after the command's words; NULL: it takes none */
+    bool compromised, has_backup, dry_run;
 };
 
 enum ctl_exit ctl_config_check(struct ctl *ctl);
 enum ctl_exit ctl_config_example(struct ctl *ctl);
 enum ctl_exit ctl_key_list(struct ctl *ctl);
 enum ctl_exit ctl_key_generate(struct ctl *ctl);
+enum ctl_exit ctl_key_promote(struct ctl *ctl);
+enum ctl_exit ctl_key_retire(struct ctl *ctl);
+enum ctl_exit ctl_key_suspend(struct ctl *ctl);
+enum ctl_exit ctl_key_resume(struct ctl *ctl);
 enum ctl_exit ctl_kms_status(struct ctl *ctl);
 enum ctl_exit ctl_kms_encrypt(struct ctl *ctl);
 enum ctl_exit ctl_kms_decrypt(struct ctl *ctl);

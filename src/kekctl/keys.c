@@ -233,7 +233,7 @@ void keys_list_one(struct keys *keys, size_t provider, bool fresh)
     wait_for_answers(keys);
 }
 
-size_t keys_list(struct keys *keys, bool fresh)
+size_t keys_look(struct keys *keys, bool fresh)
 {
     for (size_t i = 0; i < keys->config->provider_count; i++) {
         ask_for_list(keys, i, fresh);
@@ -241,10 +241,31 @@ size_t keys_list(struct keys *keys, bool fresh)
     wait_for_answers(keys);
     size_t good = 0;
     for (size_t i = 0; i < keys->config->provider_count; i++) {
-        complain(keys, i);
         good += keys->listings[i].rc == KEK_OK;
     }
     return good;
+}
+
+size_t keys_list(struct keys *keys, bool fresh)
+{
+    size_t good = keys_look(keys, fresh);
+    for (size_t i = 0; i < keys->config->provider_count; i++) {
+        complain(keys, i);
+    }
+    return good;
+}
+
+/* The answer to what is sent once. */
+static enum kek_rc ask_once(struct keys *keys, const struct kek_pool_request *request,
+                            struct kek_why *why)
+{
+    const struct listing *listing = &keys->listings[request->provider];
+    ask(keys, request);
+    wait_for_answers(keys);
+    if (listing->rc != KEK_OK) {
+        *why = listing->why;
+    }
+    return listing->rc;
 }
 
 enum kek_rc keys_generate(struct keys *keys, size_t provider, uint32_t number,
@@ -256,13 +277,18 @@ enum kek_rc keys_generate(struct keys *keys, size_t provider, uint32_t number,
                                              .number = number,
                                              .state = state,
                                              .deadline_ms = deadline(keys)};
-    ask(keys, &request);
-    wait_for_answers(keys);
-    const struct listing *listing = &keys->listings[provider];
-    if (listing->rc != KEK_OK) {
-        *why = listing->why;
-    }
-    return listing->rc;
+    return ask_once(keys, &request, why);
+}
+
+enum kek_rc keys_set_state(struct keys *keys, size_t provider, const struct kek_id *kek_id,
+                           enum kek_state state, struct kek_why *why)
+{
+    const struct kek_pool_request request = {.op = KEK_POOL_SET_STATE,
+                                             .provider = provider,
+                                             .kek_id = *kek_id,
+                                             .state = state,
+                                             .deadline_ms = deadline(keys)};
+    return ask_once(keys, &request, why);
 }
 
 bool keys_named(struct keys *keys, size_t *provider)

@@ -46,6 +46,9 @@ void keys_close(struct keys *keys);
  * did not answer, and returns how many did. */
 size_t keys_list(struct keys *keys, bool fresh);
 
+/* The same without a word; each listing says how it went. */
+size_t keys_look(struct keys *keys, bool fresh);
+
 /* Asks one provider; its listing says how it went. */
 void keys_list_one(struct keys *keys, size_t provider, bool fresh);
 
@@ -59,5 +62,7 @@ size_t keys_probe(struct keys *keys);
 /* Sent once: after a failure the key may be there all the same. The provider's listing is gone. */
 enum kek_rc keys_generate(struct keys *keys, size_t provider, uint32_t number,
                           const struct kek_id *kek_id, enum kek_state state, struct kek_why *why);
+enum kek_rc keys_set_state(struct keys *keys, size_t provider, const struct kek_id *kek_id,
+                           enum kek_state state, struct kek_why *why);
 
 #endif
