@@ -27,7 +27,7 @@
 struct kek_config_version {
     uint32_t number;
     char *label;          /* NULL: "<keyring>.v<n>" */
-    enum kek_state state; /* PRE_ACTIVE, ACTIVE or DEACTIVATED */
+    enum kek_state state; /* the most that it may do, whatever the token lets it */
 };
 
 /* A key that only the provider's type knows, with its value as the file has it. What a value may be has been

@@ -77,14 +77,15 @@ static const struct text_rule label_rule = {is_text, "a key label of 1 to 127 by
 
 /* Choices, by the value of their enum. */
 
-static const char *const states[] = {"pre-active", "active", "deactivated"};
+static const char *const states[] = {"pre-active", "active", "deactivated", "suspended",
+                                     "compromised"};
 static const struct choice state_choice = {states, COUNT(states)};
 static const char *const levels[] = {"error", "warn", "info", "debug"};
 static const struct choice level_choice = {levels, COUNT(levels)};
 static const char *const formats[] = {"text", "json"};
 static const struct choice format_choice = {formats, COUNT(formats)};
 
-_Static_assert(KEK_STATE_PRE_ACTIVE == 0 && KEK_STATE_DEACTIVATED == 2, "states[]");
+_Static_assert(KEK_STATE_PRE_ACTIVE == 0 && KEK_STATE_COMPROMISED == 4, "states[]");
 _Static_assert(KEK_LOG_ERROR == 0 && KEK_LOG_DEBUG == 3, "levels[]");
 _Static_assert(KEK_LOG_TEXT == 0 && KEK_LOG_JSON == 1, "formats[]");
 

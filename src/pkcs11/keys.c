@@ -36,6 +36,16 @@ static const char *const flag_names[KEK_P11_FLAGS] = {
     [KEK_P11_DERIVE] = "CKA_DERIVE",
 };
 
+bool kek_p11_label_unmark(const char *label, char plain[static KEK_LABEL_MAX])
+{
+    size_t len = strnlen(label, KEK_LABEL_MAX - 1), mark = strlen(KEK_P11_MARK);
+    bool marked = len > mark && strcmp(label + len - mark, KEK_P11_MARK) == 0;
+    len -= marked ? mark : 0;
+    memcpy(plain, label, len);
+    plain[len] = '\0';
+    return marked;
+}
+
 bool kek_p11_label_number(const char *keyring, const char *label, uint32_t *number)
 {
     size_t len = strlen(keyring);
@@ -174,7 +184,8 @@ static enum kek_p11_strategy strategy_for(const struct kek_p11_facts *facts,
     return KEK_P11_BY_NOTHING;
 }
 
-/* A key that wraps what it cannot unwrap would lose data: such a one may do neither. */
+/* A key that wraps what it cannot unwrap would lose data: such a one may do neither.  The configuration and
+ * the mark take away what the token lets it do, and never add to it. */
 static void find_abilities(const struct kek_p11_facts *facts, enum kek_p11_strategy strategy,
                            const struct kek_p11_named *named, struct kek_version *version)
 {
@@ -186,8 +197,9 @@ static void find_abilities(const struct kek_p11_facts *facts, enum kek_p11_strat
         wraps = has(facts, KEK_P11_ENCRYPT);
         unwraps = has(facts, KEK_P11_DECRYPT);
     }
-    version->can_unwrap = unwraps;
-    version->can_wrap = wraps && unwraps && (named == NULL || named->state == KEK_STATE_ACTIVE);
+    version->can_unwrap = unwraps && (named == NULL || named->state != KEK_STATE_SUSPENDED);
+    version->can_wrap = wraps && unwraps && !version->compromised &&
+                        (named == NULL || named->state == KEK_STATE_ACTIVE);
 }
 
 void kek_p11_judge(const struct kek_p11_facts *facts, Kek__Provider__Strategy wanted,
@@ -200,6 +212,9 @@ void kek_p11_judge(const struct kek_p11_facts *facts, Kek__Provider__Strategy wa
     snprintf(version->label, sizeof version->label, "%s", facts->label);
     version->refusal[0] = '\0';
     version->eligible = true;
+    char plain[KEK_LABEL_MAX];
+    version->compromised = kek_p11_label_unmark(facts->label, plain) ||
+                           (named != NULL && named->state == KEK_STATE_COMPROMISED);
     find_abilities(facts, *strategy, named, version);
     if (!is_kept_inside(facts, named, version) || named != NULL) {
         return;

@@ -85,6 +85,8 @@ size_t kek_message_hello(struct kek_backend *backend, uint64_t id)
     return kek_message_pack(backend->pool, &request);
 }
 
+_Static_assert((int)KEK_STATE_COMPROMISED == (int)KEK__PROVIDER__STATE__COMPROMISED, "states");
+
 static ProtobufCBinaryData binary(const void *data, size_t len)
 {
     /* protobuf-c has no const; packing only reads. */

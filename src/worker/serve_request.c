@@ -56,7 +56,7 @@ static const char *fault_of_hello(const Kek__Provider__Hello *hello)
         const Kek__Provider__NamedVersion *version = hello->versions[i];
         if (version->number == 0 || strlen(version->label) >= KEK_LABEL_MAX ||
             version->state < KEK__PROVIDER__STATE__PRE_ACTIVE ||
-            version->state > KEK__PROVIDER__STATE__DEACTIVATED) {
+            version->state > KEK__PROVIDER__STATE__COMPROMISED) {
             return "Hello names a version with number 0, an unknown state or a label over 127 "
                    "bytes";
         }
@@ -253,6 +253,12 @@ static bool state_of(Kek__Provider__State wire, enum kek_state *state)
     case KEK__PROVIDER__STATE__DEACTIVATED:
         *state = KEK_STATE_DEACTIVATED;
         return true;
+    case KEK__PROVIDER__STATE__SUSPENDED:
+        *state = KEK_STATE_SUSPENDED;
+        return true;
+    case KEK__PROVIDER__STATE__COMPROMISED:
+        *state = KEK_STATE_COMPROMISED;
+        return true;
     default:
         return false;
     }
@@ -268,7 +274,8 @@ static bool answer_officer(const struct kek_serve *serve, struct kek_provider_se
     switch (request->op_case) {
     case KEK__PROVIDER__REQUEST__OP_GENERATE:
         if (!take_id(request->generate->kek_id, &kek_id) || request->generate->number == 0 ||
-            !state_of(request->generate->state, &state) || state == KEK_STATE_DEACTIVATED) {
+            !state_of(request->generate->state, &state) ||
+            (state != KEK_STATE_ACTIVE && state != KEK_STATE_PRE_ACTIVE)) {
             return refuse(reply, request->id, KEK__PROVIDER__CAUSE__BAD_REQUEST,
                           BAD_ID ", a number of at least 1, and starts active or pre-active");
         }
@@ -278,7 +285,7 @@ static bool answer_officer(const struct kek_serve *serve, struct kek_provider_se
         if (!take_id(request->set_state->kek_id, &kek_id) ||
             !state_of(request->set_state->state, &state)) {
             return refuse(reply, request->id, KEK__PROVIDER__CAUSE__BAD_REQUEST,
-                          BAD_ID ", and its state is pre-active, active or deactivated");
+                          BAD_ID ", and its state is one that this worker knows");
         }
         good = serve->ops->set_state(session, &kek_id, state, &failure);
         break;

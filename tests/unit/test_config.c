@@ -248,8 +248,8 @@ static const struct wrong values[] = {
     {BASE "    versions: [{n: 1, label: \"\", state: active}]\n",
      "f:7:30: providers[0].versions[0].label: expected a key label of 1 to 127 bytes, found \"\""},
     {BASE "    versions: [{n: 1, state: disabled}]\n",
-     "f:7:30: providers[0].versions[0].state: expected pre-active, active or deactivated, found "
-     "\"disabled\""},
+     "f:7:30: providers[0].versions[0].state: expected pre-active, active, deactivated, "
+     "suspended or compromised, found \"disabled\""},
 };
 
 START_TEST(value_refused_with_what_was_expected)

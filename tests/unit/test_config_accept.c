@@ -71,6 +71,48 @@ static void check_defaults(const struct kek_config *c)
     ck_assert_uint_eq(p->version_count, 0);
 }
 
+/* What the token shows of a version: W it may wrap, U unwrap, * it is marked, ! it may not be used. */
+static const struct {
+    const char *state, *shown, *unmet;
+} held[] = {
+    {"active", "WU", NULL},
+    {"active", "U", "does not let it wrap"},
+    {"active", "U*", "has it marked as compromised"},
+    {"active", "", "does not let it unwrap"},
+    {"active", "!WU", "shows no such key that may be used"},
+    {"active", NULL, "shows no such key that may be used"},
+    {"pre-active", "U", NULL},
+    {"pre-active", "", "does not let it unwrap"},
+    {"deactivated", "U", NULL},
+    {"deactivated", "U*", NULL},
+    {"deactivated", "", "does not let it unwrap"},
+    {"compromised", "U*", NULL},
+    {"compromised", "*", "does not let it unwrap"},
+    {"suspended", "", NULL},
+    {"suspended", NULL, "shows no such key that may be used"},
+};
+
+START_TEST(a_named_state_is_held_against_what_the_token_shows)
+{
+    char yaml[512];
+    snprintf(yaml, sizeof yaml, BASE "    versions: [{n: 7, state: %s}]\n", held[_i].state);
+    KEK_AUTO(kek_config) c = accept(yaml);
+    const struct kek_config_version *named = &c->providers[0].versions[0];
+    ck_assert_str_eq(kek_state_name(named->state), held[_i].state);
+    const char *shown = held[_i].shown == NULL ? "" : held[_i].shown;
+    const struct kek_version versions[] = {
+        {.number = 6, .eligible = true, .can_wrap = true, .can_unwrap = true},
+        {.number = 7,
+         .eligible = strchr(shown, '!') == NULL,
+         .can_wrap = strchr(shown, 'W') != NULL,
+         .can_unwrap = strchr(shown, 'U') != NULL,
+         .compromised = strchr(shown, '*') != NULL},
+    };
+    const char *unmet = kek_config_version_unmet(named, versions, held[_i].shown == NULL ? 1 : 2);
+    ck_assert_str_eq(unmet == NULL ? "" : unmet, held[_i].unmet == NULL ? "" : held[_i].unmet);
+}
+END_TEST
+
 START_TEST(least_config_has_the_documented_defaults)
 {
     KEK_AUTO(kek_config) c = accept(BASE);
@@ -207,6 +249,8 @@ int main(void)
     Suite *suite = suite_create("config accept");
     TCase *right = tcase_create("right");
     tcase_add_test(right, lengths_are_accepted_up_to_their_limit);
+    tcase_add_loop_test(right, a_named_state_is_held_against_what_the_token_shows, 0,
+                        sizeof held / sizeof held[0]);
     tcase_add_test(right, least_config_has_the_documented_defaults);
     tcase_add_test(right, example_parses_and_shows_the_defaults);
     tcase_add_test(right, example_parses_with_everything_in_it);

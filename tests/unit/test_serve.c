@@ -333,7 +333,7 @@ START_TEST(hello_is_refused_for_each_field_that_is_wrong)
             named.label = long_label;
             break;
         default:
-            named.state = (Kek__Provider__State)3;
+            named.state = (Kek__Provider__State)(KEK_STATE_COMPROMISED + 1);
             break;
         }
         struct kek_serve serve = {.ops = &fakes};
@@ -478,6 +478,13 @@ START_TEST(officer_operations_exist_in_that_role_alone)
     requests[2].destroy = &destroy;
     struct kek_serve serve = ready_worker(false), officer = ready_worker(true);
     static const enum kek_state states[] = {KEK_STATE_PRE_ACTIVE, KEK_STATE_DEACTIVATED};
+    for (int state = KEK_STATE_PRE_ACTIVE; state <= KEK_STATE_COMPROMISED; state++) {
+        set.state = (Kek__Provider__State)state;
+        done(answer(&officer, &requests[1]));
+        ck_assert_int_eq((int)last_state, state);
+    }
+    set.state = KEK__PROVIDER__STATE__DEACTIVATED;
+    asked = 0;
     for (unsigned i = 0; i < 3; i++) {
         expect_failed(answer(&serve, &requests[i]), PROTOCOL, KEK__PROVIDER__CAUSE__UNSUPPORTED);
         ck_assert_uint_eq(asked, i);
@@ -500,9 +507,11 @@ START_TEST(officer_operations_exist_in_that_role_alone)
         expect_failed(answer(&officer, &requests[i]), PROTOCOL, BAD);
     }
     generate.kek_id.len = set.kek_id.len = 16;
-    generate.state = KEK__PROVIDER__STATE__DEACTIVATED;
-    set.state = (Kek__Provider__State)9;
-    expect_failed(answer(&officer, &requests[0]), PROTOCOL, BAD);
+    for (int state = KEK_STATE_DEACTIVATED; state <= KEK_STATE_COMPROMISED; state++) {
+        generate.state = (Kek__Provider__State)state;
+        expect_failed(answer(&officer, &requests[0]), PROTOCOL, BAD);
+    }
+    set.state = (Kek__Provider__State)(KEK_STATE_COMPROMISED + 1);
     expect_failed(answer(&officer, &requests[1]), PROTOCOL, BAD);
     generate.state = KEK__PROVIDER__STATE__ACTIVE;
     generate.number = 0;
