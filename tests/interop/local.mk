@@ -13,6 +13,7 @@ TESTS += tests/interop/test_recovery.py
 INTEROP_TESTS = \
 	tests/interop/test_audit.py \
 	tests/interop/test_badinput.py \
+	tests/interop/test_changes.py \
 	tests/interop/test_config.py \
 	tests/interop/test_cost.py \
 	tests/interop/test_fault_module.py \
