@@ -38,6 +38,7 @@ enum ctl_exit ctl_config_check(struct ctl *ctl);
 enum ctl_exit ctl_config_example(struct ctl *ctl);
 enum ctl_exit ctl_key_list(struct ctl *ctl);
 enum ctl_exit ctl_key_generate(struct ctl *ctl);
+enum ctl_exit ctl_key_adopt(struct ctl *ctl);
 enum ctl_exit ctl_key_promote(struct ctl *ctl);
 enum ctl_exit ctl_key_retire(struct ctl *ctl);
 enum ctl_exit ctl_key_suspend(struct ctl *ctl);

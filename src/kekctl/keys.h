@@ -21,7 +21,8 @@ struct listing {
     struct kek_why why;
     struct kek_version *versions;
     size_t count;
-    struct kek_provider_probed *probed; /* of keys_probe */
+    struct kek_provider_probed *probed;       /* of keys_probe */
+    struct kek_provider_described *described; /* of keys_describe */
 };
 
 struct keys {
@@ -58,6 +59,10 @@ bool keys_named(struct keys *keys, size_t *provider);
 /* Has every provider, or the one named by --provider, try what its token can do; each listing has the
  * result or says why not. Returns how many answered. */
 size_t keys_probe(struct keys *keys);
+
+/* Asks one provider for the keys of that name, a label or a CKA_ID in hexadecimal, after the first `skip`; its
+ * listing has the answer or says why not. */
+enum kek_rc keys_describe(struct keys *keys, size_t provider, const char *name, uint32_t skip);
 
 /* Sent once: after a failure the key may be there all the same. The provider's listing is gone. */
 enum kek_rc keys_generate(struct keys *keys, size_t provider, uint32_t number,

@@ -11,7 +11,10 @@ kekctl_SOURCES = \
 	src/kekctl/grpc_client.h \
 	src/kekctl/kekctl.c \
 	src/kekctl/kekctl.h \
+	src/kekctl/key_adopt.c \
 	src/kekctl/key_change.c \
+	src/kekctl/key_findings.c \
+	src/kekctl/key_findings.h \
 	src/kekctl/key_generate.c \
 	src/kekctl/key_list.c \
 	src/kekctl/key_remarks.c \

@@ -66,6 +66,7 @@ static const struct command {
      "VERSION"},
     {"key suspend", OPTION_DRY_RUN, ctl_key_suspend, "lets it do nothing for a while", "VERSION"},
     {"key resume", OPTION_DRY_RUN, ctl_key_resume, "lets it open again", "VERSION"},
+    {"key adopt", 0, ctl_key_adopt, "could a key that kekd did not make be used?", "LABEL|ID"},
     {"kms status", OPTIONS_KMS, ctl_kms_status, "what the API server is told about the plugin"},
     {"kms encrypt", OPTIONS_KMS, ctl_kms_encrypt, "standard input, encrypted"},
     {"kms decrypt", OPTIONS_KMS | OPTION_KEY_ID, ctl_kms_decrypt, "standard input, decrypted"},

@@ -106,6 +106,7 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
     Kek__Provider__SetState set_state = KEK__PROVIDER__SET_STATE__INIT;
     Kek__Provider__Destroy destroy = KEK__PROVIDER__DESTROY__INIT;
     Kek__Provider__Probe probe = KEK__PROVIDER__PROBE__INIT;
+    Kek__Provider__Describe describe = KEK__PROVIDER__DESCRIBE__INIT;
     request.id = id;
     request.say_memory = say_memory;
     switch (lane->op) {
@@ -150,6 +151,12 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
     case KEK_POOL_PROBE:
         request.op_case = KEK__PROVIDER__REQUEST__OP_PROBE;
         request.probe = &probe;
+        break;
+    case KEK_POOL_DESCRIBE:
+        describe.name = binary(call->blob, call->blob_len);
+        describe.skip = call->number;
+        request.op_case = KEK__PROVIDER__REQUEST__OP_DESCRIBE;
+        request.describe = &describe;
         break;
     }
     return kek_message_pack(pool, &request);

@@ -11,6 +11,7 @@ TESTS += tests/interop/test_recovery.py
 
 # The C-core gRPC client of Debian, and raw bytes.  Each file is one theme and one test.
 INTEROP_TESTS = \
+	tests/interop/test_adopt.py \
 	tests/interop/test_audit.py \
 	tests/interop/test_badinput.py \
 	tests/interop/test_changes.py \
