@@ -152,7 +152,8 @@ struct kek_pool_provider {
     size_t workers_ready;
     size_t calls_running;
     uint64_t spawned, killed, crashed, recycled, ended, operations, failures; /* since the start */
-    char serial[64], model[64], firmware[32], library[96]; /* empty until a worker was ready */
+    /* Of the token and its library; empty until a worker was ready. */
+    char serial[64], label[64], model[64], firmware[32], library[96];
     /* No version was there when a worker started: what other keyrings the token has keys of; the first
      * empty name ends them. */
     char others[KEK_PROVIDER_OTHERS_MAX][KEK_PROVIDER_OTHER_LEN_MAX];

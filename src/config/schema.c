@@ -178,7 +178,9 @@ static const struct field root_fields[] = {
      .with = &path_rule},
     {"providers", load_items, AT(kek_config, providers), 1, KEK_CONFIG_PROVIDERS_MAX, true,
      .with = &provider_list},
-    {"metrics", load_host_port, AT(kek_config, metrics_host)},
+    {"metrics", load_host_port, AT(kek_config, metrics_host),
+     .with = &(const size_t){offsetof(struct kek_config, metrics_port)}},
+    {"status", load_section, .with = &status_schema},
     {"audit", load_section, .with = &audit_schema},
     {"log", load_section, .with = &log_schema},
 };
@@ -298,6 +300,9 @@ static enum kek_rc check_config(struct load *load, const struct doc_node *node, 
 {
     struct kek_config *config = object;
     enum kek_rc rc = default_uids(load, config);
+    if (rc == KEK_OK) {
+        rc = status_default_name(load, config);
+    }
     if (rc != KEK_OK) {
         return rc;
     }
@@ -396,6 +401,7 @@ void kek_config_free(struct kek_config *config)
     free_texts(config->context_accept);
     free(config->state_dir);
     free(config->metrics_host);
+    status_free(config);
     free(config->audit_file);
     free(config);
 }

@@ -3,15 +3,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "grpc_client.h"
-#include "kek/clock.h"
-#include "kek/keyring.h"
-#include "kms_v2.pb-c.h"
+#include "nodes.h"
 
 static void add(struct announced *announced, const char *node, const struct kek_id *kek_id,
                 uint32_t number)
 {
-    if (announced->count < ANNOUNCED_MAX) {
+    if (announced->count < ANNOUNCED_MAX && announced_where(announced, kek_id) == NULL) {
         snprintf(announced->by[announced->count].node, ANNOUNCED_NODE, "%s", node);
         announced->by[announced->count].kek_id = *kek_id;
         announced->by[announced->count].number = number;
@@ -28,29 +25,6 @@ bool announced_on_record(const struct keys *keys, struct announced *announced, s
         add(announced, "this node", &last.kek_ids[i], last.numbers[i]);
     }
     return rc == KEK_OK || rc == KEK_NOT_FOUND;
-}
-
-/* The key_id that this node's kekd answers a Status with; empty where none runs or nothing is announced. */
-static void ask_status(const struct keys *keys, char key_id[static KEK_KEY_ID_TEXT])
-{
-    struct kek_why why;
-    struct grpc_reply reply = {0};
-    struct grpc_status status;
-    key_id[0] = '\0';
-    KEK_AUTO(grpc_client)
-    client = grpc_client_connect(keys->config->listen, keys->ctl->timeout_ms, &why);
-    if (client == NULL ||
-        !grpc_client_call(client, "/v2.KeyManagementService/Status", kek_bytes(NULL, 0),
-                          kek_clock_ms() + keys->ctl->timeout_ms, &reply, &status)) {
-        return;
-    }
-    V2__StatusResponse *answer =
-        v2__status_response__unpack(NULL, reply.message.len, reply.message.data);
-    grpc_reply_done(&reply);
-    if (answer != NULL) {
-        snprintf(key_id, KEK_KEY_ID_TEXT, "%s", answer->key_id);
-        v2__status_response__free_unpacked(answer, NULL);
-    }
 }
 
 /* The key that this key_id is of, among those that the providers show. */
@@ -71,27 +45,75 @@ static const struct kek_version *named_by(const struct keys *keys, const char *k
     return NULL;
 }
 
-bool announced_by(const struct keys *keys, struct announced *announced, struct kek_why *why)
+/* A node that has no page says the key_id alone. */
+static bool take_primary(const struct keys *keys, const struct node *node,
+                         struct announced *announced, struct kek_why *why)
 {
-    char key_id[KEK_KEY_ID_TEXT];
+    const struct node_primary *primary = &node->status.primary;
+    if (primary->version != 0) {
+        add(announced, node->status.node, &primary->kek_id, primary->version);
+        return true;
+    }
+    const struct kek_version *version = named_by(keys, primary->key_id);
+    if (version == NULL) {
+        kek_fail(why, KEK_PRECONDITION,
+                 "%s announces %s, and no provider of this configuration shows the key of that "
+                 "name: is it the configuration that kekd runs with?",
+                 node->status.node, primary->key_id);
+        return false;
+    }
+    add(announced, node->status.node, &version->id, version->number);
+    return true;
+}
+
+/* What it announces, and what it may still seal under since it announced it a moment ago. */
+static bool take_node(const struct keys *keys, const struct node *node, struct announced *announced,
+                      struct kek_why *why)
+{
+    const struct node_status *status = &node->status;
+    if (strcmp(status->keyring, keys->config->keyring) != 0) {
+        kek_fail(why, KEK_PRECONDITION, "%s has the keyring %s, not %s: it is no node of this one",
+                 node->name, status->keyring, keys->config->keyring);
+        return false;
+    }
+    if (status->announces && !take_primary(keys, node, announced, why)) {
+        return false;
+    }
+    for (size_t i = 0; i < status->sealing_count; i++) {
+        for (size_t v = 0; v < status->version_count; v++) {
+            if (kek_id_equal(&status->versions[v].kek_id, &status->sealing[i])) {
+                add(announced, status->node, &status->sealing[i], status->versions[v].number);
+            }
+        }
+    }
+    return true;
+}
+
+bool announced_by(const struct keys *keys, struct announced *announced, bool *all,
+                  struct kek_why *why)
+{
+    const struct ctl *ctl = keys->ctl;
+    NODES_AUTO struct nodes nodes = {.list = NULL};
+    enum ctl_exit code;
     if (!announced_on_record(keys, announced, why)) {
         (void)kek_fail_within(why, why->rc, "which version this node announced last is not known");
         return false;
     }
-    ask_status(keys, key_id);
-    if (key_id[0] == '\0') {
-        return true;
-    }
-    const struct kek_version *version = named_by(keys, key_id);
-    if (version == NULL) {
-        kek_fail(why, KEK_PRECONDITION,
-                 "the kekd at %s announces %s, and no provider of this configuration shows the key "
-                 "of that name: is it the configuration that kekd runs with?",
-                 keys->config->listen, key_id);
+    if (!nodes_open(&nodes, ctl, keys->config, ctl->nodes, ctl->node_count, &code)) {
+        kek_fail(why, KEK_INVALID, "the nodes of the cluster are not known");
         return false;
     }
-    if (announced_where(announced, &version->id) == NULL) {
-        add(announced, "this node's kekd", &version->id, version->number);
+    (void)nodes_ask(&nodes, ctl->timeout_given ? ctl->timeout_ms : NODES_TIMEOUT_MS);
+    *all = true;
+    for (size_t i = 0; *all && i < nodes.count; i++) {
+        const struct node *node = &nodes.list[i];
+        if (node->reachable) {
+            *all = take_node(keys, node, announced, why);
+        } else if (
+            !nodes.alone) { /* of this node alone, whose kekd does not run, the record is enough */
+            *all = false;
+            *why = node->why;
+        }
     }
     return true;
 }

@@ -1,7 +1,5 @@
 /*
- * Which versions the nodes of the cluster announce: what nobody may take out of use.
- *
- * The one place that knows where this is learned from: this node's record, and what its kekd says.
+ * Which versions the nodes of the cluster announce or still seal under: what nobody may take out of use.
  */
 #ifndef KEKCTL_ANNOUNCED_H
 #define KEKCTL_ANNOUNCED_H
@@ -23,14 +21,16 @@ struct announced {
 /* What this node's kekd announced last, whether it runs or not. False: the record cannot be read. */
 bool announced_on_record(const struct keys *keys, struct announced *announced, struct kek_why *why);
 
-/* What all nodes announce; the listings tell which key a key_id names.  False: what some node announces could
- * not be learned, and `why` says of which. */
-bool announced_by(const struct keys *keys, struct announced *announced, struct kek_why *why);
+/* What all nodes say (nodes.h), and this one's record; the listings tell which key a key_id names.
+ * False: the record cannot be read, or who the nodes are is not known. *all: false where a node did not say it, and `why`
+ * says which; what the others said is there. */
+bool announced_by(const struct keys *keys, struct announced *announced, bool *all,
+                  struct kek_why *why);
 
-/* The first node that announces this key; NULL: none does. Borrowed. */
+/* The first node that said so of this key; NULL: none did. Borrowed. */
 const char *announced_where(const struct announced *announced, const struct kek_id *kek_id);
 
-/* The highest number that is announced; 0: nothing is. */
+/* The highest number of all; 0: there is none. */
 uint32_t announced_newest(const struct announced *announced);
 
 #endif

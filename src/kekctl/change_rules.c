@@ -94,7 +94,7 @@ static bool is_not_announced(const struct asked *asked, const char *says)
 {
     const char *node = announced_where(asked->announced, &asked->changes->kek_id);
     if (node != NULL) {
-        return refuse(asked, "is what %s announces, and data is sealed under it: %s", node, says);
+        return refuse(asked, "is in use, %s announces it or still seals under it: %s", node, says);
     }
     return true;
 }
@@ -180,8 +180,7 @@ static bool may_resume(const struct asked *asked)
 bool changes_allowed(const struct changes *changes, const struct announced *announced,
                      struct kek_why *why)
 {
-    static const char promote_first[] =
-        "promote a newer one, and wait until every node announces that";
+    static const char promote_first[] = "promote a newer one, and wait until no node does";
     const struct asked asked = {changes, changes->keys, announced, why};
     if (!is_fit(&asked)) {
         return false;

@@ -128,6 +128,47 @@ static void tell_progress(void *arg, const struct changes *changes, size_t provi
 
 /* ---- the commands ---- */
 
+static bool refuse(const struct keys *keys, const struct kek_why *why)
+{
+    ctl_say(keys->ctl, "nothing was changed: %s", why->text);
+    return false;
+}
+
+/* What is taken out of use must be announced nowhere; for the others what is known is enough. */
+static bool learn_announced(const struct changes *changes, struct announced *announced)
+{
+    const struct keys *keys = changes->keys;
+    bool takes_away = changes->kind != CHANGE_PROMOTE && changes->kind != CHANGE_RESUME;
+    bool all = true;
+    struct kek_why why;
+    if (!announced_by(keys, announced, &all, &why)) {
+        return refuse(keys, &why);
+    }
+    if (!all && takes_away) {
+        (void)kek_fail_within(&why, why.rc, "what each node announces is not known");
+        return refuse(keys, &why);
+    }
+    if (!all) {
+        ctl_say(keys->ctl, "what each node announces is not known: %s", why.text);
+    }
+    return true;
+}
+
+static bool has_backup(const struct changes *changes, const struct announced *announced)
+{
+    const struct ctl *ctl = changes->keys->ctl;
+    if (changes->kind != CHANGE_PROMOTE || ctl->has_backup || changes_none(changes) ||
+        !changes_on_one_token(changes, announced)) {
+        return true;
+    }
+    ctl_say(ctl,
+            "nothing was changed: version %" PRIu32 " is on one token alone, and with that token "
+            "all would be lost that is sealed under it. Make a backup of the key or bring it to a "
+            "second token; with a backup, say --i-have-a-backup",
+            changes->number);
+    return false;
+}
+
 /* What is wanted, and whether it may be; false after saying why it may not. */
 static bool prepare(struct changes *changes)
 {
@@ -139,29 +180,19 @@ static bool prepare(struct changes *changes)
         ctl_say(keys->ctl, "nothing was changed: every provider must answer first");
         return false;
     }
-    if (!announced_by(keys, &announced, &why) ||
-        !view_pick(keys, keys->ctl->argument, &version, &why)) {
-        ctl_say(keys->ctl, "nothing was changed: %s", why.text);
-        return false;
+    if (!view_pick(keys, keys->ctl->argument, &version, &why)) {
+        return refuse(keys, &why);
     }
     changes->kek_id = version.id;
     changes->number = version.number;
+    if (!learn_announced(changes, &announced)) {
+        return false;
+    }
     changes_plan(changes, &announced);
     if (!changes_allowed(changes, &announced, &why)) {
-        ctl_say(keys->ctl, "nothing was changed: %s", why.text);
-        return false;
+        return refuse(keys, &why);
     }
-    if (changes->kind == CHANGE_PROMOTE && !keys->ctl->has_backup && !changes_none(changes) &&
-        changes_on_one_token(changes, &announced)) {
-        ctl_say(
-            keys->ctl,
-            "nothing was changed: version %" PRIu32 " is on one token alone, and with that "
-            "token all would be lost that is sealed under it. Make a backup of the key or bring "
-            "it to a second token; with a backup, say --i-have-a-backup",
-            version.number);
-        return false;
-    }
-    return true;
+    return has_backup(changes, &announced);
 }
 
 static enum ctl_exit change(struct ctl *ctl, enum change_kind kind)

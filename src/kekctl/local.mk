@@ -29,6 +29,16 @@ kekctl_SOURCES = \
 	src/kekctl/kms_encrypt.c \
 	src/kekctl/kms_status.c \
 	src/kekctl/main.c \
+	src/kekctl/node.c \
+	src/kekctl/node_parse.c \
+	src/kekctl/node_parse.h \
+	src/kekctl/node_say.c \
+	src/kekctl/node_self.c \
+	src/kekctl/node_self.h \
+	src/kekctl/node_ssh.c \
+	src/kekctl/node_ssh.h \
+	src/kekctl/nodes.c \
+	src/kekctl/nodes.h \
 	src/kekctl/on_record.c \
 	src/kekctl/on_record.h \
 	src/kekctl/output.c \
@@ -38,7 +48,7 @@ kekctl_SOURCES = \
 	src/kekctl/version_entry.c \
 	src/kekctl/version_entry.h
 kekctl_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(JANSSON_CFLAGS)
-kekctl_LDADD = libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
+kekctl_LDADD = $(REMOTE_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
 	$(JANSSON_LIBS)
 dist_man_MANS += docs/kekctl.1 docs/kekd-pkcs11.8 docs/kekd.8
 

@@ -23,10 +23,12 @@ INTEROP_TESTS = \
 	tests/interop/test_log.py \
 	tests/interop/test_recovery_of_kekd.py \
 	tests/interop/test_providers.py \
+	tests/interop/test_nodes.py \
 	tests/interop/test_oom.py \
 	tests/interop/test_roundtrip.py \
 	tests/interop/test_schedules.py \
 	tests/interop/test_separation.py \
+	tests/interop/test_status.py \
 	tests/interop/test_swap.py \
 	tests/interop/test_token.py \
 	tests/interop/test_verdict.py \
@@ -37,6 +39,7 @@ TESTS += $(INTEROP_TESTS)
 EXTRA_DIST += \
 	tests/README.md \
 	$(INTEROP_TESTS) \
+	tests/interop/certs.py \
 	tests/interop/fault.py \
 	tests/interop/h2.py \
 	tests/interop/kms.py \

@@ -50,7 +50,7 @@ class Served(Pair):
         sealed = client.encrypt(DEK)
         code, _, err = self.change(node, "retire", "1")
         self.assertEqual(code, 1)
-        self.assertIn("version 1 is what this node announces", err)
+        self.assertIn("version 1 is in use, this node announces it", err)
         self.assertEqual(self.change(node, "promote", "2"), (0, ["done", "done"], ""))
         self.announces(client, old, False)
         new = client.status().key_id
@@ -74,7 +74,7 @@ class Served(Pair):
         self.change(node, "promote", "2")
         code, _, err = self.change(node, "retire", "1")
         self.assertEqual(code, 1)
-        self.assertIn("is what this node's kekd announces", err)
+        self.assertIn("announces it or still seals under it", err)
         node.write(context="another", context_accept=["interop"])
         code, _, err = self.change(node, "retire", "1")
         self.assertEqual(code, 1)

@@ -270,8 +270,8 @@ class Refused(Changes):
         self.record(1)
         self.both(self.version(1, "WU"), self.version(2, "WU"))
         for args in (("retire", "1"), ("retire", "--compromised", "1"), ("suspend", "1")):
-            self.assertIn("version 1 is what this node announces, and data is sealed under it: promote a newer one, "
-                          "and wait until every node announces that", self.refused(*args))
+            self.assertIn("version 1 is in use, this node announces it or still seals under it: promote a newer "
+                          "one, and wait until no node does", self.refused(*args))
         with open(self.path("state/k.json"), "w", encoding="utf-8") as file:
             file.write("{")
         self.assertIn("which version this node announced last is not known", self.refused("retire", "1"))
