@@ -57,6 +57,10 @@ struct changes {
     bool unrecorded; /* an audit line could not be written */
 };
 
+/* Holds the node's lock on changes of the keyring until *fd is closed, from before changes_look().  False: why
+ * names who has it. state_dir is there. */
+bool changes_lock(const struct kek_config *config, int *fd, struct kek_why *why);
+
 /* Has every provider list its keys afresh. False: not all answered; `why` names the first that did not, and
  * each listing has its own. Nothing may be changed then. */
 bool changes_look(struct keys *keys, struct kek_why *why);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "changes.h"
+#include "kek/auto.h"
 #include "key_views.h"
 #include "on_record.h"
 #include "output.h"
@@ -195,13 +196,20 @@ static bool prepare(struct changes *changes)
     return has_backup(changes, &announced);
 }
 
+static bool take_lock(const struct keys *keys, int *lock)
+{
+    struct kek_why why;
+    return keys->ctl->dry_run || changes_lock(keys->config, lock, &why) || refuse(keys, &why);
+}
+
 static enum ctl_exit change(struct ctl *ctl, enum change_kind kind)
 {
+    KEK_AUTO_CLOSE int lock = -1;
     KEYS_AUTO struct keys keys;
     struct changes changes = {.keys = &keys, .kind = kind, .progress = tell_progress};
     if (!keys_open(&keys, ctl) ||
         (!ctl->dry_run && !ctl_audit_open(ctl, keys.config, &keys.audit)) ||
-        !keys_start(&keys, true) || !prepare(&changes)) {
+        !keys_start(&keys, true) || !take_lock(&keys, &lock) || !prepare(&changes)) {
         return keys.code;
     }
     enum ctl_exit code = ctl->dry_run ? changes_code(&changes) : changes_run(&changes);

@@ -2,6 +2,7 @@ bin_PROGRAMS += kekctl
 kekctl_SOURCES = \
 	src/kekctl/announced.c \
 	src/kekctl/announced.h \
+	src/kekctl/change_lock.c \
 	src/kekctl/change_rules.c \
 	src/kekctl/changes.c \
 	src/kekctl/changes.h \

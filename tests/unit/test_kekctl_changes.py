@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """kekctl key promote, retire, suspend and resume, against workers that do as they are told."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -318,6 +319,16 @@ class Refused(Changes):
         self.both(self.version(9, "U"), self.version(9, "U", id=f"{2:032x}"))
         self.assertIn("which stands", self.refused("promote", f"{2:032x}"))
         self.assertEqual(self.steps("promote", f"{9:032x}")[:2], (0, ["done", "done"]))
+
+    def test_two_changes_at_once(self):
+        """Each would find the other's version active."""
+        self.both(self.version(1, "WU"), self.version(2, "WU"))
+        with open(self.path("state/k.changing"), "w", encoding="utf-8") as lock:
+            fcntl.lockf(lock, fcntl.LOCK_EX)
+            self.assertIn("nothing was changed: another kekctl changes keys of keyring k (pid %d): wait for its end"
+                          % os.getpid(), self.refused("retire", "1"))
+            self.assertEqual(self.steps("retire", "1", "--dry-run")[0], 0)
+        self.assertEqual(self.steps("retire", "1")[0], 0)
 
     def test_providers_that_do_not_answer(self):
         for away in ("a", "b"):
