@@ -104,7 +104,8 @@ static void say(const struct changes *changes)
             }
             break;
         case CHANGE_BEHIND:
-            ctl_say(ctl, "%s is behind: %s; %s", name, step->why.text, step->todo);
+            ctl_say(ctl, "%s is behind, as a look at its keys shows: %s; %s", name, step->why.text,
+                    step->todo);
             break;
         case CHANGE_UNCLEAR:
             ctl_say(ctl, "%s: whether it is done is not known: %s; %s", name, step->why.text,

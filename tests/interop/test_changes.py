@@ -239,6 +239,21 @@ class Faults(Pair):
 
 
 class Tokens(Pair):
+    def test_a_call_that_does_not_come_back(self):
+        """The second call of a change, before SoftHSM sees it: what was done is found out by a fresh worker."""
+        node = self.node(provider={"timeout": "500ms", "start_timeout": "3s"})
+        deed = fault.inject(node, 1)
+        self.addCleanup(deed.close)
+        for what in ("hang", "abort", "disconnect 30"):
+            with self.subTest(what):
+                self.change(node, "retire", "2")
+                deed.put("C_SetAttributeValue 2 %s" % what)
+                code, steps, err = self.change(node, "promote", "2")
+                self.assertEqual((code, steps), (3, ["done", "behind"]), err)
+                self.assertIn("hsm-b is behind, as a look at its keys shows: ", err)
+                self.assertEqual(self.states(node)[2, "hsm-b"], "pre-active")
+                self.assertEqual(self.change(node, "promote", "2"), (0, ["already", "done"], ""))
+
     def test_a_token_that_changes_no_key_is_left_to_the_configuration(self):
         node = self.node()
         slow = fault.inject(node, 1)

@@ -128,7 +128,7 @@ class Partial(Changes):
                     code, steps, err = self.steps("promote", "2")
                     self.assertEqual(code, 3)
                     self.assertEqual(dict(zip("ab", steps)), {behind: "behind", ahead: "done"})
-                    self.assertIn(f"{behind} is behind: ", err)
+                    self.assertIn(f"{behind} is behind, as a look at its keys shows: ", err)
                     self.assertIn(said, err)
                     self.assertIn("run this again", err)
                     self.assertEqual(len(self.sent(behind)), 1)
@@ -193,7 +193,7 @@ class ByConfig(Changes):
         self.token("b", self.version(1, "WU"), self.version(2, "U"))
         code, steps, err = self.steps("promote", "2")
         self.assertEqual((code, steps), (3, ["already", "behind"]))
-        self.assertIn("b is behind: versions: says active, and the token forbids more; give the key its use back", err)
+        self.assertIn("b is behind, as a look at its keys shows: versions: says active, and the token forbids more; give the key its use back", err)
 
     def test_a_label_of_its_own_stands_in_the_entry(self):
         label = "it's\t\"1\""
