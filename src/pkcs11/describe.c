@@ -117,18 +117,26 @@ static enum kek_p11_tri is_modifiable(const struct kek_provider_session *session
     return value == CK_FALSE ? KEK_P11_NO : KEK_P11_YES;
 }
 
-static void read_id(const struct kek_provider_session *session, CK_OBJECT_HANDLE key,
-                    struct kek_provider_object *object)
+/* One that is longer than a KEK's is read for people. */
+static struct kek_p11_outcome read_id(const struct kek_provider_session *session,
+                                      CK_OBJECT_HANDLE key, const struct kek_p11_facts *facts,
+                                      struct kek_provider_object *object)
 {
     CK_ATTRIBUTE attribute = {CKA_ID, object->id, sizeof object->id};
-    struct kek_p11_outcome outcome =
-        kek_p11_get_attributes(session->provider->f, session->handle, key, &attribute, 1);
-    if (outcome.rv == CKR_BUFFER_TOO_SMALL) {
-        object->id_len = sizeof object->id + 1;
-        memset(object->id, 0, sizeof object->id);
-    } else if (kek_p11_good(outcome) && attribute.ulValueLen <= sizeof object->id) {
-        object->id_len = attribute.ulValueLen;
+    struct kek_p11_outcome outcome = {.rv = CKR_OK};
+    if (facts->id_len <= sizeof facts->id) {
+        memcpy(object->id, facts->id, facts->id_len);
+        object->id_len = facts->id_len;
+        return outcome;
     }
+    outcome = kek_p11_get_attributes(session->provider->f, session->handle, key, &attribute, 1);
+    object->id_len = attribute.ulValueLen;
+    if (outcome.rv == CKR_BUFFER_TOO_SMALL) {
+        memset(object->id, 0, sizeof object->id);
+        object->id_len = sizeof object->id + 1;
+        outcome.rv = CKR_OK;
+    }
+    return outcome;
 }
 
 /* What else has its label or its CKA_ID. */
@@ -183,12 +191,8 @@ static bool same_names(const struct kek_provider_object *a, const struct kek_pro
            memcmp(a->id, b->id, sizeof a->id) == 0;
 }
 
-/* `last`: the one before it in this answer, NULL for the first; of keys that are called alike only one is
- * looked for. */
-static struct kek_p11_outcome describe_one(struct kek_provider_session *session,
-                                           CK_OBJECT_HANDLE key,
-                                           const struct kek_provider_object *last,
-                                           struct kek_provider_object *object)
+static struct kek_p11_outcome read_object(struct kek_provider_session *session,
+                                          CK_OBJECT_HANDLE key, struct kek_provider_object *object)
 {
     struct kek_p11_facts facts = {0};
     CK_ULONG label_len = 0;
@@ -202,7 +206,10 @@ static struct kek_p11_outcome describe_one(struct kek_provider_session *session,
     if (facts.flags[KEK_P11_LOCAL] == KEK_P11_NO && !kek_p11_tells_local(session)) {
         facts.flags[KEK_P11_LOCAL] = KEK_P11_UNTOLD;
     }
-    read_id(session, key, object);
+    outcome = read_id(session, key, &facts, object);
+    if (!kek_p11_good(outcome)) {
+        return outcome;
+    }
     object->key_type = facts.key_type == KEK_P11_UNKNOWN_ULONG ? UINT64_MAX : facts.key_type;
     object->value_len = facts.value_len == KEK_P11_UNKNOWN_ULONG ? UINT64_MAX : facts.value_len;
     for (size_t i = 0; i < KEK_P11_FLAGS; i++) {
@@ -210,22 +217,41 @@ static struct kek_p11_outcome describe_one(struct kek_provider_session *session,
     }
     put_attribute(object, "CKA_MODIFIABLE", is_modifiable(session, key));
     judge(session->provider, &facts, object);
-    if (last != NULL && same_names(last, object)) {
+    return outcome;
+}
+
+/* A key that cannot be read is told of as such. */
+static void say_unreadable(struct kek_p11_outcome outcome, struct kek_provider_object *object)
+{
+    *object = (struct kek_provider_object){
+        .handle = object->handle, .key_type = UINT64_MAX, .value_len = UINT64_MAX};
+    snprintf(object->refusal, sizeof object->refusal, "it cannot be read: %s: %s (0x%lx)",
+             outcome.call, kek_p11_rv_name(outcome.rv), outcome.rv);
+    memcpy(object->named_refusal, object->refusal, sizeof object->named_refusal);
+}
+
+/* `last`: the one before it in this answer, NULL for the first; what is called alike is looked for once.
+ * A failure is the token's. */
+static struct kek_p11_outcome describe_one(struct kek_provider_session *session,
+                                           CK_OBJECT_HANDLE key,
+                                           const struct kek_provider_object *last,
+                                           struct kek_provider_object *object)
+{
+    struct kek_p11_outcome outcome = read_object(session, key, object);
+    if (!kek_p11_good(outcome)) {
+        if (kek_p11_is_of_object(outcome) || kek_p11_is_gone(outcome)) {
+            say_unreadable(outcome, object);
+            outcome.rv = CKR_OK;
+        }
+        return outcome;
+    }
+    if (last != NULL && last->attribute_count > 0 && same_names(last, object)) {
         object->label_keys = last->label_keys;
         object->id_keys = last->id_keys;
         object->shared = last->shared;
         return outcome;
     }
     return count_namesakes(session, object);
-}
-
-/* A key that cannot be read is told of as such. */
-static void say_unreadable(struct kek_p11_outcome outcome, struct kek_provider_object *object)
-{
-    object->key_type = object->value_len = UINT64_MAX;
-    snprintf(object->refusal, sizeof object->refusal, "it cannot be read: %s: %s (0x%lx)",
-             outcome.call, kek_p11_rv_name(outcome.rv), outcome.rv);
-    memcpy(object->named_refusal, object->refusal, sizeof object->named_refusal);
 }
 
 bool kek_p11_describe(struct kek_provider_session *session, struct kek_bytes name, uint32_t skip,
@@ -251,11 +277,8 @@ bool kek_p11_describe(struct kek_provider_session *session, struct kek_bytes nam
         size_t at = described->object_count++;
         struct kek_provider_object *object = &described->objects[at];
         outcome = describe_one(session, matches->keys[i], at == 0 ? NULL : object - 1, object);
-        if (!kek_p11_good(outcome) && !kek_p11_is_of_object(outcome) && !kek_p11_is_gone(outcome)) {
-            return kek_p11_fail_rv(failure, CALL_STEP, outcome);
-        }
         if (!kek_p11_good(outcome)) {
-            say_unreadable(outcome, object);
+            return kek_p11_fail_rv(failure, CALL_STEP, outcome);
         }
     }
     return true;
