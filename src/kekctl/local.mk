@@ -46,6 +46,10 @@ kekctl_SOURCES = \
 	src/kekctl/output.h \
 	src/kekctl/pin_retry.c \
 	src/kekctl/probe.c \
+	src/kekctl/probe_states.c \
+	src/kekctl/probe_states.h \
+	src/kekctl/probe_workers.c \
+	src/kekctl/probe_workers.h \
 	src/kekctl/version_entry.c \
 	src/kekctl/version_entry.h
 kekctl_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(JANSSON_CFLAGS)

@@ -10,7 +10,7 @@
 #include "kek/kek.h"
 #include "kek/rc.h"
 
-#define AUDIT_LINE_MAX 4096 /* bytes, with the line feed */
+#define AUDIT_LINE_MAX 8192 /* bytes, with the line feed */
 
 /* Bytes of a text from outside that a line shows, at most. Escaping makes at most six of one. */
 #define NODE_MAX 64
@@ -19,7 +19,7 @@
 #define PATH_MAX_SHOWN 128
 #define PROVIDER_MAX 64
 #define TOKEN_MAX 64
-#define ERROR_MAX 256
+#define ERROR_MAX (KEK_WHY_TEXT + 128) /* a verdict is the longest: none is cut */
 
 /* What every line begins with. The text of a second is kept for the lines that follow in it. */
 struct audit_stamp {

@@ -263,6 +263,21 @@ START_TEST(the_longest_line_that_can_be_fits)
 }
 END_TEST
 
+/* What to do often stands at its end. */
+START_TEST(the_longest_reason_is_told_whole)
+{
+    struct kek_keyring_verdict verdict = {.state = KEK_KEYRING_LOSS};
+    char out[AUDIT_LINE_MAX];
+    memset(verdict.what, 'x', sizeof verdict.what - 1);
+    struct audit_stamp stamp = {.node = "n", .second = -1};
+    size_t len = audit_line_health(out, &stamp, &verdict, NULL);
+    json_t *line = json_loadb(out, len, 0, NULL);
+    ck_assert_ptr_nonnull(line);
+    ck_assert_str_eq(json_string_value(json_object_get(line, "error")), verdict.what);
+    json_decref(line);
+}
+END_TEST
+
 /* The line in words: its event, and the values of these fields in their order. */
 static void in_words(const json_t *line, char said[static 256])
 {
@@ -778,6 +793,7 @@ int main(void)
     tcase_add_test(tcase, polls_that_went_well_leave_no_line_and_all_else_does);
     tcase_add_test(tcase, texts_from_outside_are_escaped_and_cut);
     tcase_add_test(tcase, the_longest_line_that_can_be_fits);
+    tcase_add_test(tcase, the_longest_reason_is_told_whole);
     tcase_add_test(tcase, keyring_lines_tell_each_change_once);
     tcase_add_test(tcase, login_says_which_worker_gave_a_pin_to_which_token_and_what_it_said);
     tcase_add_test(tcase, lines_keep_their_order_over_many_writes);
