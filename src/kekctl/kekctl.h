@@ -35,12 +35,19 @@ struct ctl {
     const char *provider;             /* NULL: the only one */
     const char *nodes[CTL_NODES_MAX]; /* of --node */
     size_t node_count;
+    const char *argument; /* what stands after the command's words; NULL: it takes none */
+    bool compromised, has_backup, dry_run;
 };
 
 enum ctl_exit ctl_config_check(struct ctl *ctl);
 enum ctl_exit ctl_config_example(struct ctl *ctl);
 enum ctl_exit ctl_key_list(struct ctl *ctl);
 enum ctl_exit ctl_key_generate(struct ctl *ctl);
+enum ctl_exit ctl_key_adopt(struct ctl *ctl);
+enum ctl_exit ctl_key_promote(struct ctl *ctl);
+enum ctl_exit ctl_key_retire(struct ctl *ctl);
+enum ctl_exit ctl_key_suspend(struct ctl *ctl);
+enum ctl_exit ctl_key_resume(struct ctl *ctl);
 enum ctl_exit ctl_kms_status(struct ctl *ctl);
 enum ctl_exit ctl_kms_encrypt(struct ctl *ctl);
 enum ctl_exit ctl_kms_decrypt(struct ctl *ctl);

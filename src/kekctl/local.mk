@@ -1,15 +1,27 @@
 bin_PROGRAMS += kekctl
 kekctl_SOURCES = \
+	src/kekctl/announced.c \
+	src/kekctl/announced.h \
+	src/kekctl/change_lock.c \
+	src/kekctl/change_rules.c \
+	src/kekctl/changes.c \
+	src/kekctl/changes.h \
 	src/kekctl/config_check.c \
 	src/kekctl/config_example.c \
 	src/kekctl/grpc_client.c \
 	src/kekctl/grpc_client.h \
 	src/kekctl/kekctl.c \
 	src/kekctl/kekctl.h \
+	src/kekctl/key_adopt.c \
+	src/kekctl/key_change.c \
+	src/kekctl/key_findings.c \
+	src/kekctl/key_findings.h \
 	src/kekctl/key_generate.c \
 	src/kekctl/key_list.c \
 	src/kekctl/key_remarks.c \
 	src/kekctl/key_remarks.h \
+	src/kekctl/key_views.c \
+	src/kekctl/key_views.h \
 	src/kekctl/keys.c \
 	src/kekctl/keys.h \
 	src/kekctl/kms.c \
@@ -37,7 +49,9 @@ kekctl_SOURCES = \
 	src/kekctl/probe_states.c \
 	src/kekctl/probe_states.h \
 	src/kekctl/probe_workers.c \
-	src/kekctl/probe_workers.h
+	src/kekctl/probe_workers.h \
+	src/kekctl/version_entry.c \
+	src/kekctl/version_entry.h
 kekctl_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(JANSSON_CFLAGS)
 kekctl_LDADD = $(REMOTE_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
 	$(JANSSON_LIBS)
@@ -56,6 +70,6 @@ tests_unit_test_node_LDADD = $(OPS_ROOMS)
 tests_unit_test_kekctl_grpc_LDADD = $(BASE_LIBS) $(NGHTTP2_LIBS) $(UNIT_LIBS) -lpthread
 endif
 
-kekctl_script_tests = tests/unit/test_kekctl.py tests/unit/test_kekctl_keys.py
+kekctl_script_tests = tests/unit/test_kekctl.py tests/unit/test_kekctl_keys.py tests/unit/test_kekctl_changes.py
 dist_check_SCRIPTS += $(kekctl_script_tests)
 TESTS += $(kekctl_script_tests)

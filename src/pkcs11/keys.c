@@ -20,7 +20,7 @@ const CK_ATTRIBUTE_TYPE kek_p11_flag_types[KEK_P11_FLAGS] = {
     [KEK_P11_DERIVE] = CKA_DERIVE,
 };
 
-static const char *const flag_names[KEK_P11_FLAGS] = {
+const char *const kek_p11_flag_names[KEK_P11_FLAGS] = {
     [KEK_P11_PRIVATE] = "CKA_PRIVATE",
     [KEK_P11_SENSITIVE] = "CKA_SENSITIVE",
     [KEK_P11_EXTRACTABLE] = "CKA_EXTRACTABLE",
@@ -91,9 +91,10 @@ static bool require(const struct kek_p11_facts *facts, enum kek_p11_flag flag,
         return true;
     }
     if (told == KEK_P11_UNTOLD) {
-        refuse(version, "the token does not tell %s", flag_names[flag]);
+        refuse(version, "the token does not tell %s", kek_p11_flag_names[flag]);
     } else {
-        refuse(version, "%s is %s", flag_names[flag], told == KEK_P11_YES ? "true" : "false");
+        refuse(version, "%s is %s", kek_p11_flag_names[flag],
+               told == KEK_P11_YES ? "true" : "false");
     }
     return false;
 }

@@ -35,6 +35,7 @@ enum kek_p11_flag {
 };
 
 extern const CK_ATTRIBUTE_TYPE kek_p11_flag_types[KEK_P11_FLAGS];
+extern const char *const kek_p11_flag_names[KEK_P11_FLAGS]; /* "CKA_PRIVATE", ... */
 
 #define KEK_P11_UNKNOWN_ULONG (~(CK_ULONG)0)
 

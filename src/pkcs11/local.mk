@@ -4,6 +4,7 @@ libkek_pkcs11_a_SOURCES = \
 	src/pkcs11/calls.c \
 	src/pkcs11/calls.h \
 	src/pkcs11/copies.c \
+	src/pkcs11/describe.c \
 	src/pkcs11/errors.c \
 	src/pkcs11/errors.h \
 	src/pkcs11/exporters.c \

@@ -138,9 +138,9 @@ static struct kek_p11_outcome read_facts_singly(struct kek_provider_session *ses
 }
 
 /* In one call where the token can. */
-static struct kek_p11_outcome read_facts(struct kek_provider_session *session,
-                                         CK_OBJECT_HANDLE object, struct kek_p11_facts *facts,
-                                         CK_ULONG *label_len)
+struct kek_p11_outcome kek_p11_read_facts(struct kek_provider_session *session,
+                                          CK_OBJECT_HANDLE object, struct kek_p11_facts *facts,
+                                          CK_ULONG *label_len)
 {
     CK_ULONG key_type = 0, value_len = 0;
     CK_BBOOL flags[KEK_P11_FLAGS] = {0};
@@ -224,9 +224,7 @@ struct kek_p11_outcome kek_p11_read_label(struct kek_provider_session *session,
     return outcome;
 }
 
-/* Does the token say LOCAL=true of a key that it just made? NSS does not. A token that makes no
- * session key is believed: what it then calls not local is refused. */
-static bool tells_local(struct kek_provider_session *session)
+bool kek_p11_tells_local(struct kek_provider_session *session)
 {
     if (session->local != KEK_P11_LOCAL_UNASKED) {
         return session->local == KEK_P11_LOCAL_TOLD;
@@ -266,7 +264,7 @@ struct kek_p11_outcome kek_p11_read_entry(struct kek_provider_session *session,
     const struct kek_p11_named *named;
     uint32_t number;
     CK_ULONG len;
-    struct kek_p11_outcome outcome = read_facts(session, object, &facts, &len);
+    struct kek_p11_outcome outcome = kek_p11_read_facts(session, object, &facts, &len);
     *ours = kek_p11_good(outcome) && is_ours(session->provider, facts.label, len, &named, &number);
     if (!*ours) {
         return outcome;
@@ -279,7 +277,8 @@ struct kek_p11_outcome kek_p11_read_entry(struct kek_provider_session *session,
         facts.flags[KEK_P11_WRAP] == KEK_P11_YES || facts.flags[KEK_P11_ENCRYPT] == KEK_P11_YES;
     entry->flag_unwrap =
         facts.flags[KEK_P11_UNWRAP] == KEK_P11_YES || facts.flags[KEK_P11_DECRYPT] == KEK_P11_YES;
-    bool told = facts.flags[KEK_P11_LOCAL] != KEK_P11_NO || named != NULL || tells_local(session);
+    bool told =
+        facts.flags[KEK_P11_LOCAL] != KEK_P11_NO || named != NULL || kek_p11_tells_local(session);
     kek_p11_judge(&facts, session->provider->strategy, named, told, &entry->version,
                   &entry->strategy);
     return outcome;

@@ -149,6 +149,11 @@ bool kek_p11_try_key(struct kek_provider_session *session, const struct kek_id *
 bool kek_p11_probe(struct kek_provider_session *session, struct kek_provider_probed *probed,
                    struct kek_provider_failure *failure);
 
+/* describe.c */
+bool kek_p11_describe(struct kek_provider_session *session, struct kek_bytes name, uint32_t skip,
+                      struct kek_provider_described *described,
+                      struct kek_provider_failure *failure);
+
 /* session.c */
 struct kek_p11_outcome kek_p11_session_handle(const struct kek_provider *provider,
                                               CK_SESSION_HANDLE *handle);
@@ -195,6 +200,13 @@ struct kek_p11_outcome kek_p11_read_label(struct kek_provider_session *session,
 struct kek_p11_outcome kek_p11_read_entry(struct kek_provider_session *session,
                                           CK_OBJECT_HANDLE object, struct kek_p11_entry *entry,
                                           bool *ours);
+/* What the token says of any secret key; a label that is longer than facts->label is cut, and *label_len more. */
+struct kek_p11_outcome kek_p11_read_facts(struct kek_provider_session *session,
+                                          CK_OBJECT_HANDLE object, struct kek_p11_facts *facts,
+                                          CK_ULONG *label_len);
+/* Does the token say LOCAL=true of a key that it just made? NSS does not. A token that makes no session key is
+ * believed: what it then calls not local is refused. */
+bool kek_p11_tells_local(struct kek_provider_session *session);
 /* Says once in a process that an object cannot be read. */
 void kek_p11_name_unreadable(const struct kek_provider *provider, CK_OBJECT_HANDLE object,
                              struct kek_p11_outcome outcome);

@@ -106,6 +106,7 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
     Kek__Provider__SetState set_state = KEK__PROVIDER__SET_STATE__INIT;
     Kek__Provider__Destroy destroy = KEK__PROVIDER__DESTROY__INIT;
     Kek__Provider__Probe probe = KEK__PROVIDER__PROBE__INIT;
+    Kek__Provider__Describe describe = KEK__PROVIDER__DESCRIBE__INIT;
     Kek__Provider__TryKey try_key = KEK__PROVIDER__TRY_KEY__INIT;
     request.id = id;
     request.say_memory = say_memory;
@@ -151,6 +152,12 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
     case KEK_POOL_PROBE:
         request.op_case = KEK__PROVIDER__REQUEST__OP_PROBE;
         request.probe = &probe;
+        break;
+    case KEK_POOL_DESCRIBE:
+        describe.name = binary(call->blob, call->blob_len);
+        describe.skip = call->number;
+        request.op_case = KEK__PROVIDER__REQUEST__OP_DESCRIBE;
+        request.describe = &describe;
         break;
     case KEK_POOL_TRY_KEY:
         try_key.kek_id = kek_id;

@@ -310,6 +310,26 @@ static bool answer_probe(const struct kek_serve *serve, struct kek_provider_sess
     return kek_serve_message_probed(reply, id, &probed);
 }
 
+static bool answer_describe(const struct kek_serve *serve, struct kek_provider_session *session,
+                            uint64_t id, const Kek__Provider__Describe *describe,
+                            struct kek_buf *reply)
+{
+    KEK_AUTO_FREE struct kek_provider_described *described = calloc(1, sizeof *described);
+    struct kek_provider_failure failure = {0};
+    struct kek_bytes name = kek_bytes(describe->name.data, describe->name.len);
+    if (name.len == 0 || name.len > KEK_PROVIDER_NAME_MAX) {
+        return refuse(reply, id, KEK__PROVIDER__CAUSE__BAD_REQUEST,
+                      "a key's name has 1 to 128 bytes");
+    }
+    if (described == NULL) {
+        return refuse(reply, id, KEK__PROVIDER__CAUSE__BUSY, "no memory for an answer");
+    }
+    if (!serve->ops->describe(session, name, describe->skip, described, &failure)) {
+        return kek_serve_message_failed(reply, id, &failure);
+    }
+    return kek_serve_message_described(reply, id, described);
+}
+
 static bool answer_try_key(const struct kek_serve *serve, struct kek_provider_session *session,
                            uint64_t id, const Kek__Provider__TryKey *wanted, struct kek_buf *reply)
 {
@@ -344,6 +364,7 @@ static bool dispatch(const struct kek_serve *serve, struct kek_provider_session 
     case KEK__PROVIDER__REQUEST__OP_SET_STATE:
     case KEK__PROVIDER__REQUEST__OP_DESTROY:
     case KEK__PROVIDER__REQUEST__OP_PROBE:
+    case KEK__PROVIDER__REQUEST__OP_DESCRIBE:
     case KEK__PROVIDER__REQUEST__OP_TRY_KEY:
         if (!serve->officer) {
             return refuse(reply, request->id, KEK__PROVIDER__CAUSE__UNSUPPORTED,
@@ -351,6 +372,9 @@ static bool dispatch(const struct kek_serve *serve, struct kek_provider_session 
         }
         if (request->op_case == KEK__PROVIDER__REQUEST__OP_PROBE) {
             return answer_probe(serve, session, request->id, reply);
+        }
+        if (request->op_case == KEK__PROVIDER__REQUEST__OP_DESCRIBE) {
+            return answer_describe(serve, session, request->id, request->describe, reply);
         }
         if (request->op_case == KEK__PROVIDER__REQUEST__OP_TRY_KEY) {
             return answer_try_key(serve, session, request->id, request->try_key, reply);

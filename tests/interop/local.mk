@@ -11,8 +11,10 @@ TESTS += tests/interop/test_recovery.py
 
 # The C-core gRPC client of Debian, and raw bytes.  Each file is one theme and one test.
 INTEROP_TESTS = \
+	tests/interop/test_adopt.py \
 	tests/interop/test_audit.py \
 	tests/interop/test_badinput.py \
+	tests/interop/test_changes.py \
 	tests/interop/test_config.py \
 	tests/interop/test_cost.py \
 	tests/interop/test_fault_module.py \
