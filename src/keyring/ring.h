@@ -261,6 +261,9 @@ char *record_text(const struct kek_keyring *ring, const struct version *next);
  * which one it uses. */
 enum kek_rc witness_open(const struct version *version,
                          const struct kek_secret *data_key) KEK_MUST_CHECK;
+/* What a worker is to open. False: there is no witness. */
+bool witness_wrapped(const struct version *version, enum kek_wrap_alg *alg,
+                     struct kek_bytes *wrapped);
 /* Proposed: every other worker is to open it before it counts. `wrapped`: the data key, by its KEK. */
 enum kek_rc witness_seal(struct version *version, const struct kek_secret *data_key,
                          enum kek_wrap_alg alg, struct kek_bytes wrapped,

@@ -26,6 +26,26 @@ enum kek_rc witness_open(const struct version *version, const struct kek_secret 
     return rc != KEK_OK ? rc : kek_envelope_open(key, &envelope, context, &text, &why);
 }
 
+bool witness_wrapped(const struct version *version, enum kek_wrap_alg *alg,
+                     struct kek_bytes *wrapped)
+{
+    struct kek_envelope envelope;
+    struct kek_bytes sealed = kek_bytes(version->witness, version->witness_len);
+    if (sealed.len == 0 || kek_envelope_parse(sealed, &envelope, NULL) != KEK_OK) {
+        return false;
+    }
+    *alg = envelope.entries[0].alg;
+    *wrapped = envelope.entries[0].wrapped;
+    return true;
+}
+
+bool kek_keyring_witness(const struct kek_keyring *ring, const struct kek_id *kek_id,
+                         enum kek_wrap_alg *alg, struct kek_bytes *wrapped)
+{
+    const struct version *version = version_find(ring, kek_id);
+    return version != NULL && witness_wrapped(version, alg, wrapped);
+}
+
 enum kek_rc witness_seal(struct version *version, const struct kek_secret *data_key,
                          enum kek_wrap_alg alg, struct kek_bytes wrapped, struct kek_why *why)
 {

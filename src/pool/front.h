@@ -114,6 +114,7 @@ struct kek_flight {
     enum kek_pool_op op;
     uint64_t sent_us, due_ms;
     bool aside; /* its call names the worker */
+    bool opens; /* a wrap, after which the worker opens the witness that came with it */
     bool timed_out;
     bool unsent; /* the worker was gone already: it never had the request */
 };
@@ -363,8 +364,7 @@ size_t kek_message_pack(struct kek_pool *pool, const Kek__Provider__Request *req
 Kek__Provider__Reply *kek_message_unpack(struct kek_pool *pool, size_t len);
 void kek_message_wipe(struct kek_pool *pool);
 size_t kek_message_hello(struct kek_backend *backend, uint64_t id);
-size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call, uint64_t id,
-                        bool say_memory);
+size_t kek_message_call(struct kek_pool *pool, const struct kek_flight *flight, bool say_memory);
 bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
                           struct kek_provider_versions *versions);
 bool kek_message_probed(const Kek__Provider__Probed *message, struct kek_provider_probed *probed);

@@ -91,20 +91,21 @@ static ProtobufCBinaryData binary(const void *data, size_t len)
     return (ProtobufCBinaryData){.len = len, .data = (uint8_t *)(uintptr_t)data};
 }
 
-size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call, uint64_t id,
-                        bool say_memory)
+size_t kek_message_call(struct kek_pool *pool, const struct kek_flight *flight, bool say_memory)
 {
+    const struct kek_pool_call *call = flight->call;
     const struct kek_lane *lane = call->lane;
     ProtobufCBinaryData kek_id = binary(lane->kek_id.bytes, KEK_ID_LEN);
     Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
     Kek__Provider__List list = KEK__PROVIDER__LIST__INIT;
     Kek__Provider__Wrap wrap = KEK__PROVIDER__WRAP__INIT;
+    Kek__Provider__Witness witness = KEK__PROVIDER__WITNESS__INIT;
     Kek__Provider__Unwrap unwrap = KEK__PROVIDER__UNWRAP__INIT;
     Kek__Provider__Generate generate = KEK__PROVIDER__GENERATE__INIT;
     Kek__Provider__SetState set_state = KEK__PROVIDER__SET_STATE__INIT;
     Kek__Provider__Destroy destroy = KEK__PROVIDER__DESTROY__INIT;
     Kek__Provider__Probe probe = KEK__PROVIDER__PROBE__INIT;
-    request.id = id;
+    request.id = flight->id;
     request.say_memory = say_memory;
     switch (lane->op) {
     case KEK_POOL_LIST:
@@ -115,6 +116,9 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
         struct kek_bytes key = kek_secret_bytes(call->data_key);
         wrap.kek_id = kek_id;
         wrap.data_key = binary(key.data, key.len);
+        witness.alg = (Kek__Provider__WrapAlg)call->alg;
+        witness.blob = binary(call->blob, call->blob_len);
+        wrap.witness = flight->opens ? &witness : NULL;
         request.op_case = KEK__PROVIDER__REQUEST__OP_WRAP;
         request.wrap = &wrap;
         break;
