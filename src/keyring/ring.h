@@ -103,6 +103,7 @@ struct version {
     char key_id[KEK_KEY_ID_TEXT];
     size_t witness_len; /* 0: none yet */
     uint8_t witness[WITNESS_MAX];
+    uint8_t opened_by[32]; /* digest of the data key that opened it, and of itself; 0: none has */
     enum kek_wrap_alg witness_alg;
     bool agreed; /* whoever cannot open the witness is wrong; until then, somebody is */
     struct trip *making;
@@ -259,8 +260,7 @@ char *record_text(const struct kek_keyring *ring, const struct version *next);
 /* witness.c */
 /* By the data key that a worker unwrapped.  KEK_DAMAGED: it uses another KEK.  Any other failure leaves open
  * which one it uses. */
-enum kek_rc witness_open(const struct version *version,
-                         const struct kek_secret *data_key) KEK_MUST_CHECK;
+enum kek_rc witness_open(struct version *version, const struct kek_secret *data_key) KEK_MUST_CHECK;
 /* What a worker is to open. False: there is no witness. */
 bool witness_wrapped(const struct version *version, enum kek_wrap_alg *alg,
                      struct kek_bytes *wrapped);

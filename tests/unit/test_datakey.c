@@ -250,6 +250,8 @@ START_TEST(wrap_is_proven_by_the_data_key_of_the_witness_alone)
     ck_assert(!kek_keyring_opened(rig.ring, worker + 1000, &id_1, right));
     ck_assert(!kek_keyring_opened(rig.ring, worker, &unknown, right));
     ck_assert(kek_keyring_opened(rig.ring, worker, &id_1, right));
+    ck_assert(kek_keyring_opened(rig.ring, worker, &id_1, right));
+    ck_assert(!kek_keyring_opened(rig.ring, worker, &id_1, wrong));
     end();
 }
 END_TEST
