@@ -5,7 +5,10 @@ libkek_pool_a_SOURCES = \
 	src/pool/answer.c \
 	src/pool/choose.c \
 	src/pool/dispatch.c \
+	src/pool/due.c \
 	src/pool/message.c \
+	src/pool/outcome.c \
+	src/pool/poison.c \
 	src/pool/pool.c \
 	src/pool/program.c \
 	src/pool/queue.c \

@@ -1,7 +1,10 @@
 #include "front.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "kek/text.h"
 
@@ -30,6 +33,26 @@ size_t kek_message_pack(struct kek_pool *pool, const Kek__Provider__Request *req
         return 0;
     }
     return kek__provider__request__pack(request, pool->out);
+}
+
+void kek_message_send(struct kek_worker *worker, size_t len)
+{
+    struct kek_pool *pool = worker->backend->pool;
+    ssize_t sent;
+    do {
+        sent = send(worker->fd, pool->out, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (sent < 0 && errno == EINTR);
+    int error = errno;
+    kek_wipe(pool->out, len);
+    if (sent == (ssize_t)len) {
+        return;
+    }
+    /* Either the worker has closed its end of the socket, which reading will find; or the socket is full,
+     * though it has room for the few requests that are ever on their way, and the worker is broken. */
+    worker->deaf = true;
+    if (error != EPIPE && error != ECONNRESET && !worker->exited) {
+        (void)uv_process_kill(&worker->process, SIGKILL);
+    }
 }
 
 /* protobuf-c's text fields are not const; packing only reads them. */
