@@ -4,6 +4,8 @@ kekctl_SOURCES = \
 	src/kekctl/config_example.c \
 	src/kekctl/grpc_client.c \
 	src/kekctl/grpc_client.h \
+	src/kekctl/grpc_status.c \
+	src/kekctl/grpc_status.h \
 	src/kekctl/kekctl.c \
 	src/kekctl/kekctl.h \
 	src/kekctl/key_generate.c \
@@ -33,7 +35,8 @@ if HAVE_CHECK
 KEKCTL_TESTS = tests/unit/test_kekctl_grpc
 check_PROGRAMS += $(KEKCTL_TESTS)
 TESTS += $(KEKCTL_TESTS)
-tests_unit_test_kekctl_grpc_SOURCES = tests/unit/test_kekctl_grpc.c src/kekctl/grpc_client.c
+tests_unit_test_kekctl_grpc_SOURCES = tests/unit/test_kekctl_grpc.c src/kekctl/grpc_client.c \
+	src/kekctl/grpc_status.c
 tests_unit_test_kekctl_grpc_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
 tests_unit_test_kekctl_grpc_LDADD = $(BASE_LIBS) $(NGHTTP2_LIBS) $(UNIT_LIBS) -lpthread
 endif
