@@ -194,8 +194,7 @@ static enum kek_rc check_request(const struct kek_pool *pool,
          kek_secret_bytes(request->data_key).len != KEK_DATA_KEY_LEN)) {
         return kek_fail(why, KEK_INVALID, "a data key has %d bytes", KEK_DATA_KEY_LEN);
     }
-    if (request->op != KEK_POOL_UNWRAP &&
-        (request->op != KEK_POOL_WRAP || request->blob.len == 0)) {
+    if (request->op != KEK_POOL_UNWRAP && request->blob.len == 0) {
         return KEK_OK;
     }
     if (request->blob.len == 0 || request->blob.len > KEK_WRAPPED_MAX) {
@@ -210,8 +209,7 @@ static enum kek_rc check_request(const struct kek_pool *pool,
 
 static struct kek_pool_call *new_call(struct kek_pool *pool, const struct kek_pool_request *request)
 {
-    bool takes = request->op == KEK_POOL_UNWRAP || request->op == KEK_POOL_WRAP;
-    size_t blob_len = takes ? request->blob.len : 0;
+    size_t blob_len = request->blob.len;
     struct kek_pool_call *call = calloc(1, sizeof *call + blob_len);
     if (call == NULL) {
         return NULL;
