@@ -11,6 +11,7 @@ libkek_keyring_a_SOURCES = \
 	src/keyring/record.c \
 	src/keyring/remarks.c \
 	src/keyring/ring.h \
+	src/keyring/say.c \
 	src/keyring/trip.c \
 	src/keyring/verdict.c \
 	src/keyring/wait.c \

@@ -11,6 +11,7 @@
  *   look.c        when which worker lists its keys anew, and when a fresh one is wanted
  *   judge.c       what follows of it for workers and for what providers are known to hold
  *   primary.c     what is agreed on, what is announced
+ *   say.c         what is so and what is to be done, into a verdict
  *   obstacle.c    what keeps a version from being announced, in words
  *   verdict.c     how things are
  *   remarks.c     what else is to be mended
@@ -302,9 +303,11 @@ bool version_is_newer(const struct kek_keyring *ring, const struct version *vers
 const struct version *version_namesake(const struct kek_keyring *ring,
                                        const struct version *version);
 
-/* obstacle.c */
+/* say.c */
 void verdict_say(struct kek_keyring_verdict *verdict, const char *todo, const char *format, ...)
     KEK_PRINTF(3, 4);
+
+/* obstacle.c */
 /* Words it, with the provider concerned. The version is active somewhere and not announced. */
 void obstacle_say(const struct kek_keyring *ring, const struct version *version,
                   struct kek_keyring_verdict *verdict);
