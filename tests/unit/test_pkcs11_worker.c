@@ -523,6 +523,33 @@ START_TEST(strategy_encrypt_works_by_every_algorithm)
 }
 END_TEST
 
+/* Under AES-GCM two wraps with one IV would give both data keys away, and the key of the tags. */
+START_TEST(no_two_wraps_have_one_iv)
+{
+    enum { WRAPS = 100, IV = 12 };
+    static uint8_t ivs[WRAPS][IV];
+    struct token token;
+    struct kek_id id = id_of(0x67);
+    token_make(&token);
+    Kek__Provider__Hello hello;
+    hello_init(&hello, token.uri);
+    hello_set(&hello, "strategy", "encrypt");
+    struct worker worker;
+    worker_start_with(&worker, "officer", &hello);
+    expect_done(worker_generate(&worker, 1, &id, KEK__PROVIDER__STATE__ACTIVE));
+    for (size_t i = 0; i < WRAPS; i++) {
+        Kek__Provider__Reply *reply = wrapped_by(&worker, &id);
+        ck_assert_int_eq((int)reply->wrapped->alg, KEK_WRAP_AES_GCM);
+        memcpy(ivs[i], reply->wrapped->blob.data, IV);
+        reply_free(reply);
+        for (size_t before = 0; before < i; before++) {
+            ck_assert_mem_ne(ivs[before], ivs[i], IV);
+        }
+    }
+    worker_end(&worker);
+}
+END_TEST
+
 START_TEST(a_token_taken_away_is_a_dead_link_and_a_fresh_worker_finds_it_again)
 {
     struct token token;
@@ -620,6 +647,7 @@ static Suite *suite(void)
     tcase_add_test(c, keys_of_other_names_are_not_seen);
     tcase_add_test(c, a_named_key_takes_its_state_from_the_configuration);
     tcase_add_loop_test(c, strategy_encrypt_works_by_every_algorithm, 0, 3);
+    tcase_add_test(c, no_two_wraps_have_one_iv);
     tcase_add_test(c, a_token_taken_away_is_a_dead_link_and_a_fresh_worker_finds_it_again);
     tcase_add_test(c, many_requests_at_once_each_get_their_own_answer);
     suite_add_tcase(s, c);
