@@ -199,6 +199,16 @@ struct kek_keyring_wait *kek_keyring_check(struct kek_keyring *ring, uint64_t wo
                                            const struct kek_id *kek_id, uint64_t handle,
                                            kek_keyring_checked_fn *done, void *arg);
 
+/* The version's witness as it was wrapped, for a worker that is to open it after a wrap; borrowed until the loop goes on.
+ * False: there is none. */
+bool kek_keyring_witness(const struct kek_keyring *ring, const struct kek_id *kek_id,
+                         enum kek_wrap_alg *alg, struct kek_bytes *wrapped);
+
+/* A worker gave this data key for it, by the object that had wrapped before: is that wrap proven by it?  If not, a
+ * check tells why. */
+bool kek_keyring_opened(struct kek_keyring *ring, uint64_t worker, const struct kek_id *kek_id,
+                        const struct kek_secret *data_key);
+
 /* What traffic showed: an operation that worked counts as a probe of its provider; "no such key" and "may
  * not" have that worker list its keys anew. KEK_DAMAGED of a wrap: the worker, which opens its witness, could not
  * unwrap it itself; it wraps nothing more, and is ended where another wraps. */

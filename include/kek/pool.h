@@ -84,8 +84,11 @@ struct kek_pool_request {
     size_t provider; /* an index, or KEK_POOL_ANY (wrap and unwrap only) */
     struct kek_id kek_id;
     const struct kek_secret *data_key; /* wrap: copied */
-    enum kek_wrap_alg alg;             /* unwrap, try_key */
-    struct kek_bytes blob; /* unwrap; try_key (may be empty); describe: the name. Copied */
+    /* Unwrap and try_key (may be empty): what is to be opened; describe: the name.  Wrap: what the same KEK wrapped
+     * before, its witness, which a worker that has nothing else to do opens after the wrap, by the object that
+     * wrapped; empty: nothing.  Copied. */
+    enum kek_wrap_alg alg;
+    struct kek_bytes blob;
     uint64_t handle; /* unwrap by the object that wrapped before, as result.handle said; 0: any */
     uint32_t number; /* generate; describe: how many to skip */
     enum kek_state state; /* generate, set_state */
@@ -104,11 +107,12 @@ struct kek_pool_result {
     uint64_t worker; /* and which of its workers */
     const struct kek_version *versions;
     size_t version_count;
-    enum kek_wrap_alg alg;                    /* wrap */
-    struct kek_bytes blob;                    /* wrap */
-    uint64_t handle;                          /* wrap: of the object that did it, in that worker */
-    struct kek_secret *data_key;              /* unwrap; KEK_STEAL it to keep it */
-    const struct kek_provider_probed *probed; /* probe */
+    enum kek_wrap_alg alg; /* wrap */
+    struct kek_bytes blob; /* wrap */
+    uint64_t handle;       /* wrap: of the object that did it, in that worker */
+    /* Unwrap; wrap: what the witness gave, NULL where it was not opened, or did not open.  KEK_STEAL it to keep it. */
+    struct kek_secret *data_key;
+    const struct kek_provider_probed *probed;       /* probe */
     const struct kek_provider_described *described; /* describe */
     const struct kek_provider_tried *tried;         /* try_key */
 };

@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -39,83 +38,6 @@ struct call {
     uint32_t reset; /* the error code the stream was closed with */
     struct grpc_status status;
 };
-
-/* Statuses. */
-
-static bool fail(struct grpc_status *status, enum kek_rpc_status code, const char *format, ...)
-    KEK_PRINTF(3, 4);
-
-static bool fail(struct grpc_status *status, enum kek_rpc_status code, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    status->code = code;
-    vsnprintf(status->message, sizeof status->message, format, args);
-    va_end(args);
-    return false;
-}
-
-static int hex_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* grpc-message is percent-encoded; what a terminal must not get becomes "?". */
-static void take_message(struct grpc_status *status, const uint8_t *value, size_t len)
-{
-    size_t out = 0;
-    for (size_t i = 0; i < len && out < sizeof status->message - 1; i++) {
-        uint8_t c = value[i];
-        if (c == '%' && i + 2 < len && hex_digit(value[i + 1]) >= 0 &&
-            hex_digit(value[i + 2]) >= 0) {
-            c = (uint8_t)(hex_digit(value[i + 1]) << 4 | hex_digit(value[i + 2]));
-            i += 2;
-        }
-        status->message[out++] = c >= 0x20 && c < 0x7f ? (char)c : '?';
-    }
-    status->message[out] = '\0';
-}
-
-/* gRPC's own table, "HTTP to gRPC Status Code Mapping". */
-static enum kek_rpc_status of_http(unsigned http)
-{
-    switch (http) {
-    case 400:
-        return KEK_RPC_INTERNAL;
-    case 403:
-        return KEK_RPC_PERMISSION_DENIED;
-    case 404:
-        return KEK_RPC_UNIMPLEMENTED;
-    case 429:
-    case 502:
-    case 503:
-    case 504:
-        return KEK_RPC_UNAVAILABLE;
-    default:
-        return KEK_RPC_UNKNOWN;
-    }
-}
-
-/* gRPC over HTTP/2, "Errors". */
-static enum kek_rpc_status of_reset(uint32_t code)
-{
-    switch (code) {
-    case NGHTTP2_REFUSED_STREAM:
-        return KEK_RPC_UNAVAILABLE;
-    case NGHTTP2_CANCEL:
-        return KEK_RPC_CANCELLED;
-    case NGHTTP2_ENHANCE_YOUR_CALM:
-        return KEK_RPC_RESOURCE_EXHAUSTED;
-    case NGHTTP2_INADEQUATE_SECURITY:
-        return KEK_RPC_PERMISSION_DENIED;
-    default:
-        return KEK_RPC_INTERNAL;
-    }
-}
 
 /* What nghttp2 tells us. */
 
@@ -155,7 +77,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     } else if (named(name, name_len, "grpc-status")) {
         call->has_status = take_number(value, len, &call->status.code);
     } else if (named(name, name_len, "grpc-message")) {
-        take_message(&call->status, value, len);
+        grpc_status_message(&call->status, value, len);
     }
     return 0;
 }
@@ -317,17 +239,18 @@ static bool read_some(struct grpc_client *client, struct grpc_status *status)
     ssize_t got = read(client->fd, kek_secret_data(client->input), READ_SIZE);
     if (got < 0) {
         return errno == EAGAIN || errno == EINTR ||
-               fail(status, KEK_RPC_UNAVAILABLE, "the connection broke: %s", strerror(errno));
+               grpc_status_fail(status, KEK_RPC_UNAVAILABLE, "the connection broke: %s",
+                                strerror(errno));
     }
     if (got == 0) {
-        return fail(status, KEK_RPC_UNAVAILABLE, "the server closed the connection");
+        return grpc_status_fail(status, KEK_RPC_UNAVAILABLE, "the server closed the connection");
     }
     ssize_t taken =
         nghttp2_session_mem_recv(client->session, kek_secret_data(client->input), (size_t)got);
     kek_wipe(kek_secret_data(client->input), (size_t)got);
     if (taken < 0) {
-        return fail(status, KEK_RPC_UNAVAILABLE, "the server does not speak HTTP/2: %s",
-                    nghttp2_strerror((int)taken));
+        return grpc_status_fail(status, KEK_RPC_UNAVAILABLE, "the server does not speak HTTP/2: %s",
+                                nghttp2_strerror((int)taken));
     }
     return true;
 }
@@ -337,7 +260,8 @@ static bool write_some(struct grpc_client *client, struct grpc_status *status)
     ssize_t put = send(client->fd, client->output, client->output_len, MSG_NOSIGNAL);
     if (put < 0) {
         return errno == EAGAIN || errno == EINTR ||
-               fail(status, KEK_RPC_UNAVAILABLE, "the connection broke: %s", strerror(errno));
+               grpc_status_fail(status, KEK_RPC_UNAVAILABLE, "the connection broke: %s",
+                                strerror(errno));
     }
     client->output += put;
     client->output_len -= (size_t)put;
@@ -349,7 +273,7 @@ static bool wait_for_socket(struct grpc_client *client, uint64_t deadline_ms, sh
 {
     uint64_t now = kek_clock_ms();
     if (now >= deadline_ms) {
-        return fail(status, KEK_RPC_DEADLINE_EXCEEDED, "no answer in time");
+        return grpc_status_fail(status, KEK_RPC_DEADLINE_EXCEEDED, "no answer in time");
     }
     uint64_t left = deadline_ms - now;
     struct pollfd poll_fd = {.fd = client->fd, .events = POLLIN};
@@ -358,7 +282,7 @@ static bool wait_for_socket(struct grpc_client *client, uint64_t deadline_ms, sh
     }
     int ready = poll(&poll_fd, 1, left > 60000 ? 60000 : (int)left);
     if (ready < 0 && errno != EINTR) {
-        return fail(status, KEK_RPC_INTERNAL, "poll: %s", strerror(errno));
+        return grpc_status_fail(status, KEK_RPC_INTERNAL, "poll: %s", strerror(errno));
     }
     *events = ready > 0 ? poll_fd.revents : 0;
     return true;
@@ -371,13 +295,14 @@ static bool step(struct grpc_client *client, uint64_t deadline_ms, struct grpc_s
     if (client->output_len == 0) {
         ssize_t len = nghttp2_session_mem_send(client->session, &client->output);
         if (len < 0) {
-            return fail(status, KEK_RPC_INTERNAL, "%s", nghttp2_strerror((int)len));
+            return grpc_status_fail(status, KEK_RPC_INTERNAL, "%s", nghttp2_strerror((int)len));
         }
         client->output_len = (size_t)len;
     }
     if (client->output_len == 0 && nghttp2_session_want_read(client->session) == 0 &&
         nghttp2_session_want_write(client->session) == 0) {
-        return fail(status, KEK_RPC_UNAVAILABLE, "the server does not speak HTTP/2 as it must");
+        return grpc_status_fail(status, KEK_RPC_UNAVAILABLE,
+                                "the server does not speak HTTP/2 as it must");
     }
     short events;
     if (!wait_for_socket(client, deadline_ms, &events, status)) {
@@ -419,7 +344,7 @@ static bool submit(struct grpc_client *client, struct call *call, const char *pa
     call->stream = nghttp2_submit_request(client->session, NULL, headers,
                                           sizeof headers / sizeof headers[0], &body, NULL);
     if (call->stream < 0) {
-        return fail(status, KEK_RPC_INTERNAL, "%s", nghttp2_strerror(call->stream));
+        return grpc_status_fail(status, KEK_RPC_INTERNAL, "%s", nghttp2_strerror(call->stream));
     }
     return true;
 }
@@ -427,16 +352,16 @@ static bool submit(struct grpc_client *client, struct call *call, const char *pa
 static bool unframe(const struct call *call, struct grpc_status *status)
 {
     if (call->body_len == 0) {
-        return fail(status, KEK_RPC_INTERNAL, "the answer has no message");
+        return grpc_status_fail(status, KEK_RPC_INTERNAL, "the answer has no message");
     }
     const uint8_t *body = kek_secret_bytes(call->body).data;
     if (call->body_len < PREFIX || body[0] != 0) {
-        return fail(status, KEK_RPC_INTERNAL, "the answer is %s",
-                    call->body_len < PREFIX ? "cut off" : "compressed");
+        return grpc_status_fail(status, KEK_RPC_INTERNAL, "the answer is %s",
+                                call->body_len < PREFIX ? "cut off" : "compressed");
     }
     size_t len = (size_t)body[1] << 24 | (size_t)body[2] << 16 | (size_t)body[3] << 8 | body[4];
     if (len != call->body_len - PREFIX) {
-        return fail(status, KEK_RPC_INTERNAL, "the answer is not one message");
+        return grpc_status_fail(status, KEK_RPC_INTERNAL, "the answer is not one message");
     }
     return true;
 }
@@ -445,21 +370,24 @@ static bool unframe(const struct call *call, struct grpc_status *status)
 static bool judge(const struct call *call, struct grpc_status *status)
 {
     if (call->too_large) {
-        return fail(status, KEK_RPC_RESOURCE_EXHAUSTED, "the answer is larger than %u bytes",
-                    GRPC_CLIENT_MESSAGE_MAX);
+        return grpc_status_fail(status, KEK_RPC_RESOURCE_EXHAUSTED,
+                                "the answer is larger than %u bytes", GRPC_CLIENT_MESSAGE_MAX);
     }
     if (call->http_status == 0 || (!call->has_status && call->reset != 0)) {
-        return fail(status, of_reset(call->reset), "the server reset the call: %s",
-                    nghttp2_http2_strerror(call->reset));
+        return grpc_status_fail(status, grpc_status_of_reset(call->reset),
+                                "the server reset the call: %s",
+                                nghttp2_http2_strerror(call->reset));
     }
     if (call->http_status != 200) {
-        return fail(status, of_http(call->http_status), "HTTP status %u", call->http_status);
+        return grpc_status_fail(status, grpc_status_of_http(call->http_status), "HTTP status %u",
+                                call->http_status);
     }
     if (!call->is_grpc) {
-        return fail(status, KEK_RPC_UNKNOWN, "the answer is not of type application/grpc");
+        return grpc_status_fail(status, KEK_RPC_UNKNOWN,
+                                "the answer is not of type application/grpc");
     }
     if (!call->has_status) {
-        return fail(status, KEK_RPC_UNKNOWN, "the answer has no grpc-status");
+        return grpc_status_fail(status, KEK_RPC_UNKNOWN, "the answer has no grpc-status");
     }
     *status = call->status;
     return status->code == KEK_RPC_OK && unframe(call, status);
@@ -488,7 +416,7 @@ bool grpc_client_call(struct grpc_client *client, const char *path, struct kek_b
                       uint64_t deadline_ms, struct grpc_reply *reply, struct grpc_status *status)
 {
     if (message.len > UINT32_MAX) {
-        return fail(status, KEK_RPC_RESOURCE_EXHAUSTED, "the message is too large");
+        return grpc_status_fail(status, KEK_RPC_RESOURCE_EXHAUSTED, "the message is too large");
     }
     struct call call = {
         .prefix = {0, (uint8_t)(message.len >> 24), (uint8_t)(message.len >> 16),
@@ -497,7 +425,8 @@ bool grpc_client_call(struct grpc_client *client, const char *path, struct kek_b
     };
     KEK_AUTO(kek_secret) body = kek_secret_new(PREFIX + GRPC_CLIENT_MESSAGE_MAX);
     if (body == NULL) {
-        return fail(status, KEK_RPC_RESOURCE_EXHAUSTED, "no locked memory for the answer");
+        return grpc_status_fail(status, KEK_RPC_RESOURCE_EXHAUSTED,
+                                "no locked memory for the answer");
     }
     call.body = body;
     client->call = &call;

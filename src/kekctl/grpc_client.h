@@ -10,17 +10,12 @@
 #ifndef KEKCTL_GRPC_CLIENT_H
 #define KEKCTL_GRPC_CLIENT_H
 
-#include "kek/rpc.h"
+#include "grpc_status.h"
 #include "kek/secret.h"
 
 #define GRPC_CLIENT_MESSAGE_MAX (68u * 1024) /* bytes of a reply's message, at most */
 
 struct grpc_client;
-
-struct grpc_status {
-    unsigned code;              /* enum kek_rpc_status, or any other number a server sent */
-    char message[KEK_WHY_TEXT]; /* printable ASCII */
-};
 
 struct grpc_reply {
     struct kek_secret *body; /* NULL: none */

@@ -10,6 +10,8 @@ kekctl_SOURCES = \
 	src/kekctl/config_example.c \
 	src/kekctl/grpc_client.c \
 	src/kekctl/grpc_client.h \
+	src/kekctl/grpc_status.c \
+	src/kekctl/grpc_status.h \
 	src/kekctl/kekctl.c \
 	src/kekctl/kekctl.h \
 	src/kekctl/key_adopt.c \
@@ -61,7 +63,8 @@ if HAVE_CHECK
 KEKCTL_TESTS = tests/unit/test_kekctl_grpc tests/unit/test_node
 check_PROGRAMS += $(KEKCTL_TESTS)
 TESTS += $(KEKCTL_TESTS)
-tests_unit_test_kekctl_grpc_SOURCES = tests/unit/test_kekctl_grpc.c src/kekctl/grpc_client.c
+tests_unit_test_kekctl_grpc_SOURCES = tests/unit/test_kekctl_grpc.c src/kekctl/grpc_client.c \
+	src/kekctl/grpc_status.c
 tests_unit_test_kekctl_grpc_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
 tests_unit_test_node_SOURCES = tests/unit/test_node.c src/kekctl/node_parse.c
 tests_unit_test_node_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)

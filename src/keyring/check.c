@@ -118,10 +118,9 @@ static bool begin(struct check *check)
     struct source *source = check->member->source;
     const struct kek_config_provider *config =
         &source->ring->settings.config->providers[source->index];
-    struct kek_envelope envelope;
-    enum kek_rc rc =
-        kek_envelope_parse(kek_bytes(version->witness, version->witness_len), &envelope, NULL);
-    if (rc != KEK_OK) {
+    enum kek_wrap_alg alg;
+    struct kek_bytes wrapped;
+    if (!witness_wrapped(version, &alg, &wrapped)) {
         return false;
     }
     struct kek_pool_request request = {
@@ -129,14 +128,27 @@ static bool begin(struct check *check)
         .provider = source->index,
         .worker = check->member->serial,
         .kek_id = version->id,
-        .alg = envelope.entries[0].alg,
-        .blob = envelope.entries[0].wrapped,
+        .alg = alg,
+        .blob = wrapped,
         .handle = take_batch(check),
         /* Soon, so that it is sent before the calls that wait for it to prove theirs. */
         .deadline_ms = kek_clock_ms() + 2 * config->timeout_ms,
     };
     check->call = kek_pool_submit(source->ring->settings.pool, &request, opened, check, NULL);
     return check->call != NULL;
+}
+
+bool kek_keyring_opened(struct kek_keyring *ring, uint64_t worker, const struct kek_id *kek_id,
+                        const struct kek_secret *data_key)
+{
+    struct version *version = version_find(ring, kek_id);
+    struct member *member = member_find(ring, worker);
+    bool opened = version != NULL && version->witness_len > 0 && member != NULL && !member->ended &&
+                  !ring->stopped && witness_open(version, data_key) == KEK_OK;
+    if (opened) {
+        check_note(member, version, KEK_OK);
+    }
+    return opened;
 }
 
 static void check_free(struct check *check)

@@ -12,6 +12,7 @@ libkek_keyring_a_SOURCES = \
 	src/keyring/record.c \
 	src/keyring/remarks.c \
 	src/keyring/ring.h \
+	src/keyring/say.c \
 	src/keyring/trip.c \
 	src/keyring/verdict.c \
 	src/keyring/versions.c \

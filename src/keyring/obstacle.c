@@ -3,18 +3,6 @@
  */
 #include "keyring/ring.h"
 
-#include <stdio.h>
-#include <string.h>
-
-void verdict_say(struct kek_keyring_verdict *verdict, const char *todo, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(verdict->what, sizeof verdict->what, format, args);
-    va_end(args);
-    snprintf(verdict->todo, sizeof verdict->todo, "%s", todo);
-}
-
 static void say_dispute(const struct kek_keyring *ring, const struct version *version,
                         struct kek_keyring_verdict *verdict)
 {

@@ -12,6 +12,7 @@
  *   judge.c       what follows of it for workers and for what providers are known to hold
  *   rank.c        which of the keys of one number is the version, and what is newer than the primary
  *   primary.c     what is agreed on, what is announced
+ *   say.c         what is so and what is to be done, into a verdict
  *   obstacle.c    what keeps a version from being announced, in words
  *   versions.c    what is told of each version
  *   verdict.c     how things are
@@ -110,6 +111,7 @@ struct version {
     char key_id[KEK_KEY_ID_TEXT];
     size_t witness_len; /* 0: none yet */
     uint8_t witness[WITNESS_MAX];
+    uint8_t opened_by[32]; /* digest of the data key that opened it, and of itself; 0: none has */
     enum kek_wrap_alg witness_alg;
     bool agreed;      /* whoever cannot open the witness is wrong; until then, somebody is */
     bool announced;   /* here, once: it never is again after another */
@@ -273,8 +275,10 @@ char *record_text(const struct kek_keyring *ring, const struct version *next);
 /* witness.c */
 /* By the data key that a worker unwrapped.  KEK_DAMAGED: it uses another KEK.  Any other failure leaves open
  * which one it uses. */
-enum kek_rc witness_open(const struct version *version,
-                         const struct kek_secret *data_key) KEK_MUST_CHECK;
+enum kek_rc witness_open(struct version *version, const struct kek_secret *data_key) KEK_MUST_CHECK;
+/* What a worker is to open. False: there is no witness. */
+bool witness_wrapped(const struct version *version, enum kek_wrap_alg *alg,
+                     struct kek_bytes *wrapped);
 /* Proposed: every other worker is to open it before it counts. `wrapped`: the data key, by its KEK. */
 enum kek_rc witness_seal(struct version *version, const struct kek_secret *data_key,
                          enum kek_wrap_alg alg, struct kek_bytes wrapped,
@@ -327,9 +331,11 @@ bool is_succession(const struct kek_keyring *ring);
 /* primary.c */
 void primary_drive(struct kek_keyring *ring);
 
-/* obstacle.c */
+/* say.c */
 void verdict_say(struct kek_keyring_verdict *verdict, const char *todo, const char *format, ...)
     KEK_PRINTF(3, 4);
+
+/* obstacle.c */
 /* Words it, with the provider concerned. The version is active somewhere and not announced. */
 void obstacle_say(const struct kek_keyring *ring, const struct version *version,
                   struct kek_keyring_verdict *verdict);

@@ -10,7 +10,13 @@
 
 #define RESETS_MAX 4 /* ECONNRESET is said once, then what was sent before can be read */
 
-static bool is_wrapped(const Kek__Provider__Reply *reply, struct kek_pool_result *result)
+static bool is_data_key(const Kek__Provider__Unwrapped *unwrapped)
+{
+    return unwrapped->data_key.len == KEK_DATA_KEY_LEN;
+}
+
+static bool is_wrapped(const struct kek_flight *flight, const Kek__Provider__Reply *reply,
+                       struct kek_pool_result *result)
 {
     if (reply->result_case != KEK__PROVIDER__REPLY__RESULT_WRAPPED) {
         return false;
@@ -18,7 +24,9 @@ static bool is_wrapped(const Kek__Provider__Reply *reply, struct kek_pool_result
     result->alg = (enum kek_wrap_alg)reply->wrapped->alg;
     result->blob = kek_bytes(reply->wrapped->blob.data, reply->wrapped->blob.len);
     result->handle = reply->wrapped->handle;
-    return kek_wrap_alg_fits(result->alg, result->blob.len);
+    const Kek__Provider__Unwrapped *opened = reply->wrapped->opened;
+    return kek_wrap_alg_fits(result->alg, result->blob.len) &&
+           (opened == NULL || (flight->opens && is_data_key(opened)));
 }
 
 static bool is_listed(struct kek_pool *pool, const Kek__Provider__Reply *reply,
@@ -72,7 +80,7 @@ static bool is_tried(struct kek_pool *pool, const Kek__Provider__Reply *reply,
     return true;
 }
 
-/* Does the reply answer this? The data key of an unwrap is left where it is. */
+/* Does the reply answer this? A data key is left where it is. */
 static bool is_answer(struct kek_worker *worker, const struct kek_flight *flight,
                       const Kek__Provider__Reply *reply, struct kek_pool_result *result)
 {
@@ -80,10 +88,10 @@ static bool is_answer(struct kek_worker *worker, const struct kek_flight *flight
     case KEK_POOL_LIST:
         return is_listed(worker->backend->pool, reply, result);
     case KEK_POOL_WRAP:
-        return is_wrapped(reply, result);
+        return is_wrapped(flight, reply, result);
     case KEK_POOL_UNWRAP:
         return reply->result_case == KEK__PROVIDER__REPLY__RESULT_UNWRAPPED &&
-               reply->unwrapped->data_key.len == KEK_DATA_KEY_LEN;
+               is_data_key(reply->unwrapped);
     case KEK_POOL_PROBE:
         return is_probed(reply, result);
     case KEK_POOL_DESCRIBE:
@@ -93,6 +101,22 @@ static bool is_answer(struct kek_worker *worker, const struct kek_flight *flight
     default:
         return reply->result_case == KEK__PROVIDER__REPLY__RESULT_DONE;
     }
+}
+
+/* A copy of the data key that the reply brings, if somebody still waits for it.  False: no locked memory; a wrap
+ * does without what its witness gave. */
+static bool take_data_key(const struct kek_flight *flight, const Kek__Provider__Reply *reply,
+                          struct kek_pool_result *result)
+{
+    bool wraps = flight->op == KEK_POOL_WRAP;
+    const Kek__Provider__Unwrapped *from = wraps                           ? reply->wrapped->opened
+                                           : flight->op == KEK_POOL_UNWRAP ? reply->unwrapped
+                                                                           : NULL;
+    if (from == NULL || flight->call == NULL) {
+        return true;
+    }
+    result->data_key = kek_secret_dup(kek_bytes(from->data_key.data, from->data_key.len));
+    return wraps || result->data_key != NULL;
 }
 
 static void on_failed(struct kek_worker *worker, unsigned slot, const Kek__Provider__Failed *failed)
@@ -128,16 +152,11 @@ static void on_reply(struct kek_worker *worker, const Kek__Provider__Reply *repl
         return;
     }
     struct kek_why why;
-    const struct kek_why *failed = NULL;
-    if (flight->op == KEK_POOL_UNWRAP && flight->call != NULL) {
-        ProtobufCBinaryData key = reply->unwrapped->data_key;
-        result.data_key = kek_secret_dup(kek_bytes(key.data, key.len));
-        if (result.data_key == NULL) {
-            kek_fail(&why, KEK_NO_MEMORY, "no locked memory for a data key");
-            failed = &why;
-        }
+    bool taken = take_data_key(flight, reply, &result);
+    if (!taken) {
+        kek_fail(&why, KEK_NO_MEMORY, "no locked memory for a data key");
     }
-    kek_flight_done(worker, slot, failed == NULL ? &result : NULL, failed);
+    kek_flight_done(worker, slot, taken ? &result : NULL, taken ? NULL : &why);
     kek_secret_free(result.data_key);
     free((void *)result.probed);
     free((void *)result.described);

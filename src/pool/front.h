@@ -5,13 +5,16 @@
  *   shared.c     what all of them need
  *   queue.c      the calls that wait, in order of when they give up
  *   choose.c     which worker a call may go to
- *   dispatch.c   from the queue to a worker and back: answers, retries, timeouts, hedges
+ *   dispatch.c   from the queue to a worker
+ *   outcome.c    what becomes of a call: its answer, another try, its end
+ *   poison.c     blobs on which workers ended
+ *   due.c        what time brings: calls that are over, timeouts, hedges
  *   timing.c     how long operations took, and what became of them
  *   supervise.c  how many workers a provider has, when the next may start, what its health is
  *   start.c      one worker's way to ready: Hello, login lock, the try on record, Login
  *   worker.c     one process and its socket
  *   answer.c     what comes out of that socket
- *   message.c    the messages themselves
+ *   message.c    the messages themselves, and how they are sent
  *   program.c    what is run: program, arguments, environment, user
  *
  * A call waits in a lane or in `later`, or is in service in one or two workers.  A flight is a request
@@ -115,6 +118,7 @@ struct kek_flight {
     enum kek_pool_op op;
     uint64_t sent_us, due_ms;
     bool aside; /* its call names the worker */
+    bool opens; /* a wrap, after which the worker opens the witness that came with it */
     bool timed_out;
     bool unsent; /* the worker was gone already: it never had the request */
 };
@@ -246,6 +250,7 @@ struct kek_pool_times *kek_pool_times(struct kek_pool *pool); /* for tests, befo
 
 /* shared.c */
 void kek_pool_due(struct kek_pool *pool, uint64_t at_ms); /* look again at that time */
+uint64_t kek_pool_later(uint64_t at, uint64_t span);      /* their sum, at most KEK_NEVER */
 uint64_t kek_pool_jitter(uint64_t value);                 /* +-20 % */
 void kek_pool_check_closed(struct kek_pool *pool);
 /* The worker after that one, over all providers; NULL: the first, or the last was that. */
@@ -288,8 +293,17 @@ void kek_timing_count(const struct kek_worker *worker, unsigned slot, enum kek_c
 /* dispatch.c */
 void kek_dispatch(struct kek_pool *pool); /* sends all that can be sent */
 bool kek_dispatch_one(struct kek_pool_call *call);
-void kek_dispatch_due(uv_timer_t *timer);
+bool kek_dispatch_second(struct kek_pool_call *call); /* to another worker too, if one has room */
 void kek_call_wait(struct kek_pool_call *call);
+
+/* poison.c */
+bool kek_poison_is(const struct kek_pool *pool, struct kek_bytes blob);
+void kek_poison_remember(struct kek_pool_call *call);
+
+/* due.c */
+void kek_due(uv_timer_t *timer);
+
+/* outcome.c */
 /* The worker's flight is over. `why` is NULL if it answered well. */
 void kek_flight_done(struct kek_worker *worker, unsigned slot, struct kek_pool_result *result,
                      const struct kek_why *why);
@@ -305,8 +319,10 @@ void kek_flight_lost(struct kek_worker *worker, unsigned slot, enum kek_lost how
                      const struct kek_why *why);
 void kek_call_finish(struct kek_pool_call *call, enum kek_rc rc, struct kek_pool_result *result,
                      const struct kek_why *why);
+/* Nobody answers it any more: an answer that could have been bettered stands, else it fails. */
+void kek_call_fail(struct kek_pool_call *call, const struct kek_why *why);
 /* Ends the waiting calls that wait for a new PIN file alone, or for a worker that is gone. */
-void kek_dispatch_fail_hopeless(struct kek_pool *pool);
+void kek_call_fail_hopeless(struct kek_pool *pool);
 
 /* supervise.c */
 void kek_backend_ensure(struct kek_backend *backend); /* lets a worker go, starts one */
@@ -336,8 +352,6 @@ void kek_start_failed(struct kek_worker *worker, bool kill, const struct kek_why
 /* worker.c */
 bool kek_worker_spawn(struct kek_backend *backend, struct kek_why *why);
 bool kek_worker_alive(const struct kek_worker *worker); /* its process takes sessions */
-/* Sends the first `len` bytes of the pool's buffer and wipes them. */
-void kek_worker_send_packed(struct kek_worker *worker, size_t len);
 void kek_worker_on_timer(uv_timer_t *timer);
 void kek_worker_close(struct kek_worker *worker); /* lets it leave */
 void kek_worker_kill(struct kek_worker *worker);
@@ -351,7 +365,6 @@ void kek_worker_end_service(struct kek_worker *worker);
 void kek_worker_check_over(
     struct kek_worker *worker);                  /* a flight less: time to close or to kill? */
 void kek_worker_wear(struct kek_worker *worker); /* counts an operation; may start a recycle */
-bool kek_worker_memory_due(struct kek_worker *worker); /* the next request asks for its memory */
 void kek_worker_broken(struct kek_worker *worker, const char *what);
 void kek_worker_gone(struct kek_worker *worker); /* forgets the process, which may not have ended */
 /* answer.c: reads all that the worker has sent. */
@@ -361,12 +374,13 @@ void kek_worker_ended(struct kek_worker *worker); /* end-of-file */
 /* message.c */
 /* Packs into the pool's buffer; 0: too large. */
 size_t kek_message_pack(struct kek_pool *pool, const Kek__Provider__Request *request);
+/* Sends the first `len` bytes of that buffer and wipes them. */
+void kek_message_send(struct kek_worker *worker, size_t len);
 /* Unpacks pool->in into the arena; NULL: not a message. Good until kek_message_wipe(). */
 Kek__Provider__Reply *kek_message_unpack(struct kek_pool *pool, size_t len);
 void kek_message_wipe(struct kek_pool *pool);
 size_t kek_message_hello(struct kek_backend *backend, uint64_t id);
-size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call, uint64_t id,
-                        bool say_memory);
+size_t kek_message_call(struct kek_pool *pool, const struct kek_flight *flight, bool say_memory);
 bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
                           struct kek_provider_versions *versions);
 bool kek_message_probed(const Kek__Provider__Probed *message, struct kek_provider_probed *probed);

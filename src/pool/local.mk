@@ -6,7 +6,10 @@ libkek_pool_a_SOURCES = \
 	src/pool/choose.c \
 	src/pool/describe.c \
 	src/pool/dispatch.c \
+	src/pool/due.c \
 	src/pool/message.c \
+	src/pool/outcome.c \
+	src/pool/poison.c \
 	src/pool/pool.c \
 	src/pool/program.c \
 	src/pool/queue.c \

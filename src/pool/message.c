@@ -1,7 +1,10 @@
 #include "front.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "kek/text.h"
 
@@ -30,6 +33,26 @@ size_t kek_message_pack(struct kek_pool *pool, const Kek__Provider__Request *req
         return 0;
     }
     return kek__provider__request__pack(request, pool->out);
+}
+
+void kek_message_send(struct kek_worker *worker, size_t len)
+{
+    struct kek_pool *pool = worker->backend->pool;
+    ssize_t sent;
+    do {
+        sent = send(worker->fd, pool->out, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (sent < 0 && errno == EINTR);
+    int error = errno;
+    kek_wipe(pool->out, len);
+    if (sent == (ssize_t)len) {
+        return;
+    }
+    /* Either the worker has closed its end of the socket, which reading will find; or the socket is full,
+     * though it has room for the few requests that are ever on their way, and the worker is broken. */
+    worker->deaf = true;
+    if (error != EPIPE && error != ECONNRESET && !worker->exited) {
+        (void)uv_process_kill(&worker->process, SIGKILL);
+    }
 }
 
 /* protobuf-c's text fields are not const; packing only reads them. */
@@ -93,14 +116,15 @@ static ProtobufCBinaryData binary(const void *data, size_t len)
     return (ProtobufCBinaryData){.len = len, .data = (uint8_t *)(uintptr_t)data};
 }
 
-size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call, uint64_t id,
-                        bool say_memory)
+size_t kek_message_call(struct kek_pool *pool, const struct kek_flight *flight, bool say_memory)
 {
+    const struct kek_pool_call *call = flight->call;
     const struct kek_lane *lane = call->lane;
     ProtobufCBinaryData kek_id = binary(lane->kek_id.bytes, KEK_ID_LEN);
     Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
     Kek__Provider__List list = KEK__PROVIDER__LIST__INIT;
     Kek__Provider__Wrap wrap = KEK__PROVIDER__WRAP__INIT;
+    Kek__Provider__Witness witness = KEK__PROVIDER__WITNESS__INIT;
     Kek__Provider__Unwrap unwrap = KEK__PROVIDER__UNWRAP__INIT;
     Kek__Provider__Generate generate = KEK__PROVIDER__GENERATE__INIT;
     Kek__Provider__SetState set_state = KEK__PROVIDER__SET_STATE__INIT;
@@ -108,7 +132,7 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
     Kek__Provider__Probe probe = KEK__PROVIDER__PROBE__INIT;
     Kek__Provider__Describe describe = KEK__PROVIDER__DESCRIBE__INIT;
     Kek__Provider__TryKey try_key = KEK__PROVIDER__TRY_KEY__INIT;
-    request.id = id;
+    request.id = flight->id;
     request.say_memory = say_memory;
     switch (lane->op) {
     case KEK_POOL_LIST:
@@ -119,6 +143,9 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
         struct kek_bytes key = kek_secret_bytes(call->data_key);
         wrap.kek_id = kek_id;
         wrap.data_key = binary(key.data, key.len);
+        witness.alg = (Kek__Provider__WrapAlg)call->alg;
+        witness.blob = binary(call->blob, call->blob_len);
+        wrap.witness = flight->opens ? &witness : NULL;
         request.op_case = KEK__PROVIDER__REQUEST__OP_WRAP;
         request.wrap = &wrap;
         break;

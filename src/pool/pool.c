@@ -112,7 +112,7 @@ struct kek_pool *kek_pool_new(uv_loop_t *loop, const struct kek_pool_settings *s
     pool->config = settings->config;
     pool->times = default_times;
     pool->armed_ms = KEK_NEVER;
-    pool->on_due = kek_dispatch_due;
+    pool->on_due = kek_due;
     pool->backend_count = settings->config->provider_count;
     pool->backends = calloc(pool->backend_count, sizeof *pool->backends);
     if (pool->backends == NULL) {
@@ -152,21 +152,6 @@ void kek_pool_start(struct kek_pool *pool)
         pool->backends[i].status.since_ms = now;
         kek_backend_ensure(&pool->backends[i]);
     }
-}
-
-static bool is_poison(const struct kek_pool *pool, struct kek_bytes blob)
-{
-    uint64_t now = 0;
-    for (size_t i = 0; i < KEK_POISON_MAX && i < pool->poison_next; i++) {
-        const struct kek_poison *poison = &pool->poison[i];
-        if (kek_bytes_equal(kek_bytes(poison->blob, poison->len), blob)) {
-            now = now == 0 ? kek_clock_ms() : now;
-            if (now < poison->until_ms) {
-                return true;
-            }
-        }
-    }
-    return false;
 }
 
 static enum kek_rc check_provider(const struct kek_pool *pool,
@@ -209,18 +194,19 @@ static enum kek_rc check_request(const struct kek_pool *pool,
          kek_secret_bytes(request->data_key).len != KEK_DATA_KEY_LEN)) {
         return kek_fail(why, KEK_INVALID, "a data key has %d bytes", KEK_DATA_KEY_LEN);
     }
-    if (request->op == KEK_POOL_DESCRIBE &&
-        (request->blob.len == 0 || request->blob.len > KEK_PROVIDER_NAME_MAX)) {
-        return kek_fail(why, KEK_INVALID, "a key's name has 1 to %d bytes", KEK_PROVIDER_NAME_MAX);
+    if (request->op == KEK_POOL_DESCRIBE) {
+        return request->blob.len > 0 && request->blob.len <= KEK_PROVIDER_NAME_MAX
+                   ? KEK_OK
+                   : kek_fail(why, KEK_INVALID, "a key's name has 1 to %d bytes",
+                              KEK_PROVIDER_NAME_MAX);
     }
-    bool has_blob = request->op == KEK_POOL_UNWRAP || request->op == KEK_POOL_TRY_KEY;
-    if (!has_blob || (request->op == KEK_POOL_TRY_KEY && request->blob.len == 0)) {
+    if (request->op != KEK_POOL_UNWRAP && request->blob.len == 0) {
         return KEK_OK;
     }
     if (request->blob.len == 0 || request->blob.len > KEK_WRAPPED_MAX) {
         return kek_fail(why, KEK_INVALID, "a wrapped data key has 1 to %d bytes", KEK_WRAPPED_MAX);
     }
-    if (request->provider == KEK_POOL_ANY && is_poison(pool, request->blob)) {
+    if (request->provider == KEK_POOL_ANY && kek_poison_is(pool, request->blob)) {
         return kek_fail(why, KEK_INTERNAL,
                         "two workers ended while they worked on it, less than a minute ago");
     }
@@ -229,9 +215,7 @@ static enum kek_rc check_request(const struct kek_pool *pool,
 
 static struct kek_pool_call *new_call(struct kek_pool *pool, const struct kek_pool_request *request)
 {
-    bool has_blob = request->op == KEK_POOL_UNWRAP || request->op == KEK_POOL_TRY_KEY ||
-                    request->op == KEK_POOL_DESCRIBE;
-    size_t blob_len = has_blob ? request->blob.len : 0;
+    size_t blob_len = request->blob.len;
     struct kek_pool_call *call = calloc(1, sizeof *call + blob_len);
     if (call == NULL) {
         return NULL;

@@ -38,6 +38,12 @@ uint64_t kek_pool_jitter(uint64_t value)
     return value - fifth + random % (2 * fifth + 1);
 }
 
+uint64_t kek_pool_later(uint64_t at, uint64_t span)
+{
+    uint64_t sum;
+    return __builtin_add_overflow(at, span, &sum) ? KEK_NEVER : sum;
+}
+
 void kek_pool_due(struct kek_pool *pool, uint64_t at_ms)
 {
     if (at_ms >= pool->armed_ms || pool->closing) {

@@ -28,7 +28,7 @@ void kek_start_begin(struct kek_worker *worker)
     worker->hand_id = HELLO_ID;
     worker->start_due_ms = kek_clock_ms() + backend->config->start_timeout_ms;
     wait_until(worker, UINT64_MAX);
-    kek_worker_send_packed(worker, kek_message_hello(backend, HELLO_ID));
+    kek_message_send(worker, kek_message_hello(backend, HELLO_ID));
 }
 
 bool kek_start_hear_out(struct kek_worker *worker)
@@ -120,7 +120,7 @@ static void stay_out(struct kek_worker *worker, struct kek_why *why)
     kek_fail_within(why, KEK_DENIED, "%s: the PIN %s", backend->config->name, source);
     kek_backend_pin_refused(backend, why);
     leave(worker, false);
-    kek_dispatch_fail_hopeless(backend->pool);
+    kek_call_fail_hopeless(backend->pool);
 }
 
 static void send_login(struct kek_worker *worker)
@@ -134,7 +134,7 @@ static void send_login(struct kek_worker *worker)
     request.id = LOGIN_ID;
     request.op_case = KEK__PROVIDER__REQUEST__OP_LOGIN;
     request.login = &login;
-    kek_worker_send_packed(worker, kek_message_pack(worker->backend->pool, &request));
+    kek_message_send(worker, kek_message_pack(worker->backend->pool, &request));
 }
 
 /* The try of the PIN is on disk: `why` is NULL; or it could not be written. */

@@ -11,8 +11,6 @@
  * SIGKILL does not end (a driver in uninterruptible sleep) becomes a ghost: the pool replaces it and does
  * not wait for it. */
 
-#define MEMORY_EVERY 1000 /* operations between two questions for a worker's memory */
-
 static void on_handle_closed(uv_handle_t *handle)
 {
     struct kek_worker *worker = handle->data;
@@ -268,26 +266,6 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     }
 }
 
-void kek_worker_send_packed(struct kek_worker *worker, size_t len)
-{
-    struct kek_pool *pool = worker->backend->pool;
-    ssize_t sent;
-    do {
-        sent = send(worker->fd, pool->out, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    } while (sent < 0 && errno == EINTR);
-    int error = errno;
-    kek_wipe(pool->out, len);
-    if (sent == (ssize_t)len) {
-        return;
-    }
-    /* Either the worker has closed its end of the socket, which reading will find; or the socket is full,
-     * though it has room for the few requests that are ever on their way, and the worker is broken. */
-    worker->deaf = true;
-    if (error != EPIPE && error != ECONNRESET && !worker->exited) {
-        (void)uv_process_kill(&worker->process, SIGKILL);
-    }
-}
-
 static int start_process(struct kek_worker *worker, int their_end)
 {
     struct kek_program *program = &worker->backend->program;
@@ -372,21 +350,6 @@ bool kek_worker_spawn(struct kek_backend *backend, struct kek_why *why)
     backend->status.spawned++;
     (void)uv_poll_start(&worker->poll, UV_READABLE, on_readable);
     kek_start_begin(worker);
-    return true;
-}
-
-/* The worker is asked for its memory, since kekd may not see it: where /proc is mounted with hidepid, as by
- * systemd's ProtectProc, it shows a process that is not dumpable to root alone. */
-bool kek_worker_memory_due(struct kek_worker *worker)
-{
-    uint64_t now = kek_clock_ms();
-    /* Its first operation asks, too: growth is measured from there. */
-    if (worker->operations > 0 && worker->operations - worker->memory_at_op < MEMORY_EVERY &&
-        now - worker->memory_at_ms < worker->backend->pool->times.memory) {
-        return false;
-    }
-    worker->memory_at_op = worker->operations;
-    worker->memory_at_ms = now;
     return true;
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,9 +100,17 @@ static void *serve_session(void *arg)
     return NULL;
 }
 
-/* Every session gets a thread, the first one this thread. */
+/* A thread that a message wakes does not interrupt another: it would interrupt one that is inside the module, and
+ * then wait for the lock which that one holds there.  Where this is forbidden, it only costs time. */
+static void wait_for_turn(void)
+{
+    (void)sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0});
+}
+
+/* Every session gets a thread, the first one this thread; the others inherit its scheduling. */
 static _Noreturn void serve_sessions(struct kek_serve *serve)
 {
+    wait_for_turn();
     struct thread *own = NULL;
     for (uint32_t i = 0; i < serve->session_count; i++) {
         struct thread *thread = calloc(1, sizeof *thread);

@@ -164,6 +164,33 @@ static bool answer_list(const struct kek_serve *serve, struct kek_provider_sessi
     return kek_serve_message_versions(reply, id, false, &versions, KEK_WRAP_NONE);
 }
 
+static bool is_blob(enum kek_wrap_alg alg, ProtobufCBinaryData blob)
+{
+    return kek_wrap_alg_known(alg) && kek_wrap_alg_fits(alg, blob.len);
+}
+
+/* What came with a wrap, by the object that wrapped. NULL: it did not open. Why not, the asker hears when he asks
+ * for that alone. */
+static struct kek_secret *open_witness(const struct kek_serve *serve,
+                                       struct kek_provider_session *session,
+                                       const struct kek_id *kek_id, uint64_t handle,
+                                       const Kek__Provider__Witness *witness)
+{
+    struct kek_secret *opened;
+    struct kek_provider_failure failure = {0};
+    enum kek_wrap_alg alg = (enum kek_wrap_alg)witness->alg;
+    bool good =
+        is_blob(alg, witness->blob) &&
+        serve->ops->unwrap(session, kek_id, handle, alg,
+                           kek_bytes(witness->blob.data, witness->blob.len), &opened, &failure);
+    return good ? opened : NULL;
+}
+
+static ProtobufCBinaryData key_bytes(struct kek_secret *key)
+{
+    return (ProtobufCBinaryData){.data = kek_secret_data(key), .len = kek_secret_bytes(key).len};
+}
+
 static bool answer_wrap(const struct kek_serve *serve, struct kek_provider_session *session,
                         uint64_t id, const Kek__Provider__Wrap *wrap, struct kek_buf *reply)
 {
@@ -187,6 +214,15 @@ static bool answer_wrap(const struct kek_serve *serve, struct kek_provider_sessi
     result.blob.data = wrapped.blob;
     result.blob.len = wrapped.len;
     result.handle = wrapped.handle;
+    Kek__Provider__Unwrapped opened = KEK__PROVIDER__UNWRAPPED__INIT;
+    KEK_AUTO(kek_secret) key = NULL;
+    if (wrap->witness != NULL) {
+        key = open_witness(serve, session, &kek_id, wrapped.handle, wrap->witness);
+    }
+    if (key != NULL) {
+        opened.data_key = key_bytes(key);
+        result.opened = &opened;
+    }
     Kek__Provider__Reply message = KEK__PROVIDER__REPLY__INIT;
     message.id = id;
     message.result_case = KEK__PROVIDER__REPLY__RESULT_WRAPPED;
@@ -217,8 +253,7 @@ static bool answer_unwrap(const struct kek_serve *serve, struct kek_provider_ses
         return kek_serve_message_failed(reply, id, &failure);
     }
     Kek__Provider__Unwrapped result = KEK__PROVIDER__UNWRAPPED__INIT;
-    result.data_key.data = kek_secret_data(data_key);
-    result.data_key.len = kek_secret_bytes(data_key).len;
+    result.data_key = key_bytes(data_key);
     Kek__Provider__Reply message = KEK__PROVIDER__REPLY__INIT;
     message.id = id;
     message.result_case = KEK__PROVIDER__REPLY__RESULT_UNWRAPPED;

@@ -177,6 +177,18 @@ class Cost(rigs.Case):
         self.assertEqual(self.cost(node, before), [0, 5, 0, 5])
         node.stop()
 
+    def test_strict_encrypt_that_comes_alone_is_one_message_to_its_worker(self):
+        node = self.start({"max_uses": 1})
+        client = node.client()
+        client.encrypt(b"x" * 32)
+        before, asked = self.counted(node), node.metric("kekd_hsm_operations_total")
+        for _ in range(20):
+            client.encrypt(b"x" * 32)
+        # The worker opens its witness in the same go: one wrap and one unwrap for the token.
+        self.assertEqual(self.cost(node, before), [20, 20, 20, 0])
+        self.assertEqual(node.metric("kekd_hsm_operations_total") - asked, 20)
+        node.stop()
+
     def test_strict_calls_that_are_given_up_never_reach_the_token(self):
         node = self.start({"max_uses": 1})
         client = node.client()

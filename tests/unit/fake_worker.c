@@ -323,13 +323,17 @@ static void on_login(uint64_t id)
     send_ready(id);
 }
 
+static void key_of(ProtobufCBinaryData blob, uint8_t key[static KEK_DATA_KEY_LEN])
+{
+    for (size_t i = 0; i < KEK_DATA_KEY_LEN; i++) {
+        key[i] = blob.data[i % blob.len] ^ 0x5a;
+    }
+}
+
 static bool send_unwrapped(const Kek__Provider__Request *request, uint64_t id, size_t len)
 {
     uint8_t key[KEK_DATA_KEY_LEN];
-    ProtobufCBinaryData blob = request->unwrap->blob;
-    for (size_t i = 0; i < sizeof key; i++) {
-        key[i] = blob.data[i % blob.len] ^ 0x5a;
-    }
+    key_of(request->unwrap->blob, key);
     Kek__Provider__Unwrapped unwrapped = KEK__PROVIDER__UNWRAPPED__INIT;
     unwrapped.data_key = (ProtobufCBinaryData){.data = key, .len = len};
     Kek__Provider__Reply reply = KEK__PROVIDER__REPLY__INIT;
@@ -349,6 +353,13 @@ static void send_wrapped(const Kek__Provider__Request *request)
     Kek__Provider__Wrapped wrapped = KEK__PROVIDER__WRAPPED__INIT;
     wrapped.alg = KEK__PROVIDER__WRAP_ALG__AES_KW;
     wrapped.blob = (ProtobufCBinaryData){.data = blob, .len = told("odd-wrap") ? 39 : 40};
+    uint8_t key[KEK_DATA_KEY_LEN];
+    Kek__Provider__Unwrapped opened = KEK__PROVIDER__UNWRAPPED__INIT;
+    opened.data_key = (ProtobufCBinaryData){.data = key, .len = told("odd-witness") ? 31 : 32};
+    if (request->wrap->witness != NULL || told("unasked-witness")) {
+        key_of(request->wrap->witness != NULL ? request->wrap->witness->blob : wrapped.blob, key);
+        wrapped.opened = told("deaf-to-witness") ? NULL : &opened;
+    }
     Kek__Provider__Reply reply = KEK__PROVIDER__REPLY__INIT;
     reply.id = request->id;
     reply.result_case = KEK__PROVIDER__REPLY__RESULT_WRAPPED;
@@ -517,6 +528,9 @@ static void on_operation(const Kek__Provider__Request *request)
         on_unwrap(request);
         break;
     case KEK__PROVIDER__REQUEST__OP_WRAP:
+        if (request->wrap->witness != NULL) {
+            tell("witness", "");
+        }
         if (told("wait-wrap")) {
             await("go");
         }

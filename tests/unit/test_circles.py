@@ -20,7 +20,7 @@ BUILD = os.environ["abs_top_builddir"]
 # must be said here; nothing may be added.
 STANDING = {
     # A worker's end, its calls' and its successor's beginning lead to one another.
-    "pool": [{"answer", "dispatch", "start", "supervise", "worker"}],
+    "pool": [{"answer", "outcome", "start", "supervise", "worker"}],
     # A session is opened for the ways that ask it what it can do.
     "pkcs11": [{"probe", "session", "wrap"}],
 }

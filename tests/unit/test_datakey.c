@@ -68,6 +68,25 @@ static bool has_come(struct rig *r, void *arg)
     return ((struct came *)arg)->done;
 }
 
+struct given {
+    bool done;
+    struct kek_secret *data_key;
+};
+
+static void is_given(void *arg, enum kek_rc rc, struct kek_pool_result *result,
+                     const struct kek_why *why)
+{
+    (void)why;
+    ck_assert_int_eq(rc, KEK_OK);
+    *(struct given *)arg = (struct given){.done = true, .data_key = KEK_STEAL(result->data_key)};
+}
+
+static bool has_given(struct rig *r, void *arg)
+{
+    (void)r;
+    return ((struct given *)arg)->done;
+}
+
 static struct kek_generation generation_1(void)
 {
     struct kek_keyring_primary primary;
@@ -180,6 +199,59 @@ START_TEST(strict_mode_wraps_nothing_while_nobody_seals)
     begin("data_key: {max_uses: 1}\n");
     rig_turn(&rig, 2500);
     ck_assert_uint_eq(stats().wraps, 0);
+    end();
+}
+END_TEST
+
+static uint64_t asked(enum kek_pool_op op)
+{
+    const struct kek_histogram *durations = &kek_pool_timing(rig.pool, 0, op)->durations;
+    uint64_t sum = 0;
+    for (size_t i = 0; i <= KEK_HISTOGRAM_BUCKETS; i++) {
+        sum += durations->counts[i];
+    }
+    return sum;
+}
+
+/* An idle worker opens its witness in the same go. */
+START_TEST(strict_mode_asks_the_hsm_once_for_a_key_that_comes_alone)
+{
+    begin("data_key: {max_uses: 1}\n");
+    uint64_t wraps = asked(KEK_POOL_WRAP), unwraps = asked(KEK_POOL_UNWRAP);
+    seal(5);
+    ck_assert_uint_eq(asked(KEK_POOL_WRAP) - wraps, 5);
+    ck_assert_uint_eq(asked(KEK_POOL_UNWRAP) - unwraps, 0);
+    ck_assert_uint_eq(stats().unwraps, 0);
+    end();
+}
+END_TEST
+
+/* Whatever a worker says that its witness gave: only what opens the envelope proves a wrap. */
+START_TEST(wrap_is_proven_by_the_data_key_of_the_witness_alone)
+{
+    static const struct kek_id unknown = {{9}};
+    struct kek_pool_worker workers[KEK_POOL_WORKERS_MAX];
+    struct given given = {0};
+    struct kek_why why;
+    begin("");
+    size_t count = kek_pool_workers(rig.pool, 0, workers);
+    struct kek_pool_request request = {.op = KEK_POOL_UNWRAP,
+                                       .provider = KEK_POOL_ANY,
+                                       .kek_id = id_1,
+                                       .deadline_ms = kek_clock_ms() + CALL_MS};
+    ck_assert(!kek_keyring_witness(rig.ring, &unknown, &request.alg, &request.blob));
+    ck_assert(kek_keyring_witness(rig.ring, &id_1, &request.alg, &request.blob));
+    ck_assert_ptr_nonnull(kek_pool_submit(rig.pool, &request, is_given, &given, &why));
+    rig_until(&rig, has_given, &given);
+    KEK_AUTO(kek_secret) right = given.data_key;
+    KEK_AUTO(kek_secret) wrong = kek_secret_random(KEK_DATA_KEY_LEN);
+    uint64_t worker = workers[count - 1].serial;
+    ck_assert(!kek_keyring_opened(rig.ring, worker, &id_1, wrong));
+    ck_assert(!kek_keyring_opened(rig.ring, worker + 1000, &id_1, right));
+    ck_assert(!kek_keyring_opened(rig.ring, worker, &unknown, right));
+    ck_assert(kek_keyring_opened(rig.ring, worker, &id_1, right));
+    ck_assert(kek_keyring_opened(rig.ring, worker, &id_1, right));
+    ck_assert(!kek_keyring_opened(rig.ring, worker, &id_1, wrong));
     end();
 }
 END_TEST
@@ -416,6 +488,8 @@ int main(void)
     tcase_add_test(tcase, ahead_is_made_again_after_one_grew_old);
     tcase_add_test(tcase, key_is_in_place_after_a_restart_and_a_quiet_day);
     tcase_add_test(tcase, strict_mode_wraps_nothing_while_nobody_seals);
+    tcase_add_test(tcase, strict_mode_asks_the_hsm_once_for_a_key_that_comes_alone);
+    tcase_add_test(tcase, wrap_is_proven_by_the_data_key_of_the_witness_alone);
     tcase_add_test(tcase, expired_key_leaves_the_cache_unasked);
     tcase_add_test(tcase, cache_keeps_what_verified_and_gives_up_the_least_recently_used);
     tcase_add_test(tcase, cached_key_expires_by_its_unwrap_however_often_it_is_used);

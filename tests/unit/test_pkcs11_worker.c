@@ -1,6 +1,7 @@
 /* What kekd-pkcs11 does on a real SoftHSM token, asked over its socket. */
 #include "worker.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -164,6 +165,20 @@ START_TEST(a_blob_of_another_key_is_bad_data)
                   KEK__PROVIDER__CAUSE__DATA, "C_UnwrapKey");
     expect_unwraps(&worker, &other, KEK_WRAP_AES_KW, reply->wrapped->blob);
     reply_free(reply);
+    worker_end(&worker);
+}
+END_TEST
+
+/* Else its threads interrupt each other inside the module, which costs a quarter of the speed. */
+START_TEST(a_worker_that_serves_lets_whoever_runs_run_on)
+{
+    struct token token;
+    struct kek_id id;
+    token_make_with_key(&token, &id);
+    struct worker worker;
+    worker_start(&worker, "serve", token.uri);
+    reply_free(wrapped_by(&worker, &id));
+    ck_assert_int_eq(sched_getscheduler(worker.pid), SCHED_BATCH);
     worker_end(&worker);
 }
 END_TEST
@@ -508,6 +523,33 @@ START_TEST(strategy_encrypt_works_by_every_algorithm)
 }
 END_TEST
 
+/* Under AES-GCM two wraps with one IV would give both data keys away, and the key of the tags. */
+START_TEST(no_two_wraps_have_one_iv)
+{
+    enum { WRAPS = 100, IV = 12 };
+    static uint8_t ivs[WRAPS][IV];
+    struct token token;
+    struct kek_id id = id_of(0x67);
+    token_make(&token);
+    Kek__Provider__Hello hello;
+    hello_init(&hello, token.uri);
+    hello_set(&hello, "strategy", "encrypt");
+    struct worker worker;
+    worker_start_with(&worker, "officer", &hello);
+    expect_done(worker_generate(&worker, 1, &id, KEK__PROVIDER__STATE__ACTIVE));
+    for (size_t i = 0; i < WRAPS; i++) {
+        Kek__Provider__Reply *reply = wrapped_by(&worker, &id);
+        ck_assert_int_eq((int)reply->wrapped->alg, KEK_WRAP_AES_GCM);
+        memcpy(ivs[i], reply->wrapped->blob.data, IV);
+        reply_free(reply);
+        for (size_t before = 0; before < i; before++) {
+            ck_assert_mem_ne(ivs[before], ivs[i], IV);
+        }
+    }
+    worker_end(&worker);
+}
+END_TEST
+
 START_TEST(a_token_taken_away_is_a_dead_link_and_a_fresh_worker_finds_it_again)
 {
     struct token token;
@@ -587,6 +629,7 @@ static Suite *suite(void)
     Suite *s = suite_create("pkcs11 worker");
     TCase *c = tcase_create("operations");
     tcase_set_timeout(c, 120);
+    tcase_add_test(c, a_worker_that_serves_lets_whoever_runs_run_on);
     tcase_add_test(c, a_data_key_comes_back_from_another_worker);
     tcase_add_test(c, a_generated_key_can_wrap_and_nothing_else_and_stays_inside);
     tcase_add_test(c, a_blob_changed_at_any_byte_is_bad_data);
@@ -604,6 +647,7 @@ static Suite *suite(void)
     tcase_add_test(c, keys_of_other_names_are_not_seen);
     tcase_add_test(c, a_named_key_takes_its_state_from_the_configuration);
     tcase_add_loop_test(c, strategy_encrypt_works_by_every_algorithm, 0, 3);
+    tcase_add_test(c, no_two_wraps_have_one_iv);
     tcase_add_test(c, a_token_taken_away_is_a_dead_link_and_a_fresh_worker_finds_it_again);
     tcase_add_test(c, many_requests_at_once_each_get_their_own_answer);
     suite_add_tcase(s, c);

@@ -314,6 +314,108 @@ START_TEST(a_wrap_of_the_wrong_length_breaks_the_worker)
 }
 END_TEST
 
+static struct kek_pool_request wrap_with_witness(const struct kek_secret *key)
+{
+    struct kek_pool_request wrap = rig_request(KEK_POOL_ANY, "the witness");
+    wrap.op = KEK_POOL_WRAP;
+    wrap.data_key = key;
+    return wrap;
+}
+
+/* With anything else to do, one opening of it proves many wraps. */
+START_TEST(a_witness_comes_with_a_wrap_for_a_worker_that_has_nothing_else_to_do)
+{
+    struct rig rig;
+    struct outcome outs[3];
+    rig_init(&rig, 1);
+    rig.providers[0].sessions = 3;
+    rig_write(&rig, "start", "wait-wrap");
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    KEK_AUTO(kek_secret) key = kek_secret_random(KEK_DATA_KEY_LEN);
+    struct kek_pool_request wrap = wrap_with_witness(key);
+    for (size_t i = 0; i < 3; i++) {
+        rig_submit(&rig, &outs[i], &wrap, 0);
+    }
+    rig_write(&rig, "go", "");
+    for (size_t i = 0; i < 3; i++) {
+        static const uint8_t none[KEK_DATA_KEY_LEN];
+        rig_wait(&rig, &outs[i]);
+        ck_assert_int_eq(outs[i].rc, KEK_OK);
+        ck_assert_uint_eq(outs[i].blob_len, 40);
+        ck_assert_int_eq(memcmp(outs[i].key, none, sizeof none) != 0, i == 0);
+    }
+    rig_check(&outs[0], "the witness");
+    ck_assert_uint_eq(rig_count(&rig, "op"), 3);
+    ck_assert_uint_eq(rig_count(&rig, "witness"), 1);
+    rig_done(&rig);
+}
+END_TEST
+
+/* It is two operations of the HSM: one that takes most of `timeout` for each is slow, and not hung. */
+START_TEST(a_wrap_with_a_witness_has_the_time_of_two_operations)
+{
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 1);
+    rig.providers[0].timeout_ms = 300;
+    rig_write(&rig, "start", "wait-wrap");
+    rig_start(&rig);
+    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
+    KEK_AUTO(kek_secret) key = kek_secret_random(KEK_DATA_KEY_LEN);
+    struct kek_pool_request wrap = wrap_with_witness(key);
+    uint64_t begun = kek_clock_ms();
+    rig_submit(&rig, &out, &wrap, 0);
+    RIG_UNTIL(&rig, rig_status(&rig, 0).killed == 1);
+    ck_assert_uint_ge(kek_clock_ms() - begun, 600);
+    rig_write(&rig, "go", "");
+    rig_wait(&rig, &out);
+    rig_check(&out, "the witness");
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_wrap_stands_where_its_witness_did_not_open)
+{
+    struct rig rig;
+    struct outcome out;
+    static const uint8_t none[KEK_DATA_KEY_LEN];
+    rig_init(&rig, 1);
+    rig_write(&rig, "start", "deaf-to-witness");
+    rig_start(&rig);
+    KEK_AUTO(kek_secret) key = kek_secret_random(KEK_DATA_KEY_LEN);
+    struct kek_pool_request wrap = wrap_with_witness(key);
+    rig_submit(&rig, &out, &wrap, 0);
+    rig_wait(&rig, &out);
+    ck_assert_int_eq(out.rc, KEK_OK);
+    ck_assert_uint_eq(out.blob_len, 40);
+    ck_assert_mem_eq(out.key, none, sizeof none);
+    ck_assert_uint_eq(rig_count(&rig, "witness"), 1);
+    rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_witness_that_is_odd_or_unasked_for_breaks_the_worker)
+{
+    static const char *const odd[] = {"odd-witness", "unasked-witness"};
+    for (size_t i = 0; i < 2; i++) {
+        struct rig rig;
+        struct outcome out;
+        rig_init(&rig, 1);
+        KEK_AUTO(kek_secret) key = kek_secret_random(KEK_DATA_KEY_LEN);
+        rig_write(&rig, "start", odd[i]);
+        rig_start(&rig);
+        struct kek_pool_request wrap = wrap_with_witness(key);
+        wrap.blob = i == 0 ? wrap.blob : kek_bytes(NULL, 0);
+        rig_submit(&rig, &out, &wrap, 0);
+        rig_wait(&rig, &out);
+        ck_assert_int_eq(out.rc, KEK_INTERNAL);
+        ck_assert_uint_eq(rig_status(&rig, 0).killed, 2);
+        rig_done(&rig);
+    }
+}
+END_TEST
+
 START_TEST(a_blob_that_crashes_two_workers_fails_alone_and_is_remembered)
 {
     struct rig rig;
@@ -668,6 +770,10 @@ int main(void)
     tcase_add_test(tcase, a_second_answer_of_one_id_breaks_the_worker_and_not_the_call);
     tcase_add_test(tcase, an_answer_sent_just_before_the_exit_counts);
     tcase_add_test(tcase, a_wrap_of_the_wrong_length_breaks_the_worker);
+    tcase_add_test(tcase, a_witness_comes_with_a_wrap_for_a_worker_that_has_nothing_else_to_do);
+    tcase_add_test(tcase, a_wrap_with_a_witness_has_the_time_of_two_operations);
+    tcase_add_test(tcase, a_wrap_stands_where_its_witness_did_not_open);
+    tcase_add_test(tcase, a_witness_that_is_odd_or_unasked_for_breaks_the_worker);
     tcase_add_test(tcase, a_blob_that_crashes_two_workers_fails_alone_and_is_remembered);
     tcase_add_test(tcase, a_blob_of_kekds_own_is_not_remembered_as_what_crashes_workers);
     tcase_add_test(tcase, a_busy_token_is_asked_again_and_the_other_provider_first);

@@ -18,7 +18,7 @@ struct kek_provider_session {
 static struct kek_provider provider;
 static struct kek_provider_session session;
 static unsigned asked, sessions_opened;
-static bool refuses;
+static bool refuses, refuses_unwrap;
 static bool opened_as_officer;
 static enum kek_state last_state;
 static struct kek_provider_versions shown;
@@ -109,7 +109,7 @@ static bool fake_unwrap(struct kek_provider_session *s, const struct kek_id *kek
     asked++;
     ck_assert_uint_eq(handle, 4711);
     ck_assert(kek_wrap_alg_fits(alg, blob.len));
-    if (refuses) {
+    if (refuses || refuses_unwrap) {
         return refuse(failure);
     }
     *data_key = kek_secret_dup(kek_bytes(blob.data + 8, 32));
@@ -247,7 +247,7 @@ static void setup(void)
     struct kek_why why;
     ck_assert_int_eq(kek_secret_setup(16384, &locked, &why), KEK_OK);
     asked = sessions_opened = 0;
-    refuses = false;
+    refuses = refuses_unwrap = false;
     memset(&shown, 0, sizeof shown);
 }
 
@@ -438,7 +438,7 @@ START_TEST(a_start_that_failed_serves_nothing_any_more)
     ck_assert_uint_eq(reply->failed->native, 0xb1);
     ck_assert(!reply->failed->native_is_errno);
     expect_failed(reply, KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__BUSY);
-    refuses = false;
+    refuses = refuses_unwrap = false;
     expect_failed(say_hello(&serve, &hello), PROTOCOL, BAD);
 
     serve = (struct kek_serve){.ops = &fakes};
@@ -510,6 +510,49 @@ START_TEST(a_data_key_goes_through_and_comes_back)
     refuses = true;
     expect_failed(answer(&serve, &request), KEK__PROVIDER__STEP__LOGIN, KEK__PROVIDER__CAUSE__BUSY);
     done(reply);
+}
+END_TEST
+
+/* Whatever is wrong with it, the wrap stands. */
+START_TEST(a_witness_opens_after_its_wrap_by_the_object_that_wrapped)
+{
+    static uint8_t blob[40] = "........the data key of the witness.....";
+    static const struct {
+        int alg;
+        size_t len;
+        bool refuses, opens;
+    } rows[] = {
+        {KEK__PROVIDER__WRAP_ALG__AES_KW, 40, false, true},
+        {KEK__PROVIDER__WRAP_ALG__AES_KW, 40, true, false},
+        {KEK__PROVIDER__WRAP_ALG__AES_KW, 39, false, false},
+        {KEK__PROVIDER__WRAP_ALG__AES_KW, 0, false, false},
+        {KEK__PROVIDER__WRAP_ALG__NONE, 40, false, false},
+        {99, 40, false, false},
+    };
+    struct kek_serve serve = ready_worker(false);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        Kek__Provider__Witness witness = KEK__PROVIDER__WITNESS__INIT;
+        witness.alg = (Kek__Provider__WrapAlg)rows[i].alg;
+        witness.blob = (ProtobufCBinaryData){rows[i].len, blob};
+        Kek__Provider__Wrap wrap = KEK__PROVIDER__WRAP__INIT;
+        wrap.kek_id = (ProtobufCBinaryData){16, id_bytes};
+        wrap.data_key = (ProtobufCBinaryData){32, key_bytes};
+        wrap.witness = &witness;
+        Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
+        request.id = 1;
+        request.op_case = KEK__PROVIDER__REQUEST__OP_WRAP;
+        request.wrap = &wrap;
+        refuses_unwrap = rows[i].refuses;
+        Kek__Provider__Reply *reply = answer(&serve, &request);
+        ck_assert_int_eq(reply->result_case, KEK__PROVIDER__REPLY__RESULT_WRAPPED);
+        ck_assert_mem_eq(reply->wrapped->blob.data + 8, key_bytes, 32);
+        ck_assert_int_eq(reply->wrapped->opened != NULL, rows[i].opens);
+        if (rows[i].opens) {
+            ck_assert_uint_eq(reply->wrapped->opened->data_key.len, 32);
+            ck_assert_mem_eq(reply->wrapped->opened->data_key.data, blob + 8, 32);
+        }
+        done(reply);
+    }
 }
 END_TEST
 
@@ -783,6 +826,7 @@ int main(void)
     tcase_add_test(c, a_start_that_failed_serves_nothing_any_more);
     tcase_add_test(c, wrap_and_unwrap_check_every_length_before_the_provider_is_asked);
     tcase_add_test(c, a_data_key_goes_through_and_comes_back);
+    tcase_add_test(c, a_witness_opens_after_its_wrap_by_the_object_that_wrapped);
     tcase_add_test(c, officer_operations_exist_in_that_role_alone);
     tcase_add_test(c, the_longest_probe_fits_in_one_message_for_an_officer);
     tcase_add_test(c, the_longest_description_fits_in_one_message_for_an_officer);
