@@ -125,12 +125,16 @@ static void key_came(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
 /* What to seal under, and its key_id: one snapshot. */
 static bool choose_generation(struct call *call, struct kek_why *why)
 {
-    struct kek_keyring *ring = call->kms->settings.ring;
+    const struct kek_keyring *ring = call->kms->settings.ring;
     struct kek_keyring_primary primary;
     struct kek_keyring_verdict verdict;
     kek_keyring_verdict(ring, &verdict);
     if (!kek_keyring_primary(ring, &primary)) {
         kek_fail(why, KEK_UNAVAILABLE, "%s", verdict.what);
+        return false;
+    }
+    if (verdict.state == KEK_KEYRING_LOSS) {
+        kek_fail(why, KEK_PRECONDITION, "%s", verdict.what);
         return false;
     }
     const struct peer_room *room = (const struct peer_room *)call->rpc->peer->room;
@@ -144,10 +148,6 @@ static bool choose_generation(struct call *call, struct kek_why *why)
     memcpy(call->key_id, call->generation.key_id, sizeof call->generation.key_id);
     call->has_kek = true;
     call->kek_id = call->generation.kek_ids[0];
-    if (verdict.state == KEK_KEYRING_LOSS) {
-        kek_fail(why, KEK_PRECONDITION, "%s", verdict.what);
-        return false;
-    }
     return true;
 }
 
