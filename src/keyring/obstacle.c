@@ -28,12 +28,14 @@ void obstacle_two_keys(const struct kek_keyring *ring, const struct version *ver
 {
     size_t at = version_active_on(ring, version), other_at = version_active_on(ring, other);
     char ids[2][KEK_ID_TEXT], todo[sizeof verdict->todo];
-    /* The same advice on every node, whichever of them it has announced: the surplus one goes. */
+    /* The same advice on every node, whichever of them it has announced: two that retire one each would end
+     * with none. */
     const struct version *larger =
         memcmp(version->id.bytes, other->id.bytes, KEK_ID_LEN) < 0 ? other : version;
     kek_id_format(&version->id, ids[0]);
     kek_id_format(&other->id, ids[1]);
-    snprintf(todo, sizeof todo, "retire kek id %s, on every provider: it is the surplus one",
+    snprintf(todo, sizeof todo,
+             "retire kek id %s on every provider, or the other one if all nodes announce this",
              ids[larger == other]);
     verdict->version = version->number;
     if (at == other_at || at == ring->source_count || other_at == ring->source_count) {
@@ -129,11 +131,7 @@ void obstacle_say(const struct kek_keyring *ring, const struct version *version,
         say_unproven(ring, version, verdict)) {
         return;
     }
-    if (version->compromised) {
-        verdict_say(verdict, "make another version: kekctl key rotate",
-                    "KEK version %u is marked compromised, and never becomes the primary",
-                    version->number);
-    } else if (version->ready_ms == 0) {
+    if (version->ready_ms == 0) {
         verdict_say(verdict, "see the log for what its workers meet",
                     "KEK version %u is not proven on every provider", version->number);
     } else if (ring->now_ms - version->ready_ms < ring->settings.config->settle_ms) {

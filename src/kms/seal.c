@@ -127,17 +127,19 @@ static bool fail_with_verdict(const struct kek_keyring *ring, enum kek_rc rc, st
 /* What to seal under, and its key_id: one snapshot. */
 static bool choose_generation(struct call *call, struct kek_why *why)
 {
-    struct kek_keyring *ring = call->kms->settings.ring;
+    const struct kek_keyring *ring = call->kms->settings.ring;
     KEK_UNFILLED struct kek_keyring_primary primary;
     if (!kek_keyring_primary(ring, &primary)) {
         return fail_with_verdict(ring, KEK_UNAVAILABLE, why);
+    }
+    if (kek_keyring_state(ring) == KEK_KEYRING_LOSS) {
+        return fail_with_verdict(ring, KEK_PRECONDITION, why);
     }
     follow_choose(call, &primary, &call->generation);
     memcpy(call->key_id, call->generation.key_id, sizeof call->generation.key_id);
     call->has_kek = true;
     call->kek_id = call->generation.kek_ids[0];
-    return kek_keyring_state(ring) != KEK_KEYRING_LOSS ||
-           fail_with_verdict(ring, KEK_PRECONDITION, why);
+    return true;
 }
 
 static void seal(struct call *call, struct kek_bytes plaintext)

@@ -503,7 +503,7 @@ class Officer:
             while self.kekd.metric("kekd_kek_primary_version") != self.number:
                 if time.monotonic() > end:
                     raise Failed(f"version {self.number} was not announced")
-                time.sleep(0.05)
+                time.sleep(0.25)  # each look costs kekd a page
             if old is not None:
                 self.tell(do="set", id=old.hex(), attributes={"wrap": False})
         except (Failed, OSError) as failure:

@@ -62,7 +62,7 @@ class Rotation(rigs.Case):
                                moment=(2 * turn + shift) % 5 + 1)
         cluster.all_announce(count + 1)
         for api in cluster.apis:
-            self.assertEqual(cluster.numbers[api.history[-1]], count + 1)
+            rigs.wait_for(lambda api=api: cluster.numbers[api.history[-1]] == count + 1, "each to hear of it")
 
     def test_nodes_on_one_token(self):
         ahead = not rigs.sanitized()  # a sanitizer's library wants to be the first

@@ -542,8 +542,8 @@ START_TEST(what_was_announced_stands_and_gives_way_once_it_may_wrap_no_more)
         ring = nodes[i];
         ck_assert_uint_eq(kek_keyring_remarks(ring, standing, 4), 1);
         ck_assert_str_eq(standing[0].todo,
-                         "retire kek id 04000000000000000000000000000002, on every provider: it is "
-                         "the surplus one");
+                         "retire kek id 04000000000000000000000000000002 on every provider, or the "
+                         "other one if all nodes announce this");
     }
     /* Who follows it brings the nodes together; whoever does the opposite does too. */
     ring = nodes[0];
