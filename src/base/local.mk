@@ -6,6 +6,7 @@ libkek_base_a_SOURCES = \
 	src/base/descriptors.c \
 	src/base/durable.c \
 	src/base/histogram.c \
+	src/base/json.c \
 	src/base/kek.c \
 	src/base/log.c \
 	src/base/log_line.c \
@@ -16,18 +17,20 @@ libkek_base_a_SOURCES = \
 	src/base/text.c \
 	src/base/version.c \
 	src/base/wire.c
-libkek_base_a_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
+libkek_base_a_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JANSSON_CFLAGS)
 
 if HAVE_CHECK
 UNIT_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 UNIT_LIBS = $(CHECK_LIBS)
 
 noinst_HEADERS += tests/unit/suite.h
-BASE_TESTS = tests/unit/test_base tests/unit/test_log tests/unit/test_version
+BASE_TESTS = tests/unit/test_base tests/unit/test_json tests/unit/test_log tests/unit/test_version
 check_PROGRAMS += $(BASE_TESTS)
 TESTS += $(BASE_TESTS)
 tests_unit_test_base_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_base_LDADD = $(BASE_LIBS) libkek-proto.a $(PROTOBUF_C_LIBS) $(UNIT_LIBS)
+tests_unit_test_json_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_json_LDADD = $(BASE_LIBS) $(UNIT_LIBS) $(JANSSON_LIBS)
 tests_unit_test_log_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_log_LDADD = $(BASE_LIBS) $(UNIT_LIBS) $(JANSSON_LIBS)
 tests_unit_test_version_CFLAGS = $(UNIT_CFLAGS)

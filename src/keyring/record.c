@@ -15,6 +15,7 @@
 #include <openssl/evp.h>
 
 #include "kek/durable.h"
+#include "kek/json.h"
 
 #define RECORD_MAX (256u * 1024)
 #define FORMAT 1
@@ -265,7 +266,7 @@ char *record_text(const struct kek_keyring *ring, const struct version *next)
             whole = json_array_append_new(versions, version_json(version, announced)) == 0;
         }
     }
-    char *text = whole ? json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
+    char *text = whole ? kek_json_text(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
     json_decref(root);
     return text;
 }

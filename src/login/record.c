@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "kek/durable.h"
+#include "kek/json.h"
 
 #define RECORD_MAX (32u * 1024)
 #define FORMAT 1
@@ -111,7 +112,7 @@ char *login_record_text(const struct login_record *record)
     for (size_t i = 0; whole && i < record->count; i++) {
         whole = json_array_append_new(logins, entry_json(&record->entries[i])) == 0;
     }
-    char *text = whole ? json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
+    char *text = whole ? kek_json_text(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
     json_decref(root);
     return text;
 }

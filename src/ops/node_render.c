@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <openssl/evp.h>
 
+#include "kek/json.h"
 #include "kek/text.h"
 
 #define DATE_TEXT 32
@@ -185,24 +186,15 @@ static enum kek_rc no_memory(struct kek_why *why)
     return kek_fail(why, KEK_NO_MEMORY, "no memory for the node's status");
 }
 
-/* Not by json_dumps(): out of memory, that of jansson 2.14 may leave a piece out and say nothing. */
 static enum kek_rc dump(const json_t *object, struct kek_buf *page, struct kek_why *why)
 {
-    size_t len = json_dumpb(object, NULL, 0, JSON_COMPACT);
-    if (len == 0) {
+    KEK_AUTO_FREE char *text = kek_json_text(object, JSON_COMPACT);
+    if (text == NULL) {
         return no_memory(why);
     }
-    struct kek_why too_much;
-    uint8_t *at = kek_buf_reserve(page, len + 1, &too_much);
-    if (at == NULL) {
-        return kek_fail(why, too_much.rc, "%s", too_much.text);
-    }
-    if (json_dumpb(object, (char *)at, len, JSON_COMPACT) != len) {
-        return no_memory(why);
-    }
-    at[len] = '\n';
-    page->len += len + 1;
-    return KEK_OK;
+    size_t len = strlen(text);
+    text[len] = '\n'; /* in place of its NUL: both go into the page, or neither */
+    return kek_buf_append(page, kek_bytes(text, len + 1), why);
 }
 
 enum kek_rc kek_node_render(const struct kek_node_snapshot *snapshot, struct kek_buf *page,
