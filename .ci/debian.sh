@@ -5,7 +5,7 @@
 packages_build=(
     build-essential autoconf automake autoconf-archive pkg-config
     protobuf-c-compiler libprotobuf-c-dev libnghttp2-dev libuv1-dev libssl-dev
-    libp11-kit-dev libyaml-dev libjansson-dev libsmartcols-dev uthash-dev
+    libp11-kit-dev libyaml-dev libjansson-dev libsmartcols-dev libcurl4-openssl-dev uthash-dev
     softhsm2
 )
 # For the test suite on top of that.

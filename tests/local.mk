@@ -7,6 +7,6 @@ TESTS += tests/unit/test_circles.py tests/unit/test_failure_modes.py tests/unit/
 check_DATA += tests/compile-command
 CLEANFILES += tests/compile-command
 LIBRARY_CFLAGS = $(PROTOBUF_C_CFLAGS) $(NGHTTP2_CFLAGS) $(P11_KIT_CFLAGS) $(YAML_CFLAGS) \
-	$(JANSSON_CFLAGS) $(SMARTCOLS_CFLAGS)
+	$(JANSSON_CFLAGS) $(SMARTCOLS_CFLAGS) $(CURL_CFLAGS)
 tests/compile-command: Makefile
 	$(AM_V_GEN)$(MKDIR_P) tests && echo '$(COMPILE) $(LIBRARY_CFLAGS)' >$@

@@ -27,7 +27,7 @@
 struct kek_config_version {
     uint32_t number;
     char *label;          /* NULL: "<keyring>.v<n>" */
-    enum kek_state state; /* PRE_ACTIVE, ACTIVE or DEACTIVATED */
+    enum kek_state state; /* the most that it may do, whatever the token lets it */
 };
 
 /* A key that only the provider's type knows, with its value as the file has it. What a value may be has been
@@ -84,6 +84,14 @@ struct kek_config {
     size_t provider_count; /* >= 1 */
     char *metrics_host;    /* numeric address; NULL: off */
     uint16_t metrics_port;
+    struct {
+        char *host; /* numeric address; NULL: no listener */
+        uint16_t port;
+        char *cert, *key, *ca; /* absolute paths of PEM files */
+        char **allow;          /* CNs and DNS names of clients, NULL-terminated, never empty */
+        char **nodes;          /* the listeners of all nodes, NULL-terminated; NULL: not known */
+        char *name;            /* what this node calls itself; default: the host name */
+    } status;
     char *audit_file; /* NULL: off */
     enum kek_log_level log_level;
     enum kek_log_format log_format;
@@ -121,6 +129,9 @@ const char *kek_config_example(void);
  * token, serial or slot-id; pin-source, if there is one, "file:/absolute/path" or "credential:NAME"; no pin-value).
  * Nothing in kekd itself loads p11-kit; the worker parses the URI again with it. */
 enum kek_rc kek_config_check_pkcs11_uri(const char *uri, struct kek_why *why) KEK_MUST_CHECK;
+
+/* A node's HOST:PORT, where an IPv6 address stands in brackets. */
+bool kek_config_is_node(const char *text);
 
 /* A duration as the file has them: a number and ms, s, m or h ("250ms"). False: it is not one. */
 bool kek_config_duration(const char *text, uint64_t *ms);

@@ -157,8 +157,9 @@ struct kek_keyring_version {
     enum kek_keyring_key held[KEK_CONFIG_PROVIDERS_MAX];
     enum kek_keyring_key state; /* the most that any provider lets be done with it */
     bool primary;
-    size_t providers;        /* that show it */
-    size_t providers_proven; /* of which a worker opened its witness */
+    size_t providers;                      /* that show it */
+    size_t providers_proven;               /* of which a worker opened its witness */
+    bool proven[KEK_CONFIG_PROVIDERS_MAX]; /* which they are */
 };
 size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_version *versions,
                             size_t max);

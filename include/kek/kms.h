@@ -75,4 +75,9 @@ _Static_assert(sizeof(((struct kek_keyring_verdict *)NULL)->what) +
 enum kek_rc kek_kms_healthz(const struct kek_kms *kms, char *text, size_t size,
                             struct kek_why *why) KEK_MUST_CHECK;
 
+/* The generations that an Encrypt may still seal under, the announced one first: after a change also what
+ * Status said before, as long as some connection may follow it and calls that began so may last. Returns
+ * how many were written. */
+size_t kek_kms_sealing(const struct kek_kms *kms, struct kek_generation *generations, size_t max);
+
 #endif

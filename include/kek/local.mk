@@ -19,10 +19,12 @@ noinst_HEADERS += \
 	include/kek/log.h \
 	include/kek/login.h \
 	include/kek/metrics.h \
+	include/kek/node_status.h \
 	include/kek/notify.h \
 	include/kek/pool.h \
 	include/kek/provider.h \
 	include/kek/rc.h \
+	include/kek/remote.h \
 	include/kek/rpc.h \
 	include/kek/sandbox.h \
 	include/kek/secret.h \

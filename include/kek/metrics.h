@@ -1,7 +1,8 @@
 /*
- * Metrics and health over HTTP: GET /metrics (Prometheus text format 0.0.4), /healthz, /readyz.
+ * Metrics and health over HTTP: GET /metrics (Prometheus text format 0.0.4), /healthz, /readyz, and /status
+ * of kek/node_status.h.
  *
- * Three fixed answers on a TCP port for whoever watches this node; not the KMS socket, and nothing here
+ * Four answers on a TCP port for whoever watches this node; not the KMS socket, and nothing here
  * is secret.  /healthz says that the loop turns.  /readyz says whether this node is without trouble now:
  * unlike KMS Status it has no grace, so it may say 503 while Status is still "ok".
  *
@@ -16,6 +17,7 @@
 
 #include "kek/audit.h"
 #include "kek/kms.h"
+#include "kek/node_status.h"
 
 struct kek_metrics;
 
@@ -58,6 +60,7 @@ struct kek_metrics_snapshot {
     size_t version_count;
     bool status_ok; /* what KMS Status says now */
     struct kek_audit_stats audit;
+    struct kek_node_status_stats status;
     uint64_t log_dropped; /* log lines */
 };
 
@@ -67,6 +70,7 @@ struct kek_metrics_settings {
     const struct kek_datakey_store *store;
     const struct kek_kms *kms;
     const struct kek_audit *audit;                                       /* NULL: no audit log */
+    struct kek_node_status *status;                                      /* NULL: no page of it */
     void (*transport)(void *arg, struct kek_metrics_transport *numbers); /* NULL: all zero */
     void *arg;
 };

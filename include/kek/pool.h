@@ -4,8 +4,8 @@
  * It owns the workers (spawn, handshake, serialised login, deadline, kill, respawn with backoff,
  * recycle) and the calls that wait for them or run in them.  A call ends exactly once: its `done`
  * runs, or the caller cancels it.  Wrap, unwrap and list may be sent again elsewhere after a link
- * failure, inside the call's own deadline, unless they name their worker; generate, set_state, destroy
- * and probe reach one worker.
+ * failure, inside the call's own deadline, unless they name their worker; generate, set_state, destroy,
+ * probe and describe reach one worker.
  * It knows nothing of envelopes or of who is primary: `may` tells it which worker may serve a key, since
  * two processes on one token may see different keys.  A worker is known by its serial, which no other
  * worker of the pool ever has; a younger worker's is higher.
@@ -37,6 +37,7 @@ enum kek_pool_op {
     KEK_POOL_SET_STATE,
     KEK_POOL_DESTROY,
     KEK_POOL_PROBE,
+    KEK_POOL_DESCRIBE,
 };
 
 enum kek_pool_login_outcome {
@@ -83,9 +84,9 @@ struct kek_pool_request {
     struct kek_id kek_id;
     const struct kek_secret *data_key; /* wrap: copied */
     enum kek_wrap_alg alg;             /* unwrap */
-    struct kek_bytes blob;             /* unwrap: copied */
+    struct kek_bytes blob;             /* unwrap; describe: the name. Copied */
     uint64_t handle; /* unwrap by the object that wrapped before, as result.handle said; 0: any */
-    uint32_t number; /* generate */
+    uint32_t number; /* generate; describe: how many to skip */
     enum kek_state state; /* generate, set_state */
     /* Only a worker spawned after this submission may answer: for what a library caches (a list). It is
      * started beside the others; the oldest leaves once the new one is judged. */
@@ -106,6 +107,7 @@ struct kek_pool_result {
     uint64_t handle;                          /* wrap: of the object that did it, in that worker */
     struct kek_secret *data_key;              /* unwrap; KEK_STEAL it to keep it */
     const struct kek_provider_probed *probed; /* probe */
+    const struct kek_provider_described *described; /* describe */
 };
 
 /* rc: KEK_OK; KEK_DAMAGED (the token says that the blob is bad; final only where the caller knows
@@ -150,7 +152,8 @@ struct kek_pool_provider {
     size_t workers_ready;
     size_t calls_running;
     uint64_t spawned, killed, crashed, recycled, ended, operations, failures; /* since the start */
-    char serial[64], model[64], firmware[32], library[96]; /* empty until a worker was ready */
+    /* Of the token and its library; empty until a worker was ready. */
+    char serial[64], label[64], model[64], firmware[32], library[96];
     /* No version was there when a worker started: what other keyrings the token has keys of; the first
      * empty name ends them. */
     char others[KEK_PROVIDER_OTHERS_MAX][KEK_PROVIDER_OTHER_LEN_MAX];

@@ -72,6 +72,10 @@ struct kek_provider_ops {
                     struct kek_provider_failure *failure);
     bool (*probe)(struct kek_provider_session *session, struct kek_provider_probed *probed,
                   struct kek_provider_failure *failure);
+    /* `name`: a label, or a CKA_ID in hexadecimal. */
+    bool (*describe)(struct kek_provider_session *session, struct kek_bytes name, uint32_t skip,
+                     struct kek_provider_described *described,
+                     struct kek_provider_failure *failure);
 };
 
 /* The worker's whole main(): arguments `--role serve|officer`, then the loop. Returns only for bad

@@ -71,4 +71,39 @@ struct kek_provider_probed {
     struct kek_provider_trial trials[KEK_PROVIDER_TRIALS_MAX];
 };
 
+/* What a key is, whoever made it. */
+enum kek_tri { KEK_TRI_UNTOLD = 0, KEK_TRI_NO, KEK_TRI_YES };
+
+#define KEK_PROVIDER_ATTRIBUTES_MAX 16
+#define KEK_PROVIDER_OBJECT_ID_MAX 64
+#define KEK_PROVIDER_OBJECTS_MAX 8 /* in one answer */
+#define KEK_PROVIDER_NAME_MAX 128  /* bytes of what they are asked for by */
+
+struct kek_provider_object {
+    uint64_t handle;
+    uint8_t label[KEK_LABEL_MAX]; /* its bytes, with a NUL */
+    size_t label_len;             /* of the token's; what does not fit is cut */
+    uint8_t id[KEK_PROVIDER_OBJECT_ID_MAX];
+    size_t id_len;                /* likewise */
+    uint64_t key_type, value_len; /* UINT64_MAX: untold */
+    struct kek_provider_attribute {
+        char name[32];
+        enum kek_tri value;
+    } attributes[KEK_PROVIDER_ATTRIBUTES_MAX];
+    size_t attribute_count;
+    uint32_t label_keys, id_keys; /* other secret keys with its label, with its CKA_ID */
+    uint32_t shared;              /* objects of other classes with either */
+    uint32_t number;              /* of the version that its label makes it; 0: none */
+    bool named;                   /* the configuration names it */
+    char refusal[160];            /* why it is not used if nobody names it; empty: it is */
+    char named_refusal[160];      /* why not if the configuration does */
+};
+
+struct kek_provider_described {
+    uint32_t total;  /* secret keys of that name */
+    uint32_t others; /* objects of other classes of that name */
+    size_t object_count;
+    struct kek_provider_object objects[KEK_PROVIDER_OBJECTS_MAX];
+};
+
 #endif

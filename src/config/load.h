@@ -66,8 +66,12 @@ struct text_rule {
     const char *expected; /* "expected ..." */
 };
 
-/* The root's table, and the further keys of a provider of type pkcs11. */
-extern const struct schema config_schema, pkcs11_schema;
+/* The root's table, the further keys of a provider of type pkcs11, and the section `status`. */
+extern const struct schema config_schema, pkcs11_schema, status_schema;
+
+/* status.name where it is not given: the host name. */
+enum kek_rc status_default_name(struct load *load, struct kek_config *config);
+void status_free(struct kek_config *config);
 
 /* Reads a mapping into an object; node NULL gives every key its preset. */
 enum kek_rc load_mapping(struct load *load, const struct doc_node *node,
@@ -96,7 +100,8 @@ size_t load_enter_item(struct load *load, size_t index);
 void load_leave(struct load *load, size_t mark);
 
 /* Readers. Numbers, durations (milliseconds) and sizes (bytes) respect min and max and go into an
- * unsigned member of any size; a text has min to max bytes. */
+ * unsigned member of any size; a text has min to max bytes. Of a host and port, the host goes into the member
+ * and the port into the uint16_t at the offset that `with` points to. */
 load_fn load_number, load_duration, load_size, load_choice, load_text, load_section;
 load_fn load_items, load_texts, load_uids, load_environment, load_listen, load_host_port;
 

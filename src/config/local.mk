@@ -11,6 +11,7 @@ libkek_config_a_SOURCES = \
 	src/config/pkcs11_uri.c \
 	src/config/schema.c \
 	src/config/schema.h \
+	src/config/status.c \
 	src/config/values.c \
 	src/config/versions.c
 libkek_config_a_CFLAGS = $(AM_CFLAGS) $(YAML_CFLAGS)

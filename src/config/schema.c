@@ -77,14 +77,15 @@ static const struct text_rule label_rule = {is_text, "a key label of 1 to 127 by
 
 /* Choices, by the value of their enum. */
 
-static const char *const states[] = {"pre-active", "active", "deactivated"};
+static const char *const states[] = {"pre-active", "active", "deactivated", "suspended",
+                                     "compromised"};
 static const struct choice state_choice = {states, COUNT(states)};
 static const char *const levels[] = {"error", "warn", "info", "debug"};
 static const struct choice level_choice = {levels, COUNT(levels)};
 static const char *const formats[] = {"text", "json"};
 static const struct choice format_choice = {formats, COUNT(formats)};
 
-_Static_assert(KEK_STATE_PRE_ACTIVE == 0 && KEK_STATE_DEACTIVATED == 2, "states[]");
+_Static_assert(KEK_STATE_PRE_ACTIVE == 0 && KEK_STATE_COMPROMISED == 4, "states[]");
 _Static_assert(KEK_LOG_ERROR == 0 && KEK_LOG_DEBUG == 3, "levels[]");
 _Static_assert(KEK_LOG_TEXT == 0 && KEK_LOG_JSON == 1, "formats[]");
 
@@ -177,7 +178,9 @@ static const struct field root_fields[] = {
      .with = &path_rule},
     {"providers", load_items, AT(kek_config, providers), 1, KEK_CONFIG_PROVIDERS_MAX, true,
      .with = &provider_list},
-    {"metrics", load_host_port, AT(kek_config, metrics_host)},
+    {"metrics", load_host_port, AT(kek_config, metrics_host),
+     .with = &(const size_t){offsetof(struct kek_config, metrics_port)}},
+    {"status", load_section, .with = &status_schema},
     {"audit", load_section, .with = &audit_schema},
     {"log", load_section, .with = &log_schema},
 };
@@ -297,6 +300,9 @@ static enum kek_rc check_config(struct load *load, const struct doc_node *node, 
 {
     struct kek_config *config = object;
     enum kek_rc rc = default_uids(load, config);
+    if (rc == KEK_OK) {
+        rc = status_default_name(load, config);
+    }
     if (rc != KEK_OK) {
         return rc;
     }
@@ -395,6 +401,7 @@ void kek_config_free(struct kek_config *config)
     free_texts(config->context_accept);
     free(config->state_dir);
     free(config->metrics_host);
+    status_free(config);
     free(config->audit_file);
     free(config);
 }

@@ -197,17 +197,17 @@ static bool take_host_port(const char *text, char host[INET6_ADDRSTRLEN], uint16
     return true;
 }
 
-/* Only `metrics` is one. */
 enum kek_rc load_host_port(struct load *load, const struct doc_node *node,
                            const struct field *field, void *object)
 {
-    (void)field;
-    struct kek_config *config = object;
     char host[INET6_ADDRSTRLEN];
-    if (node->kind != DOC_SCALAR || !take_host_port(node->text, host, &config->metrics_port)) {
+    uint16_t port = 0;
+    if (node->kind != DOC_SCALAR || !take_host_port(node->text, host, &port)) {
         return load_expected(load, node,
                              "a numeric address and a port, \"127.0.0.1:9478\" or \"[::1]:9478\"");
     }
-    config->metrics_host = strdup(host);
-    return config->metrics_host == NULL ? load_no_memory(load) : KEK_OK;
+    char **at = (char **)(void *)((char *)object + field->offset);
+    memcpy((char *)object + *(const size_t *)field->with, &port, sizeof port);
+    *at = strdup(host);
+    return *at == NULL ? load_no_memory(load) : KEK_OK;
 }

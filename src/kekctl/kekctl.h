@@ -20,6 +20,8 @@ enum ctl_exit {
 
 enum ctl_api { CTL_API_V2 = 0, CTL_API_V1 };
 
+#define CTL_NODES_MAX 64
+
 struct ctl {
     const char *command; /* its words, for messages */
     const char *config_path;
@@ -28,17 +30,28 @@ struct ctl {
     const char *socket; /* NULL: as the configuration says */
     enum ctl_api api;
     uint64_t timeout_ms;
-    const char *key_id;   /* NULL: as the ciphertext or Status says */
-    const char *provider; /* NULL: the only one */
+    bool timeout_given;
+    const char *key_id;               /* NULL: as the ciphertext or Status says */
+    const char *provider;             /* NULL: the only one */
+    const char *nodes[CTL_NODES_MAX]; /* of --node */
+    size_t node_count;
+    const char *argument; /* what stands after the command's words; NULL: it takes none */
+    bool compromised, has_backup, dry_run;
 };
 
 enum ctl_exit ctl_config_check(struct ctl *ctl);
 enum ctl_exit ctl_config_example(struct ctl *ctl);
 enum ctl_exit ctl_key_list(struct ctl *ctl);
 enum ctl_exit ctl_key_generate(struct ctl *ctl);
+enum ctl_exit ctl_key_adopt(struct ctl *ctl);
+enum ctl_exit ctl_key_promote(struct ctl *ctl);
+enum ctl_exit ctl_key_retire(struct ctl *ctl);
+enum ctl_exit ctl_key_suspend(struct ctl *ctl);
+enum ctl_exit ctl_key_resume(struct ctl *ctl);
 enum ctl_exit ctl_kms_status(struct ctl *ctl);
 enum ctl_exit ctl_kms_encrypt(struct ctl *ctl);
 enum ctl_exit ctl_kms_decrypt(struct ctl *ctl);
+enum ctl_exit ctl_node_status(struct ctl *ctl);
 enum ctl_exit ctl_pin_retry(struct ctl *ctl);
 enum ctl_exit ctl_probe(struct ctl *ctl);
 

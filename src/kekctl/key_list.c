@@ -2,12 +2,16 @@
 #include <string.h>
 
 #include "key_remarks.h"
+#include "key_views.h"
 #include "output.h"
 
-static json_t *describe(const struct keys *keys, size_t provider, size_t i)
+static json_t *describe(const struct keys *keys, size_t provider, size_t i,
+                        const struct announced *announced)
 {
-    const struct listing *listing = &keys->listings[provider];
-    const struct kek_version *v = &listing->versions[i];
+    const struct kek_version *v = &keys->listings[provider].versions[i];
+    const char *state = view_surplus(keys, v, announced)
+                            ? "surplus"
+                            : kek_state_name(view_state(keys, provider, i, announced));
     char id[KEK_ID_TEXT], key_id[KEK_KEY_ID_TEXT] = "";
     kek_id_format(&v->id, id);
     id[2 * (KEK_ID_LEN - v->id_pad)] = '\0';
@@ -17,16 +21,15 @@ static json_t *describe(const struct keys *keys, size_t provider, size_t i)
         return NULL;
     }
     return json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:o, s:b, s:b, s:b, s:o}", "version",
-                     (json_int_t)v->number, "state",
-                     kek_state_name(kek_version_state(listing->versions, listing->count, i)),
-                     "kek_id", id, "key_id", key_id, "alg", kek_wrap_alg_name(v->alg), "provider",
-                     keys->config->providers[provider].name, "label", output_text(v->label),
-                     "eligible", v->eligible, "can_wrap", v->can_wrap, "can_unwrap", v->can_unwrap,
-                     "refusal", output_text(v->refusal));
+                     (json_int_t)v->number, "state", state, "kek_id", id, "key_id", key_id, "alg",
+                     kek_wrap_alg_name(v->alg), "provider", keys->config->providers[provider].name,
+                     "label", output_text(v->label), "eligible", v->eligible, "can_wrap",
+                     v->can_wrap, "can_unwrap", v->can_unwrap, "refusal", output_text(v->refusal));
 }
 
 /* The provider's versions behind those that are there, by number. */
-static bool add_versions(const struct keys *keys, size_t provider, json_t *versions)
+static bool add_versions(const struct keys *keys, size_t provider,
+                         const struct announced *announced, json_t *versions)
 {
     for (size_t i = 0; i < keys->listings[provider].count; i++) {
         json_int_t number = keys->listings[provider].versions[i].number;
@@ -35,7 +38,7 @@ static bool add_versions(const struct keys *keys, size_t provider, json_t *versi
                                                             "version")) > number) {
             at--;
         }
-        if (json_array_insert_new(versions, at, describe(keys, provider, i)) != 0) {
+        if (json_array_insert_new(versions, at, describe(keys, provider, i, announced)) != 0) {
             return false;
         }
     }
@@ -56,11 +59,15 @@ static json_t *describe_provider(const struct keys *keys, size_t provider)
 
 static json_t *describe_all(const struct keys *keys)
 {
+    struct announced announced;
+    struct kek_why why;
     json_t *versions = json_array(), *providers = json_array();
     bool good = versions != NULL && providers != NULL;
+    /* Where the record cannot be read, a remark says so. */
+    (void)announced_on_record(keys, &announced, &why);
     for (size_t i = 0; good && i < keys->config->provider_count; i++) {
         good = json_array_append_new(providers, describe_provider(keys, i)) == 0 &&
-               add_versions(keys, i, versions);
+               add_versions(keys, i, &announced, versions);
     }
     if (!good) {
         json_decref(versions);

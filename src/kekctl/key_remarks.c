@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kek/text.h"
+#include "key_views.h"
 
 #define NAMES_MAX (KEK_CONFIG_PROVIDERS_MAX * 34)
 
@@ -40,21 +41,6 @@ static size_t answered_count(const struct keys *keys)
     return count;
 }
 
-/* The provider's version of this kek id, one that may be used first; NULL: it shows none. */
-static const struct kek_version *find_id(const struct keys *keys, size_t provider,
-                                         const struct kek_id *id)
-{
-    const struct listing *listing = &keys->listings[provider];
-    const struct kek_version *found = NULL;
-    for (size_t i = 0; answered(keys, provider) && i < listing->count; i++) {
-        const struct kek_version *v = &listing->versions[i];
-        if (kek_id_equal(&v->id, id) && (found == NULL || v->eligible)) {
-            found = v;
-        }
-    }
-    return found;
-}
-
 static const struct kek_version *find_number(const struct keys *keys, size_t provider,
                                              uint32_t number)
 {
@@ -77,9 +63,9 @@ static size_t each_version(const struct keys *keys,
         const struct listing *listing = &keys->listings[p];
         for (size_t i = 0; answered(keys, p) && i < listing->count; i++) {
             const struct kek_version *v = &listing->versions[i];
-            bool seen = !v->eligible || find_id(keys, p, &v->id) != v;
+            bool seen = !v->eligible || view_find(keys, p, &v->id) != v;
             for (size_t q = 0; !seen && q < p; q++) {
-                const struct kek_version *other = find_id(keys, q, &v->id);
+                const struct kek_version *other = view_find(keys, q, &v->id);
                 seen = other != NULL && other->eligible;
             }
             found += seen ? 0 : visit(keys, p, v);
@@ -97,7 +83,7 @@ enum remarks_primary remarks_primary(const struct keys *keys, struct kek_generat
     }
     enum remarks_primary found = REMARKS_PRIMARY_GONE;
     for (size_t p = 0; p < keys->config->provider_count; p++) {
-        const struct kek_version *v = find_id(keys, p, &last->kek_ids[0]);
+        const struct kek_version *v = view_find(keys, p, &last->kek_ids[0]);
         if (v != NULL && v->eligible && v->can_unwrap) {
             return REMARKS_PRIMARY_THERE;
         }
@@ -133,6 +119,14 @@ static size_t say_primary(const struct keys *keys)
     return 1;
 }
 
+static bool is_surplus(const struct keys *keys, const struct kek_version *version)
+{
+    struct announced announced;
+    struct kek_why why;
+    (void)announced_on_record(keys, &announced, &why);
+    return view_surplus(keys, version, &announced);
+}
+
 /* Two keys of one number: said for the first pair of it. */
 static size_t say_clash(const struct keys *keys, size_t provider, const struct kek_version *version)
 {
@@ -156,9 +150,12 @@ static size_t say_clash(const struct keys *keys, size_t provider, const struct k
             kek_id_format(&version->id, one);
             kek_id_format(&other->id, two);
             ctl_say(keys->ctl,
-                    "version %" PRIu32 " is two different keys, kek id %s on %s and %s on %s: "
-                    "remove the wrong one, and bring the right one there",
-                    version->number, one, name_of(keys, provider), two, name_of(keys, q));
+                    "version %" PRIu32
+                    " is two different keys, kek id %s on %s and %s on %s: %s is "
+                    "surplus, and kekd seals nothing under it; remove the wrong one, and bring the "
+                    "right one there",
+                    version->number, one, name_of(keys, provider), two, name_of(keys, q),
+                    is_surplus(keys, version) ? one : two);
             return 1;
         }
     }
@@ -172,7 +169,7 @@ static size_t say_missing(const struct keys *keys, size_t provider,
     struct names have = {0}, lack = {0};
     (void)provider;
     for (size_t p = 0; p < keys->config->provider_count; p++) {
-        const struct kek_version *v = find_id(keys, p, &version->id);
+        const struct kek_version *v = view_find(keys, p, &version->id);
         if (v != NULL && v->eligible) {
             names_add(&have, name_of(keys, p));
         } else if (v == NULL && answered(keys, p) &&
@@ -203,7 +200,7 @@ static size_t say_use(const struct keys *keys, const struct kek_version *version
 {
     struct names can = {0}, cannot = {0};
     for (size_t p = 0; p < keys->config->provider_count; p++) {
-        const struct kek_version *v = find_id(keys, p, &version->id);
+        const struct kek_version *v = view_find(keys, p, &version->id);
         if (v != NULL && v->eligible) {
             names_add(may(v) ? &can : &cannot, name_of(keys, p));
         }
@@ -226,7 +223,7 @@ static size_t is_active(const struct keys *keys, size_t provider, const struct k
 {
     (void)provider;
     for (size_t p = 0; p < keys->config->provider_count; p++) {
-        const struct kek_version *v = find_id(keys, p, &version->id);
+        const struct kek_version *v = view_find(keys, p, &version->id);
         if (v != NULL && v->eligible && v->can_wrap) {
             return 1;
         }

@@ -104,6 +104,7 @@ void keys_close(struct keys *keys)
     for (size_t i = 0; i < KEK_CONFIG_PROVIDERS_MAX; i++) {
         free(keys->listings[i].versions);
         free(keys->listings[i].probed);
+        free(keys->listings[i].described);
     }
     kek_config_free(keys->config);
     if (keys->audit >= 0) {
@@ -196,6 +197,14 @@ static void answered(void *arg, enum kek_rc rc, struct kek_pool_result *result,
         }
         *listing->probed = *result->probed;
     }
+    if (result->described != NULL) {
+        listing->described = malloc(sizeof *listing->described);
+        if (listing->described == NULL) {
+            listing->rc = kek_fail(&listing->why, KEK_NO_MEMORY, "no memory for the answer");
+            return;
+        }
+        *listing->described = *result->described;
+    }
 }
 
 static void ask(struct keys *keys, const struct kek_pool_request *request)
@@ -203,6 +212,7 @@ static void ask(struct keys *keys, const struct kek_pool_request *request)
     struct listing *listing = &keys->listings[request->provider];
     free(listing->versions);
     free(listing->probed);
+    free(listing->described);
     *listing = (struct listing){.keys = keys, .deadline_ms = request->deadline_ms};
     listing->call = kek_pool_submit(keys->pool, request, answered, listing, &listing->why);
     if (listing->call == NULL) {
@@ -233,7 +243,7 @@ void keys_list_one(struct keys *keys, size_t provider, bool fresh)
     wait_for_answers(keys);
 }
 
-size_t keys_list(struct keys *keys, bool fresh)
+size_t keys_look(struct keys *keys, bool fresh)
 {
     for (size_t i = 0; i < keys->config->provider_count; i++) {
         ask_for_list(keys, i, fresh);
@@ -241,10 +251,31 @@ size_t keys_list(struct keys *keys, bool fresh)
     wait_for_answers(keys);
     size_t good = 0;
     for (size_t i = 0; i < keys->config->provider_count; i++) {
-        complain(keys, i);
         good += keys->listings[i].rc == KEK_OK;
     }
     return good;
+}
+
+size_t keys_list(struct keys *keys, bool fresh)
+{
+    size_t good = keys_look(keys, fresh);
+    for (size_t i = 0; i < keys->config->provider_count; i++) {
+        complain(keys, i);
+    }
+    return good;
+}
+
+/* The answer to what is sent once. */
+static enum kek_rc ask_once(struct keys *keys, const struct kek_pool_request *request,
+                            struct kek_why *why)
+{
+    const struct listing *listing = &keys->listings[request->provider];
+    ask(keys, request);
+    wait_for_answers(keys);
+    if (listing->rc != KEK_OK) {
+        *why = listing->why;
+    }
+    return listing->rc;
 }
 
 enum kek_rc keys_generate(struct keys *keys, size_t provider, uint32_t number,
@@ -256,13 +287,29 @@ enum kek_rc keys_generate(struct keys *keys, size_t provider, uint32_t number,
                                              .number = number,
                                              .state = state,
                                              .deadline_ms = deadline(keys)};
-    ask(keys, &request);
-    wait_for_answers(keys);
-    const struct listing *listing = &keys->listings[provider];
-    if (listing->rc != KEK_OK) {
-        *why = listing->why;
-    }
-    return listing->rc;
+    return ask_once(keys, &request, why);
+}
+
+enum kek_rc keys_set_state(struct keys *keys, size_t provider, const struct kek_id *kek_id,
+                           enum kek_state state, struct kek_why *why)
+{
+    const struct kek_pool_request request = {.op = KEK_POOL_SET_STATE,
+                                             .provider = provider,
+                                             .kek_id = *kek_id,
+                                             .state = state,
+                                             .deadline_ms = deadline(keys)};
+    return ask_once(keys, &request, why);
+}
+
+enum kek_rc keys_describe(struct keys *keys, size_t provider, const char *name, uint32_t skip)
+{
+    const struct kek_pool_request request = {.op = KEK_POOL_DESCRIBE,
+                                             .provider = provider,
+                                             .blob = kek_bytes_of(name),
+                                             .number = skip,
+                                             .deadline_ms = deadline(keys)};
+    struct kek_why why;
+    return ask_once(keys, &request, &why);
 }
 
 bool keys_named(struct keys *keys, size_t *provider)

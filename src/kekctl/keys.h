@@ -21,7 +21,8 @@ struct listing {
     struct kek_why why;
     struct kek_version *versions;
     size_t count;
-    struct kek_provider_probed *probed; /* of keys_probe */
+    struct kek_provider_probed *probed;       /* of keys_probe */
+    struct kek_provider_described *described; /* of keys_describe */
 };
 
 struct keys {
@@ -46,6 +47,9 @@ void keys_close(struct keys *keys);
  * did not answer, and returns how many did. */
 size_t keys_list(struct keys *keys, bool fresh);
 
+/* The same without a word; each listing says how it went. */
+size_t keys_look(struct keys *keys, bool fresh);
+
 /* Asks one provider; its listing says how it went. */
 void keys_list_one(struct keys *keys, size_t provider, bool fresh);
 
@@ -56,8 +60,14 @@ bool keys_named(struct keys *keys, size_t *provider);
  * result or says why not. Returns how many answered. */
 size_t keys_probe(struct keys *keys);
 
+/* Asks one provider for the keys of that name, a label or a CKA_ID in hexadecimal, after the first `skip`; its
+ * listing has the answer or says why not. */
+enum kek_rc keys_describe(struct keys *keys, size_t provider, const char *name, uint32_t skip);
+
 /* Sent once: after a failure the key may be there all the same. The provider's listing is gone. */
 enum kek_rc keys_generate(struct keys *keys, size_t provider, uint32_t number,
                           const struct kek_id *kek_id, enum kek_state state, struct kek_why *why);
+enum kek_rc keys_set_state(struct keys *keys, size_t provider, const struct kek_id *kek_id,
+                           enum kek_state state, struct kek_why *why);
 
 #endif

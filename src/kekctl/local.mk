@@ -1,15 +1,27 @@
 bin_PROGRAMS += kekctl
 kekctl_SOURCES = \
+	src/kekctl/announced.c \
+	src/kekctl/announced.h \
+	src/kekctl/change_lock.c \
+	src/kekctl/change_rules.c \
+	src/kekctl/changes.c \
+	src/kekctl/changes.h \
 	src/kekctl/config_check.c \
 	src/kekctl/config_example.c \
 	src/kekctl/grpc_client.c \
 	src/kekctl/grpc_client.h \
 	src/kekctl/kekctl.c \
 	src/kekctl/kekctl.h \
+	src/kekctl/key_adopt.c \
+	src/kekctl/key_change.c \
+	src/kekctl/key_findings.c \
+	src/kekctl/key_findings.h \
 	src/kekctl/key_generate.c \
 	src/kekctl/key_list.c \
 	src/kekctl/key_remarks.c \
 	src/kekctl/key_remarks.h \
+	src/kekctl/key_views.c \
+	src/kekctl/key_views.h \
 	src/kekctl/keys.c \
 	src/kekctl/keys.h \
 	src/kekctl/kms.c \
@@ -18,14 +30,26 @@ kekctl_SOURCES = \
 	src/kekctl/kms_encrypt.c \
 	src/kekctl/kms_status.c \
 	src/kekctl/main.c \
+	src/kekctl/node.c \
+	src/kekctl/node_parse.c \
+	src/kekctl/node_parse.h \
+	src/kekctl/node_say.c \
+	src/kekctl/node_self.c \
+	src/kekctl/node_self.h \
+	src/kekctl/node_ssh.c \
+	src/kekctl/node_ssh.h \
+	src/kekctl/nodes.c \
+	src/kekctl/nodes.h \
 	src/kekctl/on_record.c \
 	src/kekctl/on_record.h \
 	src/kekctl/output.c \
 	src/kekctl/output.h \
 	src/kekctl/pin_retry.c \
-	src/kekctl/probe.c
+	src/kekctl/probe.c \
+	src/kekctl/version_entry.c \
+	src/kekctl/version_entry.h
 kekctl_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(JANSSON_CFLAGS)
-kekctl_LDADD = libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
+kekctl_LDADD = $(REMOTE_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
 	$(JANSSON_LIBS)
 dist_man_MANS += docs/kekctl.1 docs/kekd-pkcs11.8 docs/kekd.8
 
@@ -38,6 +62,6 @@ tests_unit_test_kekctl_grpc_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
 tests_unit_test_kekctl_grpc_LDADD = $(BASE_LIBS) $(NGHTTP2_LIBS) $(UNIT_LIBS) -lpthread
 endif
 
-kekctl_script_tests = tests/unit/test_kekctl.py tests/unit/test_kekctl_keys.py
+kekctl_script_tests = tests/unit/test_kekctl.py tests/unit/test_kekctl_keys.py tests/unit/test_kekctl_changes.py
 dist_check_SCRIPTS += $(kekctl_script_tests)
 TESTS += $(kekctl_script_tests)

@@ -17,11 +17,17 @@ enum {
     OPTION_TIMEOUT = 4,
     OPTION_KEY_ID = 8,
     OPTION_PROVIDER = 16,
-    OPTION_CONFIG = 256,
-    OPTION_OUTPUT = 512,
-    OPTION_HELP = 1024,
-    OPTION_VERSION = 2048,
+    OPTION_COMPROMISED = 256, /* past what is a character */
+    OPTION_BACKUP = 512,
+    OPTION_DRY_RUN = 1024,
+    OPTION_NODE = 2048,
+    OPTION_CONFIG = 65536,
+    OPTION_OUTPUT = 2 * OPTION_CONFIG,
+    OPTION_HELP = 4 * OPTION_CONFIG,
+    OPTION_VERSION = 8 * OPTION_CONFIG,
 };
+#define CHARACTERS_END 256
+#define OPTIONS_CHANGE (OPTION_DRY_RUN | OPTION_NODE | OPTION_TIMEOUT)
 #define OPTIONS_KMS (OPTION_SOCKET | OPTION_API | OPTION_TIMEOUT)
 
 static const struct option options[] = {
@@ -32,6 +38,10 @@ static const struct option options[] = {
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"key-id", required_argument, NULL, OPTION_KEY_ID},
     {"provider", required_argument, NULL, OPTION_PROVIDER},
+    {"compromised", no_argument, NULL, OPTION_COMPROMISED},
+    {"i-have-a-backup", no_argument, NULL, OPTION_BACKUP},
+    {"dry-run", no_argument, NULL, OPTION_DRY_RUN},
+    {"node", required_argument, NULL, OPTION_NODE},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
     {NULL, 0, NULL, 0},
@@ -40,20 +50,31 @@ static const struct option options[] = {
 static enum ctl_exit help(struct ctl *ctl);
 static enum ctl_exit version(struct ctl *ctl);
 
+#define FILE_WORD "FILE"
+
 static const struct command {
     const char *words;
     int options; /* beyond everybody's */
     enum ctl_exit (*run)(struct ctl *ctl);
     const char *says;
-    bool takes_file; /* after its words: what --config would say */
+    const char *takes; /* after its words; FILE may be missing, and is what --config would say */
 } commands[] = {
-    {"config check", 0, ctl_config_check, "is the configuration, or FILE, good?", true},
+    {"config check", 0, ctl_config_check, "is the configuration, or FILE, good?", FILE_WORD},
     {"config example", 0, ctl_config_example, "a configuration to start from"},
     {"key list", 0, ctl_key_list, "the versions of the keyring on every provider"},
     {"key generate", OPTION_PROVIDER, ctl_key_generate, "makes the keyring's next version"},
+    {"key promote", OPTIONS_CHANGE | OPTION_BACKUP, ctl_key_promote, "lets a version seal",
+     "VERSION"},
+    {"key retire", OPTIONS_CHANGE | OPTION_COMPROMISED, ctl_key_retire, "lets it open only",
+     "VERSION"},
+    {"key suspend", OPTIONS_CHANGE, ctl_key_suspend, "lets it do nothing for a while", "VERSION"},
+    {"key resume", OPTIONS_CHANGE, ctl_key_resume, "lets it open again", "VERSION"},
+    {"key adopt", 0, ctl_key_adopt, "could a key that kekd did not make be used?", "LABEL|ID"},
     {"kms status", OPTIONS_KMS, ctl_kms_status, "what the API server is told about the plugin"},
     {"kms encrypt", OPTIONS_KMS, ctl_kms_encrypt, "standard input, encrypted"},
     {"kms decrypt", OPTIONS_KMS | OPTION_KEY_ID, ctl_kms_decrypt, "standard input, decrypted"},
+    {"node status", OPTION_NODE | OPTION_TIMEOUT, ctl_node_status,
+     "which key each node of the cluster announces"},
     {"pin retry", OPTION_PROVIDER, ctl_pin_retry, "lets a refused PIN be tried once more"},
     {"probe", OPTION_PROVIDER, ctl_probe, "what the tokens can really do"},
     {"help", 0, help, "this text"},
@@ -79,7 +100,9 @@ static enum ctl_exit help(struct ctl *ctl)
     (void)ctl;
     printf("usage: kekctl [--config FILE] [--output table|json] COMMAND [OPTION...]\n\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        printf("  %-16s %s\n", commands[i].words, commands[i].says);
+        const char *takes = commands[i].takes == NULL ? "" : commands[i].takes;
+        printf("  %s %-*s %s\n", commands[i].words, 20 - (int)strlen(commands[i].words), takes,
+               commands[i].says);
     }
     printf(
         "\n"
@@ -88,6 +111,13 @@ static enum ctl_exit help(struct ctl *ctl)
         "  -h, --help, --version\n"
         "of key generate, pin retry and probe:\n"
         "  --provider NAME        which provider is meant\n"
+        "of key promote, retire, suspend and resume (VERSION: a number or a kek id):\n"
+        "  --dry-run              only say what would be done\n"
+        "  --i-have-a-backup      promote a version that is on one token alone\n"
+        "  --compromised          retire for ever, and mark the version so\n"
+        "of node status, key promote, retire, suspend and resume:\n"
+        "  --node HOST:PORT|ssh:HOST|self  a node to ask, instead of status.nodes; once for each\n"
+        "  --timeout DURATION     for all of them, 10s by default\n"
         "of the kms commands:\n"
         "  --socket PATH          the plugin's socket, by default the configuration's `listen`\n"
         "  --api v1|v2            which KMS API to speak, v2 by default\n"
@@ -95,6 +125,15 @@ static enum ctl_exit help(struct ctl *ctl)
         "  --key-id ID            of what is to be decrypted, by default its own in this context\n"
         "\nExit codes: 0 good, 1 failed, 2 usage or configuration, 3 a check failed.\n");
     return fflush(stdout) == 0 ? CTL_GOOD : CTL_FAILED;
+}
+
+static bool add_name(const char *names[static CTL_NODES_MAX], size_t *count, const char *name)
+{
+    if (*count < CTL_NODES_MAX) {
+        names[(*count)++] = name;
+        return true;
+    }
+    return false;
 }
 
 static enum ctl_exit version(struct ctl *ctl)
@@ -130,6 +169,7 @@ static const char *take_option(struct ctl *ctl, int option, const char *value)
     case OPTION_TIMEOUT:
         good = kek_config_duration(value, &ctl->timeout_ms) && ctl->timeout_ms >= 1 &&
                ctl->timeout_ms <= TIMEOUT_MAX;
+        ctl->timeout_given = true;
         expected = "a duration (a number and ms, s, m or h) from 1ms to 1h";
         break;
     case OPTION_KEY_ID:
@@ -137,6 +177,19 @@ static const char *take_option(struct ctl *ctl, int option, const char *value)
         break;
     case OPTION_PROVIDER:
         ctl->provider = value;
+        break;
+    case OPTION_COMPROMISED:
+        ctl->compromised = true;
+        break;
+    case OPTION_BACKUP:
+        ctl->has_backup = true;
+        break;
+    case OPTION_DRY_RUN:
+        ctl->dry_run = true;
+        break;
+    case OPTION_NODE:
+        good = add_name(ctl->nodes, &ctl->node_count, value);
+        expected = "at most 64 nodes";
         break;
     default:
         break;
@@ -181,7 +234,7 @@ static enum ctl_exit take_options(struct ctl *ctl, int argc, char **argv, int *g
     int option;
     opterr = 0;
     while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
-        if (option == '?' && optopt > ' ' && optopt < OPTION_CONFIG) {
+        if (option == '?' && optopt > ' ' && optopt < CHARACTERS_END) {
             return usage(ctl, "unknown option -%c", optopt);
         }
         if (option == '?') {
@@ -212,15 +265,24 @@ static const struct command *take_command(struct ctl *ctl, char **argv, int coun
         return NULL;
     }
     const struct command *command = find_command(argv, count);
+    if (command != NULL && command->takes != NULL && strcmp(command->takes, FILE_WORD) != 0) {
+        ctl->command = command->words;
+        (void)usage(ctl, "the %s is missing", command->takes);
+        return NULL;
+    }
     if (command != NULL) {
         return command;
     }
     command = find_command(argv, count - 1);
-    if (command == NULL || !command->takes_file) {
+    if (command == NULL || command->takes == NULL) {
         char words[64];
         join_words(argv, count, words, sizeof words);
         (void)usage(ctl, "unknown command \"%s\"", words);
         return NULL;
+    }
+    if (strcmp(command->takes, FILE_WORD) != 0) {
+        ctl->argument = argv[count - 1];
+        return command;
     }
     if (ctl->config_given) {
         ctl->command = command->words;

@@ -13,13 +13,14 @@
 #include "kek/grpc.h"
 #include "kek/listen.h"
 #include "kek/metrics.h"
+#include "kek/node_status.h"
 #include "kek/notify.h"
 #include "kek/sandbox.h"
 #include "kekd/reap.h"
 #include "kekd/warnings.h"
 
 #define CALL_TIMEOUT_MS 10000u /* where a client names none, and the most it may name */
-#define COUNTS_MS 1000u        /* between looks at what was left out of the log */
+#define COUNTS_MS 1000u        /* between looks at what was left out of the log, and at the clock */
 
 /* What the log last said of a provider. */
 struct told {
@@ -33,7 +34,7 @@ struct daemon {
     uv_loop_t loop;
     uv_signal_t term, interrupt, hangup;
     uv_timer_t last_resort; /* ends a stop that hangs */
-    uv_timer_t counts;      /* of lines that were left out */
+    uv_timer_t counts;      /* each second: lines that were left out, and the certificate */
     struct reap reap;       /* as process 1 of a container */
     struct kek_listen *listen;
     struct kek_notify *notify;
@@ -44,6 +45,7 @@ struct daemon {
     struct kek_grpc_server *grpc;
     struct kek_audit *audit;
     struct kek_metrics *metrics;
+    struct kek_node_status *status;
     struct told told[KEK_CONFIG_PROVIDERS_MAX];
     struct warnings warnings;
     bool stopping;
@@ -260,6 +262,8 @@ static void drained(void *arg)
     /* After the last call, which it counts, and before what it shows goes. */
     kek_metrics_free(daemon->metrics);
     daemon->metrics = NULL;
+    kek_node_status_free(daemon->status);
+    daemon->status = NULL;
     if (daemon->store != NULL) {
         kek_datakey_store_stop(daemon->store);
     }
@@ -300,13 +304,22 @@ static void stop(struct daemon *daemon, const char *reason)
     kek_grpc_server_drain(daemon->grpc, KEK_DRAIN_MS, drained, daemon);
 }
 
+static void reload(struct daemon *daemon)
+{
+    struct kek_why why;
+    if (daemon->audit != NULL) {
+        kek_audit_reopen(daemon->audit);
+    }
+    if (daemon->status != NULL && kek_node_status_reload(daemon->status, &why) != KEK_OK) {
+        kek_log(KEK_LOG_ERROR, "the certificates stay as they were: %s", why.text);
+    }
+}
+
 static void signalled(uv_signal_t *handle, int number)
 {
     struct daemon *daemon = handle->data;
     if (number == SIGHUP) {
-        if (daemon->audit != NULL) {
-            kek_audit_reopen(daemon->audit);
-        }
+        reload(daemon);
         return;
     }
     stop(daemon, number == SIGTERM ? "SIGTERM" : "SIGINT");
@@ -370,6 +383,18 @@ static enum kek_rc start_keys(struct daemon *daemon, struct kek_why *why)
     return daemon->store == NULL ? why->rc : KEK_OK;
 }
 
+static enum kek_rc start_status(struct daemon *daemon, struct kek_why *why)
+{
+    struct kek_node_status_settings settings = {
+        .config = daemon->config,
+        .pool = daemon->pool,
+        .ring = daemon->ring,
+        .kms = daemon->kms,
+    };
+    daemon->status = kek_node_status_new(&daemon->loop, &settings, why);
+    return daemon->status == NULL ? why->rc : kek_node_status_listen(daemon->status, why);
+}
+
 static enum kek_rc start_metrics(struct daemon *daemon, struct kek_why *why)
 {
     const struct kek_config *config = daemon->config;
@@ -379,6 +404,7 @@ static enum kek_rc start_metrics(struct daemon *daemon, struct kek_why *why)
         .store = daemon->store,
         .kms = daemon->kms,
         .audit = daemon->audit,
+        .status = daemon->status,
         .transport = transport_numbers,
         .arg = daemon,
     };
@@ -418,7 +444,11 @@ static enum kek_rc start_service(struct daemon *daemon, struct kek_why *why)
     };
     grpc.methods = kek_kms_methods(&grpc.method_count);
     daemon->grpc = kek_grpc_server_new(&daemon->loop, &grpc, why);
-    return daemon->grpc == NULL ? why->rc : start_metrics(daemon, why);
+    if (daemon->grpc == NULL) {
+        return why->rc;
+    }
+    enum kek_rc rc = start_status(daemon, why);
+    return rc == KEK_OK ? start_metrics(daemon, why) : rc;
 }
 
 /* Who may connect is the socket's mode; who may call is allow_uids, checked on every call. */
@@ -465,10 +495,18 @@ static enum kek_rc start(struct daemon *daemon, struct kek_why *why)
     return KEK_OK;
 }
 
-static void count_left_out(uv_timer_t *timer)
+static void each_second(uv_timer_t *timer)
 {
-    (void)timer;
+    struct daemon *daemon = timer->data;
+    struct kek_node_status_stats stats = {0};
     kek_log_often_count(false);
+    if (daemon->status != NULL) {
+        kek_node_status_stats(daemon->status, &stats);
+    }
+    if (stats.listens) {
+        warnings_of_certificate(&daemon->warnings, daemon->config, stats.expires,
+                                kek_clock_wall_ms() / 1000);
+    }
 }
 
 static void handles_init(struct daemon *daemon)
@@ -482,7 +520,8 @@ static void handles_init(struct daemon *daemon)
     }
     uv_timer_init(&daemon->loop, &daemon->last_resort);
     uv_timer_init(&daemon->loop, &daemon->counts);
-    uv_timer_start(&daemon->counts, count_left_out, COUNTS_MS, COUNTS_MS);
+    daemon->counts.data = daemon;
+    uv_timer_start(&daemon->counts, each_second, COUNTS_MS, COUNTS_MS);
     reap_start(&daemon->reap, &daemon->loop);
 }
 

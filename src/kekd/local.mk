@@ -9,7 +9,7 @@ kekd_SOURCES = \
 	src/kekd/warnings.h
 kekd_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 kekd_LDADD = \
-	libkek-ops.a \
+	libkek-ops.a $(SSL_LIBS) \
 	libkek-grpc.a \
 	libkek-kms.a \
 	libkek-datakey.a \

@@ -15,6 +15,30 @@ void warnings_of_start(const struct kek_config *config)
     }
 }
 
+#define CERTIFICATE_ENDS_S (INT64_C(30) * 24 * 3600)
+
+void warnings_of_certificate(struct warnings *warnings, const struct kek_config *config,
+                             int64_t expires, int64_t now)
+{
+    int64_t left = expires - now;
+    enum certificate is = left <= 0                    ? CERTIFICATE_OVER
+                          : left <= CERTIFICATE_ENDS_S ? CERTIFICATE_ENDS
+                                                       : CERTIFICATE_GOOD;
+    if (is == CERTIFICATE_ENDS && warnings->certificate < is) {
+        kek_log(KEK_LOG_WARN,
+                "status.cert: %s ends to be valid in %" PRId64 " days: renew it, then reload kekd "
+                "(SIGHUP), or the other nodes will not hear this one",
+                config->status.cert, left / (24 * 3600));
+    } else if (is == CERTIFICATE_OVER && warnings->certificate < is) {
+        kek_log(
+            KEK_LOG_ERROR,
+            "status.cert: %s is not valid any more: the other nodes do not hear this one; renew "
+            "it, then reload kekd (SIGHUP)",
+            config->status.cert);
+    }
+    warnings->certificate = is;
+}
+
 static void warn_of_same_token(struct warnings *warnings, const struct kek_config *config,
                                const struct kek_pool *pool, size_t provider)
 {

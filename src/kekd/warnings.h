@@ -6,6 +6,8 @@
 
 #include "kek/pool.h"
 
+enum certificate { CERTIFICATE_GOOD = 0, CERTIFICATE_ENDS, CERTIFICATE_OVER };
+
 /* What was warned of already. */
 struct warnings {
     struct {
@@ -13,10 +15,15 @@ struct warnings {
         bool same_token;   /* as an earlier one */
         uint64_t versions; /* bit i: versions[i] of the configuration */
     } of[KEK_CONFIG_PROVIDERS_MAX];
+    enum certificate certificate; /* as it was last */
 };
 
 /* Of the configuration, once it is read. */
 void warnings_of_start(const struct kek_config *config);
+/* Of the certificate of `status`, as often as one likes: it is told when it comes near its end, and when it is
+ * over. Both are seconds since 1970. */
+void warnings_of_certificate(struct warnings *warnings, const struct kek_config *config,
+                             int64_t expires, int64_t now);
 /* Of a provider, whenever it changed. */
 void warnings_of_provider(struct warnings *warnings, const struct kek_config *config,
                           const struct kek_pool *pool, size_t provider);

@@ -177,7 +177,8 @@ size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_v
                 key == KEK_KEYRING_KEY_PRE_ACTIVE && was ? KEK_KEYRING_KEY_DEACTIVATED : key;
             out->state = out->held[p] > out->state ? out->held[p] : out->state;
             out->providers += version->held[p].present;
-            out->providers_proven += version->held[p].proven;
+            out->proven[p] = version->held[p].proven;
+            out->providers_proven += out->proven[p];
         }
         count++;
     }

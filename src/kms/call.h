@@ -1,6 +1,6 @@
 /*
- * One KMS call on its way: what the files of this room share.  message.c (protobuf) and call.c (how a call
- * begins and ends) know none of the others; status.c, seal.c (Encrypt) and open.c (Decrypt) use them; kms.c
+ * One KMS call on its way: what the files of this room share.  message.c (protobuf), call.c (how a call
+ * begins and ends) and follow.c (which generation an Encrypt takes) know none of the others; status.c, seal.c (Encrypt) and open.c (Decrypt) use them; kms.c
  * has the table of methods.
  */
 #ifndef KEK_KMS_CALL_H
@@ -20,9 +20,14 @@
 #define WAITING_MAX (32u * 1024 * 1024)
 #define DOUBTS_MAX 8 /* of a key that opened nothing, in one Decrypt */
 
+/* What Status has said or an Encrypt has taken, newest last: only these may a connection follow. */
+#define TOLD_MAX 16
+
 struct kek_kms {
     struct kek_kms_settings settings;
     size_t waiting; /* bytes of payloads */
+    struct kek_generation told[TOLD_MAX];
+    size_t told_count;
 };
 
 /* Ends by exactly one of call_reply, call_fail, or its rpc's `ended`; each frees it. */
@@ -66,6 +71,13 @@ struct call *call_new(struct kek_kms *kms, struct kek_rpc *rpc, enum kek_kms_met
 bool call_keeps(struct call *call, size_t len);
 void call_reply(struct call *call, struct kek_bytes message);
 void call_fail(struct call *call, enum kek_rc rc, const struct kek_why *why);
+
+/* follow.c */
+/* Status says this one to the call's connection. */
+void follow_told(struct call *call, const struct kek_generation *generation);
+/* The one to seal under: what the connection's Status said last, for a while after a change, else the primary. */
+void follow_choose(const struct call *call, const struct kek_keyring_primary *primary,
+                   struct kek_generation *generation);
 
 /* status.c, seal.c, open.c */
 void call_status(struct call *call);

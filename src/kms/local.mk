@@ -2,6 +2,7 @@ noinst_LIBRARIES += libkek-kms.a
 libkek_kms_a_SOURCES = \
 	src/kms/call.c \
 	src/kms/call.h \
+	src/kms/follow.c \
 	src/kms/kms.c \
 	src/kms/message.c \
 	src/kms/open.c \

@@ -3,12 +3,6 @@
 
 #include <string.h>
 
-#include "kek/clock.h"
-
-/* How long after a change an Encrypt still follows its own connection's last Status: the API server
- * takes a new seed only if Encrypt's key_id is the one Status gave it. */
-#define FOLLOW_STATUS_MS 90000u
-
 static size_t ciphertext_max(const struct call *call)
 {
     return call->method == KEK_KMS_V2_ENCRYPT ? V2_CIPHERTEXT_MAX : V1_CIPHERTEXT_MAX;
@@ -80,14 +74,7 @@ static bool choose_generation(struct call *call, struct kek_generation *generati
         kek_fail(why, KEK_PRECONDITION, "%s", verdict.what);
         return false;
     }
-    const struct peer_room *room = (const struct peer_room *)call->rpc->peer->room;
-    *generation = primary.generation;
-    if (call->method == KEK_KMS_V2_ENCRYPT && room->said &&
-        !kek_generation_equal(&room->generation, &primary.generation) && primary.since_ms > 0 &&
-        kek_clock_ms() - primary.since_ms < FOLLOW_STATUS_MS &&
-        kek_keyring_wraps(ring, &room->generation, NULL) == KEK_OK) {
-        *generation = room->generation;
-    }
+    follow_choose(call, &primary, generation);
     memcpy(call->key_id, generation->key_id, sizeof generation->key_id);
     call->has_kek = true;
     call->kek_id = generation->kek_ids[0];

@@ -49,9 +49,7 @@ void call_status(struct call *call)
     }
     (void)kek_keyring_primary(call->kms->settings.ring, &primary);
     const struct kek_generation *generation = &primary.generation;
-    struct peer_room *room = (struct peer_room *)call->rpc->peer->room;
-    room->said = true;
-    room->generation = *generation;
+    follow_told(call, generation);
     memcpy(call->key_id, generation->key_id, KEK_KEY_ID_TEXT);
     KEK_AUTO_BUF struct kek_buf message;
     kek_buf_init(&message, KEK_KMS_HEALTHZ_MAX + 128);

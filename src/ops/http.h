@@ -3,7 +3,10 @@
  *
  * A request is at most HTTP_REQUEST_MAX bytes with its headers and gets `timeout_ms` from accept to the
  * last byte of the answer; a body is never read.  Whatever a peer does, it holds one of max_connections
- * places for that long, and nothing else.  Answers come from memory at once.  One thread: the loop's.
+ * places for that long, and nothing else.  With TLS, a place that a handshake was begun in and no client that
+ * is let in came from is held for all of `timeout_ms`, so that whoever shakes hands in a row costs no more
+ * than places / timeout_ms handshakes.  Answers come from memory, at once or when the page is there.
+ * One thread: the loop's.
  */
 #ifndef KEK_OPS_HTTP_H
 #define KEK_OPS_HTTP_H
@@ -11,6 +14,7 @@
 #include <uv.h>
 
 #include "kek/bytes.h"
+#include "tls.h"
 
 #define HTTP_REQUEST_MAX 4096u
 #define HTTP_PATH_MAX 64u
@@ -26,13 +30,44 @@ struct http_request {
  * (the headers would pass HTTP_REQUEST_MAX), 505. RFC 9112; a bare LF ends a line too. */
 int http_parse(const char *data, size_t len, struct http_request *request);
 
-/* Appends the page to body, sets its type, and returns its status: 200, 404, 500, 503. */
-typedef int http_page_fn(void *arg, const char *path, struct kek_buf *body, const char **type);
+/* Pure. The head of an answer with a body of `len` bytes; its length is returned. type: at most 64 bytes. */
+#define HTTP_HEAD_MAX 256
+size_t http_head(int status, const char *type, size_t len, char head[static HTTP_HEAD_MAX]);
+const char *http_reason(int status); /* "OK", "Not Found", ... Static. */
+
+/* A request whose page is made later. */
+struct http_reply;
+#define HTTP_LATER 0
+
+/* Appends the page to body, sets its type, and returns its status: 200, 404, 500, 503.  HTTP_LATER: `reply` is
+ * the page's from now on, and http_reply_done() is called once, never before this returns. */
+typedef int http_page_fn(void *arg, const char *path, struct http_reply *reply,
+                         struct kek_buf *body, const char **type);
+/* Where to append the page then. */
+struct kek_buf *http_reply_body(struct http_reply *reply);
+/* The connection, and its server, may be gone by then. */
+void http_reply_done(struct http_reply *reply, int status, const char *type);
+
+/* How a connection of a TLS server went. */
+enum http_outcome {
+    HTTP_SERVED = 0, /* the client was let in, and got an answer */
+    HTTP_FORBIDDEN,  /* its certificate is good, and its name is not on the list */
+    HTTP_REFUSED,    /* no handshake: no certificate, a wrong one, no TLS */
+    HTTP_OUTCOMES,
+};
+struct http_event {
+    enum http_outcome outcome;
+    const char *peer;    /* its address */
+    const char *subject; /* the CN of the certificate that it showed; "" if none */
+    const char *why;     /* of HTTP_REFUSED */
+};
 
 struct http_settings {
     http_page_fn *page;
     void *arg;
-    size_t body_max; /* bytes of a page */
+    const char *name; /* of the configuration's key, for messages; static */
+    void (*observed)(void *arg, const struct http_event *event); /* NULL: nobody looks */
+    size_t body_max;                                             /* bytes of a page */
     uint64_t timeout_ms;
     size_t max_connections; /* one more is closed at accept */
 };
@@ -45,6 +80,9 @@ enum kek_rc http_server_listen(struct http_server *server, const char *host, uin
                                struct kek_why *why) KEK_MUST_CHECK;
 uint16_t http_server_port(const struct http_server *server); /* 0: not listening */
 size_t http_server_connections(const struct http_server *server);
+
+/* Every connection from now on begins with a TLS handshake. Borrowed; may be exchanged for another one. */
+void http_server_set_tls(struct http_server *server, const struct tls *tls);
 
 /* Closes every connection. The loop must run once more before it is closed. */
 void http_server_free(struct http_server *server);

@@ -14,18 +14,28 @@ libkek_ops_a_SOURCES = \
 	src/ops/exposition.h \
 	src/ops/http.c \
 	src/ops/http.h \
+	src/ops/http_connection.c \
+	src/ops/http_connection.h \
+	src/ops/http_head.c \
 	src/ops/http_parse.c \
 	src/ops/listen.c \
 	src/ops/metrics.c \
 	src/ops/metrics_calls.c \
 	src/ops/metrics_calls.h \
 	src/ops/metrics_render.c \
+	src/ops/node_page.h \
+	src/ops/node_render.c \
+	src/ops/node_status.c \
 	src/ops/notify.c \
-	src/ops/sandbox.c
+	src/ops/sandbox.c \
+	src/ops/tls.c \
+	src/ops/tls.h \
+	src/ops/tls_files.c \
+	src/ops/tls_files.h
 
 if HAVE_CHECK
 # Some of this room's sources ask other rooms: the tests of those link them.
-OPS_ROOMS = libkek-ops.a libkek-kms.a libkek-datakey.a libkek-keyring.a $(POOL_LIBS) $(CONFIG_LIBS) \
+OPS_ROOMS = libkek-ops.a $(SSL_LIBS) libkek-kms.a libkek-datakey.a libkek-keyring.a $(POOL_LIBS) $(CONFIG_LIBS) \
 	$(ENVELOPE_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
 OPS_TESTS = \
 	tests/unit/test_audit \
@@ -38,7 +48,7 @@ OPS_TESTS = \
 check_PROGRAMS += $(OPS_TESTS)
 TESTS += $(OPS_TESTS)
 noinst_HEADERS += tests/unit/http_client.h tests/unit/man_items.h tests/unit/ops_folder.h
-OPS_TEST_LIBS = libkek-ops.a $(BASE_LIBS) $(UNIT_LIBS)
+OPS_TEST_LIBS = libkek-ops.a $(SSL_LIBS) $(BASE_LIBS) $(UNIT_LIBS)
 tests_unit_test_audit_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_unit_test_audit_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_audit_LDADD = $(OPS_ROOMS)

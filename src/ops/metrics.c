@@ -10,6 +10,7 @@
 #include "kek/log.h"
 #include "kek/text.h"
 #include "metrics_calls.h"
+#include "node_page.h"
 
 struct kek_metrics {
     struct kek_metrics_settings settings;
@@ -108,9 +109,12 @@ void kek_metrics_collect(const struct kek_metrics *metrics, struct kek_metrics_s
     if (from->audit != NULL) {
         kek_audit_stats(from->audit, &snapshot->audit);
     }
+    if (from->status != NULL) {
+        kek_node_status_stats(from->status, &snapshot->status);
+    }
 }
 
-/* ---- the three pages ---- */
+/* ---- the pages ---- */
 
 static int metrics_page(struct kek_metrics *metrics, struct kek_buf *body, const char **type)
 {
@@ -148,8 +152,10 @@ static int readyz_page(struct kek_metrics *metrics, struct kek_buf *body)
     return snapshot->verdict.state == KEK_KEYRING_GOOD ? 200 : 503;
 }
 
-static int page(void *arg, const char *path, struct kek_buf *body, const char **type)
+static int page(void *arg, const char *path, struct http_reply *reply, struct kek_buf *body,
+                const char **type)
 {
+    struct kek_metrics *metrics = arg;
     if (strcmp(path, "/metrics") == 0) {
         return metrics_page(arg, body, type);
     }
@@ -158,6 +164,9 @@ static int page(void *arg, const char *path, struct kek_buf *body, const char **
     }
     if (strcmp(path, "/healthz") == 0) {
         return kek_buf_append(body, kek_bytes_of("ok\n"), NULL) == KEK_OK ? 200 : 500;
+    }
+    if (strcmp(path, "/status") == 0 && metrics->settings.status != NULL) {
+        return node_page(metrics->settings.status, reply);
     }
     return 404;
 }
@@ -176,6 +185,7 @@ struct kek_metrics *kek_metrics_new(uv_loop_t *loop, const struct kek_metrics_se
                                       &(struct http_settings){
                                           .page = page,
                                           .arg = metrics,
+                                          .name = "metrics",
                                           .body_max = KEK_METRICS_TEXT_MAX,
                                           .timeout_ms = HTTP_TIMEOUT_MS,
                                           .max_connections = HTTP_CONNECTIONS_MAX,

@@ -360,6 +360,23 @@ static void render_audit(struct exposition *e, const struct kek_audit_stats *a)
                 a->waiting);
 }
 
+static void render_status(struct exposition *e, const struct kek_node_status_stats *s)
+{
+    exposition_family(e, "kekd_status_clients_total", "counter",
+                      "Clients of the status listener: served, forbidden (not in status.allow), or "
+                      "refused (no certificate, a wrong one, no TLS).");
+    if (s->listens) {
+        exposition_uint(e, "", LABELS({"result", "served"}), s->served);
+        exposition_uint(e, "", LABELS({"result", "forbidden"}), s->forbidden);
+        exposition_uint(e, "", LABELS({"result", "refused"}), s->refused);
+    }
+    exposition_family(e, "kekd_status_certificate_expiry_timestamp_seconds", "gauge",
+                      "When the certificate of the status listener ends to be valid.");
+    if (s->listens && s->expires > 0) {
+        exposition_uint(e, "", NULL, (uint64_t)s->expires);
+    }
+}
+
 enum kek_rc kek_metrics_render(const struct kek_metrics_snapshot *snapshot, struct kek_buf *text,
                                struct kek_why *why)
 {
@@ -377,6 +394,7 @@ enum kek_rc kek_metrics_render(const struct kek_metrics_snapshot *snapshot, stru
     render_health(&e, snapshot);
     render_remarks(&e, snapshot);
     render_audit(&e, &snapshot->audit);
+    render_status(&e, &snapshot->status);
     family_uint(&e, "kekd_log_dropped_total", "counter", "Log lines lost.", snapshot->log_dropped);
     if (e.rc != KEK_OK && why != NULL) {
         *why = e.why;

@@ -68,6 +68,9 @@ static struct kek_p11_entry *heir_of(struct kek_provider_session *session,
     for (size_t i = 0; i < table->count; i++) {
         struct kek_p11_entry *entry = &table->entries[i];
         if (entry->handle == before->handle && has_id(entry, &before->version.id)) {
+            /* A suspended key has no flag that would tell its strategy. */
+            entry->strategy =
+                entry->strategy == KEK_P11_BY_NOTHING ? before->strategy : entry->strategy;
             return entry->strategy == before->strategy ? entry : NULL;
         }
     }
@@ -165,9 +168,26 @@ static void choose_one(const struct kek_provider *provider, struct kek_p11_table
     chosen->contested = parties > 1 && !chosen->was_chosen && !has_opened(provider, chosen->handle);
 }
 
+/* What is compromised is the key, so all that have its CKA_ID are: a copy that was made before, or restored
+ * since, has no mark. */
+static void spread_mark(struct kek_p11_table *table)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        const struct kek_p11_entry *marked = &table->entries[i];
+        for (size_t j = 0; marked->has_id && marked->version.compromised && j < table->count; j++) {
+            struct kek_version *other = &table->entries[j].version;
+            if (has_id(&table->entries[j], &marked->version.id)) {
+                other->compromised = true;
+                other->can_wrap = false;
+            }
+        }
+    }
+}
+
 void kek_p11_choose_copies(const struct kek_provider *provider, struct kek_p11_table *table,
                            const struct kek_id *only)
 {
+    spread_mark(table);
     if (only != NULL) {
         choose_one(provider, table, only);
         return;

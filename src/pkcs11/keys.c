@@ -20,7 +20,7 @@ const CK_ATTRIBUTE_TYPE kek_p11_flag_types[KEK_P11_FLAGS] = {
     [KEK_P11_DERIVE] = CKA_DERIVE,
 };
 
-static const char *const flag_names[KEK_P11_FLAGS] = {
+const char *const kek_p11_flag_names[KEK_P11_FLAGS] = {
     [KEK_P11_PRIVATE] = "CKA_PRIVATE",
     [KEK_P11_SENSITIVE] = "CKA_SENSITIVE",
     [KEK_P11_EXTRACTABLE] = "CKA_EXTRACTABLE",
@@ -35,6 +35,16 @@ static const char *const flag_names[KEK_P11_FLAGS] = {
     [KEK_P11_VERIFY] = "CKA_VERIFY",
     [KEK_P11_DERIVE] = "CKA_DERIVE",
 };
+
+bool kek_p11_label_unmark(const char *label, char plain[static KEK_LABEL_MAX])
+{
+    size_t len = strnlen(label, KEK_LABEL_MAX - 1), mark = strlen(KEK_P11_MARK);
+    bool marked = len > mark && strcmp(label + len - mark, KEK_P11_MARK) == 0;
+    len -= marked ? mark : 0;
+    memcpy(plain, label, len);
+    plain[len] = '\0';
+    return marked;
+}
 
 bool kek_p11_label_number(const char *keyring, const char *label, uint32_t *number)
 {
@@ -81,9 +91,10 @@ static bool require(const struct kek_p11_facts *facts, enum kek_p11_flag flag,
         return true;
     }
     if (told == KEK_P11_UNTOLD) {
-        refuse(version, "the token does not tell %s", flag_names[flag]);
+        refuse(version, "the token does not tell %s", kek_p11_flag_names[flag]);
     } else {
-        refuse(version, "%s is %s", flag_names[flag], told == KEK_P11_YES ? "true" : "false");
+        refuse(version, "%s is %s", kek_p11_flag_names[flag],
+               told == KEK_P11_YES ? "true" : "false");
     }
     return false;
 }
@@ -174,7 +185,8 @@ static enum kek_p11_strategy strategy_for(const struct kek_p11_facts *facts,
     return KEK_P11_BY_NOTHING;
 }
 
-/* A key that wraps what it cannot unwrap would lose data: such a one may do neither. */
+/* A key that wraps what it cannot unwrap would lose data: such a one may do neither.  The configuration and
+ * the mark take away what the token lets it do, and never add to it. */
 static void find_abilities(const struct kek_p11_facts *facts, enum kek_p11_strategy strategy,
                            const struct kek_p11_named *named, struct kek_version *version)
 {
@@ -186,8 +198,9 @@ static void find_abilities(const struct kek_p11_facts *facts, enum kek_p11_strat
         wraps = has(facts, KEK_P11_ENCRYPT);
         unwraps = has(facts, KEK_P11_DECRYPT);
     }
-    version->can_unwrap = unwraps;
-    version->can_wrap = wraps && unwraps && (named == NULL || named->state == KEK_STATE_ACTIVE);
+    version->can_unwrap = unwraps && (named == NULL || named->state != KEK_STATE_SUSPENDED);
+    version->can_wrap = wraps && unwraps && !version->compromised &&
+                        (named == NULL || named->state == KEK_STATE_ACTIVE);
 }
 
 void kek_p11_judge(const struct kek_p11_facts *facts, Kek__Provider__Strategy wanted,
@@ -200,6 +213,9 @@ void kek_p11_judge(const struct kek_p11_facts *facts, Kek__Provider__Strategy wa
     snprintf(version->label, sizeof version->label, "%s", facts->label);
     version->refusal[0] = '\0';
     version->eligible = true;
+    char plain[KEK_LABEL_MAX];
+    version->compromised = kek_p11_label_unmark(facts->label, plain) ||
+                           (named != NULL && named->state == KEK_STATE_COMPROMISED);
     find_abilities(facts, *strategy, named, version);
     if (!is_kept_inside(facts, named, version) || named != NULL) {
         return;

@@ -35,6 +35,7 @@ enum kek_p11_flag {
 };
 
 extern const CK_ATTRIBUTE_TYPE kek_p11_flag_types[KEK_P11_FLAGS];
+extern const char *const kek_p11_flag_names[KEK_P11_FLAGS]; /* "CKA_PRIVATE", ... */
 
 #define KEK_P11_UNKNOWN_ULONG (~(CK_ULONG)0)
 
@@ -49,13 +50,19 @@ struct kek_p11_facts {
 struct kek_p11_named {
     uint32_t number;
     char label[KEK_LABEL_MAX];
-    enum kek_state state; /* PRE_ACTIVE, ACTIVE or DEACTIVATED */
+    enum kek_state state;
 };
 
 /* How a key wraps: never AUTO, and NONE where it may do neither. */
 enum kek_p11_strategy { KEK_P11_BY_NOTHING = 0, KEK_P11_BY_WRAP_KEY, KEK_P11_BY_ENCRYPT };
 
-/* The N of "<keyring>.v<N>": decimal, no leading zero, 1 to 4294967295. False: not such a label. */
+/* At the end of a label: the key is compromised, whatever its flags are and whoever names it. */
+#define KEK_P11_MARK ".compromised"
+
+/* The label without the mark; returns whether it had one. */
+bool kek_p11_label_unmark(const char *label, char plain[static KEK_LABEL_MAX]);
+
+/* The N of "<keyring>.v<N>", without a mark: decimal, no leading zero, 1 to 4294967295. False: not such a label. */
 bool kek_p11_label_number(const char *keyring, const char *label, uint32_t *number);
 
 /* Fills *version (all but number and alg) and *strategy.  `named` is NULL for a key that nobody

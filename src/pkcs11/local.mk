@@ -4,6 +4,7 @@ libkek_pkcs11_a_SOURCES = \
 	src/pkcs11/calls.c \
 	src/pkcs11/calls.h \
 	src/pkcs11/copies.c \
+	src/pkcs11/describe.c \
 	src/pkcs11/errors.c \
 	src/pkcs11/errors.h \
 	src/pkcs11/exporters.c \
@@ -26,6 +27,7 @@ libkek_pkcs11_a_SOURCES = \
 	src/pkcs11/scan.c \
 	src/pkcs11/search.c \
 	src/pkcs11/session.c \
+	src/pkcs11/states.c \
 	src/pkcs11/token.c \
 	src/pkcs11/token.h \
 	src/pkcs11/trial.c \
@@ -56,6 +58,7 @@ PKCS11_TESTS = \
 	tests/unit/test_pkcs11_proof \
 	tests/unit/test_pkcs11_returns \
 	tests/unit/test_pkcs11_start \
+	tests/unit/test_pkcs11_states \
 	tests/unit/test_pkcs11_token \
 	tests/unit/test_pkcs11_worker
 check_PROGRAMS += $(PKCS11_TESTS)
@@ -92,6 +95,11 @@ tests_unit_test_pkcs11_returns_LDADD = $(WORKER_TEST_LIBS)
 tests_unit_test_pkcs11_start_SOURCES = tests/unit/test_pkcs11_start.c tests/unit/worker.c
 tests_unit_test_pkcs11_start_CFLAGS = $(WORKER_TEST_CFLAGS)
 tests_unit_test_pkcs11_start_LDADD = $(WORKER_TEST_LIBS)
+
+tests_unit_test_pkcs11_states_SOURCES = tests/unit/test_pkcs11_states.c tests/unit/fault.c \
+	tests/unit/worker.c
+tests_unit_test_pkcs11_states_CFLAGS = $(WORKER_TEST_CFLAGS)
+tests_unit_test_pkcs11_states_LDADD = $(WORKER_TEST_LIBS)
 
 tests_unit_test_pkcs11_token_SOURCES = tests/unit/test_pkcs11_token.c tests/unit/fault.c \
 	tests/unit/worker.c

@@ -13,6 +13,7 @@ static const struct kek_provider_ops ops = {
     .set_state = kek_p11_set_state,
     .destroy = kek_p11_destroy,
     .probe = kek_p11_probe,
+    .describe = kek_p11_describe,
 };
 
 int main(int argc, char **argv)

@@ -119,20 +119,24 @@ static void keep_hello(struct kek_provider *provider, const Kek__Provider__Hello
         } else {
             snprintf(named->label, sizeof named->label, "%s", version->label);
         }
-        named->state = version->state == KEK__PROVIDER__STATE__ACTIVE       ? KEK_STATE_ACTIVE
-                       : version->state == KEK__PROVIDER__STATE__PRE_ACTIVE ? KEK_STATE_PRE_ACTIVE
-                                                                            : KEK_STATE_DEACTIVATED;
+        named->state = (enum kek_state)version->state;
     }
 }
 
 const struct kek_p11_named *kek_p11_named_of(const struct kek_provider *provider, const char *label)
 {
+    char plain[KEK_LABEL_MAX];
+    bool marked = kek_p11_label_unmark(label, plain);
+    const struct kek_p11_named *named = NULL;
     for (size_t i = 0; i < provider->named_count; i++) {
         if (strcmp(provider->named[i].label, label) == 0) {
             return &provider->named[i];
         }
+        if (marked && strcmp(provider->named[i].label, plain) == 0) {
+            named = &provider->named[i];
+        }
     }
-    return NULL;
+    return named;
 }
 
 /* Only the vendors' own mechanisms are looked up here: a list that is refused leaves them out. */

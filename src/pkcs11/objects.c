@@ -138,9 +138,9 @@ static struct kek_p11_outcome read_facts_singly(struct kek_provider_session *ses
 }
 
 /* In one call where the token can. */
-static struct kek_p11_outcome read_facts(struct kek_provider_session *session,
-                                         CK_OBJECT_HANDLE object, struct kek_p11_facts *facts,
-                                         CK_ULONG *label_len)
+struct kek_p11_outcome kek_p11_read_facts(struct kek_provider_session *session,
+                                          CK_OBJECT_HANDLE object, struct kek_p11_facts *facts,
+                                          CK_ULONG *label_len)
 {
     CK_ULONG key_type = 0, value_len = 0;
     CK_BBOOL flags[KEK_P11_FLAGS] = {0};
@@ -183,7 +183,9 @@ static bool is_ours(const struct kek_provider *provider, char label[static KEK_L
         *number = (*named)->number;
         return true;
     }
-    return kek_p11_label_number(provider->keyring, label, number);
+    char plain[KEK_LABEL_MAX];
+    (void)kek_p11_label_unmark(label, plain);
+    return kek_p11_label_number(provider->keyring, plain, number);
 }
 
 /* The keyring's name in a label that has the form of a version's; empty if it has not. */
@@ -191,13 +193,15 @@ static void keyring_of(const char *label, char name[static KEK_PROVIDER_OTHER_LE
 {
     const char *dot = NULL;
     uint64_t number = 0;
-    for (const char *at = strstr(label, ".v"); at != NULL; at = strstr(at + 1, ".v")) {
+    char plain[KEK_LABEL_MAX];
+    (void)kek_p11_label_unmark(label, plain);
+    for (const char *at = strstr(plain, ".v"); at != NULL; at = strstr(at + 1, ".v")) {
         dot = at;
     }
-    size_t len = dot == NULL ? 0 : (size_t)(dot - label);
+    size_t len = dot == NULL ? 0 : (size_t)(dot - plain);
     bool is_version = len > 0 && len < KEK_PROVIDER_OTHER_LEN_MAX &&
                       kek_text_decimal(dot + 2, UINT32_MAX, &number);
-    snprintf(name, KEK_PROVIDER_OTHER_LEN_MAX, "%.*s", is_version ? (int)len : 0, label);
+    snprintf(name, KEK_PROVIDER_OTHER_LEN_MAX, "%.*s", is_version ? (int)len : 0, plain);
 }
 
 struct kek_p11_outcome kek_p11_read_label(struct kek_provider_session *session,
@@ -220,9 +224,7 @@ struct kek_p11_outcome kek_p11_read_label(struct kek_provider_session *session,
     return outcome;
 }
 
-/* Does the token say LOCAL=true of a key that it just made? NSS does not. A token that makes no
- * session key is believed: what it then calls not local is refused. */
-static bool tells_local(struct kek_provider_session *session)
+bool kek_p11_tells_local(struct kek_provider_session *session)
 {
     if (session->local != KEK_P11_LOCAL_UNASKED) {
         return session->local == KEK_P11_LOCAL_TOLD;
@@ -262,7 +264,7 @@ struct kek_p11_outcome kek_p11_read_entry(struct kek_provider_session *session,
     const struct kek_p11_named *named;
     uint32_t number;
     CK_ULONG len;
-    struct kek_p11_outcome outcome = read_facts(session, object, &facts, &len);
+    struct kek_p11_outcome outcome = kek_p11_read_facts(session, object, &facts, &len);
     *ours = kek_p11_good(outcome) && is_ours(session->provider, facts.label, len, &named, &number);
     if (!*ours) {
         return outcome;
@@ -271,7 +273,12 @@ struct kek_p11_outcome kek_p11_read_entry(struct kek_provider_session *session,
     entry->handle = object;
     entry->has_id = facts.id_len == KEK_ID_LEN;
     entry->version.number = number;
-    bool told = facts.flags[KEK_P11_LOCAL] != KEK_P11_NO || named != NULL || tells_local(session);
+    entry->flag_wrap =
+        facts.flags[KEK_P11_WRAP] == KEK_P11_YES || facts.flags[KEK_P11_ENCRYPT] == KEK_P11_YES;
+    entry->flag_unwrap =
+        facts.flags[KEK_P11_UNWRAP] == KEK_P11_YES || facts.flags[KEK_P11_DECRYPT] == KEK_P11_YES;
+    bool told =
+        facts.flags[KEK_P11_LOCAL] != KEK_P11_NO || named != NULL || kek_p11_tells_local(session);
     kek_p11_judge(&facts, session->provider->strategy, named, told, &entry->version,
                   &entry->strategy);
     return outcome;

@@ -45,8 +45,15 @@ static bool is_free(struct kek_provider_session *session, uint32_t number,
     return true;
 }
 
-/* The key as the token shows it now must be what was asked for. */
-static bool is_as_wanted(struct kek_provider_session *session, const struct kek_id *kek_id,
+static bool is_as_told(const struct kek_p11_entry *entry, enum kek_state state)
+{
+    return entry->flag_wrap == (state == KEK_STATE_ACTIVE) &&
+           entry->flag_unwrap == (state != KEK_STATE_SUSPENDED) &&
+           (state != KEK_STATE_ACTIVE || entry->version.can_wrap) &&
+           (state != KEK_STATE_COMPROMISED || entry->version.compromised);
+}
+
+bool kek_p11_is_in_state(struct kek_provider_session *session, const struct kek_id *kek_id,
                          enum kek_state state, struct kek_provider_failure *failure)
 {
     if (!look(session, failure) || !kek_p11_prove_all(session, failure)) {
@@ -61,7 +68,7 @@ static bool is_as_wanted(struct kek_provider_session *session, const struct kek_
         return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__KEY_UNFIT, "key %s: %s",
                             entry->version.label, entry->version.refusal);
     }
-    if (!entry->version.can_unwrap || entry->version.can_wrap != (state == KEK_STATE_ACTIVE)) {
+    if (!is_as_told(entry, state)) {
         return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__UNSUPPORTED,
                             "the token took the flags of key %s and shows others",
                             entry->version.label);
@@ -192,7 +199,7 @@ bool kek_p11_generate(struct kek_provider_session *session, uint32_t number,
         return kek_p11_fail_rv(failure, CALL_STEP, outcome);
     }
     if (is_named_as_asked(session, key, &making, failure) &&
-        is_as_wanted(session, kek_id, state, failure)) {
+        kek_p11_is_in_state(session, kek_id, state, failure)) {
         return true;
     }
     /* A token that is away or busy has said nothing of the key: whoever asked for it looks later. */
@@ -203,9 +210,10 @@ bool kek_p11_generate(struct kek_provider_session *session, uint32_t number,
     return false;
 }
 
-/* The one key with this id; two are a matter for a person with the token's own tools. */
-static struct kek_p11_entry *pick(struct kek_provider_session *session, const struct kek_id *kek_id,
-                                  struct kek_provider_failure *failure)
+/* Two keys with one id are a matter for a person with the token's own tools. */
+struct kek_p11_entry *kek_p11_pick(struct kek_provider_session *session,
+                                   const struct kek_id *kek_id,
+                                   struct kek_provider_failure *failure)
 {
     if (!may_change(session->provider, failure) || !look(session, failure)) {
         return NULL;
@@ -232,56 +240,10 @@ static struct kek_p11_entry *pick(struct kek_provider_session *session, const st
     return found;
 }
 
-static struct kek_p11_outcome set_flag(struct kek_provider_session *session, CK_OBJECT_HANDLE key,
-                                       CK_ATTRIBUTE_TYPE type, bool value)
-{
-    CK_BBOOL flag = value ? CK_TRUE : CK_FALSE;
-    CK_ATTRIBUTE attribute = {type, &flag, sizeof flag};
-    return kek_p11_set_attributes(session->provider->f, session->handle, key, &attribute, 1);
-}
-
-bool kek_p11_set_state(struct kek_provider_session *session, const struct kek_id *kek_id,
-                       enum kek_state state, struct kek_provider_failure *failure)
-{
-    struct kek_p11_entry *entry = pick(session, kek_id, failure);
-    if (entry == NULL) {
-        return false;
-    }
-    if (!entry->version.eligible) {
-        return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__KEY_UNFIT, "key %s: %s",
-                            entry->version.label, entry->version.refusal);
-    }
-    if (kek_p11_named_of(session->provider, entry->version.label) != NULL) {
-        return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__UNSUPPORTED,
-                            "the state of key %s stands in the configuration (versions:)",
-                            entry->version.label);
-    }
-    bool encrypts = entry->strategy == KEK_P11_BY_ENCRYPT;
-    /* Unwrapping first: a key never wraps what it may not unwrap. */
-    struct kek_p11_outcome outcome =
-        set_flag(session, entry->handle, encrypts ? CKA_DECRYPT : CKA_UNWRAP, true);
-    if (kek_p11_good(outcome)) {
-        outcome = set_flag(session, entry->handle, encrypts ? CKA_ENCRYPT : CKA_WRAP,
-                           state == KEK_STATE_ACTIVE);
-    }
-    if (!kek_p11_good(outcome)) {
-        enum kek_p11_class class = kek_p11_class_of(outcome.rv);
-        if (class == KEK_P11_TEMPLATE || class == KEK_P11_STATE) {
-            kek_p11_fail_as(failure, CALL_STEP, KEK__PROVIDER__CAUSE__UNSUPPORTED, outcome);
-            (void)kek_fail_within(&failure->why, failure->why.rc,
-                                  "the token does not change this key; versions: in the "
-                                  "configuration can hold its state");
-            return false;
-        }
-        return kek_p11_fail_rv(failure, CALL_STEP, outcome);
-    }
-    return is_as_wanted(session, kek_id, state, failure);
-}
-
 bool kek_p11_destroy(struct kek_provider_session *session, const struct kek_id *kek_id,
                      struct kek_provider_failure *failure)
 {
-    struct kek_p11_entry *entry = pick(session, kek_id, failure);
+    struct kek_p11_entry *entry = kek_p11_pick(session, kek_id, failure);
     if (entry == NULL) {
         return false;
     }

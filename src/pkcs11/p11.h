@@ -46,7 +46,8 @@ enum kek_p11_standing {
 struct kek_p11_entry {
     struct kek_version version;
     CK_OBJECT_HANDLE handle;
-    bool has_id; /* its CKA_ID is a kek id */
+    bool has_id;                 /* its CKA_ID is a kek id */
+    bool flag_wrap, flag_unwrap; /* the token's own flags, of either strategy */
     enum kek_p11_standing standing;
     bool was_chosen; /* while a table is made: it is the key that stood for the version before */
     bool contested; /* it was chosen, and nothing has shown yet that a rival is not the right one */
@@ -117,7 +118,7 @@ struct kek_provider {
     bool anchor_serves;
 };
 
-/* module.c, login.c, session.c, requests.c, officer.c, trial.c: the provider's table. */
+/* module.c, login.c, session.c, requests.c, officer.c, states.c, trial.c: the provider's table. */
 bool kek_p11_open(const Kek__Provider__Hello *hello, bool officer, struct kek_provider **provider,
                   Kek__Provider__Token *token, struct kek_provider_failure *failure);
 bool kek_p11_login_and_prove(struct kek_provider *provider, struct kek_provider_versions *versions,
@@ -142,6 +143,11 @@ bool kek_p11_destroy(struct kek_provider_session *session, const struct kek_id *
 
 bool kek_p11_probe(struct kek_provider_session *session, struct kek_provider_probed *probed,
                    struct kek_provider_failure *failure);
+
+/* describe.c */
+bool kek_p11_describe(struct kek_provider_session *session, struct kek_bytes name, uint32_t skip,
+                      struct kek_provider_described *described,
+                      struct kek_provider_failure *failure);
 
 /* session.c */
 struct kek_p11_outcome kek_p11_session_handle(const struct kek_provider *provider,
@@ -171,6 +177,7 @@ bool kek_p11_refresh(struct kek_provider_session *session, struct kek_provider_f
 /* Looks for the keys with one CKA_ID alone, whatever their number. */
 bool kek_p11_find_key(struct kek_provider_session *session, const struct kek_id *kek_id,
                       struct kek_provider_failure *failure);
+/* What the configuration says of the key with this label, or with this label and the mark. */
 const struct kek_p11_named *kek_p11_named_of(const struct kek_provider *provider,
                                              const char *label);
 
@@ -188,6 +195,13 @@ struct kek_p11_outcome kek_p11_read_label(struct kek_provider_session *session,
 struct kek_p11_outcome kek_p11_read_entry(struct kek_provider_session *session,
                                           CK_OBJECT_HANDLE object, struct kek_p11_entry *entry,
                                           bool *ours);
+/* What the token says of any secret key; a label that is longer than facts->label is cut, and *label_len more. */
+struct kek_p11_outcome kek_p11_read_facts(struct kek_provider_session *session,
+                                          CK_OBJECT_HANDLE object, struct kek_p11_facts *facts,
+                                          CK_ULONG *label_len);
+/* Does the token say LOCAL=true of a key that it just made? NSS does not. A token that makes no session key is
+ * believed: what it then calls not local is refused. */
+bool kek_p11_tells_local(struct kek_provider_session *session);
 /* Says once in a process that an object cannot be read. */
 void kek_p11_name_unreadable(const struct kek_provider *provider, CK_OBJECT_HANDLE object,
                              struct kek_p11_outcome outcome);
@@ -299,7 +313,23 @@ void kek_p11_throwaway_end(const struct kek_provider *provider,
 bool kek_p11_keep(const struct kek_provider *provider, enum kek_p11_strategy strategy,
                   struct kek_provider_keeping *keeping, struct kek_provider_failure *failure);
 
+/* officer.c */
+/* The one key of the keyring with this CKA_ID, as the token shows it now.  NULL after saying why not: the
+ * token cannot be written, there is none, or two. */
+struct kek_p11_entry *kek_p11_pick(struct kek_provider_session *session,
+                                   const struct kek_id *kek_id,
+                                   struct kek_provider_failure *failure);
+/* Looks anew: is the key there, of use, and in that state by its own attributes? */
+bool kek_p11_is_in_state(struct kek_provider_session *session, const struct kek_id *kek_id,
+                         enum kek_state state, struct kek_provider_failure *failure);
+
 /* trial.c */
+/* What a key without any usage flag was made for, where strategy is auto and no other version is a wrap-key
+ * one: wrap-key where a new key would be made for that and no other version encrypts; encrypt where a new
+ * one would be made for that, and another version is such a one or no wrap-key one works here; else
+ * BY_NOTHING, for nobody knows.  On failure the token is away or busy. */
+struct kek_p11_outcome kek_p11_guess_strategy(struct kek_provider_session *session,
+                                              bool others_encrypt, enum kek_p11_strategy *strategy);
 /* How a new key is to wrap: as the configuration says; else by the first strategy that authenticates,
  * else by the first that works. *way is NULL if none was proven. On failure the token is away or busy,
  * and nothing was decided. */

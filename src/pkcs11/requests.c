@@ -43,8 +43,11 @@ static struct kek_p11_entry *find_for(struct kek_provider_session *session,
         return NULL;
     }
     if (!may(entry, ability)) {
-        kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__STATE, "key %s may not %s",
-                     entry->version.label, ability == TO_WRAP ? "wrap" : "unwrap");
+        const char *why = !entry->version.can_unwrap   ? ": it is suspended"
+                          : entry->version.compromised ? ": it is compromised"
+                                                       : "";
+        kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__STATE, "key %s may not %s%s",
+                     entry->version.label, ability == TO_WRAP ? "wrap" : "unwrap", why);
         return NULL;
     }
     return entry;

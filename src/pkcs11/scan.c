@@ -127,34 +127,48 @@ static struct kek_p11_outcome add_label(struct scan *scan, const char *label)
     return add_exact(scan, CKA_LABEL, label, strlen(label));
 }
 
-static struct kek_p11_outcome add_number(struct scan *scan, uint64_t number)
+/* `mark`: "", or that of a compromised one. */
+static struct kek_p11_outcome add_number(struct scan *scan, uint64_t number, const char *mark)
 {
     char label[KEK_LABEL_MAX];
     struct kek_p11_outcome none = {.rv = CKR_OK};
-    int len = snprintf(label, sizeof label, "%s.v%llu", scan->session->provider->keyring,
-                       (unsigned long long)number);
+    int len = snprintf(label, sizeof label, "%s.v%llu%s", scan->session->provider->keyring,
+                       (unsigned long long)number, mark);
     bool is_label = number <= UINT32_MAX && len > 0 && (size_t)len < sizeof label;
     return is_label ? add_label(scan, label) : none;
 }
 
-static bool is_named_there(const struct kek_p11_table *table, const char *label)
+static bool is_named_there(const struct kek_provider *provider, const struct kek_p11_table *table,
+                           const struct kek_p11_named *named)
 {
     for (size_t i = 0; i < table->count; i++) {
-        if (strcmp(table->entries[i].version.label, label) == 0) {
+        if (kek_p11_named_of(provider, table->entries[i].version.label) == named) {
             return true;
         }
     }
     return false;
 }
 
-/* The labels of the configuration that no key of the table has. */
+static struct kek_p11_outcome add_marked(struct scan *scan, const char *label)
+{
+    char marked[KEK_LABEL_MAX];
+    struct kek_p11_outcome none = {.rv = CKR_OK};
+    int len = snprintf(marked, sizeof marked, "%s" KEK_P11_MARK, label);
+    return len > 0 && (size_t)len < sizeof marked ? add_label(scan, marked) : none;
+}
+
+/* The labels of the configuration that no key of the table has, as they are and with the mark. */
 static struct kek_p11_outcome add_named(struct scan *scan)
 {
     const struct kek_provider *provider = scan->session->provider;
     struct kek_p11_outcome outcome = {.rv = CKR_OK};
     for (size_t i = 0; kek_p11_good(outcome) && i < provider->named_count; i++) {
-        if (!is_named_there(scan->table, provider->named[i].label)) {
-            outcome = add_label(scan, provider->named[i].label);
+        const struct kek_p11_named *named = &provider->named[i];
+        if (!is_named_there(provider, scan->table, named)) {
+            outcome = add_label(scan, named->label);
+        }
+        if (kek_p11_good(outcome) && !is_named_there(provider, scan->table, named)) {
+            outcome = add_marked(scan, named->label);
         }
     }
     return outcome;
@@ -224,7 +238,10 @@ static struct kek_p11_outcome add_by_labels(struct scan *scan, bool far)
     }
     struct kek_p11_outcome outcome = add_named(scan);
     for (uint64_t n = from; kek_p11_good(outcome) && n <= to; n++) {
-        outcome = add_number(scan, n);
+        outcome = add_number(scan, n, "");
+        if (kek_p11_good(outcome) && far) {
+            outcome = add_number(scan, n, KEK_P11_MARK);
+        }
     }
     return outcome;
 }
@@ -354,16 +371,18 @@ static struct kek_p11_outcome add_known(struct scan *scan)
     return outcome;
 }
 
-/* The next number each time, for it is the next version's; one of those after it at each turn: every
- * search is dear to a token with many keys. */
+/* The next number each time, for it is the next version's; at each turn one of those after it, or the next
+ * one as it is called once it is compromised: every search is dear to a token with many keys. */
 static struct kek_p11_outcome add_next(struct scan *scan)
 {
     uint64_t top = newest(scan->table);
-    struct kek_p11_outcome outcome = add_number(scan, top + 1);
-    if (kek_p11_good(outcome)) {
-        outcome = add_number(scan, top + 2 + scan->session->turn++ % (AHEAD - 1));
+    unsigned turn = scan->session->turn++ % AHEAD;
+    struct kek_p11_outcome outcome = add_number(scan, top + 1, "");
+    if (!kek_p11_good(outcome)) {
+        return outcome;
     }
-    return outcome;
+    return turn < AHEAD - 1 ? add_number(scan, top + 2 + turn, "")
+                            : add_number(scan, top + 1, KEK_P11_MARK);
 }
 
 bool kek_p11_refresh(struct kek_provider_session *session, struct kek_provider_failure *failure)

@@ -78,6 +78,27 @@ struct kek_p11_outcome kek_p11_choose(struct kek_provider_session *session,
     return outcome;
 }
 
+struct kek_p11_outcome kek_p11_guess_strategy(struct kek_provider_session *session,
+                                              bool others_encrypt, enum kek_p11_strategy *strategy)
+{
+    const struct kek_p11_way *way, *wraps = NULL;
+    enum kek_p11_strategy would;
+    *strategy = KEK_P11_BY_NOTHING;
+    struct kek_p11_outcome outcome = kek_p11_choose(session, &would, &way);
+    if (kek_p11_good(outcome) && would == KEK_P11_BY_ENCRYPT && !others_encrypt) {
+        outcome = way_by(session, KEK_P11_BY_WRAP_KEY, &wraps);
+    }
+    if (!kek_p11_good(outcome)) {
+        return outcome;
+    }
+    if (would == KEK_P11_BY_WRAP_KEY) {
+        *strategy = others_encrypt ? KEK_P11_BY_NOTHING : would;
+    } else if (others_encrypt || (way != NULL && wraps == NULL)) {
+        *strategy = would;
+    }
+    return outcome;
+}
+
 /* What a row is tried with. */
 struct subject {
     bool is_throwaway;

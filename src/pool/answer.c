@@ -33,7 +33,7 @@ static bool is_listed(struct kek_pool *pool, const Kek__Provider__Reply *reply,
     return true;
 }
 
-/* What was probed is the caller's to free. Without memory for it the worker counts as broken and is replaced,
+/* What was probed, or described below, is the caller's to free. Without memory for it the worker counts as broken and is replaced,
  * which costs an officer's pool nothing. */
 static bool is_probed(const Kek__Provider__Reply *reply, struct kek_pool_result *result)
 {
@@ -45,6 +45,19 @@ static bool is_probed(const Kek__Provider__Reply *reply, struct kek_pool_result 
         return false;
     }
     result->probed = KEK_STEAL(probed);
+    return true;
+}
+
+static bool is_described(const Kek__Provider__Reply *reply, struct kek_pool_result *result)
+{
+    if (reply->result_case != KEK__PROVIDER__REPLY__RESULT_DESCRIBED) {
+        return false;
+    }
+    KEK_AUTO_FREE struct kek_provider_described *described = calloc(1, sizeof *described);
+    if (described == NULL || !kek_message_described(reply->described, described)) {
+        return false;
+    }
+    result->described = KEK_STEAL(described);
     return true;
 }
 
@@ -62,6 +75,8 @@ static bool is_answer(struct kek_worker *worker, const struct kek_flight *flight
                reply->unwrapped->data_key.len == KEK_DATA_KEY_LEN;
     case KEK_POOL_PROBE:
         return is_probed(reply, result);
+    case KEK_POOL_DESCRIBE:
+        return is_described(reply, result);
     default:
         return reply->result_case == KEK__PROVIDER__REPLY__RESULT_DONE;
     }
@@ -112,6 +127,7 @@ static void on_reply(struct kek_worker *worker, const Kek__Provider__Reply *repl
     kek_flight_done(worker, slot, failed == NULL ? &result : NULL, failed);
     kek_secret_free(result.data_key);
     free((void *)result.probed);
+    free((void *)result.described);
 }
 
 static void on_message(struct kek_worker *worker, size_t len)

@@ -368,6 +368,9 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
 bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
                           struct kek_provider_versions *versions);
 bool kek_message_probed(const Kek__Provider__Probed *message, struct kek_provider_probed *probed);
+/* describe.c: the same of Described. */
+bool kek_message_described(const Kek__Provider__Described *message,
+                           struct kek_provider_described *described);
 void kek_message_failed(const struct kek_backend *backend, const Kek__Provider__Failed *failed,
                         struct kek_why *why);
 

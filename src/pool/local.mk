@@ -4,6 +4,7 @@ noinst_HEADERS += src/pool/front.h tests/unit/pool_rig.h
 libkek_pool_a_SOURCES = \
 	src/pool/answer.c \
 	src/pool/choose.c \
+	src/pool/describe.c \
 	src/pool/dispatch.c \
 	src/pool/message.c \
 	src/pool/pool.c \

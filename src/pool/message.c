@@ -85,6 +85,8 @@ size_t kek_message_hello(struct kek_backend *backend, uint64_t id)
     return kek_message_pack(backend->pool, &request);
 }
 
+_Static_assert((int)KEK_STATE_COMPROMISED == (int)KEK__PROVIDER__STATE__COMPROMISED, "states");
+
 static ProtobufCBinaryData binary(const void *data, size_t len)
 {
     /* protobuf-c has no const; packing only reads. */
@@ -104,6 +106,7 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
     Kek__Provider__SetState set_state = KEK__PROVIDER__SET_STATE__INIT;
     Kek__Provider__Destroy destroy = KEK__PROVIDER__DESTROY__INIT;
     Kek__Provider__Probe probe = KEK__PROVIDER__PROBE__INIT;
+    Kek__Provider__Describe describe = KEK__PROVIDER__DESCRIBE__INIT;
     request.id = id;
     request.say_memory = say_memory;
     switch (lane->op) {
@@ -148,6 +151,12 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
     case KEK_POOL_PROBE:
         request.op_case = KEK__PROVIDER__REQUEST__OP_PROBE;
         request.probe = &probe;
+        break;
+    case KEK_POOL_DESCRIBE:
+        describe.name = binary(call->blob, call->blob_len);
+        describe.skip = call->number;
+        request.op_case = KEK__PROVIDER__REQUEST__OP_DESCRIBE;
+        request.describe = &describe;
         break;
     }
     return kek_message_pack(pool, &request);

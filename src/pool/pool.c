@@ -209,6 +209,10 @@ static enum kek_rc check_request(const struct kek_pool *pool,
          kek_secret_bytes(request->data_key).len != KEK_DATA_KEY_LEN)) {
         return kek_fail(why, KEK_INVALID, "a data key has %d bytes", KEK_DATA_KEY_LEN);
     }
+    if (request->op == KEK_POOL_DESCRIBE &&
+        (request->blob.len == 0 || request->blob.len > KEK_PROVIDER_NAME_MAX)) {
+        return kek_fail(why, KEK_INVALID, "a key's name has 1 to %d bytes", KEK_PROVIDER_NAME_MAX);
+    }
     if (request->op != KEK_POOL_UNWRAP) {
         return KEK_OK;
     }
@@ -224,7 +228,8 @@ static enum kek_rc check_request(const struct kek_pool *pool,
 
 static struct kek_pool_call *new_call(struct kek_pool *pool, const struct kek_pool_request *request)
 {
-    size_t blob_len = request->op == KEK_POOL_UNWRAP ? request->blob.len : 0;
+    bool has_blob = request->op == KEK_POOL_UNWRAP || request->op == KEK_POOL_DESCRIBE;
+    size_t blob_len = has_blob ? request->blob.len : 0;
     struct kek_pool_call *call = calloc(1, sizeof *call + blob_len);
     if (call == NULL) {
         return NULL;

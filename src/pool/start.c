@@ -215,6 +215,7 @@ static void on_token(struct kek_worker *worker, const Kek__Provider__Token *toke
         return;
     }
     kek_text_copy(backend->status.serial, sizeof backend->status.serial, token->serial);
+    kek_text_copy(backend->status.label, sizeof backend->status.label, token->label);
     kek_text_copy(backend->status.model, sizeof backend->status.model, token->model);
     kek_text_copy(backend->status.firmware, sizeof backend->status.firmware, token->firmware);
     kek_text_copy(backend->status.library, sizeof backend->status.library, token->library);

@@ -3,6 +3,7 @@ noinst_LIBRARIES += libkek-serve.a
 libkek_serve_a_SOURCES = \
 	src/worker/serve.c \
 	src/worker/serve.h \
+	src/worker/serve_describe.c \
 	src/worker/serve_message.c \
 	src/worker/serve_request.c
 libkek_serve_a_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)

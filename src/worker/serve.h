@@ -26,7 +26,7 @@ enum kek_serve_stage {
 
 struct kek_serve {
     const struct kek_provider_ops *ops;
-    bool officer; /* knows Generate, SetState, Destroy, Probe */
+    bool officer; /* knows Generate, SetState, Destroy, Probe, Describe */
     /* Written by kek_serve_start() alone, before any other thread runs. */
     enum kek_serve_stage stage;
     struct kek_provider *provider;
@@ -63,6 +63,8 @@ bool kek_serve_message_versions(struct kek_buf *reply, uint64_t id, bool ready,
                                 enum kek_wrap_alg alg) KEK_MUST_CHECK;
 bool kek_serve_message_probed(struct kek_buf *reply, uint64_t id,
                               const struct kek_provider_probed *probed) KEK_MUST_CHECK;
+bool kek_serve_message_described(struct kek_buf *reply, uint64_t id,
+                                 const struct kek_provider_described *described) KEK_MUST_CHECK;
 bool kek_serve_message_reply(struct kek_buf *reply,
                              const Kek__Provider__Reply *message) KEK_MUST_CHECK;
 

@@ -56,7 +56,7 @@ static const char *fault_of_hello(const Kek__Provider__Hello *hello)
         const Kek__Provider__NamedVersion *version = hello->versions[i];
         if (version->number == 0 || strlen(version->label) >= KEK_LABEL_MAX ||
             version->state < KEK__PROVIDER__STATE__PRE_ACTIVE ||
-            version->state > KEK__PROVIDER__STATE__DEACTIVATED) {
+            version->state > KEK__PROVIDER__STATE__COMPROMISED) {
             return "Hello names a version with number 0, an unknown state or a label over 127 "
                    "bytes";
         }
@@ -253,6 +253,12 @@ static bool state_of(Kek__Provider__State wire, enum kek_state *state)
     case KEK__PROVIDER__STATE__DEACTIVATED:
         *state = KEK_STATE_DEACTIVATED;
         return true;
+    case KEK__PROVIDER__STATE__SUSPENDED:
+        *state = KEK_STATE_SUSPENDED;
+        return true;
+    case KEK__PROVIDER__STATE__COMPROMISED:
+        *state = KEK_STATE_COMPROMISED;
+        return true;
     default:
         return false;
     }
@@ -268,7 +274,8 @@ static bool answer_officer(const struct kek_serve *serve, struct kek_provider_se
     switch (request->op_case) {
     case KEK__PROVIDER__REQUEST__OP_GENERATE:
         if (!take_id(request->generate->kek_id, &kek_id) || request->generate->number == 0 ||
-            !state_of(request->generate->state, &state) || state == KEK_STATE_DEACTIVATED) {
+            !state_of(request->generate->state, &state) ||
+            (state != KEK_STATE_ACTIVE && state != KEK_STATE_PRE_ACTIVE)) {
             return refuse(reply, request->id, KEK__PROVIDER__CAUSE__BAD_REQUEST,
                           BAD_ID ", a number of at least 1, and starts active or pre-active");
         }
@@ -278,7 +285,7 @@ static bool answer_officer(const struct kek_serve *serve, struct kek_provider_se
         if (!take_id(request->set_state->kek_id, &kek_id) ||
             !state_of(request->set_state->state, &state)) {
             return refuse(reply, request->id, KEK__PROVIDER__CAUSE__BAD_REQUEST,
-                          BAD_ID ", and its state is pre-active, active or deactivated");
+                          BAD_ID ", and its state is one that this worker knows");
         }
         good = serve->ops->set_state(session, &kek_id, state, &failure);
         break;
@@ -303,6 +310,26 @@ static bool answer_probe(const struct kek_serve *serve, struct kek_provider_sess
     return kek_serve_message_probed(reply, id, &probed);
 }
 
+static bool answer_describe(const struct kek_serve *serve, struct kek_provider_session *session,
+                            uint64_t id, const Kek__Provider__Describe *describe,
+                            struct kek_buf *reply)
+{
+    KEK_AUTO_FREE struct kek_provider_described *described = calloc(1, sizeof *described);
+    struct kek_provider_failure failure = {0};
+    struct kek_bytes name = kek_bytes(describe->name.data, describe->name.len);
+    if (name.len == 0 || name.len > KEK_PROVIDER_NAME_MAX) {
+        return refuse(reply, id, KEK__PROVIDER__CAUSE__BAD_REQUEST,
+                      "a key's name has 1 to 128 bytes");
+    }
+    if (described == NULL) {
+        return refuse(reply, id, KEK__PROVIDER__CAUSE__BUSY, "no memory for an answer");
+    }
+    if (!serve->ops->describe(session, name, describe->skip, described, &failure)) {
+        return kek_serve_message_failed(reply, id, &failure);
+    }
+    return kek_serve_message_described(reply, id, described);
+}
+
 static bool dispatch(const struct kek_serve *serve, struct kek_provider_session *session,
                      const Kek__Provider__Request *request, struct kek_buf *reply)
 {
@@ -317,12 +344,16 @@ static bool dispatch(const struct kek_serve *serve, struct kek_provider_session 
     case KEK__PROVIDER__REQUEST__OP_SET_STATE:
     case KEK__PROVIDER__REQUEST__OP_DESTROY:
     case KEK__PROVIDER__REQUEST__OP_PROBE:
+    case KEK__PROVIDER__REQUEST__OP_DESCRIBE:
         if (!serve->officer) {
             return refuse(reply, request->id, KEK__PROVIDER__CAUSE__UNSUPPORTED,
                           "a worker of role serve changes no key");
         }
         if (request->op_case == KEK__PROVIDER__REQUEST__OP_PROBE) {
             return answer_probe(serve, session, request->id, reply);
+        }
+        if (request->op_case == KEK__PROVIDER__REQUEST__OP_DESCRIBE) {
+            return answer_describe(serve, session, request->id, request->describe, reply);
         }
         return answer_officer(serve, session, request, reply);
     case KEK__PROVIDER__REQUEST__OP_HELLO:

@@ -76,6 +76,7 @@ enum deed {
     SESSIONS,
     FLIP,
     FORGE,
+    KEEP,
 };
 
 static const struct {
@@ -106,6 +107,7 @@ static const struct {
     [SESSIONS] = {"sessions", 10},
     [FLIP] = {"flip", 16},
     [FORGE] = {"forge", 0},
+    [KEEP] = {"keep", 16},
 };
 
 /* The second page, little-endian on every machine that runs this. */
@@ -420,6 +422,9 @@ static void apply(const struct rule *rule, struct control_verdict *verdict)
     case FORGE:
         verdict->forges = true;
         break;
+    case KEEP:
+        verdict->keeps = rule->value;
+        break;
     case SESSIONS:
         verdict->sessions = rule->value;
         break;
@@ -455,7 +460,7 @@ struct control_verdict control_call(const char *function)
 
 struct control_verdict control_call_at(const char *function, unsigned long slot)
 {
-    struct control_verdict verdict = {.shortens = CONTROL_ANY};
+    struct control_verdict verdict = {.shortens = CONTROL_ANY, .keeps = CONTROL_ANY};
     struct control *control = look();
     if (strcmp(function, "C_Initialize") == 0) {
         atomic_store(&initialized_ms, now_ms());

@@ -33,7 +33,8 @@ struct control_verdict {
     bool forges;            /* a copy is a key that may leave */
     unsigned flip_count;
     unsigned long flips[CONTROL_FLIPS]; /* the yes-or-no attributes that a new key has otherwise */
-    unsigned long shortens; /* the attribute that a new key has half of; CONTROL_ANY: none */
+    unsigned long shortens; /* the attribute that a key gets half of; CONTROL_ANY: none */
+    unsigned long keeps;    /* the attribute that a change leaves as it is; CONTROL_ANY: none */
 };
 
 /* Counts the call and does to the process what the file wants done: wait, leak, crash. */

@@ -1,6 +1,7 @@
 /*
- * A PKCS#11 module around SoftHSM that fails, hangs, crashes, leaks, is cut off, confuses its keys,
- * sees none or only old ones when its control file says so (control.h, tests/faults/README.md).
+ * A PKCS#11 module around SoftHSM, or around that of KEK_FAULT_MODULE, that fails, hangs, crashes, leaks, is
+ * cut off, confuses its keys, sees none or only old ones when its control file says so (control.h,
+ * tests/faults/README.md).
  * Only for tests: it trusts its environment.
  */
 #include <dlfcn.h>
@@ -53,9 +54,6 @@ WRAP_THEN(C_CreateObject, (CK_SESSION_HANDLE a, CK_ATTRIBUTE *b, CK_ULONG c, CK_
           (a, b, c, d), cache_changed(real, a, *d))
 WRAP_THEN(C_DestroyObject, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b),
           (a, handles_meant(b, &verdict)), cache_destroyed(b))
-WRAP_THEN(C_SetAttributeValue,
-          (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b, CK_ATTRIBUTE *c, CK_ULONG d),
-          (a, handles_meant(b, &verdict), c, d), cache_changed(real, a, b))
 WRAP(C_EncryptInit, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c),
      (a, b, handles_key(real, a, c, &verdict)))
 WRAP(C_Encrypt, (CK_SESSION_HANDLE a, CK_BYTE *b, CK_ULONG c, CK_BYTE *d, CK_ULONG *e),
@@ -212,6 +210,31 @@ static CK_RV fault_C_GenerateKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechan
     return rv;
 }
 
+/* What it is told to keep as it is, it says it changed. */
+static CK_RV fault_C_SetAttributeValue(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
+                                       CK_ATTRIBUTE *attributes, CK_ULONG count)
+{
+    struct control_verdict verdict = control_call("C_SetAttributeValue");
+    CK_ATTRIBUTE copy[ATTRIBUTES_MAX];
+    CK_ULONG left = 0;
+    if (verdict.fails || count > ATTRIBUTES_MAX) {
+        return verdict.fails ? verdict.rv : CKR_ARGUMENTS_BAD;
+    }
+    for (CK_ULONG i = 0; i < count; i++) {
+        if (attributes[i].type == verdict.keeps) {
+            continue;
+        }
+        copy[left] = attributes[i];
+        copy[left++].ulValueLen /= attributes[i].type == verdict.shortens ? 2 : 1;
+    }
+    object = handles_meant(object, &verdict);
+    CK_RV rv = left == 0 ? CKR_OK : real->C_SetAttributeValue(session, object, copy, left);
+    if (rv == CKR_OK) {
+        cache_changed(real, session, object);
+    }
+    return rv;
+}
+
 static CK_RV fault_C_CopyObject(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
                                 CK_ATTRIBUTE *attributes, CK_ULONG count, CK_OBJECT_HANDLE *copy)
 {
@@ -276,7 +299,8 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **out);
 
 CK_RV C_GetFunctionList(CK_FUNCTION_LIST **out)
 {
-    void *library = dlopen(SOFTHSM, RTLD_NOW);
+    const char *other = getenv("KEK_FAULT_MODULE");
+    void *library = dlopen(other == NULL ? SOFTHSM : other, RTLD_NOW);
     CK_RV (*get)(CK_FUNCTION_LIST **) = NULL;
     if (library != NULL) {
         *(void **)&get = dlsym(library, "C_GetFunctionList");

@@ -11,8 +11,10 @@ TESTS += tests/interop/test_recovery.py
 
 # The C-core gRPC client of Debian, and raw bytes.  Each file is one theme and one test.
 INTEROP_TESTS = \
+	tests/interop/test_adopt.py \
 	tests/interop/test_audit.py \
 	tests/interop/test_badinput.py \
+	tests/interop/test_changes.py \
 	tests/interop/test_config.py \
 	tests/interop/test_cost.py \
 	tests/interop/test_fault_module.py \
@@ -21,10 +23,12 @@ INTEROP_TESTS = \
 	tests/interop/test_log.py \
 	tests/interop/test_recovery_of_kekd.py \
 	tests/interop/test_providers.py \
+	tests/interop/test_nodes.py \
 	tests/interop/test_oom.py \
 	tests/interop/test_roundtrip.py \
 	tests/interop/test_schedules.py \
 	tests/interop/test_separation.py \
+	tests/interop/test_status.py \
 	tests/interop/test_swap.py \
 	tests/interop/test_token.py \
 	tests/interop/test_verdict.py \
@@ -35,6 +39,7 @@ TESTS += $(INTEROP_TESTS)
 EXTRA_DIST += \
 	tests/README.md \
 	$(INTEROP_TESTS) \
+	tests/interop/certs.py \
 	tests/interop/fault.py \
 	tests/interop/h2.py \
 	tests/interop/kms.py \

@@ -68,7 +68,7 @@ static const struct wrong keys[] = {
      "f:8:5: providers[0].strategy: expected once, found again (first at 7:5)"},
     {BASE "strategy: auto\n",
      "f:7:1: strategy: expected one of listen, allow_uids, keyring, context, context_accept, "
-     "data_key, health, refresh, settle, state_dir, providers, metrics, audit, log"},
+     "data_key, health, refresh, settle, state_dir, providers, metrics, status, audit, log"},
     {"providers: [{uri: \"" URI "\", strategy: auto, type: pkcs12}]\n",
      "f:1:98: providers[0].type: expected pkcs11, found \"pkcs12\""},
     {"listen: unix:///s\nkeyring: k\nproviders:\n  - uri: \"" URI "\"\n    name: a\n",
@@ -77,7 +77,7 @@ static const struct wrong keys[] = {
      "f:7:10: health.frobnicate: expected one of probe_interval, grace"},
     {BASE "\"a\\e[31m\": 1\n", "f:7:1: a\\x1b[31m: expected one of listen, allow_uids, keyring, "
                                "context, context_accept, data_key, health, refresh, settle, "
-                               "state_dir, providers, metrics, audit, log"},
+                               "state_dir, providers, metrics, status, audit, log"},
     {BASE "keyring: other\n", "f:7:1: keyring: expected once, found again (first at 2:1)"},
     {BASE "log: {level: info, level: warn}\n",
      "f:7:20: log.level: expected once, found again (first at 7:7)"},
@@ -104,6 +104,10 @@ END_TEST
 #define LISTEN "expected unix:///absolute/path (without %, ? and #), found "
 #define ADDRESS \
     "expected a numeric address and a port, \"127.0.0.1:9478\" or \"[::1]:9478\", found "
+
+#define STATUS "listen: 127.0.0.1:1, cert: /c, key: /k, ca: /a"
+#define NODE \
+    "expected a node's HOST:PORT, such as \"cp1.example.org:9479\" or \"[::1]:9479\", found "
 
 static const struct wrong values[] = {
     {BASE "data_key: 5\n", "f:7:11: data_key: expected a mapping, found \"5\""},
@@ -248,8 +252,33 @@ static const struct wrong values[] = {
     {BASE "    versions: [{n: 1, label: \"\", state: active}]\n",
      "f:7:30: providers[0].versions[0].label: expected a key label of 1 to 127 bytes, found \"\""},
     {BASE "    versions: [{n: 1, state: disabled}]\n",
-     "f:7:30: providers[0].versions[0].state: expected pre-active, active or deactivated, found "
-     "\"disabled\""},
+     "f:7:30: providers[0].versions[0].state: expected pre-active, active, deactivated, "
+     "suspended or compromised, found \"disabled\""},
+    {BASE "status: {}\n", "f:7:9: status.listen: expected this key, found it missing"},
+    {BASE "status: {" STATUS ", allow: []}\n",
+     "f:7:65: status.allow: expected at least one name, or no section status at all"},
+    {BASE "status: {" STATUS ", allow: [\"\"]}\n",
+     "f:7:66: status.allow[0]: expected the CN or a DNS name of a client's certificate, 1 to 253 "
+     "bytes, found \"\""},
+    {BASE "status: {" STATUS ", allow: [\"a\\tb\"]}\n",
+     "f:7:66: status.allow[0]: expected the CN or a DNS name of a client's certificate, 1 to 253 "
+     "bytes, found \"a\\x09b\""},
+    {BASE "status: {" STATUS ", allow: [a], name: a/b}\n",
+     "f:7:76: status.name: expected a node's name of 1 to 253 letters, digits, \".\", \"-\" and "
+     "\"_\", found \"a/b\""},
+    {BASE "status: {listen: cp1:9479}\n", "f:7:18: status.listen: " ADDRESS "\"cp1:9479\""},
+    {BASE "status: {cert: cert.pem}\n",
+     "f:7:16: status.cert: expected an absolute path of at most 4000 bytes, found \"cert.pem\""},
+    {BASE "status: {nodes: [cp1]}\n", "f:7:18: status.nodes[0]: " NODE "\"cp1\""},
+    {BASE "status: {nodes: [\"cp1:0\"]}\n", "f:7:18: status.nodes[0]: " NODE "\"cp1:0\""},
+    {BASE "status: {nodes: [\"-o:1\"]}\n", "f:7:18: status.nodes[0]: " NODE "\"-o:1\""},
+    {BASE "status: {nodes: [\"a@b:1\"]}\n", "f:7:18: status.nodes[0]: " NODE "\"a@b:1\""},
+    {BASE "status: {nodes: [\"::1:1\"]}\n", "f:7:18: status.nodes[0]: " NODE "\"::1:1\""},
+    {BASE "status: {nodes: [\"[::1:1\"]}\n", "f:7:18: status.nodes[0]: " NODE "\"[::1:1\""},
+    {BASE "status: {nodes: [\"https://cp1:1\"]}\n",
+     "f:7:18: status.nodes[0]: " NODE "\"https://cp1:1\""},
+    {BASE "status: {nodes: [\"cp1:1\", \"CP1:1\"]}\n",
+     "f:7:27: status.nodes[1]: expected each node once, found \"CP1:1\" again"},
 };
 
 START_TEST(value_refused_with_what_was_expected)

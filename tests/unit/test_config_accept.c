@@ -71,6 +71,48 @@ static void check_defaults(const struct kek_config *c)
     ck_assert_uint_eq(p->version_count, 0);
 }
 
+/* What the token shows of a version: W it may wrap, U unwrap, * it is marked, ! it may not be used. */
+static const struct {
+    const char *state, *shown, *unmet;
+} held[] = {
+    {"active", "WU", NULL},
+    {"active", "U", "does not let it wrap"},
+    {"active", "U*", "has it marked as compromised"},
+    {"active", "", "does not let it unwrap"},
+    {"active", "!WU", "shows no such key that may be used"},
+    {"active", NULL, "shows no such key that may be used"},
+    {"pre-active", "U", NULL},
+    {"pre-active", "", "does not let it unwrap"},
+    {"deactivated", "U", NULL},
+    {"deactivated", "U*", NULL},
+    {"deactivated", "", "does not let it unwrap"},
+    {"compromised", "U*", NULL},
+    {"compromised", "*", "does not let it unwrap"},
+    {"suspended", "", NULL},
+    {"suspended", NULL, "shows no such key that may be used"},
+};
+
+START_TEST(a_named_state_is_held_against_what_the_token_shows)
+{
+    char yaml[512];
+    snprintf(yaml, sizeof yaml, BASE "    versions: [{n: 7, state: %s}]\n", held[_i].state);
+    KEK_AUTO(kek_config) c = accept(yaml);
+    const struct kek_config_version *named = &c->providers[0].versions[0];
+    ck_assert_str_eq(kek_state_name(named->state), held[_i].state);
+    const char *shown = held[_i].shown == NULL ? "" : held[_i].shown;
+    const struct kek_version versions[] = {
+        {.number = 6, .eligible = true, .can_wrap = true, .can_unwrap = true},
+        {.number = 7,
+         .eligible = strchr(shown, '!') == NULL,
+         .can_wrap = strchr(shown, 'W') != NULL,
+         .can_unwrap = strchr(shown, 'U') != NULL,
+         .compromised = strchr(shown, '*') != NULL},
+    };
+    const char *unmet = kek_config_version_unmet(named, versions, held[_i].shown == NULL ? 1 : 2);
+    ck_assert_str_eq(unmet == NULL ? "" : unmet, held[_i].unmet == NULL ? "" : held[_i].unmet);
+}
+END_TEST
+
 START_TEST(least_config_has_the_documented_defaults)
 {
     KEK_AUTO(kek_config) c = accept(BASE);
@@ -82,6 +124,10 @@ START_TEST(least_config_has_the_documented_defaults)
     ck_assert_str_eq(kek_config_setting(&c->providers[0], "uri"), URI);
     ck_assert_ptr_null(c->metrics_host);
     ck_assert_ptr_null(c->audit_file);
+    char host[254] = "";
+    ck_assert_int_eq(gethostname(host, sizeof host - 1), 0);
+    ck_assert_str_eq(c->status.name, host);
+    ck_assert_ptr_null(c->status.host);
     ck_assert_uint_eq(c->allow_uids[0], 0);
     ck_assert_uint_eq(c->allow_uids[c->allow_uid_count - 1], geteuid());
     ck_assert_uint_eq(c->allow_uid_count, geteuid() == 0 ? 1 : 2);
@@ -117,7 +163,7 @@ START_TEST(example_parses_with_everything_in_it)
         line = strchr(line, '\n');
         line = line == NULL ? NULL : line + 1;
     }
-    ck_assert_uint_eq(taken, 7);
+    ck_assert_uint_eq(taken, 15);
     KEK_AUTO(kek_config) c = accept(text);
     free(text);
     const struct kek_config_provider *p = &c->providers[0];
@@ -127,6 +173,8 @@ START_TEST(example_parses_with_everything_in_it)
     ck_assert_str_eq(p->groups[0], "nfast");
     ck_assert_uint_eq(p->version_count, 1);
     ck_assert_str_eq(p->versions[0].label, "made-by-the-officers");
+    ck_assert_str_eq(c->status.host, "10.0.0.11");
+    ck_assert_str_eq(c->status.nodes[2], "cp3:9479");
 }
 END_TEST
 
@@ -145,7 +193,10 @@ START_TEST(every_key_reaches_its_member)
         "   user: _u, groups: [g, h.1], versions: [{n: 4294967295, state: pre-active},\n"
         "   {n: 2, label: two, state: deactivated}]}\n"
         "- {name: b, type: pkcs11, uri: \"" URI "\", strategy: wrap-key}\n"
-        "metrics: \"[::1]:65535\"\naudit: {file: /a}\nlog: {level: debug, format: json}\n");
+        "metrics: \"[::1]:65535\"\n"
+        "status: {listen: \"[::2]:1\", cert: /c, key: /k, ca: /a, allow: [\"a b\", c.d],\n"
+        "  nodes: [\"[::1]:9479\", cp_2.example.org:1], name: n-1}\n"
+        "audit: {file: /a}\nlog: {level: debug, format: json}\n");
     ck_assert_uint_eq(c->allow_uid_count, 2);
     ck_assert_uint_eq(c->allow_uids[1], 8);
     ck_assert_str_eq(c->keyring, "0.k-1");
@@ -164,6 +215,18 @@ START_TEST(every_key_reaches_its_member)
     ck_assert_str_eq(c->state_dir, "/s");
     ck_assert_str_eq(c->metrics_host, "::1");
     ck_assert_uint_eq(c->metrics_port, 65535);
+    ck_assert_str_eq(c->status.host, "::2");
+    ck_assert_uint_eq(c->status.port, 1);
+    ck_assert_str_eq(c->status.cert, "/c");
+    ck_assert_str_eq(c->status.key, "/k");
+    ck_assert_str_eq(c->status.ca, "/a");
+    ck_assert_str_eq(c->status.allow[0], "a b");
+    ck_assert_str_eq(c->status.allow[1], "c.d");
+    ck_assert_ptr_null(c->status.allow[2]);
+    ck_assert_str_eq(c->status.nodes[0], "[::1]:9479");
+    ck_assert_str_eq(c->status.nodes[1], "cp_2.example.org:1");
+    ck_assert_ptr_null(c->status.nodes[2]);
+    ck_assert_str_eq(c->status.name, "n-1");
     ck_assert_str_eq(c->audit_file, "/a");
     ck_assert_int_eq(c->log_level, KEK_LOG_DEBUG);
     ck_assert_int_eq(c->log_format, KEK_LOG_JSON);
@@ -207,6 +270,8 @@ int main(void)
     Suite *suite = suite_create("config accept");
     TCase *right = tcase_create("right");
     tcase_add_test(right, lengths_are_accepted_up_to_their_limit);
+    tcase_add_loop_test(right, a_named_state_is_held_against_what_the_token_shows, 0,
+                        sizeof held / sizeof held[0]);
     tcase_add_test(right, least_config_has_the_documented_defaults);
     tcase_add_test(right, example_parses_and_shows_the_defaults);
     tcase_add_test(right, example_parses_with_everything_in_it);

@@ -121,8 +121,10 @@ END_TEST
 
 static uv_loop_t loop;
 static struct http_server *server;
+static struct http_reply *later; /* whose page is yet to be made */
 
-static int page(void *arg, const char *path, struct kek_buf *body, const char **type)
+static int page(void *arg, const char *path, struct http_reply *reply, struct kek_buf *body,
+                const char **type)
 {
     ck_assert_ptr_eq(arg, &loop);
     if (strcmp(path, "/big") == 0) {
@@ -132,6 +134,10 @@ static int page(void *arg, const char *path, struct kek_buf *body, const char **
         body->len += BIG_BODY;
         *type = "text/big";
         return 200;
+    }
+    if (strcmp(path, "/later") == 0) {
+        later = reply;
+        return HTTP_LATER;
     }
     if (strcmp(path, "/down") == 0) {
         ck_assert_int_eq(kek_buf_append(body, kek_bytes_of("no HSM\n"), NULL), KEK_OK);
@@ -147,6 +153,7 @@ static void serve(uint64_t timeout_ms, size_t max_connections)
     server = http_server_new(&loop,
                              &(struct http_settings){.page = page,
                                                      .arg = &loop,
+                                                     .name = "test",
                                                      .body_max = 2 * BIG_BODY,
                                                      .timeout_ms = timeout_ms,
                                                      .max_connections = max_connections},
@@ -284,6 +291,63 @@ START_TEST(free_ends_connections_in_every_state)
 }
 END_TEST
 
+static void wait_for_later(void)
+{
+    while (later == NULL) {
+        uv_run(&loop, UV_RUN_ONCE);
+    }
+}
+
+START_TEST(server_answers_later_when_the_page_is_there)
+{
+    serve(HTTP_TIMEOUT_MS, HTTP_CONNECTIONS_MAX);
+    struct client *client = client_new(&loop, http_server_port(server),
+                                       "GET /later HTTP/1.1\r\nHost: x\r\n\r\n", 32, 100);
+    wait_for_later();
+    ck_assert_uint_eq(client->got, 0);
+    ck_assert_int_eq(kek_buf_append(http_reply_body(later), kek_bytes_of("now\n"), NULL), KEK_OK);
+    http_reply_done(later, 200, "text/later");
+    run_until_ended(client);
+    ck_assert_ptr_nonnull(
+        strstr(client->answer, "HTTP/1.1 200 OK\r\nContent-Type: text/later\r\n"));
+    ck_assert_ptr_nonnull(strstr(client->answer, "\r\n\r\nnow\n"));
+    client_free(client);
+    end();
+}
+END_TEST
+
+/* Whoever does not wait for his page keeps its place until it is made, and no longer. */
+START_TEST(a_page_that_comes_too_late_is_let_go)
+{
+    serve(20, HTTP_CONNECTIONS_MAX);
+    struct client *client = client_new(&loop, http_server_port(server),
+                                       "GET /later HTTP/1.1\r\nHost: x\r\n\r\n", 32, 100);
+    wait_for_later();
+    run_until_ended(client);
+    ck_assert_uint_eq(client->got, 0);
+    client_free(client);
+    ck_assert_uint_eq(http_server_connections(server), 1);
+    http_reply_done(later, 200, "text/later");
+    ck_assert_uint_eq(http_server_connections(server), 0);
+    end();
+}
+END_TEST
+
+START_TEST(a_page_may_outlive_its_server)
+{
+    serve(HTTP_TIMEOUT_MS, HTTP_CONNECTIONS_MAX);
+    struct client *client = client_new(&loop, http_server_port(server),
+                                       "GET /later HTTP/1.1\r\nHost: x\r\n\r\n", 32, 100);
+    wait_for_later();
+    http_server_free(server);
+    run_until_ended(client);
+    client_free(client);
+    http_reply_done(later, 200, "text/later");
+    uv_run(&loop, UV_RUN_DEFAULT);
+    ck_assert_int_eq(uv_loop_close(&loop), 0);
+}
+END_TEST
+
 START_TEST(listen_names_what_is_wrong_with_the_address)
 {
     struct kek_why why;
@@ -316,6 +380,9 @@ int main(void)
     tcase_add_test(tcase, server_ends_a_connection_that_asks_for_nothing);
     tcase_add_test(tcase, server_closes_the_connection_past_its_limit_and_frees_places);
     tcase_add_test(tcase, free_ends_connections_in_every_state);
+    tcase_add_test(tcase, server_answers_later_when_the_page_is_there);
+    tcase_add_test(tcase, a_page_that_comes_too_late_is_let_go);
+    tcase_add_test(tcase, a_page_may_outlive_its_server);
     tcase_add_test(tcase, listen_names_what_is_wrong_with_the_address);
     return suite_run(suite);
 }

@@ -35,7 +35,7 @@ def versions(data):
     return b"".join(pack((1, pack(
         (1, v["number"]), (2, bytes.fromhex(v["id"])), (3, v.get("alg", 1)), (4, "W" in v["may"]), (5, "U" in v["may"]),
         (6, "refusal" not in v), (7, v.get("label", "k.v%d" % v["number"])),
-        (8, v.get("refusal", ""))))) for v in data["versions"])
+        (8, v.get("refusal", "")), (9, v.get("compromised", False))))) for v in data["versions"])
 
 def failed(step, cause, native, text):
     return pack((4, pack((1, step), (2, cause), (3, native), (5, text))))
@@ -43,6 +43,29 @@ def failed(step, cause, native, text):
 def keeping(data):
     keeps = data.get("keeps", [1, 0, ""])
     return pack((2, pack((1, keeps[0]), (2, keeps[1]), (3, keeps[2])))) if keeps else b""
+
+def save(data):
+    with open(path + ".new", "w") as file:
+        json.dump(data, file)
+    os.rename(path + ".new", path)
+
+def set_state(data, kek_id, state):
+    """0 pre-active, 1 active, 2 deactivated, 3 suspended, 4 compromised"""
+    data.setdefault("set", []).append([kek_id, state])
+    mode = data.get("set_state", "good")
+    if mode not in ("fail", "unsupported", "die before", "lie"):
+        for version in data["versions"]:
+            if version["id"] == kek_id:
+                version["may"] = ["U", "WU", "U", "", "U"][state]
+                version["compromised"] = state == 4
+    save(data)
+    if mode.startswith("die"):
+        os._exit(1)
+    if mode == "fail":
+        return failed(0, 3, 0x68, "C_SetAttributeValue: CKR_KEY_FUNCTION_NOT_PERMITTED (0x68)")
+    if mode == "unsupported":
+        return failed(0, 9, 0x10, "the token does not change this key: C_SetAttributeValue: CKR_ATTRIBUTE_READ_ONLY (0x10)")
+    return pack((8, b""))
 
 def answer(request):
     data = load()
@@ -57,7 +80,7 @@ def answer(request):
             return failed(5, 7, 0, "PIN file /pin has mode 0644")
         return pack((3, versions(data) + pack((2, 1), *((3, other) for other in data.get("others", [])))))
     if 4 in request:
-        if data.get("list") == "die" or (data.get("list") == "die once made" and "made" in data):
+        if data.get("list") == "die" or (data.get("list") == "die once made" and ("made" in data or "set" in data)):
             os._exit(1)
         return pack((5, versions(data)))
     if 7 in request:
@@ -80,6 +103,9 @@ def answer(request):
         if mode == "fail":
             return failed(0, 9, 0x54, "C_GenerateKey: CKR_FUNCTION_NOT_SUPPORTED (0x54)")
         return pack((8, b""))
+    if 8 in request:
+        asked = unpack(request[8])
+        return set_state(data, asked[1].hex(), asked.get(2, 0))
     if 10 in request:
         if data.get("probe") == "die":
             os._exit(1)
@@ -265,6 +291,7 @@ class List(Keys):
         for a, b, *said in (
                 ([one], [one]),
                 ([one], [other], f"version 1 is two different keys, kek id {1:032x} on a and {7:032x} on b: "
+                                 f"{7:032x} is surplus, and kekd seals nothing under it; "
                                  "remove the wrong one, and bring the right one there"),
                 ([one], [], "version 1 is on a and not on b: bring its key there"),
                 ([], [one], "version 1 is on b and not on a: bring its key there"),

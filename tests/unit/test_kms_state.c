@@ -19,16 +19,46 @@ static bool is_closed(struct rig *r, void *arg)
     return kek_keyring_find(r->ring, &id_1) == KEK_KEYRING_CLOSED;
 }
 
+/* Later, for as long as one test looks. */
+static uint64_t later_us;
+static uint64_t later(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u + later_us;
+}
+
+static size_t sealing_after(uint64_t ms, struct kek_generation *generations)
+{
+    later_us = ms * 1000;
+    kek_clock_fake(later);
+    size_t count = kek_kms_sealing(rig.kms, generations, 4);
+    kek_clock_fake(NULL);
+    return count;
+}
+
 START_TEST(rotation_follows_the_status_of_its_own_connection)
 {
     struct sealed one, two;
+    struct kek_generation sealing[4];
     char key_id_1[KEK_KEY_ID_TEXT], key_id_2[KEK_KEY_ID_TEXT];
     struct kek_rpc_peer fresh = {0};
     start_with_one_version("");
     status_says("ok", key_id_1);
     encrypt_v2(seed, 32, &one);
     ck_assert_int_eq(rig_officer(&rig, KEK_POOL_GENERATE, 2, &id_2, KEK_STATE_ACTIVE), KEK_OK);
+    ck_assert_uint_eq(kek_kms_sealing(rig.kms, sealing, 4), 1);
     rig_until_primary(&rig, 2);
+
+    /* Calls may go on under version 1 until nobody can follow it any more. */
+    ck_assert_uint_eq(sealing_after(0, sealing), 2);
+    ck_assert_uint_eq(sealing[0].numbers[0], 2);
+    ck_assert_uint_eq(sealing[1].numbers[0], 1);
+    ck_assert_uint_eq(sealing_after(95000, sealing), 2);
+    ck_assert_uint_eq(sealing_after(101000, sealing), 1);
+    ck_assert_uint_eq(sealing[0].numbers[0], 2);
+    ck_assert_uint_eq(kek_kms_sealing(rig.kms, sealing, 1), 1);
+    ck_assert_uint_eq(kek_kms_sealing(rig.kms, sealing, 0), 0);
 
     /* This connection heard of version 1 only: it still gets that one. */
     encrypt_v2(seed, 32, &two);

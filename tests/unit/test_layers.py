@@ -32,16 +32,17 @@ LEFT = {
     "grpc": FRONT[:8],
     "ops": FRONT[:8],
     "kekd": FRONT,
-    "kekctl": FRONT,
+    "kekctl": FRONT + ["remote"],
+    "remote": ["base"],
     # The worker's side.
     "worker": ["base"],
     "pkcs11": ["base", "worker"],
-    "gcpkms": ["base", "worker"],
+    "gcpkms": ["base", "remote", "worker"],
 }
 # Headers that neither have the name of a room nor of a source in one.
 HEADER_ROOM = {"auto.h": "base", "rpc.h": "base", "wire.h": "base", "provider.h": "worker",
                "provider.pb-c.h": "base", "kms_v2.pb-c.h": "kms", "kms_v1beta1.pb-c.h": "kms"}
-LIBRARY_ROOM = {"p11-kit/": "pkcs11", "pkcs11.h": "pkcs11", "curl/": "gcpkms"}
+LIBRARY_ROOM = {"p11-kit/": "pkcs11", "pkcs11.h": "pkcs11", "curl/": "remote"}
 
 BANNED = ("strcpy", "strcat", "sprintf", "strtok", "gets", "atoi", "strtol", "sscanf", "alloca",
           "system", "popen")
@@ -195,7 +196,8 @@ class Checks(unittest.TestCase):
                 ("src/kekd/a.c", '#include "kek/nothing.h"', "no room"),
                 ("src/newroom/a.c", "", "no room"),
                 ("src/kekd/a.c", "#include <p11-kit/pkcs11.h>", "pkcs11 alone"),
-                ("src/pkcs11/a.c", "#include <curl/curl.h>", "gcpkms alone"),
+                ("src/pkcs11/a.c", "#include <curl/curl.h>", "remote alone"),
+                ("src/kekd/a.c", '#include "kek/remote.h"', "remote is not to its left"),
                 ("src/kms/a.c", '#include "../keyring/ring.h"', "outside its own folder"),
                 ("src/kms/a.c", '#include "keyring/ring.h"', "outside its own folder"),
                 ("include/kek/kms.h", '#include "keyring/ring.h"', "outside its own folder"),

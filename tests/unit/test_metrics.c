@@ -65,6 +65,7 @@ static void setup(void)
                                                         .providers_proven = 2};
     snapshot.status_ok = true;
     snapshot.audit = (struct kek_audit_stats){21, 22, 23, 24};
+    snapshot.status = (struct kek_node_status_stats){true, 31, 32, 33, 1900000000};
     snapshot.log_dropped = 25;
     kek_buf_init(&text, KEK_METRICS_TEXT_MAX);
 }
@@ -179,6 +180,10 @@ START_TEST(render_says_every_number_under_its_name)
         "kekd_audit_dropped_total 22",
         "kekd_audit_errors_total 23",
         "kekd_audit_waiting_bytes 24",
+        "kekd_status_clients_total{result=\"served\"} 31",
+        "kekd_status_clients_total{result=\"forbidden\"} 32",
+        "kekd_status_clients_total{result=\"refused\"} 33",
+        "kekd_status_certificate_expiry_timestamp_seconds 1900000000",
         "kekd_log_dropped_total 25",
     };
     render();

@@ -148,6 +148,7 @@ START_TEST(healthz_is_ok_and_readyz_is_not_before_a_key_is_announced)
     gives("/readyz", "HTTP/1.1 503 ", line);
     gives("/metricsx", "HTTP/1.1 404 ", "Not Found\n");
     gives("/", "HTTP/1.1 404 ", "Not Found\n");
+    gives("/status", "HTTP/1.1 404 ", "Not Found\n"); /* nobody gave it one */
 }
 END_TEST
 

@@ -2,6 +2,7 @@
 
 #include "suite.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,62 @@ static struct kek_p11_facts good_facts(void)
 }
 
 #define AUTO KEK__PROVIDER__STRATEGY__AUTO
+
+START_TEST(a_mark_at_the_end_of_a_label_makes_the_key_compromised)
+{
+    static const struct {
+        const char *label, *plain;
+        bool marked;
+    } cases[] = {
+        {"a.b.v1", "a.b.v1", false},
+        {"a.b.v1.compromised", "a.b.v1", true},
+        {"a.b.v1.compromised.compromised", "a.b.v1.compromised", true},
+        {"a.b.v1.compromised ", "a.b.v1.compromised ", false},
+        {"a.b.v1.Compromised", "a.b.v1.Compromised", false},
+        {".compromised", ".compromised", false},
+        {"", "", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char plain[KEK_LABEL_MAX];
+        ck_assert_msg(kek_p11_label_unmark(cases[i].label, plain) == cases[i].marked, "%s",
+                      cases[i].label);
+        ck_assert_str_eq(plain, cases[i].plain);
+        struct kek_p11_facts facts = good_facts();
+        struct kek_version version = {0};
+        enum kek_p11_strategy strategy;
+        snprintf(facts.label, sizeof facts.label, "%s", cases[i].label);
+        kek_p11_judge(&facts, AUTO, NULL, true, &version, &strategy);
+        ck_assert(version.eligible && version.can_unwrap);
+        ck_assert(version.compromised == cases[i].marked && version.can_wrap == !cases[i].marked);
+    }
+}
+END_TEST
+
+START_TEST(a_named_state_takes_abilities_away_and_adds_none)
+{
+    static const struct {
+        enum kek_state state;
+        bool can_wrap, can_unwrap, compromised; /* of a key that the token lets do both */
+    } cases[] = {
+        {KEK_STATE_PRE_ACTIVE, false, true, false},  {KEK_STATE_ACTIVE, true, true, false},
+        {KEK_STATE_DEACTIVATED, false, true, false}, {KEK_STATE_SUSPENDED, false, false, false},
+        {KEK_STATE_COMPROMISED, false, true, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct kek_p11_named named = {.number = 1, .state = cases[i].state};
+        struct kek_p11_facts facts = good_facts();
+        struct kek_version version = {0};
+        enum kek_p11_strategy strategy;
+        kek_p11_judge(&facts, AUTO, &named, true, &version, &strategy);
+        ck_assert(version.eligible && version.can_wrap == cases[i].can_wrap &&
+                  version.can_unwrap == cases[i].can_unwrap &&
+                  version.compromised == cases[i].compromised);
+        facts.flags[KEK_P11_WRAP] = facts.flags[KEK_P11_UNWRAP] = KEK_P11_NO;
+        kek_p11_judge(&facts, AUTO, &named, true, &version, &strategy);
+        ck_assert(version.eligible && !version.can_wrap && !version.can_unwrap);
+    }
+}
+END_TEST
 
 /* What each flag does to eligibility when it is wrong and when the token does not tell it. */
 START_TEST(each_attribute_counts_as_the_page_says)
@@ -237,6 +294,8 @@ int main(void)
     Suite *s = suite_create("pkcs11 keys");
     TCase *c = tcase_create("keys");
     tcase_add_test(c, a_label_is_a_version_only_in_its_one_spelling);
+    tcase_add_test(c, a_mark_at_the_end_of_a_label_makes_the_key_compromised);
+    tcase_add_test(c, a_named_state_takes_abilities_away_and_adds_none);
     tcase_add_test(c, each_attribute_counts_as_the_page_says);
     tcase_add_test(c, a_token_that_never_says_local_is_not_asked_for_it);
     tcase_add_test(c, type_length_and_id_are_exact);

@@ -496,6 +496,7 @@ START_TEST(malformed_requests_are_refused)
         {.op = KEK_POOL_GENERATE},
         {.op = KEK_POOL_DESTROY},
         {.op = KEK_POOL_PROBE},
+        {.op = KEK_POOL_DESCRIBE, .blob = {big, 1}},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         ck_assert_ptr_null(kek_pool_submit(rig.pool, &bad[i], NULL, NULL, &why));

@@ -147,6 +147,36 @@ static bool fake_destroy(struct kek_provider_session *s, const struct kek_id *ke
     return refuses ? refuse(failure) : true;
 }
 
+static bool fake_describe(struct kek_provider_session *s, struct kek_bytes name, uint32_t skip,
+                          struct kek_provider_described *described,
+                          struct kek_provider_failure *failure)
+{
+    (void)s;
+    (void)failure;
+    asked++;
+    ck_assert_uint_eq(name.len, KEK_PROVIDER_NAME_MAX);
+    ck_assert_uint_eq(skip, UINT32_MAX);
+    memset(described, 0xff, sizeof *described);
+    described->object_count = KEK_PROVIDER_OBJECTS_MAX;
+    for (size_t i = 0; i < KEK_PROVIDER_OBJECTS_MAX; i++) {
+        struct kek_provider_object *object = &described->objects[i];
+        object->label_len = KEK_LABEL_MAX;
+        object->id_len = KEK_PROVIDER_OBJECT_ID_MAX + 1;
+        object->named = true;
+        object->attribute_count = KEK_PROVIDER_ATTRIBUTES_MAX;
+        for (size_t j = 0; j < KEK_PROVIDER_ATTRIBUTES_MAX; j++) {
+            memset(object->attributes[j].name, 'a', sizeof object->attributes[j].name);
+            object->attributes[j].name[sizeof object->attributes[j].name - 1] = '\0';
+            object->attributes[j].value = KEK_TRI_YES;
+        }
+        memset(object->refusal, 'r', sizeof object->refusal);
+        memset(object->named_refusal, 'n', sizeof object->named_refusal);
+        object->refusal[sizeof object->refusal - 1] = '\0';
+        object->named_refusal[sizeof object->named_refusal - 1] = '\0';
+    }
+    return true;
+}
+
 static bool fake_probe(struct kek_provider_session *s, struct kek_provider_probed *probed,
                        struct kek_provider_failure *failure)
 {
@@ -185,6 +215,7 @@ static const struct kek_provider_ops fakes = {
     .set_state = fake_set_state,
     .destroy = fake_destroy,
     .probe = fake_probe,
+    .describe = fake_describe,
 };
 
 static void setup(void)
@@ -333,7 +364,7 @@ START_TEST(hello_is_refused_for_each_field_that_is_wrong)
             named.label = long_label;
             break;
         default:
-            named.state = (Kek__Provider__State)3;
+            named.state = (Kek__Provider__State)(KEK_STATE_COMPROMISED + 1);
             break;
         }
         struct kek_serve serve = {.ops = &fakes};
@@ -478,6 +509,13 @@ START_TEST(officer_operations_exist_in_that_role_alone)
     requests[2].destroy = &destroy;
     struct kek_serve serve = ready_worker(false), officer = ready_worker(true);
     static const enum kek_state states[] = {KEK_STATE_PRE_ACTIVE, KEK_STATE_DEACTIVATED};
+    for (int state = KEK_STATE_PRE_ACTIVE; state <= KEK_STATE_COMPROMISED; state++) {
+        set.state = (Kek__Provider__State)state;
+        done(answer(&officer, &requests[1]));
+        ck_assert_int_eq((int)last_state, state);
+    }
+    set.state = KEK__PROVIDER__STATE__DEACTIVATED;
+    asked = 0;
     for (unsigned i = 0; i < 3; i++) {
         expect_failed(answer(&serve, &requests[i]), PROTOCOL, KEK__PROVIDER__CAUSE__UNSUPPORTED);
         ck_assert_uint_eq(asked, i);
@@ -500,9 +538,11 @@ START_TEST(officer_operations_exist_in_that_role_alone)
         expect_failed(answer(&officer, &requests[i]), PROTOCOL, BAD);
     }
     generate.kek_id.len = set.kek_id.len = 16;
-    generate.state = KEK__PROVIDER__STATE__DEACTIVATED;
-    set.state = (Kek__Provider__State)9;
-    expect_failed(answer(&officer, &requests[0]), PROTOCOL, BAD);
+    for (int state = KEK_STATE_DEACTIVATED; state <= KEK_STATE_COMPROMISED; state++) {
+        generate.state = (Kek__Provider__State)state;
+        expect_failed(answer(&officer, &requests[0]), PROTOCOL, BAD);
+    }
+    set.state = (Kek__Provider__State)(KEK_STATE_COMPROMISED + 1);
     expect_failed(answer(&officer, &requests[1]), PROTOCOL, BAD);
     generate.state = KEK__PROVIDER__STATE__ACTIVE;
     generate.number = 0;
@@ -538,6 +578,40 @@ START_TEST(the_longest_probe_fits_in_one_message_for_an_officer)
     refuses = true;
     expect_failed(answer(&officer, &request), KEK__PROVIDER__STEP__LOGIN,
                   KEK__PROVIDER__CAUSE__BUSY);
+}
+END_TEST
+
+START_TEST(the_longest_description_fits_in_one_message_for_an_officer)
+{
+    struct kek_serve serve = ready_worker(false), officer = ready_worker(true);
+    uint8_t name[KEK_PROVIDER_NAME_MAX + 1] = {0};
+    Kek__Provider__Describe describe = KEK__PROVIDER__DESCRIBE__INIT;
+    Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
+    request.id = UINT64_MAX;
+    request.op_case = KEK__PROVIDER__REQUEST__OP_DESCRIBE;
+    request.describe = &describe;
+    describe.name.data = name;
+    describe.name.len = KEK_PROVIDER_NAME_MAX;
+    describe.skip = UINT32_MAX;
+    expect_failed(answer(&serve, &request), PROTOCOL, KEK__PROVIDER__CAUSE__UNSUPPORTED);
+    ck_assert_uint_eq(asked, 0);
+    Kek__Provider__Reply *reply = answer(&officer, &request);
+    ck_assert_int_eq(reply->result_case, KEK__PROVIDER__REPLY__RESULT_DESCRIBED);
+    ck_assert_uint_eq(reply->described->n_objects, KEK_PROVIDER_OBJECTS_MAX);
+    ck_assert_uint_eq(reply->described->total, UINT32_MAX);
+    const Kek__Provider__Object *last = reply->described->objects[KEK_PROVIDER_OBJECTS_MAX - 1];
+    ck_assert_uint_eq(last->n_attributes, KEK_PROVIDER_ATTRIBUTES_MAX);
+    ck_assert_int_eq((int)last->attributes[0]->value, KEK__PROVIDER__TRI__YES);
+    ck_assert_uint_eq(last->label.len, KEK_LABEL_MAX - 1);
+    ck_assert_uint_eq(last->label_len, KEK_LABEL_MAX);
+    ck_assert_uint_eq(last->id.len, KEK_PROVIDER_OBJECT_ID_MAX);
+    done(reply);
+    size_t before = asked;
+    describe.name.len = 0;
+    expect_failed(answer(&officer, &request), PROTOCOL, KEK__PROVIDER__CAUSE__BAD_REQUEST);
+    describe.name.len = sizeof name;
+    expect_failed(answer(&officer, &request), PROTOCOL, KEK__PROVIDER__CAUSE__BAD_REQUEST);
+    ck_assert_uint_eq(asked, before);
 }
 END_TEST
 
@@ -646,6 +720,7 @@ int main(void)
     tcase_add_test(c, a_data_key_goes_through_and_comes_back);
     tcase_add_test(c, officer_operations_exist_in_that_role_alone);
     tcase_add_test(c, the_longest_probe_fits_in_one_message_for_an_officer);
+    tcase_add_test(c, the_longest_description_fits_in_one_message_for_an_officer);
     tcase_add_test(c, a_worker_says_what_memory_it_has_if_it_is_asked);
     tcase_add_test(c, the_longest_list_fits_in_one_message);
     tcase_add_test(c, whatever_the_packet_there_is_one_reply);

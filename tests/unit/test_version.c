@@ -71,6 +71,18 @@ START_TEST(state_of_a_namesake_is_its_own)
 }
 END_TEST
 
+START_TEST(a_marked_key_is_compromised_unless_it_is_suspended)
+{
+    struct kek_version versions[2] = {
+        {.number = 1, .can_unwrap = true, .eligible = true, .compromised = true},
+        {.number = 2, .can_unwrap = true, .eligible = true}};
+    ck_assert_int_eq(kek_version_state(versions, 2, 0), KEK_STATE_COMPROMISED);
+    ck_assert_int_eq(kek_version_state(versions, 2, 1), KEK_STATE_PRE_ACTIVE);
+    versions[0].can_unwrap = false;
+    ck_assert_int_eq(kek_version_state(versions, 2, 0), KEK_STATE_SUSPENDED);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("version");
@@ -78,6 +90,7 @@ int main(void)
     tcase_add_loop_test(all, state_follows_from_what_the_token_allows, 0,
                         (int)(sizeof cases / sizeof cases[0]));
     tcase_add_test(all, state_of_a_namesake_is_its_own);
+    tcase_add_test(all, a_marked_key_is_compromised_unless_it_is_suspended);
     suite_add_tcase(suite, all);
     return suite_run(suite);
 }

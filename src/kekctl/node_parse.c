@@ -1,0 +1,243 @@
+#include "node_parse.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "kek/text.h"
+
+/* What is being read, and the first thing that was not as it must be. */
+struct parse {
+    struct node_status *status;
+    const char *wrong; /* NULL: nothing. Static */
+};
+
+static void wrong(struct parse *parse, const char *what)
+{
+    parse->wrong = parse->wrong == NULL ? what : parse->wrong;
+}
+
+static void take_text(struct parse *parse, const json_t *object, const char *key, char *out,
+                      size_t size)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    kek_text_copy(out, size, text);
+    if (text == NULL) {
+        wrong(parse, key);
+    }
+}
+
+static uint64_t take_number(struct parse *parse, const json_t *object, const char *key,
+                            uint64_t max)
+{
+    const json_t *value = json_object_get(object, key);
+    json_int_t number = json_integer_value(value);
+    if (!json_is_integer(value) || number < 0 || (uint64_t)number > max) {
+        wrong(parse, key);
+        return 0;
+    }
+    return (uint64_t)number;
+}
+
+int64_t node_parse_date(const char *text)
+{
+    struct tm utc = {0};
+    uint64_t ms = 0;
+    const char *at = text == NULL ? NULL : strptime(text, "%Y-%m-%dT%H:%M:%S", &utc);
+    if (at == NULL) {
+        return 0;
+    }
+    if (*at == '.') {
+        at++;
+        const char *start = at;
+        if (!kek_text_digits(&at, 999, &ms) || at - start != 3) {
+            return 0;
+        }
+    }
+    return strcmp(at, "Z") == 0 ? (int64_t)timegm(&utc) * 1000 + (int64_t)ms : 0;
+}
+
+static int64_t take_date(struct parse *parse, const json_t *object, const char *key)
+{
+    int64_t ms = node_parse_date(json_string_value(json_object_get(object, key)));
+    if (ms == 0) {
+        wrong(parse, key);
+    }
+    return ms;
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static void take_id(struct parse *parse, const json_t *object, struct kek_id *id)
+{
+    const char *text = json_string_value(json_object_get(object, "kek_id"));
+    bool good = text != NULL && strlen(text) == 2 * KEK_ID_LEN;
+    for (size_t i = 0; good && i < KEK_ID_LEN; i++) {
+        int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
+        good = high >= 0 && low >= 0;
+        id->bytes[i] = good ? (uint8_t)(high << 4 | low) : 0;
+    }
+    if (!good) {
+        wrong(parse, "kek_id");
+    }
+}
+
+/* A word that this kekctl does not know is the least. */
+static enum kek_keyring_key key_of(const json_t *word)
+{
+    const char *text = json_string_value(word);
+    for (int key = KEK_KEYRING_KEY_ACTIVE; text != NULL && key > KEK_KEYRING_KEY_UNSEEN; key--) {
+        if (strcmp(text, kek_keyring_key_name((enum kek_keyring_key)key)) == 0) {
+            return (enum kek_keyring_key)key;
+        }
+    }
+    return KEK_KEYRING_KEY_UNSEEN;
+}
+
+static void take_primary(struct parse *parse, const json_t *page)
+{
+    struct node_primary *primary = &parse->status->primary;
+    const json_t *object = json_object_get(page, "primary");
+    const json_t *since = json_object_get(object, "announced_at");
+    parse->status->announces = json_is_object(object);
+    if (!parse->status->announces) {
+        if (!json_is_null(object)) {
+            wrong(parse, "primary");
+        }
+        return;
+    }
+    take_text(parse, object, "key_id", primary->key_id, sizeof primary->key_id);
+    take_text(parse, object, "key_id_hash", primary->key_id_hash, sizeof primary->key_id_hash);
+    if (!json_is_null(since)) {
+        primary->announced_ms = take_date(parse, object, "announced_at");
+    }
+    /* Of a socket alone they are not always known. */
+    if (!parse->status->partial || json_object_get(object, "kek_id") != NULL) {
+        primary->version = (uint32_t)take_number(parse, object, "version", UINT32_MAX);
+        take_id(parse, object, &primary->kek_id);
+    }
+}
+
+static const json_t *take_list(struct parse *parse, const json_t *page, const char *key, size_t max)
+{
+    const json_t *list = json_object_get(page, key);
+    if (!json_is_array(list) || json_array_size(list) > max) {
+        wrong(parse, key);
+        return NULL;
+    }
+    return list;
+}
+
+static void take_providers(struct parse *parse, const json_t *page)
+{
+    struct node_status *status = parse->status;
+    const json_t *list = take_list(parse, page, "providers", KEK_CONFIG_PROVIDERS_MAX);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *item = json_array_get(list, i);
+        struct node_provider *provider = &status->providers[status->provider_count++];
+        take_text(parse, item, "name", provider->name, sizeof provider->name);
+        take_text(parse, item, "serial", provider->serial, sizeof provider->serial);
+        take_text(parse, item, "label", provider->label, sizeof provider->label);
+        provider->answers = json_is_true(json_object_get(item, "answers"));
+    }
+}
+
+static bool is_in(const json_t *list, const char *text)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *item = json_string_value(json_array_get(list, i));
+        if (item != NULL && strcmp(item, text) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void take_versions(struct parse *parse, const json_t *page)
+{
+    struct node_status *status = parse->status;
+    const json_t *list = take_list(parse, page, "versions", KEK_PROVIDER_VERSIONS_MAX);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *item = json_array_get(list, i);
+        struct node_version *version = &status->versions[status->version_count++];
+        version->number = (uint32_t)take_number(parse, item, "version", UINT32_MAX);
+        take_id(parse, item, &version->kek_id);
+        take_text(parse, item, "key_id", version->key_id, sizeof version->key_id);
+        version->state = key_of(json_object_get(item, "state"));
+        const json_t *held = json_object_get(item, "providers");
+        const json_t *proven = json_object_get(item, "proven");
+        for (size_t p = 0; p < status->provider_count; p++) {
+            const char *name = status->providers[p].name;
+            version->held[p] = key_of(json_object_get(held, name));
+            version->proven[p] = is_in(proven, name);
+        }
+    }
+}
+
+static void take_sealing(struct parse *parse, const json_t *page)
+{
+    struct node_status *status = parse->status;
+    const json_t *list = take_list(parse, page, "sealing", KEK_PROVIDER_VERSIONS_MAX);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        take_id(parse, json_array_get(list, i), &status->sealing[status->sealing_count++]);
+    }
+}
+
+static void take_rotation(struct parse *parse, const json_t *page)
+{
+    struct node_rotation *rotation = &parse->status->rotation;
+    const json_t *object = json_object_get(page, "rotation");
+    parse->status->rotating = json_is_object(object);
+    if (!parse->status->rotating) {
+        return;
+    }
+    take_text(parse, object, "node", rotation->node, sizeof rotation->node);
+    take_text(parse, object, "step", rotation->step, sizeof rotation->step);
+    rotation->version = (uint32_t)take_number(parse, object, "version", UINT32_MAX);
+    take_id(parse, object, &rotation->kek_id);
+    rotation->since_ms =
+        node_parse_date(json_string_value(json_object_get(object, "since"))); /* or not known */
+    rotation->pid = (int64_t)take_number(parse, object, "pid", INT32_MAX);
+}
+
+static void take_what_kekd_says(struct parse *parse, const json_t *page)
+{
+    struct node_status *status = parse->status;
+    status->since_ms = take_date(parse, page, "since");
+    status->settle_ms = take_number(parse, page, "settle_ms", INT64_MAX);
+    status->refresh_ms = take_number(parse, page, "refresh_ms", INT64_MAX);
+    take_providers(parse, page);
+    take_versions(parse, page);
+    take_sealing(parse, page);
+    take_rotation(parse, page);
+}
+
+bool node_parse(const json_t *page, struct node_status *status, struct kek_why *why)
+{
+    struct parse parse = {.status = status};
+    memset(status, 0, sizeof *status);
+    status->partial = json_is_true(json_object_get(page, "partial"));
+    take_text(&parse, page, "node", status->node, sizeof status->node);
+    take_text(&parse, page, "version", status->program_version, sizeof status->program_version);
+    take_text(&parse, page, "keyring", status->keyring, sizeof status->keyring);
+    take_text(&parse, page, "context_sha256", status->context_sha256,
+              sizeof status->context_sha256);
+    take_text(&parse, page, "config_sha256", status->config_sha256, sizeof status->config_sha256);
+    status->now_ms = take_date(&parse, page, "now");
+    take_text(&parse, page, "health", status->health, sizeof status->health);
+    take_text(&parse, page, "what", status->what, sizeof status->what);
+    take_text(&parse, page, "todo", status->todo, sizeof status->todo);
+    take_primary(&parse, page);
+    if (!status->partial) {
+        take_what_kekd_says(&parse, page);
+    }
+    if (parse.wrong != NULL) {
+        kek_fail(why, KEK_INVALID, "what came is no status of kekd: \"%s\" is missing or wrong",
+                 parse.wrong);
+        return false;
+    }
+    return true;
+}

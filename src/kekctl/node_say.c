@@ -1,0 +1,249 @@
+/* Where the nodes differ, in a sentence each. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+
+#include "nodes.h"
+
+#define SKEW_MAX_MS 60000
+#define NAMES_MAX 300 /* bytes of a list of nodes in a sentence */
+
+static const char *name_of(const struct node *node)
+{
+    return strcmp(node->name, "self") == 0 ? "this node" : node->name;
+}
+
+/* ", " and a name, as far as there is room. */
+static void add_name(char *names, const char *name)
+{
+    size_t at = strlen(names);
+    if (at < NAMES_MAX - 1) {
+        snprintf(names + at, NAMES_MAX - at, "%s%s", at == 0 ? "" : ", ", name);
+    }
+}
+
+/* ---- each by itself ---- */
+
+static size_t say_unreachable(const struct nodes *nodes)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < nodes->count; i++) {
+        if (!nodes->list[i].reachable) {
+            ctl_say(nodes->ctl, "%s: not reached: %s", name_of(&nodes->list[i]),
+                    nodes->list[i].why.text);
+            found++;
+        }
+    }
+    return found;
+}
+
+static size_t say_health(const struct nodes *nodes)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < nodes->count; i++) {
+        const struct node_status *status = &nodes->list[i].status;
+        const char *good = status->partial ? "ok" : "good";
+        if (nodes->list[i].reachable && strcmp(status->health, good) != 0) {
+            ctl_say(nodes->ctl, "%s: %s: %s%s%s", name_of(&nodes->list[i]), status->health,
+                    status->what, status->todo[0] == '\0' ? "" : "; ", status->todo);
+            found++;
+        }
+    }
+    return found;
+}
+
+/* Another cluster's, or one whose context was written differently: what one seals the other cannot open. */
+static size_t say_foreign(const struct nodes *nodes)
+{
+    const struct kek_config *config = nodes->config;
+    unsigned char digest[32] = {0};
+    char context[65];
+    size_t found = 0;
+    bool known =
+        EVP_Digest(config->context, strlen(config->context), digest, NULL, EVP_sha256(), NULL) == 1;
+    kek_hex(kek_bytes(digest, sizeof digest), context);
+    for (size_t i = 0; i < nodes->count; i++) {
+        const struct node *node = &nodes->list[i];
+        if (node->reachable && strcmp(node->status.keyring, config->keyring) != 0) {
+            ctl_say(nodes->ctl,
+                    "%s has the keyring %s, and %s here has %s: it is another cluster's",
+                    name_of(node), node->status.keyring, config->path, config->keyring);
+            found++;
+        } else if (node->reachable && known && strcmp(node->status.context_sha256, context) != 0) {
+            ctl_say(nodes->ctl,
+                    "%s has another context than %s here: what one of them seals, the other does "
+                    "not open",
+                    name_of(node), config->path);
+            found++;
+        }
+    }
+    return found;
+}
+
+/* Only worth knowing. */
+static void say_clocks(const struct nodes *nodes)
+{
+    for (size_t i = 0; i < nodes->count; i++) {
+        const struct node *node = &nodes->list[i];
+        int64_t off = node->skew_ms < 0 ? -node->skew_ms : node->skew_ms;
+        if (node->reachable && off > SKEW_MAX_MS) {
+            ctl_say(nodes->ctl, "remark: the clock of %s is %" PRId64 " s %s ours", name_of(node),
+                    off / 1000, node->skew_ms < 0 ? "behind" : "ahead of");
+        }
+    }
+}
+
+static void say_twins(const struct nodes *nodes)
+{
+    for (size_t i = 0; i < nodes->count; i++) {
+        for (size_t j = 0; j < i; j++) {
+            const struct node *one = &nodes->list[j], *other = &nodes->list[i];
+            if (one->reachable && other->reachable &&
+                strcmp(one->status.node, other->status.node) == 0 &&
+                strcmp(one->status.config_sha256, other->status.config_sha256) == 0) {
+                ctl_say(nodes->ctl, "remark: %s and %s are one node, %s", name_of(one),
+                        name_of(other), one->status.node);
+            }
+        }
+    }
+}
+
+static void say_partial(const struct nodes *nodes)
+{
+    for (size_t i = 0; i < nodes->count; i++) {
+        const struct node *node = &nodes->list[i];
+        if (node->reachable && node->status.partial) {
+            ctl_say(
+                nodes->ctl,
+                "remark: of %s only the KMS socket and the record were asked, since metrics is "
+                "not set there: they do not say which versions it has proven, which it may still "
+                "seal under, and whether a rotation is on record",
+                name_of(node));
+        }
+    }
+    if (nodes->alone) {
+        ctl_say(nodes->ctl,
+                "remark: %s names no other nodes (status.nodes): only this one was asked",
+                nodes->config->path);
+    }
+}
+
+/* ---- one against the other ---- */
+
+static bool announces(const struct node *node)
+{
+    return node->reachable && node->status.announces;
+}
+
+static size_t say_silent(const struct nodes *nodes)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < nodes->count; i++) {
+        if (nodes->list[i].reachable && !nodes->list[i].status.announces) {
+            ctl_say(nodes->ctl, "%s announces no key", name_of(&nodes->list[i]));
+            found++;
+        }
+    }
+    return found;
+}
+
+/* All that announce what this one does. False: an earlier one did, and was told. */
+static bool group_of(const struct nodes *nodes, size_t first, char names[static NAMES_MAX])
+{
+    const char *key_id = nodes->list[first].status.primary.key_id;
+    names[0] = '\0';
+    for (size_t i = 0; i < nodes->count; i++) {
+        if (announces(&nodes->list[i]) &&
+            strcmp(nodes->list[i].status.primary.key_id, key_id) == 0) {
+            if (i < first) {
+                return false;
+            }
+            add_name(names, name_of(&nodes->list[i]));
+        }
+    }
+    return true;
+}
+
+static size_t say_announced(const struct nodes *nodes)
+{
+    char names[NAMES_MAX];
+    size_t groups = 0;
+    for (size_t i = 0; i < nodes->count; i++) {
+        groups += announces(&nodes->list[i]) && group_of(nodes, i, names);
+    }
+    for (size_t i = 0; i < nodes->count && groups > 1; i++) {
+        if (announces(&nodes->list[i]) && group_of(nodes, i, names)) {
+            const struct node_primary *primary = &nodes->list[i].status.primary;
+            ctl_say(nodes->ctl, "not all nodes announce one key: version %" PRIu32 " (%s) on %s",
+                    primary->version, primary->key_id, names);
+        }
+    }
+    return groups > 1 ? groups : 0;
+}
+
+static bool shows(const struct node *node, const struct kek_id *kek_id)
+{
+    for (size_t i = 0; i < node->status.version_count; i++) {
+        const struct node_version *version = &node->status.versions[i];
+        if (kek_id_equal(&version->kek_id, kek_id) && version->state > KEK_KEYRING_KEY_UNFIT) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool tells_versions(const struct node *node)
+{
+    return node->reachable && !node->status.partial;
+}
+
+/* Said once, by the first node that shows it. */
+static size_t say_lacking(const struct nodes *nodes, size_t first,
+                          const struct node_version *version)
+{
+    char names[NAMES_MAX] = "";
+    for (size_t i = 0; i < nodes->count; i++) {
+        if (!tells_versions(&nodes->list[i])) {
+            continue;
+        }
+        bool shown = shows(&nodes->list[i], &version->kek_id);
+        if (shown && i < first) {
+            return 0;
+        }
+        if (!shown) {
+            add_name(names, name_of(&nodes->list[i]));
+        }
+    }
+    if (names[0] == '\0') {
+        return 0;
+    }
+    ctl_say(nodes->ctl, "version %" PRIu32 " (%s), which %s shows, is not shown by %s",
+            version->number, version->key_id, name_of(&nodes->list[first]), names);
+    return 1;
+}
+
+static size_t say_versions(const struct nodes *nodes)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < nodes->count; i++) {
+        const struct node_status *status = &nodes->list[i].status;
+        for (size_t v = 0; tells_versions(&nodes->list[i]) && v < status->version_count; v++) {
+            if (status->versions[v].state > KEK_KEYRING_KEY_UNFIT) {
+                found += say_lacking(nodes, i, &status->versions[v]);
+            }
+        }
+    }
+    return found;
+}
+
+size_t nodes_say(const struct nodes *nodes)
+{
+    size_t found = say_unreachable(nodes) + say_foreign(nodes) + say_health(nodes) +
+                   say_silent(nodes) + say_announced(nodes) + say_versions(nodes);
+    say_twins(nodes);
+    say_clocks(nodes);
+    say_partial(nodes);
+    return found;
+}

@@ -1,0 +1,195 @@
+/* The page of a node, from one snapshot. Pure. */
+#include "kek/node_status.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include <jansson.h>
+#include <openssl/evp.h>
+
+#include "kek/text.h"
+
+#define DATE_TEXT 32
+#define TEXT_MAX 1024 /* bytes of a text from outside */
+#define HEX_TEXT 65   /* SHA-256 in hex, with the NUL */
+
+/* RFC 3339, in UTC. */
+static const char *show_date(int64_t wall_ms, char text[static DATE_TEXT])
+{
+    struct tm utc;
+    time_t when = (time_t)(wall_ms / 1000);
+    char date[24];
+    gmtime_r(&when, &utc);
+    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &utc);
+    snprintf(text, DATE_TEXT, "%s.%03dZ", date, (int)(wall_ms % 1000));
+    return text;
+}
+
+/* The wall clock at a moment of the monotonic one. */
+static int64_t wall_of(const struct kek_node_snapshot *s, uint64_t ms)
+{
+    return s->wall_ms - (int64_t)(s->now_ms - ms);
+}
+
+/* Whatever came from a token or a library becomes UTF-8. */
+static json_t *safe_text(const char *text)
+{
+    char safe[TEXT_MAX];
+    kek_text_copy(safe, sizeof safe, text);
+    return json_string(safe);
+}
+
+static json_t *hex_id(const struct kek_id *kek_id)
+{
+    char text[KEK_ID_TEXT];
+    kek_id_format(kek_id, text);
+    return json_string(text);
+}
+
+static json_t *primary_json(const struct kek_node_snapshot *s)
+{
+    char hash[KEK_KEY_ID_HASH_TEXT], date[DATE_TEXT];
+    const struct kek_generation *generation = &s->primary.generation;
+    if (!s->announced) {
+        return json_null();
+    }
+    kek_key_id_hash(generation->key_id, hash);
+    const char *since =
+        s->primary.since_ms == 0 ? NULL : show_date(wall_of(s, s->primary.since_ms), date);
+    return json_pack("{s:I, s:o, s:s, s:s, s:s?}", "version", (json_int_t)generation->numbers[0],
+                     "kek_id", hex_id(&generation->kek_ids[0]), "key_id", generation->key_id,
+                     "key_id_hash", hash, "announced_at", since);
+}
+
+/* A line for each KEK of each generation. */
+static json_t *sealing_json(const struct kek_node_snapshot *s)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < s->sealing_count; i++) {
+        const struct kek_generation *generation = &s->sealing[i];
+        for (size_t k = 0; k < generation->count; k++) {
+            json_t *item =
+                json_pack("{s:I, s:o, s:s}", "version", (json_int_t)generation->numbers[k],
+                          "kek_id", hex_id(&generation->kek_ids[k]), "key_id", generation->key_id);
+            if (json_array_append_new(list, item) != 0) {
+                json_decref(list);
+                return NULL;
+            }
+        }
+    }
+    return list;
+}
+
+static json_t *version_json(const struct kek_node_snapshot *s, size_t i)
+{
+    const struct kek_keyring_version *version = &s->versions[i];
+    json_t *held = json_object(), *proven = json_array();
+    bool good = held != NULL && proven != NULL;
+    for (size_t p = 0; good && p < s->provider_count; p++) {
+        const char *name = s->config->providers[p].name;
+        const char *word = kek_keyring_key_name(version->held[p]);
+        good = json_object_set_new(held, name, json_string(word)) == 0 &&
+               (!version->proven[p] || json_array_append_new(proven, json_string(name)) == 0);
+    }
+    if (!good) {
+        json_decref(held);
+        json_decref(proven);
+        return NULL;
+    }
+    return json_pack("{s:I, s:o, s:s, s:s, s:o, s:o}", "version", (json_int_t)version->number,
+                     "kek_id", hex_id(&version->kek_id), "key_id", version->key_id, "state",
+                     kek_keyring_key_name(version->state), "providers", held, "proven", proven);
+}
+
+static json_t *provider_json(const struct kek_node_snapshot *s, size_t i)
+{
+    const struct kek_pool_provider *provider = &s->providers[i];
+    return json_pack("{s:s, s:o, s:o, s:b}", "name", s->config->providers[i].name, "serial",
+                     safe_text(provider->serial), "label", safe_text(provider->label), "answers",
+                     provider->workers_ready > 0);
+}
+
+typedef json_t *item_fn(const struct kek_node_snapshot *s, size_t i);
+
+static json_t *list_json(const struct kek_node_snapshot *s, size_t count, item_fn *item)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) {
+        if (json_array_append_new(list, item(s, i)) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+/* Only what it must have, and only if all of it is as it must be: whatever else is in the file, another node
+ * sees a rotation or none. */
+static json_t *rotation_json(const struct kek_node_snapshot *s)
+{
+    const char *node, *step, *kek_id, *since;
+    json_int_t version = 0, pid = 0;
+    if (s->rotation.len == 0 || s->rotation.len > KEK_NODE_ROTATION_MAX) {
+        return json_null();
+    }
+    json_t *file =
+        json_loadb((const char *)s->rotation.data, s->rotation.len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *rotation = NULL;
+    if (file != NULL &&
+        json_unpack(file, "{s:s, s:s, s:I, s:s, s:s, s:I}", "node", &node, "step", &step, "version",
+                    &version, "kek_id", &kek_id, "since", &since, "pid", &pid) == 0 &&
+        version >= 1 && version <= UINT32_MAX && strlen(kek_id) == 2 * KEK_ID_LEN) {
+        rotation = json_pack("{s:s, s:s, s:I, s:s, s:s, s:I}", "node", node, "step", step,
+                             "version", version, "kek_id", kek_id, "since", since, "pid", pid);
+    } else {
+        rotation = json_null();
+    }
+    json_decref(file);
+    return rotation;
+}
+
+static bool context_digest(const char *context, char hex[static HEX_TEXT])
+{
+    unsigned char digest[32];
+    unsigned int len = 0;
+    if (EVP_Digest(context, strlen(context), digest, &len, EVP_sha256(), NULL) != 1) {
+        return false;
+    }
+    kek_hex(kek_bytes(digest, sizeof digest), hex);
+    return true;
+}
+
+static json_t *page_json(const struct kek_node_snapshot *s)
+{
+    const struct kek_config *config = s->config;
+    char now[DATE_TEXT], since[DATE_TEXT], context[HEX_TEXT];
+    if (!context_digest(config->context, context)) {
+        return NULL;
+    }
+    show_date(s->wall_ms, now);
+    show_date(wall_of(s, s->verdict.since_ms), since);
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I}",
+        "node", config->status.name, "version", PACKAGE_VERSION, "keyring", config->keyring,
+        "context_sha256", context, "config_sha256", config->digest, "now", now, "health",
+        kek_keyring_state_name(s->verdict.state), "since", since, "what",
+        safe_text(s->verdict.what), "todo", safe_text(s->verdict.todo), "primary", primary_json(s),
+        "sealing", sealing_json(s), "versions", list_json(s, s->version_count, version_json),
+        "providers", list_json(s, s->provider_count, provider_json), "rotation", rotation_json(s),
+        "settle_ms", (json_int_t)config->settle_ms, "refresh_ms", (json_int_t)config->refresh_ms);
+}
+
+enum kek_rc kek_node_render(const struct kek_node_snapshot *snapshot, struct kek_buf *page,
+                            struct kek_why *why)
+{
+    json_t *object = page_json(snapshot);
+    char *text = object == NULL ? NULL : json_dumps(object, JSON_COMPACT);
+    json_decref(object);
+    if (text == NULL) {
+        return kek_fail(why, KEK_NO_MEMORY, "no memory for the node's status");
+    }
+    enum kek_rc rc = kek_buf_append(page, kek_bytes_of(text), why);
+    free(text);
+    return rc == KEK_OK ? kek_buf_append(page, kek_bytes_of("\n"), why) : rc;
+}

@@ -1,0 +1,248 @@
+#include "kek/node_status.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "kek/clock.h"
+#include "kek/durable.h"
+#include "kek/log.h"
+#include "node_page.h"
+
+struct kek_node_status {
+    struct kek_node_status_settings settings;
+    uv_loop_t *loop;
+    struct tls *tls;            /* NULL: no listener */
+    struct http_server *server; /* likewise */
+    char *rotation_path;
+    size_t jobs; /* that are on libuv's pool */
+    bool freed;  /* and waits for them */
+    struct kek_node_status_stats stats;
+    struct kek_node_snapshot snapshot; /* of the page being made: too large for a stack */
+};
+
+/* ---- the page ---- */
+
+/* One request, while the rotation's file is read. */
+struct job {
+    uv_work_t work;
+    struct kek_node_status *status;
+    struct http_reply *reply;
+    struct kek_buf rotation;
+};
+
+static void collect(struct kek_node_status *status, struct kek_bytes rotation)
+{
+    const struct kek_node_status_settings *from = &status->settings;
+    struct kek_node_snapshot *s = &status->snapshot;
+    memset(s, 0, sizeof *s);
+    s->config = from->config;
+    s->wall_ms = kek_clock_wall_ms();
+    s->now_ms = kek_clock_ms();
+    kek_keyring_verdict(from->ring, &s->verdict);
+    s->announced = kek_keyring_primary(from->ring, &s->primary);
+    s->sealing_count = kek_kms_sealing(from->kms, s->sealing, KEK_NODE_SEALING_MAX);
+    s->version_count = kek_keyring_versions(from->ring, s->versions, KEK_AUDIT_VERSIONS_MAX);
+    s->provider_count = from->config->provider_count;
+    for (size_t i = 0; i < s->provider_count; i++) {
+        kek_pool_provider_get(from->pool, i, &s->providers[i]);
+    }
+    s->rotation = rotation;
+}
+
+static void answer(struct kek_node_status *status, struct job *job)
+{
+    struct kek_why why;
+    struct kek_buf *body = http_reply_body(job->reply);
+    collect(status, kek_buf_bytes(&job->rotation));
+    if (kek_node_render(&status->snapshot, body, &why) != KEK_OK) {
+        kek_log_often(KEK_LOG_ERROR, "status", NULL, "status: %s", why.text);
+        kek_buf_reset(body);
+        http_reply_done(job->reply, 500, "text/plain; charset=utf-8");
+        return;
+    }
+    http_reply_done(job->reply, 200, "application/json");
+}
+
+/* Off the loop. A file that is absent, or not to be read, is no rotation. */
+static void read_rotation(uv_work_t *work)
+{
+    struct job *job = work->data;
+    if (kek_durable_read(job->status->rotation_path, KEK_NODE_ROTATION_MAX, &job->rotation, NULL) !=
+        KEK_OK) {
+        kek_buf_reset(&job->rotation);
+    }
+}
+
+static void destroy(struct kek_node_status *status)
+{
+    tls_free(status->tls);
+    free(status->rotation_path);
+    free(status);
+}
+
+static void have_rotation(uv_work_t *work, int cancelled)
+{
+    struct job *job = work->data;
+    struct kek_node_status *status = job->status;
+    if (cancelled != 0 || status->freed) {
+        http_reply_done(job->reply, 500, "text/plain; charset=utf-8");
+    } else {
+        answer(status, job);
+    }
+    kek_buf_done(&job->rotation);
+    free(job);
+    status->jobs--;
+    if (status->freed && status->jobs == 0) {
+        destroy(status);
+    }
+}
+
+int node_page(struct kek_node_status *status, struct http_reply *reply)
+{
+    struct job *job = calloc(1, sizeof *job);
+    if (job == NULL) {
+        return 500;
+    }
+    job->work.data = job;
+    job->status = status;
+    job->reply = reply;
+    kek_buf_init(&job->rotation, KEK_NODE_ROTATION_MAX + 1);
+    if (uv_queue_work(status->loop, &job->work, read_rotation, have_rotation) != 0) {
+        free(job);
+        return 500;
+    }
+    status->jobs++;
+    return HTTP_LATER;
+}
+
+/* ---- the listener ---- */
+
+static int page(void *arg, const char *path, struct http_reply *reply, struct kek_buf *body,
+                const char **type)
+{
+    (void)body;
+    (void)type;
+    return strcmp(path, "/status") == 0 ? node_page(arg, reply) : 404;
+}
+
+static void observed(void *arg, const struct http_event *event)
+{
+    struct kek_node_status *status = arg;
+    const struct kek_log_field fields[] = {
+        kek_log_text("peer", event->peer), kek_log_text("subject", event->subject), {.name = NULL}};
+    switch (event->outcome) {
+    case HTTP_FORBIDDEN:
+        status->stats.forbidden++;
+        kek_log_often(KEK_LOG_WARN, "status", fields,
+                      "status: a client with a good certificate was refused, since its name is not "
+                      "in status.allow");
+        break;
+    case HTTP_REFUSED:
+        status->stats.refused++;
+        kek_log_often(KEK_LOG_WARN, "status", fields, "status: a client was refused: %s",
+                      event->why);
+        break;
+    case HTTP_SERVED:
+    case HTTP_OUTCOMES:
+        status->stats.served++;
+        break;
+    }
+}
+
+static struct tls *read_files(const struct kek_config *config, struct kek_why *why)
+{
+    return tls_new(&(struct tls_settings){.cert = config->status.cert,
+                                          .key = config->status.key,
+                                          .ca = config->status.ca,
+                                          .allow = config->status.allow},
+                   why);
+}
+
+static enum kek_rc make_server(struct kek_node_status *status, struct kek_why *why)
+{
+    status->tls = read_files(status->settings.config, why);
+    if (status->tls == NULL) {
+        return why->rc;
+    }
+    status->server = http_server_new(status->loop,
+                                     &(struct http_settings){
+                                         .page = page,
+                                         .arg = status,
+                                         .name = "status.listen",
+                                         .observed = observed,
+                                         .body_max = KEK_NODE_PAGE_MAX,
+                                         .timeout_ms = HTTP_TIMEOUT_MS,
+                                         .max_connections = HTTP_CONNECTIONS_MAX,
+                                     },
+                                     why);
+    if (status->server == NULL) {
+        return why->rc;
+    }
+    http_server_set_tls(status->server, status->tls);
+    status->stats.listens = true;
+    status->stats.expires = tls_expires(status->tls);
+    return KEK_OK;
+}
+
+struct kek_node_status *kek_node_status_new(uv_loop_t *loop,
+                                            const struct kek_node_status_settings *settings,
+                                            struct kek_why *why)
+{
+    const struct kek_config *config = settings->config;
+    struct kek_node_status *status = calloc(1, sizeof *status);
+    if (status == NULL || asprintf(&status->rotation_path, "%s/%s.rotation", config->state_dir,
+                                   config->keyring) < 0) {
+        free(status);
+        kek_fail(why, KEK_NO_MEMORY, "no memory for the node's status");
+        return NULL;
+    }
+    status->settings = *settings;
+    status->loop = loop;
+    if (config->status.host != NULL && make_server(status, why) != KEK_OK) {
+        destroy(status);
+        return NULL;
+    }
+    return status;
+}
+
+enum kek_rc kek_node_status_listen(struct kek_node_status *status, struct kek_why *why)
+{
+    const struct kek_config *config = status->settings.config;
+    return status->server == NULL
+               ? KEK_OK
+               : http_server_listen(status->server, config->status.host, config->status.port, why);
+}
+
+enum kek_rc kek_node_status_reload(struct kek_node_status *status, struct kek_why *why)
+{
+    if (status->server == NULL) {
+        return KEK_OK;
+    }
+    struct tls *fresh = read_files(status->settings.config, why);
+    if (fresh == NULL) {
+        return why->rc;
+    }
+    http_server_set_tls(status->server, fresh);
+    tls_free(status->tls);
+    status->tls = fresh;
+    status->stats.expires = tls_expires(fresh);
+    return KEK_OK;
+}
+
+void kek_node_status_stats(const struct kek_node_status *status,
+                           struct kek_node_status_stats *stats)
+{
+    *stats = status->stats;
+}
+
+void kek_node_status_free(struct kek_node_status *status)
+{
+    if (status == NULL) {
+        return;
+    }
+    http_server_free(status->server);
+    status->freed = true;
+    if (status->jobs == 0) {
+        destroy(status);
+    }
+}
