@@ -57,9 +57,8 @@ struct kek_node_status *kek_node_status_new(uv_loop_t *loop,
 enum kek_rc kek_node_status_listen(struct kek_node_status *status,
                                    struct kek_why *why) KEK_MUST_CHECK;
 
-/* Reads the certificates anew; on failure the old ones stay. */
-enum kek_rc kek_node_status_reload(struct kek_node_status *status,
-                                   struct kek_why *why) KEK_MUST_CHECK;
+/* Reads the certificates anew, on libuv's pool; on failure the old ones stay, and the log says why. */
+void kek_node_status_reload(struct kek_node_status *status);
 
 /* What became of clients that came by TLS. */
 struct kek_node_status_stats {

@@ -54,11 +54,15 @@ kekctl_LDADD = $(REMOTE_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-
 dist_man_MANS += docs/kekctl.1 docs/kekd-pkcs11.8 docs/kekd.8
 
 if HAVE_CHECK
-KEKCTL_TESTS = tests/unit/test_kekctl_grpc
+KEKCTL_TESTS = tests/unit/test_kekctl_grpc tests/unit/test_node
 check_PROGRAMS += $(KEKCTL_TESTS)
 TESTS += $(KEKCTL_TESTS)
 tests_unit_test_kekctl_grpc_SOURCES = tests/unit/test_kekctl_grpc.c src/kekctl/grpc_client.c
 tests_unit_test_kekctl_grpc_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
+tests_unit_test_node_SOURCES = tests/unit/test_node.c src/kekctl/node_parse.c
+tests_unit_test_node_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_unit_test_node_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_node_LDADD = $(OPS_ROOMS)
 tests_unit_test_kekctl_grpc_LDADD = $(BASE_LIBS) $(NGHTTP2_LIBS) $(UNIT_LIBS) -lpthread
 endif
 

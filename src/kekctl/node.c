@@ -47,11 +47,14 @@ static void show_rotation(const struct node_status *status, char text[static NOD
     }
 }
 
+/* The same keys as of one that is. */
 static json_t *describe_unreachable(const struct node *node)
 {
-    return json_pack("{s:s, s:b, s:o, s:s, s:s, s:n}", "node", node->name, "reachable", false,
-                     "error", output_text(node->why.text), "calls_itself", "", "health",
-                     "not reached", "page");
+    return json_pack("{s:s, s:b, s:o, s:s, s:s, s:n, s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:n}",
+                     "node", node->name, "reachable", false, "error", output_text(node->why.text),
+                     "calls_itself", "", "health", "not reached", "announces", "key_id", "",
+                     "key_id_hash", "", "since", "", "versions", "", "rotation", "",
+                     "clock_ahead_ms", (json_int_t)0, "partial", false, "page");
 }
 
 static json_t *announced(const struct node_status *status)

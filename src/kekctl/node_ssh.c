@@ -45,6 +45,7 @@ static int spawn(struct node_ssh *ssh, int out, int err)
                                NULL};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t how;
+    sigset_t defaults;
     int failed = posix_spawn_file_actions_init(&files);
     if (failed != 0) {
         return failed;
@@ -54,8 +55,11 @@ static int spawn(struct node_ssh *ssh, int out, int err)
         posix_spawn_file_actions_destroy(&files);
         return failed;
     }
-    (void)posix_spawnattr_setflags(&how, POSIX_SPAWN_SETPGROUP);
+    (void)sigemptyset(&defaults);
+    (void)sigaddset(&defaults, SIGPIPE); /* which this program ignores */
+    (void)posix_spawnattr_setflags(&how, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF);
     (void)posix_spawnattr_setpgroup(&how, 0);
+    (void)posix_spawnattr_setsigdefault(&how, &defaults);
     failed = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     failed = failed != 0 ? failed : posix_spawn_file_actions_adddup2(&files, out, STDOUT_FILENO);
     failed = failed != 0 ? failed : posix_spawn_file_actions_adddup2(&files, err, STDERR_FILENO);

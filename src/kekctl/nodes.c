@@ -1,5 +1,6 @@
 #include "nodes.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -278,6 +279,8 @@ size_t nodes_ask(struct nodes *nodes, uint64_t timeout_ms)
         .cert = config->status.cert, .key = config->status.key, .ca = config->status.ca};
     uint64_t deadline_ms = kek_clock_ms() + timeout_ms;
     size_t reachable = 0;
+    /* A node that leaves in the middle is an answer that does not come, not the end of kekctl. */
+    (void)signal(SIGPIPE, SIG_IGN);
     struct kek_remote *remote = kek_remote_new(&settings, &why);
     struct asking *all = remote == NULL ? NULL : calloc(nodes->count, sizeof *all);
     if (all == NULL) {

@@ -306,12 +306,11 @@ static void stop(struct daemon *daemon, const char *reason)
 
 static void reload(struct daemon *daemon)
 {
-    struct kek_why why;
     if (daemon->audit != NULL) {
         kek_audit_reopen(daemon->audit);
     }
-    if (daemon->status != NULL && kek_node_status_reload(daemon->status, &why) != KEK_OK) {
-        kek_log(KEK_LOG_ERROR, "the certificates stay as they were: %s", why.text);
+    if (daemon->status != NULL) {
+        kek_node_status_reload(daemon->status);
     }
 }
 

@@ -44,10 +44,11 @@ OPS_TESTS = \
 	tests/unit/test_metrics \
 	tests/unit/test_metrics_pages \
 	tests/unit/test_notify \
-	tests/unit/test_sandbox
+	tests/unit/test_sandbox \
+	tests/unit/test_tls
 check_PROGRAMS += $(OPS_TESTS)
 TESTS += $(OPS_TESTS)
-noinst_HEADERS += tests/unit/http_client.h tests/unit/man_items.h tests/unit/ops_folder.h
+noinst_HEADERS += tests/unit/certificate.h tests/unit/http_client.h tests/unit/man_items.h tests/unit/ops_folder.h
 OPS_TEST_LIBS = libkek-ops.a $(SSL_LIBS) $(BASE_LIBS) $(UNIT_LIBS)
 tests_unit_test_audit_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_unit_test_audit_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
@@ -64,6 +65,9 @@ tests_unit_test_metrics_pages_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_metrics_pages_LDADD = $(OPS_ROOMS)
 tests_unit_test_notify_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_notify_LDADD = $(OPS_TEST_LIBS)
+tests_unit_test_tls_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_unit_test_tls_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_tls_LDADD = $(OPS_TEST_LIBS)
 tests_unit_test_sandbox_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_sandbox_LDADD = $(OPS_TEST_LIBS)
 endif

@@ -180,16 +180,36 @@ static json_t *page_json(const struct kek_node_snapshot *s)
         "settle_ms", (json_int_t)config->settle_ms, "refresh_ms", (json_int_t)config->refresh_ms);
 }
 
+static enum kek_rc no_memory(struct kek_why *why)
+{
+    return kek_fail(why, KEK_NO_MEMORY, "no memory for the node's status");
+}
+
+/* Not by json_dumps(): out of memory, that of jansson 2.14 may leave a piece out and say nothing. */
+static enum kek_rc dump(const json_t *object, struct kek_buf *page, struct kek_why *why)
+{
+    size_t len = json_dumpb(object, NULL, 0, JSON_COMPACT);
+    if (len == 0) {
+        return no_memory(why);
+    }
+    struct kek_why too_much;
+    uint8_t *at = kek_buf_reserve(page, len + 1, &too_much);
+    if (at == NULL) {
+        return kek_fail(why, too_much.rc, "%s", too_much.text);
+    }
+    if (json_dumpb(object, (char *)at, len, JSON_COMPACT) != len) {
+        return no_memory(why);
+    }
+    at[len] = '\n';
+    page->len += len + 1;
+    return KEK_OK;
+}
+
 enum kek_rc kek_node_render(const struct kek_node_snapshot *snapshot, struct kek_buf *page,
                             struct kek_why *why)
 {
     json_t *object = page_json(snapshot);
-    char *text = object == NULL ? NULL : json_dumps(object, JSON_COMPACT);
+    enum kek_rc rc = object == NULL ? no_memory(why) : dump(object, page, why);
     json_decref(object);
-    if (text == NULL) {
-        return kek_fail(why, KEK_NO_MEMORY, "no memory for the node's status");
-    }
-    enum kek_rc rc = kek_buf_append(page, kek_bytes_of(text), why);
-    free(text);
-    return rc == KEK_OK ? kek_buf_append(page, kek_bytes_of("\n"), why) : rc;
+    return rc;
 }

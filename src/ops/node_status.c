@@ -14,8 +14,9 @@ struct kek_node_status {
     struct tls *tls;            /* NULL: no listener */
     struct http_server *server; /* likewise */
     char *rotation_path;
-    size_t jobs; /* that are on libuv's pool */
-    bool freed;  /* and waits for them */
+    size_t jobs;         /* that are on libuv's pool */
+    bool freed;          /* and waits for them */
+    bool reading, again; /* the certificates are being read, and are to be read once more */
     struct kek_node_status_stats stats;
     struct kek_node_snapshot snapshot; /* of the page being made: too large for a stack */
 };
@@ -80,6 +81,14 @@ static void destroy(struct kek_node_status *status)
     free(status);
 }
 
+static void job_ended(struct kek_node_status *status)
+{
+    status->jobs--;
+    if (status->freed && status->jobs == 0) {
+        destroy(status);
+    }
+}
+
 static void have_rotation(uv_work_t *work, int cancelled)
 {
     struct job *job = work->data;
@@ -91,10 +100,7 @@ static void have_rotation(uv_work_t *work, int cancelled)
     }
     kek_buf_done(&job->rotation);
     free(job);
-    status->jobs--;
-    if (status->freed && status->jobs == 0) {
-        destroy(status);
-    }
+    job_ended(status);
 }
 
 int node_page(struct kek_node_status *status, struct http_reply *reply)
@@ -213,20 +219,64 @@ enum kek_rc kek_node_status_listen(struct kek_node_status *status, struct kek_wh
                : http_server_listen(status->server, config->status.host, config->status.port, why);
 }
 
-enum kek_rc kek_node_status_reload(struct kek_node_status *status, struct kek_why *why)
+/* Files on a disk that hangs must not stop the loop. */
+struct reload {
+    uv_work_t work;
+    struct kek_node_status *status;
+    struct tls *tls; /* NULL: why says why */
+    struct kek_why why;
+};
+
+static void read_again(uv_work_t *work)
+{
+    struct reload *reload = work->data;
+    reload->tls = read_files(reload->status->settings.config, &reload->why);
+}
+
+static void have_read(uv_work_t *work, int cancelled)
+{
+    struct reload *reload = work->data;
+    struct kek_node_status *status = reload->status;
+    if (cancelled == 0 && reload->tls == NULL) {
+        kek_log(KEK_LOG_ERROR, "the certificates stay as they were: %s", reload->why.text);
+    } else if (cancelled == 0 && !status->freed) {
+        http_server_set_tls(status->server, reload->tls);
+        struct tls *old = status->tls;
+        status->tls = KEK_STEAL(reload->tls);
+        tls_free(old);
+        status->stats.expires = tls_expires(status->tls);
+    }
+    tls_free(reload->tls);
+    free(reload);
+    status->reading = false;
+    if (status->again && !status->freed) {
+        kek_node_status_reload(status);
+    }
+    job_ended(status);
+}
+
+void kek_node_status_reload(struct kek_node_status *status)
 {
     if (status->server == NULL) {
-        return KEK_OK;
+        return;
     }
-    struct tls *fresh = read_files(status->settings.config, why);
-    if (fresh == NULL) {
-        return why->rc;
+    /* One after the other: the last one's files are those that count. */
+    status->again = status->reading;
+    if (status->reading) {
+        return;
     }
-    http_server_set_tls(status->server, fresh);
-    tls_free(status->tls);
-    status->tls = fresh;
-    status->stats.expires = tls_expires(fresh);
-    return KEK_OK;
+    struct reload *reload = calloc(1, sizeof *reload);
+    if (reload != NULL) {
+        reload->work.data = reload;
+        reload->status = status;
+    }
+    if (reload == NULL || uv_queue_work(status->loop, &reload->work, read_again, have_read) != 0) {
+        free(reload);
+        kek_log(KEK_LOG_ERROR, "the certificates stay as they were: no memory to read them");
+        return;
+    }
+    status->reading = true;
+    status->jobs++;
 }
 
 void kek_node_status_stats(const struct kek_node_status *status,

@@ -12,6 +12,7 @@
 #include "tls_files.h"
 
 #define CHAIN_MAX (32 * 1024) /* bytes of a client's certificates */
+#define CHAIN_DEPTH 5         /* of those that lead to a CA */
 
 struct tls {
     SSL_CTX *context;
@@ -106,10 +107,12 @@ static bool set_rules(SSL_CTX *context)
     SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_max_cert_list(context, CHAIN_MAX);
+    SSL_CTX_set_verify_depth(context, CHAIN_DEPTH);
     SSL_CTX_set_security_level(context, 2);
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, on_verify);
     return SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1 &&
            SSL_CTX_set_num_tickets(context, 0) == 1 &&
+           SSL_CTX_set1_groups_list(context, "X25519:P-256:P-384") == 1 &&
            SSL_CTX_set_cipher_list(context, "ECDHE+AESGCM:ECDHE+CHACHA20") == 1 &&
            SSL_CTX_set_session_id_context(context, id, sizeof id - 1) == 1;
 }
@@ -119,7 +122,8 @@ struct tls *tls_new(const struct tls_settings *settings, struct kek_why *why)
     struct tls *tls = calloc(1, sizeof *tls);
     SSL_CTX *context = SSL_CTX_new(TLS_server_method());
     if (tls == NULL || context == NULL || !set_rules(context)) {
-        kek_fail(why, KEK_NO_MEMORY, "no memory for TLS (%s)", tls_files_reason());
+        kek_fail(why, KEK_INTERNAL, "status: OpenSSL cannot be made ready for TLS (%s)",
+                 tls_files_reason());
         SSL_CTX_free(context);
         free(tls);
         return NULL;

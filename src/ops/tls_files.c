@@ -70,7 +70,11 @@ static enum kek_rc load_cert(SSL_CTX *context, const char *path, struct kek_why 
         return why->rc;
     }
     X509 *own = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-    bool good = own != NULL && SSL_CTX_use_certificate(context, own) == 1;
+    if (own == NULL) {
+        BIO_free(bio);
+        return no_pem(why, "cert", path, "certificate");
+    }
+    bool good = SSL_CTX_use_certificate(context, own) == 1;
     X509 *next = good ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
     while (next != NULL && good) {
         good = SSL_CTX_add1_chain_cert(context, next) == 1;
@@ -80,7 +84,8 @@ static enum kek_rc load_cert(SSL_CTX *context, const char *path, struct kek_why 
     X509_free(own);
     BIO_free(bio);
     if (!good) {
-        return no_pem(why, "cert", path, "certificate");
+        return kek_fail(why, KEK_INVALID, "status.cert: %s cannot be used (%s)", path,
+                        tls_files_reason());
     }
     ERR_clear_error(); /* that there was no further one */
     return KEK_OK;

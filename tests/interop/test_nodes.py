@@ -120,6 +120,7 @@ class Nodes(rigs.SharedCase):
                                        "--timeout", "2s", code=3)
             self.assertLess(time.monotonic() - began, 15)
         self.assertEqual([n["reachable"] for n in answer["nodes"]], [False, False, True])
+        self.assertEqual({frozenset(n) for n in answer["nodes"]}, {frozenset(answer["nodes"][0])})
         self.assertRegex(said, "%s: not reached: https://%s/status: no answer in time" % (silent, silent))
         self.assertRegex(said, "%s: not reached: .*does kekd run there" % gone)
         _, said = self.status("--node", gone, code=1)

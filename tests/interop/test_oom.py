@@ -11,7 +11,10 @@ import json
 import os
 import shutil
 import signal
+import ssl
+import tempfile
 
+import certs
 import fault as faults
 import rig as rigs
 from grpc import RpcError, StatusCode
@@ -29,12 +32,26 @@ TRACES = ("Sanitizer", "runtime error:", "stack smashing", "double free", "corru
 
 class Oom(rigs.Case):
     def node(self, index=0, **options):
+        address = rigs.own_address()
         node = self.rig(config={"data_key": {"max_uses": 4}, "log": {"level": "warn"},
-                                "metrics": rigs.own_address()},
+                                "metrics": rigs.own_address(), "status": self.status(address)},
                         provider={"processes": 1, "sessions": 2, "timeout": "10s"}, **options)
         node.programs = "tests/oom/"
         node.mark = "%s/mark-%d" % (node.folder, index)
         return node
+
+    def status(self, address):
+        """The section of this name; one certificate does for all nodes."""
+        if not hasattr(self, "certificate"):
+            folder = tempfile.mkdtemp(prefix="kekd-test-")
+            self.addCleanup(shutil.rmtree, folder)
+            self.ca = certs.Authority(folder)
+            self.certificate = self.ca.issue("/CN=node", "IP:" + address.split(":")[0])
+            self.tls = ssl.create_default_context(cafile=self.ca.cert)
+            self.tls.load_cert_chain(*self.certificate)
+        cert, key = self.certificate
+        return {"listen": address, "cert": cert, "key": key, "ca": self.ca.cert, "allow": ["node"],
+                "nodes": [address]}
 
     def every(self, nodes, try_one, step, each_until=1):
         """Calls try_one(node, n) for every n until it is not reached any more; what it says is wrong."""
@@ -127,6 +144,9 @@ class Oom(rigs.Case):
                     with rigs.urllib.request.urlopen("http://%s/metrics" % node.config["metrics"],
                                                      timeout=10) as page:
                         page.read()
+                    with rigs.urllib.request.urlopen("https://%s/status" % node.config["status"]["listen"],
+                                                     timeout=10, context=self.tls) as page:
+                        json.load(page)
                 except (RpcError, OSError):
                     return False
                 return not list(self.use(node, client))
@@ -223,7 +243,8 @@ class Oom(rigs.Case):
         sealed = client.encrypt1(DEK)
         for arguments, given in ((("config", "check"), None), (("kms", "--api", "v1", "decrypt"), sealed),
                                  (("kms", "--api", "v1", "encrypt"), DEK), (("kms", "status"), None),
-                                 (("key", "list"), None), (("pin", "retry"), None)):
+                                 (("key", "list"), None), (("node", "status"), None),
+                                 (("node", "status", "--node", "self"), None), (("pin", "retry"), None)):
             with self.subTest(" ".join(arguments)):
                 expected = node.kekctl(*arguments, input=given, check=True).stdout
                 node.right = lambda output, expected=expected: output == expected

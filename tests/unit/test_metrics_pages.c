@@ -13,6 +13,7 @@ static struct kek_keyring *ring;
 static struct kek_datakey_store *store;
 static struct kek_kms *kms;
 static struct kek_audit *audit;
+static struct kek_node_status *status;
 static struct kek_metrics *metrics;
 
 static void ignore(void *arg)
@@ -67,12 +68,20 @@ static void setup(void)
     ck_assert_msg(kms != NULL, "%s", why.text);
     audit = kek_audit_new(&loop, folder_path("audit"), NULL, &why);
     ck_assert_msg(audit != NULL, "%s", why.text);
+    status = kek_node_status_new(&loop,
+                                 &(struct kek_node_status_settings){
+                                     .config = config, .pool = pool, .ring = ring, .kms = kms},
+                                 &why);
+    ck_assert_msg(status != NULL, "%s", why.text);
+    ck_assert_int_eq(kek_node_status_listen(status, &why), KEK_OK); /* nothing is configured */
+    kek_node_status_reload(status);
     metrics = kek_metrics_new(&loop,
                               &(struct kek_metrics_settings){.pool = pool,
                                                              .ring = ring,
                                                              .store = store,
                                                              .kms = kms,
                                                              .audit = audit,
+                                                             .status = status,
                                                              .transport = transport_numbers,
                                                              .arg = &loop},
                               &why);
@@ -99,6 +108,7 @@ static void state_remove(void)
 static void teardown(void)
 {
     kek_metrics_free(metrics);
+    kek_node_status_free(status);
     kek_audit_stop(audit, ignore_end, NULL);
     kek_keyring_stop(ring);
     kek_datakey_store_stop(store);
@@ -148,7 +158,6 @@ START_TEST(healthz_is_ok_and_readyz_is_not_before_a_key_is_announced)
     gives("/readyz", "HTTP/1.1 503 ", line);
     gives("/metricsx", "HTTP/1.1 404 ", "Not Found\n");
     gives("/", "HTTP/1.1 404 ", "Not Found\n");
-    gives("/status", "HTTP/1.1 404 ", "Not Found\n"); /* nobody gave it one */
 }
 END_TEST
 
@@ -185,6 +194,31 @@ START_TEST(metrics_shows_what_the_rooms_and_the_observers_say)
 }
 END_TEST
 
+START_TEST(status_says_what_this_node_announces)
+{
+    struct client *client = get("/status");
+    ck_assert_int_eq(strncmp(client->answer, "HTTP/1.1 200 ", 13), 0);
+    ck_assert_ptr_nonnull(strstr(client->answer, "\r\nContent-Type: application/json\r\n"));
+    ck_assert_ptr_nonnull(strstr(client->answer, "\"keyring\":\"test\""));
+    ck_assert_ptr_nonnull(strstr(client->answer, "\"health\":\"starting\""));
+    ck_assert_ptr_nonnull(strstr(client->answer, "\"primary\":null,\"sealing\":[]"));
+    ck_assert_ptr_nonnull(strstr(client->answer, "\"rotation\":null"));
+    client_free(client);
+}
+END_TEST
+
+/* The rotation's file is being read when all of it goes. */
+START_TEST(status_may_go_while_a_page_is_made)
+{
+    struct client *client = client_new(&loop, kek_metrics_port(metrics),
+                                       "GET /status HTTP/1.1\r\nHost: x\r\n\r\n", 33, 100);
+    while (!client->ended && client->sent < client->len) {
+        uv_run(&loop, UV_RUN_NOWAIT);
+    }
+    client_free(client);
+}
+END_TEST
+
 START_TEST(collect_measures_this_process)
 {
     static struct kek_metrics_snapshot snapshot;
@@ -210,6 +244,8 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, healthz_is_ok_and_readyz_is_not_before_a_key_is_announced);
     tcase_add_test(tcase, metrics_shows_what_the_rooms_and_the_observers_say);
+    tcase_add_test(tcase, status_says_what_this_node_announces);
+    tcase_add_test(tcase, status_may_go_while_a_page_is_made);
     tcase_add_test(tcase, collect_measures_this_process);
     return suite_run(suite);
 }
