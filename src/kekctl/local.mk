@@ -38,6 +38,7 @@ kekctl_SOURCES = \
 	src/kekctl/node_self.h \
 	src/kekctl/node_ssh.c \
 	src/kekctl/node_ssh.h \
+	src/kekctl/node_view.c \
 	src/kekctl/nodes.c \
 	src/kekctl/nodes.h \
 	src/kekctl/on_record.c \
@@ -46,6 +47,15 @@ kekctl_SOURCES = \
 	src/kekctl/output.h \
 	src/kekctl/pin_retry.c \
 	src/kekctl/probe.c \
+	src/kekctl/rotation.c \
+	src/kekctl/rotation.h \
+	src/kekctl/rotation_check.c \
+	src/kekctl/rotation_check.h \
+	src/kekctl/rotation_file.c \
+	src/kekctl/rotation_file.h \
+	src/kekctl/rotation_target.c \
+	src/kekctl/rotation_target.h \
+	src/kekctl/rotation_words.c \
 	src/kekctl/version_entry.c \
 	src/kekctl/version_entry.h
 kekctl_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(JANSSON_CFLAGS)
@@ -54,7 +64,7 @@ kekctl_LDADD = $(REMOTE_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-
 dist_man_MANS += docs/kekctl.1 docs/kekd-pkcs11.8 docs/kekd.8
 
 if HAVE_CHECK
-KEKCTL_TESTS = tests/unit/test_kekctl_grpc tests/unit/test_node
+KEKCTL_TESTS = tests/unit/test_kekctl_grpc tests/unit/test_node tests/unit/test_rotation tests/unit/test_rotation_model
 check_PROGRAMS += $(KEKCTL_TESTS)
 TESTS += $(KEKCTL_TESTS)
 tests_unit_test_kekctl_grpc_SOURCES = tests/unit/test_kekctl_grpc.c src/kekctl/grpc_client.c
@@ -64,6 +74,22 @@ tests_unit_test_node_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_unit_test_node_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_node_LDADD = $(OPS_ROOMS)
 tests_unit_test_kekctl_grpc_LDADD = $(BASE_LIBS) $(NGHTTP2_LIBS) $(UNIT_LIBS) -lpthread
+ROTATION_SOURCES = \
+	src/kekctl/node_view.c \
+	src/kekctl/rotation.c \
+	src/kekctl/rotation_check.c \
+	src/kekctl/rotation_target.c \
+	src/kekctl/rotation_words.c \
+	tests/unit/rotation_facts.h
+ROTATION_LIBS = libkek-keyring.a $(POOL_LIBS) $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
+tests_unit_test_rotation_SOURCES = tests/unit/test_rotation.c src/kekctl/rotation_file.c $(ROTATION_SOURCES)
+tests_unit_test_rotation_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_rotation_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_rotation_LDADD = $(ROTATION_LIBS)
+tests_unit_test_rotation_model_SOURCES = tests/unit/test_rotation_model.c $(ROTATION_SOURCES)
+tests_unit_test_rotation_model_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_rotation_model_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_rotation_model_LDADD = $(ROTATION_LIBS)
 endif
 
 kekctl_script_tests = tests/unit/test_kekctl.py tests/unit/test_kekctl_keys.py tests/unit/test_kekctl_changes.py
