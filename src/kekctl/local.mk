@@ -20,6 +20,7 @@ kekctl_SOURCES = \
 	src/kekctl/key_list.c \
 	src/kekctl/key_remarks.c \
 	src/kekctl/key_remarks.h \
+	src/kekctl/key_rotate.c \
 	src/kekctl/key_views.c \
 	src/kekctl/key_views.h \
 	src/kekctl/keys.c \
@@ -29,6 +30,8 @@ kekctl_SOURCES = \
 	src/kekctl/kms_decrypt.c \
 	src/kekctl/kms_encrypt.c \
 	src/kekctl/kms_status.c \
+	src/kekctl/made.c \
+	src/kekctl/made.h \
 	src/kekctl/main.c \
 	src/kekctl/node.c \
 	src/kekctl/node_parse.c \
@@ -47,6 +50,11 @@ kekctl_SOURCES = \
 	src/kekctl/output.h \
 	src/kekctl/pin_retry.c \
 	src/kekctl/probe.c \
+	src/kekctl/rotate.h \
+	src/kekctl/rotate_act.c \
+	src/kekctl/rotate_facts.c \
+	src/kekctl/rotate_show.c \
+	src/kekctl/rotate_show.h \
 	src/kekctl/rotation.c \
 	src/kekctl/rotation.h \
 	src/kekctl/rotation_check.c \

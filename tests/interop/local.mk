@@ -25,6 +25,7 @@ INTEROP_TESTS = \
 	tests/interop/test_providers.py \
 	tests/interop/test_nodes.py \
 	tests/interop/test_oom.py \
+	tests/interop/test_rotate.py \
 	tests/interop/test_roundtrip.py \
 	tests/interop/test_schedules.py \
 	tests/interop/test_separation.py \
@@ -40,13 +41,21 @@ EXTRA_DIST += \
 	tests/README.md \
 	$(INTEROP_TESTS) \
 	tests/interop/certs.py \
+	tests/interop/cluster.py \
 	tests/interop/fault.py \
 	tests/interop/h2.py \
 	tests/interop/kms.py \
 	tests/interop/p11.py \
+	tests/interop/pages.py \
 	tests/interop/proc.py \
 	tests/interop/protowire.py \
 	tests/interop/rig.py \
 	tests/interop/softhsm.py \
 	tests/interop/swap.py \
 	tests/interop/traffic.py
+
+# A rotation that is killed at every place, not at a few: half an hour.
+PHONY_TARGETS += kills
+kills: all
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS=
+	$(AM_TESTS_ENVIRONMENT) KEK_ROTATE_KILLS=all $(PYTHON3) -B $(srcdir)/tests/interop/test_rotate.py Killed
