@@ -5,7 +5,7 @@
  * recycle) and the calls that wait for them or run in them.  A call ends exactly once: its `done`
  * runs, or the caller cancels it.  Wrap, unwrap and list may be sent again elsewhere after a link
  * failure, inside the call's own deadline, unless they name their worker; generate, set_state, destroy,
- * probe and describe reach one worker.
+ * probe, describe and try_key reach one worker.
  * It knows nothing of envelopes or of who is primary: `may` tells it which worker may serve a key, since
  * two processes on one token may see different keys.  A worker is known by its serial, which no other
  * worker of the pool ever has; a younger worker's is higher.
@@ -38,6 +38,7 @@ enum kek_pool_op {
     KEK_POOL_DESTROY,
     KEK_POOL_PROBE,
     KEK_POOL_DESCRIBE,
+    KEK_POOL_TRY_KEY,
 };
 
 enum kek_pool_login_outcome {
@@ -83,11 +84,12 @@ struct kek_pool_request {
     size_t provider; /* an index, or KEK_POOL_ANY (wrap and unwrap only) */
     struct kek_id kek_id;
     const struct kek_secret *data_key; /* wrap: copied */
-    enum kek_wrap_alg alg;             /* unwrap */
-    struct kek_bytes blob;             /* unwrap; describe: the name. Copied */
+    enum kek_wrap_alg alg;             /* unwrap, try_key */
+    struct kek_bytes blob; /* unwrap; try_key (may be empty); describe: the name. Copied */
     uint64_t handle; /* unwrap by the object that wrapped before, as result.handle said; 0: any */
     uint32_t number; /* generate; describe: how many to skip */
     enum kek_state state; /* generate, set_state */
+    bool copy;            /* try_key: try a copy too */
     /* Only a worker spawned after this submission may answer: for what a library caches (a list). It is
      * started beside the others; the oldest leaves once the new one is judged. */
     bool fresh;
@@ -108,6 +110,7 @@ struct kek_pool_result {
     struct kek_secret *data_key;              /* unwrap; KEK_STEAL it to keep it */
     const struct kek_provider_probed *probed; /* probe */
     const struct kek_provider_described *described; /* describe */
+    const struct kek_provider_tried *tried;         /* try_key */
 };
 
 /* rc: KEK_OK; KEK_DAMAGED (the token says that the blob is bad; final only where the caller knows

@@ -76,6 +76,10 @@ struct kek_provider_ops {
     bool (*describe)(struct kek_provider_session *session, struct kek_bytes name, uint32_t skip,
                      struct kek_provider_described *described,
                      struct kek_provider_failure *failure);
+    /* An empty blob: no unwrap. */
+    bool (*try_key)(struct kek_provider_session *session, const struct kek_id *kek_id,
+                    enum kek_wrap_alg alg, struct kek_bytes blob, bool copy,
+                    struct kek_provider_tried *tried, struct kek_provider_failure *failure);
 };
 
 /* The worker's whole main(): arguments `--role serve|officer`, then the loop. Returns only for bad

@@ -106,4 +106,19 @@ struct kek_provider_described {
     struct kek_provider_object objects[KEK_PROVIDER_OBJECTS_MAX];
 };
 
+/* What a token does with one key, whatever the key's flags are. */
+struct kek_provider_attempt {
+    bool made, done;
+    uint64_t native; /* not done: by whom and why */
+    char text[128];
+};
+
+struct kek_provider_tried {
+    bool shown; /* the process sees the key, under its name */
+    bool flag_wrap, flag_unwrap, compromised;
+    struct kek_provider_attempt wrap, unwrap, copy;
+    char lost[160]; /* attributes that a copy has otherwise, by name */
+    bool reopened;  /* a copy that wraps was made of a key that may not */
+};
+
 #endif

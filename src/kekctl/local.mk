@@ -50,6 +50,10 @@ kekctl_SOURCES = \
 	src/kekctl/output.h \
 	src/kekctl/pin_retry.c \
 	src/kekctl/probe.c \
+	src/kekctl/probe_states.c \
+	src/kekctl/probe_states.h \
+	src/kekctl/probe_workers.c \
+	src/kekctl/probe_workers.h \
 	src/kekctl/rotate.h \
 	src/kekctl/rotate_act.c \
 	src/kekctl/rotate_facts.c \

@@ -3,6 +3,7 @@
 
 #include "keys.h"
 #include "output.h"
+#include "probe_states.h"
 
 static const char *result_of(const struct kek_provider_trial *trial)
 {
@@ -108,9 +109,15 @@ static json_t *describe_provider(const struct keys *keys, size_t provider)
                      output_text(listing->rc == KEK_OK ? "" : listing->why.text));
 }
 
+struct lists {
+    json_t *providers, *trials, *states, *copies;
+};
+
 /* The providers that were asked. */
-static bool describe_all(const struct keys *keys, json_t *providers, json_t *trials)
+static bool describe_all(const struct keys *keys, const struct probe_states *states,
+                         const struct lists *lists)
 {
+    json_t *providers = lists->providers, *trials = lists->trials;
     for (size_t p = 0; p < keys->config->provider_count; p++) {
         const struct listing *listing = &keys->listings[p];
         if (listing->keys == NULL) {
@@ -129,28 +136,46 @@ static bool describe_all(const struct keys *keys, json_t *providers, json_t *tri
             json_array_append_new(trials, keeping_line(keys, p, &listing->probed->keeping)) != 0) {
             return false;
         }
+        if (listing->probed != NULL &&
+            !probe_states_rows(&states[p], keys->config->providers[p].name, !keys->ctl->json,
+                               lists->states, lists->copies)) {
+            return false;
+        }
     }
     return true;
 }
 
-static enum ctl_exit print(const struct keys *keys)
+static enum ctl_exit print(const struct keys *keys, const struct probe_states *states)
 {
     static const struct column columns[] = {
         {"provider", "PROVIDER"},     {"strategy", "STRATEGY"}, {"mechanism", "MECHANISM"},
         {"advertised", "ADVERTISED"}, {"says", "RESULT"},       {"used", "USED"}};
-    json_t *providers = json_array(), *trials = json_array();
+    static const struct column state_columns[] = {
+        {"provider", "PROVIDER"}, {"change", "CHANGE"},   {"taken", "TAKEN"},
+        {"enforced", "ENFORCED"}, {"running", "RUNNING"}, {"fresh", "FRESH"}};
+    struct lists lists = {json_array(), json_array(), json_array(), json_array()};
     json_t *object = NULL;
-    if (providers != NULL && trials != NULL && describe_all(keys, providers, trials)) {
-        object = json_pack("{s:O, s:O}", "providers", providers, "trials", trials);
+    bool made = lists.providers != NULL && lists.trials != NULL && lists.states != NULL &&
+                lists.copies != NULL;
+    if (made && describe_all(keys, states, &lists)) {
+        object = json_pack("{s:O, s:O, s:O, s:O}", "providers", lists.providers, "trials",
+                           lists.trials, "states", lists.states, "copies", lists.copies);
     }
-    json_decref(providers);
-    json_decref(trials);
+    json_decref(lists.providers);
+    json_decref(lists.trials);
+    json_decref(lists.states);
+    json_decref(lists.copies);
     if (object == NULL) {
         ctl_say(keys->ctl, "no memory for the output");
         return CTL_FAILED;
     }
     enum ctl_exit code =
         output_list(keys->ctl, object, "trials", columns, sizeof columns / sizeof columns[0]);
+    if (code == CTL_GOOD && !keys->ctl->json) {
+        putchar('\n');
+        code = output_list(keys->ctl, object, "states", state_columns,
+                           sizeof state_columns / sizeof state_columns[0]);
+    }
     json_decref(object);
     return code;
 }
@@ -191,9 +216,22 @@ enum ctl_exit ctl_probe(struct ctl *ctl)
     if (!keys_open(&keys, ctl) || !keys_start(&keys, true) || keys_probe(&keys) == 0) {
         return keys.code;
     }
-    enum ctl_exit code = print(&keys);
+    static struct probe_states states[KEK_CONFIG_PROVIDERS_MAX];
+    bool clean = true, interrupted = false;
+    for (size_t p = 0; p < keys.config->provider_count && !interrupted; p++) {
+        if (keys.listings[p].probed != NULL) {
+            probe_states(ctl, keys.config, p, &states[p]);
+            clean = clean && states[p].left[0] == '\0';
+            interrupted = states[p].interrupted;
+        }
+    }
+    if (interrupted) {
+        ctl_say(ctl, "interrupted");
+        return CTL_FAILED;
+    }
+    enum ctl_exit code = print(&keys, states);
     if (code != CTL_GOOD) {
         return code;
     }
-    return remark(&keys) ? CTL_GOOD : CTL_CHECK;
+    return remark(&keys) && clean ? CTL_GOOD : CTL_CHECK;
 }

@@ -31,6 +31,7 @@ libkek_pkcs11_a_SOURCES = \
 	src/pkcs11/token.c \
 	src/pkcs11/token.h \
 	src/pkcs11/trial.c \
+	src/pkcs11/try_key.c \
 	src/pkcs11/uri.c \
 	src/pkcs11/uri.h \
 	src/pkcs11/wrap.c

@@ -14,6 +14,7 @@ static const struct kek_provider_ops ops = {
     .destroy = kek_p11_destroy,
     .probe = kek_p11_probe,
     .describe = kek_p11_describe,
+    .try_key = kek_p11_try_key,
 };
 
 int main(int argc, char **argv)

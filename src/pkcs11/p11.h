@@ -118,7 +118,8 @@ struct kek_provider {
     bool anchor_serves;
 };
 
-/* module.c, login.c, session.c, requests.c, officer.c, states.c, trial.c: the provider's table. */
+/* module.c, login.c, session.c, requests.c, officer.c, states.c, trial.c, try_key.c: the
+ * provider's table. */
 bool kek_p11_open(const Kek__Provider__Hello *hello, bool officer, struct kek_provider **provider,
                   Kek__Provider__Token *token, struct kek_provider_failure *failure);
 bool kek_p11_login_and_prove(struct kek_provider *provider, struct kek_provider_versions *versions,
@@ -140,6 +141,10 @@ bool kek_p11_set_state(struct kek_provider_session *session, const struct kek_id
                        enum kek_state state, struct kek_provider_failure *failure);
 bool kek_p11_destroy(struct kek_provider_session *session, const struct kek_id *kek_id,
                      struct kek_provider_failure *failure);
+
+bool kek_p11_try_key(struct kek_provider_session *session, const struct kek_id *kek_id,
+                     enum kek_wrap_alg alg, struct kek_bytes blob, bool copy,
+                     struct kek_provider_tried *tried, struct kek_provider_failure *failure);
 
 bool kek_p11_probe(struct kek_provider_session *session, struct kek_provider_probed *probed,
                    struct kek_provider_failure *failure);

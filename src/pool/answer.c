@@ -61,6 +61,17 @@ static bool is_described(const Kek__Provider__Reply *reply, struct kek_pool_resu
     return true;
 }
 
+static bool is_tried(struct kek_pool *pool, const Kek__Provider__Reply *reply,
+                     struct kek_pool_result *result)
+{
+    if (reply->result_case != KEK__PROVIDER__REPLY__RESULT_TRIED) {
+        return false;
+    }
+    kek_message_tried(reply->tried, &pool->tried);
+    result->tried = &pool->tried;
+    return true;
+}
+
 /* Does the reply answer this? The data key of an unwrap is left where it is. */
 static bool is_answer(struct kek_worker *worker, const struct kek_flight *flight,
                       const Kek__Provider__Reply *reply, struct kek_pool_result *result)
@@ -77,6 +88,8 @@ static bool is_answer(struct kek_worker *worker, const struct kek_flight *flight
         return is_probed(reply, result);
     case KEK_POOL_DESCRIBE:
         return is_described(reply, result);
+    case KEK_POOL_TRY_KEY:
+        return is_tried(worker->backend->pool, reply, result);
     default:
         return reply->result_case == KEK__PROVIDER__REPLY__RESULT_DONE;
     }

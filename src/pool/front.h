@@ -88,6 +88,7 @@ struct kek_pool_call {
     enum kek_state state;
     enum kek_wrap_alg alg;
     uint64_t handle;
+    bool copy;
     struct kek_secret *data_key;
     kek_pool_done_fn *done;
     void *arg;
@@ -233,6 +234,7 @@ struct kek_pool {
     size_t poison_next;
 
     struct kek_provider_versions listed; /* of the answer at hand */
+    struct kek_provider_tried tried;     /* the same */
     struct kek_arena arena;              /* of arena_bytes */
     alignas(16) uint8_t arena_bytes[KEK_ARENA_BYTES];
     uint8_t in[KEK_PROVIDER_MESSAGE_MAX + 1];
@@ -371,6 +373,7 @@ bool kek_message_probed(const Kek__Provider__Probed *message, struct kek_provide
 /* describe.c: the same of Described. */
 bool kek_message_described(const Kek__Provider__Described *message,
                            struct kek_provider_described *described);
+void kek_message_tried(const Kek__Provider__Tried *message, struct kek_provider_tried *tried);
 void kek_message_failed(const struct kek_backend *backend, const Kek__Provider__Failed *failed,
                         struct kek_why *why);
 

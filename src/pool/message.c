@@ -107,6 +107,7 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
     Kek__Provider__Destroy destroy = KEK__PROVIDER__DESTROY__INIT;
     Kek__Provider__Probe probe = KEK__PROVIDER__PROBE__INIT;
     Kek__Provider__Describe describe = KEK__PROVIDER__DESCRIBE__INIT;
+    Kek__Provider__TryKey try_key = KEK__PROVIDER__TRY_KEY__INIT;
     request.id = id;
     request.say_memory = say_memory;
     switch (lane->op) {
@@ -157,6 +158,14 @@ size_t kek_message_call(struct kek_pool *pool, const struct kek_pool_call *call,
         describe.skip = call->number;
         request.op_case = KEK__PROVIDER__REQUEST__OP_DESCRIBE;
         request.describe = &describe;
+        break;
+    case KEK_POOL_TRY_KEY:
+        try_key.kek_id = kek_id;
+        try_key.alg = (Kek__Provider__WrapAlg)call->alg;
+        try_key.blob = binary(call->blob, call->blob_len);
+        try_key.copy = call->copy;
+        request.op_case = KEK__PROVIDER__REQUEST__OP_TRY_KEY;
+        request.try_key = &try_key;
         break;
     }
     return kek_message_pack(pool, &request);
@@ -235,6 +244,31 @@ bool kek_message_probed(const Kek__Provider__Probed *message, struct kek_provide
     }
     probed->trial_count = message->n_trials;
     return true;
+}
+
+static void take_attempt(const Kek__Provider__Attempt *wire, struct kek_provider_attempt *attempt)
+{
+    if (wire != NULL) {
+        attempt->made = wire->made;
+        attempt->done = wire->done;
+        attempt->native = wire->native;
+        kek_text_copy(attempt->text, sizeof attempt->text, wire->text);
+    }
+}
+
+void kek_message_tried(const Kek__Provider__Tried *message, struct kek_provider_tried *tried)
+{
+    *tried = (struct kek_provider_tried){
+        .shown = message->shown,
+        .flag_wrap = message->flag_wrap,
+        .flag_unwrap = message->flag_unwrap,
+        .compromised = message->compromised,
+        .reopened = message->reopened,
+    };
+    take_attempt(message->wrap, &tried->wrap);
+    take_attempt(message->unwrap, &tried->unwrap);
+    take_attempt(message->copy, &tried->copy);
+    kek_text_copy(tried->lost, sizeof tried->lost, message->lost);
 }
 
 void kek_message_failed(const struct kek_backend *backend, const Kek__Provider__Failed *failed,

@@ -213,7 +213,8 @@ static enum kek_rc check_request(const struct kek_pool *pool,
         (request->blob.len == 0 || request->blob.len > KEK_PROVIDER_NAME_MAX)) {
         return kek_fail(why, KEK_INVALID, "a key's name has 1 to %d bytes", KEK_PROVIDER_NAME_MAX);
     }
-    if (request->op != KEK_POOL_UNWRAP) {
+    bool has_blob = request->op == KEK_POOL_UNWRAP || request->op == KEK_POOL_TRY_KEY;
+    if (!has_blob || (request->op == KEK_POOL_TRY_KEY && request->blob.len == 0)) {
         return KEK_OK;
     }
     if (request->blob.len == 0 || request->blob.len > KEK_WRAPPED_MAX) {
@@ -228,7 +229,8 @@ static enum kek_rc check_request(const struct kek_pool *pool,
 
 static struct kek_pool_call *new_call(struct kek_pool *pool, const struct kek_pool_request *request)
 {
-    bool has_blob = request->op == KEK_POOL_UNWRAP || request->op == KEK_POOL_DESCRIBE;
+    bool has_blob = request->op == KEK_POOL_UNWRAP || request->op == KEK_POOL_TRY_KEY ||
+                    request->op == KEK_POOL_DESCRIBE;
     size_t blob_len = has_blob ? request->blob.len : 0;
     struct kek_pool_call *call = calloc(1, sizeof *call + blob_len);
     if (call == NULL) {
@@ -252,6 +254,7 @@ static struct kek_pool_call *new_call(struct kek_pool *pool, const struct kek_po
     call->state = request->state;
     call->alg = request->alg;
     call->handle = request->handle;
+    call->copy = request->copy;
     return call;
 }
 

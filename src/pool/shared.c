@@ -13,6 +13,7 @@ const char *kek_pool_op_name(enum kek_pool_op op)
         [KEK_POOL_UNWRAP] = "unwrap",       [KEK_POOL_GENERATE] = "generate",
         [KEK_POOL_SET_STATE] = "set_state", [KEK_POOL_DESTROY] = "destroy",
         [KEK_POOL_PROBE] = "probe",         [KEK_POOL_DESCRIBE] = "describe",
+        [KEK_POOL_TRY_KEY] = "try_key",
     };
     return names[op];
 }

@@ -61,6 +61,8 @@ bool kek_serve_message_failed(struct kek_buf *reply, uint64_t id,
 bool kek_serve_message_versions(struct kek_buf *reply, uint64_t id, bool ready,
                                 const struct kek_provider_versions *versions,
                                 enum kek_wrap_alg alg) KEK_MUST_CHECK;
+bool kek_serve_message_tried(struct kek_buf *reply, uint64_t id,
+                             const struct kek_provider_tried *tried);
 bool kek_serve_message_probed(struct kek_buf *reply, uint64_t id,
                               const struct kek_provider_probed *probed) KEK_MUST_CHECK;
 bool kek_serve_message_described(struct kek_buf *reply, uint64_t id,

@@ -190,3 +190,37 @@ bool kek_serve_message_probed(struct kek_buf *reply, uint64_t id,
     message.probed = &result;
     return kek_serve_message_reply(reply, &message);
 }
+
+static void attempt_message(const struct kek_provider_attempt *attempt,
+                            Kek__Provider__Attempt *message)
+{
+    kek__provider__attempt__init(message);
+    message->made = attempt->made;
+    message->done = attempt->done;
+    message->native = attempt->native;
+    message->text = (char *)attempt->text;
+}
+
+bool kek_serve_message_tried(struct kek_buf *reply, uint64_t id,
+                             const struct kek_provider_tried *tried)
+{
+    Kek__Provider__Tried result = KEK__PROVIDER__TRIED__INIT;
+    Kek__Provider__Attempt wrap, unwrap, copy;
+    attempt_message(&tried->wrap, &wrap);
+    attempt_message(&tried->unwrap, &unwrap);
+    attempt_message(&tried->copy, &copy);
+    result.shown = tried->shown;
+    result.flag_wrap = tried->flag_wrap;
+    result.flag_unwrap = tried->flag_unwrap;
+    result.compromised = tried->compromised;
+    result.wrap = &wrap;
+    result.unwrap = &unwrap;
+    result.copy = &copy;
+    result.lost = (char *)tried->lost;
+    result.reopened = tried->reopened;
+    Kek__Provider__Reply message = KEK__PROVIDER__REPLY__INIT;
+    message.id = id;
+    message.result_case = KEK__PROVIDER__REPLY__RESULT_TRIED;
+    message.tried = &result;
+    return kek_serve_message_reply(reply, &message);
+}

@@ -330,6 +330,26 @@ static bool answer_describe(const struct kek_serve *serve, struct kek_provider_s
     return kek_serve_message_described(reply, id, described);
 }
 
+static bool answer_try_key(const struct kek_serve *serve, struct kek_provider_session *session,
+                           uint64_t id, const Kek__Provider__TryKey *wanted, struct kek_buf *reply)
+{
+    struct kek_id kek_id;
+    enum kek_wrap_alg alg = (enum kek_wrap_alg)wanted->alg;
+    size_t len = wanted->blob.len;
+    if (!take_id(wanted->kek_id, &kek_id) || !kek_wrap_alg_known(alg) ||
+        (len > 0 && !kek_wrap_alg_fits(alg, len))) {
+        return refuse(reply, id, KEK__PROVIDER__CAUSE__BAD_REQUEST,
+                      BAD_ID ", and a blob is of a known algorithm and of its length");
+    }
+    struct kek_provider_tried tried = {0};
+    struct kek_provider_failure failure = {0};
+    if (!serve->ops->try_key(session, &kek_id, alg, kek_bytes(wanted->blob.data, len), wanted->copy,
+                             &tried, &failure)) {
+        return kek_serve_message_failed(reply, id, &failure);
+    }
+    return kek_serve_message_tried(reply, id, &tried);
+}
+
 static bool dispatch(const struct kek_serve *serve, struct kek_provider_session *session,
                      const Kek__Provider__Request *request, struct kek_buf *reply)
 {
@@ -345,6 +365,7 @@ static bool dispatch(const struct kek_serve *serve, struct kek_provider_session 
     case KEK__PROVIDER__REQUEST__OP_DESTROY:
     case KEK__PROVIDER__REQUEST__OP_PROBE:
     case KEK__PROVIDER__REQUEST__OP_DESCRIBE:
+    case KEK__PROVIDER__REQUEST__OP_TRY_KEY:
         if (!serve->officer) {
             return refuse(reply, request->id, KEK__PROVIDER__CAUSE__UNSUPPORTED,
                           "a worker of role serve changes no key");
@@ -354,6 +375,9 @@ static bool dispatch(const struct kek_serve *serve, struct kek_provider_session 
         }
         if (request->op_case == KEK__PROVIDER__REQUEST__OP_DESCRIBE) {
             return answer_describe(serve, session, request->id, request->describe, reply);
+        }
+        if (request->op_case == KEK__PROVIDER__REQUEST__OP_TRY_KEY) {
+            return answer_try_key(serve, session, request->id, request->try_key, reply);
         }
         return answer_officer(serve, session, request, reply);
     case KEK__PROVIDER__REQUEST__OP_HELLO:

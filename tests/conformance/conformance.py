@@ -5,6 +5,7 @@ token's own reason, or a failure.  What a token cannot do is part of the report,
 with the one that the test expects, line by line: a token that learns something, or forgets it, is noticed.
 """
 
+import copy
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from worker import LENGTHS, PROGRAM, Failed, Worker
 
 KEKD = os.path.join(os.path.dirname(PROGRAM), "kekd")
 KEKCTL = os.path.join(os.path.dirname(PROGRAM), "kekctl")
+FAULT = os.path.join(os.path.dirname(PROGRAM), "tests", "faults", "fault.so")
 SESSIONS = 8
 ROUNDS = 25  # requests a session
 
@@ -37,7 +39,7 @@ class Suite:
     # The order is that of a key's life; a later check uses what an earlier one made.
     CHECKS = ("generate", "probe", "list", "round trip", "tampered", "truncated", "another key's", "missing key",
               "concurrent", "two processes", "logout elsewhere", "killed and restarted", "other strategies",
-              "remembered algorithm", "kekd serves", "set_state", "destroy", "wrong PIN")
+              "remembered algorithm", "kekd serves", "states", "crash between two changes", "destroy", "wrong PIN")
 
     def run(self, checks):
         """{check: outcome}"""
@@ -112,6 +114,14 @@ class Suite:
         rows = ["%s %s%s: %s%s" % (row["strategy"], row["mechanism"], "" if row["advertised"] else " (not advertised)",
                                    row["says"], ", used" if row["used"] else "") for row in found["trials"]]
         rows += ["keeps the KEK in: " + provider["keeps_kek_says"] for provider in found["providers"]]
+        for row in found["states"]:
+            rows.append("%s to %s: taken %s" % (row["from"], row["to"], row["taken"]) +
+                        (": " + row["says"] if row["taken"] != "yes" else ", enforced %s%s%s, running %s, fresh %s" % (
+                            row["enforced"], ": " if row["enforced_says"] else "", row["enforced_says"],
+                            row["running"], row["fresh"])))
+        rows += ["a copy: %s: %s" % (copy["made"], copy["says"] or "loses %s, %s" % (
+            copy["lost"] or "nothing", "may wrap again" if copy["reopened"] else "may not wrap again"))
+                 for copy in found["copies"]]
         for row in rows:
             assert row in self.matrix, "unexpected: " + row
         assert rows == self.matrix, "missing: %s" % [row for row in self.matrix if row not in rows]
@@ -270,32 +280,104 @@ class Suite:
                 code = kekd.wait(60)
             assert code == 0, "kekd ended with %d" % code
 
-    def check_set_state(self):
-        with Worker(self.token) as before, Worker(self.token, "officer") as officer:
+    # In the order of one key's life; a key that is compromised is never active again.
+    LIFE = ("deactivated", "active", "suspended", "deactivated", "active", "suspended", "active", "compromised",
+            "suspended", "deactivated")
+
+    def shows(self, worker, state, compromised):
+        """Does a worker show the key, once, as this state has it?"""
+        version, = [v for v in worker.list() if v.kek_id == self.ids[2]]
+        assert version.eligible, version.refusal
+        return (version.can_wrap, version.can_unwrap, version.compromised, version.label) == (
+            state == "active" and not compromised, state != "suspended", compromised,
+            "ring.v2" + (".compromised" if compromised else ""))
+
+    def check_states(self):
+        """Each change by a process of its own: what the token then says to it, to one that runs, to a fresh one."""
+        said, compromised, seen = set(), False, True
+        with Worker(self.token, "officer") as before:
             alg, blob = before.wrap(self.ids[2], self.key)
+            for state in self.LIFE:
+                with Worker(self.token, "officer") as officer:
+                    officer.set_state(self.ids[2], state)
+                    compromised = compromised or state == "compromised"
+                    assert self.shows(officer, state, compromised), state
+                    # This one knows the key as it was, so it is the token that refuses, or nobody.
+                    tried = [worker.try_key(self.ids[2], alg, blob) for worker in (before, officer)]
+                seen = self.shows(before, state, compromised) and seen
+                with Worker(self.token, "officer") as after:
+                    assert self.shows(after, state, compromised), state
+                    tried.append(after.try_key(self.ids[2], alg, blob))
+                    self.acts_as(after, state, alg, blob)
+                    if compromised:
+                        self.refused(("STATE",), after.set_state, self.ids[2], "active")
+                for wrap, unwrap in tried:
+                    if state != "active":
+                        said.add(wrap)
+                    if state == "suspended":
+                        said.add(unwrap)
+                    assert (wrap is None or state != "active") and (unwrap is None or state == "suspended"), tried
+        late = "" if seen else "; a process that was there before does not see them"
+        if said == {None}:
+            raise Cannot("the token shows the new flags and wraps and unwraps all the same" + late)
+        assert None not in said, said
+        return "enforced: " + ", ".join(sorted(said)) + late
+
+    def acts_as(self, worker, state, alg, blob):
+        """The worker keeps to the state, whatever the token does."""
+        if state == "active":
+            assert worker.unwrap(self.ids[2], *worker.wrap(self.ids[2], self.key)) == self.key
+        else:
+            self.refused(("STATE",), worker.wrap, self.ids[2], self.key)
+        if state == "suspended":
+            self.refused(("STATE",), worker.unwrap, self.ids[2], alg, blob)
+        else:
+            assert worker.unwrap(self.ids[2], alg, blob) == self.key
+
+    # From where (None: as the move before left it), to where, and the call that the worker does not live to make.
+    MOVES = (("active", "deactivated", 1), ("active", "deactivated", 2), ("deactivated", "active", 1),
+             ("deactivated", "active", 2), ("active", "suspended", 1), ("active", "suspended", 2),
+             ("suspended", "active", 1), ("suspended", "active", 2), ("suspended", "deactivated", 2),
+             ("active", "compromised", 1), (None, "compromised", 2), (None, "compromised", 2))
+
+    def check_crash_between_two_changes(self):
+        """A worker that ends before any call of a change leaves a key that unwraps what it wraps and has its name."""
+        control = self.token.path("fault")
+        faulty = copy.copy(self.token)
+        faulty.uri = self.token.uri.replace(self.token.module, FAULT)
+        faulty.env = {**self.token.env, "KEK_FAULT_MODULE": self.token.module, "KEK_FAULT_CONTROL": control}
+        with Worker(self.token, "officer") as officer:
             try:
-                officer.set_state(self.ids[2], "deactivated")
-            except Failed as failure:
-                assert failure.cause == "UNSUPPORTED", failure
-                with Worker(self.token) as after:
-                    assert after.unwrap(self.ids[2], alg, blob) == self.key
-                raise Cannot(failure.text) from None
-            # This one knows the key as it was, so it is the token that refuses, or nobody.
-            try:
-                before.wrap(self.ids[2], self.key)
-                enforced = None
-            except Failed as failure:
-                assert failure.cause == "STATE", failure
-                enforced = failure.text
-            with Worker(self.token) as after:
-                self.refused(("STATE",), after.wrap, self.ids[2], self.key)
-                assert after.unwrap(self.ids[2], alg, blob) == self.key
-            officer.set_state(self.ids[2], "active")
-            with Worker(self.token) as after:
-                assert after.unwrap(self.ids[2], *after.wrap(self.ids[2], self.key)) == self.key
-        if enforced is None:
-            raise Cannot("the token shows the new flags and wraps all the same")
-        return "enforced: " + enforced
+                officer.generate(3, V3)
+                kek_id = V3
+            except Failed:
+                kek_id = self.token.make_key(3, V3)
+        with Worker(self.token, "officer") as officer:
+            alg, blob = officer.wrap(kek_id, self.key)
+        for place, (start, end, call) in enumerate(self.MOVES):
+            if start is not None:
+                with Worker(self.token, "officer") as officer:
+                    officer.set_state(kek_id, start)
+            with open(control + ".new", "wb") as file:
+                file.write(("C_SetAttributeValue %d abort\n" % call).encode().ljust(8192, b"\0"))
+            os.rename(control + ".new", control)
+            Worker(faulty, "officer").dies_at(kek_id, end)
+            os.unlink(control)
+            with Worker(self.token, "officer") as after:
+                version, = [v for v in after.list() if v.kek_id == kek_id]
+                assert version.eligible, version.refusal
+                marked = end == "compromised" and self.MOVES[place - 1][1] == "compromised"
+                assert version.label == "ring.v3" + (".compromised" if marked else ""), version.label
+                wraps, unwraps = after.flags(kek_id, alg)
+                assert unwraps or not wraps, "it wraps what it may not unwrap"
+                assert version.compromised == marked and not (marked and version.can_wrap)
+                if end != "compromised" or place + 1 == len(self.MOVES):
+                    after.set_state(kek_id, end)
+                    assert after.flags(kek_id, alg) == (end == "active", end != "suspended")
+        with Worker(self.token, "officer") as officer:
+            assert officer.unwrap(kek_id, alg, blob) == self.key
+            self.refused(("STATE",), officer.wrap, kek_id, self.key)
+            officer.destroy(kek_id)
 
     def check_destroy(self):
         with Worker(self.token, "officer") as officer:

@@ -22,7 +22,9 @@ EXPECTED = {
     "other strategies": "pass: wrap-key AES-KW",
     "remembered algorithm": "pass: AES-GCM gives AES-KW",
     "kekd serves": "pass",
-    "set_state": "pass: enforced: C_WrapKey: CKR_KEY_TYPE_INCONSISTENT (0x63)",
+    "states": "pass: enforced: C_UnwrapKey: CKR_KEY_TYPE_INCONSISTENT (0x63), "
+              "C_WrapKey: CKR_KEY_TYPE_INCONSISTENT (0x63)",
+    "crash between two changes": "pass",
     "destroy": "pass",
     "wrong PIN": "pass: C_Login: CKR_PIN_INCORRECT (0xa0)",
 }
@@ -43,12 +45,19 @@ MATRIX = [
     "encrypt CKM_AES_GCM with the token's IV: refused: C_Encrypt: no IV of the token's in AES-GCM",
     "encrypt CKM_AES_CBC: works, accepts tampered data",
     "keeps the KEK in: NO: C_WrapKey by CKM_AES_KEY_WRAP",
+    "pre-active to active: taken yes, enforced yes, running yes, fresh yes",
+    "active to deactivated: taken yes, enforced yes: C_WrapKey: CKR_KEY_TYPE_INCONSISTENT (0x63), running yes, fresh yes",
+    "deactivated to active: taken yes, enforced yes, running yes, fresh yes",
+    "deactivated to suspended: taken yes, enforced yes: C_WrapKey: CKR_KEY_TYPE_INCONSISTENT (0x63), running yes, fresh yes",
+    "suspended to deactivated: taken yes, enforced yes: C_WrapKey: CKR_KEY_TYPE_INCONSISTENT (0x63), running yes, fresh yes",
+    "deactivated to compromised: taken yes, enforced yes: C_WrapKey: CKR_KEY_TYPE_INCONSISTENT (0x63), running yes, fresh yes",
+    "a copy: yes: loses CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE, may wrap again",
 ]
 
 # A database without a password demands no login: all that needs none, without a pin-source and with one that the
 # database would refuse (CKR_PIN_INCORRECT).
 OPEN = ("generate", "list", "round trip", "another key's", "concurrent", "two processes", "killed and restarted",
-        "kekd serves", "set_state", "destroy")
+        "kekd serves", "states", "destroy")
 
 if __name__ == "__main__":
     sys.exit(main(NSS(), EXPECTED, MATRIX) or

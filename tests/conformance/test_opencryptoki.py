@@ -22,7 +22,9 @@ EXPECTED = {
     "other strategies": "pass: wrap-key AES-CBC",
     "remembered algorithm": "pass: AES-GCM gives AES-CBC",
     "kekd serves": "pass",
-    "set_state": "pass: enforced: C_WrapKey: CKR_KEY_FUNCTION_NOT_PERMITTED (0x68)",
+    "states": "pass: enforced: C_UnwrapKey: CKR_KEY_FUNCTION_NOT_PERMITTED (0x68), "
+              "C_WrapKey: CKR_KEY_FUNCTION_NOT_PERMITTED (0x68)",
+    "crash between two changes": "pass",
     "destroy": "pass",
     "wrong PIN": "pass: C_Login: CKR_PIN_INCORRECT (0xa0)",
 }
@@ -41,6 +43,13 @@ MATRIX = [
     "encrypt CKM_AES_GCM with the token's IV (not advertised): refused: C_EncryptInit: CKR_MECHANISM_INVALID (0x70)",
     "encrypt CKM_AES_CBC: works, accepts tampered data",
     "keeps the KEK in: yes",
+    "pre-active to active: taken yes, enforced yes, running yes, fresh yes",
+    "active to deactivated: taken yes, enforced yes: C_WrapKey: CKR_KEY_FUNCTION_NOT_PERMITTED (0x68), running yes, fresh yes",
+    "deactivated to active: taken yes, enforced yes, running yes, fresh yes",
+    "deactivated to suspended: taken yes, enforced yes: C_WrapKey: CKR_KEY_FUNCTION_NOT_PERMITTED (0x68), running yes, fresh yes",
+    "suspended to deactivated: taken yes, enforced yes: C_WrapKey: CKR_KEY_FUNCTION_NOT_PERMITTED (0x68), running yes, fresh yes",
+    "deactivated to compromised: taken yes, enforced yes: C_WrapKey: CKR_KEY_FUNCTION_NOT_PERMITTED (0x68), running yes, fresh yes",
+    "a copy: yes: loses nothing, may wrap again",
 ]
 
 if __name__ == "__main__":

@@ -1,15 +1,19 @@
 """The tokens of the suite, each made from a Debian package in a folder of its own.
 
+Kryoptic is not among them: it wants OpenSSL 3.2, and Debian 12 has 3.0.
+
 A token is {name, uri, env, init_args, strategy, versions} and knows how a key gets onto it when the worker
 cannot make one.  What cannot be had here is said loudly (SKIP, exit 77): a skip is no pass.
 """
 
 import atexit
+import contextlib
 import glob
 import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -58,6 +62,12 @@ def wait_for(condition, what, seconds=PATIENCE):
         if time.monotonic() > end:
             raise AssertionError("waited %g s in vain for %s" % (seconds, what))
         time.sleep(0.02)
+
+
+def rows_of(path, table):
+    """The ids in a table of the token's database."""
+    with contextlib.closing(sqlite3.connect("file:%s?mode=ro" % path, uri=True)) as database:
+        return sorted(row[0] for row in database.execute("SELECT id FROM %s" % table))
 
 
 class Token:
@@ -184,7 +194,9 @@ class OpenCryptoki(Token):
         self.located("1234567", token="t1")
 
     def objects(self):
-        return sorted(os.listdir(self.FOLDERS[0]))
+        # Its list of them; beside it stand files of its own.
+        with open(os.path.join(self.FOLDERS[0], "OBJ.IDX"), encoding="ascii") as index:
+            return sorted(index.read().split())
 
     @staticmethod
     def conf(*command):
@@ -204,6 +216,9 @@ class NSS(Token):
         self.init_args = ("configdir='sql:%s' certPrefix='' keyPrefix='' secmod='secmod.db' flags="
                           % self.path("nssdb"))
         self.located(pin, token="NSS%20Certificate%20DB")
+
+    def objects(self):
+        return rows_of(self.path("nssdb", "key4.db"), "nssPrivate")
 
 
 class TPM2(Token):
@@ -250,6 +265,9 @@ class TPM2(Token):
             if child.poll() is None:
                 return port
         raise AssertionError("swtpm found no two ports")
+
+    def objects(self):
+        return rows_of(self.path("store", "tpm2_pkcs11.sqlite3"), "tobjects")
 
     def answers(self):
         names = subprocess.run(["dbus-send", "--session", "--print-reply", "--dest=org.freedesktop.DBus", "/",

@@ -16,7 +16,7 @@ CAUSES = ("INTERNAL", "DATA", "LINK", "STATE", "KEY_MISSING", "KEY_UNFIT", "PIN_
           "BUSY", "UNSUPPORTED", "BAD_REQUEST")
 ALGS = ("none", "AES-KW", "AES-KWP", "AES-GCM", "AES-CBC")
 LENGTHS = {"AES-KW": 40, "AES-KWP": 40, "AES-GCM": 60, "AES-CBC": 48}
-STATES = {"pre-active": 0, "active": 1, "deactivated": 2}
+STATES = {"pre-active": 0, "active": 1, "deactivated": 2, "suspended": 3, "compromised": 4}
 
 
 class Failed(Exception):
@@ -37,7 +37,8 @@ class Version:
         self.number = fields.get(1, 0)
         self.kek_id = fields.get(2, b"")
         self.alg = ALGS[fields.get(3, 0)]
-        self.can_wrap, self.can_unwrap, self.eligible = (bool(fields.get(n, 0)) for n in (4, 5, 6))
+        self.can_wrap, self.can_unwrap, self.eligible, self.compromised = (
+            bool(fields.get(n, 0)) for n in (4, 5, 6, 9))
         self.label, self.refusal = (fields.get(n, b"").decode() for n in (7, 8))
 
 
@@ -149,3 +150,34 @@ class Worker:
 
     def destroy(self, kek_id):
         self.ask(9, pack((1, kek_id)))
+
+    def tried(self, kek_id, alg, blob=b""):
+        tried = dict(unpack(self.ask(12, pack((1, kek_id), (2, ALGS.index(alg)), (3, blob)))))
+        assert tried.get(1), "the key is not shown"
+        return tried
+
+    def flags(self, kek_id, alg):
+        """Of the key itself: may it wrap, may it unwrap?"""
+        tried = self.tried(kek_id, alg)
+        return bool(tried.get(2)), bool(tried.get(3))
+
+    def try_key(self, kek_id, alg, blob):
+        """What the token itself says to a wrap and to an unwrap: None, or the refusal."""
+        tried = self.tried(kek_id, alg, blob)
+        said = []
+        for number in (5, 6):
+            attempt = dict(unpack(tried[number]))
+            assert attempt.get(1), "not tried"
+            said.append(None if attempt.get(2) else attempt[4].decode())
+        return tuple(said)
+
+    def dies_at(self, kek_id, state):
+        """The fault module is to end the worker in the midst of this."""
+        self.send(8, pack((1, kek_id), (2, STATES[state])))
+        try:
+            assert not self.socket.recv(65536), "the worker answered"
+        except ConnectionResetError:
+            pass
+        status = os.waitpid(self.pid, 0)[1]
+        self.pid = 0
+        assert os.WIFSIGNALED(status), "the worker ended with status %r" % status

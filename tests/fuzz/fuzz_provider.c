@@ -106,7 +106,7 @@ static bool set_state(struct kek_provider_session *s, const struct kek_id *kek_i
 {
     (void)s;
     (void)kek_id;
-    FUZZ_CHECK(state <= KEK_STATE_DEACTIVATED);
+    FUZZ_CHECK(state <= KEK_STATE_COMPROMISED);
     return flip(failure);
 }
 
@@ -126,6 +126,17 @@ static bool probe(struct kek_provider_session *s, struct kek_provider_probed *pr
     return flip(failure);
 }
 
+static bool try_key(struct kek_provider_session *s, const struct kek_id *kek_id,
+                    enum kek_wrap_alg alg, struct kek_bytes blob, bool copy,
+                    struct kek_provider_tried *tried, struct kek_provider_failure *failure)
+{
+    (void)s;
+    (void)kek_id;
+    FUZZ_CHECK(blob.len == 0 || kek_wrap_alg_fits(alg, blob.len));
+    tried->shown = copy;
+    return flip(failure);
+}
+
 static const struct kek_provider_ops fakes = {
     .type = "fuzz",
     .open = open_token,
@@ -138,6 +149,7 @@ static const struct kek_provider_ops fakes = {
     .set_state = set_state,
     .destroy = destroy,
     .probe = probe,
+    .try_key = try_key,
 };
 
 /* The first byte: 1 officer; the rest of it where the worker stands. What follows is the packet. */

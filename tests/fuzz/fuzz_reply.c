@@ -53,6 +53,16 @@ static void read_failed(const Kek__Provider__Failed *failed)
     FUZZ_CHECK(is_text(why.text, sizeof why.text));
 }
 
+static void read_tried(const Kek__Provider__Tried *message)
+{
+    static struct kek_provider_tried tried;
+    kek_message_tried(message, &tried);
+    FUZZ_CHECK(is_clean(tried.wrap.text, sizeof tried.wrap.text));
+    FUZZ_CHECK(is_clean(tried.unwrap.text, sizeof tried.unwrap.text));
+    FUZZ_CHECK(is_clean(tried.copy.text, sizeof tried.copy.text));
+    FUZZ_CHECK(is_clean(tried.lost, sizeof tried.lost));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct kek_pool pool;
@@ -72,6 +82,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             break;
         case KEK__PROVIDER__REPLY__RESULT_LISTED:
             read_versions(reply->listed->n_versions, reply->listed->versions);
+            break;
+        case KEK__PROVIDER__REPLY__RESULT_TRIED:
+            read_tried(reply->tried);
             break;
         default:
             break;

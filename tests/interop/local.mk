@@ -29,6 +29,7 @@ INTEROP_TESTS = \
 	tests/interop/test_roundtrip.py \
 	tests/interop/test_schedules.py \
 	tests/interop/test_separation.py \
+	tests/interop/test_states.py \
 	tests/interop/test_status.py \
 	tests/interop/test_swap.py \
 	tests/interop/test_token.py \

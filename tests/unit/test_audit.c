@@ -742,6 +742,26 @@ START_TEST(new_refuses_what_is_no_file_of_its_own)
 END_TEST
 
 /* Every field of every kind of line, and every kind, stand in the manual, and nothing else does. */
+/* What kekctl's changes of a key's state are put on record as. */
+static void act_changes(const char *path)
+{
+    static const char *const events[] = {"promote", "retire", "suspend", "resume"};
+    struct kek_why why = {.text = ""};
+    int fd = kek_audit_act_open(path, &why);
+    ck_assert_msg(fd >= 0, "%s", why.text);
+    for (size_t i = 0; i < sizeof events / sizeof events[0]; i++) {
+        const struct kek_audit_act change = {.event = events[i],
+                                             .outcome = "unclear",
+                                             .provider = hsm_b,
+                                             .kek_id = &made,
+                                             .version = 5,
+                                             .state = "active",
+                                             .why = &no_room};
+        ck_assert_int_eq(kek_audit_act(fd, &change, &why), KEK_OK);
+    }
+    close(fd);
+}
+
 START_TEST(the_manual_lists_the_fields_and_the_events)
 {
     struct kek_audit *audit = new_ok(folder_path("audit"));
@@ -762,6 +782,7 @@ START_TEST(the_manual_lists_the_fields_and_the_events)
     lines[line_count++] = json_loadb(out, len, 0, NULL);
 
     act(folder_path("acts"));
+    act_changes(folder_path("acts"));
     read_lines(folder_path("acts"));
 
     struct man_items fields, events;

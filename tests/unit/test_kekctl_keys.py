@@ -547,6 +547,9 @@ class Probe(Keys):
             "refused: C_EncryptInit: X (0x70)"]
     RESULTS = ["works", "tampered", "wrong", "unauthenticated", "refused"]
 
+    def token(self, name, **data):
+        super().token(name, **{"generate": "fail", **data})
+
     def probe(self, *args):
         done = subprocess.run([self.kekctl, "--config", self.path("f.yaml"), "probe", *args],
                               capture_output=True, timeout=120, check=False, stdin=subprocess.DEVNULL)
@@ -558,10 +561,16 @@ class Probe(Keys):
         self.assertEqual((code, err), (0, ""))
         self.assertEqual(out.split("\n", 1)[0].split(),
                          ["PROVIDER", "STRATEGY", "MECHANISM", "ADVERTISED", "RESULT", "USED"])
-        self.assertEqual(len(out.splitlines()), 1 + len(self.SAYS) + 1)
-        for line, says in zip(out.splitlines()[1:], self.SAYS):
+        ways, states = out.split("\n\n")
+        self.assertEqual(len(ways.splitlines()), 1 + len(self.SAYS) + 1)
+        for line, says in zip(ways.splitlines()[1:], self.SAYS):
             self.assertRegex(line, " %s +(yes|no)$" % re.escape(says))
-        self.assertRegex(out.splitlines()[-1], "^a +keeps the KEK in +yes *$")
+        self.assertRegex(ways.splitlines()[-1], "^a +keeps the KEK in +yes *$")
+        self.assertEqual(states.split("\n", 1)[0].split(),
+                         ["PROVIDER", "CHANGE", "TAKEN", "ENFORCED", "RUNNING", "FRESH"])
+        self.assertEqual(len(states.splitlines()), 1 + 6 + 1)
+        for line in states.splitlines()[1:]:
+            self.assertIn("not tried: no key could be made: C_GenerateKey: CKR_FUNCTION_NOT_SUPPORTED (0x54)", line)
         code, out, err = self.probe("--output", "json")
         self.assertEqual((code, err), (0, ""))
         found = json.loads(out)
@@ -579,7 +588,7 @@ class Probe(Keys):
         self.token("a", trials=self.TRIALS, keeps=[2, 0, "C_WrapKey by X"])
         code, out, err = self.probe()
         self.assertEqual(code, 3)
-        self.assertRegex(out.splitlines()[-1], "^a +keeps the KEK in +NO: C_WrapKey by X *$")
+        self.assertRegex(out.split("\n\n")[0].splitlines()[-1], "^a +keeps the KEK in +NO: C_WrapKey by X *$")
         self.assertIn("a: the token hands out a key that it shows as not extractable (C_WrapKey by X)", err)
         code, out, _ = self.probe("--output", "json")
         found = json.loads(out)
@@ -591,7 +600,7 @@ class Probe(Keys):
         self.token("a", trials=self.TRIALS, keeps=[0, 0x54, "C_GenerateKey: X (0x54)"])
         code, out, err = self.probe()
         self.assertEqual((code, err), (0, ""))
-        self.assertRegex(out.splitlines()[-1], "^a +keeps the KEK in +not tried: C_GenerateKey: X .0x54. *$")
+        self.assertRegex(out.split("\n\n")[0].splitlines()[-1], "^a +keeps the KEK in +not tried: C_GenerateKey: X .0x54. *$")
         found = json.loads(self.probe("--output", "json")[1])
         self.assertEqual([found["providers"][0][key] for key in ("keeps_kek", "keeps_kek_code")], ["untried", 0x54])
 

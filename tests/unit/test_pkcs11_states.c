@@ -544,6 +544,72 @@ START_TEST(a_running_worker_finds_a_new_key_by_its_marked_name)
 }
 END_TEST
 
+/* What the token says to a wrap and an unwrap by the key, past what the worker would refuse. */
+static void tries(struct worker *worker, const struct kek_id *id, const Kek__Provider__Wrapped *old,
+                  bool wraps_it, bool unwraps_it)
+{
+    Kek__Provider__TryKey wanted = KEK__PROVIDER__TRY_KEY__INIT;
+    Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
+    wanted.kek_id = (ProtobufCBinaryData){KEK_ID_LEN, (uint8_t *)id->bytes};
+    wanted.alg = old->alg;
+    wanted.blob = old->blob;
+    wanted.copy = true;
+    request.op_case = KEK__PROVIDER__REQUEST__OP_TRY_KEY;
+    request.try_key = &wanted;
+    Kek__Provider__Reply *reply = worker_ask(worker, &request);
+    ck_assert_int_eq(reply->result_case, KEK__PROVIDER__REPLY__RESULT_TRIED);
+    const Kek__Provider__Tried *tried = reply->tried;
+    ck_assert(tried->shown && tried->compromised);
+    ck_assert(tried->flag_wrap == wraps_it && tried->flag_unwrap == unwraps_it);
+    ck_assert(tried->wrap->made && tried->wrap->done == wraps_it);
+    ck_assert(tried->unwrap->made && tried->unwrap->done == unwraps_it);
+    ck_assert_str_eq(tried->wrap->text,
+                     wraps_it ? "" : "C_WrapKey: CKR_KEY_FUNCTION_NOT_PERMITTED (0x68)");
+    ck_assert_str_eq(tried->unwrap->text,
+                     unwraps_it ? "" : "C_UnwrapKey: CKR_KEY_FUNCTION_NOT_PERMITTED (0x68)");
+    ck_assert(tried->copy->made && tried->copy->done && tried->reopened == !wraps_it);
+    ck_assert_str_eq(tried->lost, "");
+    reply_free(reply);
+}
+
+START_TEST(a_trial_of_a_key_is_the_tokens_answer_and_not_the_workers)
+{
+    struct token token;
+    struct kek_id id, unknown = id_of(0x99);
+    struct worker officer, fresh;
+    token_make_with_key(&token, &id);
+    worker_start(&officer, "officer", token.uri);
+    Kek__Provider__Reply *old = worker_wrap(&officer, &id, data_key);
+    expect_done(worker_set_state(&officer, &id, COMPROMISED));
+    tries(&officer, &id, old->wrapped, false, true);
+    expect_done(worker_set_state(&officer, &id, SUSPENDED));
+    tries(&officer, &id, old->wrapped, false, false);
+    worker_start(&fresh, "officer", token.uri); /* which cannot know what it was made for */
+    tries(&fresh, &id, old->wrapped, false, false);
+    set_raw(&token, &id, CKA_UNWRAP, &yes, 1);
+    set_raw(&token, &id, CKA_WRAP, &yes, 1);
+    tries(&fresh, &id, old->wrapped, true, true);
+    expect_failed(worker_wrap(&fresh, &id, data_key), KEK__PROVIDER__CAUSE__STATE, "compromised");
+    /* A key that is not there is no failure, and none was copied for good. */
+    Kek__Provider__TryKey wanted = KEK__PROVIDER__TRY_KEY__INIT;
+    Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
+    wanted.kek_id = (ProtobufCBinaryData){KEK_ID_LEN, unknown.bytes};
+    wanted.alg = KEK__PROVIDER__WRAP_ALG__AES_KW;
+    request.op_case = KEK__PROVIDER__REQUEST__OP_TRY_KEY;
+    request.try_key = &wanted;
+    Kek__Provider__Reply *none = worker_ask(&fresh, &request);
+    ck_assert(none->result_case == KEK__PROVIDER__REPLY__RESULT_TRIED && !none->tried->shown &&
+              !none->tried->wrap->made);
+    reply_free(none);
+    Kek__Provider__Reply *list = worker_list(&fresh);
+    ck_assert_uint_eq(list->listed->n_versions, 1);
+    reply_free(list);
+    reply_free(old);
+    worker_end(&fresh);
+    worker_end(&officer);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("pkcs11 states");
@@ -560,6 +626,7 @@ int main(void)
     tcase_add_loop_test(c, what_fails_once_is_done_all_the_same, 0, 3);
     tcase_add_loop_test(c, a_named_key_is_held_in_its_state_by_the_worker, 0, 6);
     tcase_add_test(c, a_running_worker_finds_a_new_key_by_its_marked_name);
+    tcase_add_test(c, a_trial_of_a_key_is_the_tokens_answer_and_not_the_workers);
     suite_add_tcase(s, c);
     return worker_tests_run(s);
 }

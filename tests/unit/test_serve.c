@@ -203,6 +203,28 @@ static bool fake_probe(struct kek_provider_session *s, struct kek_provider_probe
     return true;
 }
 
+static bool fake_try_key(struct kek_provider_session *s, const struct kek_id *kek_id,
+                         enum kek_wrap_alg alg, struct kek_bytes blob, bool copy,
+                         struct kek_provider_tried *tried, struct kek_provider_failure *failure)
+{
+    (void)s;
+    if (refuses) {
+        return refuse(failure);
+    }
+    asked++;
+    (void)kek_id;
+    ck_assert_int_eq((int)alg, KEK_WRAP_AES_KW);
+    tried->shown = blob.len == 40;
+    tried->flag_unwrap = tried->compromised = true;
+    tried->wrap.made = true;
+    tried->wrap.native = 0x68;
+    memset(tried->wrap.text, 'w', sizeof tried->wrap.text - 1);
+    tried->unwrap.made = tried->unwrap.done = blob.len > 0;
+    tried->copy.made = tried->reopened = copy;
+    memset(tried->lost, 'l', sizeof tried->lost - 1);
+    return true;
+}
+
 static const struct kek_provider_ops fakes = {
     .type = "fake",
     .open = fake_open,
@@ -216,6 +238,7 @@ static const struct kek_provider_ops fakes = {
     .destroy = fake_destroy,
     .probe = fake_probe,
     .describe = fake_describe,
+    .try_key = fake_try_key,
 };
 
 static void setup(void)
@@ -707,6 +730,48 @@ START_TEST(whatever_the_packet_there_is_one_reply)
 }
 END_TEST
 
+START_TEST(a_key_is_tried_for_an_officer_alone)
+{
+    struct kek_serve serve = ready_worker(false), officer = ready_worker(true);
+    uint8_t blob[41] = {0};
+    Kek__Provider__TryKey wanted = KEK__PROVIDER__TRY_KEY__INIT;
+    Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
+    wanted.kek_id = (ProtobufCBinaryData){16, id_bytes};
+    wanted.alg = KEK__PROVIDER__WRAP_ALG__AES_KW;
+    request.op_case = KEK__PROVIDER__REQUEST__OP_TRY_KEY;
+    request.try_key = &wanted;
+    expect_failed(answer(&serve, &request), PROTOCOL, KEK__PROVIDER__CAUSE__UNSUPPORTED);
+    for (int full = 0; full < 2; full++) {
+        wanted.blob = (ProtobufCBinaryData){full ? 40 : 0, blob};
+        wanted.copy = full == 1;
+        Kek__Provider__Reply *reply = answer(&officer, &request);
+        ck_assert_int_eq(reply->result_case, KEK__PROVIDER__REPLY__RESULT_TRIED);
+        const Kek__Provider__Tried *tried = reply->tried;
+        ck_assert(tried->shown == full && !tried->flag_wrap && tried->flag_unwrap);
+        ck_assert(tried->compromised && tried->reopened == full);
+        ck_assert(tried->wrap->made && !tried->wrap->done && tried->wrap->native == 0x68);
+        ck_assert_uint_eq(strlen(tried->wrap->text), 127);
+        ck_assert(tried->unwrap->made == full && tried->unwrap->done == full);
+        ck_assert(tried->copy->made == full && !tried->copy->done);
+        ck_assert_uint_eq(strlen(tried->lost), 159);
+        done(reply);
+    }
+    refuses = true;
+    expect_failed(answer(&officer, &request), KEK__PROVIDER__STEP__LOGIN,
+                  KEK__PROVIDER__CAUSE__BUSY);
+    asked = 0;
+    wanted.blob.len = 41;
+    expect_failed(answer(&officer, &request), PROTOCOL, BAD);
+    wanted.blob.len = 40;
+    wanted.alg = KEK__PROVIDER__WRAP_ALG__NONE;
+    expect_failed(answer(&officer, &request), PROTOCOL, BAD);
+    wanted.alg = KEK__PROVIDER__WRAP_ALG__AES_KW;
+    wanted.kek_id.len = 15;
+    expect_failed(answer(&officer, &request), PROTOCOL, BAD);
+    ck_assert_uint_eq(asked, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("serve");
@@ -724,6 +789,7 @@ int main(void)
     tcase_add_test(c, a_worker_says_what_memory_it_has_if_it_is_asked);
     tcase_add_test(c, the_longest_list_fits_in_one_message);
     tcase_add_test(c, whatever_the_packet_there_is_one_reply);
+    tcase_add_test(c, a_key_is_tried_for_an_officer_alone);
     suite_add_tcase(s, c);
     return suite_run(s);
 }
