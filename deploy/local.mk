@@ -3,21 +3,24 @@ sysusersdir = $(prefix)/lib/sysusers.d
 tmpfilesdir = $(prefix)/lib/tmpfiles.d
 exampledir = $(docdir)/examples
 
-systemdsystemunit_DATA = deploy/kekd.service deploy/kekd.socket
+systemdsystemunit_DATA = deploy/kekd.service deploy/kekd.socket deploy/kekd-rotate.service deploy/kekd-rotate.timer
 dist_example_DATA = \
 	deploy/encryption-configuration.yaml \
 	deploy/kekd.logrotate \
 	deploy/prometheus-rules.yaml \
 	deploy/static-pod.yaml
-EXTRA_DIST += deploy/kekd.service.in deploy/kekd.socket deploy/kekd.sysusers deploy/kekd.tmpfiles.in
+EXTRA_DIST += deploy/kekd.service.in deploy/kekd.socket deploy/kekd-rotate.service.in deploy/kekd-rotate.timer \
+	deploy/kekd.sysusers deploy/kekd.tmpfiles.in
 noinst_DATA = deploy/kekd.tmpfiles
-CLEANFILES += deploy/kekd.service deploy/kekd.tmpfiles
+CLEANFILES += deploy/kekd.service deploy/kekd-rotate.service deploy/kekd.tmpfiles
 
 fill_in_paths = $(AM_V_GEN)$(MKDIR_P) deploy && \
-	sed -e 's|[@]sbindir[@]|$(sbindir)|g' -e 's|[@]sysconfdir[@]|$(sysconfdir)|g'
+	sed -e 's|[@]sbindir[@]|$(sbindir)|g' -e 's|[@]bindir[@]|$(bindir)|g' -e 's|[@]sysconfdir[@]|$(sysconfdir)|g'
 
 deploy/kekd.service: deploy/kekd.service.in Makefile
 	$(fill_in_paths) $(srcdir)/deploy/kekd.service.in > $@
+deploy/kekd-rotate.service: deploy/kekd-rotate.service.in Makefile
+	$(fill_in_paths) $(srcdir)/deploy/kekd-rotate.service.in > $@
 deploy/kekd.tmpfiles: deploy/kekd.tmpfiles.in Makefile
 	$(fill_in_paths) $(srcdir)/deploy/kekd.tmpfiles.in > $@
 

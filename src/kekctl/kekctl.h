@@ -31,12 +31,16 @@ struct ctl {
     enum ctl_api api;
     uint64_t timeout_ms;
     bool timeout_given;
-    const char *key_id;               /* NULL: as the ciphertext or Status says */
-    const char *provider;             /* NULL: the only one */
-    const char *nodes[CTL_NODES_MAX]; /* of --node */
-    size_t node_count;
+    const char *key_id;   /* NULL: as the ciphertext or Status says */
+    const char *provider; /* NULL: the only one */
     const char *argument; /* what stands after the command's words; NULL: it takes none */
     bool compromised, has_backup, dry_run;
+    const char *nodes[CTL_NODES_MAX]; /* of --node */
+    size_t node_count;
+    const char *until;                  /* NULL: to the end */
+    const char *without[CTL_NODES_MAX]; /* nodes, as --node or the configuration writes them */
+    size_t without_count;
+    bool single_node, again;
 };
 
 enum ctl_exit ctl_config_check(struct ctl *ctl);
@@ -48,6 +52,7 @@ enum ctl_exit ctl_key_promote(struct ctl *ctl);
 enum ctl_exit ctl_key_retire(struct ctl *ctl);
 enum ctl_exit ctl_key_suspend(struct ctl *ctl);
 enum ctl_exit ctl_key_resume(struct ctl *ctl);
+enum ctl_exit ctl_key_rotate(struct ctl *ctl);
 enum ctl_exit ctl_kms_status(struct ctl *ctl);
 enum ctl_exit ctl_kms_encrypt(struct ctl *ctl);
 enum ctl_exit ctl_kms_decrypt(struct ctl *ctl);

@@ -7,6 +7,7 @@
 
 #include "on_record.h"
 #include "key_remarks.h"
+#include "made.h"
 #include "output.h"
 
 /* Which provider is to make the key. */
@@ -89,26 +90,19 @@ static bool nothing_is_lost(const struct keys *keys)
     return false;
 }
 
-static size_t find(const struct listing *listing, const struct kek_id *kek_id)
-{
-    size_t i = 0;
-    while (i < listing->count && !kek_id_equal(&listing->versions[i].id, kek_id)) {
-        i++;
-    }
-    return i;
-}
-
-static enum ctl_exit print(const struct keys *keys, size_t provider, size_t i)
+static enum ctl_exit print(const struct keys *keys, size_t provider, const struct kek_id *kek_id)
 {
     static const struct column columns[] = {
         {"version", "version"}, {"kek_id", "kek_id"}, {"state", "state"}, {"provider", "provider"}};
     const struct listing *listing = &keys->listings[provider];
+    const struct kek_version *made = made_find(keys, provider, kek_id);
+    size_t i = (size_t)(made - listing->versions);
     char id[KEK_ID_TEXT];
-    kek_id_format(&listing->versions[i].id, id);
-    json_t *object = json_pack(
-        "{s:I, s:s, s:s, s:s}", "version", (json_int_t)listing->versions[i].number, "kek_id", id,
-        "state", kek_state_name(kek_version_state(listing->versions, listing->count, i)),
-        "provider", keys->config->providers[provider].name);
+    kek_id_format(kek_id, id);
+    json_t *object =
+        json_pack("{s:I, s:s, s:s, s:s}", "version", (json_int_t)made->number, "kek_id", id,
+                  "state", kek_state_name(kek_version_state(listing->versions, listing->count, i)),
+                  "provider", keys->config->providers[provider].name);
     if (object == NULL) {
         ctl_say(keys->ctl, "no memory for the output");
         return CTL_FAILED;
@@ -116,67 +110,6 @@ static enum ctl_exit print(const struct keys *keys, size_t provider, size_t i)
     enum ctl_exit code = output_object(keys->ctl, object, columns, 4);
     json_decref(object);
     return code;
-}
-
-/* Is the new key on the token, and as it must be? `failed`: generating it did not end well. */
-static enum ctl_exit verify(struct keys *keys, size_t provider, const struct kek_id *kek_id,
-                            enum kek_state state, const struct kek_why *failed)
-{
-    const struct listing *listing = &keys->listings[provider];
-    const char *name = keys->config->providers[provider].name;
-    char id[KEK_ID_TEXT];
-    kek_id_format(kek_id, id);
-    keys_list_one(keys, provider, true);
-    if (listing->rc != KEK_OK) {
-        ctl_say(keys->ctl, "the key may be on %s, look for its kek id %s: %s", name, id,
-                failed == NULL ? listing->why.text : failed->text);
-        return CTL_FAILED;
-    }
-    size_t i = find(listing, kek_id);
-    if (i == listing->count) {
-        ctl_say(keys->ctl, "no version was made: %s",
-                failed == NULL ? "the token does not show it" : failed->text);
-        return CTL_FAILED;
-    }
-    if (failed != NULL) {
-        ctl_say(keys->ctl, "the key is there, though its making was not confirmed: %s",
-                failed->text);
-    }
-    enum ctl_exit code = print(keys, provider, i);
-    if (code == CTL_GOOD && !listing->versions[i].eligible) {
-        ctl_say(keys->ctl, "the key is there and kekd refuses it: %s",
-                listing->versions[i].refusal);
-        return CTL_CHECK;
-    }
-    if (code == CTL_GOOD && kek_version_state(listing->versions, listing->count, i) != state) {
-        ctl_say(keys->ctl, "the key is there, but it is not %s", kek_state_name(state));
-        return CTL_CHECK;
-    }
-    return code;
-}
-
-/* The key is there, it is not, or the token did not say. */
-static bool put_on_record(const struct keys *keys, size_t provider, uint32_t number,
-                          const struct kek_id *kek_id, enum kek_state state,
-                          const struct kek_why *failed)
-{
-    const struct listing *listing = &keys->listings[provider];
-    bool known = listing->rc == KEK_OK, there = known && find(listing, kek_id) < listing->count;
-    const struct kek_audit_act act = {
-        .event = "generate",
-        .outcome = there   ? "ok"
-                   : known ? "failed"
-                           : "unclear",
-        .provider = keys->config->providers[provider].name,
-        .kek_id = kek_id,
-        .version = number,
-        .state = kek_state_name(state),
-        .why = there            ? NULL
-               : failed != NULL ? failed
-               : known          ? NULL
-                                : &listing->why,
-    };
-    return ctl_audit(keys->ctl, keys->audit, &act);
 }
 
 enum ctl_exit ctl_key_generate(struct ctl *ctl)
@@ -198,9 +131,12 @@ enum ctl_exit ctl_key_generate(struct ctl *ctl)
     struct kek_why why = {.rc = KEK_OK};
     enum kek_rc rc = keys_generate(&keys, provider, number, &kek_id, state, &why);
     const struct kek_why *failed = rc == KEK_OK ? NULL : &why;
-    enum ctl_exit code = verify(&keys, provider, &kek_id, state, failed);
-    if (!put_on_record(&keys, provider, number, &kek_id, state, failed) && code == CTL_GOOD) {
+    enum ctl_exit code = made_verify(&keys, provider, &kek_id, state, failed);
+    if (!made_on_record(&keys, provider, number, &kek_id, state, failed) && code == CTL_GOOD) {
         code = CTL_CHECK;
+    }
+    if (code != CTL_FAILED && print(&keys, provider, &kek_id) != CTL_GOOD) {
+        return CTL_FAILED;
     }
     if (code == CTL_GOOD && keys.config->provider_count > 1) {
         ctl_say(ctl, "now bring this key to the other providers by the vendor's replication");

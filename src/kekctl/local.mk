@@ -22,6 +22,7 @@ kekctl_SOURCES = \
 	src/kekctl/key_list.c \
 	src/kekctl/key_remarks.c \
 	src/kekctl/key_remarks.h \
+	src/kekctl/key_rotate.c \
 	src/kekctl/key_views.c \
 	src/kekctl/key_views.h \
 	src/kekctl/keys.c \
@@ -31,6 +32,8 @@ kekctl_SOURCES = \
 	src/kekctl/kms_decrypt.c \
 	src/kekctl/kms_encrypt.c \
 	src/kekctl/kms_status.c \
+	src/kekctl/made.c \
+	src/kekctl/made.h \
 	src/kekctl/main.c \
 	src/kekctl/node.c \
 	src/kekctl/node_parse.c \
@@ -40,6 +43,7 @@ kekctl_SOURCES = \
 	src/kekctl/node_self.h \
 	src/kekctl/node_ssh.c \
 	src/kekctl/node_ssh.h \
+	src/kekctl/node_view.c \
 	src/kekctl/nodes.c \
 	src/kekctl/nodes.h \
 	src/kekctl/on_record.c \
@@ -52,6 +56,20 @@ kekctl_SOURCES = \
 	src/kekctl/probe_states.h \
 	src/kekctl/probe_workers.c \
 	src/kekctl/probe_workers.h \
+	src/kekctl/rotate.h \
+	src/kekctl/rotate_act.c \
+	src/kekctl/rotate_facts.c \
+	src/kekctl/rotate_show.c \
+	src/kekctl/rotate_show.h \
+	src/kekctl/rotation.c \
+	src/kekctl/rotation.h \
+	src/kekctl/rotation_check.c \
+	src/kekctl/rotation_check.h \
+	src/kekctl/rotation_file.c \
+	src/kekctl/rotation_file.h \
+	src/kekctl/rotation_target.c \
+	src/kekctl/rotation_target.h \
+	src/kekctl/rotation_words.c \
 	src/kekctl/version_entry.c \
 	src/kekctl/version_entry.h
 kekctl_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(JANSSON_CFLAGS)
@@ -60,7 +78,7 @@ kekctl_LDADD = $(REMOTE_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-
 dist_man_MANS += docs/kekctl.1 docs/kekd-pkcs11.8 docs/kekd.8
 
 if HAVE_CHECK
-KEKCTL_TESTS = tests/unit/test_kekctl_grpc tests/unit/test_node
+KEKCTL_TESTS = tests/unit/test_kekctl_grpc tests/unit/test_node tests/unit/test_rotation tests/unit/test_rotation_model
 check_PROGRAMS += $(KEKCTL_TESTS)
 TESTS += $(KEKCTL_TESTS)
 tests_unit_test_kekctl_grpc_SOURCES = tests/unit/test_kekctl_grpc.c src/kekctl/grpc_client.c \
@@ -71,6 +89,22 @@ tests_unit_test_node_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_unit_test_node_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_node_LDADD = $(OPS_ROOMS)
 tests_unit_test_kekctl_grpc_LDADD = $(BASE_LIBS) $(NGHTTP2_LIBS) $(UNIT_LIBS) -lpthread
+ROTATION_SOURCES = \
+	src/kekctl/node_view.c \
+	src/kekctl/rotation.c \
+	src/kekctl/rotation_check.c \
+	src/kekctl/rotation_target.c \
+	src/kekctl/rotation_words.c \
+	tests/unit/rotation_facts.h
+ROTATION_LIBS = libkek-keyring.a $(POOL_LIBS) $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
+tests_unit_test_rotation_SOURCES = tests/unit/test_rotation.c src/kekctl/rotation_file.c $(ROTATION_SOURCES)
+tests_unit_test_rotation_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_rotation_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_rotation_LDADD = $(ROTATION_LIBS)
+tests_unit_test_rotation_model_SOURCES = tests/unit/test_rotation_model.c $(ROTATION_SOURCES)
+tests_unit_test_rotation_model_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_rotation_model_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_rotation_model_LDADD = $(ROTATION_LIBS)
 endif
 
 kekctl_script_tests = tests/unit/test_kekctl.py tests/unit/test_kekctl_keys.py tests/unit/test_kekctl_changes.py

@@ -21,12 +21,19 @@ enum {
     OPTION_BACKUP = 512,
     OPTION_DRY_RUN = 1024,
     OPTION_NODE = 2048,
+    OPTION_UNTIL = 4096,
+    OPTION_WITHOUT = 8192,
+    OPTION_SINGLE_NODE = 16384,
+    OPTION_AGAIN = 32768,
     OPTION_CONFIG = 65536,
     OPTION_OUTPUT = 2 * OPTION_CONFIG,
     OPTION_HELP = 4 * OPTION_CONFIG,
     OPTION_VERSION = 8 * OPTION_CONFIG,
 };
 #define CHARACTERS_END 256
+#define OPTIONS_ROTATE                                                                 \
+    (OPTION_PROVIDER | OPTION_BACKUP | OPTION_DRY_RUN | OPTION_TIMEOUT | OPTION_NODE | \
+     OPTION_UNTIL | OPTION_WITHOUT | OPTION_SINGLE_NODE | OPTION_AGAIN)
 #define OPTIONS_CHANGE (OPTION_DRY_RUN | OPTION_NODE | OPTION_TIMEOUT)
 #define OPTIONS_KMS (OPTION_SOCKET | OPTION_API | OPTION_TIMEOUT)
 
@@ -42,6 +49,10 @@ static const struct option options[] = {
     {"i-have-a-backup", no_argument, NULL, OPTION_BACKUP},
     {"dry-run", no_argument, NULL, OPTION_DRY_RUN},
     {"node", required_argument, NULL, OPTION_NODE},
+    {"until", required_argument, NULL, OPTION_UNTIL},
+    {"without", required_argument, NULL, OPTION_WITHOUT},
+    {"single-node", no_argument, NULL, OPTION_SINGLE_NODE},
+    {"again", no_argument, NULL, OPTION_AGAIN},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
     {NULL, 0, NULL, 0},
@@ -63,12 +74,13 @@ static const struct command {
     {"config example", 0, ctl_config_example, "a configuration to start from"},
     {"key list", 0, ctl_key_list, "the versions of the keyring on every provider"},
     {"key generate", OPTION_PROVIDER, ctl_key_generate, "makes the keyring's next version"},
-    {"key promote", OPTIONS_CHANGE | OPTION_BACKUP, ctl_key_promote, "lets a version seal",
+    {"key promote", OPTION_BACKUP | OPTIONS_CHANGE, ctl_key_promote, "lets a version seal",
      "VERSION"},
-    {"key retire", OPTIONS_CHANGE | OPTION_COMPROMISED, ctl_key_retire, "lets it open only",
+    {"key retire", OPTION_COMPROMISED | OPTIONS_CHANGE, ctl_key_retire, "lets it open only",
      "VERSION"},
     {"key suspend", OPTIONS_CHANGE, ctl_key_suspend, "lets it do nothing for a while", "VERSION"},
     {"key resume", OPTIONS_CHANGE, ctl_key_resume, "lets it open again", "VERSION"},
+    {"key rotate", OPTIONS_ROTATE, ctl_key_rotate, "the next version, and the older ones retired"},
     {"key adopt", 0, ctl_key_adopt, "could a key that kekd did not make be used?", "LABEL|ID"},
     {"kms status", OPTIONS_KMS, ctl_kms_status, "what the API server is told about the plugin"},
     {"kms encrypt", OPTIONS_KMS, ctl_kms_encrypt, "standard input, encrypted"},
@@ -109,21 +121,33 @@ static enum ctl_exit help(struct ctl *ctl)
         "  -c, --config FILE      the configuration, " DEFAULT_CONFIG " by default\n"
         "  --output table|json    how results are printed\n"
         "  -h, --help, --version\n"
-        "of key generate, pin retry and probe:\n"
+        "of key generate, key rotate, pin retry and probe:\n"
         "  --provider NAME        which provider is meant\n"
-        "of key promote, retire, suspend and resume (VERSION: a number or a kek id):\n"
+        "of key promote, retire, suspend, resume (VERSION: a number or a kek id) and rotate:\n"
         "  --dry-run              only say what would be done\n"
         "  --i-have-a-backup      promote a version that is on one token alone\n"
         "  --compromised          retire for ever, and mark the version so\n"
-        "of node status, key promote, retire, suspend and resume:\n"
+        "of those and node status:\n"
         "  --node HOST:PORT|ssh:HOST|self  a node to ask, instead of status.nodes; once for each\n"
-        "  --timeout DURATION     for all of them, 10s by default\n"
+        "  --timeout DURATION     for all nodes, 10s by default; key rotate: of all waiting, 1h\n"
+        "of key rotate:\n"
+        "  --single-node          there is no other node than this one\n"
+        "  --without NODE         go on, after the stated times, though NODE does not answer\n"
+        "  --until STEP           stop after create, seen, promote, announced or retire\n"
+        "  --again                though the last rotation ended within the hour\n"
         "of the kms commands:\n"
         "  --socket PATH          the plugin's socket, by default the configuration's `listen`\n"
         "  --api v1|v2            which KMS API to speak, v2 by default\n"
         "  --timeout DURATION     of each call, 3s by default\n"
         "  --key-id ID            of what is to be decrypted, by default its own in this context\n"
         "\nExit codes: 0 good, 1 failed, 2 usage or configuration, 3 a check failed.\n");
+    return fflush(stdout) == 0 ? CTL_GOOD : CTL_FAILED;
+}
+
+static enum ctl_exit version(struct ctl *ctl)
+{
+    (void)ctl;
+    printf("kekctl " PACKAGE_VERSION "\n");
     return fflush(stdout) == 0 ? CTL_GOOD : CTL_FAILED;
 }
 
@@ -134,13 +158,6 @@ static bool add_name(const char *names[static CTL_NODES_MAX], size_t *count, con
         return true;
     }
     return false;
-}
-
-static enum ctl_exit version(struct ctl *ctl)
-{
-    (void)ctl;
-    printf("kekctl " PACKAGE_VERSION "\n");
-    return fflush(stdout) == 0 ? CTL_GOOD : CTL_FAILED;
 }
 
 /* One option's value into ctl; returns what was expected if it is not that. */
@@ -194,6 +211,19 @@ static const char *take_option(struct ctl *ctl, int option, const char *value)
     case OPTION_NODE:
         good = add_name(ctl->nodes, &ctl->node_count, value);
         expected = "at most 64 nodes";
+        break;
+    case OPTION_UNTIL:
+        ctl->until = value;
+        break;
+    case OPTION_WITHOUT:
+        good = add_name(ctl->without, &ctl->without_count, value);
+        expected = "at most 64 nodes";
+        break;
+    case OPTION_SINGLE_NODE:
+        ctl->single_node = true;
+        break;
+    case OPTION_AGAIN:
+        ctl->again = true;
         break;
     default:
         break;

@@ -300,36 +300,3 @@ size_t nodes_ask(struct nodes *nodes, uint64_t timeout_ms)
     }
     return reachable;
 }
-
-/* ---- what of it is asked most ---- */
-
-const struct node_version *node_version(const struct node_status *status, uint32_t number)
-{
-    for (size_t i = 0; i < status->version_count; i++) {
-        const struct node_version *version = &status->versions[i];
-        if (version->number == number && version->state > KEK_KEYRING_KEY_UNFIT) {
-            return version;
-        }
-    }
-    return NULL;
-}
-
-bool node_has_proven(const struct node_status *status, const struct node_version *version)
-{
-    for (size_t p = 0; p < status->provider_count; p++) {
-        if (!version->proven[p]) {
-            return false;
-        }
-    }
-    return status->provider_count > 0;
-}
-
-bool node_seals(const struct node_status *status, const struct kek_id *kek_id)
-{
-    for (size_t i = 0; i < status->sealing_count; i++) {
-        if (kek_id_equal(&status->sealing[i], kek_id)) {
-            return true;
-        }
-    }
-    return false;
-}

@@ -118,13 +118,13 @@ size_t nodes_say(const struct nodes *nodes);
 void nodes_close(struct nodes *nodes);
 #define NODES_AUTO __attribute__((cleanup(nodes_close)))
 
-/* The version of this number as the node shows it; NULL: it does not. */
-const struct node_version *node_version(const struct node_status *status, uint32_t number);
+/* The key as the node shows it; NULL: it does not. */
+const struct node_version *node_version(const struct node_status *status,
+                                        const struct kek_id *kek_id);
 
-/* Has every provider of the node opened its witness? */
-bool node_has_proven(const struct node_status *status, const struct node_version *version);
+bool node_announces(const struct node_status *status, const struct kek_id *kek_id);
 
-/* May an Encrypt of the node still use this KEK? */
+/* May an Encrypt of the node still use this key? */
 bool node_seals(const struct node_status *status, const struct kek_id *kek_id);
 
 #endif

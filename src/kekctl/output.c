@@ -7,6 +7,7 @@
 
 #include <libsmartcols.h>
 
+#include "kek/json.h"
 #include "kek/descriptors.h"
 
 struct scols {
@@ -56,7 +57,7 @@ static char *cell(const json_t *value)
     if (json_is_boolean(value)) {
         return strdup(json_is_true(value) ? "yes" : "no");
     }
-    return json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    return kek_json_text(value, JSON_ENCODE_ANY | JSON_COMPACT);
 }
 
 static bool set_cell(struct libscols_line *line, size_t column, const json_t *value)

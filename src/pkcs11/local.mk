@@ -117,8 +117,12 @@ FAULT_MODULE = tests/faults/cache.c tests/faults/control.c tests/faults/fault.c 
 FAULT_FACES = tests/faults/cache.h tests/faults/control.h tests/faults/handles.h
 EXTRA_DIST += $(FAULT_MODULE) tests/faults/README.md
 noinst_HEADERS += $(FAULT_FACES)
-check_DATA += tests/faults/fault.so
-CLEANFILES += tests/faults/fault.so
+EXTRA_DIST += tests/faults/killed.c
+check_DATA += tests/faults/fault.so tests/faults/killed.so
+CLEANFILES += tests/faults/fault.so tests/faults/killed.so
+tests/faults/killed.so: tests/faults/killed.c
+	$(AM_V_CCLD)$(MKDIR_P) tests/faults && \
+	$(CC) -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -O1 -fPIC -shared -o $@ $(srcdir)/tests/faults/killed.c -ldl
 tests/faults/fault.so: $(FAULT_MODULE) $(FAULT_FACES)
 	$(AM_V_CCLD)$(MKDIR_P) tests/faults && \
 	$(CC) -std=gnu11 -D_GNU_SOURCE $(P11_KIT_CFLAGS) -Wall -Wextra -O1 -fPIC -shared -o $@ \

@@ -77,6 +77,7 @@ enum deed {
     FLIP,
     FORGE,
     KEEP,
+    ORPHAN,
 };
 
 static const struct {
@@ -108,6 +109,7 @@ static const struct {
     [FLIP] = {"flip", 16},
     [FORGE] = {"forge", 0},
     [KEEP] = {"keep", 16},
+    [ORPHAN] = {"orphan", 0},
 };
 
 /* The second page, little-endian on every machine that runs this. */
@@ -354,6 +356,11 @@ static bool act(const struct rule *rule)
         sleep_ms(rule->value);
         return true;
     case HANG:
+        for (;;) {
+            pause();
+        }
+    case ORPHAN: /* and nothing more happens here, whenever the news of it comes */
+        (void)kill(getppid(), SIGKILL);
         for (;;) {
             pause();
         }

@@ -26,6 +26,7 @@ INTEROP_TESTS = \
 	tests/interop/test_nodes.py \
 	tests/interop/test_oom.py \
 	tests/interop/test_rotation.py \
+	tests/interop/test_rotate.py \
 	tests/interop/test_roundtrip.py \
 	tests/interop/test_schedules.py \
 	tests/interop/test_separation.py \
@@ -42,10 +43,12 @@ EXTRA_DIST += \
 	tests/README.md \
 	$(INTEROP_TESTS) \
 	tests/interop/certs.py \
+	tests/interop/cluster.py \
 	tests/interop/fault.py \
 	tests/interop/h2.py \
 	tests/interop/kms.py \
 	tests/interop/p11.py \
+	tests/interop/pages.py \
 	tests/interop/proc.py \
 	tests/interop/protowire.py \
 	tests/interop/rig.py \
@@ -61,3 +64,8 @@ CLEANFILES += tests/interop/clock_off.so
 tests/interop/clock_off.so: tests/interop/clock_off.c
 	$(AM_V_CCLD)$(MKDIR_P) tests/interop && \
 	$(CC) -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -O1 -fPIC -shared -o $@ $(srcdir)/tests/interop/clock_off.c
+# A rotation that is killed at every place, not at a few: half an hour.
+PHONY_TARGETS += kills
+kills: all
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS=
+	$(AM_TESTS_ENVIRONMENT) KEK_ROTATE_KILLS=all $(PYTHON3) -B $(srcdir)/tests/interop/test_rotate.py Killed

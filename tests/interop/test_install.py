@@ -15,6 +15,8 @@ import tempfile
 import time
 import unittest
 
+import pages
+
 BUILD = os.environ["abs_top_builddir"]
 SOURCE = os.environ["abs_top_srcdir"]
 SYSTEMD = "/lib/systemd/systemd"
@@ -65,6 +67,20 @@ echo "service $(systemctl show -P Result kekd.service) $(systemctl show -P ExecM
 echo "socket $(systemctl show -P Result kekd.socket)"
 """
 
+# What runs by the timer, once it is enabled.
+ROTATES = """
+test "$(systemctl is-enabled kekd-rotate.timer)" = disabled
+printf 'settle: 1s\nrefresh: 1s\n' >>/etc/kekd/kekd.yaml
+systemctl restart kekd.service
+mkdir -p /etc/systemd/system/kekd-rotate.service.d
+cp /etc/systemd/system/kekd.service.d/softhsm.conf /etc/systemd/system/kekd-rotate.service.d
+printf '[Service]\nEnvironment="ROTATE_OPTIONS=--single-node --until seen"\nStandardError=append:/steps/kekd.log\n' \
+    >/etc/systemd/system/kekd-rotate.service.d/options.conf
+systemctl daemon-reload
+systemctl start kekd-rotate.service
+runuser -u kekd -- kekctl key list
+"""
+
 UNIT = """[Unit]
 DefaultDependencies=no
 [Service]
@@ -89,9 +105,7 @@ def write(text, *path):
 
 
 def documented_steps():
-    section = read(SOURCE, "docs", "operations.md").split("\n## Start\n")[1].split("\n### ")[0]
-    return [re.sub(r"^   ", "", block, flags=re.MULTILINE)
-            for block in re.findall(r"^   ```sh\n(.*?)^   ```$", section, re.MULTILINE | re.DOTALL)]
+    return pages.steps("operations.md", "## Start")
 
 
 def documented_way_back():
@@ -228,9 +242,10 @@ class Install(unittest.TestCase):
     def test_the_documented_steps_end_in_a_kekd_that_is_well(self):
         self.prepare()
         status = self.root.run(self.steps() + "systemctl restart kekd.service\n" + WELL +
-                               "systemctl show -P User kekd.service\n")
+                               "systemctl show -P User kekd.service\n" + ROTATES)
         self.assertEqual(status, "0", self.root.said())
         self.assertIn("\nkekd\n", self.root.said())
+        self.assertRegex(self.root.said(), r"\n2 +pre-active ")
 
     def test_a_wrong_configuration_ends_the_socket_and_the_documented_steps_bring_it_back(self):
         self.prepare()

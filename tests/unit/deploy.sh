@@ -59,11 +59,25 @@ unit=${abs_top_builddir:?}/deploy/kekd.service
 grep -qE '@[a-z]+@' "$unit" && fail "kekd.service has a name that is not filled in"
 grep -q '^Type=notify$' "$unit" && grep -q '^WatchdogSec=[1-9]' "$unit" ||
     fail "kekd.service has no watchdog: nobody would see that kekd hangs"
+# The rotation's unit is sandboxed as kekd's: the same lines, but for what only a server has.
+rotate=$abs_top_builddir/deploy/kekd-rotate.service
+grep -qE '@[a-z]+@' "$rotate" && fail "kekd-rotate.service has a name that is not filled in"
+server='^(Type|ExecStart|ExecReload|Restart|RestartSec|RestartPreventExitStatus|WatchdogSec|TimeoutStopSec|Environment=ROTATE_OPTIONS|RuntimeDirectory.*)='
+of_service()
+{
+    sed -n '/^\[Service\]/,/^\[Install\]/p' "$1" | grep -E '^[A-Z][A-Za-z]+=' | grep -vE "$server" | sort
+}
+test "$(of_service "$unit")" = "$(of_service "$rotate")" ||
+    fail "kekd-rotate.service and kekd.service differ: $(of_service "$unit" >"$units/a"; of_service "$rotate" | diff "$units/a" -)"
+grep -q '^\[Install\]' "$rotate" && fail "kekd-rotate.service would be enabled by itself: its timer is for that"
 if command -v systemd-analyze >/dev/null; then
     sed 's|^ExecStart=[^ ]*|ExecStart=/bin/true|' "$unit" >"$units/kekd.service"
     cp "$deploy/kekd.socket" "$units/kekd.socket"
-    said=$(cd "$units" && systemd-analyze verify --man=no ./kekd.service ./kekd.socket 2>&1 |
-        grep -F 'kekd.' || true)
+    sed 's|^ExecStart=[^ ]*|ExecStart=/bin/true|' "$rotate" >"$units/kekd-rotate.service"
+    cp "$deploy/kekd-rotate.timer" "$units/kekd-rotate.timer"
+    said=$(cd "$units" && systemd-analyze verify --man=no ./kekd.service ./kekd.socket ./kekd-rotate.service \
+        ./kekd-rotate.timer 2>&1 |
+        grep -E 'kekd[.-]' || true)
     test -z "$said" || fail "systemd-analyze: $said"
 fi
 

@@ -1,0 +1,21 @@
+/* A key that a token was told to make: is it there, and what stands on record of it? */
+#ifndef KEKCTL_MADE_H
+#define KEKCTL_MADE_H
+
+#include "keys.h"
+
+/* The provider's key of this kek id in its last listing; NULL: it shows none. Borrowed. */
+const struct kek_version *made_find(const struct keys *keys, size_t provider,
+                                    const struct kek_id *kek_id);
+
+/* Lists the provider afresh and says what is not as it must be. CTL_GOOD: it is there, and as it must be; CTL_CHECK:
+ * it is there; CTL_FAILED: it is not, or nobody knows. `failed`: how making it failed; NULL: it did not. */
+enum ctl_exit made_verify(struct keys *keys, size_t provider, const struct kek_id *kek_id,
+                          enum kek_state state, const struct kek_why *failed);
+
+/* Puts on record that it is there, that it is not, or that the token did not say. False after saying that it could not be put on record. */
+bool made_on_record(const struct keys *keys, size_t provider, uint32_t number,
+                    const struct kek_id *kek_id, enum kek_state state,
+                    const struct kek_why *failed);
+
+#endif

@@ -1,0 +1,207 @@
+#include "rotation_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "kek/json.h"
+#include "kek/durable.h"
+
+#define FILE_MAX 4096
+
+static bool parse_time(const char *text, int64_t *ms)
+{
+    struct tm tm = {0};
+    const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    if (end == NULL || *end != '\0') {
+        return false;
+    }
+    *ms = (int64_t)timegm(&tm) * 1000;
+    return true;
+}
+
+static bool parse_id(const char *text, struct kek_id *id)
+{
+    char again[KEK_ID_TEXT];
+    if (strlen(text) != KEK_ID_TEXT - 1) {
+        return false;
+    }
+    for (size_t i = 0; i < KEK_ID_LEN; i++) {
+        unsigned value = 0;
+        for (size_t k = 0; k < 2; k++) {
+            const char *digits = "0123456789abcdef", *at = strchr(digits, text[2 * i + k]);
+            value = 16 * value + (at == NULL ? 0 : (unsigned)(at - digits));
+        }
+        id->bytes[i] = (uint8_t)value;
+    }
+    kek_id_format(id, again);
+    return strcmp(again, text) == 0;
+}
+
+static bool parse(struct kek_bytes content, struct rotation_progress *progress)
+{
+    const char *node, *step, *since, *id;
+    json_int_t number, pid;
+    json_t *object =
+        json_loadb((const char *)content.data, content.len, JSON_REJECT_DUPLICATES, NULL);
+    bool good = json_unpack(object, "{s:s, s:s, s:I, s:s, s:s, s:I}", "node", &node, "step", &step,
+                            "version", &number, "kek_id", &id, "since", &since, "pid", &pid) == 0;
+    *progress = (struct rotation_progress){.step = ROTATION_CHECK};
+    good = good && rotation_step_parse(step, &progress->step) && progress->step >= ROTATION_CLAIM &&
+           parse_time(since, &progress->since_ms) && number >= 1 && number <= UINT32_MAX &&
+           pid > 0 && pid <= INT_MAX;
+    if (good) {
+        progress->key.number = (uint32_t)number;
+        progress->pid = (long)pid;
+        good = parse_id(id, &progress->key.id);
+    }
+    json_decref(object);
+    return good;
+}
+
+static enum kek_rc read_progress(const struct rotation_file *file,
+                                 struct rotation_progress *progress, struct kek_why *why)
+{
+    KEK_AUTO_BUF struct kek_buf content;
+    kek_buf_init(&content, FILE_MAX);
+    enum kek_rc rc = kek_durable_read(file->path, FILE_MAX, &content, why);
+    if (rc == KEK_NOT_FOUND) {
+        *progress = (struct rotation_progress){.step = ROTATION_CHECK};
+        return KEK_OK;
+    }
+    if (rc == KEK_OK && !parse(kek_buf_bytes(&content), progress)) {
+        return kek_fail(why, KEK_DAMAGED,
+                        "%s is not what a rotation writes: look at key list, and remove the file; "
+                        "the next run goes on from what the tokens show",
+                        file->path);
+    }
+    return rc;
+}
+
+static enum kek_rc name_files(struct rotation_file *file, const struct kek_config *config,
+                              const char *node, struct kek_why *why)
+{
+    *file = (struct rotation_file){.node = node, .lock = -1};
+    int len = snprintf(file->path, sizeof file->path, "%s/%s.rotation", config->state_dir,
+                       config->keyring);
+    if (len < 0 || (size_t)len >= sizeof file->path) {
+        return kek_fail(why, KEK_INVALID, "state_dir is too long a path");
+    }
+    snprintf(file->lock_path, sizeof file->lock_path, "%s.lock", file->path);
+    return KEK_OK;
+}
+
+/* Who holds the lock may remove the file under it: then what was locked here is nothing any more. */
+static bool is_still(const struct rotation_file *file)
+{
+    struct stat locked, there;
+    return fstat(file->lock, &locked) == 0 && stat(file->lock_path, &there) == 0 &&
+           locked.st_ino == there.st_ino && locked.st_dev == there.st_dev;
+}
+
+static enum kek_rc refuse_second(const struct rotation_file *file, struct kek_why *why)
+{
+    struct rotation_progress first;
+    char since[ROTATION_TIME_TEXT];
+    if (read_progress(file, &first, NULL) != KEK_OK || first.step == ROTATION_CHECK) {
+        return kek_fail(why, KEK_UNAVAILABLE,
+                        "a rotation has just begun on this node, %s: let it end, or interrupt it",
+                        file->node);
+    }
+    rotation_time_format(first.since_ms, since);
+    return kek_fail(why, KEK_UNAVAILABLE,
+                    "a rotation runs on this node, %s, already: step %s since %s, version %" PRIu32
+                    ", pid %ld; let it end, or interrupt it",
+                    file->node, rotation_step_name(first.step), since, first.key.number, first.pid);
+}
+
+static enum kek_rc take_lock(struct rotation_file *file, struct kek_why *why)
+{
+    for (;;) {
+        file->lock =
+            open(file->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
+        if (file->lock < 0) {
+            return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                                   "opening %s", file->lock_path);
+        }
+        kek_durable_give(file->lock_path, file->lock);
+        if (flock(file->lock, LOCK_EX | LOCK_NB) != 0) {
+            int code = errno;
+            close(file->lock);
+            file->lock = -1;
+            return code == EWOULDBLOCK
+                       ? refuse_second(file, why)
+                       : kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)code,
+                                         "locking %s", file->lock_path);
+        }
+        if (is_still(file)) {
+            return KEK_OK;
+        }
+        close(file->lock);
+    }
+}
+
+enum kek_rc rotation_file_look(struct rotation_file *file, const struct kek_config *config,
+                               const char *node, struct rotation_progress *progress,
+                               struct kek_why *why)
+{
+    enum kek_rc rc = name_files(file, config, node, why);
+    return rc == KEK_OK ? read_progress(file, progress, why) : rc;
+}
+
+enum kek_rc rotation_file_open(struct rotation_file *file, const struct kek_config *config,
+                               const char *node, struct rotation_progress *progress,
+                               struct kek_why *why)
+{
+    enum kek_rc rc = name_files(file, config, node, why);
+    if (rc == KEK_OK) {
+        rc = take_lock(file, why);
+    }
+    if (rc == KEK_OK) {
+        rc = read_progress(file, progress, why);
+    }
+    if (rc != KEK_OK) {
+        rotation_file_close(file);
+    }
+    return rc;
+}
+
+enum kek_rc rotation_file_write(const struct rotation_file *file,
+                                const struct rotation_progress *progress, struct kek_why *why)
+{
+    char id[KEK_ID_TEXT], since[ROTATION_TIME_TEXT];
+    kek_id_format(&progress->key.id, id);
+    rotation_time_format(progress->since_ms, since);
+    json_t *object =
+        json_pack("{s:s, s:s, s:I, s:s, s:s, s:I}", "node", file->node, "step",
+                  rotation_step_name(progress->step), "version", (json_int_t)progress->key.number,
+                  "kek_id", id, "since", since, "pid", (json_int_t)progress->pid);
+    KEK_AUTO_FREE char *text = object == NULL ? NULL : kek_json_text(object, JSON_COMPACT);
+    json_decref(object);
+    if (text == NULL) {
+        return kek_fail(why, KEK_NO_MEMORY, "no memory to write %s", file->path);
+    }
+    return kek_durable_write_now(file->path, kek_bytes_of(text), why);
+}
+
+enum kek_rc rotation_file_remove(const struct rotation_file *file, struct kek_why *why)
+{
+    if (unlink(file->path) != 0 && errno != ENOENT) {
+        return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "removing %s", file->path);
+    }
+    return KEK_OK;
+}
+
+void rotation_file_close(struct rotation_file *file)
+{
+    if (file->lock >= 0) {
+        (void)unlink(file->lock_path);
+        close(file->lock);
+        file->lock = -1;
+    }
+}

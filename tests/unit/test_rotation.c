@@ -1,0 +1,720 @@
+/* kekctl/rotation.c: from facts to the next step, and the file that says how far a rotation is. */
+#include "kekctl/rotation.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "kekctl/rotation_file.h"
+#include "rotation_facts.h"
+#include "suite.h"
+
+#define V3 3
+#define V4 4
+
+static struct world world;
+static struct rotation_plan plan;
+
+/* Two nodes under version 3, which is all there is. */
+static void setup(void)
+{
+    world_init(&world, 2);
+    world_key_both(&world, V3, 0x33, "WU");
+    for (size_t i = 0; i < 2; i++) {
+        world_shown(&world, i, V3, 0x33, KEK_KEYRING_KEY_ACTIVE);
+        world_announces(&world, i, V3, 0x33);
+    }
+}
+
+static void expect(enum rotation_verdict verdict, enum rotation_step step, const char *text)
+{
+    rotation_plan(&world.facts, &plan);
+    ck_assert_msg(plan.verdict == verdict && plan.step == step && strstr(plan.text, text) != NULL,
+                  "verdict %d step %s: \"%s\", not %d %s \"%s\"", (int)plan.verdict,
+                  rotation_step_name(plan.step), plan.text, (int)verdict, rotation_step_name(step),
+                  text);
+}
+
+static void record(enum rotation_step step, uint32_t number, uint8_t id)
+{
+    world.facts.progress.step = step;
+    world.facts.progress.key = (struct rotation_key){.number = number, .id = world_id(id)};
+}
+
+/* Version 4, made and brought to both, and seen by both nodes. */
+static void make_v4(const char *may)
+{
+    world_key_both(&world, V4, 0x44, may);
+    record(ROTATION_SEEN, V4, 0x44);
+    for (size_t i = 0; i < 2; i++) {
+        (void)world_shown(&world, i, V4, 0x44,
+                          strchr(may, 'W') != NULL ? KEK_KEYRING_KEY_ACTIVE
+                                                   : KEK_KEYRING_KEY_PRE_ACTIVE);
+    }
+}
+
+static void announce_v4(void)
+{
+    make_v4("WU");
+    record(ROTATION_ANNOUNCED, V4, 0x44);
+    world_announces(&world, 0, V4, 0x44);
+    world_announces(&world, 1, V4, 0x44);
+}
+
+static struct kek_version *key(size_t provider, uint8_t first)
+{
+    struct kek_id id = world_id(first);
+    for (size_t i = 0; i < world.facts.providers[provider].count; i++) {
+        if (kek_id_equal(&world.keys[provider][i].id, &id)) {
+            return &world.keys[provider][i];
+        }
+    }
+    ck_abort_msg("no such key");
+    return NULL;
+}
+
+/* ---- the steps, when all goes well ---- */
+
+START_TEST(a_rotation_claims_then_makes_the_next_number_on_the_provider_that_was_named)
+{
+    world.facts.maker = 1;
+    world.facts.progress = (struct rotation_progress){.step = ROTATION_CHECK};
+    expect(ROTATION_ACT, ROTATION_CLAIM, "cp1");
+    record(ROTATION_CLAIM, 0, 0);
+    expect(ROTATION_ACT, ROTATION_CREATE, "hsm-b makes version 4");
+    ck_assert_uint_eq(plan.target.number, V4);
+    ck_assert_uint_eq(plan.provider, 1);
+}
+END_TEST
+
+START_TEST(numbers_of_keys_that_nobody_would_use_are_taken_too)
+{
+    world_key(&world, 1, 9, 0x99, "");
+    world.keys[1][1].eligible = false;
+    expect(ROTATION_ACT, ROTATION_CREATE, "version 10");
+}
+END_TEST
+
+START_TEST(a_version_that_was_made_is_waited_for_on_every_provider)
+{
+    world_key(&world, 0, V4, 0x44, "U");
+    record(ROTATION_CREATE, V4, 0x44);
+    expect(ROTATION_WAIT, ROTATION_CREATE,
+           "hsm-b does not show version 4 yet: bring its key there");
+    ck_assert_str_eq(plan.where, "hsm-b");
+}
+END_TEST
+
+START_TEST(a_version_is_promoted_once_every_node_sees_it_with_every_provider)
+{
+    make_v4("U");
+    expect(ROTATION_ACT, ROTATION_PROMOTE, "version 4 becomes active");
+    world.nodes[1].status.versions[1].held[1] = KEK_KEYRING_KEY_UNSEEN;
+    expect(ROTATION_WAIT, ROTATION_SEEN, "cp2 does not show version 4 on hsm-b yet: it is unseen");
+    ck_assert_str_eq(plan.node, "cp2");
+    ck_assert_str_eq(plan.where, "hsm-b");
+    world.nodes[1].status.providers[0].answers = false;
+    expect(ROTATION_WAIT, ROTATION_SEEN, "provider hsm-a does not answer on cp2");
+    world.nodes[1].status.version_count = 1;
+    expect(ROTATION_WAIT, ROTATION_SEEN, "cp2 does not show version 4 yet");
+}
+END_TEST
+
+START_TEST(another_key_under_the_right_id_on_one_node_is_not_the_version)
+{
+    make_v4("U");
+    world.nodes[0].status.versions[1].held[0] = KEK_KEYRING_KEY_FOREIGN;
+    expect(ROTATION_WAIT, ROTATION_SEEN, "foreign");
+}
+END_TEST
+
+START_TEST(a_promotion_that_stopped_half_way_is_finished_whoever_sees_it)
+{
+    make_v4("U");
+    key(0, 0x44)->can_wrap = true;
+    world.nodes[1].status.version_count = 1;
+    expect(ROTATION_ACT, ROTATION_PROMOTE, "version 4");
+}
+END_TEST
+
+START_TEST(every_node_must_announce_and_the_first_that_does_not_is_named_with_its_reason)
+{
+    make_v4("WU");
+    record(ROTATION_ANNOUNCED, V4, 0x44);
+    world_announces(&world, 0, V4, 0x44);
+    expect(ROTATION_WAIT, ROTATION_ANNOUNCED,
+           "cp2 does not announce version 4 yet; it does so 60 s");
+    ck_assert_str_eq(plan.node, "cp2");
+    ck_assert_uint_eq(plan.wait_ms, 60000);
+    world.nodes[1].status.versions[1].proven[1] = false;
+    expect(ROTATION_WAIT, ROTATION_ANNOUNCED, "cp2 has not proven version 4 on hsm-b yet");
+    world.nodes[1].status.versions[1].proven[1] = true;
+    snprintf(world.nodes[1].status.health, sizeof world.nodes[1].status.health, "outage");
+    snprintf(world.nodes[1].status.what, sizeof world.nodes[1].status.what, "no HSM answers");
+    expect(ROTATION_WAIT, ROTATION_ANNOUNCED, "cp2 does not announce version 4: no HSM answers");
+}
+END_TEST
+
+START_TEST(older_versions_retire_once_all_announce_and_none_seals_under_them)
+{
+    announce_v4();
+    world_key(&world, 1, 2, 0x22, "WU");
+    world.nodes[1].status.sealing[0] = world_id(0x33);
+    world.nodes[1].status.sealing_count = 1;
+    expect(ROTATION_WAIT, ROTATION_RETIRE, "cp2 may still seal under version 3");
+    world.nodes[1].status.sealing_count = 0;
+    expect(ROTATION_ACT, ROTATION_RETIRE, "retire");
+    ck_assert_uint_eq(plan.old_count, 2);
+    ck_assert_uint_eq(plan.old[0].number, V3);
+    ck_assert_uint_eq(plan.old[1].number, 2);
+}
+END_TEST
+
+START_TEST(it_has_ended_when_no_other_version_may_wrap_anywhere)
+{
+    announce_v4();
+    key(0, 0x33)->can_wrap = false;
+    expect(ROTATION_ACT, ROTATION_RETIRE, "version 3 retires");
+    key(1, 0x33)->can_wrap = false;
+    expect(ROTATION_ENDED, ROTATION_DONE, "version 4 is the only active one");
+}
+END_TEST
+
+START_TEST(until_stops_before_the_next_step_and_not_before)
+{
+    static const struct {
+        enum rotation_step until, at;
+    } table[] = {
+        {ROTATION_CREATE, ROTATION_CREATE},
+        {ROTATION_SEEN, ROTATION_SEEN},
+        {ROTATION_PROMOTE, ROTATION_PROMOTE},
+        {ROTATION_ANNOUNCED, ROTATION_ANNOUNCED},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        setup();
+        world.facts.until = table[i].until;
+        expect(ROTATION_ACT, ROTATION_CREATE, "makes version 4");
+        make_v4(table[i].until >= ROTATION_PROMOTE ? "WU" : "U");
+        for (size_t k = 0; k < 2 && table[i].until >= ROTATION_ANNOUNCED; k++) {
+            world_announces(&world, k, V4, 0x44);
+        }
+        expect(ROTATION_REACHED, table[i].at, "version 4");
+    }
+}
+END_TEST
+
+/* ---- where it goes on from ---- */
+
+START_TEST(a_version_that_waits_to_be_promoted_is_taken_and_none_is_made)
+{
+    make_v4("U");
+    record(ROTATION_CLAIM, 0, 0);
+    expect(ROTATION_ACT, ROTATION_PROMOTE, "version 4");
+}
+END_TEST
+
+START_TEST(what_was_in_use_before_or_may_not_be_used_is_no_version_to_promote)
+{
+    static const struct {
+        const char *may;
+        enum kek_keyring_key state;
+    } table[] = {
+        {"U", KEK_KEYRING_KEY_DEACTIVATED},
+        {"C", KEK_KEYRING_KEY_COMPROMISED},
+        {"", KEK_KEYRING_KEY_SUSPENDED},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        for (int recorded = 0; recorded < 2; recorded++) {
+            setup();
+            world_key_both(&world, V4, 0x44, table[i].may);
+            world_shown(&world, 1, V4, 0x44, table[i].state);
+            record(recorded ? ROTATION_SEEN : ROTATION_CLAIM, recorded ? V4 : 0, 0x44);
+            expect(ROTATION_ACT, ROTATION_CREATE, "makes version 5");
+        }
+    }
+}
+END_TEST
+
+START_TEST(an_id_that_was_drawn_and_is_on_no_token_was_never_made)
+{
+    record(ROTATION_CREATE, V4, 0x44);
+    expect(ROTATION_ACT, ROTATION_CREATE, "makes version 4");
+}
+END_TEST
+
+START_TEST(a_rotation_without_a_record_is_finished_where_two_are_active)
+{
+    announce_v4();
+    record(ROTATION_CLAIM, 0, 0);
+    expect(ROTATION_ACT, ROTATION_RETIRE, "version 3");
+}
+END_TEST
+
+START_TEST(a_rotation_that_was_overtaken_ends_with_the_newer_version)
+{
+    make_v4("U");
+    world_key_both(&world, 5, 0x55, "WU");
+    world_announces(&world, 0, 5, 0x55);
+    world_announces(&world, 1, 5, 0x55);
+    expect(ROTATION_ACT, ROTATION_RETIRE, "version 3");
+    ck_assert_uint_eq(plan.target.number, 5);
+    ck_assert_uint_eq(plan.old_count, 1);
+}
+END_TEST
+
+START_TEST(of_two_keys_with_one_number_the_smaller_id_is_the_version)
+{
+    make_v4("U");
+    world_key_both(&world, V4, 0x40, "U");
+    world_shown(&world, 0, V4, 0x40, KEK_KEYRING_KEY_PRE_ACTIVE);
+    world_shown(&world, 1, V4, 0x40, KEK_KEYRING_KEY_PRE_ACTIVE);
+    expect(ROTATION_ACT, ROTATION_PROMOTE, "version 4");
+    struct kek_id version = world_id(0x40), surplus = world_id(0x44);
+    ck_assert(kek_id_equal(&plan.target.id, &version));
+    ck_assert(kek_id_equal(&plan.surplus.id, &surplus));
+    key(0, 0x44)->can_wrap = key(1, 0x44)->can_wrap = true;
+    world_announces(&world, 1, V4, 0x44);
+    rotation_plan(&world.facts, &plan);
+    ck_assert_msg(kek_id_equal(&plan.target.id, &surplus), "what was announced stands");
+}
+END_TEST
+
+START_TEST(a_surplus_key_that_may_wrap_retires_with_the_older_ones)
+{
+    announce_v4();
+    world_key_both(&world, V4, 0x50, "WU");
+    expect(ROTATION_ACT, ROTATION_RETIRE, "version");
+    ck_assert_uint_eq(plan.old_count, 2);
+}
+END_TEST
+
+START_TEST(what_ended_within_the_hour_is_not_begun_again_unless_told_to)
+{
+    announce_v4();
+    key(0, 0x33)->can_wrap = key(1, 0x33)->can_wrap = false;
+    record(ROTATION_CHECK, 0, 0);
+    world.nodes[0].status.primary.announced_ms = WORLD_NOW - 100000;
+    expect(ROTATION_NOTHING, ROTATION_DONE, "--again");
+    world.facts.again = true;
+    expect(ROTATION_ACT, ROTATION_CLAIM, "");
+    world.facts.again = false;
+    world.nodes[0].status.primary.announced_ms = WORLD_NOW - ROTATION_RECENT_MS;
+    expect(ROTATION_ACT, ROTATION_CLAIM, "");
+}
+END_TEST
+
+START_TEST(a_keyrings_first_version_is_no_rotations_outcome)
+{
+    world.nodes[0].status.primary.announced_ms = WORLD_NOW - 100000;
+    expect(ROTATION_ACT, ROTATION_CREATE, "");
+}
+END_TEST
+
+/* ---- who is not asked ---- */
+
+START_TEST(a_node_that_does_not_answer_is_waited_for_at_every_step_but_the_promotion_under_way)
+{
+    for (int step = 0; step < 4; step++) {
+        setup();
+        if (step == 1) {
+            make_v4("U");
+        } else if (step > 1) {
+            announce_v4();
+        }
+        if (step == 2) {
+            world_announces(&world, 0, V3, 0x33);
+        }
+        world.nodes[1].reachable = false;
+        snprintf(world.nodes[1].why.text, sizeof world.nodes[1].why.text, "connection refused");
+        rotation_plan(&world.facts, &plan);
+        ck_assert_int_eq(plan.verdict, ROTATION_WAIT);
+        ck_assert_ptr_nonnull(
+            strstr(plan.text, "10.0.0.2:9479 does not answer: connection refused"));
+        ck_assert_ptr_nonnull(strstr(plan.text, "--without 10.0.0.2:9479"));
+    }
+}
+END_TEST
+
+/* What is waited for by time alone: 22 refreshes, settle and as much, 100 s. */
+static void expect_times(void)
+{
+    make_v4("U");
+    world.facts.progress.since_ms = WORLD_NOW - 1000;
+    expect(ROTATION_WAIT, ROTATION_SEEN, "330 s");
+    ck_assert_uint_eq(plan.wait_ms, 329000);
+    world.facts.progress.since_ms = WORLD_NOW - 330000;
+    expect(ROTATION_ACT, ROTATION_PROMOTE, "");
+    record(ROTATION_PROMOTE, V4, 0x44);
+    expect(ROTATION_ACT, ROTATION_PROMOTE, "");
+    key(0, 0x44)->can_wrap = key(1, 0x44)->can_wrap = true;
+    world_announces(&world, 0, V4, 0x44);
+    record(ROTATION_ANNOUNCED, V4, 0x44);
+    world.facts.progress.since_ms = WORLD_NOW;
+    expect(ROTATION_WAIT, ROTATION_ANNOUNCED, "390 s");
+    world.facts.progress.since_ms = WORLD_NOW - 390000;
+    expect(ROTATION_WAIT, ROTATION_RETIRE, "100 s");
+    record(ROTATION_RETIRE, V4, 0x44);
+    expect(ROTATION_ACT, ROTATION_RETIRE, "");
+}
+
+START_TEST(nodes_that_nobody_named_are_given_the_stated_times)
+{
+    world.facts.node_count = 1;
+    world.facts.alone = true;
+    expect_times();
+}
+END_TEST
+
+START_TEST(a_node_that_is_left_out_is_given_the_stated_times)
+{
+    world.nodes[1].reachable = false;
+    world.facts.left_out[1] = true;
+    expect_times();
+}
+END_TEST
+
+START_TEST(a_single_node_is_given_none)
+{
+    world.facts.node_count = 1;
+    world.facts.alone = world.facts.single_node = true;
+    make_v4("U");
+    expect(ROTATION_ACT, ROTATION_PROMOTE, "");
+    key(0, 0x44)->can_wrap = key(1, 0x44)->can_wrap = true;
+    world_announces(&world, 0, V4, 0x44);
+    expect(ROTATION_ACT, ROTATION_RETIRE, "");
+}
+END_TEST
+
+START_TEST(a_node_without_a_page_is_believed_what_it_announces_and_given_time_for_the_rest)
+{
+    make_v4("U");
+    world.nodes[1].status.partial = true;
+    world.nodes[1].status.version_count = world.nodes[1].status.provider_count = 0;
+    expect(ROTATION_WAIT, ROTATION_SEEN, "330 s");
+    key(0, 0x44)->can_wrap = key(1, 0x44)->can_wrap = true;
+    world_announces(&world, 0, V4, 0x44);
+    expect(ROTATION_WAIT, ROTATION_ANNOUNCED, "cp2");
+    world_announces(&world, 1, V4, 0x44);
+    expect(ROTATION_WAIT, ROTATION_RETIRE, "100 s");
+}
+END_TEST
+
+START_TEST(times_of_another_version_do_not_count)
+{
+    make_v4("U");
+    world.facts.node_count = 1;
+    world.facts.alone = true;
+    record(ROTATION_RETIRE, V4, 0x45);
+    expect(ROTATION_WAIT, ROTATION_SEEN, "330 s");
+}
+END_TEST
+
+START_TEST(a_clock_that_went_back_makes_no_wait_longer)
+{
+    make_v4("U");
+    world.facts.node_count = 1;
+    world.facts.alone = true;
+    world.facts.progress.since_ms = WORLD_NOW + 1000000;
+    expect(ROTATION_WAIT, ROTATION_SEEN, "330 s");
+    ck_assert_uint_eq(plan.wait_ms, 330000);
+}
+END_TEST
+
+/* ---- refusals ---- */
+
+START_TEST(a_rotation_is_refused_with_what_is_wrong_and_where)
+{
+    struct {
+        const char *text;
+        int how;
+    } table[] = {
+        {"version 4 would be on the token of hsm-a alone", 0},
+        {"2 providers hold this keyring", 1},
+        {"the keys of hsm-b and their states stand in the configuration", 2},
+        {"cp2 serves keyring other, and this configuration k8s-test", 3},
+        {"cp2 has another context", 4},
+        {"cp2 is in trouble, and a rotation begins when all nodes are well: no HSM answers", 5},
+        {"cp2 announces version 9 (kek id 99aa", 6},
+        {"no version of keyring k8s-test is active", 7},
+        {"no version of keyring k8s-test is active", 8},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        setup();
+        struct node_status *cp2 = &world.nodes[1].status;
+        switch (table[i].how) {
+        case 0:
+            world.facts.providers[1].is_twin = true;
+            break;
+        case 1:
+            world.facts.maker = SIZE_MAX;
+            break;
+        case 2:
+            world.facts.providers[1].configured = true;
+            break;
+        case 3:
+            snprintf(cp2->keyring, sizeof cp2->keyring, "other");
+            break;
+        case 4:
+            snprintf(cp2->context_sha256, sizeof cp2->context_sha256, "c1");
+            break;
+        case 5:
+            snprintf(cp2->health, sizeof cp2->health, "outage");
+            snprintf(cp2->what, sizeof cp2->what, "no HSM answers");
+            break;
+        case 6:
+            world_announces(&world, 1, 9, 0x99);
+            break;
+        case 7:
+            key(0, 0x33)->can_wrap = key(1, 0x33)->can_wrap = false;
+            break;
+        default:
+            world.facts.providers[0].count = world.facts.providers[1].count = 0;
+            cp2->announces = world.nodes[0].status.announces = false;
+            break;
+        }
+        expect(ROTATION_REFUSED, ROTATION_CHECK, table[i].text);
+        ck_assert(!plan.withdraw);
+    }
+}
+END_TEST
+
+START_TEST(a_backup_is_asked_for_until_the_version_is_active)
+{
+    world.facts.providers[1].is_twin = true;
+    world.facts.until = ROTATION_SEEN;
+    expect(ROTATION_ACT, ROTATION_CREATE, "");
+    world.facts.until = ROTATION_RETIRE;
+    make_v4("U");
+    expect(ROTATION_REFUSED, ROTATION_CHECK, "--i-have-a-backup");
+    world.facts.has_backup = true;
+    expect(ROTATION_ACT, ROTATION_PROMOTE, "");
+    setup();
+    world.facts.providers[1].is_twin = true;
+    announce_v4();
+    expect(ROTATION_ACT, ROTATION_RETIRE, "");
+}
+END_TEST
+
+START_TEST(a_version_that_is_suspended_on_one_provider_is_to_be_resumed)
+{
+    make_v4("U");
+    key(1, 0x44)->can_unwrap = false;
+    expect(ROTATION_REFUSED, ROTATION_CHECK, "hsm-b: it is suspended there; run key resume 4");
+}
+END_TEST
+
+START_TEST(two_rotations_one_of_which_is_further_or_has_the_smaller_name)
+{
+    static const struct {
+        enum rotation_step mine;
+        const char *self, *other, *theirs;
+        int64_t since;
+        enum rotation_verdict verdict;
+        bool withdraw;
+    } table[] = {
+        {ROTATION_CHECK, "cp1", "cp2", "claim", 0, ROTATION_REFUSED, true},
+        {ROTATION_CHECK, "cp3", "cp2", "claim", 0, ROTATION_REFUSED, true},
+        {ROTATION_CLAIM, "cp1", "cp2", "create", 0, ROTATION_REFUSED, true},
+        {ROTATION_CLAIM, "cp1", "cp2", "claim", 0, ROTATION_WAIT, false},
+        {ROTATION_CLAIM, "cp1", "cp2", "claim", 2000, ROTATION_ACT, false},
+        {ROTATION_CLAIM, "cp3", "cp2", "claim", 9000, ROTATION_REFUSED, true},
+        {ROTATION_CLAIM, "cp1", "cp1", "claim", 9000, ROTATION_REFUSED, true},
+        {ROTATION_SEEN, "cp3", "cp2", "claim", 0, ROTATION_ACT, false},
+        {ROTATION_CREATE, "cp1", "cp2", "create", 0, ROTATION_REFUSED, true},
+        {ROTATION_SEEN, "cp1", "cp2", "retire", 0, ROTATION_ACT, false},
+        {ROTATION_SEEN, "cp3", "cp2", "create", 0, ROTATION_REFUSED, true},
+        {ROTATION_CLAIM, "cp1", "cp2", "a step of tomorrow", 9000, ROTATION_REFUSED, true},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        setup();
+        world.facts.self = table[i].self;
+        if (table[i].mine == ROTATION_SEEN) {
+            make_v4("U");
+        }
+        record(table[i].mine, 0, 0);
+        world.facts.progress.since_ms = WORLD_NOW - table[i].since;
+        struct node_status *status = &world.nodes[1].status;
+        status->rotating = true;
+        status->rotation = (struct node_rotation){.version = V4, .since_ms = WORLD_NOW, .pid = 99};
+        snprintf(status->rotation.node, sizeof status->rotation.node, "%s", table[i].other);
+        snprintf(status->rotation.step, sizeof status->rotation.step, "%s", table[i].theirs);
+        rotation_plan(&world.facts, &plan);
+        ck_assert_msg(plan.verdict == table[i].verdict && plan.withdraw == table[i].withdraw,
+                      "row %zu: %d \"%s\"", i, (int)plan.verdict, plan.text);
+        ck_assert(plan.verdict != ROTATION_REFUSED || (strstr(plan.text, table[i].theirs) != NULL &&
+                                                       strstr(plan.text, "2027-01-15T08:00:00Z")));
+    }
+}
+END_TEST
+
+START_TEST(ones_own_rotation_on_ones_own_page_is_no_other)
+{
+    struct node_status *status = &world.nodes[0].status;
+    status->rotating = true;
+    status->rotation = (struct node_rotation){.node = "cp1", .step = "claim", .pid = 4711};
+    expect(ROTATION_ACT, ROTATION_CREATE, "");
+}
+END_TEST
+
+/* ---- the file ---- */
+
+static char folder[] = "/tmp/kek-rotation-XXXXXX";
+static struct kek_config config = {.keyring = (char[]){"k"}};
+
+static void make_folder(void)
+{
+    memcpy(folder + sizeof folder - 7, "XXXXXX", 6);
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    config.state_dir = folder;
+}
+
+static void remove_folder(void)
+{
+    ck_assert_int_eq(rmdir(folder), 0); /* nothing was left in it */
+}
+
+static const struct rotation_progress sample = {
+    .step = ROTATION_SEEN, .key = {.number = V4, .id = {{0x44}}}, .since_ms = WORLD_NOW, .pid = 17};
+
+START_TEST(what_was_written_is_read_and_gone_at_the_end)
+{
+    struct rotation_file file;
+    struct rotation_progress progress;
+    struct kek_why why;
+    ck_assert_int_eq(rotation_file_open(&file, &config, "cp1", &progress, &why), KEK_OK);
+    ck_assert_int_eq(progress.step, ROTATION_CHECK);
+    for (enum rotation_step step = ROTATION_CLAIM; step < ROTATION_STEPS; step++) {
+        struct rotation_progress written = sample;
+        written.step = step;
+        ck_assert_int_eq(rotation_file_write(&file, &written, &why), KEK_OK);
+        rotation_file_close(&file);
+        ck_assert_int_eq(rotation_file_open(&file, &config, "cp1", &progress, &why), KEK_OK);
+        ck_assert_int_eq(progress.step, step);
+        ck_assert_uint_eq(progress.key.number, written.key.number);
+        ck_assert(kek_id_equal(&progress.key.id, &written.key.id));
+        ck_assert_int_eq(progress.since_ms, WORLD_NOW);
+        ck_assert_int_eq(progress.pid, 17);
+    }
+    ck_assert_int_eq(rotation_file_remove(&file, &why), KEK_OK);
+    rotation_file_close(&file);
+}
+END_TEST
+
+START_TEST(a_second_rotation_on_one_node_hears_how_far_the_first_is)
+{
+    struct rotation_file first, second;
+    struct rotation_progress progress;
+    struct kek_why why;
+    ck_assert_int_eq(rotation_file_open(&first, &config, "cp1", &progress, &why), KEK_OK);
+    ck_assert_int_eq(rotation_file_open(&second, &config, "cp1", &progress, &why), KEK_UNAVAILABLE);
+    ck_assert_ptr_nonnull(strstr(why.text, "just begun on this node, cp1"));
+    ck_assert_int_eq(rotation_file_write(&first, &sample, &why), KEK_OK);
+    ck_assert_int_eq(rotation_file_open(&second, &config, "cp1", &progress, &why), KEK_UNAVAILABLE);
+    ck_assert_ptr_nonnull(strstr(
+        why.text,
+        "on this node, cp1, already: step seen since 2027-01-15T08:00:00Z, version 4, pid 17"));
+    ck_assert_int_eq(rotation_file_look(&second, &config, "cp1", &progress, &why), KEK_OK);
+    ck_assert_int_eq(progress.step, ROTATION_SEEN);
+    ck_assert_int_eq(rotation_file_remove(&first, &why), KEK_OK);
+    rotation_file_close(&first);
+    ck_assert_int_eq(rotation_file_open(&second, &config, "cp1", &progress, &why), KEK_OK);
+    rotation_file_close(&second);
+}
+END_TEST
+
+START_TEST(a_file_that_is_none_is_refused_and_named)
+{
+    static const char *const table[] = {
+        "",
+        "{}",
+        "[]",
+        "{\"node\":\"a\",\"step\":\"dance\",\"version\":4,\"kek_id\":\"\",\"since\":"
+        "\"2027-01-15T08:00:00Z\",\"pid\":1}",
+        "{\"node\":\"a\",\"step\":\"seen\",\"version\":4,\"kek_id\":\"44\",\"since\":"
+        "\"2027-01-15T08:00:00Z\",\"pid\":1}",
+        "{\"node\":\"a\",\"step\":\"seen\",\"version\":4,\"kek_id\":"
+        "\"4400000000000000000000000000000G\",\"since\":\"2027-01-15T08:00:00Z\",\"pid\":1}",
+        "{\"node\":\"a\",\"step\":\"seen\",\"version\":0,\"kek_id\":"
+        "\"44000000000000000000000000000000\",\"since\":"
+        "\"2027-01-15T08:00:00Z\",\"pid\":1}",
+        "{\"node\":\"a\",\"step\":\"claim\",\"version\":4,\"kek_id\":"
+        "\"44000000000000000000000000000000\",\"since\":"
+        "\"yesterday\",\"pid\":1}",
+        "{\"node\":\"a\",\"step\":\"claim\",\"version\":4,\"kek_id\":"
+        "\"44000000000000000000000000000000\",\"since\":"
+        "\"2027-01-15T08:00:00Z\",\"pid\":0}",
+    };
+    char path[128];
+    struct rotation_file file;
+    struct rotation_progress progress;
+    struct kek_why why;
+    snprintf(path, sizeof path, "%s/k.rotation", folder);
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        FILE *out = fopen(path, "w");
+        ck_assert_ptr_nonnull(out);
+        fputs(table[i], out);
+        fclose(out);
+        ck_assert_msg(rotation_file_open(&file, &config, "cp1", &progress, &why) == KEK_DAMAGED,
+                      "row %zu was taken", i);
+        ck_assert_ptr_nonnull(strstr(why.text, path));
+    }
+    unlink(path);
+}
+END_TEST
+
+#define ADD(name) tcase_add_test(tcase, name)
+
+static void add_steps(TCase *tcase)
+{
+    ADD(a_rotation_claims_then_makes_the_next_number_on_the_provider_that_was_named);
+    ADD(numbers_of_keys_that_nobody_would_use_are_taken_too);
+    ADD(a_version_that_was_made_is_waited_for_on_every_provider);
+    ADD(a_version_is_promoted_once_every_node_sees_it_with_every_provider);
+    ADD(another_key_under_the_right_id_on_one_node_is_not_the_version);
+    ADD(a_promotion_that_stopped_half_way_is_finished_whoever_sees_it);
+    ADD(every_node_must_announce_and_the_first_that_does_not_is_named_with_its_reason);
+    ADD(older_versions_retire_once_all_announce_and_none_seals_under_them);
+    ADD(it_has_ended_when_no_other_version_may_wrap_anywhere);
+    ADD(until_stops_before_the_next_step_and_not_before);
+    ADD(a_version_that_waits_to_be_promoted_is_taken_and_none_is_made);
+    ADD(what_was_in_use_before_or_may_not_be_used_is_no_version_to_promote);
+    ADD(an_id_that_was_drawn_and_is_on_no_token_was_never_made);
+    ADD(a_rotation_without_a_record_is_finished_where_two_are_active);
+    ADD(a_rotation_that_was_overtaken_ends_with_the_newer_version);
+    ADD(of_two_keys_with_one_number_the_smaller_id_is_the_version);
+    ADD(a_surplus_key_that_may_wrap_retires_with_the_older_ones);
+    ADD(what_ended_within_the_hour_is_not_begun_again_unless_told_to);
+    ADD(a_keyrings_first_version_is_no_rotations_outcome);
+}
+
+static void add_waits_and_refusals(TCase *tcase)
+{
+    ADD(a_node_that_does_not_answer_is_waited_for_at_every_step_but_the_promotion_under_way);
+    ADD(nodes_that_nobody_named_are_given_the_stated_times);
+    ADD(a_node_that_is_left_out_is_given_the_stated_times);
+    ADD(a_single_node_is_given_none);
+    ADD(a_node_without_a_page_is_believed_what_it_announces_and_given_time_for_the_rest);
+    ADD(times_of_another_version_do_not_count);
+    ADD(a_clock_that_went_back_makes_no_wait_longer);
+    ADD(a_rotation_is_refused_with_what_is_wrong_and_where);
+    ADD(a_backup_is_asked_for_until_the_version_is_active);
+    ADD(a_version_that_is_suspended_on_one_provider_is_to_be_resumed);
+    ADD(two_rotations_one_of_which_is_further_or_has_the_smaller_name);
+    ADD(ones_own_rotation_on_ones_own_page_is_no_other);
+}
+
+int main(void)
+{
+    Suite *suite = suite_create("rotation");
+    TCase *facts = tcase_create("plan"), *file = tcase_create("file");
+    tcase_add_checked_fixture(facts, setup, NULL);
+    add_steps(facts);
+    add_waits_and_refusals(facts);
+    suite_add_tcase(suite, facts);
+    tcase_add_checked_fixture(file, make_folder, remove_folder);
+    TCase *tcase = file;
+    ADD(what_was_written_is_read_and_gone_at_the_end);
+    ADD(a_second_rotation_on_one_node_hears_how_far_the_first_is);
+    ADD(a_file_that_is_none_is_refused_and_named);
+    suite_add_tcase(suite, file);
+    return suite_run(suite);
+}
