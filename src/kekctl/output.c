@@ -7,8 +7,8 @@
 
 #include <libsmartcols.h>
 
-#include "kek/json.h"
 #include "kek/descriptors.h"
+#include "kek/json.h"
 
 struct scols {
     struct libscols_table *table;

@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "kek/json.h"
 #include "kek/durable.h"
+#include "kek/json.h"
 
 #define FILE_MAX 4096
 

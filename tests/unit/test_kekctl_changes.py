@@ -240,7 +240,7 @@ class Refused(Changes):
             self.assertIn(f'"{text}" is no version: expected its number, or its kek id',
                           self.refused("promote", text))
         self.assertIn("the VERSION is missing", self.refused("promote", code=2))
-        self.assertIn('unknown command "key promote 1 2"', self.refused("promote", "1", "2", code=2))
+        self.assertIn('key promote: does not take "2"', self.refused("promote", "1", "2", code=2))
         self.assertIn("takes no --compromised", self.refused("promote", "--compromised", "1", code=2))
         self.both()
         self.assertIn("the keyring k has no version: key generate makes the first", self.refused("promote", "1"))
