@@ -2,223 +2,14 @@
 #include "kekd/daemon.h"
 
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
-#include <uv.h>
-
-#include "kek/audit.h"
 #include "kek/clock.h"
-#include "kek/grpc.h"
-#include "kek/listen.h"
-#include "kek/metrics.h"
-#include "kek/node_status.h"
-#include "kek/notify.h"
 #include "kek/sandbox.h"
-#include "kekd/reap.h"
-#include "kekd/warnings.h"
+#include "kekd/rooms.h"
 
 #define CALL_TIMEOUT_MS 10000u /* where a client names none, and the most it may name */
 #define COUNTS_MS 1000u        /* between looks at what was left out of the log, and at the clock */
-
-/* What the log last said of a provider. */
-struct told {
-    enum kek_pool_health health;
-    size_t workers;
-    char text[KEK_WHY_TEXT];
-};
-
-struct daemon {
-    const struct kek_config *config;
-    uv_loop_t loop;
-    uv_signal_t term, interrupt, hangup;
-    uv_timer_t last_resort; /* ends a stop that hangs */
-    uv_timer_t counts;      /* each second: lines that were left out, and the certificate */
-    struct reap reap;       /* as process 1 of a container */
-    struct kek_listen *listen;
-    struct kek_notify *notify;
-    struct kek_pool *pool;
-    struct kek_keyring *ring;
-    struct kek_datakey_store *store;
-    struct kek_kms *kms;
-    struct kek_grpc_server *grpc;
-    struct kek_audit *audit;
-    struct kek_metrics *metrics;
-    struct kek_node_status *status;
-    struct told told[KEK_CONFIG_PROVIDERS_MAX];
-    struct warnings warnings;
-    bool stopping;
-    int exit_code;
-};
-
-/* ---- what the rooms tell each other ---- */
-
-static bool may_serve(void *arg, size_t provider, uint64_t worker, enum kek_pool_op op,
-                      const struct kek_id *kek_id)
-{
-    const struct daemon *daemon = arg;
-    return daemon->ring != NULL && kek_keyring_may(daemon->ring, provider, worker, op, kek_id);
-}
-
-static bool is_judged(void *arg, size_t provider, uint64_t worker)
-{
-    const struct daemon *daemon = arg;
-    return daemon->ring != NULL && kek_keyring_judged(daemon->ring, provider, worker);
-}
-
-/* The pool's words begin with the provider's name, for those who have nothing else to tell it by. */
-static const char *without_name(const char *text, const char *name)
-{
-    size_t len = strlen(name);
-    bool named = strncmp(text, name, len) == 0 && strncmp(text + len, ": ", 2) == 0;
-    return named ? text + len + 2 : text;
-}
-
-static void provider_changed(void *arg, size_t provider)
-{
-    static const char *const words[] = {
-        [KEK_POOL_STARTING] = "starting",
-        [KEK_POOL_READY] = "ready",
-        [KEK_POOL_DOWN] = "down",
-        [KEK_POOL_PIN_REFUSED] = "pin-refused",
-    };
-    static const struct kek_why none;
-    struct daemon *daemon = arg;
-    struct kek_pool_provider status;
-    kek_pool_provider_get(daemon->pool, provider, &status);
-    struct told *told = &daemon->told[provider];
-    bool trouble = status.health == KEK_POOL_DOWN || status.health == KEK_POOL_PIN_REFUSED;
-    /* An outage is news once, not at every try to start a worker. */
-    bool news = told->health != status.health || told->workers != status.workers_ready ||
-                (trouble && strcmp(told->text, status.why.text) != 0);
-    told->health = status.health;
-    told->workers = status.workers_ready;
-    memcpy(told->text, status.why.text, sizeof told->text);
-    const struct kek_why *why = trouble ? &status.why : &none;
-    kek_log_with(!news     ? KEK_LOG_DEBUG
-                 : trouble ? KEK_LOG_ERROR
-                           : KEK_LOG_INFO,
-                 KEK_LOG_FIELDS(kek_log_text("provider", status.name),
-                                kek_log_number("workers", status.workers_ready),
-                                kek_log_origin(why), kek_log_code(why)),
-                 "provider %s is %s%s%s", status.name, words[status.health], trouble ? ": " : "",
-                 without_name(why->text, status.name));
-    warnings_of_provider(&daemon->warnings, daemon->config, daemon->pool, provider);
-    kek_keyring_provider_changed(daemon->ring, provider);
-}
-
-static void logged_in(void *arg, const struct kek_pool_login *login)
-{
-    struct daemon *daemon = arg;
-    if (daemon->audit != NULL) {
-        kek_audit_login(daemon->audit, daemon->config, login);
-    }
-}
-
-static void notice(void *arg, enum kek_log_level level, const struct kek_log_field *fields,
-                   const char *text)
-{
-    (void)arg;
-    kek_log_with(level, fields, "%s", text);
-}
-
-static void call_ended(void *arg, const struct kek_kms_event *event)
-{
-    struct daemon *daemon = arg;
-    kek_metrics_observe(daemon->metrics, event);
-    if (daemon->audit != NULL) {
-        kek_audit_call(daemon->audit, event);
-    }
-}
-
-static void transport_numbers(void *arg, struct kek_metrics_transport *numbers)
-{
-    const struct daemon *daemon = arg;
-    struct kek_grpc_stats stats;
-    kek_grpc_server_stats(daemon->grpc, &stats);
-    *numbers = (struct kek_metrics_transport){
-        .connections_open = stats.connections_open,
-        .connections_total = stats.connections_total,
-        .connections_refused = stats.connections_refused,
-        .calls_open = stats.calls_open,
-        .resets = stats.resets,
-        .protocol_errors = stats.protocol_errors,
-    };
-}
-
-/* ---- the keyring, for people ---- */
-
-static void audit_keyring(struct daemon *daemon)
-{
-    struct kek_keyring_version versions[KEK_AUDIT_VERSIONS_MAX];
-    struct kek_keyring_primary primary;
-    struct kek_keyring_verdict verdict;
-    if (daemon->audit == NULL || daemon->ring == NULL) {
-        return;
-    }
-    bool announced = kek_keyring_primary(daemon->ring, &primary);
-    kek_keyring_verdict(daemon->ring, &verdict);
-    size_t count = kek_keyring_versions(daemon->ring, versions, KEK_AUDIT_VERSIONS_MAX);
-    kek_audit_keyring(daemon->audit, daemon->config, announced ? &primary : NULL, versions, count,
-                      &verdict);
-}
-
-static void tell_people(struct daemon *daemon)
-{
-    struct kek_keyring_primary primary;
-    struct kek_keyring_verdict verdict;
-    char how[KEK_NOTIFY_STATUS_MAX], line[KEK_NOTIFY_STATUS_MAX + 64];
-    bool announced = kek_keyring_primary(daemon->ring, &primary);
-    kek_keyring_verdict(daemon->ring, &verdict);
-    bool but =
-        verdict.state == KEK_KEYRING_GOOD && kek_keyring_remarks(daemon->ring, &verdict, 1) == 1;
-    kek_keyring_verdict_text(&verdict, how, sizeof how);
-    snprintf(line, sizeof line, "KEK version %u, %s%s",
-             announced ? primary.generation.numbers[0] : 0, but ? "ok, to be mended: " : "", how);
-    kek_notify_status(daemon->notify, line);
-}
-
-static void keyring_changed(void *arg)
-{
-    struct daemon *daemon = arg;
-    kek_datakey_review(daemon->store);
-    audit_keyring(daemon);
-    if (!daemon->stopping) {
-        tell_people(daemon);
-    }
-}
-
-/* The transport hands back its service, and that is the kms: there is one daemon in a process. */
-static struct daemon *the_daemon;
-
-static void call_rejected(void *service, const struct kek_rpc_peer *peer, const char *path,
-                          enum kek_rpc_status status, const char *message)
-{
-    (void)service;
-    kek_log_often(KEK_LOG_WARN, "call rejected",
-                  KEK_LOG_FIELDS(kek_log_text("status", kek_rpc_status_name(status)),
-                                 kek_log_text("path", path), kek_log_number("peer_uid", peer->uid),
-                                 kek_log_number("peer_pid", (uint64_t)peer->pid)),
-                  "call rejected: %s", message);
-    kek_metrics_rejected(the_daemon->metrics, status);
-    if (the_daemon->audit != NULL) {
-        kek_audit_rejected(the_daemon->audit, peer, path, status, message);
-    }
-}
-
-static void connection_cut(void *service, const struct kek_rpc_peer *peer, const char *why)
-{
-    (void)service;
-    if (peer == NULL) {
-        kek_log_often(KEK_LOG_WARN, "connection", NULL, "connection not accepted: %s", why);
-    } else {
-        kek_log_often(KEK_LOG_WARN, "connection",
-                      KEK_LOG_FIELDS(kek_log_number("peer_uid", peer->uid),
-                                     kek_log_number("peer_pid", (uint64_t)peer->pid)),
-                      "connection cut: %s", why);
-    }
-}
 
 /* ---- stop ---- */
 
@@ -269,7 +60,7 @@ static void drained(void *arg)
     }
     if (daemon->ring != NULL) {
         kek_keyring_stop(daemon->ring);
-        audit_keyring(daemon); /* what was heard last */
+        tell_audit(daemon); /* what was heard last */
     }
     if (daemon->pool == NULL) {
         pool_closed(daemon);
@@ -352,10 +143,10 @@ static enum kek_rc start_keys(struct daemon *daemon, struct kek_why *why)
 {
     struct kek_pool_settings pool = {
         .config = daemon->config,
-        .may = may_serve,
-        .judged = is_judged,
-        .provider_changed = provider_changed,
-        .logged_in = logged_in,
+        .may = tell_may_serve,
+        .judged = tell_is_judged,
+        .provider_changed = tell_provider_changed,
+        .logged_in = tell_logged_in,
         .arg = daemon,
     };
     daemon->pool = kek_pool_new(&daemon->loop, &pool, why);
@@ -365,8 +156,8 @@ static enum kek_rc start_keys(struct daemon *daemon, struct kek_why *why)
     struct kek_keyring_settings ring = {
         .config = daemon->config,
         .pool = daemon->pool,
-        .changed = keyring_changed,
-        .notice = notice,
+        .changed = tell_keyring_changed,
+        .notice = tell_notice,
         .arg = daemon,
     };
     daemon->ring = kek_keyring_new(&daemon->loop, &ring, why);
@@ -404,7 +195,7 @@ static enum kek_rc start_metrics(struct daemon *daemon, struct kek_why *why)
         .kms = daemon->kms,
         .audit = daemon->audit,
         .status = daemon->status,
-        .transport = transport_numbers,
+        .transport = tell_transport_numbers,
         .arg = daemon,
     };
     daemon->metrics = kek_metrics_new(&daemon->loop, &settings, why);
@@ -423,7 +214,7 @@ static enum kek_rc start_service(struct daemon *daemon, struct kek_why *why)
         .config = daemon->config,
         .ring = daemon->ring,
         .store = daemon->store,
-        .observer = call_ended,
+        .observer = tell_call_ended,
         .arg = daemon,
     };
     daemon->kms = kek_kms_new(&kms, why);
@@ -433,8 +224,8 @@ static enum kek_rc start_service(struct daemon *daemon, struct kek_why *why)
     struct kek_grpc_settings grpc = {
         .service = daemon->kms,
         .allowed = kek_kms_allowed,
-        .rejected = call_rejected,
-        .cut = connection_cut,
+        .rejected = tell_call_rejected,
+        .cut = tell_connection_cut,
         .max_message = KEK_GRPC_MAX_MESSAGE,
         .max_streams = KEK_GRPC_MAX_STREAMS,
         .max_connections = KEK_GRPC_MAX_CONNECTIONS,
@@ -529,7 +320,7 @@ int kek_daemon_run(const struct kek_config *config)
     static struct daemon daemon;
     struct kek_why why;
     daemon = (struct daemon){.config = config};
-    the_daemon = &daemon;
+    tell_start(&daemon);
     /* A reader that is gone and a limit on file sizes are errors of write(2), not the end of kekd. */
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGXFSZ, SIG_IGN);

@@ -5,6 +5,8 @@ kekd_SOURCES = \
 	src/kekd/main.c \
 	src/kekd/reap.c \
 	src/kekd/reap.h \
+	src/kekd/rooms.h \
+	src/kekd/tell.c \
 	src/kekd/warnings.c \
 	src/kekd/warnings.h
 kekd_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
