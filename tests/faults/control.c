@@ -362,11 +362,10 @@ static void apply(const struct rule *rule, struct control_verdict *verdict)
         for (;;) {
             pause();
         }
-    case ORPHAN: /* and nothing more happens here, whenever the news of it comes */
+    case ORPHAN: /* and itself, since a worker that logs in does not go with its parent */
         (void)kill(getppid(), SIGKILL);
-        for (;;) {
-            pause();
-        }
+        (void)raise(SIGKILL);
+        break;
     case ABORT:
         abort();
     case SEGV:
