@@ -359,11 +359,10 @@ static bool act(const struct rule *rule)
         for (;;) {
             pause();
         }
-    case ORPHAN: /* and nothing more happens here, whenever the news of it comes */
+    case ORPHAN: /* and itself, since a worker that logs in does not go with its parent */
         (void)kill(getppid(), SIGKILL);
-        for (;;) {
-            pause();
-        }
+        (void)raise(SIGKILL);
+        break;
     case ABORT:
         abort();
     case SEGV:

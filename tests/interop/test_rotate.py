@@ -105,6 +105,12 @@ class Whole(RotateCase):
         self.assertEqual(run.returncode, 0, out + error)
         self.ended(cluster, 2)
         self.half_a_rotation_by_hand_is_finished(cluster)
+        before = cluster.states()
+        with cluster.twin.away():
+            done = self.good(cluster.rotate("--provider", "hsm-a", "--again"), 1)
+        self.assertIn("nothing was changed: every provider must answer first: hsm-b", done.stderr)
+        self.assertEqual(cluster.states(), before)
+        self.assertIsNone(cluster.record())
         cluster.stop()
 
     def half_a_rotation_by_hand_is_finished(self, cluster):
