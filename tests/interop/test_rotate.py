@@ -313,7 +313,7 @@ class Documented(RotateCase):
         self.run_block(go_on)
         self.ended(self.cluster_, 2)
         self.run_block(rewrite)
-        self.assertEqual(self.rewritten(), ["get secrets --all-namespaces -o json", "replace -f -"])
+        self.assertCountEqual(self.rewritten(), ["get secrets --all-namespaces -o json", "replace -f -"])
         self.half_way()
         self.suspect()
 
