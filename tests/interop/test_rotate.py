@@ -164,10 +164,14 @@ class Refusals(RotateCase):
         with cluster.token.away():
             done = self.good(cluster.rotate(BACKUP), 1)
             self.assertIn("nothing was changed: every provider must answer first: hsm-a", done.stderr)
+        cluster.ready(one)
+        cluster.ready(two)
         self.wrong_pin(one)
         two.signal(signal.SIGSTOP)
-        self.refused("does not answer", BACKUP, "--timeout", "1s", code=3)
-        two.signal(signal.SIGCONT)
+        try:
+            self.refused("does not answer", BACKUP, "--timeout", "1s", code=3)
+        finally:
+            two.signal(signal.SIGCONT)
         cluster.ready(two)
 
     def what_would_be_done_is_told(self):
