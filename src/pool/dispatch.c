@@ -47,8 +47,9 @@ static void launch(struct kek_pool_call *call, struct kek_worker *worker)
     struct kek_flight *flight = &worker->flights[slot];
     uint64_t now_us = kek_clock_us(), now = now_us / 1000;
     /* Who has nothing else to do opens the witness in the same go: to be asked for that alone costs a lone wrap as
-     * much time again.  With more to do, one opening proves many wraps. */
-    flight->opens = worker->running == 0 && call->lane->op == KEK_POOL_WRAP && call->blob_len > 0;
+     * much time again.  With more to do, or more that waits, one opening proves many wraps. */
+    flight->opens = worker->running == 0 && pool->waiting == 0 && call->lane->op == KEK_POOL_WRAP &&
+                    call->blob_len > 0;
     worker->free &= ~(UINT64_C(1) << slot);
     worker->running++;
     flight->aside = call->lane->worker != 0;

@@ -323,12 +323,14 @@ static struct kek_pool_request wrap_with_witness(const struct kek_secret *key)
 }
 
 /* With anything else to do, one opening of it proves many wraps. */
-START_TEST(a_witness_comes_with_a_wrap_for_a_worker_that_has_nothing_else_to_do)
+/* Three wraps at once, of which those in `brings` bring what their witness gave. */
+static void check_three_wraps(unsigned sessions, const bool brings[static 3])
 {
+    static const uint8_t none[KEK_DATA_KEY_LEN];
     struct rig rig;
     struct outcome outs[3];
     rig_init(&rig, 1);
-    rig.providers[0].sessions = 3;
+    rig.providers[0].sessions = sessions;
     rig_write(&rig, "start", "wait-wrap");
     rig_start(&rig);
     RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
@@ -338,17 +340,30 @@ START_TEST(a_witness_comes_with_a_wrap_for_a_worker_that_has_nothing_else_to_do)
         rig_submit(&rig, &outs[i], &wrap, 0);
     }
     rig_write(&rig, "go", "");
+    size_t count = 0;
     for (size_t i = 0; i < 3; i++) {
-        static const uint8_t none[KEK_DATA_KEY_LEN];
         rig_wait(&rig, &outs[i]);
         ck_assert_int_eq(outs[i].rc, KEK_OK);
         ck_assert_uint_eq(outs[i].blob_len, 40);
-        ck_assert_int_eq(memcmp(outs[i].key, none, sizeof none) != 0, i == 0);
+        ck_assert_int_eq(memcmp(outs[i].key, none, sizeof none) != 0, brings[i]);
+        count += brings[i];
     }
     rig_check(&outs[0], "the witness");
     ck_assert_uint_eq(rig_count(&rig, "op"), 3);
-    ck_assert_uint_eq(rig_count(&rig, "witness"), 1);
+    ck_assert_uint_eq(rig_count(&rig, "witness"), count);
     rig_done(&rig);
+}
+
+START_TEST(a_witness_comes_with_a_wrap_for_a_worker_that_has_nothing_else_to_do)
+{
+    check_three_wraps(3, (const bool[]){true, false, false});
+}
+END_TEST
+
+/* One session, so each finds the worker without work. */
+START_TEST(a_witness_comes_with_no_wrap_behind_which_others_wait)
+{
+    check_three_wraps(1, (const bool[]){true, false, true});
 }
 END_TEST
 
@@ -771,6 +786,7 @@ int main(void)
     tcase_add_test(tcase, an_answer_sent_just_before_the_exit_counts);
     tcase_add_test(tcase, a_wrap_of_the_wrong_length_breaks_the_worker);
     tcase_add_test(tcase, a_witness_comes_with_a_wrap_for_a_worker_that_has_nothing_else_to_do);
+    tcase_add_test(tcase, a_witness_comes_with_no_wrap_behind_which_others_wait);
     tcase_add_test(tcase, a_wrap_with_a_witness_has_the_time_of_two_operations);
     tcase_add_test(tcase, a_wrap_stands_where_its_witness_did_not_open);
     tcase_add_test(tcase, a_witness_that_is_odd_or_unasked_for_breaks_the_worker);
