@@ -20,10 +20,12 @@ import (
 // Patience is generous: a slow machine must never make a good kekd fail.
 const Patience = 60 * time.Second
 
-// Kekd is one node: a folder with token, configuration, state, socket and log.
+// Kekd is one node: a folder with configuration, state, socket and log, and with the token where it is the first.
 type Kekd struct {
 	t         testing.TB
 	folder    string
+	hsm       string // the token's folder
+	uri       string
 	config    string
 	log       *os.File
 	listener  *os.File // of socket activation; nil without it
@@ -44,60 +46,91 @@ func variable(t testing.TB, name string) string {
 // New makes token, configuration and the first key. extra goes to the end of the configuration file.
 func New(t testing.TB, extra string) *Kekd {
 	t.Helper()
-	build, source := variable(t, "abs_top_builddir"), variable(t, "abs_top_srcdir")
+	k := newFolder(t)
+	k.hsm = k.folder + "/hsm"
+	out, err := exec.Command(filepath.Join(variable(t, "abs_top_srcdir"), "softhsm-conf/make-token.sh"), k.hsm).Output()
+	if err != nil {
+		t.Fatalf("make-token.sh: %v", err)
+	}
+	for _, line := range strings.Split(string(out), "\n") {
+		if uri, found := strings.CutPrefix(line, "URI="); found {
+			k.uri = uri
+		}
+	}
+	k.configure(extra)
+	if out, err := k.Kekctl("key", "generate").CombinedOutput(); err != nil {
+		t.Fatalf("kekctl key generate: %v\n%s", err, out)
+	}
+	return k
+}
+
+// Join makes another node on k's token, with a folder of its own.
+func (k *Kekd) Join(extra string) *Kekd {
+	k.t.Helper()
+	other := newFolder(k.t)
+	other.hsm, other.uri = k.hsm, k.uri
+	other.configure(extra)
+	return other
+}
+
+func newFolder(t testing.TB) *Kekd {
+	t.Helper()
 	folder, err := os.MkdirTemp("", "kekd-kube-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	k := &Kekd{t: t, folder: folder, config: folder + "/kekd.yaml", Socket: folder + "/kms.sock"}
 	t.Cleanup(k.cleanup)
-	out, err := exec.Command(filepath.Join(source, "softhsm-conf/make-token.sh"), folder+"/hsm").Output()
-	if err != nil {
-		t.Fatalf("make-token.sh: %v", err)
-	}
-	made := map[string]string{}
-	for _, line := range strings.Split(string(out), "\n") {
-		if name, value, found := strings.Cut(line, "="); found {
-			made[name] = value
-		}
-	}
-	if err := os.Mkdir(folder+"/state", 0o700); err != nil {
-		t.Fatal(err)
+	return k
+}
+
+func (k *Kekd) configure(extra string) {
+	k.t.Helper()
+	if err := os.Mkdir(k.State(), 0o700); err != nil {
+		k.t.Fatal(err)
 	}
 	text := fmt.Sprintf(`listen: unix://%s
 keyring: k8s-test
 context: kube
 refresh: 1s
-state_dir: %s/state
+state_dir: %s
 providers:
   - name: hsm-a
     type: pkcs11
     uri: "%s"
     timeout: 5s
-    env: {SOFTHSM2_CONF: %s}
-%s`, k.Socket, folder, made["URI"], made["SOFTHSM2_CONF"], extra)
+    env: {SOFTHSM2_CONF: %s/softhsm2.conf}
+%s`, k.Socket, k.State(), k.uri, k.hsm, extra)
 	if err := os.WriteFile(k.config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+		k.t.Fatal(err)
 	}
-	k.log, err = os.OpenFile(folder+"/kekd.log", os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	var err error
+	k.log, err = os.OpenFile(k.folder+"/kekd.log", os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
-		t.Fatal(err)
+		k.t.Fatal(err)
 	}
-	key := exec.Command(filepath.Join(build, "kekctl"), "--config", k.config, "key", "generate")
-	if out, err := key.CombinedOutput(); err != nil {
-		t.Fatalf("kekctl key generate: %v\n%s", err, out)
-	}
-	return k
+}
+
+// State is the folder of what it keeps over restarts.
+func (k *Kekd) State() string {
+	return k.folder + "/state"
+}
+
+// Kekctl is a command of kekctl on this node.
+func (k *Kekd) Kekctl(arguments ...string) *exec.Cmd {
+	k.t.Helper()
+	program := filepath.Join(variable(k.t, "abs_top_builddir"), "kekctl")
+	return exec.Command(program, append([]string{"--config", k.config}, arguments...)...)
 }
 
 // Token is what another program needs to use kekd's token.
 func (k *Kekd) Token() (conf, pin string) {
 	k.t.Helper()
-	text, err := os.ReadFile(k.folder + "/hsm/pin")
+	text, err := os.ReadFile(k.hsm + "/pin")
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	return k.folder + "/hsm/softhsm2.conf", strings.TrimSpace(string(text))
+	return k.hsm + "/softhsm2.conf", strings.TrimSpace(string(text))
 }
 
 // Activate makes the listening socket that a service manager would keep over restarts.
@@ -148,7 +181,7 @@ func (k *Kekd) Unplug() {
 	k.t.Helper()
 	k.settle()
 	k.rename("tokens", "tokens.away")
-	if err := os.Mkdir(k.folder+"/hsm/tokens", 0o700); err != nil {
+	if err := os.Mkdir(k.hsm+"/tokens", 0o700); err != nil {
 		k.t.Fatal(err)
 	}
 	k.killWorkers()
@@ -157,7 +190,7 @@ func (k *Kekd) Unplug() {
 // Plug brings the token back.
 func (k *Kekd) Plug() {
 	k.t.Helper()
-	if err := os.RemoveAll(k.folder + "/hsm/tokens"); err != nil {
+	if err := os.RemoveAll(k.hsm + "/tokens"); err != nil {
 		k.t.Fatal(err)
 	}
 	k.rename("tokens.away", "tokens")
@@ -167,7 +200,7 @@ func (k *Kekd) Plug() {
 func (k *Kekd) LoseKeys() {
 	k.t.Helper()
 	k.settle()
-	objects, _ := filepath.Glob(k.folder + "/hsm/tokens/*/*.object")
+	objects, _ := filepath.Glob(k.hsm + "/tokens/*/*.object")
 	for _, path := range objects {
 		if filepath.Base(path) != "token.object" {
 			k.lost = append(k.lost, path)
@@ -198,7 +231,7 @@ func (k *Kekd) RestoreKeys() {
 
 func (k *Kekd) rename(from, to string) {
 	k.t.Helper()
-	if err := os.Rename(k.folder+"/hsm/"+from, k.folder+"/hsm/"+to); err != nil {
+	if err := os.Rename(k.hsm+"/"+from, k.hsm+"/"+to); err != nil {
 		k.t.Fatal(err)
 	}
 }
