@@ -35,6 +35,8 @@ var (
 type apiserver struct {
 	t          *testing.T
 	cancel     context.CancelFunc
+	file       string // its EncryptionConfiguration
+	told       *told
 	config     *encryptionconfig.EncryptionConfiguration
 	secrets    storage.Interface
 	configMaps storage.Interface
@@ -42,6 +44,12 @@ type apiserver struct {
 }
 
 func newAPIServer(t *testing.T, socket, prefix string) *apiserver {
+	t.Helper()
+	return newAPIServerNamed(t, socket, prefix, "apiserver-test")
+}
+
+// newAPIServerNamed makes one whose metrics are told from the others' by id.
+func newAPIServerNamed(t *testing.T, socket, prefix, id string) *apiserver {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "encryption.yaml")
 	text := fmt.Sprintf(`apiVersion: apiserver.config.k8s.io/v1
@@ -59,14 +67,13 @@ resources:
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	a := &apiserver{t: t, cancel: cancel}
+	a := &apiserver{t: t, file: file, told: &told{}}
+	var err error
+	a.config, a.cancel, err = load(file, id, a.told)
 	t.Cleanup(a.stop)
-	config, err := encryptionconfig.LoadEncryptionConfig(ctx, file, false, "apiserver-test")
 	if err != nil {
 		t.Fatalf("LoadEncryptionConfig: %v", err)
 	}
-	a.config = config
 	a.secrets = a.store(prefix, secretsResource,
 		func() runtime.Object { return &corev1.Secret{} },
 		func() runtime.Object { return &corev1.SecretList{} })
@@ -74,6 +81,13 @@ resources:
 		func() runtime.Object { return &corev1.ConfigMap{} },
 		func() runtime.Object { return &corev1.ConfigMapList{} })
 	return a
+}
+
+// load is how an API server starts: it has asked for a Status, and for a seed, when this returns. Its end is cancel.
+func load(file, id string, heard *told) (*encryptionconfig.EncryptionConfiguration, context.CancelFunc, error) {
+	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), toldKey{}, heard))
+	config, err := encryptionconfig.LoadEncryptionConfig(ctx, file, false, id)
+	return config, cancel, err
 }
 
 func (a *apiserver) store(prefix string, resource schema.GroupResource, newFunc, newList func() runtime.Object) storage.Interface {

@@ -11,6 +11,7 @@ require (
 	k8s.io/apimachinery v0.34.9
 	k8s.io/apiserver v0.34.9
 	k8s.io/client-go v0.34.9
+	k8s.io/component-base v0.34.9
 	k8s.io/klog/v2 v2.130.1
 	k8s.io/kms v0.34.9
 	kekd.example/tests/kube/daemon v0.0.0
@@ -89,7 +90,6 @@ require (
 	gopkg.in/evanphx/json-patch.v4 v4.12.0 // indirect
 	gopkg.in/inf.v0 v0.9.1 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
-	k8s.io/component-base v0.34.9 // indirect
 	k8s.io/kube-openapi v0.0.0-20250710124328-f3f2b991d03b // indirect
 	k8s.io/utils v0.0.0-20250604170112-4c0f3b243397 // indirect
 	sigs.k8s.io/apiserver-network-proxy/konnectivity-client v0.31.2 // indirect

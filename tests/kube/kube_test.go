@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"k8s.io/apiserver/pkg/server/options/encryptionconfig"
 	envelopekmsv2 "k8s.io/apiserver/pkg/storage/value/encrypt/envelope/kmsv2"
 	kmstypes "k8s.io/apiserver/pkg/storage/value/encrypt/envelope/kmsv2/v2"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
@@ -46,6 +47,7 @@ func TestMain(m *testing.M) {
 		}
 		// Set once, before anything reads it; a test moves the offset.
 		envelopekmsv2.NowFunc = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+		encryptionconfig.EnvelopeKMSv2ServiceFactory = newToldService
 		if err := utilfeature.DefaultMutableFeatureGate.Set("KMSv1=true"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1

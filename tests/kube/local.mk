@@ -5,10 +5,13 @@ EXTRA_DIST += \
 	tests/kube/go.mod \
 	tests/kube/go.sum \
 	tests/kube/apiserver_test.go \
+	tests/kube/cluster_test.go \
 	tests/kube/etcd_test.go \
 	tests/kube/kube_test.go \
+	tests/kube/poll_test.go \
 	tests/kube/schema_test.go \
 	tests/kube/recovery_test.go \
+	tests/kube/rotation_test.go \
 	tests/kube/trouble_test.go \
 	tests/kube/daemon/go.mod \
 	tests/kube/daemon/daemon.go \
