@@ -9,7 +9,8 @@
 /* Each: KEK_OK, or why names the key of the configuration, the file, and what to do. */
 enum kek_rc tls_files_load(SSL_CTX *context, const struct tls_settings *settings,
                            struct kek_why *why) KEK_MUST_CHECK;
-/* That the certificate which was loaded leads to the CA that was, is for servers and valid now. */
+/* That the certificate which was loaded leads to the CA that was, is for servers; not that it is
+ * valid now. */
 enum kek_rc tls_files_check(SSL_CTX *context, const struct tls_settings *settings,
                             struct kek_why *why) KEK_MUST_CHECK;
 
