@@ -14,6 +14,7 @@ set -euo pipefail
 
 source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 jobs=$(nproc)
+test_jobs=$((jobs + 1)) # a test waits more than it computes
 work=
 keep=false
 failed_phases=0 # that have no failed test of their own to count
@@ -118,7 +119,7 @@ tests_without() {
 phase_gcc() {
     configure_in gcc CC=gcc --enable-werror
     make -j"$jobs"
-    make -j"$jobs" check
+    make -j"$test_jobs" check
 }
 
 phase_clang() {
@@ -131,14 +132,14 @@ phase_sanitizers() {
     configure_in sanitizers CC=gcc CFLAGS='-O1 -g' --enable-werror --enable-sanitizers
     make -j"$jobs"
     # LeakSanitizer ends a program in the sandbox of an installed unit.
-    make -j"$jobs" check TESTS="$(tests_without '^tests/((kube|bench)/|interop/test_install)')"
+    make -j"$test_jobs" check TESTS="$(tests_without '^tests/((kube|bench)/|interop/test_install)')"
 }
 
 # What comes out of the tarball builds, installs and tests.  The tests that take long, and all but three of those that run
 # a whole kekd, have run twice by now: of those it is enough that the tarball holds every file.
 phase_distcheck() {
     configure_in distcheck CC=gcc
-    make -j"$jobs" distcheck DISTCHECK_CONFIGURE_FLAGS=--enable-werror TESTS="$(tests_without \
+    make -j"$test_jobs" distcheck DISTCHECK_CONFIGURE_FLAGS=--enable-werror TESTS="$(tests_without \
         '^tests/((kube|bench|chaos|conformance|interop)/|unit/test_(kekctl_changes|kekctl_keys|pkcs11_returns|pool_life))') \
         tests/interop/test_badinput.py tests/interop/test_recovery.py tests/interop/test_roundtrip.py"
     tar -tf kekd-*.tar.xz | sed 's,^[^/]*/,,' | sort >in-tarball
@@ -235,7 +236,7 @@ find_go
 work=$(mktemp -d "${TMPDIR:-/tmp}/kekd-check.XXXXXX")
 chmod 755 "$work" # some tests run what is built here as another user
 copy_sources
-export work jobs
+export work jobs test_jobs
 export -f configure_in tests_without phase_prepare phase_gcc phase_clang phase_sanitizers \
     phase_distcheck phase_quickstart phase_format phase_manuals
 
