@@ -151,6 +151,7 @@ class Refusals(RotateCase):
         self.refused("version 2 would be on the token of hsm-a alone", code=1)
         self.refused("--until: expected create, seen", "--until", "done", code=2)
         self.refused("there is no node \"cp9\"", "--without", "cp9", code=2)
+        self.refused("this node, cp1, is not among the nodes", BACKUP, "--node", cluster.addresses[1])
         nowhere = rigs.own_address()
         status = dict(one.config["status"], nodes=cluster.addresses + [nowhere])
         self.refused("at step claim: " + nowhere, BACKUP, "--timeout", "1s", code=3,
@@ -163,10 +164,15 @@ class Refusals(RotateCase):
                      config=self.other_config(context="elsewhere"))
         with cluster.token.away():
             done = self.good(cluster.rotate(BACKUP), 1)
-            self.assertIn("nothing was changed: every provider must answer first: hsm-a", done.stderr)
+            self.assertIn("nothing was changed: every provider must answer first: hsm-a: no token", done.stderr)
+        for node in (one, two):
+            cluster.ready(node)
         self.wrong_pin(one)
         two.signal(signal.SIGSTOP)
         self.refused("does not answer", BACKUP, "--timeout", "1s", code=3)
+        done = self.good(cluster.rotate("--dry-run", BACKUP, "--until", "seen"))
+        self.assertRegex(done.stdout, r"claim +next +%s does not answer.*\ncreate +later *\nseen +later *\n\Z"
+                         % cluster.addresses[1])
         two.signal(signal.SIGCONT)
         cluster.ready(two)
 

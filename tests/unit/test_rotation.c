@@ -436,6 +436,7 @@ START_TEST(a_rotation_is_refused_with_what_is_wrong_and_where)
         {"cp2 announces version 9 (kek id 99aa", 6},
         {"no version of keyring k8s-test is active", 7},
         {"no version of keyring k8s-test is active", 8},
+        {"this node, cp9, is not among the nodes that are asked", 9},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         setup();
@@ -465,6 +466,9 @@ START_TEST(a_rotation_is_refused_with_what_is_wrong_and_where)
             break;
         case 7:
             key(0, 0x33)->can_wrap = key(1, 0x33)->can_wrap = false;
+            break;
+        case 9:
+            world.facts.self = "cp9";
             break;
         default:
             world.facts.providers[0].count = world.facts.providers[1].count = 0;
@@ -527,6 +531,8 @@ START_TEST(two_rotations_one_of_which_is_further_or_has_the_smaller_name)
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         setup();
         world.facts.self = table[i].self;
+        snprintf(world.nodes[0].status.node, sizeof world.nodes[0].status.node, "%s",
+                 table[i].self);
         if (table[i].mine == ROTATION_SEEN) {
             make_v4("U");
         }
