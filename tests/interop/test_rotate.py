@@ -199,6 +199,11 @@ class Refusals(RotateCase):
     def test_a_second_rotation_hears_of_the_first_which_is_interrupted_and_goes_on(self):
         cluster = self.cluster_
         self.good(cluster.rotate("--until", "seen"))
+        full = ["sh", "-c", 'ulimit -f 0; exec "$0" "$@"']  # as a full disk, and a signal besides
+        done = subprocess.run(full + cluster.command(BACKUP), stderr=subprocess.PIPE, text=True,
+                              timeout=rigs.PATIENCE, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, "nothing was changed: writing .*k8s-test.rotation.new: File too large")
         first, with_stopped = None, cluster.nodes[1]
         with_stopped.signal(signal.SIGSTOP)  # so that the first one waits
         try:
