@@ -190,8 +190,11 @@ enum kek_rc tls_files_check(SSL_CTX *context, const struct tls_settings *setting
         return KEK_OK;
     }
     bool dated = error == X509_V_ERR_CERT_HAS_EXPIRED || error == X509_V_ERR_CERT_NOT_YET_VALID;
-    return kek_fail(why, KEK_INVALID, "status.cert: %s, held against status.ca %s: %s%s",
-                    settings->cert, settings->ca, X509_verify_cert_error_string(error),
-                    dated ? ": put a new certificate there, or take the section status out"
-                          : ": it must lead there, and be for TLS servers and clients");
+    /* A clock that is wrong makes a good certificate look so. */
+    return kek_fail(
+        why, KEK_INVALID, "status.cert: %s, held against status.ca %s: %s%s", settings->cert,
+        settings->ca, X509_verify_cert_error_string(error),
+        dated ? ": if this node's clock is right, put a new certificate there, or take the "
+                "section status out"
+              : ": it must lead there, and be for TLS servers and clients");
 }

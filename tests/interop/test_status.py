@@ -339,7 +339,8 @@ class Start(rigs.Case):
             ({"ca": key}, "status.ca: .*cp1.key has no certificate as PEM"),
             ({"ca": other.cert}, "status.cert: .*held against status.ca .*: .*it must lead there"),
             (dict(zip(("cert", "key"), ca.issue("/CN=cp1", days=-1, name="late"))),
-             "status.cert: .*late.pem, held against .*: certificate has expired: put a new"),
+             "status.cert: .*late.pem, held against .*: certificate has expired: if this node's clock is "
+             "right, put a new"),
             (dict(zip(("cert", "key"), ca.issue("/CN=cp1", usage="clientAuth", name="client"))),
              "status.cert: .*client.pem, held against .*purpose.*be for TLS servers"),
         )

@@ -299,6 +299,12 @@ START_TEST(what_ended_within_the_hour_is_not_begun_again_unless_told_to)
     world.facts.again = false;
     world.nodes[0].status.primary.announced_ms = WORLD_NOW - ROTATION_RECENT_MS;
     expect(ROTATION_ACT, ROTATION_CLAIM, "");
+    world.nodes[0].skew_ms = 5 * ROTATION_RECENT_MS; /* a clock that is wrong says nothing else */
+    world.nodes[0].status.primary.announced_ms += world.nodes[0].skew_ms;
+    expect(ROTATION_ACT, ROTATION_CLAIM, "");
+    world.nodes[0].skew_ms *= -1;
+    world.nodes[0].status.primary.announced_ms = WORLD_NOW - 100000 + world.nodes[0].skew_ms;
+    expect(ROTATION_NOTHING, ROTATION_DONE, "--again");
 }
 END_TEST
 
