@@ -293,7 +293,8 @@ class List(Keys):
                 ([one], [one]),
                 ([one], [other], f"version 1 is two different keys, kek id {1:032x} on a and {7:032x} on b: "
                                  f"{7:032x} is surplus, and kekd seals nothing under it; "
-                                 "remove the wrong one, and bring the right one there"),
+                                 "destroy neither, since each may have sealed something, and bring to each provider "
+                                 "the one that it lacks"),
                 ([one], [], "version 1 is on a and not on b: bring its key there"),
                 ([], [one], "version 1 is on b and not on a: bring its key there"),
                 ([one, self.version(2, "U")], [one], "version 2 is on a and not on b: bring its key there"),
