@@ -284,6 +284,8 @@ START_TEST(a_surplus_key_that_may_wrap_retires_with_the_older_ones)
     world_key_both(&world, V4, 0x50, "WU");
     expect(ROTATION_ACT, ROTATION_RETIRE, "version");
     ck_assert_uint_eq(plan.old_count, 2);
+    key(0, 0x33)->can_wrap = key(1, 0x33)->can_wrap = false;
+    expect(ROTATION_ACT, ROTATION_RETIRE, "the surplus key of version 4 retires");
 }
 END_TEST
 
