@@ -158,7 +158,7 @@ static bool may_promote(const struct asked *asked)
     if (view_surplus(asked->keys, key, asked->announced)) {
         return refuse(asked,
                       "is also the number of another key, which stands, and kekd seals nothing "
-                      "under this one: remove the wrong one, or generate the next version");
+                      "under this one: key rotate makes the next version");
     }
     return true;
 }

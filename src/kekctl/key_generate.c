@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "changes.h"
 #include "on_record.h"
 #include "key_remarks.h"
 #include "made.h"
@@ -90,6 +91,17 @@ static bool nothing_is_lost(const struct keys *keys)
     return false;
 }
 
+/* Two that look for the next number at once would both find it free. */
+static bool take_lock(const struct keys *keys, int *lock)
+{
+    struct kek_why why;
+    if (changes_lock(keys->config, lock, &why)) {
+        return true;
+    }
+    ctl_say(keys->ctl, "no key was made: %s", why.text);
+    return false;
+}
+
 static enum ctl_exit print(const struct keys *keys, size_t provider, const struct kek_id *kek_id)
 {
     static const struct column columns[] = {
@@ -114,12 +126,13 @@ static enum ctl_exit print(const struct keys *keys, size_t provider, const struc
 
 enum ctl_exit ctl_key_generate(struct ctl *ctl)
 {
+    KEK_AUTO_CLOSE int lock = -1;
     KEYS_AUTO struct keys keys;
     size_t provider;
     uint32_t number;
     if (!keys_open(&keys, ctl) || !choose(&keys, &provider) ||
         !ctl_audit_open(ctl, keys.config, &keys.audit) || !keys_start(&keys, true) ||
-        !next_number(&keys, &number) || !nothing_is_lost(&keys)) {
+        !take_lock(&keys, &lock) || !next_number(&keys, &number) || !nothing_is_lost(&keys)) {
         return keys.code;
     }
     struct kek_id kek_id;

@@ -149,13 +149,13 @@ static size_t say_clash(const struct keys *keys, size_t provider, const struct k
             }
             kek_id_format(&version->id, one);
             kek_id_format(&other->id, two);
-            ctl_say(keys->ctl,
-                    "version %" PRIu32
-                    " is two different keys, kek id %s on %s and %s on %s: %s is "
-                    "surplus, and kekd seals nothing under it; remove the wrong one, and bring the "
-                    "right one there",
-                    version->number, one, name_of(keys, provider), two, name_of(keys, q),
-                    is_surplus(keys, version) ? one : two);
+            ctl_say(
+                keys->ctl,
+                "version %" PRIu32 " is two different keys, kek id %s on %s and %s on %s: %s is "
+                "surplus, and kekd seals nothing under it; destroy neither, since each may have "
+                "sealed something, and bring to each provider the one that it lacks",
+                version->number, one, name_of(keys, provider), two, name_of(keys, q),
+                is_surplus(keys, version) ? one : two);
             return 1;
         }
     }

@@ -263,13 +263,18 @@ static enum ctl_exit show_plan(struct rotate *rotate)
 {
     static const struct column columns[] = {{"step", "STEP"}, {"state", "STATE"}, {"text", "WHAT"}};
     const struct rotation_plan *plan = &rotate->plan;
+    /* What comes before the first step, or after the last one, has a row where it has something to say. */
+    enum rotation_step from = plan->step < ROTATION_CREATE ? plan->step : ROTATION_CREATE;
+    enum rotation_step to = plan->step == ROTATION_DONE ? ROTATION_DONE : rotate->facts.until;
     json_t *steps = json_array();
-    for (enum rotation_step step = ROTATION_CREATE; step < ROTATION_DONE; step++) {
-        const char *state = step < plan->step ? "done" : step == plan->step ? "next" : "later";
-        (void)json_array_append_new(
-            steps, json_pack("{s:s, s:s, s:s}", "step", rotation_step_name(step), "state",
-                             plan->verdict == ROTATION_REFUSED ? "refused" : state, "text",
-                             step == plan->step ? plan->text : ""));
+    for (enum rotation_step step = from; step <= to; step++) {
+        bool is_next = plan->verdict == ROTATION_ACT || plan->verdict == ROTATION_WAIT;
+        const char *state = step > plan->step               ? "later"
+                            : step == plan->step && is_next ? "next"
+                                                            : "done";
+        (void)json_array_append_new(steps, json_pack("{s:s, s:s, s:s}", "step",
+                                                     rotation_step_name(step), "state", state,
+                                                     "text", step == plan->step ? plan->text : ""));
     }
     json_t *object = json_pack("{s:I, s:b, s:o}", "version", (json_int_t)plan->target.number,
                                "dry_run", 1, "steps", steps);

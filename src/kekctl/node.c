@@ -28,13 +28,15 @@ static void show_versions(const struct node_status *status, char text[static VER
     text[0] = '\0';
     for (size_t i = 0; i < status->version_count && at < VERSIONS_TEXT; i++) {
         const struct node_version *version = &status->versions[i];
+        const char *state =
+            node_surplus(status, version) ? "surplus" : kek_keyring_key_name(version->state);
         size_t proven = 0;
         for (size_t p = 0; p < status->provider_count; p++) {
             proven += version->proven[p];
         }
-        at += (size_t)snprintf(
-            text + at, VERSIONS_TEXT - at, "%s%" PRIu32 " %s %zu/%zu", at == 0 ? "" : ", ",
-            version->number, kek_keyring_key_name(version->state), proven, status->provider_count);
+        at += (size_t)snprintf(text + at, VERSIONS_TEXT - at, "%s%" PRIu32 " %s %zu/%zu",
+                               at == 0 ? "" : ", ", version->number, state, proven,
+                               status->provider_count);
     }
 }
 

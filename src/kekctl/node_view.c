@@ -1,6 +1,8 @@
 /* What a page says of one key. Pure. */
 #include "nodes.h"
 
+#include <string.h>
+
 const struct node_version *node_version(const struct node_status *status,
                                         const struct kek_id *kek_id)
 {
@@ -10,6 +12,18 @@ const struct node_version *node_version(const struct node_status *status,
         }
     }
     return NULL;
+}
+
+bool node_surplus(const struct node_status *status, const struct node_version *version)
+{
+    bool surplus = false;
+    for (size_t i = 0; i < status->version_count; i++) {
+        const struct node_version *other = &status->versions[i];
+        surplus = surplus || (other->number == version->number &&
+                              (node_announces(status, &other->kek_id) ||
+                               memcmp(other->kek_id.bytes, version->kek_id.bytes, KEK_ID_LEN) < 0));
+    }
+    return surplus && !node_announces(status, &version->kek_id);
 }
 
 bool node_announces(const struct node_status *status, const struct kek_id *kek_id)

@@ -122,6 +122,9 @@ void nodes_close(struct nodes *nodes);
 const struct node_version *node_version(const struct node_status *status,
                                         const struct kek_id *kek_id);
 
+/* Has another key its number, and stands? */
+bool node_surplus(const struct node_status *status, const struct node_version *version);
+
 bool node_announces(const struct node_status *status, const struct kek_id *kek_id);
 
 /* May an Encrypt of the node still use this key? */

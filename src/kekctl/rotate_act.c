@@ -57,7 +57,33 @@ bool rotate_record(struct rotate *rotate)
     return write_record(rotate, &progress);
 }
 
+/* The node's lock on changes, and a look at the tokens under it.  False: the rotation stops here. */
+static bool begin_change(struct rotate *rotate, int *lock)
+{
+    struct kek_why why;
+    if (changes_lock(rotate->keys.config, lock, &why) && changes_look(&rotate->keys, &why)) {
+        return true;
+    }
+    rotate_show_end(&rotate->show);
+    ctl_say(rotate->ctl, "the rotation stops at step %s: %s", rotation_step_name(rotate->plan.step),
+            why.text);
+    return false;
+}
+
 /* ---- create ---- */
+
+/* Another kekctl of this node may have made a key since the plan was made. */
+static bool is_free(const struct keys *keys, uint32_t number)
+{
+    for (size_t p = 0; p < keys->config->provider_count; p++) {
+        for (size_t i = 0; i < keys->listings[p].count; i++) {
+            if (keys->listings[p].versions[i].number == number) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
 
 static enum ctl_exit create(struct rotate *rotate)
 {
@@ -74,6 +100,13 @@ static enum ctl_exit create(struct rotate *rotate)
         return CTL_GOOD;
     }
     const struct rotation_key key = rotate->facts.progress.key;
+    KEK_AUTO_CLOSE int lock = -1;
+    if (!begin_change(rotate, &lock)) {
+        return CTL_CHECK;
+    }
+    if (!is_free(keys, key.number)) {
+        return CTL_GOOD; /* the next turn plans anew */
+    }
     rotate->drawn = false;
     rotate->changed = true;
     enum kek_rc rc = keys_generate(keys, provider, key.number, &key.id, KEK_STATE_PRE_ACTIVE, &why);
@@ -127,12 +160,11 @@ static enum ctl_exit change(struct rotate *rotate, const struct rotation_key *ke
         .keys = &rotate->keys, .kek_id = key->id, .number = key->number, .kind = kind};
     KEK_AUTO_CLOSE int lock = -1;
     take_announced(rotate, &announced);
-    bool may = changes_lock(rotate->keys.config, &lock, &why) && changes_look(&rotate->keys, &why);
-    if (may) {
-        changes_plan(&changes, &announced);
-        may = changes_allowed(&changes, &announced, &why);
+    if (!begin_change(rotate, &lock)) {
+        return CTL_CHECK;
     }
-    if (!may) {
+    changes_plan(&changes, &announced);
+    if (!changes_allowed(&changes, &announced, &why)) {
         rotate_show_end(&rotate->show);
         ctl_say(rotate->ctl, "the rotation stops at step %s: %s",
                 rotation_step_name(rotate->plan.step), why.text);

@@ -110,8 +110,10 @@ static bool ask_tokens(struct rotate *rotate, bool fresh)
                                    .step = rotate->facts.progress.step,
                                    .target = rotate->facts.progress.key,
                                    .where = name};
-    snprintf(plan->text, sizeof plan->text, "%s does not answer: %.400s", name,
-             keys->listings[p].why.text);
+    const char *why = keys->listings[p].why.text;
+    bool named = strncmp(why, name, strlen(name)) == 0;
+    snprintf(plan->text, sizeof plan->text, "%s%s%.400s", named ? "" : name,
+             named ? "" : " does not answer: ", why);
     return false;
 }
 

@@ -225,7 +225,9 @@ static void plan_retire(const struct rotation_facts *facts, struct rotation_plan
         (void)rotation_say(plan, ROTATION_ENDED, "version %" PRIu32 " is the only active one",
                            plan->target.number);
     } else if (may_retire(facts, plan)) {
-        (void)rotation_say(plan, ROTATION_ACT, "version %" PRIu32 "%s", plan->old[0].number,
+        (void)rotation_say(plan, ROTATION_ACT, "%sversion %" PRIu32 "%s",
+                           plan->old[0].number == plan->target.number ? "the surplus key of " : "",
+                           plan->old[0].number,
                            plan->old_count > 1 ? " and others retire" : " retires");
     }
 }

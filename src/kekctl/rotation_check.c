@@ -100,6 +100,21 @@ static bool check_announced(const struct rotation_facts *facts, const struct nod
                         rotation_node_name(node), node->status.primary.version, id);
 }
 
+/* What this node seals under is as much in use as what the others do. */
+static bool check_self(const struct rotation_facts *facts, struct rotation_plan *plan)
+{
+    for (size_t i = 0; i < facts->node_count; i++) {
+        const struct node *node = &facts->nodes[i];
+        if (!node->reachable || strcmp(node->status.node, facts->self) == 0) {
+            return true; /* one that is away may be this one */
+        }
+    }
+    return rotation_say(plan, ROTATION_REFUSED,
+                        "this node, %s, is not among the nodes that are asked, and its kekd may "
+                        "seal under what is retired: name it too, by status.nodes or --node self",
+                        facts->self);
+}
+
 static bool check_nodes(const struct rotation_facts *facts, enum rotation_target kind,
                         struct rotation_plan *plan)
 {
@@ -205,7 +220,8 @@ static bool check_opens(const struct rotation_facts *facts, struct rotation_plan
 bool rotation_check(const struct rotation_facts *facts, enum rotation_target kind,
                     struct rotation_plan *plan)
 {
-    if (!check_configured(facts, plan) || !check_nodes(facts, kind, plan)) {
+    if (!check_configured(facts, plan) || !check_self(facts, plan) ||
+        !check_nodes(facts, kind, plan)) {
         return false;
     }
     if (kind == ROTATION_TARGET_NONE) {

@@ -163,10 +163,11 @@ static bool is_recent(const struct rotation_facts *facts, const struct rotation_
         }
     }
     for (size_t i = 0; i < facts->node_count; i++) {
-        const struct node_status *status = &facts->nodes[i].status;
-        recent = recent || (facts->nodes[i].reachable && node_announces(status, &primary->id) &&
-                            status->primary.announced_ms > 0 &&
-                            facts->now_ms - status->primary.announced_ms < ROTATION_RECENT_MS);
+        const struct node *node = &facts->nodes[i];
+        int64_t since_ms = node->status.primary.announced_ms - node->skew_ms; /* by our clock */
+        recent = recent || (node->reachable && node_announces(&node->status, &primary->id) &&
+                            node->status.primary.announced_ms > 0 &&
+                            facts->now_ms - since_ms < ROTATION_RECENT_MS);
     }
     return has_older && recent;
 }

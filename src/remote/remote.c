@@ -85,6 +85,17 @@ static enum kek_rc say_status(struct kek_remote_get *get)
                            "%s: HTTP status %ld (%s)%s", get->url, get->status, first, todo);
 }
 
+/* Not in curl's words: the milliseconds in them would make each try look like news. */
+static enum kek_rc say_no_connection(struct transfer *transfer)
+{
+    struct kek_remote_get *get = transfer->get;
+    long code = 0;
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &code);
+    return kek_fail(&get->why, KEK_UNAVAILABLE,
+                    "%s: %s: does kekd run there, and listen on this address?", get->url,
+                    code == 0 ? curl_easy_strerror(CURLE_COULDNT_CONNECT) : strerror((int)code));
+}
+
 static enum kek_rc say_failure(struct transfer *transfer, CURLcode code)
 {
     struct kek_remote_get *get = transfer->get;
@@ -103,9 +114,7 @@ static enum kek_rc say_failure(struct transfer *transfer, CURLcode code)
     case CURLE_COULDNT_RESOLVE_HOST:
         return kek_fail(&get->why, KEK_UNAVAILABLE, "%s: %s: is the name right?", get->url, error);
     case CURLE_COULDNT_CONNECT:
-        return kek_fail(&get->why, KEK_UNAVAILABLE,
-                        "%s: %s: does kekd run there, and listen on this address?", get->url,
-                        error);
+        return say_no_connection(transfer);
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CONNECT_ERROR:
         return say_tls(get, error);

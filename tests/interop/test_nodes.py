@@ -186,6 +186,7 @@ class Nodes(rigs.SharedCase):
             p["primary"].update(version=2, kek_id="02" * 16, key_id="kek1-" + "2" * 32)
             p["versions"].append({"version": 2, "kek_id": "02" * 16, "key_id": "kek1-" + "2" * 32,
                                   "state": "active", "providers": {"hsm-a": "active"}, "proven": []})
+            p["versions"].append(dict(p["versions"][-1], kek_id="01" * 16, key_id="kek1-" + "3" * 32))
             p["rotation"] = {"node": "cp2", "step": "promote", "version": 2, "kek_id": "02" * 16,
                              "since": "2026-01-01T00:00:00Z", "pid": 5}
         answer, said = say(other_key)
@@ -193,7 +194,7 @@ class Nodes(rigs.SharedCase):
         self.assertIn("not all nodes announce one key: version 2 (kek1-%s) on FAKE" % ("2" * 32), said)
         self.assertIn("version 2 (kek1-%s), which FAKE shows, is not shown by cp1" % ("2" * 32), said)
         self.assertIn("remark: cp1 and FAKE are one node, cp1", said)
-        self.assertEqual(answer["nodes"][1]["versions"], "1 active 1/1, 2 active 0/1")
+        self.assertEqual(answer["nodes"][1]["versions"], "1 active 1/1, 2 active 0/1, 2 surplus 0/1")
         self.assertEqual(answer["nodes"][1]["rotation"], "promote of 2 by cp2")
         for change, words in (
                 (lambda p: p.update(keyring="other"), "FAKE has the keyring other, .* has k8s-test"),

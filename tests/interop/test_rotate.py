@@ -151,6 +151,7 @@ class Refusals(RotateCase):
         self.refused("version 2 would be on the token of hsm-a alone", code=1)
         self.refused("--until: expected create, seen", "--until", "done", code=2)
         self.refused("there is no node \"cp9\"", "--without", "cp9", code=2)
+        self.refused("this node, cp1, is not among the nodes", BACKUP, "--node", cluster.addresses[1])
         nowhere = rigs.own_address()
         status = dict(one.config["status"], nodes=cluster.addresses + [nowhere])
         self.refused("at step claim: " + nowhere, BACKUP, "--timeout", "1s", code=3,
@@ -163,13 +164,17 @@ class Refusals(RotateCase):
                      config=self.other_config(context="elsewhere"))
         with cluster.token.away():
             done = self.good(cluster.rotate(BACKUP), 1)
-            self.assertIn("nothing was changed: every provider must answer first: hsm-a", done.stderr)
-        cluster.ready(one)
-        cluster.ready(two)
+            self.assertIn("nothing was changed: every provider must answer first: hsm-a: no token", done.stderr)
+        for node in (one, two):
+            cluster.ready(node)
         self.wrong_pin(one)
         two.signal(signal.SIGSTOP)
         try:
             self.refused("does not answer", BACKUP, "--timeout", "1s", code=3)
+            done = self.good(cluster.rotate("--dry-run", BACKUP, "--until", "seen"))
+            self.assertRegex(done.stdout,
+                             r"claim +next +%s does not answer.*\ncreate +later *\nseen +later *\n\Z"
+                             % cluster.addresses[1])
         finally:
             two.signal(signal.SIGCONT)
         cluster.ready(two)
@@ -197,6 +202,11 @@ class Refusals(RotateCase):
     def test_a_second_rotation_hears_of_the_first_which_is_interrupted_and_goes_on(self):
         cluster = self.cluster_
         self.good(cluster.rotate("--until", "seen"))
+        full = ["sh", "-c", 'ulimit -f 0; exec "$0" "$@"']  # as a full disk, and a signal besides
+        done = subprocess.run(full + cluster.command(BACKUP), stderr=subprocess.PIPE, text=True,
+                              timeout=rigs.PATIENCE, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, "nothing was changed: writing .*k8s-test.rotation.new: File too large")
         first, with_stopped = None, cluster.nodes[1]
         with_stopped.signal(signal.SIGSTOP)  # so that the first one waits
         try:
@@ -311,7 +321,7 @@ class Documented(RotateCase):
 
     def test_the_documented_procedures_do_what_they_say(self):
         look, create, go_on, rewrite = self.blocks("## Rotating", 4)
-        self.assertIn("create    next  hsm-a makes version 2", self.run_block(look).stdout)
+        self.assertRegex(self.run_block(look).stdout, "create +next +hsm-a makes version 2")
         self.run_block(create)
         self.assertEqual(self.cluster_.states()["hsm-a"], {1: ["active"], 2: ["pre-active"]})
         self.run_block(go_on)
@@ -324,7 +334,7 @@ class Documented(RotateCase):
     def half_way(self):
         ask, again = self.blocks("### When a rotation stops half way", 2)
         self.good(self.cluster_.rotate("--again", BACKUP, "--until", "promote"))
-        self.assertRegex(self.run_block(ask).stdout, "announced next|retire    next")
+        self.assertRegex(self.run_block(ask).stdout, "(announced|retire) +next")
         self.run_block(again)
         self.ended(self.cluster_, 3)
 

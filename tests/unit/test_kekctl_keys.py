@@ -3,6 +3,7 @@
 beside a copy of kekctl, which speaks proto/provider.proto by hand and keeps its keys in a file."""
 
 import base64
+import fcntl
 import hashlib
 import json
 import os
@@ -292,7 +293,8 @@ class List(Keys):
                 ([one], [one]),
                 ([one], [other], f"version 1 is two different keys, kek id {1:032x} on a and {7:032x} on b: "
                                  f"{7:032x} is surplus, and kekd seals nothing under it; "
-                                 "remove the wrong one, and bring the right one there"),
+                                 "destroy neither, since each may have sealed something, and bring to each provider "
+                                 "the one that it lacks"),
                 ([one], [], "version 1 is on a and not on b: bring its key there"),
                 ([], [one], "version 1 is on b and not on a: bring its key there"),
                 ([one, self.version(2, "U")], [one], "version 2 is on a and not on b: bring its key there"),
@@ -445,6 +447,16 @@ class Generate(Keys):
         self.run_it("generate")
         self.assertNotEqual(first, self.made()["id"])
         self.assertEqual(self.made()["number"], 2)
+
+    def test_two_at_once(self):
+        """Each would find the same number free."""
+        self.token("a", self.version(1, "WU"))
+        with open(self.path("state/k.changing"), "w", encoding="utf-8") as lock:
+            fcntl.lockf(lock, fcntl.LOCK_EX)
+            code, _, err = self.run_it("generate")
+        self.assertEqual(code, 1)
+        self.assertIn("no key was made: another kekctl changes keys of keyring k (pid %d)" % os.getpid(), err)
+        self.assertIsNone(self.made())
 
     def test_nothing_is_made_beside_a_primary_that_is_lost(self):
         for versions in ([], [self.version(1, "WU")], [self.version(2, "WU", id=f"{7:032x}")], [self.version(2, "")]):

@@ -284,6 +284,8 @@ START_TEST(a_surplus_key_that_may_wrap_retires_with_the_older_ones)
     world_key_both(&world, V4, 0x50, "WU");
     expect(ROTATION_ACT, ROTATION_RETIRE, "version");
     ck_assert_uint_eq(plan.old_count, 2);
+    key(0, 0x33)->can_wrap = key(1, 0x33)->can_wrap = false;
+    expect(ROTATION_ACT, ROTATION_RETIRE, "the surplus key of version 4 retires");
 }
 END_TEST
 
@@ -299,6 +301,12 @@ START_TEST(what_ended_within_the_hour_is_not_begun_again_unless_told_to)
     world.facts.again = false;
     world.nodes[0].status.primary.announced_ms = WORLD_NOW - ROTATION_RECENT_MS;
     expect(ROTATION_ACT, ROTATION_CLAIM, "");
+    world.nodes[0].skew_ms = 5 * ROTATION_RECENT_MS; /* a clock that is wrong says nothing else */
+    world.nodes[0].status.primary.announced_ms += world.nodes[0].skew_ms;
+    expect(ROTATION_ACT, ROTATION_CLAIM, "");
+    world.nodes[0].skew_ms *= -1;
+    world.nodes[0].status.primary.announced_ms = WORLD_NOW - 100000 + world.nodes[0].skew_ms;
+    expect(ROTATION_NOTHING, ROTATION_DONE, "--again");
 }
 END_TEST
 
@@ -436,6 +444,7 @@ START_TEST(a_rotation_is_refused_with_what_is_wrong_and_where)
         {"cp2 announces version 9 (kek id 99aa", 6},
         {"no version of keyring k8s-test is active", 7},
         {"no version of keyring k8s-test is active", 8},
+        {"this node, cp9, is not among the nodes that are asked", 9},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         setup();
@@ -465,6 +474,9 @@ START_TEST(a_rotation_is_refused_with_what_is_wrong_and_where)
             break;
         case 7:
             key(0, 0x33)->can_wrap = key(1, 0x33)->can_wrap = false;
+            break;
+        case 9:
+            world.facts.self = "cp9";
             break;
         default:
             world.facts.providers[0].count = world.facts.providers[1].count = 0;
@@ -527,6 +539,8 @@ START_TEST(two_rotations_one_of_which_is_further_or_has_the_smaller_name)
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         setup();
         world.facts.self = table[i].self;
+        snprintf(world.nodes[0].status.node, sizeof world.nodes[0].status.node, "%s",
+                 table[i].self);
         if (table[i].mine == ROTATION_SEEN) {
             make_v4("U");
         }
