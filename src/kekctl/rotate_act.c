@@ -52,8 +52,11 @@ bool rotate_record(struct rotate *rotate)
         now->key.number == key.number) {
         return true;
     }
-    const struct rotation_progress progress = {
-        .step = plan->step, .key = key, .since_ms = rotate->facts.now_ms, .pid = (long)getpid()};
+    const struct rotation_progress progress = {.step = plan->step,
+                                               .key = key,
+                                               .since_ms = rotate->facts.now_ms,
+                                               .since_up_ms = rotate->facts.up_ms,
+                                               .pid = (long)getpid()};
     return write_record(rotate, &progress);
 }
 

@@ -1,6 +1,7 @@
 /* What the plan of a rotation is made from: options, tokens, nodes. */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <openssl/evp.h>
 
@@ -125,6 +126,14 @@ static uint64_t time_to_ask(const struct rotate *rotate)
     return left < ASK_MIN_MS ? ASK_MIN_MS : left > ASK_MAX_MS ? ASK_MAX_MS : left;
 }
 
+/* Of CLOCK_BOOTTIME, which nobody sets, and which the next kekctl on this node reads too. */
+static int64_t up_ms(void)
+{
+    struct timespec now = {0};
+    (void)clock_gettime(CLOCK_BOOTTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 bool rotate_look(struct rotate *rotate, bool tokens, bool fresh)
 {
     if (tokens && !ask_tokens(rotate, fresh)) {
@@ -136,6 +145,7 @@ bool rotate_look(struct rotate *rotate, bool tokens, bool fresh)
     rotate->facts.node_count = rotate->nodes.count;
     rotate->facts.alone = rotate->nodes.alone;
     rotate->facts.now_ms = kek_clock_wall_ms();
+    rotate->facts.up_ms = up_ms();
     rotation_plan(&rotate->facts, &rotate->plan);
     const struct rotation_plan *plan = &rotate->plan;
     bool announced = plan->step > ROTATION_ANNOUNCED ||

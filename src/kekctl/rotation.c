@@ -15,6 +15,17 @@ static bool is_blind(const struct rotation_facts *facts, bool page)
     return blind;
 }
 
+/* Since the step began, at least: by the clock that says less, since a wall clock is set, and the other begins anew
+ * with the node. */
+static int64_t passed_since(const struct rotation_facts *facts)
+{
+    const struct rotation_progress *began = &facts->progress;
+    int64_t wall = facts->now_ms - began->since_ms;
+    int64_t up =
+        facts->up_ms < began->since_up_ms ? facts->up_ms : facts->up_ms - began->since_up_ms;
+    return wall < up ? wall : up;
+}
+
 /* False: the nodes that cannot be asked have had less than `ms` since the step began. */
 static bool has_waited(const struct rotation_facts *facts, enum rotation_step step, uint64_t ms,
                        struct rotation_plan *plan)
@@ -24,8 +35,7 @@ static bool has_waited(const struct rotation_facts *facts, enum rotation_step st
         return true;
     }
     bool begun = same && facts->progress.step == step;
-    int64_t since = begun ? facts->progress.since_ms : facts->now_ms;
-    int64_t passed = facts->now_ms - since;
+    int64_t passed = begun ? passed_since(facts) : 0;
     plan->wait_ms = passed < 0 ? ms : (uint64_t)passed >= ms ? 0 : ms - (uint64_t)passed;
     return plan->wait_ms == 0 ||
            rotation_say(plan, ROTATION_WAIT,

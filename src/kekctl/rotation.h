@@ -48,6 +48,7 @@ struct rotation_progress {
     enum rotation_step step; /* CHECK: nothing is */
     struct rotation_key key; /* drawn before it is made */
     int64_t since_ms;        /* of the wall clock: when the step began */
+    int64_t since_up_ms;     /* likewise, of CLOCK_BOOTTIME */
     long pid;
 };
 
@@ -72,6 +73,7 @@ struct rotation_facts {
     const char *self; /* this node's name */
     uint64_t refresh_ms, settle_ms;
     int64_t now_ms; /* of the wall clock */
+    int64_t up_ms;  /* of CLOCK_BOOTTIME: since the node was started */
     struct rotation_progress progress;
     struct rotation_provider providers[KEK_CONFIG_PROVIDERS_MAX];
     size_t provider_count;

@@ -45,16 +45,18 @@ static bool parse_id(const char *text, struct kek_id *id)
 static bool parse(struct kek_bytes content, struct rotation_progress *progress)
 {
     const char *node, *step, *since, *id;
-    json_int_t number, pid;
+    json_int_t number, pid, up_ms;
     json_t *object =
         json_loadb((const char *)content.data, content.len, JSON_REJECT_DUPLICATES, NULL);
-    bool good = json_unpack(object, "{s:s, s:s, s:I, s:s, s:s, s:I}", "node", &node, "step", &step,
-                            "version", &number, "kek_id", &id, "since", &since, "pid", &pid) == 0;
+    bool good = json_unpack(object, "{s:s, s:s, s:I, s:s, s:s, s:I, s:I}", "node", &node, "step",
+                            &step, "version", &number, "kek_id", &id, "since", &since,
+                            "since_boot_ms", &up_ms, "pid", &pid) == 0;
     *progress = (struct rotation_progress){.step = ROTATION_CHECK};
     good = good && rotation_step_parse(step, &progress->step) && progress->step >= ROTATION_CLAIM &&
            parse_time(since, &progress->since_ms) && number >= 1 && number <= UINT32_MAX &&
-           pid > 0 && pid <= INT_MAX;
+           up_ms >= 0 && pid > 0 && pid <= INT_MAX;
     if (good) {
+        progress->since_up_ms = up_ms;
         progress->key.number = (uint32_t)number;
         progress->pid = (long)pid;
         good = parse_id(id, &progress->key.id);
@@ -177,9 +179,10 @@ enum kek_rc rotation_file_write(const struct rotation_file *file,
     kek_id_format(&progress->key.id, id);
     rotation_time_format(progress->since_ms, since);
     json_t *object =
-        json_pack("{s:s, s:s, s:I, s:s, s:s, s:I}", "node", file->node, "step",
+        json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:I}", "node", file->node, "step",
                   rotation_step_name(progress->step), "version", (json_int_t)progress->key.number,
-                  "kek_id", id, "since", since, "pid", (json_int_t)progress->pid);
+                  "kek_id", id, "since", since, "since_boot_ms", (json_int_t)progress->since_up_ms,
+                  "pid", (json_int_t)progress->pid);
     KEK_AUTO_FREE char *text = object == NULL ? NULL : kek_json_text(object, JSON_COMPACT);
     json_decref(object);
     if (text == NULL) {

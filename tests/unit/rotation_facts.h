@@ -96,6 +96,7 @@ static inline void world_init(struct world *world, size_t nodes)
                   .refresh_ms = 15000,
                   .settle_ms = 60000,
                   .now_ms = WORLD_NOW,
+                  .up_ms = WORLD_NOW, /* it has been up since 1970 */
                   .progress = {.step = ROTATION_CLAIM, .since_ms = WORLD_NOW - 10000, .pid = 4711},
                   .provider_count = 2}};
     world->facts.nodes = world->nodes;

@@ -350,6 +350,15 @@ static void expect_times(void)
     expect(ROTATION_WAIT, ROTATION_SEEN, "330 s");
     ck_assert_uint_eq(plan.wait_ms, 329000);
     world.facts.progress.since_ms = WORLD_NOW - 330000;
+    /* The wall clock was set meanwhile; the node was started anew 5 s ago. */
+    world.facts.progress.since_up_ms = WORLD_NOW - 1000;
+    expect(ROTATION_WAIT, ROTATION_SEEN, "330 s");
+    ck_assert_uint_eq(plan.wait_ms, 329000);
+    world.facts.up_ms = 5000;
+    expect(ROTATION_WAIT, ROTATION_SEEN, "330 s");
+    ck_assert_uint_eq(plan.wait_ms, 325000);
+    world.facts.up_ms = WORLD_NOW;
+    world.facts.progress.since_up_ms = 0;
     expect(ROTATION_ACT, ROTATION_PROMOTE, "");
     record(ROTATION_PROMOTE, V4, 0x44);
     expect(ROTATION_ACT, ROTATION_PROMOTE, "");
@@ -586,8 +595,11 @@ static void remove_folder(void)
     ck_assert_int_eq(rmdir(folder), 0); /* nothing was left in it */
 }
 
-static const struct rotation_progress sample = {
-    .step = ROTATION_SEEN, .key = {.number = V4, .id = {{0x44}}}, .since_ms = WORLD_NOW, .pid = 17};
+static const struct rotation_progress sample = {.step = ROTATION_SEEN,
+                                                .key = {.number = V4, .id = {{0x44}}},
+                                                .since_ms = WORLD_NOW,
+                                                .since_up_ms = 123456,
+                                                .pid = 17};
 
 START_TEST(what_was_written_is_read_and_gone_at_the_end)
 {
@@ -606,6 +618,7 @@ START_TEST(what_was_written_is_read_and_gone_at_the_end)
         ck_assert_uint_eq(progress.key.number, written.key.number);
         ck_assert(kek_id_equal(&progress.key.id, &written.key.id));
         ck_assert_int_eq(progress.since_ms, WORLD_NOW);
+        ck_assert_int_eq(progress.since_up_ms, 123456);
         ck_assert_int_eq(progress.pid, 17);
     }
     ck_assert_int_eq(rotation_file_remove(&file, &why), KEK_OK);
