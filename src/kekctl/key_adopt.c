@@ -253,12 +253,12 @@ static enum ctl_exit adopt(struct adoption *adoption)
 
 enum ctl_exit ctl_key_adopt(struct ctl *ctl)
 {
-    KEYS_AUTO struct keys keys;
     if (ctl->argument[0] == '\0' || strlen(ctl->argument) > KEK_PROVIDER_NAME_MAX) {
         ctl_say(ctl, "expected a label or a CKA_ID in hexadecimal, of 1 to %d bytes",
                 KEK_PROVIDER_NAME_MAX);
         return CTL_USAGE;
     }
+    KEYS_AUTO struct keys keys;
     if (!keys_open(&keys, ctl) || !keys_start(&keys, true)) {
         return keys.code;
     }
