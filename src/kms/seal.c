@@ -61,8 +61,9 @@ static bool keep_plaintext(struct call *call, struct kek_bytes plaintext)
         kek_fail(&why, KEK_EXHAUSTED, "no locked memory to keep a plaintext of %zu bytes",
                  plaintext.len);
         call_fail(call, KEK_EXHAUSTED, &why);
+        return false;
     }
-    return call->plaintext != NULL;
+    return true;
 }
 
 static void primary_came(void *arg)

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <openssl/crypto.h>
+
 #include "kek/clock.h"
 #include "kek/durable.h"
 #include "kek/log.h"
@@ -231,6 +233,7 @@ static void read_again(uv_work_t *work)
 {
     struct reload *reload = work->data;
     reload->tls = read_files(reload->status->settings.config, &reload->why);
+    OPENSSL_thread_stop(); /* what OpenSSL keeps for this thread, which is not ours */
 }
 
 static void have_read(uv_work_t *work, int cancelled)
