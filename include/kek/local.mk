@@ -12,6 +12,7 @@ noinst_HEADERS += \
 	include/kek/envelope.h \
 	include/kek/grpc.h \
 	include/kek/histogram.h \
+	include/kek/json.h \
 	include/kek/kek.h \
 	include/kek/keyring.h \
 	include/kek/kms.h \
