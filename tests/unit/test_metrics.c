@@ -133,7 +133,8 @@ END_TEST
 START_TEST(providers_and_their_workers_are_said_in_numbers)
 {
     static const char *const expected[] = {
-        ("kekd_hsm_info{provider=\"hsm-a\",serial=\"0123abc\",model=\"SoftHSM v2\",firmware=\"2.6\","
+        ("kekd_hsm_info{provider=\"hsm-a\",serial=\"0123abc\",model=\"SoftHSM "
+         "v2\",firmware=\"2.6\","
          "library=\"SoftHSM\"} 1"),
         "kekd_hsm_health{provider=\"hsm-a\",state=\"ready\"} 1",
         "kekd_hsm_health{provider=\"hsm-a\",state=\"down\"} 0",
