@@ -37,6 +37,11 @@ def anonymous(pid):
         return 0
 
 
+def least_recycled(calls, limit, age):
+    """How many workers so many calls must have worn out at least."""
+    return calls // (4 * min(age, CALLS_A_MIB * limit))
+
+
 class Watch(threading.Thread):
     """The workers' highest memory."""
 
@@ -52,6 +57,7 @@ class Watch(threading.Thread):
 class Soak:
     def __init__(self, calls, limit, age):
         self.calls, self.kekd, self.seconds, self.broken = calls, [], 0.0, True
+        self.limit, self.age, self.made = limit, age, 0
         self.node = rigs.Rig(config={"data_key": {"max_uses": 1}, "log": {"level": "info"},
                                      "metrics": rigs.own_address()},
                              provider={"recycle_memory": "%dMiB" % limit, "recycle_after": age,
@@ -84,6 +90,10 @@ class Soak:
         if done.returncode != 0:
             raise AssertionError("load --method %s left with %d" % (method, done.returncode))
         self.seconds += json.loads(done.stdout)["seconds"]
+        self.made += calls
+        # They are replaced one at a time, once the successor is judged; a fast machine does many calls meanwhile.
+        rigs.wait_for(lambda: self.node.metric("kekd_hsm_workers_recycled_total") >=
+                      least_recycled(self.made, self.limit, self.age), "the worn workers' successors")
 
     def run(self):
         try:
@@ -135,8 +145,7 @@ def troubles(result, calls, limit, age):
         yield "%d calls failed" % result["failed"]
     if result["killed"] + result["crashed"] > result["wronged"]:
         yield "%d workers were killed, %d crashed" % (result["killed"], result["crashed"])
-    # One at a time, and each successor takes a while to be judged, in which a fast machine does many calls.
-    if result["recycled"] < calls // (10 * min(age, CALLS_A_MIB * limit)):
+    if result["recycled"] < least_recycled(calls, limit, age):
         yield "only %d workers were replaced" % result["recycled"]
     if rigs.sanitized():
         return
