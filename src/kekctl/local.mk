@@ -78,7 +78,8 @@ kekctl_LDADD = $(REMOTE_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-
 dist_man_MANS += docs/kekctl.1 docs/kekd-pkcs11.8 docs/kekd.8
 
 if HAVE_CHECK
-KEKCTL_TESTS = tests/unit/test_kekctl_grpc tests/unit/test_node tests/unit/test_rotation tests/unit/test_rotation_model
+KEKCTL_TESTS = tests/unit/test_kekctl_grpc tests/unit/test_node tests/unit/test_rotation tests/unit/test_rotation_file \
+	tests/unit/test_rotation_model
 check_PROGRAMS += $(KEKCTL_TESTS)
 TESTS += $(KEKCTL_TESTS)
 tests_unit_test_kekctl_grpc_SOURCES = tests/unit/test_kekctl_grpc.c src/kekctl/grpc_client.c \
@@ -97,10 +98,14 @@ ROTATION_SOURCES = \
 	src/kekctl/rotation_words.c \
 	tests/unit/rotation_facts.h
 ROTATION_LIBS = libkek-keyring.a $(POOL_LIBS) $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
-tests_unit_test_rotation_SOURCES = tests/unit/test_rotation.c src/kekctl/rotation_file.c $(ROTATION_SOURCES)
+tests_unit_test_rotation_SOURCES = tests/unit/test_rotation.c $(ROTATION_SOURCES)
 tests_unit_test_rotation_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_rotation_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_rotation_LDADD = $(ROTATION_LIBS)
+tests_unit_test_rotation_file_SOURCES = tests/unit/test_rotation_file.c src/kekctl/rotation_file.c $(ROTATION_SOURCES)
+tests_unit_test_rotation_file_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_rotation_file_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_rotation_file_LDADD = $(ROTATION_LIBS)
 tests_unit_test_rotation_model_SOURCES = tests/unit/test_rotation_model.c $(ROTATION_SOURCES)
 tests_unit_test_rotation_model_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_rotation_model_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JANSSON_CFLAGS)

@@ -1,10 +1,6 @@
-/* kekctl/rotation.c: from facts to the next step, and the file that says how far a rotation is. */
+/* kekctl/rotation.c: from facts to the next step. */
 #include "kekctl/rotation.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "kekctl/rotation_file.h"
 #include "rotation_facts.h"
 #include "suite.h"
 
@@ -578,116 +574,6 @@ START_TEST(ones_own_rotation_on_ones_own_page_is_no_other)
 }
 END_TEST
 
-/* ---- the file ---- */
-
-static char folder[] = "/tmp/kek-rotation-XXXXXX";
-static struct kek_config config = {.keyring = (char[]){"k"}};
-
-static void make_folder(void)
-{
-    memcpy(folder + sizeof folder - 7, "XXXXXX", 6);
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-    config.state_dir = folder;
-}
-
-static void remove_folder(void)
-{
-    ck_assert_int_eq(rmdir(folder), 0); /* nothing was left in it */
-}
-
-static const struct rotation_progress sample = {.step = ROTATION_SEEN,
-                                                .key = {.number = V4, .id = {{0x44}}},
-                                                .since_ms = WORLD_NOW,
-                                                .since_up_ms = 123456,
-                                                .pid = 17};
-
-START_TEST(what_was_written_is_read_and_gone_at_the_end)
-{
-    struct rotation_file file;
-    struct rotation_progress progress;
-    struct kek_why why;
-    ck_assert_int_eq(rotation_file_open(&file, &config, "cp1", &progress, &why), KEK_OK);
-    ck_assert_int_eq(progress.step, ROTATION_CHECK);
-    for (enum rotation_step step = ROTATION_CLAIM; step < ROTATION_STEPS; step++) {
-        struct rotation_progress written = sample;
-        written.step = step;
-        ck_assert_int_eq(rotation_file_write(&file, &written, &why), KEK_OK);
-        rotation_file_close(&file);
-        ck_assert_int_eq(rotation_file_open(&file, &config, "cp1", &progress, &why), KEK_OK);
-        ck_assert_int_eq(progress.step, step);
-        ck_assert_uint_eq(progress.key.number, written.key.number);
-        ck_assert(kek_id_equal(&progress.key.id, &written.key.id));
-        ck_assert_int_eq(progress.since_ms, WORLD_NOW);
-        ck_assert_int_eq(progress.since_up_ms, 123456);
-        ck_assert_int_eq(progress.pid, 17);
-    }
-    ck_assert_int_eq(rotation_file_remove(&file, &why), KEK_OK);
-    rotation_file_close(&file);
-}
-END_TEST
-
-START_TEST(a_second_rotation_on_one_node_hears_how_far_the_first_is)
-{
-    struct rotation_file first, second;
-    struct rotation_progress progress;
-    struct kek_why why;
-    ck_assert_int_eq(rotation_file_open(&first, &config, "cp1", &progress, &why), KEK_OK);
-    ck_assert_int_eq(rotation_file_open(&second, &config, "cp1", &progress, &why), KEK_UNAVAILABLE);
-    ck_assert_ptr_nonnull(strstr(why.text, "just begun on this node, cp1"));
-    ck_assert_int_eq(rotation_file_write(&first, &sample, &why), KEK_OK);
-    ck_assert_int_eq(rotation_file_open(&second, &config, "cp1", &progress, &why), KEK_UNAVAILABLE);
-    ck_assert_ptr_nonnull(strstr(
-        why.text,
-        "on this node, cp1, already: step seen since 2027-01-15T08:00:00Z, version 4, pid 17"));
-    ck_assert_int_eq(rotation_file_look(&second, &config, "cp1", &progress, &why), KEK_OK);
-    ck_assert_int_eq(progress.step, ROTATION_SEEN);
-    ck_assert_int_eq(rotation_file_remove(&first, &why), KEK_OK);
-    rotation_file_close(&first);
-    ck_assert_int_eq(rotation_file_open(&second, &config, "cp1", &progress, &why), KEK_OK);
-    rotation_file_close(&second);
-}
-END_TEST
-
-START_TEST(a_file_that_is_none_is_refused_and_named)
-{
-    static const char *const table[] = {
-        "",
-        "{}",
-        "[]",
-        "{\"node\":\"a\",\"step\":\"dance\",\"version\":4,\"kek_id\":\"\",\"since\":"
-        "\"2027-01-15T08:00:00Z\",\"pid\":1}",
-        "{\"node\":\"a\",\"step\":\"seen\",\"version\":4,\"kek_id\":\"44\",\"since\":"
-        "\"2027-01-15T08:00:00Z\",\"pid\":1}",
-        "{\"node\":\"a\",\"step\":\"seen\",\"version\":4,\"kek_id\":"
-        "\"4400000000000000000000000000000G\",\"since\":\"2027-01-15T08:00:00Z\",\"pid\":1}",
-        "{\"node\":\"a\",\"step\":\"seen\",\"version\":0,\"kek_id\":"
-        "\"44000000000000000000000000000000\",\"since\":"
-        "\"2027-01-15T08:00:00Z\",\"pid\":1}",
-        "{\"node\":\"a\",\"step\":\"claim\",\"version\":4,\"kek_id\":"
-        "\"44000000000000000000000000000000\",\"since\":"
-        "\"yesterday\",\"pid\":1}",
-        "{\"node\":\"a\",\"step\":\"claim\",\"version\":4,\"kek_id\":"
-        "\"44000000000000000000000000000000\",\"since\":"
-        "\"2027-01-15T08:00:00Z\",\"pid\":0}",
-    };
-    char path[128];
-    struct rotation_file file;
-    struct rotation_progress progress;
-    struct kek_why why;
-    snprintf(path, sizeof path, "%s/k.rotation", folder);
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-        FILE *out = fopen(path, "w");
-        ck_assert_ptr_nonnull(out);
-        fputs(table[i], out);
-        fclose(out);
-        ck_assert_msg(rotation_file_open(&file, &config, "cp1", &progress, &why) == KEK_DAMAGED,
-                      "row %zu was taken", i);
-        ck_assert_ptr_nonnull(strstr(why.text, path));
-    }
-    unlink(path);
-}
-END_TEST
-
 #define ADD(name) tcase_add_test(tcase, name)
 
 static void add_steps(TCase *tcase)
@@ -732,16 +618,10 @@ static void add_waits_and_refusals(TCase *tcase)
 int main(void)
 {
     Suite *suite = suite_create("rotation");
-    TCase *facts = tcase_create("plan"), *file = tcase_create("file");
+    TCase *facts = tcase_create("plan");
     tcase_add_checked_fixture(facts, setup, NULL);
     add_steps(facts);
     add_waits_and_refusals(facts);
     suite_add_tcase(suite, facts);
-    tcase_add_checked_fixture(file, make_folder, remove_folder);
-    TCase *tcase = file;
-    ADD(what_was_written_is_read_and_gone_at_the_end);
-    ADD(a_second_rotation_on_one_node_hears_how_far_the_first_is);
-    ADD(a_file_that_is_none_is_refused_and_named);
-    suite_add_tcase(suite, file);
     return suite_run(suite);
 }
