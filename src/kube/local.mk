@@ -17,6 +17,7 @@ KUBE_LIBS = libkek-kube.a $(ENVELOPE_LIBS)
 
 if HAVE_CHECK
 KUBE_TESTS = \
+	tests/unit/test_kube_golden \
 	tests/unit/test_kube_name \
 	tests/unit/test_kube_object \
 	tests/unit/test_kube_open \
@@ -24,6 +25,8 @@ KUBE_TESTS = \
 check_PROGRAMS += $(KUBE_TESTS)
 TESTS += $(KUBE_TESTS)
 noinst_HEADERS += tests/unit/kube_help.h
+tests_unit_test_kube_golden_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_kube_golden_LDADD = $(KUBE_LIBS) $(UNIT_LIBS)
 tests_unit_test_kube_name_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_kube_name_LDADD = $(KUBE_LIBS) $(UNIT_LIBS)
 tests_unit_test_kube_object_CFLAGS = $(UNIT_CFLAGS)
