@@ -61,13 +61,13 @@ static bool load_version(struct kek_keyring *ring, json_t *item)
 {
     const char *hex, *base64;
     json_int_t number, wraps = 0;
-    int announced = 0, compromised = 0;
+    int announced = 0, compromised = 0, put_aside = 0;
     struct kek_id id;
     uint8_t witness[WITNESS_MAX];
     struct kek_envelope envelope;
-    if (json_unpack(item, "{s:I, s:s, s:s, s?:I, s?:b, s?:b}", "number", &number, "kek_id", &hex,
-                    "witness", &base64, "gcm_wraps", &wraps, "announced", &announced, "compromised",
-                    &compromised) != 0 ||
+    if (json_unpack(item, "{s:I, s:s, s:s, s?:I, s?:b, s?:b, s?:b}", "number", &number, "kek_id",
+                    &hex, "witness", &base64, "gcm_wraps", &wraps, "announced", &announced,
+                    "compromised", &compromised, "suspended", &put_aside) != 0 ||
         number < 1 || number > UINT32_MAX || wraps < 0 || !id_of(hex, &id)) {
         return false;
     }
@@ -86,6 +86,7 @@ static bool load_version(struct kek_keyring *ring, json_t *item)
     version->agreed = true;
     version->announced = announced != 0;
     version->compromised = compromised != 0;
+    version->put_aside = put_aside != 0;
     version->gcm_wraps = version->gcm_reserved = (uint64_t)wraps;
     return true;
 }
@@ -239,10 +240,10 @@ static json_t *version_json(const struct version *version, bool announced)
     unsigned char base64[(WITNESS_MAX + 2) / 3 * 4 + 1];
     kek_id_format(&version->id, id);
     EVP_EncodeBlock(base64, version->witness, (int)version->witness_len);
-    return json_pack("{s:I, s:s, s:s, s:I, s:b, s:b}", "number", (json_int_t)version->number,
+    return json_pack("{s:I, s:s, s:s, s:I, s:b, s:b, s:b}", "number", (json_int_t)version->number,
                      "kek_id", id, "witness", base64, "gcm_wraps",
                      (json_int_t)version->gcm_reserved, "announced", announced, "compromised",
-                     version->compromised);
+                     version->compromised, "suspended", version->put_aside);
 }
 
 char *record_text(const struct kek_keyring *ring, const struct version *next)
