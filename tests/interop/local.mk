@@ -14,6 +14,7 @@ INTEROP_TESTS = \
 	tests/interop/test_adopt.py \
 	tests/interop/test_audit.py \
 	tests/interop/test_badinput.py \
+	tests/interop/test_canary.py \
 	tests/interop/test_changes.py \
 	tests/interop/test_config.py \
 	tests/interop/test_cost.py \
