@@ -47,6 +47,8 @@ tests_unit_test_keyring_canary_SOURCES = tests/unit/test_keyring_canary.c tests/
 tests_unit_test_keyring_canary_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_keyring_canary_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_keyring_canary_LDADD = $(RIG_LIBS)
+tests_unit_test_keyring_canary_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=kek_pool_idle \
+	-Wl,--wrap=kek_pool_starts
 tests_unit_test_keyring_turn_SOURCES = tests/unit/test_keyring_turn.c tests/unit/pool_rig.c
 tests_unit_test_keyring_turn_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_keyring_turn_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)

@@ -22,6 +22,24 @@ static uint64_t now_us(void)
     return clock_us;
 }
 
+/* What the pool says of its workers. */
+static bool busy, starts;
+bool __wrap_kek_pool_idle(const struct kek_pool *pool, uint64_t worker);
+bool __wrap_kek_pool_starts(const struct kek_pool *pool, size_t provider);
+
+bool __wrap_kek_pool_idle(const struct kek_pool *pool, uint64_t worker)
+{
+    (void)pool;
+    (void)worker;
+    return !busy;
+}
+
+bool __wrap_kek_pool_starts(const struct kek_pool *pool, size_t provider)
+{
+    (void)pool;
+    return starts && provider == 0;
+}
+
 static void set_up(void)
 {
     static char context[] = "";
@@ -39,6 +57,7 @@ static void set_up(void)
     clock_us = kek_clock_us() + UINT64_C(1000000000);
     kek_clock_fake(now_us);
     ring->now_ms = kek_clock_ms();
+    busy = starts = false;
 }
 
 static void tear_down(void)
@@ -149,6 +168,57 @@ START_TEST(every_worker_is_asked_for_every_version_evenly_over_the_interval)
             ck_assert_uint_le(asked[m][v], 5);
         }
     }
+}
+END_TEST
+
+/* A minute before it must be asked, and a minute after. */
+static void is_asked(struct member *member, const struct version *of, uint64_t age_ms)
+{
+    const struct view *view = &member->views[of->slot];
+    uint64_t opened = view->asked_ms;
+    pass((unsigned)(opened + age_ms - 60000 - kek_clock_ms()));
+    check_drive(ring);
+    ck_assert_uint_eq(view->asked_ms, opened);
+    pass(120000);
+    check_drive(ring);
+    ck_assert_uint_gt(view->asked_ms, opened);
+}
+
+START_TEST(canary_waits_for_a_quiet_moment_and_longer_for_a_login_and_then_for_nothing)
+{
+    struct kek_version seen[] = {key(1, 'U')};
+    struct version *only = version(1);
+    struct member *member = add(0, 1), *elsewhere = add(1, 2);
+    lists(member, seen, 1);
+    lists(elsewhere, seen, 1);
+    check_note(member, only, KEK_OK);
+    is_asked(member, only, INTERVAL_MS / 2); /* at a quiet moment early */
+    busy = true;
+    is_asked(member, only, INTERVAL_MS);
+    starts = true;
+    is_asked(member, only, 2 * INTERVAL_MS);
+    check_note(elsewhere, only, KEK_OK);
+    is_asked(elsewhere, only, INTERVAL_MS); /* the other provider's logins are no matter */
+}
+END_TEST
+
+START_TEST(older_version_is_asked_again_after_a_failure_once_no_worker_starts)
+{
+    struct kek_version seen[] = {key(1, 'U')};
+    struct version *only = version(1);
+    struct member *member = add(0, 1);
+    const struct view *view = &member->views[only->slot];
+    lists(member, seen, 1);
+    ck_assert(fails_at(member, only, 0, KEK_INTERNAL));
+    check_note(member, only, KEK_INTERNAL);
+    uint64_t asked = view->asked_ms;
+    starts = true;
+    pass(2000);
+    check_drive(ring);
+    ck_assert_uint_eq(view->asked_ms, asked);
+    starts = false;
+    check_drive(ring);
+    ck_assert_uint_gt(view->asked_ms, asked);
 }
 END_TEST
 
@@ -311,6 +381,9 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_add_test(tcase, every_worker_is_asked_for_every_version_evenly_over_the_interval);
+    tcase_add_test(tcase,
+                   canary_waits_for_a_quiet_moment_and_longer_for_a_login_and_then_for_nothing);
+    tcase_add_test(tcase, older_version_is_asked_again_after_a_failure_once_no_worker_starts);
     tcase_add_test(tcase,
                    lost_worker_counts_against_the_key_only_where_another_version_opened_since);
     tcase_add_test(tcase, provider_fails_once_no_worker_opens_it_and_a_worker_alone_while_one_does);
