@@ -116,6 +116,9 @@ class Shown(Older):
         self.told(node, "version_lost", "", what % ("gone", "gone") + ".*restart neither kekd nor an API server")
         node.wait_log("warn: to be mended: KEK version 1 opens on no HSM")
         self.key_list(node, "version 1 .* is on no provider: .*restart neither")
+        done = node.kekctl("node", "status")
+        self.assertEqual(done.returncode, 3)
+        self.assertRegex(done.stderr.decode(), "restart neither .*: KEK version 1 opens on no HSM")
 
         node.stop()  # a restart forgets nothing of it
         node.spawn().good()
@@ -128,6 +131,7 @@ class Shown(Older):
             self.assertEqual(client.open(self.sealed), DEK)
         asked = json.loads(node.page("/status")[1])["versions"]
         self.assertEqual([version["asked_at"] is not None for version in asked], [True, False])
+        self.assertEqual(node.kekctl("node", "status").returncode, 0)
         self.key_list(node)
         node.stop()
 
