@@ -79,6 +79,8 @@ struct kek_config {
     } health;
     uint64_t refresh_ms;
     uint64_t settle_ms;
+    uint64_t destroy_after_ms; /* that a version is out of use before kekctl destroys it */
+    uint64_t quarantine_ms;    /* that it is suspended then */
     char *state_dir;
     struct kek_config_provider *providers;
     size_t provider_count; /* >= 1 */

@@ -32,6 +32,8 @@ struct kek_node_snapshot {
     size_t version_count;
     struct kek_pool_provider providers[KEK_CONFIG_PROVIDERS_MAX];
     size_t provider_count;
+    struct kek_keyring_history destroyed[KEK_KEYRING_HISTORY_MAX];
+    size_t destroyed_count;
     struct kek_bytes rotation; /* the file, whatever is in it; empty: none. Borrowed. */
 };
 

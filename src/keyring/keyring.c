@@ -236,6 +236,7 @@ static void work_out(struct kek_keyring *ring)
     primary_drive(ring);
     check_drive(ring);
     trip_drive(ring);
+    ageing_drive(ring);
     verdict_drive(ring);
     remarks_drive(ring);
     look_drive(ring);
@@ -366,18 +367,37 @@ void kek_keyring_free(struct kek_keyring *ring)
     free(ring);
 }
 
-enum kek_rc kek_keyring_recorded(const struct kek_config *config, struct kek_generation *last,
-                                 struct kek_why *why)
+/* A ring that knows its record alone, and has no lock. NULL: why says why. */
+static struct kek_keyring *load_recorded(const struct kek_config *config, struct kek_why *why)
 {
     KEK_AUTO(kek_keyring) ring = calloc(1, sizeof *ring);
     if (ring == NULL) {
-        return kek_fail(why, KEK_NO_MEMORY, "no memory to read the state file");
+        kek_fail(why, KEK_NO_MEMORY, "no memory to read the state file");
+        return NULL;
     }
     ring->settings.config = config;
     ring->lock_fd = -1;
-    enum kek_rc rc = record_load(ring, why);
-    if (rc != KEK_OK) {
-        return rc;
+    return record_load(ring, why) == KEK_OK ? KEK_STEAL(ring) : NULL;
+}
+
+enum kek_rc kek_keyring_recorded_destroyed(
+    const struct kek_config *config, struct kek_keyring_history list[static KEK_KEYRING_HISTORY_MAX],
+    size_t *count, struct kek_why *why)
+{
+    KEK_AUTO(kek_keyring) ring = load_recorded(config, why);
+    if (ring == NULL) {
+        return why->rc;
+    }
+    *count = kek_keyring_destroyed(ring, list, KEK_KEYRING_HISTORY_MAX);
+    return KEK_OK;
+}
+
+enum kek_rc kek_keyring_recorded(const struct kek_config *config, struct kek_generation *last,
+                                 struct kek_why *why)
+{
+    KEK_AUTO(kek_keyring) ring = load_recorded(config, why);
+    if (ring == NULL) {
+        return why->rc;
     }
     if (!ring->announced) {
         return kek_fail(why, KEK_NOT_FOUND, "%s names no primary", ring->record_path);

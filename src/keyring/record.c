@@ -14,6 +14,7 @@
 #include <jansson.h>
 #include <openssl/evp.h>
 
+#include "kek/clock.h"
 #include "kek/durable.h"
 #include "kek/json.h"
 
@@ -93,30 +94,33 @@ static bool load_version(struct kek_keyring *ring, json_t *item)
 static bool load_primary(struct kek_keyring *ring, json_t *primary)
 {
     const char *hex;
-    json_int_t number;
+    json_int_t number, announced_ms = 0;
     struct kek_id id;
     if (primary == NULL || json_is_null(primary)) {
         return true;
     }
-    if (json_unpack(primary, "{s:I, s:s}", "number", &number, "kek_id", &hex) != 0 || number < 1 ||
-        number > UINT32_MAX || !id_of(hex, &id) || version_find(ring, &id) == NULL) {
+    if (json_unpack(primary, "{s:I, s:s, s?:I}", "number", &number, "kek_id", &hex, "announced_ms",
+                    &announced_ms) != 0 ||
+        number < 1 || number > UINT32_MAX || announced_ms < 0 || !id_of(hex, &id) ||
+        version_find(ring, &id) == NULL) {
         return false;
     }
     /* since_ms stays 0: no connection of this process can remember an older one. */
     struct version *version = version_find(ring, &id);
     generation_of(version, &ring->primary.generation);
     ring->announced = version->announced = true;
+    ring->primary.announced_ms = announced_ms;
     return true;
 }
 
 static bool load_root(struct kek_keyring *ring, json_t *root)
 {
-    json_t *versions, *primary = NULL, *item;
+    json_t *versions, *primary = NULL, *history = NULL, *item;
     const char *keyring;
     json_int_t format;
     size_t i;
-    if (json_unpack(root, "{s:I, s:s, s:o, s?:o}", "format", &format, "keyring", &keyring,
-                    "versions", &versions, "primary", &primary) != 0 ||
+    if (json_unpack(root, "{s:I, s:s, s:o, s?:o, s?:o}", "format", &format, "keyring", &keyring,
+                    "versions", &versions, "primary", &primary, "history", &history) != 0 ||
         format != FORMAT || strcmp(keyring, ring->settings.config->keyring) != 0 ||
         !json_is_array(versions)) {
         return false;
@@ -127,6 +131,7 @@ static bool load_root(struct kek_keyring *ring, json_t *root)
             return false;
         }
     }
+    history_load(ring, history);
     return load_primary(ring, primary);
 }
 
@@ -251,13 +256,16 @@ char *record_text(const struct kek_keyring *ring, const struct version *next)
     const struct kek_generation *last = &ring->primary.generation;
     kek_id_format(next != NULL ? &next->id : &last->kek_ids[0], id);
     json_int_t number = next != NULL ? next->number : last->numbers[0];
+    json_int_t announced_ms = next != NULL ? ring->announcing_ms : ring->primary.announced_ms;
     json_t *primary = next != NULL || ring->announced
-                          ? json_pack("{s:I, s:s}", "number", number, "kek_id", id)
+                          ? json_pack("{s:I, s:s, s:I}", "number", number, "kek_id", id,
+                                      "announced_ms", announced_ms)
                           : json_null();
     json_t *versions = json_array();
     json_t *root = json_pack(
-        "{s:i, s:s, s:s, s:o, s:o}", "format", FORMAT, "keyring", ring->settings.config->keyring,
-        "context", ring->settings.config->context, "primary", primary, "versions", versions);
+        "{s:i, s:s, s:s, s:o, s:o, s:o}", "format", FORMAT, "keyring",
+        ring->settings.config->keyring, "context", ring->settings.config->context, "primary",
+        primary, "versions", versions, "history", history_json(ring));
     bool whole = root != NULL;
     const struct version *version;
     DL_FOREACH (ring->versions, version) {
@@ -298,6 +306,7 @@ void record_save(struct kek_keyring *ring)
     if (ring->record_writing || ring->stopped) {
         return;
     }
+    ring->announcing_ms = kek_clock_wall_ms();
     char *text = record_text(ring, ring->announcing);
     ring->record_announces = ring->announcing != NULL;
     enum kek_rc rc = text == NULL ? kek_fail(&why, KEK_NO_MEMORY, "no memory")

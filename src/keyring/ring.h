@@ -4,6 +4,7 @@
  *   generation.c  key_id
  *   wait.c        who waits for the keyring
  *   facts.c       what is known: versions, workers, what each worker showed and opened
+ *   history.c     what is remembered of versions that are out of use, and its part of the state file
  *   record.c      the state file, and how often a KEK wrapped by AES-GCM
  *   witness.c     the small envelope that tells one key from another
  *   check.c       one worker being asked: does it open a version's witness?
@@ -15,6 +16,7 @@
  *   say.c         what is so and what is to be done, into a verdict
  *   obstacle.c    what keeps a version from being announced, in words
  *   versions.c    what is told of each version
+ *   ageing.c      how long a version has been out of use, who asked for it, and that it was destroyed
  *   verdict.c     how things are
  *   remarks.c     what else is to be mended
  *   keyring.c     the face, and the turn that calls all of them
@@ -26,6 +28,7 @@
 
 #include "kek/keyring.h"
 
+#include <jansson.h>
 #include <utlist.h>
 
 #define WITNESS_MAX (128 + KEK_WRAPPED_MAX) /* bytes of a witness envelope with one entry */
@@ -149,6 +152,12 @@ struct source {
     uint64_t odd_next_ms, odd_pause_ms; /* when the next worker may be ended for what it shows */
 };
 
+/* What is remembered of a version, which may be no more. */
+struct history {
+    struct kek_keyring_history is;
+    uint64_t told_ms; /* when the log last heard that it was asked for; 0: never */
+};
+
 /* Something to be mended while this node serves. */
 struct remark {
     uint32_t version; /* what it is about: 0 or KEK_POOL_ANY if not that */
@@ -197,6 +206,13 @@ struct kek_keyring {
     struct version *announcing; /* to be announced once it is on disk as the primary */
     bool record_announces;      /* the write under way holds it */
     bool record_holds;          /* so does the file */
+    int64_t announcing_ms;      /* since 1970: when it is announced, as the file says */
+
+    struct history histories[KEK_KEYRING_HISTORY_MAX];
+    size_t history_count;
+    uint64_t aged_ms;         /* when time was last counted; 0: not yet */
+    uint64_t aged_saved_ms;   /* when the record last had it */
+    bool asked_unsaved;       /* a Decrypt asked, and the record does not say so yet */
 
     struct kek_keyring_wait *awaiting;  /* who waits for another primary */
     uint64_t awaiting_ms;               /* when the first of them came */
@@ -259,6 +275,20 @@ bool view_wraps(const struct version *version, const struct view *view);
  * another that nobody has agreed on yet. */
 bool member_trusted(const struct member *member);
 bool version_disputed(const struct kek_keyring *ring, const struct version *version);
+
+/* A version that no provider shows is forgotten, with its witness. False: it is needed. */
+bool version_forget(struct kek_keyring *ring, struct version *version);
+
+/* history.c */
+struct history *history_find(struct kek_keyring *ring, const struct kek_id *kek_id); /* NULL: none */
+/* Made if there is none; NULL: there is no room. */
+struct history *history_of(struct kek_keyring *ring, const struct version *version);
+/* Zeroed where there is none. */
+void history_copy(const struct kek_keyring *ring, const struct version *version,
+                  struct kek_keyring_history *history);
+json_t *history_json(const struct kek_keyring *ring); /* NULL: no memory */
+/* Takes it in; what is not as it must be is not taken, since it only says that less time has passed. */
+void history_load(struct kek_keyring *ring, const json_t *list);
 
 /* record.c */
 enum kek_rc record_open(struct kek_keyring *ring, struct kek_why *why) KEK_MUST_CHECK;
@@ -341,6 +371,16 @@ void obstacle_say(const struct kek_keyring *ring, const struct version *version,
                   struct kek_keyring_verdict *verdict);
 void obstacle_two_keys(const struct kek_keyring *ring, const struct version *version,
                        const struct version *other, struct kek_keyring_verdict *verdict);
+
+/* versions.c */
+/* The primary never goes back: what is not newer has had its time, even if it is the only one. */
+bool version_was_active(const struct kek_keyring *ring, const struct version *version);
+
+/* ageing.c */
+void ageing_drive(struct kek_keyring *ring);
+/* It is suspended after it was out of use for `destroy_after`, and nobody asked for it: so is one in the quarantine before
+ * its destruction. */
+bool version_is_quarantined(struct kek_keyring *ring, const struct version *version);
 
 /* verdict.c */
 void verdict_drive(struct kek_keyring *ring);

@@ -57,7 +57,7 @@ static json_t *primary_json(const struct kek_node_snapshot *s)
     }
     kek_key_id_hash(generation->key_id, hash);
     const char *since =
-        s->primary.since_ms == 0 ? NULL : show_date(wall_of(s, s->primary.since_ms), date);
+        s->primary.announced_ms == 0 ? NULL : show_date(s->primary.announced_ms, date);
     return json_pack("{s:I, s:o, s:s, s:s, s:s?}", "version", (json_int_t)generation->numbers[0],
                      "kek_id", hex_id(&generation->kek_ids[0]), "key_id", generation->key_id,
                      "key_id_hash", hash, "announced_at", since);
@@ -82,6 +82,38 @@ static json_t *sealing_json(const struct kek_node_snapshot *s)
     return list;
 }
 
+/* Under `since` and `ms`; null: it is not so. */
+static json_t *lasting_json(const struct kek_keyring_lasting *lasting)
+{
+    char date[DATE_TEXT];
+    return lasting->since_ms == 0
+               ? json_null()
+               : json_pack("{s:s, s:I}", "since", show_date(lasting->since_ms, date), "ms",
+                           (json_int_t)lasting->ms);
+}
+
+static json_t *date_or_null(int64_t wall_ms)
+{
+    char date[DATE_TEXT];
+    return wall_ms == 0 ? json_null() : json_string(show_date(wall_ms, date));
+}
+
+static json_t *asked_json(const struct kek_keyring_history *history)
+{
+    return history->asked == 0
+               ? json_null()
+               : json_pack("{s:I, s:o}", "count", (json_int_t)history->asked, "last",
+                           date_or_null(history->asked_ms));
+}
+
+static json_t *destroyed_json(const struct kek_node_snapshot *s, size_t i)
+{
+    const struct kek_keyring_history *history = &s->destroyed[i];
+    return json_pack("{s:I, s:o, s:o, s:o}", "version", (json_int_t)history->number, "kek_id",
+                     hex_id(&history->kek_id), "seen", date_or_null(history->destroyed_ms),
+                     "asked_for", asked_json(history));
+}
+
 static json_t *version_json(const struct kek_node_snapshot *s, size_t i)
 {
     const struct kek_keyring_version *version = &s->versions[i];
@@ -98,9 +130,13 @@ static json_t *version_json(const struct kek_node_snapshot *s, size_t i)
         json_decref(proven);
         return NULL;
     }
-    return json_pack("{s:I, s:o, s:s, s:s, s:o, s:o}", "version", (json_int_t)version->number,
-                     "kek_id", hex_id(&version->kek_id), "key_id", version->key_id, "state",
-                     kek_keyring_key_name(version->state), "providers", held, "proven", proven);
+    const struct kek_keyring_history *history = &version->history;
+    return json_pack("{s:I, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "version",
+                     (json_int_t)version->number, "kek_id", hex_id(&version->kek_id), "key_id",
+                     version->key_id, "state", kek_keyring_key_name(version->state), "providers",
+                     held, "proven", proven, "inactive", lasting_json(&history->inactive),
+                     "superseded", lasting_json(&history->superseded), "suspended",
+                     lasting_json(&history->suspended), "asked_for", asked_json(history));
 }
 
 static json_t *provider_json(const struct kek_node_snapshot *s, size_t i)
@@ -171,14 +207,17 @@ static json_t *page_json(const struct kek_node_snapshot *s)
     show_date(s->wall_ms, now);
     show_date(wall_of(s, s->verdict.since_ms), since);
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I}",
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, "
+        "s:I, s:I}",
         "node", config->status.name, "version", PACKAGE_VERSION, "keyring", config->keyring,
         "context_sha256", context, "config_sha256", config->digest, "now", now, "health",
         kek_keyring_state_name(s->verdict.state), "since", since, "what",
         safe_text(s->verdict.what), "todo", safe_text(s->verdict.todo), "primary", primary_json(s),
         "sealing", sealing_json(s), "versions", list_json(s, s->version_count, version_json),
-        "providers", list_json(s, s->provider_count, provider_json), "rotation", rotation_json(s),
-        "settle_ms", (json_int_t)config->settle_ms, "refresh_ms", (json_int_t)config->refresh_ms);
+        "destroyed", list_json(s, s->destroyed_count, destroyed_json), "providers",
+        list_json(s, s->provider_count, provider_json), "rotation", rotation_json(s), "settle_ms",
+        (json_int_t)config->settle_ms, "refresh_ms", (json_int_t)config->refresh_ms, "max_age_ms",
+        (json_int_t)config->data_key.max_age_ms);
 }
 
 static enum kek_rc no_memory(struct kek_why *why)
