@@ -207,9 +207,10 @@ size_t kek_keyring_destroyed(const struct kek_keyring *ring, struct kek_keyring_
 #define KEK_KEYRING_HISTORY_MAX 64 /* versions that a node remembers */
 
 /* The same of the record on disk, whether kekd runs or not: for kekctl. As kek_keyring_recorded(). */
-enum kek_rc kek_keyring_recorded_destroyed(
-    const struct kek_config *config, struct kek_keyring_history list[static KEK_KEYRING_HISTORY_MAX],
-    size_t *count, struct kek_why *why) KEK_MUST_CHECK;
+enum kek_rc
+kek_keyring_recorded_destroyed(const struct kek_config *config,
+                               struct kek_keyring_history list[static KEK_KEYRING_HISTORY_MAX],
+                               size_t *count, struct kek_why *why) KEK_MUST_CHECK;
 
 /* ---- looking again ---- */
 

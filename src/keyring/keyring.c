@@ -380,9 +380,10 @@ static struct kek_keyring *load_recorded(const struct kek_config *config, struct
     return record_load(ring, why) == KEK_OK ? KEK_STEAL(ring) : NULL;
 }
 
-enum kek_rc kek_keyring_recorded_destroyed(
-    const struct kek_config *config, struct kek_keyring_history list[static KEK_KEYRING_HISTORY_MAX],
-    size_t *count, struct kek_why *why)
+enum kek_rc
+kek_keyring_recorded_destroyed(const struct kek_config *config,
+                               struct kek_keyring_history list[static KEK_KEYRING_HISTORY_MAX],
+                               size_t *count, struct kek_why *why)
 {
     KEK_AUTO(kek_keyring) ring = load_recorded(config, why);
     if (ring == NULL) {

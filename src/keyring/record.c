@@ -262,10 +262,10 @@ char *record_text(const struct kek_keyring *ring, const struct version *next)
                                       "announced_ms", announced_ms)
                           : json_null();
     json_t *versions = json_array();
-    json_t *root = json_pack(
-        "{s:i, s:s, s:s, s:o, s:o, s:o}", "format", FORMAT, "keyring",
-        ring->settings.config->keyring, "context", ring->settings.config->context, "primary",
-        primary, "versions", versions, "history", history_json(ring));
+    json_t *root =
+        json_pack("{s:i, s:s, s:s, s:o, s:o, s:o}", "format", FORMAT, "keyring",
+                  ring->settings.config->keyring, "context", ring->settings.config->context,
+                  "primary", primary, "versions", versions, "history", history_json(ring));
     bool whole = root != NULL;
     const struct version *version;
     DL_FOREACH (ring->versions, version) {

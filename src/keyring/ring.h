@@ -210,9 +210,9 @@ struct kek_keyring {
 
     struct history histories[KEK_KEYRING_HISTORY_MAX];
     size_t history_count;
-    uint64_t aged_ms;         /* when time was last counted; 0: not yet */
-    uint64_t aged_saved_ms;   /* when the record last had it */
-    bool asked_unsaved;       /* a Decrypt asked, and the record does not say so yet */
+    uint64_t aged_ms;       /* when time was last counted; 0: not yet */
+    uint64_t aged_saved_ms; /* when the record last had it */
+    bool asked_unsaved;     /* a Decrypt asked, and the record does not say so yet */
 
     struct kek_keyring_wait *awaiting;  /* who waits for another primary */
     uint64_t awaiting_ms;               /* when the first of them came */
@@ -280,7 +280,8 @@ bool version_disputed(const struct kek_keyring *ring, const struct version *vers
 bool version_forget(struct kek_keyring *ring, struct version *version);
 
 /* history.c */
-struct history *history_find(struct kek_keyring *ring, const struct kek_id *kek_id); /* NULL: none */
+struct history *history_find(struct kek_keyring *ring,
+                             const struct kek_id *kek_id); /* NULL: none */
 /* Made if there is none; NULL: there is no room. */
 struct history *history_of(struct kek_keyring *ring, const struct version *version);
 /* Zeroed where there is none. */

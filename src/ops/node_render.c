@@ -100,10 +100,9 @@ static json_t *date_or_null(int64_t wall_ms)
 
 static json_t *asked_json(const struct kek_keyring_history *history)
 {
-    return history->asked == 0
-               ? json_null()
-               : json_pack("{s:I, s:o}", "count", (json_int_t)history->asked, "last",
-                           date_or_null(history->asked_ms));
+    return history->asked == 0 ? json_null()
+                               : json_pack("{s:I, s:o}", "count", (json_int_t)history->asked,
+                                           "last", date_or_null(history->asked_ms));
 }
 
 static json_t *destroyed_json(const struct kek_node_snapshot *s, size_t i)

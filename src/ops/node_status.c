@@ -45,8 +45,7 @@ static void collect(struct kek_node_status *status, struct kek_bytes rotation)
     s->announced = kek_keyring_primary(from->ring, &s->primary);
     s->sealing_count = kek_kms_sealing(from->kms, s->sealing, KEK_NODE_SEALING_MAX);
     s->version_count = kek_keyring_versions(from->ring, s->versions, KEK_AUDIT_VERSIONS_MAX);
-    s->destroyed_count =
-        kek_keyring_destroyed(from->ring, s->destroyed, KEK_KEYRING_HISTORY_MAX);
+    s->destroyed_count = kek_keyring_destroyed(from->ring, s->destroyed, KEK_KEYRING_HISTORY_MAX);
     s->provider_count = from->config->provider_count;
     for (size_t i = 0; i < s->provider_count; i++) {
         kek_pool_provider_get(from->pool, i, &s->providers[i]);

@@ -68,7 +68,8 @@ static const struct wrong keys[] = {
      "f:8:5: providers[0].strategy: expected once, found again (first at 7:5)"},
     {BASE "strategy: auto\n",
      "f:7:1: strategy: expected one of listen, allow_uids, keyring, context, context_accept, "
-     "data_key, health, refresh, settle, state_dir, providers, metrics, status, audit, log"},
+     "data_key, health, refresh, settle, destroy_after, quarantine, state_dir, providers, metrics, "
+     "status, audit, log"},
     {"providers: [{uri: \"" URI "\", strategy: auto, type: pkcs12}]\n",
      "f:1:98: providers[0].type: expected pkcs11, found \"pkcs12\""},
     {"listen: unix:///s\nkeyring: k\nproviders:\n  - uri: \"" URI "\"\n    name: a\n",
@@ -77,6 +78,7 @@ static const struct wrong keys[] = {
      "f:7:10: health.frobnicate: expected one of probe_interval, grace"},
     {BASE "\"a\\e[31m\": 1\n", "f:7:1: a\\x1b[31m: expected one of listen, allow_uids, keyring, "
                                "context, context_accept, data_key, health, refresh, settle, "
+                               "destroy_after, quarantine, "
                                "state_dir, providers, metrics, status, audit, log"},
     {BASE "keyring: other\n", "f:7:1: keyring: expected once, found again (first at 2:1)"},
     {BASE "log: {level: info, level: warn}\n",
@@ -140,6 +142,9 @@ static const struct wrong values[] = {
      "f:7:17: health.grace: " DURATION "0ms to 168h, found \"169h\""},
     {BASE "refresh: 15 s\n", "f:7:10: refresh: " DURATION "1s to 1h, found \"15 s\""},
     {BASE "refresh: {}\n", "f:7:10: refresh: " DURATION "1s to 1h, found a mapping"},
+    {BASE "destroy_after: 0s\n", "f:7:16: destroy_after: " DURATION "1s to 87600h, found \"0s\""},
+    {BASE "quarantine: forever\n",
+     "f:7:13: quarantine: " DURATION "1s to 8760h, found \"forever\""},
     {BASE "settle: -1s\n", "f:7:9: settle: " DURATION "0ms to 24h, found \"-1s\""},
     {BASE "settle: 18446744073709551615h\n",
      "f:7:9: settle: " DURATION "0ms to 24h, found \"18446744073709551615h\""},

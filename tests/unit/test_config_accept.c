@@ -51,6 +51,8 @@ static void check_defaults(const struct kek_config *c)
     ck_assert_uint_eq(c->health.grace_ms, 15 * 60 * 1000);
     ck_assert_uint_eq(c->refresh_ms, 15 * 1000);
     ck_assert_uint_eq(c->settle_ms, 60 * 1000);
+    ck_assert_uint_eq(c->destroy_after_ms, UINT64_C(720) * 3600 * 1000);
+    ck_assert_uint_eq(c->quarantine_ms, 24 * 3600 * 1000);
     ck_assert_str_eq(c->state_dir, "/var/lib/kekd");
     ck_assert_int_eq(c->log_level, KEK_LOG_INFO);
     ck_assert_int_eq(c->log_format, KEK_LOG_TEXT);
@@ -186,6 +188,7 @@ START_TEST(every_key_reaches_its_member)
         "context_accept: [\"\", x]\n"
         "data_key: {max_uses: 1, max_age: 90s, cache_entries: 7, cache_ttl: 2m}\n"
         "health: {probe_interval: 5s, grace: 0s}\nrefresh: 1h\nsettle: 1500ms\nstate_dir: /s\n"
+        "destroy_after: 90s\nquarantine: 2h\n"
         "providers:\n"
         "- {name: a-1, type: pkcs11, uri: \"" URI "\", strategy: encrypt, processes: 16,\n"
         "   sessions: 64, timeout: 250ms, start_timeout: 1m, recycle_after: 9,\n"
@@ -212,6 +215,8 @@ START_TEST(every_key_reaches_its_member)
     ck_assert_uint_eq(c->health.grace_ms, 0);
     ck_assert_uint_eq(c->refresh_ms, 3600000);
     ck_assert_uint_eq(c->settle_ms, 1500);
+    ck_assert_uint_eq(c->destroy_after_ms, 90000);
+    ck_assert_uint_eq(c->quarantine_ms, 2 * 3600 * 1000);
     ck_assert_str_eq(c->state_dir, "/s");
     ck_assert_str_eq(c->metrics_host, "::1");
     ck_assert_uint_eq(c->metrics_port, 65535);

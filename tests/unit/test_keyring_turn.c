@@ -547,9 +547,9 @@ START_TEST(suspension_after_long_disuse_is_wanted_until_somebody_asks)
     ck_assert_uint_ge(history(&seen[0]).suspended.ms, 5000);
     ck_assert_uint_eq(history(&seen[0]).asked, 0);
     kek_keyring_asked(ring, &seen[0].id);
-    ck_assert_str_eq(last_text,
-                     "a Decrypt asked for KEK version 2, which is suspended: it is in use, and must "
-                     "not be destroyed; kekctl key resume gives it its use back");
+    ck_assert_str_eq(
+        last_text, "a Decrypt asked for KEK version 2, which is suspended: it is in use, and must "
+                   "not be destroyed; kekctl key resume gives it its use back");
     kek_keyring_asked(ring, &seen[0].id);
     kek_keyring_asked(ring, &seen[1].id);
     turn();
@@ -597,9 +597,10 @@ START_TEST(version_that_is_gone_after_it_was_suspended_was_destroyed_and_is_no_l
     live(2000);
     ck_assert_uint_eq(kek_keyring_destroyed(ring, list, KEK_KEYRING_HISTORY_MAX), 0);
     is_gone(&seen[1]);
-    ck_assert_str_eq(last_of_destruction,
-                     "KEK version 2 was destroyed: every HSM that had it shows it no more, after it "
-                     "was suspended on all of them");
+    ck_assert_str_eq(
+        last_of_destruction,
+        "KEK version 2 was destroyed: every HSM that had it shows it no more, after it "
+        "was suspended on all of them");
     ck_assert_int_eq(ring->verdict.state, KEK_KEYRING_GOOD);
     ck_assert_ptr_null(version_find(ring, &seen[0].id));
     ck_assert(kek_keyring_was_destroyed(ring, &seen[0].id, &number));
@@ -933,8 +934,8 @@ int main(void)
     tcase_add_test(ageing, version_that_was_retired_before_this_node_came_ages_over_restarts);
     tcase_add_test(ageing, version_that_waits_to_be_promoted_does_not_age);
     tcase_add_test(ageing, suspension_after_long_disuse_is_wanted_until_somebody_asks);
-    tcase_add_test(
-        ageing, version_that_is_gone_after_it_was_suspended_was_destroyed_and_is_no_loss);
+    tcase_add_test(ageing,
+                   version_that_is_gone_after_it_was_suspended_was_destroyed_and_is_no_loss);
     tcase_add_test(ageing, version_that_is_gone_without_a_suspension_was_not_destroyed);
     tcase_add_test(states_case, compromised_primary_opens_seals_nothing_and_asks_for_a_rotation);
     tcase_add_test(states_case, mark_on_one_provider_counts_for_all_and_over_a_restart);
