@@ -10,6 +10,17 @@ kekctl_SOURCES = \
 	src/kekctl/config_example.c \
 	src/kekctl/evidence.c \
 	src/kekctl/evidence.h \
+	src/kekctl/destroy.c \
+	src/kekctl/destroy.h \
+	src/kekctl/destroy_act.c \
+	src/kekctl/destroy_facts.c \
+	src/kekctl/destroy_file.c \
+	src/kekctl/destroy_file.h \
+	src/kekctl/destroy_proof.c \
+	src/kekctl/destroy_rows.c \
+	src/kekctl/destroy_run.h \
+	src/kekctl/destroy_time.c \
+	src/kekctl/destroy_use.c \
 	src/kekctl/grpc_client.c \
 	src/kekctl/grpc_client.h \
 	src/kekctl/grpc_status.c \
@@ -18,6 +29,7 @@ kekctl_SOURCES = \
 	src/kekctl/kekctl.h \
 	src/kekctl/key_adopt.c \
 	src/kekctl/key_change.c \
+	src/kekctl/key_destroy.c \
 	src/kekctl/key_findings.c \
 	src/kekctl/key_findings.h \
 	src/kekctl/key_generate.c \
@@ -120,6 +132,7 @@ tests_unit_test_rotation_model_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JA
 tests_unit_test_rotation_model_LDADD = $(ROTATION_LIBS)
 endif
 
-kekctl_script_tests = tests/unit/test_kekctl.py tests/unit/test_kekctl_keys.py tests/unit/test_kekctl_changes.py
+kekctl_script_tests = tests/unit/test_kekctl.py tests/unit/test_kekctl_keys.py tests/unit/test_kekctl_changes.py \
+	tests/unit/test_kekctl_destroy.py
 dist_check_SCRIPTS += $(kekctl_script_tests)
 TESTS += $(kekctl_script_tests)

@@ -253,6 +253,18 @@ static void take_rotation(struct parse *parse, const json_t *page)
     rotation->pid = (int64_t)take_number(parse, object, "pid", INT32_MAX);
 }
 
+/* A kekd before this one has none. */
+static void take_destruction(struct parse *parse, const json_t *page)
+{
+    const json_t *object = json_object_get(page, "destruction");
+    if (!json_is_object(object)) {
+        return;
+    }
+    const char *step = json_string_value(json_object_get(object, "step"));
+    parse->status->destroying = step == NULL || strcmp(step, "destroyed") != 0;
+    parse->status->destroying_version = (uint32_t)take_number(parse, object, "version", UINT32_MAX);
+}
+
 static void take_what_kekd_says(struct parse *parse, const json_t *page)
 {
     struct node_status *status = parse->status;
@@ -267,6 +279,7 @@ static void take_what_kekd_says(struct parse *parse, const json_t *page)
     take_destroyed(parse, page);
     take_sealing(parse, page);
     take_rotation(parse, page);
+    take_destruction(parse, page);
 }
 
 bool node_parse(const json_t *page, struct node_status *status, struct kek_why *why)

@@ -99,6 +99,8 @@ struct node_status {
     struct node_rotation rotation;
     uint64_t settle_ms, refresh_ms;
     uint64_t max_age_ms; /* of a data key; 0: that node's kekd does not say it */
+    bool destroying;     /* a destruction is on record there, and not over */
+    uint32_t destroying_version;
     struct node_destroyed destroyed[KEK_KEYRING_HISTORY_MAX];
     size_t destroyed_count;
     /* There was no page, only this node's KMS socket and its record: health and primary are known, versions,

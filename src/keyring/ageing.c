@@ -141,8 +141,8 @@ static bool is_due(const struct kek_keyring *ring)
     bool counts = false;
     for (size_t i = 0; i < ring->history_count; i++) {
         const struct kek_keyring_history *history = &ring->histories[i].is;
-        counts = counts || (history->destroyed_ms == 0 && (history->inactive.since_ms > 0 ||
-                                                           history->superseded.since_ms > 0));
+        counts = counts || (history->destroyed_ms == 0 &&
+                            (history->inactive.since_ms > 0 || history->superseded.since_ms > 0));
     }
     return (counts && since_ms >= SAVE_MS) || (ring->asked_unsaved && since_ms >= ASKED_SAVE_MS);
 }
@@ -171,8 +171,7 @@ bool version_is_quarantined(struct kek_keyring *ring, const struct version *vers
     history_copy(ring, version, &history);
     return history.suspended.since_ms > 0 && history.asked == 0 &&
            history.inactive.ms >= history.suspended.ms &&
-           history.inactive.ms - history.suspended.ms >=
-               ring->settings.config->destroy_after_ms;
+           history.inactive.ms - history.suspended.ms >= ring->settings.config->destroy_after_ms;
 }
 
 static void tell_asked(struct kek_keyring *ring, struct history *history)

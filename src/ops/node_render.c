@@ -185,6 +185,30 @@ static json_t *rotation_json(const struct kek_node_snapshot *s)
     return rotation;
 }
 
+/* Likewise, of what kekctl key destroy has under way, or did last. */
+static json_t *destruction_json(const struct kek_node_snapshot *s)
+{
+    const char *node, *step, *kek_id, *since, *who;
+    json_int_t version = 0;
+    json_t *destruction = NULL;
+    if (s->destroy.len == 0 || s->destroy.len > KEK_NODE_DESTROY_MAX) {
+        return json_null();
+    }
+    json_t *file =
+        json_loadb((const char *)s->destroy.data, s->destroy.len, JSON_REJECT_DUPLICATES, NULL);
+    if (file != NULL &&
+        json_unpack(file, "{s:s, s:{s:s, s:I, s:s, s:s, s:s}}", "node", &node, "now", "step", &step,
+                    "version", &version, "kek_id", &kek_id, "since", &since, "who", &who) == 0 &&
+        version >= 1 && version <= UINT32_MAX && strlen(kek_id) == 2 * KEK_ID_LEN) {
+        destruction = json_pack("{s:s, s:s, s:I, s:s, s:s, s:s}", "node", node, "step", step,
+                                "version", version, "kek_id", kek_id, "since", since, "who", who);
+    } else {
+        destruction = json_null();
+    }
+    json_decref(file);
+    return destruction;
+}
+
 static bool context_digest(const char *context, char hex[static HEX_TEXT])
 {
     unsigned char digest[32];
@@ -206,7 +230,8 @@ static json_t *page_json(const struct kek_node_snapshot *s)
     show_date(s->wall_ms, now);
     show_date(wall_of(s, s->verdict.since_ms), since);
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, "
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
+        "s:I, "
         "s:I, s:I}",
         "node", config->status.name, "version", PACKAGE_VERSION, "keyring", config->keyring,
         "context_sha256", context, "config_sha256", config->digest, "now", now, "health",
@@ -214,9 +239,9 @@ static json_t *page_json(const struct kek_node_snapshot *s)
         safe_text(s->verdict.what), "todo", safe_text(s->verdict.todo), "primary", primary_json(s),
         "sealing", sealing_json(s), "versions", list_json(s, s->version_count, version_json),
         "destroyed", list_json(s, s->destroyed_count, destroyed_json), "providers",
-        list_json(s, s->provider_count, provider_json), "rotation", rotation_json(s), "settle_ms",
-        (json_int_t)config->settle_ms, "refresh_ms", (json_int_t)config->refresh_ms, "max_age_ms",
-        (json_int_t)config->data_key.max_age_ms);
+        list_json(s, s->provider_count, provider_json), "rotation", rotation_json(s), "destruction",
+        destruction_json(s), "settle_ms", (json_int_t)config->settle_ms, "refresh_ms",
+        (json_int_t)config->refresh_ms, "max_age_ms", (json_int_t)config->data_key.max_age_ms);
 }
 
 static enum kek_rc no_memory(struct kek_why *why)
