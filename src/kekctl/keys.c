@@ -349,6 +349,16 @@ enum kek_rc keys_unwrap(struct keys *keys, size_t provider, const struct kek_id 
     return unwrapping.rc;
 }
 
+enum kek_rc keys_destroy(struct keys *keys, size_t provider, const struct kek_id *kek_id,
+                         struct kek_why *why)
+{
+    const struct kek_pool_request request = {.op = KEK_POOL_DESTROY,
+                                             .provider = provider,
+                                             .kek_id = *kek_id,
+                                             .deadline_ms = deadline(keys)};
+    return ask_once(keys, &request, why);
+}
+
 enum kek_rc keys_describe(struct keys *keys, size_t provider, const char *name, uint32_t skip)
 {
     const struct kek_pool_request request = {.op = KEK_POOL_DESCRIBE,

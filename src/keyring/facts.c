@@ -111,6 +111,15 @@ static void version_drop(struct kek_keyring *ring, struct version *version)
     free(version);
 }
 
+bool version_forget(struct kek_keyring *ring, struct version *version)
+{
+    if (is_needed(ring, version)) {
+        return false;
+    }
+    version_drop(ring, version);
+    return true;
+}
+
 static void make_room(struct kek_keyring *ring)
 {
     struct version *version, *oldest = NULL;

@@ -54,7 +54,7 @@ enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring, const st
     return version == NULL ? KEK_KEYRING_UNKNOWN : KEK_KEYRING_CLOSED;
 }
 
-void kek_keyring_asked(struct kek_keyring *ring, const struct kek_id *kek_id)
+void kek_keyring_met(struct kek_keyring *ring, const struct kek_id *kek_id)
 {
     struct version *version = version_find(ring, kek_id);
     if (version != NULL) {
@@ -240,11 +240,11 @@ static void work_out(struct kek_keyring *ring)
     ring->now_ms = kek_clock_ms();
     judge_members(ring);
     judge_holdings(ring);
-    use_drive(ring);
     rank_drive(ring);
     primary_drive(ring);
     check_drive(ring);
     trip_drive(ring);
+    ageing_drive(ring);
     verdict_drive(ring);
     remarks_drive(ring);
     look_drive(ring);
@@ -385,6 +385,19 @@ struct kek_keyring *kek_keyring_read(const struct kek_config *config, struct kek
     ring->settings.config = config;
     ring->lock_fd = -1;
     return record_load(ring, why) == KEK_OK ? KEK_STEAL(ring) : NULL;
+}
+
+enum kek_rc
+kek_keyring_recorded_destroyed(const struct kek_config *config,
+                               struct kek_keyring_history list[static KEK_KEYRING_HISTORY_MAX],
+                               size_t *count, struct kek_why *why)
+{
+    KEK_AUTO(kek_keyring) ring = kek_keyring_read(config, why);
+    if (ring == NULL) {
+        return why->rc;
+    }
+    *count = kek_keyring_destroyed(ring, list, KEK_KEYRING_HISTORY_MAX);
+    return KEK_OK;
 }
 
 enum kek_rc kek_keyring_recorded(const struct kek_config *config, struct kek_generation *last,

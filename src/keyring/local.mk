@@ -1,9 +1,11 @@
 noinst_LIBRARIES += libkek-keyring.a
 libkek_keyring_a_SOURCES = \
+	src/keyring/ageing.c \
 	src/keyring/canary.c \
 	src/keyring/check.c \
 	src/keyring/facts.c \
 	src/keyring/generation.c \
+	src/keyring/history.c \
 	src/keyring/judge.c \
 	src/keyring/keyring.c \
 	src/keyring/look.c \

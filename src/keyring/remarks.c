@@ -135,6 +135,23 @@ static void note_lacking(struct kek_keyring *ring, const struct version *version
     }
 }
 
+/* What is to be destroyed is not to be mended, unless somebody asks for it. */
+static void note_suspended(struct kek_keyring *ring, const struct version *version)
+{
+    struct kek_keyring_history history;
+    history_copy(ring, version, &history);
+    if (version_is_quarantined(ring, version)) {
+        return;
+    }
+    verdict_say(note(ring, KEK_KEYRING_SUSPENDED, version->number, KEK_POOL_ANY),
+                "kekctl key resume gives it its use back; restart no API server before, for what "
+                "it has in memory still opens",
+                history.asked > 0 ? "KEK version %u is suspended, and was asked for: nothing that "
+                                    "it sealed opens"
+                                  : "KEK version %u is suspended: nothing that it sealed opens",
+                version->number);
+}
+
 static void note_use(struct kek_keyring *ring, const struct version *version)
 {
     if (version->compromised && version_is_present(ring, version)) {
@@ -142,11 +159,7 @@ static void note_use(struct kek_keyring *ring, const struct version *version)
                     "seal anew what it sealed, and destroy it", "KEK version %u is compromised",
                     version->number);
     } else if (version != version_primary(ring) && version_is_suspended(ring, version)) {
-        verdict_say(
-            note(ring, KEK_KEYRING_SUSPENDED, version->number, KEK_POOL_ANY),
-            "kekctl key resume gives it its use back; restart no API server before, for what "
-            "it has in memory still opens",
-            "KEK version %u is suspended: nothing that it sealed opens", version->number);
+        note_suspended(ring, version);
     }
 }
 

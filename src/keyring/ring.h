@@ -5,6 +5,7 @@
  *   wait.c        who waits for the keyring
  *   canary.c      how each provider does at opening each witness, time after time
  *   facts.c       what is known: versions, workers, what each worker showed and opened
+ *   history.c     what is remembered of versions that are out of use, and its part of the state file
  *   record.c      the state file, and how often a KEK wrapped by AES-GCM
  *   witness.c     the small envelope that tells one key from another
  *   check.c       one worker being asked: does it open a version's witness?
@@ -17,6 +18,7 @@
  *   primary.c     what is agreed on, what is announced
  *   obstacle.c    what keeps a version from being announced, in words
  *   versions.c    what is told of each version
+ *   ageing.c      how long a version has been out of use, who asked for it, and that it was destroyed
  *   verdict.c     how things are
  *   remarks.c     what else is to be mended
  *   keyring.c     the face, and the turn that calls all of them
@@ -28,6 +30,7 @@
 
 #include "kek/keyring.h"
 
+#include <jansson.h>
 #include <utlist.h>
 
 #define WITNESS_MAX (128 + KEK_WRAPPED_MAX) /* bytes of a witness envelope with one entry */
@@ -127,12 +130,9 @@ struct version {
     uint8_t witness[WITNESS_MAX];
     uint8_t opened_by[32]; /* digest of the data key that opened it, and of itself; 0: none has */
     enum kek_wrap_alg witness_alg;
-    bool agreed;      /* whoever cannot open the witness is wrong; until then, somebody is */
-    bool announced;   /* here, once: it never is again after another */
-    bool compromised; /* marked so somewhere, and not unmarked everywhere since: it never wraps */
-    bool
-        put_aside; /* it was suspended when it was last shown, so that nobody misses it once it is gone */
-    bool was_in_use;
+    bool agreed;       /* whoever cannot open the witness is wrong; until then, somebody is */
+    bool announced;    /* here, once: it never is again after another */
+    bool compromised;  /* marked so somewhere, and not unmarked everywhere since: it never wraps */
     uint64_t asked_ms; /* when a Decrypt last came for it; 0: none has */
     bool surplus;      /* another key is the version of its number: it never wraps */
     bool told_surplus;
@@ -166,6 +166,12 @@ struct source {
     uint64_t fresh_ms;                  /* when the last such list ended */
     bool caches;                        /* a worker was seen to show old news */
     uint64_t odd_next_ms, odd_pause_ms; /* when the next worker may be ended for what it shows */
+};
+
+/* What is remembered of a version, which may be no more. */
+struct history {
+    struct kek_keyring_history is;
+    uint64_t told_ms; /* when the log last heard that it was asked for; 0: never */
 };
 
 /* Something to be mended while this node serves. */
@@ -216,6 +222,13 @@ struct kek_keyring {
     struct version *announcing; /* to be announced once it is on disk as the primary */
     bool record_announces;      /* the write under way holds it */
     bool record_holds;          /* so does the file */
+    int64_t announcing_ms;      /* since 1970: when it is announced, as the file says */
+
+    struct history histories[KEK_KEYRING_HISTORY_MAX];
+    size_t history_count;
+    uint64_t aged_ms;       /* when time was last counted; 0: not yet */
+    uint64_t aged_saved_ms; /* when the record last had it */
+    bool asked_unsaved;     /* a Decrypt asked, and the record does not say so yet */
 
     struct kek_keyring_wait *awaiting;  /* who waits for another primary */
     uint64_t awaiting_ms;               /* when the first of them came */
@@ -287,6 +300,21 @@ bool view_wraps(const struct version *version, const struct view *view);
 bool member_trusted(const struct member *member);
 bool version_disputed(const struct kek_keyring *ring, const struct version *version);
 
+/* A version that no provider shows is forgotten, with its witness. False: it is needed. */
+bool version_forget(struct kek_keyring *ring, struct version *version);
+
+/* history.c */
+struct history *history_find(struct kek_keyring *ring,
+                             const struct kek_id *kek_id); /* NULL: none */
+/* Made if there is none; NULL: there is no room. */
+struct history *history_of(struct kek_keyring *ring, const struct version *version);
+/* Zeroed where there is none. */
+void history_copy(const struct kek_keyring *ring, const struct version *version,
+                  struct kek_keyring_history *history);
+json_t *history_json(const struct kek_keyring *ring); /* NULL: no memory */
+/* Takes it in; what is not as it must be is not taken, since it only says that less time has passed. */
+void history_load(struct kek_keyring *ring, const json_t *list);
+
 /* record.c */
 enum kek_rc record_open(struct kek_keyring *ring, struct kek_why *why) KEK_MUST_CHECK;
 /* The same without the lock. */
@@ -336,7 +364,6 @@ void judge_holdings(struct kek_keyring *ring); /* what each provider is known to
 bool version_is_suspended(const struct kek_keyring *ring, const struct version *version);
 
 /* use.c */
-void use_drive(struct kek_keyring *ring);
 /* Does what it sealed still count?  The one place that says so. */
 bool version_is_in_use(const struct kek_keyring *ring, const struct version *version);
 /* Does the provider fail to open a version that it shows as fit, whichever of its workers is asked? */
@@ -381,6 +408,16 @@ void obstacle_say(const struct kek_keyring *ring, const struct version *version,
                   struct kek_keyring_verdict *verdict);
 void obstacle_two_keys(const struct kek_keyring *ring, const struct version *version,
                        const struct version *other, struct kek_keyring_verdict *verdict);
+
+/* versions.c */
+/* The primary never goes back: what is not newer has had its time, even if it is the only one. */
+bool version_was_active(const struct kek_keyring *ring, const struct version *version);
+
+/* ageing.c */
+void ageing_drive(struct kek_keyring *ring);
+/* It is suspended after it was out of use for `destroy_after`, and nobody asked for it: so is one in the quarantine before
+ * its destruction. */
+bool version_is_quarantined(struct kek_keyring *ring, const struct version *version);
 
 /* verdict.c */
 void verdict_drive(struct kek_keyring *ring);

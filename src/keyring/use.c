@@ -8,50 +8,14 @@
 
 #include <stdio.h>
 
-/* In order means: first nothing is opened by it for a while, and whoever misses it resumes it; then it is
- * destroyed.  This node saw the first, or its record says so. */
+/* In order means: suspended on all first, so that whoever misses it resumes it, and then destroyed. */
 bool version_is_in_use(const struct kek_keyring *ring, const struct version *version)
 {
-    return version->agreed && (!version->put_aside || version == version_primary(ring) ||
-                               version_is_present(ring, version));
-}
-
-static bool opens_anywhere(const struct kek_keyring *ring, const struct version *version)
-{
-    for (size_t p = 0; p < ring->source_count; p++) {
-        if (version->held[p].unwraps) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Once, when the last provider came to show it no more. */
-static void tell_given_up(const struct kek_keyring *ring, struct version *version)
-{
-    bool in_use = version_is_in_use(ring, version);
-    if (version->was_in_use && !in_use) {
-        ring_notice_with(
-            ring, KEK_LOG_WARN, KEK_LOG_FIELDS(kek_log_text("key_id", version->key_id)),
-            "KEK version %u was suspended and is gone: it is taken for destroyed", version->number);
-    }
-    version->was_in_use = in_use;
-}
-
-void use_drive(struct kek_keyring *ring)
-{
-    struct version *version;
-    DL_FOREACH (ring->versions, version) {
-        tell_given_up(ring, version);
-        bool aside = version_is_suspended(ring, version);
-        if (aside == version->put_aside || (!aside && !opens_anywhere(ring, version))) {
-            continue;
-        }
-        version->put_aside = aside;
-        if (version->agreed) {
-            record_save(ring);
-        }
-    }
+    struct kek_keyring_history history;
+    history_copy(ring, version, &history);
+    return version->agreed &&
+           (history.suspended.since_ms == 0 || version == version_primary(ring) ||
+            version_is_present(ring, version));
 }
 
 bool version_fails_on(const struct source *source, const struct version *version)

@@ -3,8 +3,7 @@
 
 #include <string.h>
 
-/* The primary never goes back: what is not newer has had its time, even if it is the only one. */
-static bool was_active(const struct kek_keyring *ring, const struct version *version)
+bool version_was_active(const struct kek_keyring *ring, const struct version *version)
 {
     const struct version *other;
     if (ring->announced && version->number <= ring->primary.generation.numbers[0]) {
@@ -39,7 +38,8 @@ size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_v
             .asked_ms = version->asked_ms,
         };
         memcpy(out->key_id, version->key_id, sizeof out->key_id);
-        bool was = was_active(ring, version);
+        history_copy(ring, version, &out->history);
+        bool was = version_was_active(ring, version);
         for (size_t p = 0; p < ring->source_count; p++) {
             enum kek_keyring_key key = version->held[p].key;
             out->held[p] =

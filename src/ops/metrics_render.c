@@ -305,6 +305,13 @@ static void render_version_states(struct exposition *e, const struct kek_metrics
     for (version = s->versions; version < end; version++) {
         render_version(e, version, NULL, version->providers_proven);
     }
+    exposition_family(e, "kekd_kek_version_asked_for_total", "counter",
+                      "Decrypts that asked for a KEK version since it is suspended.");
+    for (version = s->versions; version < end; version++) {
+        if (version->state == KEK_KEYRING_KEY_SUSPENDED) {
+            render_version(e, version, NULL, version->history.asked);
+        }
+    }
 }
 
 /* By provider, of those that have opened it or should have. */

@@ -141,13 +141,15 @@ class Shown(Older):
         sample = self.told(node, "suspended", "", "KEK version 1 is suspended")
         node.token.tool("--delete-object", "--type", "secrkey", "--id", self.first.hex())
         self.over(node, sample)
-        node.wait_log("KEK version 1 was suspended and is gone: it is taken for destroyed")
+        node.wait_log("KEK version 1 was destroyed")
         self.good_again(node)
         self.key_list(node)
         node.stop()
         node.spawn().good()
         self.good_again(node)
-        self.assertEqual(json.loads(node.page("/status")[1])["versions"][0]["in_use"], False)
+        page = json.loads(node.page("/status")[1])
+        self.assertEqual([version["version"] for version in page["versions"]], [2])
+        self.assertEqual([version["version"] for version in page["destroyed"]], [1])
         node.stop()
 
 
