@@ -2,9 +2,9 @@
  * What this node says to the others of its cluster: GET /status, one JSON object.
  *
  * Which key it announces and since when, which ones it may still seal under, what each provider holds and has
- * proven, and the rotation that is on record here.  Nothing in it is secret; it says which tokens there are.
+ * proven, how long versions have been out of use, and the rotation and the destruction that are on record here.  Nothing in it is secret; it says which tokens there are.
  * It is served on the `metrics` listener, and by TLS with client certificates on that of `status`.
- * Rendering is pure: one snapshot in, JSON out.  The rotation's file is read at each request, on libuv's
+ * Rendering is pure: one snapshot in, JSON out.  Their files are read at each request, on libuv's
  * pool.  docs/kekd-metrics.7 describes the object.  One thread: the loop's.
  */
 #ifndef KEK_NODE_STATUS_H
@@ -16,6 +16,7 @@
 #include "kek/kms.h"
 
 #define KEK_NODE_ROTATION_MAX 4096u       /* bytes of the rotation's file */
+#define KEK_NODE_DESTROY_MAX (64u * 1024) /* of the destruction's */
 #define KEK_NODE_SEALING_MAX 16           /* generations */
 #define KEK_NODE_PAGE_MAX (1024u * 1024u) /* bytes */
 
@@ -24,6 +25,8 @@ struct kek_node_snapshot {
     int64_t wall_ms;                 /* since 1970 */
     uint64_t now_ms;                 /* the same moment, of kek_clock_ms() */
     struct kek_keyring_verdict verdict;
+    struct kek_keyring_verdict remarks[KEK_KEYRING_REMARKS_MAX];
+    size_t remark_count;
     bool announced; /* primary is set */
     struct kek_keyring_primary primary;
     struct kek_generation sealing[KEK_NODE_SEALING_MAX];
@@ -32,7 +35,10 @@ struct kek_node_snapshot {
     size_t version_count;
     struct kek_pool_provider providers[KEK_CONFIG_PROVIDERS_MAX];
     size_t provider_count;
+    struct kek_keyring_history destroyed[KEK_KEYRING_HISTORY_MAX];
+    size_t destroyed_count;
     struct kek_bytes rotation; /* the file, whatever is in it; empty: none. Borrowed. */
+    struct kek_bytes destroy;  /* likewise, of kekctl key destroy */
 };
 
 /* Appends the object and a line feed. KEK_NO_MEMORY, KEK_TOO_LARGE. */

@@ -145,6 +145,8 @@ static const struct schema data_key_schema = {data_key_fields, COUNT(data_key_fi
 static const struct field health_fields[] = {
     {"probe_interval", load_duration, AT(kek_config, health.probe_interval_ms), SECOND, HOUR,
      .preset = "60s"},
+    {"canary_interval", load_duration, AT(kek_config, health.canary_interval_ms), SECOND, 24 * HOUR,
+     .preset = "10m"},
     {"grace", load_duration, AT(kek_config, health.grace_ms), 0, 168 * HOUR, .preset = "15m"},
 };
 static const struct schema health_schema = {health_fields, COUNT(health_fields), .check = NULL};
@@ -174,6 +176,10 @@ static const struct field root_fields[] = {
     {"health", load_section, .with = &health_schema},
     {"refresh", load_duration, AT(kek_config, refresh_ms), SECOND, HOUR, .preset = "15s"},
     {"settle", load_duration, AT(kek_config, settle_ms), 0, 24 * HOUR, .preset = "60s"},
+    {"destroy_after", load_duration, AT(kek_config, destroy_after_ms), SECOND, 87600 * HOUR,
+     .preset = "720h"},
+    {"quarantine", load_duration, AT(kek_config, quarantine_ms), SECOND, 8760 * HOUR,
+     .preset = "24h"},
     {"state_dir", load_text, AT(kek_config, state_dir), 1, 4000, .preset = "/var/lib/kekd",
      .with = &path_rule},
     {"providers", load_items, AT(kek_config, providers), 1, KEK_CONFIG_PROVIDERS_MAX, true,
@@ -181,6 +187,7 @@ static const struct field root_fields[] = {
     {"metrics", load_host_port, AT(kek_config, metrics_host),
      .with = &(const size_t){offsetof(struct kek_config, metrics_port)}},
     {"status", load_section, .with = &status_schema},
+    {"etcd", load_items, AT(kek_config, etcd), 1, KEK_CONFIG_ETCDS_MAX, .with = &etcd_list},
     {"audit", load_section, .with = &audit_schema},
     {"log", load_section, .with = &log_schema},
 };
@@ -316,7 +323,7 @@ static enum kek_rc check_config(struct load *load, const struct doc_node *node, 
     for (size_t i = 0; rc == KEK_OK && i < config->provider_count; i++) {
         rc = check_labels(load, load_item(load_find(node, "providers"), i), config, i);
     }
-    return rc;
+    return rc == KEK_OK ? etcd_check(load, node, config) : rc;
 }
 
 /* For the manual page's test. */
@@ -402,6 +409,7 @@ void kek_config_free(struct kek_config *config)
     free(config->state_dir);
     free(config->metrics_host);
     status_free(config);
+    etcd_free(config);
     free(config->audit_file);
     free(config);
 }

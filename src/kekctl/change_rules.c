@@ -163,16 +163,17 @@ static bool may_promote(const struct asked *asked)
     return true;
 }
 
+/* A compromised one that is in quarantine opens again, and stays marked. */
 static bool may_resume(const struct asked *asked)
 {
-    if (!is_nowhere(asked, KEK_STATE_COMPROMISED, "it is not resumed")) {
-        return false;
-    }
     for (size_t p = 0; p < asked->keys->config->provider_count; p++) {
         const struct kek_version *key = key_on(asked, p);
         if (key != NULL && !key->can_unwrap) {
             return true;
         }
+    }
+    if (!is_nowhere(asked, KEK_STATE_COMPROMISED, "it is not resumed")) {
+        return false;
     }
     return refuse(asked, "is not suspended on any provider: there is nothing to resume");
 }

@@ -46,6 +46,7 @@ struct ctl {
     const char *until;        /* NULL: to the end */
     struct ctl_names without; /* nodes, as --node or the configuration writes them */
     bool single_node, again;
+    bool backups_checked, api_servers_restarted;
     bool help, version;
 };
 
@@ -58,6 +59,7 @@ enum ctl_exit ctl_key_promote(struct ctl *ctl);
 enum ctl_exit ctl_key_retire(struct ctl *ctl);
 enum ctl_exit ctl_key_suspend(struct ctl *ctl);
 enum ctl_exit ctl_key_resume(struct ctl *ctl);
+enum ctl_exit ctl_key_destroy(struct ctl *ctl);
 enum ctl_exit ctl_key_rotate(struct ctl *ctl);
 enum ctl_exit ctl_kms_status(struct ctl *ctl);
 enum ctl_exit ctl_kms_encrypt(struct ctl *ctl);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "changes.h"
+#include "destroy_file.h"
 #include "kek/auto.h"
 #include "key_views.h"
 #include "on_record.h"
@@ -197,6 +198,24 @@ static bool prepare(struct changes *changes)
     return has_backup(changes, &announced);
 }
 
+/* First of all, so that nobody who is ended half way destroys what was to be used again. */
+static bool leave_quarantine(const struct changes *changes)
+{
+    const struct keys *keys = changes->keys;
+    struct kek_why why;
+    bool gave_up;
+    if (changes->kind != CHANGE_RESUME || keys->ctl->dry_run) {
+        return true;
+    }
+    if (destroy_file_give_up(keys->config, &changes->kek_id, &gave_up, &why) != KEK_OK) {
+        return refuse(keys, &why);
+    }
+    if (gave_up) {
+        ctl_say(keys->ctl, "the quarantine of version %" PRIu32 " is given up", changes->number);
+    }
+    return true;
+}
+
 static bool take_lock(const struct keys *keys, int *lock)
 {
     struct kek_why why;
@@ -210,7 +229,8 @@ static enum ctl_exit change_version(struct ctl *ctl, enum change_kind kind)
     struct changes changes = {.keys = &keys, .kind = kind, .progress = tell_progress};
     if (!keys_open(&keys, ctl) ||
         (!ctl->dry_run && !ctl_audit_open(ctl, keys.config, &keys.audit)) ||
-        !keys_start(&keys, true) || !take_lock(&keys, &lock) || !prepare(&changes)) {
+        !keys_start(&keys, true) || !take_lock(&keys, &lock) || !prepare(&changes) ||
+        !leave_quarantine(&changes)) {
         return keys.code;
     }
     enum ctl_exit code = ctl->dry_run ? changes_code(&changes) : changes_run(&changes);

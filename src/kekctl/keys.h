@@ -64,10 +64,19 @@ size_t keys_probe(struct keys *keys);
  * listing has the answer or says why not. */
 enum kek_rc keys_describe(struct keys *keys, size_t provider, const char *name, uint32_t skip);
 
-/* Sent once: after a failure the key may be there all the same. The provider's listing is gone. */
+/* Has one provider unwrap what its KEK wrapped; the listings stay.  *data_key: to be freed. */
+enum kek_rc keys_unwrap(struct keys *keys, size_t provider, const struct kek_id *kek_id,
+                        enum kek_wrap_alg alg, struct kek_bytes wrapped,
+                        struct kek_secret **data_key, struct kek_why *why) KEK_MUST_CHECK;
+
+/* Sent once: after a failure the key may be there all the same, or be changed, or gone. The provider's listing is
+ * gone. */
 enum kek_rc keys_generate(struct keys *keys, size_t provider, uint32_t number,
                           const struct kek_id *kek_id, enum kek_state state, struct kek_why *why);
 enum kek_rc keys_set_state(struct keys *keys, size_t provider, const struct kek_id *kek_id,
                            enum kek_state state, struct kek_why *why);
+/* Of the one key that has this CKA_ID there; KEK_NOT_FOUND: there is none, KEK_DENIED: there are two. */
+enum kek_rc keys_destroy(struct keys *keys, size_t provider, const struct kek_id *kek_id,
+                         struct kek_why *why);
 
 #endif

@@ -8,6 +8,19 @@ kekctl_SOURCES = \
 	src/kekctl/changes.h \
 	src/kekctl/config_check.c \
 	src/kekctl/config_example.c \
+	src/kekctl/evidence.c \
+	src/kekctl/evidence.h \
+	src/kekctl/destroy.c \
+	src/kekctl/destroy.h \
+	src/kekctl/destroy_act.c \
+	src/kekctl/destroy_facts.c \
+	src/kekctl/destroy_file.c \
+	src/kekctl/destroy_file.h \
+	src/kekctl/destroy_proof.c \
+	src/kekctl/destroy_rows.c \
+	src/kekctl/destroy_run.h \
+	src/kekctl/destroy_time.c \
+	src/kekctl/destroy_use.c \
 	src/kekctl/grpc_client.c \
 	src/kekctl/grpc_client.h \
 	src/kekctl/grpc_status.c \
@@ -15,7 +28,10 @@ kekctl_SOURCES = \
 	src/kekctl/kekctl.c \
 	src/kekctl/kekctl.h \
 	src/kekctl/key_adopt.c \
+	src/kekctl/key_canary.c \
+	src/kekctl/key_canary.h \
 	src/kekctl/key_change.c \
+	src/kekctl/key_destroy.c \
 	src/kekctl/key_findings.c \
 	src/kekctl/key_findings.h \
 	src/kekctl/key_generate.c \
@@ -80,10 +96,14 @@ kekctl_LDADD = $(REMOTE_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-
 dist_man_MANS += docs/kekctl.1 docs/kekd-pkcs11.8 docs/kekd.8
 
 if HAVE_CHECK
-KEKCTL_TESTS = tests/unit/test_kekctl_grpc tests/unit/test_node tests/unit/test_rotation tests/unit/test_rotation_file \
+KEKCTL_TESTS = tests/unit/test_evidence tests/unit/test_kekctl_grpc tests/unit/test_node tests/unit/test_rotation tests/unit/test_rotation_file \
 	tests/unit/test_rotation_model
 check_PROGRAMS += $(KEKCTL_TESTS)
 TESTS += $(KEKCTL_TESTS)
+tests_unit_test_evidence_SOURCES = tests/unit/test_evidence.c src/kekctl/evidence.c src/kekctl/node_parse.c
+tests_unit_test_evidence_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_evidence_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_evidence_LDADD = $(OPS_ROOMS)
 tests_unit_test_kekctl_grpc_SOURCES = tests/unit/test_kekctl_grpc.c src/kekctl/grpc_client.c \
 	src/kekctl/grpc_status.c
 tests_unit_test_kekctl_grpc_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
@@ -114,6 +134,7 @@ tests_unit_test_rotation_model_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JA
 tests_unit_test_rotation_model_LDADD = $(ROTATION_LIBS)
 endif
 
-kekctl_script_tests = tests/unit/test_kekctl.py tests/unit/test_kekctl_keys.py tests/unit/test_kekctl_changes.py
+kekctl_script_tests = tests/unit/test_kekctl.py tests/unit/test_kekctl_keys.py tests/unit/test_kekctl_changes.py \
+	tests/unit/test_kekctl_destroy.py
 dist_check_SCRIPTS += $(kekctl_script_tests)
 TESTS += $(kekctl_script_tests)

@@ -12,6 +12,9 @@
     (OPTIONS_CHANGE | CTL_OPTION(OPTION_PROVIDER) | CTL_OPTION(OPTION_BACKUP) |               \
      CTL_OPTION(OPTION_UNTIL) | CTL_OPTION(OPTION_WITHOUT) | CTL_OPTION(OPTION_SINGLE_NODE) | \
      CTL_OPTION(OPTION_AGAIN))
+#define OPTIONS_DESTROY                                                                     \
+    (OPTIONS_CHANGE | CTL_OPTION(OPTION_SINGLE_NODE) | CTL_OPTION(OPTION_BACKUPS_CHECKED) | \
+     CTL_OPTION(OPTION_API_SERVERS_RESTARTED))
 #define OPTIONS_KMS \
     (CTL_OPTION(OPTION_SOCKET) | CTL_OPTION(OPTION_API) | CTL_OPTION(OPTION_TIMEOUT))
 
@@ -39,6 +42,8 @@ static const struct command {
     {"key suspend", OPTIONS_CHANGE, ctl_key_suspend, "lets it do nothing for a while", "VERSION"},
     {"key resume", OPTIONS_CHANGE, ctl_key_resume, "lets it open again", "VERSION"},
     {"key rotate", OPTIONS_ROTATE, ctl_key_rotate, "the next version, and the older ones retired"},
+    {"key destroy", OPTIONS_DESTROY, ctl_key_destroy,
+     "ends a version that nothing needs, after a quarantine", "VERSION"},
     {"key adopt", 0, ctl_key_adopt, "could a key that kekd did not make be used?", "LABEL|ID"},
     {"kms status", OPTIONS_KMS, ctl_kms_status, "what the API server is told about the plugin"},
     {"kms encrypt", OPTIONS_KMS, ctl_kms_encrypt, "standard input, encrypted"},

@@ -156,6 +156,55 @@ static bool is_in(const json_t *list, const char *text)
     return false;
 }
 
+/* What a kekd before this one does not say is not there; what is there must be right. */
+static void take_lasting(struct parse *parse, const json_t *item, const char *key,
+                         struct node_lasting *lasting)
+{
+    const json_t *object = json_object_get(item, key);
+    if (object == NULL || json_is_null(object)) {
+        return;
+    }
+    lasting->since_ms = take_date(parse, object, "since");
+    lasting->ms = take_number(parse, object, "ms", INT64_MAX);
+}
+
+static uint64_t take_asked(struct parse *parse, const json_t *item, int64_t *last_ms)
+{
+    const json_t *object = json_object_get(item, "asked_for");
+    if (object == NULL || json_is_null(object)) {
+        return 0;
+    }
+    *last_ms = take_date(parse, object, "last");
+    return take_number(parse, object, "count", INT64_MAX);
+}
+
+static void take_ages(struct parse *parse, const json_t *item, struct node_version *version)
+{
+    version->ages = json_object_get(item, "inactive") != NULL;
+    take_lasting(parse, item, "inactive", &version->inactive);
+    take_lasting(parse, item, "superseded", &version->superseded);
+    take_lasting(parse, item, "suspended", &version->suspended);
+    version->asked = take_asked(parse, item, &version->asked_ms);
+}
+
+static void take_destroyed(struct parse *parse, const json_t *page)
+{
+    struct node_status *status = parse->status;
+    if (json_object_get(page, "destroyed") == NULL) {
+        return;
+    }
+    const json_t *list = take_list(parse, page, "destroyed", KEK_KEYRING_HISTORY_MAX);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *item = json_array_get(list, i);
+        struct node_destroyed *destroyed = &status->destroyed[status->destroyed_count++];
+        int64_t last_ms;
+        destroyed->number = (uint32_t)take_number(parse, item, "version", UINT32_MAX);
+        take_id(parse, item, &destroyed->kek_id);
+        destroyed->seen_ms = take_date(parse, item, "seen");
+        destroyed->asked = take_asked(parse, item, &last_ms);
+    }
+}
+
 static void take_versions(struct parse *parse, const json_t *page)
 {
     struct node_status *status = parse->status;
@@ -174,6 +223,7 @@ static void take_versions(struct parse *parse, const json_t *page)
             version->held[p] = key_of(json_object_get(held, name));
             version->proven[p] = is_in(proven, name);
         }
+        take_ages(parse, item, version);
     }
 }
 
@@ -203,16 +253,33 @@ static void take_rotation(struct parse *parse, const json_t *page)
     rotation->pid = (int64_t)take_number(parse, object, "pid", INT32_MAX);
 }
 
+/* A kekd before this one has none. */
+static void take_destruction(struct parse *parse, const json_t *page)
+{
+    const json_t *object = json_object_get(page, "destruction");
+    if (!json_is_object(object)) {
+        return;
+    }
+    const char *step = json_string_value(json_object_get(object, "step"));
+    parse->status->destroying = step == NULL || strcmp(step, "destroyed") != 0;
+    parse->status->destroying_version = (uint32_t)take_number(parse, object, "version", UINT32_MAX);
+}
+
 static void take_what_kekd_says(struct parse *parse, const json_t *page)
 {
     struct node_status *status = parse->status;
     status->since_ms = take_date(parse, page, "since");
     status->settle_ms = take_number(parse, page, "settle_ms", INT64_MAX);
     status->refresh_ms = take_number(parse, page, "refresh_ms", INT64_MAX);
+    if (json_object_get(page, "max_age_ms") != NULL) {
+        status->max_age_ms = take_number(parse, page, "max_age_ms", INT64_MAX);
+    }
     take_providers(parse, page);
     take_versions(parse, page);
+    take_destroyed(parse, page);
     take_sealing(parse, page);
     take_rotation(parse, page);
+    take_destruction(parse, page);
 }
 
 bool node_parse(const json_t *page, struct node_status *status, struct kek_why *why)

@@ -29,6 +29,12 @@ struct node_primary {
         announced_ms; /* since 1970; 0: an earlier process of that node did, or it is not known */
 };
 
+/* As struct kek_keyring_lasting, by that node's clock. */
+struct node_lasting {
+    int64_t since_ms; /* 0: it is not so, or that node's kekd does not say it */
+    uint64_t ms;
+};
+
 struct node_version {
     uint32_t number;
     struct kek_id kek_id;
@@ -37,6 +43,18 @@ struct node_version {
     /* By provider, in the order of the page's `providers`. */
     enum kek_keyring_key held[KEK_CONFIG_PROVIDERS_MAX];
     bool proven[KEK_CONFIG_PROVIDERS_MAX];
+    bool ages; /* it says the following */
+    struct node_lasting inactive, superseded, suspended;
+    uint64_t asked; /* Decrypts that asked for it since it is suspended */
+    int64_t asked_ms;
+};
+
+/* A version that was, as that node has seen. */
+struct node_destroyed {
+    uint32_t number;
+    struct kek_id kek_id;
+    int64_t seen_ms;
+    uint64_t asked; /* Decrypts that asked for it since */
 };
 
 struct node_provider {
@@ -80,6 +98,11 @@ struct node_status {
     bool rotating; /* rotation is set */
     struct node_rotation rotation;
     uint64_t settle_ms, refresh_ms;
+    uint64_t max_age_ms; /* of a data key; 0: that node's kekd does not say it */
+    bool destroying;     /* a destruction is on record there, and not over */
+    uint32_t destroying_version;
+    struct node_destroyed destroyed[KEK_KEYRING_HISTORY_MAX];
+    size_t destroyed_count;
     /* There was no page, only this node's KMS socket and its record: health and primary are known, versions,
      * sealing, providers and rotation are not. */
     bool partial;

@@ -60,11 +60,16 @@ static bool is_needed(const struct kek_keyring *ring, const struct version *vers
     return false;
 }
 
+/* Why its worker went while it was asked is not known here: it may have been the key. */
 static void check_drop(struct kek_keyring *ring, struct view *view)
 {
     struct check *check = view->check;
     if (check == NULL) {
         return;
+    }
+    if (check->call != NULL && !ring->stopped) {
+        (void)canary_failed(check->member, check->version, check->begun_us, KEK_UNAVAILABLE,
+                            "the worker that was asked for it ended");
     }
     if (check->call != NULL) {
         kek_pool_cancel(check->call);
@@ -104,6 +109,15 @@ static void version_drop(struct kek_keyring *ring, struct version *version)
     ring->version_count--;
     DL_DELETE(ring->versions, version);
     free(version);
+}
+
+bool version_forget(struct kek_keyring *ring, struct version *version)
+{
+    if (is_needed(ring, version)) {
+        return false;
+    }
+    version_drop(ring, version);
+    return true;
 }
 
 static void make_room(struct kek_keyring *ring)

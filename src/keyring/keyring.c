@@ -54,6 +54,14 @@ enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring, const st
     return version == NULL ? KEK_KEYRING_UNKNOWN : KEK_KEYRING_CLOSED;
 }
 
+void kek_keyring_met(struct kek_keyring *ring, const struct kek_id *kek_id)
+{
+    struct version *version = version_find(ring, kek_id);
+    if (version != NULL) {
+        version->asked_ms = kek_clock_ms();
+    }
+}
+
 bool kek_keyring_name(const struct kek_keyring *ring, const struct kek_id *kek_id, uint32_t *number,
                       char key_id[static KEK_KEY_ID_TEXT])
 {
@@ -236,6 +244,7 @@ static void work_out(struct kek_keyring *ring)
     primary_drive(ring);
     check_drive(ring);
     trip_drive(ring);
+    ageing_drive(ring);
     verdict_drive(ring);
     remarks_drive(ring);
     look_drive(ring);
@@ -366,18 +375,37 @@ void kek_keyring_free(struct kek_keyring *ring)
     free(ring);
 }
 
-enum kek_rc kek_keyring_recorded(const struct kek_config *config, struct kek_generation *last,
-                                 struct kek_why *why)
+struct kek_keyring *kek_keyring_read(const struct kek_config *config, struct kek_why *why)
 {
     KEK_AUTO(kek_keyring) ring = calloc(1, sizeof *ring);
     if (ring == NULL) {
-        return kek_fail(why, KEK_NO_MEMORY, "no memory to read the state file");
+        kek_fail(why, KEK_NO_MEMORY, "no memory to read the state file");
+        return NULL;
     }
     ring->settings.config = config;
     ring->lock_fd = -1;
-    enum kek_rc rc = record_load(ring, why);
-    if (rc != KEK_OK) {
-        return rc;
+    return record_load(ring, why) == KEK_OK ? KEK_STEAL(ring) : NULL;
+}
+
+enum kek_rc
+kek_keyring_recorded_destroyed(const struct kek_config *config,
+                               struct kek_keyring_history list[static KEK_KEYRING_HISTORY_MAX],
+                               size_t *count, struct kek_why *why)
+{
+    KEK_AUTO(kek_keyring) ring = kek_keyring_read(config, why);
+    if (ring == NULL) {
+        return why->rc;
+    }
+    *count = kek_keyring_destroyed(ring, list, KEK_KEYRING_HISTORY_MAX);
+    return KEK_OK;
+}
+
+enum kek_rc kek_keyring_recorded(const struct kek_config *config, struct kek_generation *last,
+                                 struct kek_why *why)
+{
+    KEK_AUTO(kek_keyring) ring = kek_keyring_read(config, why);
+    if (ring == NULL) {
+        return why->rc;
     }
     if (!ring->announced) {
         return kek_fail(why, KEK_NOT_FOUND, "%s names no primary", ring->record_path);

@@ -175,6 +175,7 @@ static void announce(struct kek_keyring *ring)
     wait_end(ring, &ring->awaiting, KEK_OK);
     generation_of(next, &ring->primary.generation);
     ring->primary.since_ms = kek_clock_ms();
+    ring->primary.announced_ms = ring->announcing_ms;
     ring_notice_with(ring, KEK_LOG_INFO, KEK_LOG_FIELDS(kek_log_text("key_id", next->key_id)),
                      "%s primary: version %u", first ? "first" : "new", next->number);
 }

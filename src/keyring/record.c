@@ -14,6 +14,7 @@
 #include <jansson.h>
 #include <openssl/evp.h>
 
+#include "kek/clock.h"
 #include "kek/durable.h"
 #include "kek/json.h"
 
@@ -21,21 +22,6 @@
 #define FORMAT 1
 #define RESTORE \
     "restore it from a backup, or move it away once every node's Status shows the same key_id"
-
-static bool id_of(const char *hex, struct kek_id *id)
-{
-    long len = 0;
-    if (strlen(hex) != 2 * KEK_ID_LEN) {
-        return false;
-    }
-    unsigned char *bytes = OPENSSL_hexstr2buf(hex, &len);
-    if (bytes == NULL) {
-        return false;
-    }
-    memcpy(id->bytes, bytes, KEK_ID_LEN);
-    OPENSSL_free(bytes);
-    return true;
-}
 
 /* Reads base64 of at most WITNESS_MAX bytes; 0 if it is not that. */
 static size_t witness_of(const char *base64, uint8_t *out)
@@ -68,7 +54,7 @@ static bool load_version(struct kek_keyring *ring, json_t *item)
     if (json_unpack(item, "{s:I, s:s, s:s, s?:I, s?:b, s?:b}", "number", &number, "kek_id", &hex,
                     "witness", &base64, "gcm_wraps", &wraps, "announced", &announced, "compromised",
                     &compromised) != 0 ||
-        number < 1 || number > UINT32_MAX || wraps < 0 || !id_of(hex, &id)) {
+        number < 1 || number > UINT32_MAX || wraps < 0 || !kek_id_parse(hex, &id)) {
         return false;
     }
     size_t len = witness_of(base64, witness);
@@ -93,30 +79,33 @@ static bool load_version(struct kek_keyring *ring, json_t *item)
 static bool load_primary(struct kek_keyring *ring, json_t *primary)
 {
     const char *hex;
-    json_int_t number;
+    json_int_t number, announced_ms = 0;
     struct kek_id id;
     if (primary == NULL || json_is_null(primary)) {
         return true;
     }
-    if (json_unpack(primary, "{s:I, s:s}", "number", &number, "kek_id", &hex) != 0 || number < 1 ||
-        number > UINT32_MAX || !id_of(hex, &id) || version_find(ring, &id) == NULL) {
+    if (json_unpack(primary, "{s:I, s:s, s?:I}", "number", &number, "kek_id", &hex, "announced_ms",
+                    &announced_ms) != 0 ||
+        number < 1 || number > UINT32_MAX || announced_ms < 0 || !kek_id_parse(hex, &id) ||
+        version_find(ring, &id) == NULL) {
         return false;
     }
     /* since_ms stays 0: no connection of this process can remember an older one. */
     struct version *version = version_find(ring, &id);
     generation_of(version, &ring->primary.generation);
     ring->announced = version->announced = true;
+    ring->primary.announced_ms = announced_ms;
     return true;
 }
 
 static bool load_root(struct kek_keyring *ring, json_t *root)
 {
-    json_t *versions, *primary = NULL, *item;
+    json_t *versions, *primary = NULL, *history = NULL, *item;
     const char *keyring;
     json_int_t format;
     size_t i;
-    if (json_unpack(root, "{s:I, s:s, s:o, s?:o}", "format", &format, "keyring", &keyring,
-                    "versions", &versions, "primary", &primary) != 0 ||
+    if (json_unpack(root, "{s:I, s:s, s:o, s?:o, s?:o}", "format", &format, "keyring", &keyring,
+                    "versions", &versions, "primary", &primary, "history", &history) != 0 ||
         format != FORMAT || strcmp(keyring, ring->settings.config->keyring) != 0 ||
         !json_is_array(versions)) {
         return false;
@@ -127,6 +116,7 @@ static bool load_root(struct kek_keyring *ring, json_t *root)
             return false;
         }
     }
+    history_load(ring, history);
     return load_primary(ring, primary);
 }
 
@@ -251,13 +241,16 @@ char *record_text(const struct kek_keyring *ring, const struct version *next)
     const struct kek_generation *last = &ring->primary.generation;
     kek_id_format(next != NULL ? &next->id : &last->kek_ids[0], id);
     json_int_t number = next != NULL ? next->number : last->numbers[0];
+    json_int_t announced_ms = next != NULL ? ring->announcing_ms : ring->primary.announced_ms;
     json_t *primary = next != NULL || ring->announced
-                          ? json_pack("{s:I, s:s}", "number", number, "kek_id", id)
+                          ? json_pack("{s:I, s:s, s:I}", "number", number, "kek_id", id,
+                                      "announced_ms", announced_ms)
                           : json_null();
     json_t *versions = json_array();
-    json_t *root = json_pack(
-        "{s:i, s:s, s:s, s:o, s:o}", "format", FORMAT, "keyring", ring->settings.config->keyring,
-        "context", ring->settings.config->context, "primary", primary, "versions", versions);
+    json_t *root =
+        json_pack("{s:i, s:s, s:s, s:o, s:o, s:o}", "format", FORMAT, "keyring",
+                  ring->settings.config->keyring, "context", ring->settings.config->context,
+                  "primary", primary, "versions", versions, "history", history_json(ring));
     bool whole = root != NULL;
     const struct version *version;
     DL_FOREACH (ring->versions, version) {
@@ -298,6 +291,7 @@ void record_save(struct kek_keyring *ring)
     if (ring->record_writing || ring->stopped) {
         return;
     }
+    ring->announcing_ms = kek_clock_wall_ms();
     char *text = record_text(ring, ring->announcing);
     ring->record_announces = ring->announcing != NULL;
     enum kek_rc rc = text == NULL ? kek_fail(&why, KEK_NO_MEMORY, "no memory")

@@ -4,6 +4,7 @@
  */
 #include "kms/call.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 static void find_kek(struct call *call);
@@ -248,6 +249,7 @@ static enum kek_rc check_kek(const struct call *call, enum kek_keyring_knows kno
 {
     const struct kek_envelope_entry *entry = &call->envelope.entries[0];
     char id[KEK_ID_TEXT];
+    uint32_t number;
     if (knows == KEK_KEYRING_OPENS &&
         kek_keyring_takes(call->kms->settings.ring, &entry->kek_id, entry->alg) &&
         !kek_datakey_is_damaged(call->kms->settings.store, call->sealed, tried_in(call))) {
@@ -256,6 +258,12 @@ static enum kek_rc check_kek(const struct call *call, enum kek_keyring_knows kno
     kek_id_format(&entry->kek_id, id);
     switch (knows) {
     case KEK_KEYRING_UNKNOWN:
+        if (kek_keyring_was_destroyed(call->kms->settings.ring, &entry->kek_id, &number)) {
+            return kek_fail(why, KEK_INVALID,
+                            "the KEK of this ciphertext, version %" PRIu32
+                            ", was destroyed: kek_id=%s",
+                            number, id);
+        }
         return kek_fail(why, KEK_INVALID,
                         "no HSM here has the KEK that sealed this ciphertext: kek_id=%s", id);
     case KEK_KEYRING_UNSEEN:
@@ -288,6 +296,9 @@ static void find_kek(struct call *call)
         return;
     }
     enum kek_rc rc = check_kek(call, knows, &why);
+    if (knows == KEK_KEYRING_CLOSED || knows == KEK_KEYRING_UNKNOWN) {
+        kek_keyring_asked(call->kms->settings.ring, &call->envelope.entries[0].kek_id);
+    }
     if (rc != KEK_OK) {
         call_fail(call, rc, &why);
         return;
@@ -362,5 +373,6 @@ void call_decrypt(struct call *call, struct kek_bytes sealed, struct kek_bytes k
         call_fail(call, rc, &why);
         return;
     }
+    kek_keyring_met(call->kms->settings.ring, &call->kek_id);
     find_kek(call);
 }

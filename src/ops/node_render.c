@@ -57,7 +57,7 @@ static json_t *primary_json(const struct kek_node_snapshot *s)
     }
     kek_key_id_hash(generation->key_id, hash);
     const char *since =
-        s->primary.since_ms == 0 ? NULL : show_date(wall_of(s, s->primary.since_ms), date);
+        s->primary.announced_ms == 0 ? NULL : show_date(s->primary.announced_ms, date);
     return json_pack("{s:I, s:o, s:s, s:s, s:s?}", "version", (json_int_t)generation->numbers[0],
                      "kek_id", hex_id(&generation->kek_ids[0]), "key_id", generation->key_id,
                      "key_id_hash", hash, "announced_at", since);
@@ -82,6 +82,60 @@ static json_t *sealing_json(const struct kek_node_snapshot *s)
     return list;
 }
 
+static json_t *date_json(const struct kek_node_snapshot *s, uint64_t ms)
+{
+    char date[DATE_TEXT];
+    return ms == 0 ? json_null() : json_string(show_date(wall_of(s, ms), date));
+}
+
+/* When each provider last opened it, and which of them fail to. */
+static json_t *canary_json(const struct kek_node_snapshot *s,
+                           const struct kek_keyring_version *version)
+{
+    json_t *canaries = json_object();
+    for (size_t p = 0; p < s->provider_count; p++) {
+        json_t *canary =
+            json_pack("{s:o, s:b}", "opened_at", date_json(s, version->canary[p].opened_ms),
+                      "fails", version->canary[p].fails);
+        if (json_object_set_new(canaries, s->config->providers[p].name, canary) != 0) {
+            json_decref(canaries);
+            return NULL;
+        }
+    }
+    return canaries;
+}
+
+/* Under `since` and `ms`; null: it is not so. */
+static json_t *lasting_json(const struct kek_keyring_lasting *lasting)
+{
+    char date[DATE_TEXT];
+    return lasting->since_ms == 0
+               ? json_null()
+               : json_pack("{s:s, s:I}", "since", show_date(lasting->since_ms, date), "ms",
+                           (json_int_t)lasting->ms);
+}
+
+static json_t *date_or_null(int64_t wall_ms)
+{
+    char date[DATE_TEXT];
+    return wall_ms == 0 ? json_null() : json_string(show_date(wall_ms, date));
+}
+
+static json_t *asked_json(const struct kek_keyring_history *history)
+{
+    return history->asked == 0 ? json_null()
+                               : json_pack("{s:I, s:o}", "count", (json_int_t)history->asked,
+                                           "last", date_or_null(history->asked_ms));
+}
+
+static json_t *destroyed_json(const struct kek_node_snapshot *s, size_t i)
+{
+    const struct kek_keyring_history *history = &s->destroyed[i];
+    return json_pack("{s:I, s:o, s:o, s:o}", "version", (json_int_t)history->number, "kek_id",
+                     hex_id(&history->kek_id), "seen", date_or_null(history->destroyed_ms),
+                     "asked_for", asked_json(history));
+}
+
 static json_t *version_json(const struct kek_node_snapshot *s, size_t i)
 {
     const struct kek_keyring_version *version = &s->versions[i];
@@ -98,9 +152,26 @@ static json_t *version_json(const struct kek_node_snapshot *s, size_t i)
         json_decref(proven);
         return NULL;
     }
-    return json_pack("{s:I, s:o, s:s, s:s, s:o, s:o}", "version", (json_int_t)version->number,
-                     "kek_id", hex_id(&version->kek_id), "key_id", version->key_id, "state",
-                     kek_keyring_key_name(version->state), "providers", held, "proven", proven);
+    const struct kek_keyring_history *history = &version->history;
+    return json_pack("{s:I, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "version",
+                     (json_int_t)version->number, "kek_id", hex_id(&version->kek_id), "key_id",
+                     version->key_id, "state", kek_keyring_key_name(version->state), "providers",
+                     held, "proven", proven, "inactive", lasting_json(&history->inactive),
+                     "superseded", lasting_json(&history->superseded), "suspended",
+                     lasting_json(&history->suspended), "asked_for", asked_json(history), "in_use",
+                     version->in_use, "asked_at", date_json(s, version->asked_ms), "canary",
+                     canary_json(s, version));
+}
+
+static json_t *remark_json(const struct kek_node_snapshot *s, size_t i)
+{
+    const struct kek_keyring_verdict *remark = &s->remarks[i];
+    bool of_one = remark->provider < s->provider_count;
+    return json_pack("{s:s, s:o, s:I, s:s?, s:o, s:o}", "reason",
+                     kek_keyring_remark_name(remark->remark), "since",
+                     date_json(s, remark->since_ms), "version", (json_int_t)remark->version,
+                     "provider", of_one ? s->config->providers[remark->provider].name : NULL,
+                     "what", safe_text(remark->what), "todo", safe_text(remark->todo));
 }
 
 static json_t *provider_json(const struct kek_node_snapshot *s, size_t i)
@@ -150,6 +221,30 @@ static json_t *rotation_json(const struct kek_node_snapshot *s)
     return rotation;
 }
 
+/* Likewise, of what kekctl key destroy has under way, or did last. */
+static json_t *destruction_json(const struct kek_node_snapshot *s)
+{
+    const char *node, *step, *kek_id, *since, *who;
+    json_int_t version = 0;
+    json_t *destruction = NULL;
+    if (s->destroy.len == 0 || s->destroy.len > KEK_NODE_DESTROY_MAX) {
+        return json_null();
+    }
+    json_t *file =
+        json_loadb((const char *)s->destroy.data, s->destroy.len, JSON_REJECT_DUPLICATES, NULL);
+    if (file != NULL &&
+        json_unpack(file, "{s:s, s:{s:s, s:I, s:s, s:s, s:s}}", "node", &node, "now", "step", &step,
+                    "version", &version, "kek_id", &kek_id, "since", &since, "who", &who) == 0 &&
+        version >= 1 && version <= UINT32_MAX && strlen(kek_id) == 2 * KEK_ID_LEN) {
+        destruction = json_pack("{s:s, s:s, s:I, s:s, s:s, s:s}", "node", node, "step", step,
+                                "version", version, "kek_id", kek_id, "since", since, "who", who);
+    } else {
+        destruction = json_null();
+    }
+    json_decref(file);
+    return destruction;
+}
+
 static bool context_digest(const char *context, char hex[static HEX_TEXT])
 {
     unsigned char digest[32];
@@ -171,14 +266,20 @@ static json_t *page_json(const struct kek_node_snapshot *s)
     show_date(s->wall_ms, now);
     show_date(wall_of(s, s->verdict.since_ms), since);
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I}",
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
+        "s:o, "
+        "s:I, "
+        "s:I, s:I}",
         "node", config->status.name, "version", PACKAGE_VERSION, "keyring", config->keyring,
         "context_sha256", context, "config_sha256", config->digest, "now", now, "health",
         kek_keyring_state_name(s->verdict.state), "since", since, "what",
-        safe_text(s->verdict.what), "todo", safe_text(s->verdict.todo), "primary", primary_json(s),
-        "sealing", sealing_json(s), "versions", list_json(s, s->version_count, version_json),
-        "providers", list_json(s, s->provider_count, provider_json), "rotation", rotation_json(s),
-        "settle_ms", (json_int_t)config->settle_ms, "refresh_ms", (json_int_t)config->refresh_ms);
+        safe_text(s->verdict.what), "todo", safe_text(s->verdict.todo), "remarks",
+        list_json(s, s->remark_count, remark_json), "primary", primary_json(s), "sealing",
+        sealing_json(s), "versions", list_json(s, s->version_count, version_json), "destroyed",
+        list_json(s, s->destroyed_count, destroyed_json), "providers",
+        list_json(s, s->provider_count, provider_json), "rotation", rotation_json(s), "destruction",
+        destruction_json(s), "settle_ms", (json_int_t)config->settle_ms, "refresh_ms",
+        (json_int_t)config->refresh_ms, "max_age_ms", (json_int_t)config->data_key.max_age_ms);
 }
 
 static enum kek_rc no_memory(struct kek_why *why)

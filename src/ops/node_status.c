@@ -15,7 +15,7 @@ struct kek_node_status {
     uv_loop_t *loop;
     struct tls *tls;            /* NULL: no listener */
     struct http_server *server; /* likewise */
-    char *rotation_path;
+    char *rotation_path, *destroy_path;
     size_t jobs;         /* that are on libuv's pool */
     bool freed;          /* and waits for them */
     bool reading, again; /* the certificates are being read, and are to be read once more */
@@ -25,15 +25,15 @@ struct kek_node_status {
 
 /* ---- the page ---- */
 
-/* One request, while the rotation's file is read. */
+/* One request, while the files are read that kekctl writes. */
 struct job {
     uv_work_t work;
     struct kek_node_status *status;
     struct http_reply *reply;
-    struct kek_buf rotation;
+    struct kek_buf rotation, destroy;
 };
 
-static void collect(struct kek_node_status *status, struct kek_bytes rotation)
+static void collect(struct kek_node_status *status, const struct job *job)
 {
     const struct kek_node_status_settings *from = &status->settings;
     struct kek_node_snapshot *s = &status->snapshot;
@@ -42,21 +42,24 @@ static void collect(struct kek_node_status *status, struct kek_bytes rotation)
     s->wall_ms = kek_clock_wall_ms();
     s->now_ms = kek_clock_ms();
     kek_keyring_verdict(from->ring, &s->verdict);
+    s->remark_count = kek_keyring_remarks(from->ring, s->remarks, KEK_KEYRING_REMARKS_MAX);
     s->announced = kek_keyring_primary(from->ring, &s->primary);
     s->sealing_count = kek_kms_sealing(from->kms, s->sealing, KEK_NODE_SEALING_MAX);
     s->version_count = kek_keyring_versions(from->ring, s->versions, KEK_AUDIT_VERSIONS_MAX);
+    s->destroyed_count = kek_keyring_destroyed(from->ring, s->destroyed, KEK_KEYRING_HISTORY_MAX);
     s->provider_count = from->config->provider_count;
     for (size_t i = 0; i < s->provider_count; i++) {
         kek_pool_provider_get(from->pool, i, &s->providers[i]);
     }
-    s->rotation = rotation;
+    s->rotation = kek_buf_bytes(&job->rotation);
+    s->destroy = kek_buf_bytes(&job->destroy);
 }
 
 static void answer(struct kek_node_status *status, struct job *job)
 {
     struct kek_why why;
     struct kek_buf *body = http_reply_body(job->reply);
-    collect(status, kek_buf_bytes(&job->rotation));
+    collect(status, job);
     if (kek_node_render(&status->snapshot, body, &why) != KEK_OK) {
         kek_log_often(KEK_LOG_ERROR, "status", NULL, "status: %s", why.text);
         kek_buf_reset(body);
@@ -66,20 +69,27 @@ static void answer(struct kek_node_status *status, struct job *job)
     http_reply_done(job->reply, 200, "application/json");
 }
 
-/* Off the loop. A file that is absent, or not to be read, is no rotation. */
-static void read_rotation(uv_work_t *work)
+/* One that is absent, or not to be read, is nothing. */
+static void read_file(const char *path, size_t max, struct kek_buf *content)
+{
+    if (kek_durable_read(path, max, content, NULL) != KEK_OK) {
+        kek_buf_reset(content);
+    }
+}
+
+/* Off the loop. */
+static void read_files_of_kekctl(uv_work_t *work)
 {
     struct job *job = work->data;
-    if (kek_durable_read(job->status->rotation_path, KEK_NODE_ROTATION_MAX, &job->rotation, NULL) !=
-        KEK_OK) {
-        kek_buf_reset(&job->rotation);
-    }
+    read_file(job->status->rotation_path, KEK_NODE_ROTATION_MAX, &job->rotation);
+    read_file(job->status->destroy_path, KEK_NODE_DESTROY_MAX, &job->destroy);
 }
 
 static void destroy(struct kek_node_status *status)
 {
     tls_free(status->tls);
     free(status->rotation_path);
+    free(status->destroy_path);
     free(status);
 }
 
@@ -91,7 +101,7 @@ static void job_ended(struct kek_node_status *status)
     }
 }
 
-static void have_rotation(uv_work_t *work, int cancelled)
+static void have_files(uv_work_t *work, int cancelled)
 {
     struct job *job = work->data;
     struct kek_node_status *status = job->status;
@@ -101,6 +111,7 @@ static void have_rotation(uv_work_t *work, int cancelled)
         answer(status, job);
     }
     kek_buf_done(&job->rotation);
+    kek_buf_done(&job->destroy);
     free(job);
     job_ended(status);
 }
@@ -115,7 +126,8 @@ int node_page(struct kek_node_status *status, struct http_reply *reply)
     job->status = status;
     job->reply = reply;
     kek_buf_init(&job->rotation, KEK_NODE_ROTATION_MAX + 1);
-    if (uv_queue_work(status->loop, &job->work, read_rotation, have_rotation) != 0) {
+    kek_buf_init(&job->destroy, KEK_NODE_DESTROY_MAX + 1);
+    if (uv_queue_work(status->loop, &job->work, read_files_of_kekctl, have_files) != 0) {
         free(job);
         return 500;
     }
@@ -192,15 +204,26 @@ static enum kek_rc make_server(struct kek_node_status *status, struct kek_why *w
     return KEK_OK;
 }
 
+/* False: no memory, and *path is NULL. */
+static bool name_file(char **path, const struct kek_config *config, const char *suffix)
+{
+    if (asprintf(path, "%s/%s.%s", config->state_dir, config->keyring, suffix) < 0) {
+        *path = NULL;
+    }
+    return *path != NULL;
+}
+
 struct kek_node_status *kek_node_status_new(uv_loop_t *loop,
                                             const struct kek_node_status_settings *settings,
                                             struct kek_why *why)
 {
     const struct kek_config *config = settings->config;
     struct kek_node_status *status = calloc(1, sizeof *status);
-    if (status == NULL || asprintf(&status->rotation_path, "%s/%s.rotation", config->state_dir,
-                                   config->keyring) < 0) {
-        free(status);
+    if (status == NULL || !name_file(&status->rotation_path, config, "rotation") ||
+        !name_file(&status->destroy_path, config, "destroy")) {
+        if (status != NULL) {
+            destroy(status);
+        }
         kek_fail(why, KEK_NO_MEMORY, "no memory for the node's status");
         return NULL;
     }

@@ -17,9 +17,11 @@ INTEROP_TESTS = \
 	tests/interop/test_adopt.py \
 	tests/interop/test_audit.py \
 	tests/interop/test_badinput.py \
+	tests/interop/test_canary.py \
 	tests/interop/test_changes.py \
 	tests/interop/test_config.py \
 	tests/interop/test_cost.py \
+	tests/interop/test_destroy.py \
 	tests/interop/test_fault_module.py \
 	tests/interop/test_faults.py \
 	tests/interop/test_lifecycle.py \
@@ -67,8 +69,9 @@ CLEANFILES += tests/interop/clock_off.so
 tests/interop/clock_off.so: tests/interop/clock_off.c
 	$(AM_V_CCLD)$(MKDIR_P) tests/interop && \
 	$(CC) -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -O1 -fPIC -shared -o $@ $(srcdir)/tests/interop/clock_off.c
-# A rotation that is killed at every place, not at a few: half an hour.
+# A rotation and a destruction that are killed at every place, not at a few: an hour.
 PHONY_TARGETS += kills
 kills: all
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS=
 	$(AM_TESTS_ENVIRONMENT) KEK_ROTATE_KILLS=all $(PYTHON3) -B $(srcdir)/tests/interop/test_rotate.py Killed
+	$(AM_TESTS_ENVIRONMENT) KEK_DESTROY_KILLS=all $(PYTHON3) -B $(srcdir)/tests/interop/test_destroy.py Killed

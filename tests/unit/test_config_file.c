@@ -113,8 +113,9 @@ START_TEST(a_long_path_leaves_room_for_what_is_wrong)
         ck_assert_ptr_nonnull(place);
         ck_assert_str_eq(place,
                          ":1:1: colour: expected one of listen, allow_uids, keyring, context, "
-                         "context_accept, data_key, health, refresh, settle, state_dir, "
-                         "providers, metrics, status, audit, log");
+                         "context_accept, data_key, health, refresh, settle, destroy_after, "
+                         "quarantine, state_dir, "
+                         "providers, metrics, status, etcd, audit, log");
     }
     ck_assert_ptr_null(kek_config_load(path, &why));
     ck_assert_ptr_nonnull(strstr(why.text, ": No such file or directory"));

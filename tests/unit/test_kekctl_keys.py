@@ -68,6 +68,18 @@ def set_state(data, kek_id, state):
         return failed(0, 9, 0x10, "the token does not change this key: C_SetAttributeValue: CKR_ATTRIBUTE_READ_ONLY (0x10)")
     return pack((8, b""))
 
+def destroy(data, kek_id):
+    data.setdefault("destroyed", []).append(kek_id)
+    mode = data.get("destroy", "good")
+    if mode not in ("fail", "die before", "lie"):
+        data["versions"] = [v for v in data["versions"] if v["id"] != kek_id]
+    save(data)
+    if mode.startswith("die"):
+        os._exit(1)
+    if mode == "fail":
+        return failed(0, 9, 0x1b, "C_DestroyObject: CKR_ACTION_PROHIBITED (0x1b)")
+    return pack((8, b""))
+
 def answer(request):
     data = load()
     if 3 in request:
@@ -81,7 +93,8 @@ def answer(request):
             return failed(5, 7, 0, "PIN file /pin has mode 0644")
         return pack((3, versions(data) + pack((2, 1), *((3, other) for other in data.get("others", [])))))
     if 4 in request:
-        if data.get("list") == "die" or (data.get("list") == "die once made" and ("made" in data or "set" in data)):
+        if data.get("list") == "die" or (data.get("list") == "die once made" and (
+                "made" in data or "set" in data or "destroyed" in data)):
             os._exit(1)
         return pack((5, versions(data)))
     if 7 in request:
@@ -107,6 +120,8 @@ def answer(request):
     if 8 in request:
         asked = unpack(request[8])
         return set_state(data, asked[1].hex(), asked.get(2, 0))
+    if 9 in request:
+        return destroy(data, unpack(request[9])[1].hex())
     if 10 in request:
         if data.get("probe") == "die":
             os._exit(1)
@@ -155,6 +170,7 @@ class Keys(unittest.TestCase):
         # pylint: disable=consider-using-with
         self.folder = tempfile.TemporaryDirectory()
         self.start_timeout = "20s"
+        self.env = None  # as here
         self.kekctl = shutil.copy(KEKCTL, self.path("kekctl"))
         with open(self.path("kekd-pkcs11"), "w", encoding="utf-8") as file:
             file.write(WORKER.replace("@interop@", INTEROP))
@@ -183,7 +199,7 @@ class Keys(unittest.TestCase):
             return json.load(file).get("made")
 
     def run_it(self, *args):
-        done = subprocess.run([self.kekctl, "--config", self.path("f.yaml"), "key", *args],
+        done = subprocess.run([self.kekctl, "--config", self.path("f.yaml"), "key", *args], env=self.env,
                               capture_output=True, timeout=120, check=False, stdin=subprocess.DEVNULL)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
@@ -322,8 +338,10 @@ class List(Keys):
         self.record(2)
         lost = (f"version 2 (kek id {2:032x}), which this node announced last, is on no provider%s: what it sealed "
                 "cannot be opened; restore the key, and generate no other")
+        failing = ("version 2 on %s does not open what it wrapped: %s: not for this worker; mend it there, and restart "
+                   "neither kekd nor an API server before, since their memory may hide it")
         self.token("a", self.version(1, "WU"), self.version(2, "WU"))
-        self.check()
+        self.check(failing % ("a", "a"))
         self.token("a", self.version(1, "WU"))
         self.check(lost % "")
         self.token("a", self.version(2, "WU", id=f"{7:032x}"))
@@ -336,7 +354,7 @@ class List(Keys):
         self.configure("a", "b")
         self.token("a", self.version(1, "WU"))
         self.token("b", self.version(1, "WU"), self.version(2, "WU"))
-        self.check("version 2 is on b and not on a: bring its key there")
+        self.check("version 2 is on b and not on a: bring its key there", failing % ("b", "b"))
         self.token("b", login="refuse")
         self.assertIn(lost % " that answers", self.run_it("list")[2])
         with open(self.path("state/k.json"), "w", encoding="utf-8") as file:

@@ -66,7 +66,7 @@ static void setup(void)
                     .what = "no HSM \xff answers",
                     .todo = "look"},
         .announced = true,
-        .primary = {.since_ms = 99000},
+        .primary = {.since_ms = 99000, .announced_ms = 1789999999123},
         .sealing_count = 2,
         .version_count = 2,
         .provider_count = 2,
@@ -100,6 +100,57 @@ static void pass_on(void)
     ck_assert_ptr_nonnull(page);
     ck_assert_msg(node_parse(page, &status, &why), "%s", why.text);
 }
+
+START_TEST(how_long_a_version_is_out_of_use_is_read_and_an_older_kekd_does_not_say_it)
+{
+    snapshot.versions[0].history =
+        (struct kek_keyring_history){.inactive = {1789999000123, 999000},
+                                     .superseded = {1789999100123, 888000},
+                                     .suspended = {1789999900123, 77000},
+                                     .asked = 3,
+                                     .asked_ms = 1789999950123};
+    snapshot.destroyed_count = 1;
+    snapshot.destroyed[0] = (struct kek_keyring_history){.number = 7,
+                                                         .kek_id = {{7}},
+                                                         .destroyed_ms = 1789990000000,
+                                                         .asked = 2,
+                                                         .asked_ms = 1789990000001};
+    pass_on();
+    const struct node_version *version = &status.versions[0];
+    ck_assert(version->ages);
+    ck_assert_int_eq(version->inactive.since_ms, 1789999000123);
+    ck_assert_uint_eq(version->inactive.ms, 999000);
+    ck_assert_int_eq(version->superseded.since_ms, 1789999100123);
+    ck_assert_uint_eq(version->superseded.ms, 888000);
+    ck_assert_int_eq(version->suspended.since_ms, 1789999900123);
+    ck_assert_uint_eq(version->suspended.ms, 77000);
+    ck_assert_uint_eq(version->asked, 3);
+    ck_assert_int_eq(version->asked_ms, 1789999950123);
+    ck_assert_int_eq(status.versions[1].inactive.since_ms, 0);
+    ck_assert_uint_eq(status.versions[1].asked, 0);
+    ck_assert_uint_eq(status.max_age_ms, 3600000);
+    ck_assert_uint_eq(status.destroyed_count, 1);
+    ck_assert_uint_eq(status.destroyed[0].number, 7);
+    ck_assert_int_eq(status.destroyed[0].kek_id.bytes[0], 7);
+    ck_assert_int_eq(status.destroyed[0].seen_ms, 1789990000000);
+    ck_assert_uint_eq(status.destroyed[0].asked, 2);
+    /* As a kekd before this one has it. */
+    struct kek_why why;
+    json_t *first = json_array_get(json_object_get(page, "versions"), 0);
+    static const char *const ages[] = {"inactive", "superseded", "suspended", "asked_for"};
+    for (size_t i = 0; i < sizeof ages / sizeof ages[0]; i++) {
+        json_object_del(first, ages[i]);
+    }
+    json_object_del(page, "destroyed");
+    json_object_del(page, "max_age_ms");
+    ck_assert_msg(node_parse(page, &status, &why), "%s", why.text);
+    ck_assert(!status.versions[0].ages && status.versions[1].ages);
+    ck_assert_uint_eq(status.max_age_ms, 0);
+    /* What is there and wrong is no status. */
+    json_object_set_new(first, "inactive", json_pack("{s:s, s:i}", "since", "yesterday", "ms", 1));
+    ck_assert(!node_parse(page, &status, &why));
+}
+END_TEST
 
 START_TEST(what_is_rendered_is_what_is_read)
 {
@@ -138,7 +189,7 @@ START_TEST(what_is_rendered_is_what_is_read)
     ck_assert(status.providers[0].answers && !status.providers[1].answers);
     ck_assert_uint_eq(status.settle_ms, 5000);
     ck_assert_uint_eq(status.refresh_ms, 7000);
-    snapshot.primary.since_ms = 0;
+    snapshot.primary.announced_ms = 0;
     pass_on();
     ck_assert_int_eq(status.primary.announced_ms, 0);
     snapshot.announced = false;
@@ -289,6 +340,8 @@ int main(void)
     suite_add_tcase(suite, tcase);
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, what_is_rendered_is_what_is_read);
+    tcase_add_test(tcase,
+                   how_long_a_version_is_out_of_use_is_read_and_an_older_kekd_does_not_say_it);
     tcase_add_test(tcase, a_rotation_is_whole_or_none);
     tcase_add_test(tcase, the_largest_page_fits);
     tcase_add_test(tcase, without_memory_or_room_nothing_is_rendered);

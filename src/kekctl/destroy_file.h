@@ -1,0 +1,36 @@
+/*
+ * A destruction on record in state_dir/KEYRING.destroy: how far the one under way is, and which versions were
+ * destroyed before, when and by whom.  kekd shows it on the status page.
+ *
+ * Who writes it holds the node's lock on changes (changes.h).  Blocks.
+ */
+#ifndef KEKCTL_DESTROY_FILE_H
+#define KEKCTL_DESTROY_FILE_H
+
+#include "destroy.h"
+
+#define DESTROY_PAST_MAX 64 /* versions that are remembered; the oldest gives way */
+
+struct destroy_record {
+    struct destroy_progress now;                    /* step NONE: nothing is on record */
+    struct destroy_progress past[DESTROY_PAST_MAX]; /* destroyed; oldest first */
+    size_t past_count;
+};
+
+/* Zeroed without a file. KEK_DAMAGED: the file is not one, and why says what to do. */
+enum kek_rc destroy_file_read(const struct kek_config *config, struct destroy_record *record,
+                              struct kek_why *why) KEK_MUST_CHECK;
+
+/* Puts a step on record. What was destroyed before goes to the past. */
+enum kek_rc destroy_file_write(const struct kek_config *config, struct destroy_record *record,
+                               const struct destroy_progress *now,
+                               struct kek_why *why) KEK_MUST_CHECK;
+
+/* Nothing is under way any more, if it was about this key and is not over. */
+enum kek_rc destroy_file_give_up(const struct kek_config *config, const struct kek_id *kek_id,
+                                 bool *gave_up, struct kek_why *why) KEK_MUST_CHECK;
+
+/* Who runs this: the user that logged in, else the one of this process. */
+void destroy_who(char who[static DESTROY_WHO_MAX]);
+
+#endif

@@ -1,0 +1,208 @@
+/* What keeps a version from being destroyed: who does not answer, what else is under way, and that it is in use. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "destroy.h"
+
+/* ---- who answers ---- */
+
+static void plan_providers(const struct destroy_facts *facts, struct destroy_plan *plan)
+{
+    size_t has = 0;
+    for (size_t p = 0; p < facts->provider_count; p++) {
+        if (!facts->providers[p].answered) {
+            destroy_unmet(plan, "providers", "mend it, or the way to it",
+                          "provider %s does not answer", facts->providers[p].name);
+            return;
+        }
+        has += destroy_key(facts, p) != NULL;
+    }
+    destroy_met(plan, "providers", "%zu of %zu answer, %zu hold the key", facts->provider_count,
+                facts->provider_count, has);
+}
+
+/* The node's token is one that is destroyed on from here. */
+static bool is_reached(const struct destroy_facts *facts, const char *serial)
+{
+    bool reached = serial[0] == '\0';
+    for (size_t p = 0; p < facts->provider_count; p++) {
+        reached = reached || strcmp(facts->providers[p].serial, serial) == 0;
+    }
+    return reached;
+}
+
+/* False: it was said what is wrong with that node. */
+static bool check_node(const struct destroy_facts *facts, const struct node *node,
+                       struct destroy_plan *plan)
+{
+    const struct node_status *status = &node->status;
+    const char *name = destroy_node_name(node);
+    if (!node->reachable) {
+        destroy_unmet(plan, "nodes", "mend the node, or the way to it",
+                      "%s does not answer: %.250s", name, node->why.text);
+    } else if (status->partial) {
+        destroy_unmet(plan, "nodes",
+                      "give its kekd metrics: or status: in the configuration, whose page says it",
+                      "%s says no more than its primary", name);
+    } else if (strcmp(status->keyring, facts->keyring) != 0 ||
+               strcmp(status->context_sha256, facts->context_sha256) != 0) {
+        destroy_unmet(plan, "nodes", "name the nodes of this cluster",
+                      "%s has another keyring or context than this configuration", name);
+    } else {
+        for (size_t p = 0; p < status->provider_count; p++) {
+            const struct node_provider *provider = &status->providers[p];
+            if (!provider->answers) {
+                destroy_unmet(plan, "nodes", "mend it, or the way to it",
+                              "%s: its provider %s does not answer", name, provider->name);
+                return false;
+            }
+            if (!is_reached(facts, provider->serial)) {
+                destroy_unmet(plan, "nodes",
+                              "run this where all tokens of the keyring are configured",
+                              "%s: its provider %s is token %s, which no provider here is", name,
+                              provider->name, provider->serial);
+                return false;
+            }
+        }
+        return true;
+    }
+    return false;
+}
+
+static void plan_nodes(const struct destroy_facts *facts, struct destroy_plan *plan)
+{
+    bool self = false;
+    if (facts->alone && !facts->single_node) {
+        destroy_unmet(plan, "nodes",
+                      "name all nodes by status.nodes or --node, or say --single-node",
+                      "this node alone is known");
+        return;
+    }
+    for (size_t i = 0; i < facts->node_count; i++) {
+        if (!check_node(facts, &facts->nodes[i], plan)) {
+            return;
+        }
+        self = self || strcmp(facts->nodes[i].status.node, facts->self) == 0;
+    }
+    if (!self) {
+        destroy_unmet(plan, "nodes", "name it too, by status.nodes or --node self",
+                      "this node, %s, is not among those that are asked", facts->self);
+        return;
+    }
+    destroy_met(plan, "nodes", "%zu of %zu answer", facts->node_count, facts->node_count);
+}
+
+/* ---- what else is under way ---- */
+
+static void plan_others(const struct destroy_facts *facts, struct destroy_plan *plan)
+{
+    static const char let_end[] = "let it end, or finish it there";
+    const struct destroy_progress *own = &facts->progress;
+    for (size_t i = 0; i < facts->node_count; i++) {
+        const struct node_status *status = &facts->nodes[i].status;
+        if (facts->nodes[i].reachable && status->rotating) {
+            destroy_unmet(plan, "others", let_end, "%s has a rotation on record",
+                          destroy_node_name(&facts->nodes[i]));
+            return;
+        }
+        if (facts->nodes[i].reachable && status->destroying &&
+            strcmp(status->node, facts->self) != 0) {
+            destroy_unmet(plan, "others", let_end,
+                          "%s has the destruction of version %" PRIu32 " on record",
+                          destroy_node_name(&facts->nodes[i]), status->destroying_version);
+            return;
+        }
+    }
+    if (facts->rotates) {
+        destroy_unmet(plan, "others", "finish it by key rotate",
+                      "this node has a rotation on record");
+    } else if (own->step != DESTROY_NONE && own->step != DESTROY_DESTROYED &&
+               !kek_id_equal(&own->kek_id, &facts->kek_id)) {
+        destroy_unmet(plan, "others", "finish that one, or give it up by key resume",
+                      "this node has the destruction of version %" PRIu32 " on record",
+                      own->number);
+    } else {
+        destroy_met(plan, "others", "no rotation and no other destruction is on record");
+    }
+}
+
+/* ---- in use ---- */
+
+struct use {
+    const struct destroy_facts *facts;
+    bool wraps, newer; /* some provider lets it wrap; some has a newer one that may */
+    const char *unfit, *where;
+    char surplus[KEK_ID_TEXT];
+};
+
+static void look_at(struct use *use, size_t p)
+{
+    const struct destroy_facts *facts = use->facts;
+    const struct destroy_provider *provider = &facts->providers[p];
+    const struct kek_version *key = destroy_key(facts, p);
+    use->wraps = use->wraps || (key != NULL && key->can_wrap);
+    if (key != NULL && !key->eligible) {
+        use->unfit = key->refusal;
+        use->where = provider->name;
+    }
+    for (size_t i = 0; i < provider->count; i++) {
+        const struct kek_version *other = &provider->versions[i];
+        bool same = kek_id_equal(&other->id, &facts->kek_id);
+        use->newer = use->newer || (other->number > facts->number && other->eligible &&
+                                    other->can_wrap && !other->compromised);
+        if (!same && other->number == facts->number) {
+            kek_id_format(&other->id, use->surplus);
+            use->where = provider->name;
+        } else if (same && other != key) {
+            use->unfit = "two keys have this CKA_ID";
+            use->where = provider->name;
+        }
+    }
+}
+
+static const struct node *announces(const struct destroy_facts *facts)
+{
+    for (size_t i = 0; i < facts->node_count; i++) {
+        if (facts->nodes[i].reachable && node_announces(&facts->nodes[i].status, &facts->kek_id)) {
+            return &facts->nodes[i];
+        }
+    }
+    return NULL;
+}
+
+static void plan_version(const struct destroy_facts *facts, struct destroy_plan *plan)
+{
+    struct use use = {.facts = facts};
+    const struct node *node = announces(facts);
+    for (size_t p = 0; p < facts->provider_count; p++) {
+        look_at(&use, p);
+    }
+    if (node != NULL) {
+        destroy_unmet(plan, "version", "kekctl key rotate makes another one",
+                      "%s announces it: it is what is sealed under", destroy_node_name(node));
+    } else if (use.unfit != NULL) {
+        destroy_unmet(plan, "version", "mend or remove that key by the vendor's tools",
+                      "kekd refuses it on %s: %s", use.where, use.unfit);
+    } else if (use.surplus[0] != '\0') {
+        destroy_unmet(plan, "version",
+                      "find out which of the two sealed something; the other one is to be removed "
+                      "by the vendor's tools",
+                      "%s has a second key of its number, kek id %s", use.where, use.surplus);
+    } else if (use.wraps) {
+        destroy_unmet(plan, "version", "kekctl key retire takes that from it", "it is active");
+    } else if (!use.newer) {
+        destroy_unmet(plan, "version", "kekctl key rotate makes a newer one",
+                      "no newer version is active: it is the newest, or the only one");
+    } else {
+        destroy_met(plan, "version", "it seals nothing, and a newer version is active");
+    }
+}
+
+void destroy_plan_use(const struct destroy_facts *facts, struct destroy_plan *plan)
+{
+    plan_providers(facts, plan);
+    plan_nodes(facts, plan);
+    plan_others(facts, plan);
+    plan_version(facts, plan);
+}
