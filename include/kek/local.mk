@@ -8,6 +8,7 @@ noinst_HEADERS += \
 	include/kek/config.h \
 	include/kek/datakey.h \
 	include/kek/descriptors.h \
+	include/kek/doc.h \
 	include/kek/durable.h \
 	include/kek/envelope.h \
 	include/kek/grpc.h \
