@@ -10,6 +10,7 @@ noinst_HEADERS += \
 	include/kek/descriptors.h \
 	include/kek/doc.h \
 	include/kek/durable.h \
+	include/kek/encryption_config.h \
 	include/kek/envelope.h \
 	include/kek/grpc.h \
 	include/kek/histogram.h \
