@@ -46,6 +46,10 @@ struct ctl {
     const char *until;        /* NULL: to the end */
     struct ctl_names without; /* nodes, as --node or the configuration writes them */
     bool single_node, again;
+    const char *phase;          /* NULL: not given */
+    const char *from;           /* NULL: no file */
+    struct ctl_names resources; /* as an EncryptionConfiguration names them */
+    const char *name;           /* of a kms entry; NULL: the usual one */
     bool help, version;
 };
 
@@ -62,6 +66,7 @@ enum ctl_exit ctl_key_rotate(struct ctl *ctl);
 enum ctl_exit ctl_kms_status(struct ctl *ctl);
 enum ctl_exit ctl_kms_encrypt(struct ctl *ctl);
 enum ctl_exit ctl_kms_decrypt(struct ctl *ctl);
+enum ctl_exit ctl_kube_config(struct ctl *ctl);
 enum ctl_exit ctl_node_status(struct ctl *ctl);
 enum ctl_exit ctl_pin_retry(struct ctl *ctl);
 enum ctl_exit ctl_probe(struct ctl *ctl);

@@ -8,6 +8,7 @@ EXTRA_DIST += \
 	tests/kube/cluster_test.go \
 	tests/kube/etcd_test.go \
 	tests/kube/kube_test.go \
+	tests/kube/phases_test.go \
 	tests/kube/poll_test.go \
 	tests/kube/schema_test.go \
 	tests/kube/recovery_test.go \
