@@ -10,6 +10,7 @@ noinst_HEADERS += \
 	include/kek/descriptors.h \
 	include/kek/durable.h \
 	include/kek/envelope.h \
+	include/kek/etcd.h \
 	include/kek/grpc.h \
 	include/kek/histogram.h \
 	include/kek/json.h \
