@@ -1,5 +1,6 @@
 noinst_LIBRARIES += libkek-config.a
 libkek_config_a_SOURCES = \
+	src/config/etcd.c \
 	src/config/example.c \
 	src/config/file.c \
 	src/config/lists.c \

@@ -6,6 +6,9 @@ AM_PY_LOG_FLAGS = -B
 check_PROGRAMS += tests/interop/seal_one
 tests_interop_seal_one_SOURCES = tests/interop/seal_one.c
 tests_interop_seal_one_LDADD = $(ENVELOPE_LIBS)
+check_PROGRAMS += tests/interop/stored
+tests_interop_stored_SOURCES = tests/interop/stored.c
+tests_interop_stored_LDADD = $(KUBE_LIBS)
 dist_check_SCRIPTS += tests/interop/test_recovery.py
 TESTS += tests/interop/test_recovery.py
 
@@ -69,3 +72,7 @@ PHONY_TARGETS += kills
 kills: all
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS=
 	$(AM_TESTS_ENVIRONMENT) KEK_ROTATE_KILLS=all $(PYTHON3) -B $(srcdir)/tests/interop/test_rotate.py Killed
+
+# kek/etcd.h against a real etcd.
+check_PROGRAMS += tests/interop/etcd_read
+tests_interop_etcd_read_LDADD = $(ETCD_LIBS) $(BASE_LIBS)

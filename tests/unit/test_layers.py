@@ -32,9 +32,10 @@ LEFT = {
     "grpc": FRONT[:8],
     "ops": FRONT[:8],
     "kekd": FRONT,
-    "kekctl": FRONT + ["kube", "remote"],
+    "kekctl": FRONT + ["kube", "remote", "etcd"],
     "kube": ["base", "envelope"],
     "remote": ["base"],
+    "etcd": ["base", "remote"],
     # The worker's side.
     "worker": ["base"],
     "pkcs11": ["base", "worker"],
