@@ -46,6 +46,12 @@ struct ctl {
     const char *until;        /* NULL: to the end */
     struct ctl_names without; /* nodes, as --node or the configuration writes them */
     bool single_node, again;
+    struct ctl_names etcds;     /* of --etcd: names in the configuration */
+    struct ctl_names endpoints; /* each with commas, perhaps */
+    const char *ca, *cert, *key_file, *user, *password_file, *prefix, *snapshot;
+    struct ctl_names resources;
+    const char *encryption_config;
+    bool verify;
     bool help, version;
 };
 
@@ -59,6 +65,7 @@ enum ctl_exit ctl_key_retire(struct ctl *ctl);
 enum ctl_exit ctl_key_suspend(struct ctl *ctl);
 enum ctl_exit ctl_key_resume(struct ctl *ctl);
 enum ctl_exit ctl_key_rotate(struct ctl *ctl);
+enum ctl_exit ctl_inventory(struct ctl *ctl);
 enum ctl_exit ctl_kms_status(struct ctl *ctl);
 enum ctl_exit ctl_kms_encrypt(struct ctl *ctl);
 enum ctl_exit ctl_kms_decrypt(struct ctl *ctl);

@@ -9,6 +9,7 @@ EXTRA_DIST += \
 	tests/kube/encrypted_object_test.go \
 	tests/kube/etcd_test.go \
 	tests/kube/golden_test.go \
+	tests/kube/inventory_test.go \
 	tests/kube/kube_test.go \
 	tests/kube/poll_test.go \
 	tests/kube/schema_test.go \
