@@ -23,5 +23,5 @@ EXTRA_DIST += \
 	tests/kube/oldgrpc/go.sum \
 	tests/kube/oldgrpc/old_test.go
 
-# The API server that tests/interop/apiserver.py builds when a test asks for it.
-CLEANFILES += tests/kube/kube-apiserver tests/kube/kube-apiserver.lock
+# What tests/interop/apiserver.py builds when a test asks for it.
+CLEANFILES += tests/kube/kube-apiserver tests/kube/go.lock
