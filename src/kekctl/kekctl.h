@@ -48,8 +48,13 @@ struct ctl {
     bool single_node, again;
     const char *phase;          /* NULL: not given */
     const char *from;           /* NULL: no file */
-    struct ctl_names resources; /* as an EncryptionConfiguration names them */
     const char *name;           /* of a kms entry; NULL: the usual one */
+    struct ctl_names etcds;     /* of --etcd: names in the configuration */
+    struct ctl_names endpoints; /* each with commas, perhaps */
+    const char *ca, *cert, *key_file, *user, *password_file, *prefix, *snapshot;
+    struct ctl_names resources;
+    const char *encryption_config;
+    bool verify;
     bool help, version;
 };
 
@@ -63,6 +68,7 @@ enum ctl_exit ctl_key_retire(struct ctl *ctl);
 enum ctl_exit ctl_key_suspend(struct ctl *ctl);
 enum ctl_exit ctl_key_resume(struct ctl *ctl);
 enum ctl_exit ctl_key_rotate(struct ctl *ctl);
+enum ctl_exit ctl_inventory(struct ctl *ctl);
 enum ctl_exit ctl_kms_status(struct ctl *ctl);
 enum ctl_exit ctl_kms_encrypt(struct ctl *ctl);
 enum ctl_exit ctl_kms_decrypt(struct ctl *ctl);

@@ -14,10 +14,25 @@ kekctl_SOURCES = \
 	src/kekctl/grpc_client.h \
 	src/kekctl/grpc_status.c \
 	src/kekctl/grpc_status.h \
+	src/kekctl/inventory.c \
+	src/kekctl/inventory.h \
+	src/kekctl/inventory_choose.c \
+	src/kekctl/inventory_datakeys.c \
+	src/kekctl/inventory_datakeys.h \
+	src/kekctl/inventory_json.c \
+	src/kekctl/inventory_judge.c \
+	src/kekctl/inventory_keks.c \
+	src/kekctl/inventory_keks.h \
+	src/kekctl/inventory_open.c \
+	src/kekctl/inventory_open.h \
+	src/kekctl/inventory_read.c \
+	src/kekctl/inventory_show.c \
 	src/kekctl/inventory_state.c \
 	src/kekctl/inventory_state.h \
 	src/kekctl/inventory_tally.c \
 	src/kekctl/inventory_tally.h \
+	src/kekctl/inventory_wanted.c \
+	src/kekctl/inventory_wanted.h \
 	src/kekctl/kekctl.c \
 	src/kekctl/kekctl.h \
 	src/kekctl/key_adopt.c \
@@ -84,7 +99,7 @@ kekctl_SOURCES = \
 	src/kekctl/version_entry.c \
 	src/kekctl/version_entry.h
 kekctl_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(JANSSON_CFLAGS)
-kekctl_LDADD = libkek-kube.a $(REMOTE_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
+kekctl_LDADD = libkek-kube.a $(ETCD_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
 	$(JANSSON_LIBS)
 dist_man_MANS += docs/kekctl.1 docs/kekd-pkcs11.8 docs/kekd.8
 

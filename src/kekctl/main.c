@@ -18,6 +18,14 @@
 #define OPTIONS_KMS \
     (CTL_OPTION(OPTION_SOCKET) | CTL_OPTION(OPTION_API) | CTL_OPTION(OPTION_TIMEOUT))
 
+#define OPTIONS_ETCD                                                                      \
+    (CTL_OPTION(OPTION_SNAPSHOT) | CTL_OPTION(OPTION_ENDPOINTS) | CTL_OPTION(OPTION_CA) | \
+     CTL_OPTION(OPTION_CERT) | CTL_OPTION(OPTION_KEY) | CTL_OPTION(OPTION_USER) |         \
+     CTL_OPTION(OPTION_PASSWORD_FILE) | CTL_OPTION(OPTION_PREFIX))
+#define OPTIONS_INVENTORY                                                   \
+    (CTL_OPTION(OPTION_ETCD) | OPTIONS_ETCD | CTL_OPTION(OPTION_RESOURCE) | \
+     CTL_OPTION(OPTION_ENCRYPTION_CONFIG) | CTL_OPTION(OPTION_VERIFY) | OPTIONS_NODES)
+
 static enum ctl_exit help(struct ctl *ctl);
 static enum ctl_exit version(struct ctl *ctl);
 
@@ -43,6 +51,7 @@ static const struct command {
     {"key resume", OPTIONS_CHANGE, ctl_key_resume, "lets it open again", "VERSION"},
     {"key rotate", OPTIONS_ROTATE, ctl_key_rotate, "the next version, and the older ones retired"},
     {"key adopt", 0, ctl_key_adopt, "could a key that kekd did not make be used?", "LABEL|ID"},
+    {"inventory", OPTIONS_INVENTORY, ctl_inventory, "what lies in etcd, and under which key"},
     {"kms status", OPTIONS_KMS, ctl_kms_status, "what the API server is told about the plugin"},
     {"kms encrypt", OPTIONS_KMS, ctl_kms_encrypt, "standard input, encrypted"},
     {"kms decrypt", OPTIONS_KMS | CTL_OPTION(OPTION_KEY_ID), ctl_kms_decrypt,
