@@ -149,9 +149,11 @@ static enum ctl_exit run(struct kube_change *change, enum kek_encryption_phase p
     }
     if (rc != KEK_OK) {
         ctl_say(change->ctl, "%s", why.text);
-        return rc == KEK_INVALID || rc == KEK_TOO_LARGE ? CTL_USAGE : CTL_FAILED;
+        return rc == KEK_INVALID || rc == KEK_TOO_LARGE       ? CTL_USAGE
+               : rc == KEK_PRECONDITION && change->ctl->check ? CTL_CHECK
+                                                              : CTL_FAILED;
     }
-    return print(change);
+    return change->ctl->check ? kube_check(change) : print(change);
 }
 
 enum ctl_exit ctl_kube_config(struct ctl *ctl)

@@ -1,7 +1,8 @@
 /*
  * kekctl kube config: the API server's EncryptionConfiguration, one phase further.
  *
- * kube_config.c reads and prints, kube_phases.c says in comments what a file is for and what comes next.
+ * kube_config.c reads and prints, kube_phases.c says in comments what a file is for and what comes next,
+ * kube_check.c says whether a phase is safe.
  */
 #ifndef KEKCTL_KUBE_CONFIG_H
 #define KEKCTL_KUBE_CONFIG_H
@@ -31,5 +32,8 @@ void kube_resources(const struct kube_change *change, char *text, size_t size);
 /* Appends comment lines: what this file does, what must be so before, what comes next. */
 enum kek_rc kube_comment(const struct kube_change *change, struct kek_buf *out,
                          struct kek_why *why) KEK_MUST_CHECK;
+
+/* Prints what speaks for and against the phase; CTL_CHECK: it is not safe. */
+enum ctl_exit kube_check(const struct kube_change *change);
 
 #endif
