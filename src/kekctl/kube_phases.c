@@ -77,7 +77,7 @@ static const char *const texts[] = {
         "# Before: every API server has taken the file of add-reader, or nothing was written yet.\n"
         "# Then: give this file to one API server after the other, and when every one has taken "
         "it, rewrite\n"
-        "# what is stored: kekctl reencrypt\n"
+        "# what is stored: kekctl reencrypt (--resource names other resources than secrets)\n"
         "# Next, when the check is good:\n"
         "#   kekctl kube config --phase remove-old --from THIS-FILE@O --check\n"
         "#   kekctl kube config --phase remove-old --from THIS-FILE@O\n"
