@@ -8,45 +8,11 @@ import subprocess
 import unittest
 
 import apiserver
+import kubectl
 import pages
 import rig as rigs
 
 PAGE = "encryption.md"
-SHIMS = {
-    # The only node of this cluster, which has no `status` section: the page's clusters have.
-    "kekctl": """case "$*" in
-*--check*) set -- "$@" --single-node ;;
-esac
-case "$1 $2" in
-"kube config") set -- "$@" $NAME_OPTION ;;
-esac
-exec "$KEKCTL" --config "$CONFIG" "$@"
-""",
-    # As much of it as the page asks for.
-    "kubectl": """#!/usr/bin/env python3
-import json, os, ssl, sys, urllib.request
-words, server = sys.argv[1:], os.environ["SERVERS"].split()[0]
-if words[0].startswith("--server="):
-    server = words.pop(0)[len("--server="):]
-context = ssl.create_default_context(cafile=os.environ["TEST_CA"])
-context.load_cert_chain(os.environ["TEST_CERT"], os.environ["TEST_KEY"])
-def call(method, path, body=None):
-    request = urllib.request.Request(server + path, method=method, data=body,
-                                     headers={"Content-Type": "application/json", "Accept": "application/json"})
-    with urllib.request.urlopen(request, context=context, timeout=60) as answer:
-        return answer.read().decode()
-if words[:2] == ["get", "--raw"]:
-    print(call("GET", words[2]))
-elif words == ["get", "secrets", "--all-namespaces", "-o", "json"]:
-    print(call("GET", "/api/v1/secrets"))
-elif words == ["replace", "-f", "-"]:
-    for item in json.load(sys.stdin)["items"]:
-        item.update(apiVersion="v1", kind="Secret")
-        call("PUT", "/api/v1/namespaces/%(namespace)s/secrets/%(name)s" % item["metadata"], json.dumps(item).encode())
-else:
-    sys.exit("kubectl: %s" % words)
-""",
-}
 
 
 class ApiServer(apiserver.ApiServer):
@@ -70,17 +36,8 @@ class Encryption(rigs.Case):
             os.remove(server.encryption)
         self.cluster.kekd.write(etcd=[self.cluster.etcd.entry()])
         self.folder = self.cluster.path("work")
-        self.bin = self.cluster.path("bin")
         os.mkdir(self.folder)
-        os.mkdir(self.bin)
-        for name, text in SHIMS.items():
-            with open(os.path.join(self.bin, name), "w", encoding="ascii") as file:
-                file.write(text if text.startswith("#!") else "#!/bin/sh\n" + text)
-            os.chmod(os.path.join(self.bin, name), 0o755)
-        cert, key = self.cluster.user("admin")
-        self.env = dict(os.environ, PATH=self.bin + ":" + os.environ["PATH"], CONFIG=self.cluster.kekd.path,
-                        KEKCTL=rigs.program("kekctl"), SERVERS=" ".join(s.url for s in self.cluster.servers),
-                        KUBECONFIG=self.cluster.kubeconfig(), NAME_OPTION="", TEST_CA=self.cluster.ca.cert, TEST_CERT=cert, TEST_KEY=key)
+        self.env = kubectl.environment(self.cluster)
         self.written = 0
         self.install, self.see = pages.steps(PAGE, "## Giving a file to every API server")
 
