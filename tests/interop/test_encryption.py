@@ -8,6 +8,7 @@ import subprocess
 import unittest
 
 import apiserver
+import cluster as kekds
 import kubectl
 import pages
 import rig as rigs
@@ -117,6 +118,9 @@ class Encryption(rigs.Case):
         self.write()
         well, read = self.blocks("## A cluster with Secrets in clear", 6)[:2]
         self.run_block(well)
+        others = self.cluster.kekd.kekctl("kube", "config", "--phase", "add-reader", "--check")
+        self.assertEqual(others.returncode, 3)
+        self.assertIn(b"where there is no other node, say --single-node", others.stderr)
         self.run_block(read)
         self.give("add-reader.yaml")
         self.assertEqual(self.stored(), {"": self.written})
@@ -151,6 +155,32 @@ class Encryption(rigs.Case):
         self.run_block(check)
         self.run_block(third)
         self.give("disable-3.yaml")
+
+
+class Nodes(rigs.Case):
+    """Of several nodes one is wrong."""
+
+    def check(self, code, *arguments):
+        done = self.nodes.nodes[0].kekctl("kube", "config", "--phase", "add-reader", "--check", "--from", self.present,
+                                          *arguments)
+        said = done.stdout.decode() + done.stderr.decode()
+        self.assertEqual(done.returncode, code, said)
+        return said
+
+    def test_one_node_that_is_away_or_announces_another_key_makes_a_phase_unsafe(self):
+        self.nodes = kekds.Cluster(self, nodes=2).start()
+        first, second = self.nodes.nodes
+        self.present = first.folder + "/present.yaml"
+        with open(self.present, "w", encoding="ascii") as file:
+            file.write(apiserver.encryption((["secrets"], [{"identity": {}}])))
+        self.assertIn("2 of 2 answer, are well, and announce one key", self.check(0))
+        second.stop()
+        self.assertIn("add-reader is not safe now", self.check(3))
+        second.write(context="another", state_dir=second.folder + "/fresh")
+        os.mkdir(second.folder + "/fresh")
+        second.start()
+        self.assertIn("another context", self.check(3))
+        self.nodes.stop()
 
 
 if __name__ == "__main__":

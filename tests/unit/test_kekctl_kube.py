@@ -140,6 +140,42 @@ class KubeConfig(unittest.TestCase):
         refused("what comes next is remove-old or disable", "add-reader", SECRETS + KEKD + PLAIN)
         refused("no kms entry of this --name", "disable", SECRETS + AESCBC)
 
+    def check(self, code, *arguments):
+        """What --check found, {check: result}, and what it said. No kekd runs here."""
+        done, out, err = self.run_it("--check", "--single-node", "--output", "json", *arguments)
+        self.assertEqual(done, code, out + err)
+        found = json.loads(out)
+        self.assertEqual(found["safe"], code == 0)
+        return {row["check"]: row["result"] for row in found["checks"]}, err
+
+    def test_what_cannot_be_looked_at_is_not_safe(self):
+        found, err = self.check(3, "--phase", "add-reader")
+        self.assertEqual(found, {"nodes": "not good", "etcd": "not good"})
+        self.assertIn("names no etcd: add `etcd` to it", err)
+        self.assertIn("add-reader is not safe now", err)
+        writer = self.write("writer", SECRETS + KEKD + PLAIN)
+        found, err = self.check(3, "--phase", "remove-old", "--from", writer)
+        self.assertEqual(found, {"nodes": "not good", "etcd": "not good", "API servers": "yours to see"})
+        with open(writer, "rb") as file:
+            self.assertIn("shows sha256:" + hashlib.sha256(file.read()).hexdigest(), err)
+        # Nothing is taken out, and the file says what the API servers have.
+        found, _ = self.check(3, "--phase", "add-reader", "--from", self.write("present", SECRETS + AESCBC))
+        self.assertEqual(found["etcd"], "not looked at")
+        # The last file of disable needs no kekd, and all the more what is stored.
+        found, _ = self.check(3, "--phase", "disable", "--from", self.write("clear", SECRETS + PLAIN + KEKD))
+        self.assertEqual(found, {"etcd": "not good", "API servers": "yours to see"})
+
+    def test_an_etcd_that_does_not_answer_is_not_safe(self):
+        self.config = self.write("kekd.yaml", CONFIG + "etcd:\n  - {name: main, endpoints: ['http://127.0.0.1:1']}\n")
+        found, err = self.check(3, "--phase", "disable", "--from", self.write("clear", SECRETS + PLAIN + KEKD))
+        self.assertEqual(found["etcd main"], "not good")
+        self.assertIn("127.0.0.1:1", err)
+
+    def test_a_phase_that_is_not_the_next_is_not_safe(self):
+        code, out, err = self.run_it("--check", "--phase", "make-writer", "--from", self.write("p", SECRETS + PLAIN))
+        self.assertEqual((code, out), (3, ""), err)
+        self.assertIn("--phase add-reader comes first", err)
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
