@@ -46,6 +46,10 @@ struct ctl {
     const char *until;        /* NULL: to the end */
     struct ctl_names without; /* nodes, as --node or the configuration writes them */
     bool single_node, again;
+    const char *phase; /* NULL: not given */
+    const char *from;  /* NULL: no file */
+    const char *name;  /* of a kms entry; NULL: the usual one */
+    bool check;
     struct ctl_names etcds;     /* of --etcd: names in the configuration */
     struct ctl_names endpoints; /* each with commas, perhaps */
     const char *ca, *cert, *key_file, *user, *password_file, *prefix, *snapshot;
@@ -69,6 +73,7 @@ enum ctl_exit ctl_inventory(struct ctl *ctl);
 enum ctl_exit ctl_kms_status(struct ctl *ctl);
 enum ctl_exit ctl_kms_encrypt(struct ctl *ctl);
 enum ctl_exit ctl_kms_decrypt(struct ctl *ctl);
+enum ctl_exit ctl_kube_config(struct ctl *ctl);
 enum ctl_exit ctl_node_status(struct ctl *ctl);
 enum ctl_exit ctl_pin_retry(struct ctl *ctl);
 enum ctl_exit ctl_probe(struct ctl *ctl);

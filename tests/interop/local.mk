@@ -21,6 +21,8 @@ INTEROP_TESTS = \
 	tests/interop/test_changes.py \
 	tests/interop/test_config.py \
 	tests/interop/test_cost.py \
+	tests/interop/test_disaster.py \
+	tests/interop/test_encryption.py \
 	tests/interop/test_fault_module.py \
 	tests/interop/test_faults.py \
 	tests/interop/test_inventory.py \
@@ -54,6 +56,7 @@ EXTRA_DIST += \
 	tests/interop/fault.py \
 	tests/interop/h2.py \
 	tests/interop/kms.py \
+	tests/interop/kubectl.py \
 	tests/interop/p11.py \
 	tests/interop/pages.py \
 	tests/interop/proc.py \
