@@ -8,6 +8,7 @@ dist_doc_DATA = \
 	docs/encryption.md \
 	docs/envelope-format.md \
 	docs/failure-modes.md \
+	docs/kube-storage.md \
 	docs/operations.md \
 	docs/provider-protocol.md \
 	docs/recovery.md \

@@ -1,5 +1,6 @@
 /*
  * What Kubernetes stores in etcd: a key and a value in, where they belong and what covers them out.
+ * docs/kube-storage.md says how each is laid out, and where that stands in Kubernetes' sources.
  *
  * Pure: no I/O, no allocation while parsing, any thread.  Everything borrows from the bytes that were
  * parsed, which came from etcd and are trusted in nothing: every length is checked before the byte it

@@ -25,6 +25,7 @@ INTEROP_TESTS = \
 	tests/interop/test_encryption.py \
 	tests/interop/test_fault_module.py \
 	tests/interop/test_faults.py \
+	tests/interop/test_inventory.py \
 	tests/interop/test_lifecycle.py \
 	tests/interop/test_log.py \
 	tests/interop/test_recovery_of_kekd.py \

@@ -2,6 +2,7 @@
 #include "kube_help.h"
 
 #include <openssl/evp.h>
+#include <openssl/kdf.h>
 
 #define KEY "/registry/secrets/ns/a"
 
@@ -14,15 +15,15 @@ static void have_arena(void)
 }
 
 /* Through OpenSSL, the way that open.c does not go. */
-static void encrypt(struct kek_buf *out, const EVP_CIPHER *aes, size_t iv_len, bool gcm,
-                    const void *plaintext, size_t len)
+static void encrypt_under(const uint8_t *key, struct kek_buf *out, const EVP_CIPHER *aes,
+                          size_t iv_len, bool gcm, const void *plaintext, size_t len)
 {
     static const uint8_t iv[16] = {0x42};
     EVP_CIPHER_CTX *cipher = EVP_CIPHER_CTX_new();
     int written = 0;
     kek_buf_init(out, VALUE_MAX);
     put(out, iv, iv_len);
-    ck_assert_int_eq(EVP_EncryptInit_ex(cipher, aes, NULL, key_bytes, iv), 1);
+    ck_assert_int_eq(EVP_EncryptInit_ex(cipher, aes, NULL, key, iv), 1);
     if (gcm) {
         ck_assert_int_eq(
             EVP_EncryptUpdate(cipher, NULL, &written, (const uint8_t *)KEY, (int)strlen(KEY)), 1);
@@ -39,6 +40,12 @@ static void encrypt(struct kek_buf *out, const EVP_CIPHER *aes, size_t iv_len, b
         put(out, tag, 16);
     }
     EVP_CIPHER_CTX_free(cipher);
+}
+
+static void encrypt(struct kek_buf *out, const EVP_CIPHER *aes, size_t iv_len, bool gcm,
+                    const void *plaintext, size_t len)
+{
+    encrypt_under(key_bytes, out, aes, iv_len, gcm, plaintext, len);
 }
 
 static enum kek_rc open_data(enum kek_kube_kind kind, enum kek_kube_source type,
@@ -96,6 +103,42 @@ START_TEST(each_length_opens_under_each_key)
             ck_assert_int_eq(open_data(KEK_KUBE_KMS_V2, KEK_KUBE_SOURCE_KEY, data, key_len),
                              KEK_DAMAGED);
         }
+    }
+}
+END_TEST
+
+/* OpenSSL's own HKDF, the seed's first `seed_len` bytes as its PRK. */
+static void expand(size_t seed_len, const uint8_t *info, uint8_t key[static 32])
+{
+    size_t len = 32;
+    EVP_PKEY_CTX *hkdf = EVP_PKEY_CTX_new_id(EVP_PKEY_HKDF, NULL);
+    ck_assert_int_eq(EVP_PKEY_derive_init(hkdf), 1);
+    ck_assert_int_eq(EVP_PKEY_CTX_set_hkdf_mode(hkdf, EVP_PKEY_HKDEF_MODE_EXPAND_ONLY), 1);
+    ck_assert_int_eq(EVP_PKEY_CTX_set_hkdf_md(hkdf, EVP_sha256()), 1);
+    ck_assert_int_eq(EVP_PKEY_CTX_set1_hkdf_key(hkdf, key_bytes, (int)seed_len), 1);
+    ck_assert_int_eq(EVP_PKEY_CTX_add1_hkdf_info(hkdf, info, 32), 1);
+    ck_assert_int_eq(EVP_PKEY_derive(hkdf, key, &len), 1);
+    EVP_PKEY_CTX_free(hkdf);
+}
+
+/* As the API server has it: a shorter seed is none. */
+START_TEST(a_seed_has_32_bytes_or_more)
+{
+    static const uint8_t info[32] = {0x1f};
+    static const size_t seed_lens[] = {16, 24, 31, 32, 33, 64};
+    have_arena();
+    for (size_t i = 0; i < sizeof seed_lens / sizeof seed_lens[0]; i++) {
+        uint8_t key[32];
+        KEK_AUTO_BUF struct kek_buf inner;
+        KEK_AUTO_BUF struct kek_buf data;
+        expand(seed_lens[i], info, key);
+        encrypt_under(key, &inner, EVP_aes_256_gcm(), 12, true, "{}", 2);
+        kek_buf_init(&data, VALUE_MAX);
+        put(&data, info, sizeof info);
+        put(&data, inner.data, inner.len);
+        ck_assert_int_eq(
+            open_data(KEK_KUBE_KMS_V2, KEK_KUBE_SOURCE_SEED, kek_buf_bytes(&data), seed_lens[i]),
+            seed_lens[i] < 32 ? KEK_DAMAGED : KEK_OK);
     }
 }
 END_TEST
@@ -206,6 +249,7 @@ int main(void)
     Suite *suite = suite_create("kube open");
     TCase *tests = tcase_create("open");
     tcase_add_test(tests, each_length_opens_under_each_key);
+    tcase_add_test(tests, a_seed_has_32_bytes_or_more);
     tcase_add_loop_test(tests, what_opens_under_cbc_is_an_object, 0,
                         (int)(sizeof cbc_texts / sizeof cbc_texts[0]));
     tcase_add_test(tests, a_wrong_padding_does_not_open);
