@@ -32,8 +32,9 @@ LEFT = {
     "grpc": FRONT[:8],
     "ops": FRONT[:8],
     "kekd": FRONT,
-    "kekctl": FRONT + ["remote"],
+    "kekctl": FRONT + ["remote", "kubeapi"],
     "remote": ["base"],
+    "kubeapi": ["base", "remote"],
     # The worker's side.
     "worker": ["base"],
     "pkcs11": ["base", "worker"],
