@@ -18,6 +18,7 @@
 #include "kek/log.h"
 
 #define KEK_CONFIG_PROVIDERS_MAX 8
+#define KEK_CONFIG_ETCDS_MAX 16
 #define KEK_CONFIG_PROCESSES_MAX 16
 #define KEK_CONFIG_SESSIONS_MAX 64
 #define KEK_CONFIG_FILE_MAX (256 * 1024) /* bytes */
@@ -56,6 +57,18 @@ struct kek_config_provider {
     size_t version_count;
 };
 
+/* An etcd that holds objects under this keyring. For kekctl alone; kekd never asks it. */
+struct kek_config_etcd {
+    char *name;          /* unique; [a-z0-9-]{1,32} */
+    char **endpoints;    /* "https://HOST:PORT" or "http://...", NULL-terminated, never empty */
+    char *ca;            /* absolute path of a PEM file; NULL: the system's CAs */
+    char *cert, *key;    /* absolute paths of PEM files; NULL, both: no client certificate */
+    char *user;          /* NULL: none */
+    char *password_file; /* absolute path; with user alone */
+    char *prefix;        /* "/registry": what all keys begin with, and then a "/" */
+    char *context;       /* of the kekd that seals there */
+};
+
 #define KEK_CONFIG_DIGEST 65 /* bytes of its text, with the NUL */
 
 struct kek_config {
@@ -92,6 +105,8 @@ struct kek_config {
         char **nodes;          /* the listeners of all nodes, NULL-terminated; NULL: not known */
         char *name;            /* what this node calls itself; default: the host name */
     } status;
+    struct kek_config_etcd *etcd; /* NULL: none */
+    size_t etcd_count;
     char *audit_file; /* NULL: off */
     enum kek_log_level log_level;
     enum kek_log_format log_format;
@@ -132,6 +147,13 @@ enum kek_rc kek_config_check_pkcs11_uri(const char *uri, struct kek_why *why) KE
 
 /* A node's HOST:PORT, where an IPv6 address stands in brackets. */
 bool kek_config_is_node(const char *text);
+
+/* What may stand in etcd[].endpoints and etcd[].prefix. */
+bool kek_config_is_endpoint(const char *text);
+bool kek_config_is_etcd_prefix(const char *text);
+
+/* A password to this endpoint would leave the machine in the clear. */
+bool kek_config_endpoint_is_open(const char *endpoint);
 
 /* A duration as the file has them: a number and ms, s, m or h ("250ms"). False: it is not one. */
 bool kek_config_duration(const char *text, uint64_t *ms);

@@ -30,6 +30,9 @@ static inline bool kek_id_equal(const struct kek_id *a, const struct kek_id *b)
 #define KEK_ID_TEXT (2 * KEK_ID_LEN + 1)
 void kek_id_format(const struct kek_id *id, char text[static KEK_ID_TEXT]); /* lower-case hex */
 
+/* False, and *id is as it was: the text is not exactly what kek_id_format() writes. */
+bool kek_id_parse(const char *text, struct kek_id *id);
+
 /* The "wrap alg" byte of an envelope entry. It fixes the wrapped key's layout; never a CKM number. */
 enum kek_wrap_alg {
     KEK_WRAP_NONE = 0,    /* unknown: nothing proven yet */

@@ -7,6 +7,21 @@ void kek_id_format(const struct kek_id *id, char text[static KEK_ID_TEXT])
     kek_hex(kek_bytes(id->bytes, sizeof id->bytes), text);
 }
 
+bool kek_id_parse(const char *text, struct kek_id *id)
+{
+    static const char digits[] = "0123456789abcdef";
+    struct kek_id parsed;
+    if (strlen(text) != KEK_ID_TEXT - 1 || strspn(text, digits) != KEK_ID_TEXT - 1) {
+        return false;
+    }
+    for (size_t i = 0; i < KEK_ID_LEN; i++) {
+        const char *high = strchr(digits, text[2 * i]), *low = strchr(digits, text[2 * i + 1]);
+        parsed.bytes[i] = (uint8_t)(16 * (high - digits) + (low - digits));
+    }
+    *id = parsed;
+    return true;
+}
+
 #define GCM_IV 12
 #define GCM_TAG 16
 #define CBC_IV 16

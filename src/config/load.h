@@ -73,6 +73,11 @@ extern const struct schema config_schema, pkcs11_schema, status_schema;
 enum kek_rc status_default_name(struct load *load, struct kek_config *config);
 void status_free(struct kek_config *config);
 
+/* The entries of `etcd`; what they must be to each other, and the context where one has none. */
+extern const struct list etcd_list;
+enum kek_rc etcd_check(struct load *load, const struct doc_node *root, struct kek_config *config);
+void etcd_free(struct kek_config *config);
+
 /* Reads a mapping into an object; node NULL gives every key its preset. */
 enum kek_rc load_mapping(struct load *load, const struct doc_node *node,
                          const struct schema *schema, void *object);

@@ -2,6 +2,7 @@ noinst_LIBRARIES += libkek-config.a
 libkek_config_a_SOURCES = \
 	src/config/doc.c \
 	src/config/doc.h \
+	src/config/etcd.c \
 	src/config/example.c \
 	src/config/file.c \
 	src/config/lists.c \

@@ -181,6 +181,7 @@ static const struct field root_fields[] = {
     {"metrics", load_host_port, AT(kek_config, metrics_host),
      .with = &(const size_t){offsetof(struct kek_config, metrics_port)}},
     {"status", load_section, .with = &status_schema},
+    {"etcd", load_items, AT(kek_config, etcd), 1, KEK_CONFIG_ETCDS_MAX, .with = &etcd_list},
     {"audit", load_section, .with = &audit_schema},
     {"log", load_section, .with = &log_schema},
 };
@@ -316,7 +317,7 @@ static enum kek_rc check_config(struct load *load, const struct doc_node *node, 
     for (size_t i = 0; rc == KEK_OK && i < config->provider_count; i++) {
         rc = check_labels(load, load_item(load_find(node, "providers"), i), config, i);
     }
-    return rc;
+    return rc == KEK_OK ? etcd_check(load, node, config) : rc;
 }
 
 /* For the manual page's test. */
@@ -402,6 +403,7 @@ void kek_config_free(struct kek_config *config)
     free(config->state_dir);
     free(config->metrics_host);
     status_free(config);
+    etcd_free(config);
     free(config->audit_file);
     free(config);
 }

@@ -8,6 +8,8 @@ kekctl_SOURCES = \
 	src/kekctl/changes.h \
 	src/kekctl/config_check.c \
 	src/kekctl/config_example.c \
+	src/kekctl/evidence.c \
+	src/kekctl/evidence.h \
 	src/kekctl/grpc_client.c \
 	src/kekctl/grpc_client.h \
 	src/kekctl/grpc_status.c \
@@ -80,10 +82,14 @@ kekctl_LDADD = $(REMOTE_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-
 dist_man_MANS += docs/kekctl.1 docs/kekd-pkcs11.8 docs/kekd.8
 
 if HAVE_CHECK
-KEKCTL_TESTS = tests/unit/test_kekctl_grpc tests/unit/test_node tests/unit/test_rotation tests/unit/test_rotation_file \
+KEKCTL_TESTS = tests/unit/test_evidence tests/unit/test_kekctl_grpc tests/unit/test_node tests/unit/test_rotation tests/unit/test_rotation_file \
 	tests/unit/test_rotation_model
 check_PROGRAMS += $(KEKCTL_TESTS)
 TESTS += $(KEKCTL_TESTS)
+tests_unit_test_evidence_SOURCES = tests/unit/test_evidence.c src/kekctl/evidence.c src/kekctl/node_parse.c
+tests_unit_test_evidence_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_evidence_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_evidence_LDADD = $(OPS_ROOMS)
 tests_unit_test_kekctl_grpc_SOURCES = tests/unit/test_kekctl_grpc.c src/kekctl/grpc_client.c \
 	src/kekctl/grpc_status.c
 tests_unit_test_kekctl_grpc_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)

@@ -24,24 +24,6 @@ static bool parse_time(const char *text, int64_t *ms)
     return true;
 }
 
-static bool parse_id(const char *text, struct kek_id *id)
-{
-    char again[KEK_ID_TEXT];
-    if (strlen(text) != KEK_ID_TEXT - 1) {
-        return false;
-    }
-    for (size_t i = 0; i < KEK_ID_LEN; i++) {
-        unsigned value = 0;
-        for (size_t k = 0; k < 2; k++) {
-            const char *digits = "0123456789abcdef", *at = strchr(digits, text[2 * i + k]);
-            value = 16 * value + (at == NULL ? 0 : (unsigned)(at - digits));
-        }
-        id->bytes[i] = (uint8_t)value;
-    }
-    kek_id_format(id, again);
-    return strcmp(again, text) == 0;
-}
-
 static bool parse(struct kek_bytes content, struct rotation_progress *progress)
 {
     const char *node, *step, *since, *id;
@@ -59,7 +41,7 @@ static bool parse(struct kek_bytes content, struct rotation_progress *progress)
         progress->since_up_ms = up_ms;
         progress->key.number = (uint32_t)number;
         progress->pid = (long)pid;
-        good = parse_id(id, &progress->key.id);
+        good = kek_id_parse(id, &progress->key.id);
     }
     json_decref(object);
     return good;

@@ -22,21 +22,6 @@
 #define RESTORE \
     "restore it from a backup, or move it away once every node's Status shows the same key_id"
 
-static bool id_of(const char *hex, struct kek_id *id)
-{
-    long len = 0;
-    if (strlen(hex) != 2 * KEK_ID_LEN) {
-        return false;
-    }
-    unsigned char *bytes = OPENSSL_hexstr2buf(hex, &len);
-    if (bytes == NULL) {
-        return false;
-    }
-    memcpy(id->bytes, bytes, KEK_ID_LEN);
-    OPENSSL_free(bytes);
-    return true;
-}
-
 /* Reads base64 of at most WITNESS_MAX bytes; 0 if it is not that. */
 static size_t witness_of(const char *base64, uint8_t *out)
 {
@@ -68,7 +53,7 @@ static bool load_version(struct kek_keyring *ring, json_t *item)
     if (json_unpack(item, "{s:I, s:s, s:s, s?:I, s?:b, s?:b}", "number", &number, "kek_id", &hex,
                     "witness", &base64, "gcm_wraps", &wraps, "announced", &announced, "compromised",
                     &compromised) != 0 ||
-        number < 1 || number > UINT32_MAX || wraps < 0 || !id_of(hex, &id)) {
+        number < 1 || number > UINT32_MAX || wraps < 0 || !kek_id_parse(hex, &id)) {
         return false;
     }
     size_t len = witness_of(base64, witness);
@@ -99,7 +84,7 @@ static bool load_primary(struct kek_keyring *ring, json_t *primary)
         return true;
     }
     if (json_unpack(primary, "{s:I, s:s}", "number", &number, "kek_id", &hex) != 0 || number < 1 ||
-        number > UINT32_MAX || !id_of(hex, &id) || version_find(ring, &id) == NULL) {
+        number > UINT32_MAX || !kek_id_parse(hex, &id) || version_find(ring, &id) == NULL) {
         return false;
     }
     /* since_ms stays 0: no connection of this process can remember an older one. */

@@ -103,6 +103,26 @@ START_TEST(hex_is_lower_case)
 }
 END_TEST
 
+START_TEST(a_kek_id_is_read_only_as_it_is_written)
+{
+    static const char *const others[] = {"",
+                                         "00112233445566778899aabbccddeef",
+                                         "00112233445566778899aabbccddeeff0",
+                                         "00112233445566778899AABBCCDDEEFF",
+                                         "00:12:33:45:56:67:88:99:aa:bb:ccd",
+                                         "00112233445566778899aabbccddeefg"};
+    struct kek_id id = {{0}}, kept = {{1}};
+    ck_assert(kek_id_parse("00112233445566778899aabbccddeeff", &id));
+    for (int i = 0; i < KEK_ID_LEN; i++) {
+        ck_assert_uint_eq(id.bytes[i], (unsigned)(i * 17));
+    }
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        ck_assert_msg(!kek_id_parse(others[i], &kept), "%s", others[i]);
+        ck_assert_uint_eq(kept.bytes[0], 1);
+    }
+}
+END_TEST
+
 START_TEST(secret_is_zeroed_copied_and_compared)
 {
     bool locked;
@@ -532,6 +552,7 @@ int main(void)
     tcase_add_test(tcase, every_rc_has_a_name_and_a_status);
     tcase_add_test(tcase, buffer_refuses_to_pass_its_maximum_and_stays_as_it_was);
     tcase_add_test(tcase, hex_is_lower_case);
+    tcase_add_test(tcase, a_kek_id_is_read_only_as_it_is_written);
     tcase_add_test(tcase, an_arena_hands_out_what_it_has_and_wipes_what_it_gave);
     tcase_add_test(tcase, every_cause_of_a_worker_has_its_class);
     tcase_add_test(tcase, a_wrapped_data_key_is_as_long_as_its_algorithm_allows);

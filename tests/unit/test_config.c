@@ -68,7 +68,7 @@ static const struct wrong keys[] = {
      "f:8:5: providers[0].strategy: expected once, found again (first at 7:5)"},
     {BASE "strategy: auto\n",
      "f:7:1: strategy: expected one of listen, allow_uids, keyring, context, context_accept, "
-     "data_key, health, refresh, settle, state_dir, providers, metrics, status, audit, log"},
+     "data_key, health, refresh, settle, state_dir, providers, metrics, status, etcd, audit, log"},
     {"providers: [{uri: \"" URI "\", strategy: auto, type: pkcs12}]\n",
      "f:1:98: providers[0].type: expected pkcs11, found \"pkcs12\""},
     {"listen: unix:///s\nkeyring: k\nproviders:\n  - uri: \"" URI "\"\n    name: a\n",
@@ -77,7 +77,7 @@ static const struct wrong keys[] = {
      "f:7:10: health.frobnicate: expected one of probe_interval, grace"},
     {BASE "\"a\\e[31m\": 1\n", "f:7:1: a\\x1b[31m: expected one of listen, allow_uids, keyring, "
                                "context, context_accept, data_key, health, refresh, settle, "
-                               "state_dir, providers, metrics, status, audit, log"},
+                               "state_dir, providers, metrics, status, etcd, audit, log"},
     {BASE "keyring: other\n", "f:7:1: keyring: expected once, found again (first at 2:1)"},
     {BASE "log: {level: info, level: warn}\n",
      "f:7:20: log.level: expected once, found again (first at 7:7)"},
@@ -108,6 +108,13 @@ END_TEST
 #define STATUS "listen: 127.0.0.1:1, cert: /c, key: /k, ca: /a"
 #define NODE \
     "expected a node's HOST:PORT, such as \"cp1.example.org:9479\" or \"[::1]:9479\", found "
+
+#define ETCD "name: main, endpoints: [https://cp1:2379]"
+#define ENDPOINT \
+    "expected https://HOST:PORT (or http://), such as \"https://10.0.0.11:2379\", found "
+#define PREFIX                                                                            \
+    "expected an absolute prefix of at most 255 bytes without \"/\" at its end, such as " \
+    "\"/registry\", found "
 
 static const struct wrong values[] = {
     {BASE "data_key: 5\n", "f:7:11: data_key: expected a mapping, found \"5\""},
@@ -279,6 +286,33 @@ static const struct wrong values[] = {
      "f:7:18: status.nodes[0]: " NODE "\"https://cp1:1\""},
     {BASE "status: {nodes: [\"cp1:1\", \"CP1:1\"]}\n",
      "f:7:27: status.nodes[1]: expected each node once, found \"CP1:1\" again"},
+    {BASE "etcd: []\n", "f:7:7: etcd: expected a list of 1 to 16 mappings, found one of 0"},
+    {BASE "etcd: [{endpoints: [http://h:1]}]\n",
+     "f:7:8: etcd[0].name: expected this key, found it missing"},
+    {BASE "etcd: [{name: A}]\n",
+     "f:7:15: etcd[0].name: expected 1 to 32 of a-z, 0-9 and \"-\", found \"A\""},
+    {BASE "etcd: [{name: m}]\n", "f:7:8: etcd[0].endpoints: expected this key, found it missing"},
+    {BASE "etcd: [{name: m, endpoints: []}]\n",
+     "f:7:29: etcd[0].endpoints: expected at least one endpoint"},
+    {BASE "etcd: [{name: m, endpoints: [\"h:1\"]}]\n",
+     "f:7:30: etcd[0].endpoints[0]: " ENDPOINT "\"h:1\""},
+    {BASE "etcd: [{name: m, endpoints: [https://h]}]\n",
+     "f:7:30: etcd[0].endpoints[0]: " ENDPOINT "\"https://h\""},
+    {BASE "etcd: [{name: m, endpoints: [https://h:1/v3]}]\n",
+     "f:7:30: etcd[0].endpoints[0]: " ENDPOINT "\"https://h:1/v3\""},
+    {BASE "etcd: [{name: m, endpoints: [https://u:p@h:1]}]\n",
+     "f:7:30: etcd[0].endpoints[0]: " ENDPOINT "\"https://u:p@h:1\""},
+    {BASE "etcd: [{name: m, endpoints: [https://h:1, https://H:1]}]\n",
+     "f:7:43: etcd[0].endpoints[1]: expected each endpoint once, found \"https://H:1\" again"},
+    {BASE "etcd: [{" ETCD ", prefix: registry}]\n",
+     "f:7:60: etcd[0].prefix: " PREFIX "\"registry\""},
+    {BASE "etcd: [{" ETCD ", prefix: /a/}]\n", "f:7:60: etcd[0].prefix: " PREFIX "\"/a/\""},
+    {BASE "etcd: [{" ETCD ", prefix: /a/../b}]\n", "f:7:60: etcd[0].prefix: " PREFIX "\"/a/../b\""},
+    {BASE "etcd: [{" ETCD ", user: \"a:b\"}]\n",
+     "f:7:58: etcd[0].user: expected the name of an etcd user of 1 to 255 bytes, without blanks "
+     "and \":\", found \"a:b\""},
+    {BASE "etcd: [{" ETCD ", ca: ca.crt}]\n",
+     "f:7:56: etcd[0].ca: expected an absolute path of at most 4000 bytes, found \"ca.crt\""},
 };
 
 START_TEST(value_refused_with_what_was_expected)
@@ -309,6 +343,24 @@ static const struct wrong together[] = {
           "{n: 8, state: active}]}\n",
      "f:7:138: providers[1].versions[1]: expected each label once, found that of versions[0] "
      "again"},
+    {BASE "etcd: [{" ETCD ", cert: /c}]\n",
+     "f:7:52: etcd[0].cert: expected key beside it, found none"},
+    {BASE "etcd: [{" ETCD ", password_file: /p}]\n",
+     "f:7:52: etcd[0].password_file: expected user beside it, found none"},
+    {BASE
+     "etcd: [{name: m, user: u, password_file: /p,\n"
+     "  endpoints: [https://h:1, \"http://[::1]:1\", http://127.0.0.1:1, http://10.0.0.1:1]}]\n",
+     "f:8:66: etcd[0].endpoints[3]: expected https where a password goes to another machine, "
+     "found \"http://10.0.0.1:1\""},
+    {BASE "etcd: [{name: m, ca: /a, endpoints: [https://h:1, http://h:2]}]\n",
+     "f:7:51: etcd[0].endpoints[1]: expected https beside ca or cert, found \"http://h:2\""},
+    {BASE "etcd:\n  - {" ETCD "}\n  - {name: main, endpoints: [https://x:1]}\n",
+     "f:9:12: etcd[1].name: expected each name once, found \"main\" again"},
+    {BASE "etcd:\n  - {" ETCD "}\n"
+          "  - {name: b, endpoints: [https://x:1, https://CP1:2379], prefix: /b}\n"
+          "  - {name: c, endpoints: [https://y:1, https://CP1:2379]}\n",
+     "f:10:5: etcd[2]: expected each etcd once, found an endpoint of \"main\" with the same "
+     "prefix"},
 };
 
 START_TEST(keys_refused_when_they_do_not_fit_together)

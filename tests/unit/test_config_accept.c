@@ -163,7 +163,7 @@ START_TEST(example_parses_with_everything_in_it)
         line = strchr(line, '\n');
         line = line == NULL ? NULL : line + 1;
     }
-    ck_assert_uint_eq(taken, 15);
+    ck_assert_uint_eq(taken, 25);
     KEK_AUTO(kek_config) c = accept(text);
     free(text);
     const struct kek_config_provider *p = &c->providers[0];
@@ -175,8 +175,34 @@ START_TEST(example_parses_with_everything_in_it)
     ck_assert_str_eq(p->versions[0].label, "made-by-the-officers");
     ck_assert_str_eq(c->status.host, "10.0.0.11");
     ck_assert_str_eq(c->status.nodes[2], "cp3:9479");
+    ck_assert_uint_eq(c->etcd_count, 1);
+    ck_assert_str_eq(c->etcd[0].endpoints[1], "https://10.0.0.12:2379");
 }
 END_TEST
+
+static void check_etcds(const struct kek_config *c)
+{
+    ck_assert_uint_eq(c->etcd_count, 2);
+    const struct kek_config_etcd *one = &c->etcd[0], *other = &c->etcd[1];
+    ck_assert_str_eq(one->name, "main");
+    ck_assert_str_eq(one->endpoints[0], "https://cp1:2379");
+    ck_assert_str_eq(one->endpoints[1], "https://[::1]:2379");
+    ck_assert_ptr_null(one->endpoints[2]);
+    ck_assert_str_eq(one->ca, "/ca");
+    ck_assert_str_eq(one->cert, "/cert");
+    ck_assert_str_eq(one->key, "/key");
+    ck_assert_str_eq(one->user, "u");
+    ck_assert_str_eq(one->password_file, "/pw");
+    ck_assert_str_eq(one->prefix, "/a/b");
+    ck_assert_str_eq(one->context, "c2");
+    ck_assert_str_eq(other->name, "e-2");
+    ck_assert_str_eq(other->endpoints[0], "http://10.0.0.1:1");
+    ck_assert_ptr_null(other->ca);
+    ck_assert_ptr_null(other->cert);
+    ck_assert_ptr_null(other->user);
+    ck_assert_str_eq(other->prefix, "/registry");
+    ck_assert_str_eq(other->context, "a b"); /* what the file has as its own */
+}
 
 START_TEST(every_key_reaches_its_member)
 {
@@ -196,7 +222,11 @@ START_TEST(every_key_reaches_its_member)
         "metrics: \"[::1]:65535\"\n"
         "status: {listen: \"[::2]:1\", cert: /c, key: /k, ca: /a, allow: [\"a b\", c.d],\n"
         "  nodes: [\"[::1]:9479\", cp_2.example.org:1], name: n-1}\n"
+        "etcd:\n- {name: main, endpoints: [https://cp1:2379, \"https://[::1]:2379\"], ca: /ca,\n"
+        "   cert: /cert, key: /key, user: u, password_file: /pw, prefix: /a/b, context: c2}\n"
+        "- {name: e-2, endpoints: [http://10.0.0.1:1]}\n"
         "audit: {file: /a}\nlog: {level: debug, format: json}\n");
+    check_etcds(c);
     ck_assert_uint_eq(c->allow_uid_count, 2);
     ck_assert_uint_eq(c->allow_uids[1], 8);
     ck_assert_str_eq(c->keyring, "0.k-1");

@@ -32,7 +32,8 @@ LEFT = {
     "grpc": FRONT[:8],
     "ops": FRONT[:8],
     "kekd": FRONT,
-    "kekctl": FRONT + ["remote", "kubeapi"],
+    "kekctl": FRONT + ["kube", "remote", "kubeapi"],
+    "kube": ["base", "envelope"],
     "remote": ["base"],
     "kubeapi": ["base", "remote"],
     # The worker's side.
@@ -199,6 +200,7 @@ class Checks(unittest.TestCase):
                 ("src/kekd/a.c", "#include <p11-kit/pkcs11.h>", "pkcs11 alone"),
                 ("src/pkcs11/a.c", "#include <curl/curl.h>", "remote alone"),
                 ("src/kekd/a.c", '#include "kek/remote.h"', "remote is not to its left"),
+                ("src/kekd/a.c", '#include "kek/kube.h"', "kube is not to its left"),
                 ("src/kms/a.c", '#include "../keyring/ring.h"', "outside its own folder"),
                 ("src/kms/a.c", '#include "keyring/ring.h"', "outside its own folder"),
                 ("include/kek/kms.h", '#include "keyring/ring.h"', "outside its own folder"),
