@@ -19,6 +19,7 @@ enum ctl_exit {
 };
 
 enum ctl_api { CTL_API_V2 = 0, CTL_API_V1 };
+enum ctl_via { CTL_VIA_REWRITE = 0, CTL_VIA_MIGRATION };
 
 #define CTL_DEFAULT_CONFIG "/etc/kekd/kekd.yaml"
 #define CTL_NAMES_MAX 64
@@ -46,6 +47,11 @@ struct ctl {
     const char *until;        /* NULL: to the end */
     struct ctl_names without; /* nodes, as --node or the configuration writes them */
     bool single_node, again;
+    const char *kubeconfig, *kube_context; /* NULL: as kubectl finds them */
+    struct ctl_names resources;            /* of --resource; none: secrets */
+    unsigned parallel;                     /* 0: as the command likes */
+    unsigned rate;                         /* a second; 0: no limit */
+    unsigned via;                          /* enum ctl_via */
     bool help, version;
 };
 
@@ -65,6 +71,7 @@ enum ctl_exit ctl_kms_decrypt(struct ctl *ctl);
 enum ctl_exit ctl_node_status(struct ctl *ctl);
 enum ctl_exit ctl_pin_retry(struct ctl *ctl);
 enum ctl_exit ctl_probe(struct ctl *ctl);
+enum ctl_exit ctl_reencrypt(struct ctl *ctl);
 
 /* "kekctl: <command>: <...>" on standard error. */
 void ctl_say(const struct ctl *ctl, const char *format, ...) KEK_PRINTF(2, 3);
