@@ -12,6 +12,7 @@ TESTS += tests/interop/test_recovery.py
 # The C-core gRPC client of Debian, and raw bytes.  Each file is one theme and one test.
 INTEROP_TESTS = \
 	tests/interop/test_adopt.py \
+	tests/interop/test_apiserver.py \
 	tests/interop/test_audit.py \
 	tests/interop/test_badinput.py \
 	tests/interop/test_changes.py \
@@ -42,8 +43,10 @@ TESTS += $(INTEROP_TESTS)
 EXTRA_DIST += \
 	tests/README.md \
 	$(INTEROP_TESTS) \
+	tests/interop/apiserver.py \
 	tests/interop/certs.py \
 	tests/interop/cluster.py \
+	tests/interop/etcd_server.py \
 	tests/interop/fault.py \
 	tests/interop/h2.py \
 	tests/interop/kms.py \

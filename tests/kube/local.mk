@@ -13,8 +13,15 @@ EXTRA_DIST += \
 	tests/kube/recovery_test.go \
 	tests/kube/rotation_test.go \
 	tests/kube/trouble_test.go \
+	tests/kube/apiserver/access.go \
+	tests/kube/apiserver/main.go \
+	tests/kube/apiserver/resources.go \
+	tests/kube/apiserver/types.go \
 	tests/kube/daemon/go.mod \
 	tests/kube/daemon/daemon.go \
 	tests/kube/oldgrpc/go.mod \
 	tests/kube/oldgrpc/go.sum \
 	tests/kube/oldgrpc/old_test.go
+
+# The API server that tests/interop/apiserver.py builds when a test asks for it.
+CLEANFILES += tests/kube/kube-apiserver tests/kube/kube-apiserver.lock
