@@ -6,6 +6,7 @@ dist_doc_DATA = \
 	docs/architecture.md \
 	docs/envelope-format.md \
 	docs/failure-modes.md \
+	docs/kube-storage.md \
 	docs/operations.md \
 	docs/provider-protocol.md \
 	docs/recovery.md \

@@ -1,5 +1,6 @@
 /*
  * What Kubernetes stores in etcd: a key and a value in, where they belong and what covers them out.
+ * docs/kube-storage.md says how each is laid out, and where that stands in Kubernetes' sources.
  *
  * Pure: no I/O, no allocation while parsing, any thread.  Everything borrows from the bytes that were
  * parsed, which came from etcd and are trusted in nothing: every length is checked before the byte it
@@ -53,6 +54,15 @@ struct kek_kube_stored {
  * is_kekd says is certain even then.  KEK_KUBE_UNKNOWN is KEK_OK: nobody can say more of it. */
 enum kek_rc kek_kube_parse(struct kek_bytes value, struct kek_kube_stored *stored,
                            struct kek_why *why) KEK_MUST_CHECK;
+
+/* Does the object itself open?  `dek_source` is what its source opens to: the API server's seed or key.
+ * What authenticates it is that and its place: its whole etcd key, prefix included.  The plaintext never
+ * leaves.  KEK_OK: it does; of the CBC form that KMS v1 wrote up to Kubernetes 1.24, which nothing
+ * authenticates, its padding and its beginning are right.
+ * KEK_DAMAGED: it does not, with one message for every cause; the API server cannot read it either.
+ * KEK_INVALID: it is not under KMS. KEK_EXHAUSTED, KEK_NO_MEMORY, KEK_INTERNAL: nothing is known of it. */
+enum kek_rc kek_kube_open(const struct kek_kube_stored *stored, struct kek_bytes etcd_key,
+                          const struct kek_secret *dek_source, struct kek_why *why) KEK_MUST_CHECK;
 
 /* Where a key belongs. Borrows from the key, or is constant. */
 struct kek_kube_name {

@@ -3,6 +3,7 @@ libkek_kube_a_SOURCES = \
 	src/kube/name.c \
 	src/kube/object.c \
 	src/kube/object.h \
+	src/kube/open.c \
 	src/kube/places.c \
 	src/kube/places.h \
 	src/kube/protobuf.c \
@@ -16,16 +17,22 @@ KUBE_LIBS = libkek-kube.a $(ENVELOPE_LIBS)
 
 if HAVE_CHECK
 KUBE_TESTS = \
+	tests/unit/test_kube_golden \
 	tests/unit/test_kube_name \
 	tests/unit/test_kube_object \
+	tests/unit/test_kube_open \
 	tests/unit/test_kube_stored
 check_PROGRAMS += $(KUBE_TESTS)
 TESTS += $(KUBE_TESTS)
 noinst_HEADERS += tests/unit/kube_help.h
+tests_unit_test_kube_golden_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_kube_golden_LDADD = $(KUBE_LIBS) $(UNIT_LIBS)
 tests_unit_test_kube_name_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_kube_name_LDADD = $(KUBE_LIBS) $(UNIT_LIBS)
 tests_unit_test_kube_object_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_kube_object_LDADD = $(KUBE_LIBS) $(UNIT_LIBS)
+tests_unit_test_kube_open_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_kube_open_LDADD = $(KUBE_LIBS) $(UNIT_LIBS)
 tests_unit_test_kube_stored_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_kube_stored_LDADD = $(KUBE_LIBS) $(UNIT_LIBS)
 endif

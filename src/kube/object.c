@@ -39,7 +39,7 @@ static bool is_domain(struct kek_bytes name)
     if (name.len > 0 && name.data[name.len - 1] == '.') {
         name.len--;
     }
-    if (name.len > DOMAIN_MAX) {
+    if (name.len == 0 || name.len > DOMAIN_MAX) {
         return false;
     }
     size_t labels = 0;

@@ -51,7 +51,7 @@ static bool fits(enum kek_kube_kind kind, struct kek_bytes rest, size_t colon)
 static size_t text_len(struct kek_bytes rest)
 {
     size_t at = 0;
-    while (at < rest.len && rest.data[at] >= 0x20 && rest.data[at] != 0x7f) {
+    while (at < rest.len && rest.data[at] >= 0x20) {
         size_t len = kek_kube_char_len(rest.data + at, rest.len - at);
         if (len == 0) {
             break;

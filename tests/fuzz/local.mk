@@ -21,6 +21,9 @@ tests_fuzz_fuzz_kms_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_fuzz_fuzz_kms_LDADD = $(FUZZ_LIBS) libkek-kms.a libkek-envelope.a libkek-proto.a $(BASE_LIBS) \
 	$(PROTOBUF_C_LIBS)
 
+FUZZ_TARGETS += tests/fuzz/fuzz_kube
+tests_fuzz_fuzz_kube_LDADD = $(FUZZ_LIBS) $(KUBE_LIBS)
+
 FUZZ_TARGETS += tests/fuzz/fuzz_provider
 tests_fuzz_fuzz_provider_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_fuzz_fuzz_provider_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/worker

@@ -6,6 +6,9 @@ AM_PY_LOG_FLAGS = -B
 check_PROGRAMS += tests/interop/seal_one
 tests_interop_seal_one_SOURCES = tests/interop/seal_one.c
 tests_interop_seal_one_LDADD = $(ENVELOPE_LIBS)
+check_PROGRAMS += tests/interop/stored
+tests_interop_stored_SOURCES = tests/interop/stored.c
+tests_interop_stored_LDADD = $(KUBE_LIBS)
 dist_check_SCRIPTS += tests/interop/test_recovery.py
 TESTS += tests/interop/test_recovery.py
 

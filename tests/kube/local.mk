@@ -6,10 +6,14 @@ EXTRA_DIST += \
 	tests/kube/go.sum \
 	tests/kube/apiserver_test.go \
 	tests/kube/cluster_test.go \
+	tests/kube/encrypted_object_test.go \
 	tests/kube/etcd_test.go \
+	tests/kube/golden_test.go \
 	tests/kube/kube_test.go \
 	tests/kube/poll_test.go \
 	tests/kube/schema_test.go \
+	tests/kube/stored_test.go \
+	tests/kube/stored.golden \
 	tests/kube/recovery_test.go \
 	tests/kube/rotation_test.go \
 	tests/kube/trouble_test.go \

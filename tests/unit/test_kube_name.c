@@ -116,6 +116,7 @@ static const char *const no_objects[] = {
     "/registry/services/specs",
     "/registry/example.com/things",
     "/registryx/secrets/ns/a",
+    "/registryxsecrets/ns/a",
     "/registr/secrets/ns/a",
     "registry/secrets/ns/a",
     "/other/secrets/ns/a",

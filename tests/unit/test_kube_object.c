@@ -107,24 +107,27 @@ START_TEST(what_is_not_known_or_of_another_wire_type_is_passed_over)
     struct kek_kube_stored stored;
     KEK_AUTO_BUF struct kek_buf value;
     begin(&value);
+    put_rest(&value);
+    put_number(&value, 5, 1);
     put_number(&value, 6, UINT64_MAX);
     put_number(&value, 3, 1);
     put_field(&value, 5, "type", 4);
     put_field(&value, 1000000, "x", 1);
-    put_varint(&value, 7 << 3 | 1);
+    put_varint(&value, 1 << 3 | 1);
     put_times(&value, 0, 8);
     put_varint(&value, 2 << 3 | 5);
     put_times(&value, 0, 4);
     /* A group, with one of another number in it that has a field of bytes. */
-    put_varint(&value, 8 << 3 | 3);
+    put_varint(&value, 3 << 3 | 3);
     put_varint(&value, 9 << 3 | 3);
     put_field(&value, 3, "inner", 5);
     put_varint(&value, 9 << 3 | 4);
-    put_varint(&value, 8 << 3 | 4);
-    put_rest(&value);
+    put_varint(&value, 3 << 3 | 4);
     parses(&value, &stored);
     is(stored.key_id, KEY_ID);
     is(stored.source, "source");
+    ck_assert_uint_eq(stored.data.len, 60);
+    ck_assert_int_eq(stored.source_type, KEK_KUBE_SOURCE_SEED);
 }
 END_TEST
 
@@ -133,7 +136,7 @@ static const struct {
     size_t len;
 } no_protobuf[] = {
     {"\x00", 1},                                          /* number 0 */
-    {"\x06\x00", 2},                                      /* number 0 */
+    {"\x00\x00", 2},                                      /* number 0 */
     {"\x36", 1},                                          /* wire type 6 */
     {"\x37", 1},                                          /* wire type 7 */
     {"\x34", 1},                                          /* the end of no group */
@@ -149,7 +152,7 @@ static const struct {
     {"\x30\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 12},
     {"\x31\x00\x00\x00\x00\x00\x00\x00", 8}, /* seven bytes of eight */
     {"\x35\x00\x00\x00", 4},                 /* three of four */
-    {"\x80\x80\x80\x80\x80\x01", 6},         /* a number of more than 29 bits */
+    {"\x80\x80\x80\x80\x10\x00", 6},         /* a number of more than 29 bits */
 };
 
 START_TEST(what_is_no_protobuf_is_damaged_and_says_where)
@@ -250,6 +253,7 @@ START_TEST(a_key_id_is_utf8)
     begin(&value);
     put_rest(&value);
     put_field(&value, 2, key_ids[_i].key_id, strlen(key_ids[_i].key_id));
+    put_number(&value, 17, 1); /* its tag would go on with a character that was cut */
     if (key_ids[_i].valid) {
         parses(&value, &stored);
     } else {
@@ -338,6 +342,42 @@ START_TEST(an_annotation_is_read_as_protobuf_is)
 }
 END_TEST
 
+START_TEST(an_annotations_key_that_is_no_text_is_damaged_though_another_follows)
+{
+    struct kek_kube_stored stored;
+    KEK_AUTO_BUF struct kek_buf value;
+    KEK_AUTO_BUF struct kek_buf entry;
+    begin(&value);
+    put_rest(&value);
+    kek_buf_init(&entry, VALUE_MAX);
+    put_field(&entry, 1, "\xff", 1);
+    put_field(&entry, 1, "last.example.com", 16);
+    put_field(&value, 4, entry.data, entry.len);
+    refuses(&value, &stored, "an annotation's key is not UTF-8");
+}
+END_TEST
+
+START_TEST(an_annotations_key_has_253_bytes_at_most)
+{
+    for (size_t over = 0; over <= 1; over++) {
+        struct kek_kube_stored stored;
+        KEK_AUTO_BUF struct kek_buf value;
+        char key[255];
+        memset(key, 'a', sizeof key);
+        key[63] = key[127] = key[191] = '.';
+        key[253 + over] = '\0';
+        begin(&value);
+        put_rest(&value);
+        put_annotation(&value, key, 1);
+        if (over == 0) {
+            parses(&value, &stored);
+        } else {
+            refuses(&value, &stored, "an annotation's key is no domain name");
+        }
+    }
+}
+END_TEST
+
 START_TEST(an_envelope_is_told_whatever_else_is_wrong)
 {
     struct kek_kube_stored stored;
@@ -350,6 +390,21 @@ START_TEST(an_envelope_is_told_whatever_else_is_wrong)
     refuses(&value, &stored, "EncryptedObject ends here");
     ck_assert(stored.is_kekd);
     ck_assert_uint_eq(stored.envelope.entries[0].kek_id.bytes[0], 0x11);
+}
+END_TEST
+
+START_TEST(the_first_of_two_faults_is_told)
+{
+    struct kek_kube_stored stored;
+    KEK_AUTO_BUF struct kek_buf value;
+    begin(&value);
+    put_field(&value, 3, "KEK\x01", 4);
+    put_byte(&value, 0x0a);
+    struct kek_why why = {.rc = KEK_OK};
+    ck_assert_int_eq(kek_kube_parse(kek_buf_bytes(&value), &stored, &why), KEK_DAMAGED);
+    ck_assert_ptr_nonnull(strstr(why.text, "EncryptedObject ends here"));
+    ck_assert_ptr_null(strstr(why.text, "kekd envelope"));
+    ck_assert(!stored.is_kekd);
 }
 END_TEST
 
@@ -370,7 +425,10 @@ int main(void)
     tcase_add_loop_test(tests, an_annotations_key_is_a_domain_name, 0, ROWS(annotations));
     tcase_add_test(tests, annotations_have_a_limit_in_all);
     tcase_add_test(tests, an_annotation_is_read_as_protobuf_is);
+    tcase_add_test(tests, an_annotations_key_that_is_no_text_is_damaged_though_another_follows);
+    tcase_add_test(tests, an_annotations_key_has_253_bytes_at_most);
     tcase_add_test(tests, an_envelope_is_told_whatever_else_is_wrong);
+    tcase_add_test(tests, the_first_of_two_faults_is_told);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

@@ -116,6 +116,24 @@ START_TEST(no_name_is_damaged)
 }
 END_TEST
 
+START_TEST(a_v1_value_that_ends_with_its_name_is_damaged)
+{
+    static const struct {
+        const char *rest, *provider;
+    } cuts[] = {{"a:b:", "a:b"}, {"a:b:\x01", "a:b"}, {"a:b:\xff", "a"}};
+    for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+        struct kek_kube_stored stored;
+        KEK_AUTO_BUF struct kek_buf value;
+        kek_buf_init(&value, VALUE_MAX);
+        put_text(&value, "k8s:enc:kms:v1:");
+        put_text(&value, cuts[i].rest);
+        refuses(&value, &stored, "offset");
+        is(stored.provider, cuts[i].provider);
+        ck_assert(!stored.ambiguous);
+    }
+}
+END_TEST
+
 /* aescbc covers whole blocks: one ':' alone leaves such. */
 START_TEST(a_colon_in_a_name_of_aescbc_is_part_of_it)
 {
@@ -267,6 +285,7 @@ int main(void)
     tcase_add_loop_test(tests, too_little_under_a_local_key_is_damaged, 0,
                         sizeof local / sizeof local[0]);
     tcase_add_test(tests, no_name_is_damaged);
+    tcase_add_test(tests, a_v1_value_that_ends_with_its_name_is_damaged);
     tcase_add_test(tests, a_colon_in_a_name_of_aescbc_is_part_of_it);
     tcase_add_test(tests, a_colon_in_a_name_of_aesgcm_is_said_to_be_ambiguous);
     tcase_add_test(tests, a_v1_name_ends_where_the_length_begins);
