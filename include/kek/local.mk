@@ -8,7 +8,9 @@ noinst_HEADERS += \
 	include/kek/config.h \
 	include/kek/datakey.h \
 	include/kek/descriptors.h \
+	include/kek/doc.h \
 	include/kek/durable.h \
+	include/kek/encryption_config.h \
 	include/kek/envelope.h \
 	include/kek/grpc.h \
 	include/kek/histogram.h \

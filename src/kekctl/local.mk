@@ -14,6 +14,10 @@ kekctl_SOURCES = \
 	src/kekctl/grpc_client.h \
 	src/kekctl/grpc_status.c \
 	src/kekctl/grpc_status.h \
+	src/kekctl/inventory_state.c \
+	src/kekctl/inventory_state.h \
+	src/kekctl/inventory_tally.c \
+	src/kekctl/inventory_tally.h \
 	src/kekctl/kekctl.c \
 	src/kekctl/kekctl.h \
 	src/kekctl/key_adopt.c \
@@ -95,19 +99,23 @@ kekctl_SOURCES = \
 	src/kekctl/version_entry.c \
 	src/kekctl/version_entry.h
 kekctl_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(JANSSON_CFLAGS)
-kekctl_LDADD = $(KUBEAPI_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
+kekctl_LDADD = libkek-kube.a $(KUBEAPI_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
 	$(JANSSON_LIBS)
 dist_man_MANS += docs/kekctl.1 docs/kekd-pkcs11.8 docs/kekd.8
 
 if HAVE_CHECK
-KEKCTL_TESTS = tests/unit/test_evidence tests/unit/test_kekctl_grpc tests/unit/test_node tests/unit/test_rotation tests/unit/test_rotation_file \
-	tests/unit/test_rotation_model tests/unit/test_reencrypt_parts
+KEKCTL_TESTS = tests/unit/test_evidence tests/unit/test_inventory tests/unit/test_kekctl_grpc tests/unit/test_node tests/unit/test_rotation tests/unit/test_rotation_file \
+	tests/unit/test_reencrypt_parts tests/unit/test_rotation_model
 check_PROGRAMS += $(KEKCTL_TESTS)
 TESTS += $(KEKCTL_TESTS)
 tests_unit_test_evidence_SOURCES = tests/unit/test_evidence.c src/kekctl/evidence.c src/kekctl/node_parse.c
 tests_unit_test_evidence_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_evidence_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_evidence_LDADD = $(OPS_ROOMS)
+tests_unit_test_inventory_SOURCES = tests/unit/test_inventory.c src/kekctl/inventory_state.c src/kekctl/inventory_tally.c
+tests_unit_test_inventory_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_inventory_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_inventory_LDADD = libkek-keyring.a $(POOL_LIBS) $(KUBE_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
 tests_unit_test_kekctl_grpc_SOURCES = tests/unit/test_kekctl_grpc.c src/kekctl/grpc_client.c \
 	src/kekctl/grpc_status.c
 tests_unit_test_kekctl_grpc_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
