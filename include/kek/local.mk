@@ -12,6 +12,7 @@ noinst_HEADERS += \
 	include/kek/durable.h \
 	include/kek/encryption_config.h \
 	include/kek/envelope.h \
+	include/kek/etcd.h \
 	include/kek/grpc.h \
 	include/kek/histogram.h \
 	include/kek/json.h \

@@ -57,7 +57,9 @@ struct kek_remote_call {
     const char *url;    /* borrowed; a user or password in it is refused */
     bool plain;         /* http://, which the user wrote; else https:// */
     const char *socket; /* borrowed; the Unix socket to go through, of a plain URL; NULL: TCP */
-    bool http2;         /* plain: by prior knowledge; https: if the peer has it */
+    bool
+        http2; /* plain: by prior knowledge, each call on a connection of its own where libcurl is older
+                   than 8.0; https: if the peer has it */
     const char *const *headers; /* "Name: value", the last one NULL; borrowed. NULL: none */
     /* One more header line, with its NUL, such as "Authorization: Bearer ..."; borrowed. NULL: none */
     const struct kek_secret *credential;

@@ -201,6 +201,14 @@ static bool set_tls(CURL *easy, const struct kek_remote_settings *with)
            set_blob(easy, CURLOPT_SSLKEY_BLOB, with->key_pem);
 }
 
+/* libcurl 7.88 ends the second request of an HTTP/2 connection without TLS with "Error in the HTTP2 framing
+ * layer" (curl issue 10634, mended in 8.0.0). */
+static bool reuses(const struct kek_remote_call *call)
+{
+    return !call->plain || !call->http2 ||
+           curl_version_info(CURLVERSION_NOW)->version_num >= 0x080000;
+}
+
 static bool set_way(CURL *easy, const struct kek_remote_settings *with,
                     const struct kek_remote_call *call)
 {
@@ -214,7 +222,10 @@ static bool set_way(CURL *easy, const struct kek_remote_settings *with,
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_HTTP_VERSION,
         !call->http2 ? (long)CURL_HTTP_VERSION_1_1 : (call->plain ? plain2 : tls2));
-    SET(CURLOPT_PIPEWAIT, call->http2 ? 1L : 0L); /* many streams of one connection */
+    SET(CURLOPT_PIPEWAIT,
+        call->http2 && reuses(call) ? 1L : 0L); /* many streams of one connection */
+    SET(CURLOPT_FRESH_CONNECT, reuses(call) ? 0L : 1L);
+    SET(CURLOPT_FORBID_REUSE, reuses(call) ? 0L : 1L);
     SET(CURLOPT_HTTP09_ALLOWED, 0L);
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_QUICK_EXIT, 1L); /* a resolver that hangs holds up nobody */

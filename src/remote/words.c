@@ -101,8 +101,12 @@ enum kek_rc transfer_say_failure(struct transfer *transfer, CURLcode code)
         return kek_fail(why, KEK_TOO_LARGE, "%s: the answer has more than %zu bytes", shown,
                         transfer->call->body.max);
     case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CONNECT_ERROR:
         return say_tls(transfer, error);
+    case CURLE_SSL_CONNECT_ERROR:
+        return strstr(error, "alert") != NULL || strstr(error, "certificate") != NULL
+                   ? say_tls(transfer, error)
+                   : kek_fail(why, KEK_UNAVAILABLE, "%s: %s: is this port one of TLS?", shown,
+                              error);
     case CURLE_RECV_ERROR: /* TLS 1.3: a certificate is refused after the handshake */
     case CURLE_SEND_ERROR:
     case CURLE_HTTP2:

@@ -75,3 +75,7 @@ PHONY_TARGETS += kills
 kills: all
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS=
 	$(AM_TESTS_ENVIRONMENT) KEK_ROTATE_KILLS=all $(PYTHON3) -B $(srcdir)/tests/interop/test_rotate.py Killed
+
+# kek/etcd.h against a real etcd.
+check_PROGRAMS += tests/interop/etcd_read
+tests_interop_etcd_read_LDADD = $(ETCD_LIBS) $(BASE_LIBS)

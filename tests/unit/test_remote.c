@@ -55,7 +55,7 @@ static void say(int fd, const void *bytes, size_t len)
     }
 }
 
-/* Until a HEADERS frame has come, which follows preface, SETTINGS and WINDOW_UPDATE. */
+/* Once the DATA frame that ends the request has come, behind preface, SETTINGS, WINDOW_UPDATE and HEADERS. */
 static void answer_h2(int fd)
 {
     unsigned char in[4096], out[H2_MAX];
@@ -64,7 +64,7 @@ static void answer_h2(int fd)
         ssize_t more = read(fd, in + len, sizeof in - len);
         ck_assert_int_gt(more, 0);
         len += (size_t)more;
-        while (at + 9 <= len && in[at + 3] != 1) {
+        while (at + 9 <= len && (in[at + 3] != 0 || in[at + 4] != 1)) {
             at += 9 + ((size_t)in[at] << 16 | (size_t)in[at + 1] << 8 | in[at + 2]);
         }
         if (at + 9 <= len) {
