@@ -66,6 +66,8 @@ kekctl_SOURCES = \
 	src/kekctl/probe_workers.h \
 	src/kekctl/reencrypt.c \
 	src/kekctl/reencrypt.h \
+	src/kekctl/reencrypt_etcd.c \
+	src/kekctl/reencrypt_etcd.h \
 	src/kekctl/reencrypt_guard.c \
 	src/kekctl/reencrypt_guard.h \
 	src/kekctl/reencrypt_judge.c \
@@ -99,7 +101,7 @@ kekctl_SOURCES = \
 	src/kekctl/version_entry.c \
 	src/kekctl/version_entry.h
 kekctl_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(JANSSON_CFLAGS)
-kekctl_LDADD = libkek-kube.a $(KUBEAPI_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
+kekctl_LDADD = libkek-kube.a libkek-etcd.a $(KUBEAPI_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
 	$(JANSSON_LIBS)
 dist_man_MANS += docs/kekctl.1 docs/kekd-pkcs11.8 docs/kekd.8
 

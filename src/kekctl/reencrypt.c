@@ -10,6 +10,7 @@
 
 #include "kek/clock.h"
 #include "options.h"
+#include "reencrypt_etcd.h"
 #include "reencrypt_guard.h"
 #include "reencrypt_list.h"
 #include "reencrypt_migrate.h"
@@ -54,6 +55,10 @@ struct command {
     uint64_t still_ms, record_ms, unwell_ms;
     bool unwell;
     uint64_t patience_ms, left;
+    bool by_etcd; /* names come from etcd, else from the API server's lists */
+    struct reencrypt_etcd *etcd;
+    struct reencrypt_list *list;
+    uint64_t v1; /* objects under KMS v1 among those in etcd */
 };
 
 /* ---- before ---- */
@@ -208,7 +213,8 @@ static enum ctl_exit look(void *arg, struct kek_why *why)
 static void put_on_record(struct command *c)
 {
     struct kek_why why = {.rc = KEK_OK};
-    if (c->place.changes == c->recorded || c->place.resource == c->reencrypt.resource_count) {
+    if (c->by_etcd || c->place.changes == c->recorded ||
+        c->place.resource == c->reencrypt.resource_count) {
         return;
     }
     c->recorded = c->place.changes;
@@ -246,17 +252,63 @@ static void resume(struct command *c)
     }
 }
 
+/* What is in etcd now: what nobody has to believe the API server for. NULL: not configured, or it cannot be read. */
+static json_t *prove(struct command *c, bool *good)
+{
+    struct kek_why why = {.rc = KEK_OK};
+    if (!c->by_etcd || interrupted != 0) {
+        return NULL;
+    }
+    KEK_AUTO(reencrypt_etcd) etcd = reencrypt_etcd_new(&c->reencrypt, &c->guard.kek_id, &why);
+    if (etcd == NULL) {
+        ctl_say(c->ctl, "what is left in etcd is not known: %s", why.text);
+        *good = false;
+        return NULL;
+    }
+    const struct reencrypt_reading *reading = reencrypt_etcd_reading(etcd);
+    ctl_say(c->ctl,
+            "in etcd are %" PRIu64 " objects now, %" PRIu64 " of them not under version %" PRIu32,
+            reading->objects, reading->old, c->guard.version);
+    *good = *good && reading->old == 0;
+    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "version", (json_int_t)c->guard.version,
+                     "objects", (json_int_t)reading->objects, "left", (json_int_t)reading->old,
+                     "damaged", (json_int_t)reading->damaged, "kms_v1", (json_int_t)reading->v1);
+}
+
+static void say_unmoved(const struct command *c, uint64_t unmoved)
+{
+    if (unmoved == 0) {
+        return;
+    }
+    ctl_say(
+        c->ctl,
+        "%" PRIu64
+        " objects are under another key in etcd, and the API server has nothing to write: "
+        "%s (docs/operations.md, \"Re-encrypting\")",
+        unmoved,
+        c->v1 > 0
+            ? "under KMS v1 it does not see that the key has changed: put a kms entry of another "
+              "name before it, or KMS v2"
+            : "its EncryptionConfiguration does not name them, or it does not know the new key");
+}
+
+static bool has_failed(const struct reencrypt *reencrypt)
+{
+    bool failed = false;
+    for (size_t i = 0; i < reencrypt->resource_count; i++) {
+        failed = failed || reencrypt->resources[i].failed;
+    }
+    return failed;
+}
+
 static enum ctl_exit report(struct command *c, enum reencrypt_end end, const struct kek_why *why)
 {
     static const char *const states[] = {[REENCRYPT_DONE] = "done",
                                          [REENCRYPT_INTERRUPTED] = "interrupted",
                                          [REENCRYPT_STOPPED] = "stopped"};
     struct reencrypt_counts sum = reencrypt_sum(&c->reencrypt);
-    bool failed = false;
-    for (size_t i = 0; i < c->reencrypt.resource_count; i++) {
-        failed = failed || c->reencrypt.resources[i].failed;
-    }
-    bool whole = end == REENCRYPT_DONE && !failed;
+    bool failed = has_failed(&c->reencrypt), whole = end == REENCRYPT_DONE && !failed;
+    bool good = whole && sum.refused == 0 && sum.unmoved == 0;
     reencrypt_show_end(&c->show);
     if (whole) {
         reencrypt_record_remove(&c->record);
@@ -269,15 +321,45 @@ static enum ctl_exit report(struct command *c, enum reencrypt_end end, const str
                 states[end], end == REENCRYPT_STOPPED ? ": " : "",
                 end == REENCRYPT_STOPPED ? why->text : "", c->left);
     }
-    enum ctl_exit code = reencrypt_report(&c->reencrypt, states[end], c->left, NULL);
-    if (code != CTL_GOOD) {
-        return code;
-    }
-    bool nothing = end == REENCRYPT_STOPPED && sum.rewritten + sum.fresh + sum.meanwhile == 0;
-    if (nothing || (failed && reencrypt_seen(&sum) == 0)) {
+    say_unmoved(c, sum.unmoved);
+    json_t *proof = prove(c, &good);
+    enum ctl_exit code = reencrypt_report(&c->reencrypt, states[end], c->left, proof);
+    bool nothing =
+        sum.rewritten + sum.fresh + sum.meanwhile == 0 && !whole && end != REENCRYPT_INTERRUPTED;
+    if (code != CTL_GOOD || nothing) {
         return CTL_FAILED;
     }
-    return whole && sum.refused == 0 && sum.unmoved == 0 ? CTL_GOOD : CTL_CHECK;
+    return good ? CTL_GOOD : CTL_CHECK;
+}
+
+/* Names, from etcd where that is configured. False after saying why there are none. */
+static bool open_source(struct command *c, struct reencrypt_source *source)
+{
+    struct kek_why why = {.rc = KEK_OK};
+    c->by_etcd = reencrypt_etcd_is_there(c->config) && c->guard.has_kek_id;
+    if (!c->by_etcd) {
+        resume(c);
+        c->list = reencrypt_list_new(&c->reencrypt, &c->place);
+        if (c->list == NULL) {
+            ctl_say(c->ctl, "no memory for a list");
+            return false;
+        }
+        *source = reencrypt_list_source(c->list);
+        return true;
+    }
+    c->etcd = reencrypt_etcd_new(&c->reencrypt, &c->guard.kek_id, &why);
+    if (c->etcd == NULL) {
+        ctl_say(c->ctl, "%s", why.text);
+        return false;
+    }
+    const struct reencrypt_reading *reading = reencrypt_etcd_reading(c->etcd);
+    ctl_say(c->ctl,
+            "in etcd are %" PRIu64 " objects, %" PRIu64 " of them not under version %" PRIu32,
+            reading->objects, reading->old, c->guard.version);
+    c->v1 = reading->v1;
+    c->left = reading->old;
+    *source = reencrypt_etcd_source(c->etcd);
+    return true;
 }
 
 static enum ctl_exit rewrite(struct command *c)
@@ -289,26 +371,27 @@ static enum ctl_exit rewrite(struct command *c)
                                           .patience_ms = c->patience_ms,
                                           .interrupted = &interrupted};
     const struct reencrypt_beside beside = {.look = look, .tell = tell, .arg = c};
-    resume(c);
-    struct reencrypt_list *list = reencrypt_list_new(&c->reencrypt, &c->place);
-    if (list == NULL) {
-        ctl_say(c->ctl, "no memory for a list");
+    struct reencrypt_source source;
+    if (!open_source(c, &source)) {
         return CTL_FAILED;
     }
     c->reencrypt.began_ms = kek_clock_ms();
     c->still_ms = c->reencrypt.began_ms + STILL_EVERY_MS;
     reencrypt_show_init(&c->show, &c->reencrypt);
-    struct reencrypt_source source = reencrypt_list_source(list);
     enum reencrypt_end end = reencrypt_run(&c->reencrypt, &source, &beside, &settings, &why);
-    reencrypt_list_free(list);
+    c->reencrypt.ended_ms = kek_clock_ms();
     return report(c, end, &why);
 }
 
 static enum ctl_exit migrate(struct command *c)
 {
-    return reencrypt_migrate(&c->reencrypt,
-                             c->ctl->timeout_given ? c->ctl->timeout_ms : MIGRATE_PATIENCE_MS,
-                             &interrupted);
+    enum ctl_exit code = reencrypt_migrate(
+        &c->reencrypt, c->ctl->timeout_given ? c->ctl->timeout_ms : MIGRATE_PATIENCE_MS,
+        &interrupted);
+    bool good = true;
+    c->by_etcd = reencrypt_etcd_is_there(c->config) && c->guard.has_kek_id;
+    json_decref(code == CTL_FAILED ? NULL : prove(c, &good));
+    return code == CTL_GOOD && !good ? CTL_CHECK : code;
 }
 
 static enum ctl_exit run(struct command *c)
@@ -350,6 +433,8 @@ enum ctl_exit ctl_reencrypt(struct ctl *ctl)
     c->reencrypt.config = c->config;
     catch_signals();
     enum ctl_exit code = c->config == NULL ? CTL_USAGE : run(c);
+    reencrypt_etcd_free(c->etcd);
+    reencrypt_list_free(c->list);
     kek_kubeapi_free(c->reencrypt.api);
     kek_kubeconfig_free(c->kubeconfig);
     reencrypt_record_close(&c->record);

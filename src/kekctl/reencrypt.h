@@ -52,7 +52,7 @@ struct reencrypt {
     size_t resource_count;
     struct reencrypt_cause causes[REENCRYPT_CAUSES_MAX];
     size_t cause_count;
-    uint64_t began_ms; /* of kek_clock_ms() */
+    uint64_t began_ms, ended_ms; /* of kek_clock_ms() */
 };
 
 struct reencrypt_counts reencrypt_sum(const struct reencrypt *reencrypt);

@@ -154,7 +154,7 @@ enum ctl_exit reencrypt_report(const struct reencrypt *reencrypt, const char *st
                                             {"gone", "GONE"},
                                             {"unmoved", "UNMOVED"},
                                             {"refused", "REFUSED"}};
-    uint64_t passed = kek_clock_ms() - reencrypt->began_ms;
+    uint64_t passed = reencrypt->ended_ms - reencrypt->began_ms;
     json_t *object = json_pack(
         "{s:s, s:f, s:I, s:o, s:o, s:o}", "state", state, "seconds", (double)passed / 1000, "left",
         (json_int_t)left, "resources", describe_resources(reencrypt), "refused_by",

@@ -7,8 +7,8 @@
 
 #include "objects.h"
 
-#define AS_ONE "Accept: application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=1"
-#define AS_LIST "Accept: application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=1"
+#define AS_ONE "Accept: application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+#define AS_LIST "Accept: application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 #define AS_JSON "Accept: application/json, */*;q=0.1"
 #define MERGE "Content-Type: application/merge-patch+json"
 #define JSON "Content-Type: application/json"
@@ -58,8 +58,11 @@ static char *resource_url(const struct kek_kubeapi *api,
                           const struct kek_kubeapi_resource *resource, const char *space)
 {
     bool core = resource->group[0] == '\0', in = space[0] != '\0';
-    return text("%s/%s%s/%s%s%s/%s", api_server(api), core ? "api" : "apis/", resource->group,
-                resource->version, in ? "/namespaces/" : "", space, resource->name);
+    KEK_AUTO_FREE char *escaped = escape(space);
+    return escaped == NULL
+               ? NULL
+               : text("%s/%s%s/%s%s%s/%s", api_server(api), core ? "api" : "apis/", resource->group,
+                      resource->version, in ? "/namespaces/" : "", escaped, resource->name);
 }
 
 void kek_kubeapi_list(struct kek_kubeapi *api, struct kek_kubeapi_call *call,
@@ -84,6 +87,13 @@ void kek_kubeapi_list(struct kek_kubeapi *api, struct kek_kubeapi_call *call,
     api_start(api, call, "GET", AS_LIST, NULL);
 }
 
+/* Would it be another path?  Names that were read from etcd are anybody's who can write there. */
+static bool is_segment(const char *name)
+{
+    return name[0] != '\0' && strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&
+           strchr(name, '/') == NULL;
+}
+
 /* Of one object. */
 static bool prepare(struct kek_kubeapi *api, struct kek_kubeapi_call *call,
                     const struct kek_kubeapi_resource *resource,
@@ -94,6 +104,12 @@ static bool prepare(struct kek_kubeapi *api, struct kek_kubeapi_call *call,
     kek_kubeapi_end(api, call);
     call->what = what;
     call->resource = resource;
+    if (!is_segment(object->name) || (object->space[0] != '\0' && !is_segment(object->space))) {
+        kek_fail(&call->why, KEK_INVALID, "no object of Kubernetes can have this name");
+        call->answer = KEK_KUBEAPI_REFUSED;
+        call->done = true;
+        return false;
+    }
     call->objects = objects_new(NULL, NULL);
     if (base != NULL && name != NULL) {
         call->url = text("%s/%s", base, name);

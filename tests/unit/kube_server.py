@@ -12,8 +12,8 @@ import time
 import urllib.parse
 
 SECRET = base64.b64encode(b"hunter2-of-a-secret").decode()
-ONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=1"
-LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=1"
+ONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 def openssl(*args):
