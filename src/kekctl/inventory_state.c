@@ -62,11 +62,11 @@ enum inventory_state inventory_state_none(const struct inventory_wanted *wanted)
 enum inventory_state inventory_state_of(const struct tally *tally,
                                         const struct tally_resource *resource,
                                         const struct inventory_wanted *wanted,
-                                        const struct kek_id *primary, uint64_t lost)
+                                        const struct kek_id *primary, uint64_t unread)
 {
     struct view view = {.kek = NULL};
     bool plain_wanted = wanted->wish == WISH_PLAIN;
-    if (lost > 0 || troubles_of(resource) > 0) {
+    if (unread > 0 || resource->lost > 0 || troubles_of(resource) > 0) {
         return plain_wanted ? INVENTORY_DECRYPTION_ERROR : INVENTORY_ENCRYPTION_ERROR;
     }
     for (size_t i = 0; i < resource->count; i++) {

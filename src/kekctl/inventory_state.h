@@ -35,12 +35,11 @@ struct inventory_wanted {
 };
 
 /* Of one resource that somebody asked about. primary: NULL where nobody knows it; then all must be under one
- * KEK of kekd's.  lost: how many objects of it cannot be opened, as far as that was tried, or read by any
- * provider that the API server has. */
+ * KEK of kekd's.  unread: how many objects of it no provider that the API server has reads. */
 enum inventory_state inventory_state_of(const struct tally *tally,
                                         const struct tally_resource *resource,
                                         const struct inventory_wanted *wanted,
-                                        const struct kek_id *primary, uint64_t lost);
+                                        const struct kek_id *primary, uint64_t unread);
 
 /* Of a resource of which there is no object. */
 enum inventory_state inventory_state_none(const struct inventory_wanted *wanted);

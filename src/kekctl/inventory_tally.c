@@ -10,7 +10,8 @@
     256        /* bytes of a key's or plugin's name; the API server has no limit of its own */
 #define REST 0 /* the place of what found no room */
 
-static const char *const trouble_names[] = {"damaged", "unknown-prefix", "key-id", "other-context"};
+static const char *const trouble_names[] = {"malformed", "unknown-prefix", "key-id",
+                                            "other-context"};
 _Static_assert(sizeof trouble_names / sizeof trouble_names[0] == TALLY_TROUBLES, "a name for each");
 
 const char *tally_trouble_name(enum tally_trouble trouble)
@@ -236,6 +237,21 @@ static enum kek_rc count_one(struct tally *tally, struct kek_why *why)
 
 /* Trouble. */
 
+void tally_name(struct tally_named *named, const struct kek_kube_name *name, struct kek_bytes key,
+                const char *what)
+{
+    *named = (struct tally_named){.resource = ""};
+    if (name == NULL) {
+        print_bytes(key, named->name); /* the whole key */
+    } else {
+        (void)kek_kube_resource(name, named->resource, sizeof named->resource);
+        kek_text_clean(named->resource);
+        print_bytes(name->ns, named->ns);
+        print_bytes(name->name, named->name);
+    }
+    kek_text_copy(named->why, sizeof named->why, what);
+}
+
 static enum kek_rc note(struct tally *tally, enum tally_trouble trouble,
                         const struct kek_kube_name *name, struct kek_bytes key, const char *what,
                         struct kek_why *why)
@@ -252,16 +268,7 @@ static enum kek_rc note(struct tally *tally, enum tally_trouble trouble,
     if (tally->named_count[trouble] == TALLY_NAMED_MAX) {
         return KEK_OK;
     }
-    struct tally_named *named = &tally->named[trouble][tally->named_count[trouble]++];
-    if (name == NULL) {
-        print_bytes(key, named->name); /* the whole key: it is no object's */
-    } else {
-        (void)kek_kube_resource(name, named->resource, sizeof named->resource);
-        kek_text_clean(named->resource);
-        print_bytes(name->ns, named->ns);
-        print_bytes(name->name, named->name);
-    }
-    kek_text_copy(named->why, sizeof named->why, what);
+    tally_name(&tally->named[trouble][tally->named_count[trouble]++], name, key, what);
     return KEK_OK;
 }
 
@@ -309,7 +316,7 @@ static enum kek_rc check_key_id(struct tally *tally, const struct kek_kube_store
     if (context == IN_NONE) {
         print_bytes(stored->key_id, said);
         snprintf(what, sizeof what, "beside it stands key_id %.80s, and of its KEK it is %s", said,
-                 tally->context_count > 0 ? cover->key_ids[0] : "not known");
+                 cover->key_ids[0]);
         return note(tally, TALLY_KEY_ID, name, key, what, why);
     }
     cover->by_context[context]++;
@@ -337,7 +344,7 @@ static enum kek_rc look_at(struct tally *tally, const struct kek_kube_stored *st
 {
     tally->unreadable += is_unreadable(tally, stored, damage != NULL) ? 1 : 0;
     if (damage != NULL) {
-        return note(tally, TALLY_DAMAGED, name, key, damage, why);
+        return note(tally, TALLY_MALFORMED, name, key, damage, why);
     }
     if (stored->kind == KEK_KUBE_UNKNOWN) {
         char what[TALLY_TEXT], text[TALLY_TEXT + 32];
@@ -345,7 +352,8 @@ static enum kek_rc look_at(struct tally *tally, const struct kek_kube_stored *st
         snprintf(text, sizeof text, "it begins with k8s:enc:%s", what);
         return note(tally, TALLY_UNKNOWN, name, key, text, why);
     }
-    if (stored->kind == KEK_KUBE_KMS_V2 && stored->is_kekd && tally->last_cover != REST) {
+    if (stored->kind == KEK_KUBE_KMS_V2 && stored->is_kekd && tally->last_cover != REST &&
+        tally->context_count > 0) {
         return check_key_id(tally, stored, name, key, why);
     }
     return KEK_OK;
@@ -376,6 +384,16 @@ enum kek_rc tally_take(struct tally *tally, struct kek_bytes key, struct kek_byt
     }
     return look_at(tally, &stored, named ? &name : NULL, key, parsed == KEK_OK ? NULL : damage.text,
                    why);
+}
+
+struct tally_resource *tally_find(struct tally *tally, const struct kek_kube_name *name)
+{
+    for (size_t i = 1; i < tally->resource_count; i++) {
+        if (is_resource(&tally->resources[i], name)) {
+            return &tally->resources[i];
+        }
+    }
+    return NULL;
 }
 
 uint64_t tally_under(const struct tally *tally, const struct kek_id *kek)

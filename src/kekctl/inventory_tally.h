@@ -36,14 +36,14 @@ struct tally_cover {
 
 /* What may be wrong with an object as it lies there. */
 enum tally_trouble {
-    TALLY_DAMAGED = 0, /* truncated, or not what its prefix says */
-    TALLY_UNKNOWN,     /* a prefix of encryption that nobody knows */
+    TALLY_MALFORMED = 0, /* truncated, or not what its prefix says */
+    TALLY_UNKNOWN,       /* a prefix of encryption that nobody knows */
     TALLY_KEY_ID, /* a key_id that does not follow from the envelope, under any context known here */
     TALLY_CONTEXT, /* it follows under the context of another etcd's kekd */
     TALLY_TROUBLES
 };
 
-/* "damaged", "unknown-prefix", "key-id", "other-context". */
+/* "malformed", "unknown-prefix", "key-id", "other-context". */
 const char *tally_trouble_name(enum tally_trouble trouble);
 
 struct tally_count {
@@ -57,6 +57,8 @@ struct tally_resource {
     bool never_encrypted;  /* no EncryptionConfiguration reaches it */
     uint64_t objects;
     uint64_t troubled[TALLY_TROUBLES];
+    uint64_t
+        lost; /* of those that are not in trouble, the ones that do not open; for whoever tries */
     struct tally_count *counts;
     size_t count, room;
 };
@@ -85,7 +87,7 @@ struct tally {
     size_t last_resource, last_cover; /* where the object before was */
 };
 
-/* contexts: those whose key_ids are known; the first `own` of them are this etcd's kekd's.  All borrowed, as
+/* contexts: those whose key_ids are known (none: no key_id is looked at); the first `own` of them are this etcd's kekd's.  All borrowed, as
  * is the prefix ("/registry").  NULL: no memory. */
 struct tally *tally_new(struct kek_bytes prefix, const char *const *contexts, size_t count,
                         size_t own);
@@ -95,6 +97,13 @@ KEK_DEFINE_AUTO(tally);
 /* Counts one. KEK_NO_MEMORY is its only failure. */
 enum kek_rc tally_take(struct tally *tally, struct kek_bytes key, struct kek_bytes value,
                        struct kek_why *why) KEK_MUST_CHECK;
+
+/* The resource that an object is counted under; NULL: none of it was there. Borrowed. */
+struct tally_resource *tally_find(struct tally *tally, const struct kek_kube_name *name);
+
+/* An object's place and what is said of it, fit to print. name NULL: the key is no object's. */
+void tally_name(struct tally_named *named, const struct kek_kube_name *name, struct kek_bytes key,
+                const char *what);
 
 /* How many objects need this KEK. */
 uint64_t tally_under(const struct tally *tally, const struct kek_id *kek);

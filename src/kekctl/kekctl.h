@@ -48,10 +48,15 @@ struct ctl {
     struct ctl_names without; /* nodes, as --node or the configuration writes them */
     bool single_node, again;
     const char *kubeconfig, *kube_context; /* NULL: as kubectl finds them */
-    struct ctl_names resources;            /* of --resource; none: secrets */
     unsigned parallel;                     /* 0: as the command likes */
     unsigned rate;                         /* a second; 0: no limit */
     unsigned via;                          /* enum ctl_via */
+    struct ctl_names etcds;                /* of --etcd: names in the configuration */
+    struct ctl_names endpoints;            /* each with commas, perhaps */
+    const char *ca, *cert, *key_file, *user, *password_file, *prefix, *snapshot;
+    struct ctl_names resources; /* of --resource; none: secrets */
+    const char *encryption_config;
+    bool verify;
     bool help, version;
 };
 
@@ -65,6 +70,7 @@ enum ctl_exit ctl_key_retire(struct ctl *ctl);
 enum ctl_exit ctl_key_suspend(struct ctl *ctl);
 enum ctl_exit ctl_key_resume(struct ctl *ctl);
 enum ctl_exit ctl_key_rotate(struct ctl *ctl);
+enum ctl_exit ctl_inventory(struct ctl *ctl);
 enum ctl_exit ctl_kms_status(struct ctl *ctl);
 enum ctl_exit ctl_kms_encrypt(struct ctl *ctl);
 enum ctl_exit ctl_kms_decrypt(struct ctl *ctl);

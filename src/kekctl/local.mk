@@ -14,10 +14,25 @@ kekctl_SOURCES = \
 	src/kekctl/grpc_client.h \
 	src/kekctl/grpc_status.c \
 	src/kekctl/grpc_status.h \
+	src/kekctl/inventory.c \
+	src/kekctl/inventory.h \
+	src/kekctl/inventory_choose.c \
+	src/kekctl/inventory_datakeys.c \
+	src/kekctl/inventory_datakeys.h \
+	src/kekctl/inventory_json.c \
+	src/kekctl/inventory_judge.c \
+	src/kekctl/inventory_keks.c \
+	src/kekctl/inventory_keks.h \
+	src/kekctl/inventory_open.c \
+	src/kekctl/inventory_open.h \
+	src/kekctl/inventory_read.c \
+	src/kekctl/inventory_show.c \
 	src/kekctl/inventory_state.c \
 	src/kekctl/inventory_state.h \
 	src/kekctl/inventory_tally.c \
 	src/kekctl/inventory_tally.h \
+	src/kekctl/inventory_wanted.c \
+	src/kekctl/inventory_wanted.h \
 	src/kekctl/kekctl.c \
 	src/kekctl/kekctl.h \
 	src/kekctl/key_adopt.c \

@@ -19,6 +19,13 @@
     (OPTIONS_NODES | CTL_OPTION(OPTION_WITHOUT) | CTL_OPTION(OPTION_KUBECONFIG) |             \
      CTL_OPTION(OPTION_KUBE_CONTEXT) | CTL_OPTION(OPTION_RESOURCE) | CTL_OPTION(OPTION_VIA) | \
      CTL_OPTION(OPTION_PARALLEL) | CTL_OPTION(OPTION_RATE))
+#define OPTIONS_ETCD                                                                      \
+    (CTL_OPTION(OPTION_SNAPSHOT) | CTL_OPTION(OPTION_ENDPOINTS) | CTL_OPTION(OPTION_CA) | \
+     CTL_OPTION(OPTION_CERT) | CTL_OPTION(OPTION_KEY) | CTL_OPTION(OPTION_USER) |         \
+     CTL_OPTION(OPTION_PASSWORD_FILE) | CTL_OPTION(OPTION_PREFIX))
+#define OPTIONS_INVENTORY                                                   \
+    (CTL_OPTION(OPTION_ETCD) | OPTIONS_ETCD | CTL_OPTION(OPTION_RESOURCE) | \
+     CTL_OPTION(OPTION_ENCRYPTION_CONFIG) | CTL_OPTION(OPTION_VERIFY) | OPTIONS_NODES)
 
 static enum ctl_exit help(struct ctl *ctl);
 static enum ctl_exit version(struct ctl *ctl);
@@ -47,6 +54,7 @@ static const struct command {
     {"key adopt", 0, ctl_key_adopt, "could a key that kekd did not make be used?", "LABEL|ID"},
     {"reencrypt", OPTIONS_REENCRYPT, ctl_reencrypt,
      "has the API server write every object under the newest version"},
+    {"inventory", OPTIONS_INVENTORY, ctl_inventory, "what lies in etcd, and under which key"},
     {"kms status", OPTIONS_KMS, ctl_kms_status, "what the API server is told about the plugin"},
     {"kms encrypt", OPTIONS_KMS, ctl_kms_encrypt, "standard input, encrypted"},
     {"kms decrypt", OPTIONS_KMS | CTL_OPTION(OPTION_KEY_ID), ctl_kms_decrypt,

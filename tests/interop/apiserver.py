@@ -69,8 +69,8 @@ def build(package="apiserver"):
     environment = dict(os.environ, GOTOOLCHAIN="local", GOFLAGS=os.environ.get("GOFLAGS", "") + " -mod=readonly")
     options = {"cwd": rigs.TOP_SRC + "/tests/kube", "env": environment, "check": False, "text": True,
                "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with open(path + ".lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two tests at once build it once
+    with open(folder + "/go.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests at once compile once; run.sh takes it too
         if subprocess.run([command, "list", "-deps", "./" + package], **options).returncode != 0:
             etcd_server.skip("the Go modules of tests/kube/%s cannot be had" % package)
         done = subprocess.run([command, "build", "-o", path, "./" + package], **options)
@@ -200,6 +200,8 @@ class Cluster:
     first. kekds: rigs that are there already. resources: what goes through KMS. rules: of the
     EncryptionConfiguration, a function of kekd's socket. secure: etcd speaks TLS."""
 
+    program = ApiServer
+
     # pylint: disable=too-many-arguments
     def __init__(self, case, servers=1, kekds=None, etcd=None, resources=("secrets",), version="v2", rules=None,
                  reload=True, secure=False, prefix="/registry", options=(), tokens=None):
@@ -225,7 +227,7 @@ class Cluster:
         beside = self.kekds[min(int(name.rsplit("-", 1)[1]), len(self.kekds) - 1)]
         path = self.path(name + ".yaml")
         self.write(name + ".yaml", encryption(*self.rules(beside.socket)))
-        return ApiServer(self.case, self, name, path, beside.socket, options)
+        return self.program(self.case, self, name, path, beside.socket, options)
 
     def path(self, name):
         return "%s/%s" % (self.folder, name)

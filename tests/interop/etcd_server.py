@@ -196,20 +196,24 @@ class Etcd(Server):
     def revision(self):
         return int(self.status()["header"]["revision"])
 
-    def values(self, prefix=None):
-        """What lies under a prefix, all at one revision."""
+    def each(self, prefix=None, keys_only=False):
+        """(key, Value) of what lies under a prefix, all at one revision, a page at a time."""
         prefix = self.prefix + "/" if prefix is None else prefix
-        found, key, revision = {}, coded(prefix), 0
+        key, revision = coded(prefix), 0
         while True:
-            page = self.call("kv/range", key=key, range_end=after(prefix), limit=PAGE, revision=revision)
-            revision = int(page["header"]["revision"]) if not revision else revision
+            page = self.call("kv/range", key=key, range_end=after(prefix), limit=PAGE, revision=revision,
+                             keys_only=keys_only)
+            revision = revision or int(page["header"]["revision"])
             for pair in page.get("kvs", []):
                 last = base64.b64decode(pair["key"])
-                found[last.decode()] = Value(base64.b64decode(pair.get("value", "")), int(pair["create_revision"]),
-                                             int(pair["mod_revision"]), int(pair["version"]))
+                yield last.decode(), Value(base64.b64decode(pair.get("value", "")), int(pair["create_revision"]),
+                                           int(pair["mod_revision"]), int(pair["version"]))
             if not page.get("more"):
-                return found
+                return
             key = coded(last + b"\0")
+
+    def values(self, prefix=None):
+        return dict(self.each(prefix))
 
     def put(self, key, value):
         self.call("kv/put", key=coded(key), value=coded(value))

@@ -9,6 +9,7 @@ EXTRA_DIST += \
 	tests/kube/encrypted_object_test.go \
 	tests/kube/etcd_test.go \
 	tests/kube/golden_test.go \
+	tests/kube/inventory_test.go \
 	tests/kube/kube_test.go \
 	tests/kube/poll_test.go \
 	tests/kube/schema_test.go \
@@ -27,5 +28,5 @@ EXTRA_DIST += \
 	tests/kube/oldgrpc/go.sum \
 	tests/kube/oldgrpc/old_test.go
 
-# The API server that tests/interop/apiserver.py builds when a test asks for it.
-CLEANFILES += tests/kube/kube-apiserver tests/kube/kube-apiserver.lock
+# What tests/interop/apiserver.py builds when a test asks for it.
+CLEANFILES += tests/kube/kube-apiserver tests/kube/go.lock

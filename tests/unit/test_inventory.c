@@ -208,10 +208,10 @@ START_TEST(what_cannot_be_read_is_named_and_proves_nothing)
     take_text("/registry/secrets/a/short", "k8s:enc:aescbc:v1:key1:short");
     take_v1("/registry/secrets/a/tail", 1, 39); /* its envelope is whole */
     ck_assert_uint_eq(tally->troubles[TALLY_UNKNOWN], 1);
-    ck_assert_uint_eq(tally->troubles[TALLY_DAMAGED], 3);
+    ck_assert_uint_eq(tally->troubles[TALLY_MALFORMED], 3);
     ck_assert_str_eq(tally->named[TALLY_UNKNOWN][0].name, "new");
     ck_assert_str_eq(tally->named[TALLY_UNKNOWN][0].why, "it begins with k8s:enc:kms:v9:x");
-    ck_assert_str_eq(tally->named[TALLY_DAMAGED][0].name, "cut");
+    ck_assert_str_eq(tally->named[TALLY_MALFORMED][0].name, "cut");
     /* aescbc needs no KEK of kekd's however short it is, and of the last one it is known which. */
     ck_assert_uint_eq(tally->unreadable, 2);
     ck_assert_uint_eq(tally_under(tally, &one), 1);
