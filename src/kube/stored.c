@@ -120,6 +120,19 @@ static enum kek_rc read_covered(struct kek_bytes value, struct kek_bytes rest,
     return KEK_OK;
 }
 
+/* Can what is covered be opened at all? */
+static enum kek_rc check_data(struct kek_bytes value, const struct kek_kube_stored *stored,
+                              struct kek_why *why)
+{
+    bool seed = stored->source_type == KEK_KUBE_SOURCE_SEED;
+    if (kek_kube_data_fits(stored->kind, seed, stored->data.len)) {
+        return KEK_OK;
+    }
+    return kek_fail(why, KEK_DAMAGED, "offset %zu: %zu bytes, which %s never covers",
+                    (size_t)(stored->data.data - value.data), stored->data.len,
+                    kek_kube_kind_name(stored->kind));
+}
+
 static enum kek_rc read_encrypted(struct kek_bytes value, struct kek_bytes rest,
                                   struct kek_kube_stored *stored, struct kek_why *why)
 {
@@ -135,13 +148,7 @@ static enum kek_rc read_encrypted(struct kek_bytes value, struct kek_bytes rest,
     if (covered != KEK_OK || envelope != KEK_OK) {
         return covered != KEK_OK ? covered : envelope;
     }
-    bool seed = stored->source_type == KEK_KUBE_SOURCE_SEED;
-    if (!kek_kube_data_fits(stored->kind, seed, stored->data.len)) {
-        return kek_fail(why, KEK_DAMAGED, "offset %zu: %zu bytes, which %s never covers",
-                        (size_t)(stored->data.data - value.data), stored->data.len,
-                        kek_kube_kind_name(stored->kind));
-    }
-    return KEK_OK;
+    return check_data(value, stored, why);
 }
 
 enum kek_rc kek_kube_parse(struct kek_bytes value, struct kek_kube_stored *stored,
