@@ -527,6 +527,25 @@ class Migration(Rig):
         self.assertIn("secrets: the migration succeeded", err)
         self.assertEqual(server.migrations, {})
 
+    def test_one_that_waits_for_a_write_is_given_one(self):
+        server = self.serve(5)
+        server.touch("s00000")
+        server.migration = lambda asked: [{"type": "Succeeded", "status": "True"}] if server.writes else []
+        code, _, err = self.run_it(server, "--via", "storage-version-migration", "--timeout", "20s")
+        self.assertEqual(code, 0, err)
+        self.assertEqual(server.writes, {"s00001": 1})
+        self.assertIn("secrets: kube-controller-manager has not begun it", err)
+
+    def test_whoever_may_not_write_is_told_why_it_waits(self):
+        server = self.serve(5)
+        server.migration = lambda asked: [] if asked < 3 else [{"type": "Succeeded", "status": "True"}]
+        server.rule = lambda method, path, query, body: status(
+            403, 'secrets is forbidden: User "u" cannot list resource "secrets"', "Forbidden") \
+            if path == "/api/v1/secrets" else None
+        code, _, err = self.run_it(server, "--via", "storage-version-migration")
+        self.assertEqual(code, 0, err)
+        self.assertEqual(err.count("waits for somebody to write to the resource, and this user may not"), 1)
+
     def test_one_that_does_not_get_on_is_left(self):
         server = self.serve(3)
         server.migration = lambda asked: [{"type": "Running", "status": "True", "message": "begun"}]
