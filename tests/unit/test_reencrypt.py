@@ -6,6 +6,7 @@ import concurrent.futures
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -165,6 +166,60 @@ class Rewriting(Rig):
         code, report, err = self.run_it(server, "--parallel", "1", kubeconfig=server.kubeconfig(
             {"tokenFile": "token"}))
         self.assertEqual((code, self.counts(report)), (0, {"rewritten": 40}), err)
+
+    def test_a_tls_server_name_is_what_the_certificate_must_have(self):
+        with tempfile.TemporaryDirectory() as folder:
+            kube_server.certificates(folder, "kube.test")
+            for name in ("ca.pem", "server.pem", "server.key"):
+                os.replace(os.path.join(folder, name), os.path.join(self.folder, name))
+        server = self.serve(3)
+        code, report, err = self.run_it(server, kubeconfig=server.kubeconfig(
+            cluster={"tls-server-name": "kube.test"}))
+        self.assertEqual((code, self.counts(report)), (0, {"rewritten": 3}), err)
+        code, _, err = self.run_it(server)
+        self.assertEqual(code, 1, err)
+        self.assertIn("have this host's name", err)
+
+    def test_a_proxy_is_used_where_it_is_configured_and_nowhere_else(self):
+        server = self.serve(3)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            asked = []
+
+            def proxy():
+                while True:
+                    try:
+                        client, _ = listener.accept()
+                    except OSError:
+                        return
+                    threading.Thread(target=tunnel, args=(client,), daemon=True).start()
+
+            def tunnel(client):
+                asked.append(client.recv(4096).split(b"\r\n")[0].decode())
+                with client, socket.create_connection(("127.0.0.1", server.port)) as onward:
+                    client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                    back = threading.Thread(target=pump, args=(onward, client), daemon=True)
+                    back.start()
+                    pump(client, onward)
+
+            def pump(source, sink):
+                try:
+                    for data in iter(lambda: source.recv(65536), b""):
+                        sink.sendall(data)
+                except OSError:
+                    pass
+            threading.Thread(target=proxy, daemon=True).start()
+            url = "http://127.0.0.1:%d" % listener.getsockname()[1]
+            code, report, err = self.run_it(server, kubeconfig=server.kubeconfig(cluster={"proxy-url": url}))
+            self.assertEqual((code, self.counts(report)), (0, {"rewritten": 3}), err)
+            self.assertEqual(set(asked), {"CONNECT 127.0.0.1:%d HTTP/1.1" % server.port})
+            asked.clear()
+            os.environ["HTTPS_PROXY"] = os.environ["https_proxy"] = url
+            try:
+                self.assertEqual(self.run_it(server)[0], 0)
+            finally:
+                del os.environ["HTTPS_PROXY"], os.environ["https_proxy"]
+            self.assertEqual(asked, [])
+            listener.shutdown(socket.SHUT_RDWR)
 
     def test_a_rate_is_kept(self):
         server = self.serve(30)
