@@ -20,6 +20,7 @@ noinst_HEADERS += \
 	include/kek/keyring.h \
 	include/kek/kms.h \
 	include/kek/kube.h \
+	include/kek/kubeapi.h \
 	include/kek/listen.h \
 	include/kek/log.h \
 	include/kek/login.h \

@@ -35,6 +35,9 @@ struct kek_remote_settings {
     /* What the user calls them, for messages: "status.ca".  NULL: "the CA", "the certificate", "its key". */
     const char *ca_name, *cert_name, *key_name;
 
+    /* HOST:PORT that every connection goes to, whatever the URL says: who answers there must be who the URL names.
+     * NULL: where the URL says. */
+    const char *connect_to;
     const char *
         proxy; /* http://, https:// or socks5h://HOST:PORT, which is tunnelled through; NULL: none */
 };

@@ -19,6 +19,10 @@
 #define OPTIONS_KMS \
     (CTL_OPTION(OPTION_SOCKET) | CTL_OPTION(OPTION_API) | CTL_OPTION(OPTION_TIMEOUT))
 
+#define OPTIONS_REENCRYPT                                                                     \
+    (OPTIONS_NODES | CTL_OPTION(OPTION_WITHOUT) | CTL_OPTION(OPTION_KUBECONFIG) |             \
+     CTL_OPTION(OPTION_KUBE_CONTEXT) | CTL_OPTION(OPTION_RESOURCE) | CTL_OPTION(OPTION_VIA) | \
+     CTL_OPTION(OPTION_PARALLEL) | CTL_OPTION(OPTION_RATE))
 #define OPTIONS_ETCD                                                                      \
     (CTL_OPTION(OPTION_SNAPSHOT) | CTL_OPTION(OPTION_ENDPOINTS) | CTL_OPTION(OPTION_CA) | \
      CTL_OPTION(OPTION_CERT) | CTL_OPTION(OPTION_KEY) | CTL_OPTION(OPTION_USER) |         \
@@ -52,6 +56,8 @@ static const struct command {
     {"key resume", OPTIONS_CHANGE, ctl_key_resume, "lets it open again", "VERSION"},
     {"key rotate", OPTIONS_ROTATE, ctl_key_rotate, "the next version, and the older ones retired"},
     {"key adopt", 0, ctl_key_adopt, "could a key that kekd did not make be used?", "LABEL|ID"},
+    {"reencrypt", OPTIONS_REENCRYPT, ctl_reencrypt,
+     "has the API server write every object under the newest version"},
     {"inventory", OPTIONS_INVENTORY, ctl_inventory, "what lies in etcd, and under which key"},
     {"kms status", OPTIONS_KMS, ctl_kms_status, "what the API server is told about the plugin"},
     {"kms encrypt", OPTIONS_KMS, ctl_kms_encrypt, "standard input, encrypted"},

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kek/text.h"
+
 #define TIMEOUT_MAX (UINT64_C(3600) * 1000)
 #define CHARACTERS_END 256 /* what getopt returns below is a letter */
 
@@ -15,6 +17,7 @@ enum kind {
     KIND_NAMES,    /* struct ctl_names: once for each */
     KIND_CHOICE,   /* unsigned: the place among `choices` */
     KIND_TIMEOUT,  /* uint64_t, in milliseconds */
+    KIND_NUMBER,   /* unsigned, from 1 to `most` */
 };
 
 struct option_row {
@@ -26,11 +29,13 @@ struct option_row {
     size_t field; /* of struct ctl */
     const char *const *choices;
     const char *expected; /* where the kind does not say it */
+    uint64_t most;        /* of a number */
 };
 
 #define FIELD(name) offsetof(struct ctl, name)
 
 static const char *const outputs[] = {"table", "json", NULL};
+static const char *const ways[] = {"rewrite", "storage-version-migration", NULL};
 static const char *const apis[] = {"v2", "v1", NULL};
 
 static const struct option_row rows[OPTIONS_END] = {
@@ -109,9 +114,23 @@ static const struct option_row rows[OPTIONS_END] = {
                        FIELD(key_id), NULL, NULL},
     [OPTION_TIMEOUT] = {"timeout", 0, "DURATION",
                         "of each KMS call, 3s by default; for all nodes, 10s; key rotate: of all "
-                        "waiting, 1h",
+                        "waiting, 1h; reencrypt: without any progress, 5m",
                         KIND_TIMEOUT, FIELD(timeout_ms), NULL,
                         "a duration (a number and ms, s, m or h) from 1ms to 1h"},
+    [OPTION_KUBECONFIG] = {"kubeconfig", 0, "FILE",
+                           "the API server and who asks it; by default KUBECONFIG, else "
+                           "/etc/kubernetes/admin.conf",
+                           KIND_PATH, FIELD(kubeconfig), NULL, "a file's path"},
+    [OPTION_KUBE_CONTEXT] = {"kube-context", 0, "NAME",
+                             "of the kubeconfig, by default its current-context", KIND_PATH,
+                             FIELD(kube_context), NULL, "a context's name"},
+    [OPTION_VIA] = {"via", 0, "rewrite|storage-version-migration",
+                    "who rewrites: kekctl, which is the default, or the cluster's own controller",
+                    KIND_CHOICE, FIELD(via), ways, "rewrite or storage-version-migration"},
+    [OPTION_PARALLEL] = {"parallel", 0, "N", "objects under way at once, 16 by default",
+                         KIND_NUMBER, FIELD(parallel), NULL, "a number from 1 to 256", 256},
+    [OPTION_RATE] = {"rate", 0, "N", "objects a second at most; no limit by default", KIND_NUMBER,
+                     FIELD(rate), NULL, "a number from 1 to 100000", 100000},
 };
 
 enum ctl_exit ctl_usage(const struct ctl *ctl, const char *format, ...)
@@ -149,7 +168,7 @@ static bool take_choice(const char *const *choices, const char *value, unsigned 
 static bool take_value(struct ctl *ctl, const struct option_row *row, const char *value)
 {
     void *field = (char *)ctl + row->field;
-    uint64_t *timeout_ms = field;
+    uint64_t *timeout_ms = field, number;
     switch (row->kind) {
     case KIND_FLAG:
         *(bool *)field = true;
@@ -167,6 +186,12 @@ static bool take_value(struct ctl *ctl, const struct option_row *row, const char
     case KIND_TIMEOUT:
         return kek_config_duration(value, timeout_ms) && *timeout_ms >= 1 &&
                *timeout_ms <= TIMEOUT_MAX;
+    case KIND_NUMBER:
+        if (!kek_text_decimal(value, row->most, &number) || number == 0) {
+            return false;
+        }
+        *(unsigned *)field = (unsigned)number;
+        return true;
     default:
         return false;
     }

@@ -153,7 +153,9 @@ void transfer_drop_lines(struct transfer *transfer)
         kek_wipe(last->data, strlen(last->data));
     }
     curl_slist_free_all(transfer->lines);
+    curl_slist_free_all(transfer->way);
     transfer->lines = NULL;
+    transfer->way = NULL;
     transfer->secret_line = false;
 }
 
@@ -230,6 +232,21 @@ static bool set_way(CURL *easy, const struct kek_remote_settings *with,
     return good && (call->plain || set_tls(easy, with));
 }
 
+/* libcurl's form of it: "any host: any port: HOST: PORT". */
+static bool set_connect_to(struct transfer *transfer)
+{
+    char to[SHOWN_MAX + 4];
+    CURL *easy = transfer->easy;
+    bool good = true;
+    if (transfer->settings->connect_to == NULL) {
+        return true;
+    }
+    int len = snprintf(to, sizeof to, "::%s", transfer->settings->connect_to);
+    transfer->way = len < (int)sizeof to ? curl_slist_append(NULL, to) : NULL;
+    SET(CURLOPT_CONNECT_TO, transfer->way);
+    return good && transfer->way != NULL;
+}
+
 static bool set_request(CURL *easy, const struct kek_remote_call *call)
 {
     bool good = true;
@@ -264,5 +281,5 @@ bool transfer_set_up(struct transfer *transfer, uint64_t left_ms)
     SET(CURLOPT_WRITEDATA, transfer);
     SET(CURLOPT_PRIVATE, transfer);
     return good && set_request(easy, call) && set_way(easy, transfer->settings, call) &&
-           set_lines(transfer);
+           set_connect_to(transfer) && set_lines(transfer);
 }

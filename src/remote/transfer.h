@@ -16,6 +16,7 @@ struct transfer {
     struct kek_remote_call *call; /* the caller's */
     CURL *easy;
     struct curl_slist *lines; /* of the request's header */
+    struct curl_slist *way;   /* where it connects to; NULL: where the URL says */
     bool secret_line;         /* the last of them is a credential */
     char shown[SHOWN_MAX];    /* the URL, as messages have it */
     uint64_t last_ms;         /* when something came last */

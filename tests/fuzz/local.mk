@@ -58,6 +58,13 @@ tests_fuzz_fuzz_node_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_fuzz_fuzz_node_LDADD = $(FUZZ_LIBS) libkek-keyring.a $(POOL_LIBS) $(ENVELOPE_LIBS) \
 	$(JANSSON_LIBS)
 
+FUZZ_TARGETS += tests/fuzz/fuzz_kubeconfig tests/fuzz/fuzz_kubeapi
+tests_fuzz_fuzz_kubeconfig_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_kubeconfig_LDADD = $(FUZZ_LIBS) $(KUBEAPI_LIBS)
+tests_fuzz_fuzz_kubeapi_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_fuzz_fuzz_kubeapi_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_kubeapi_LDADD = $(FUZZ_LIBS) $(KUBEAPI_LIBS)
+
 check_PROGRAMS += $(FUZZ_TARGETS)
 if FUZZING
 FUZZ_LIBS = $(KEK_FUZZ_LDFLAGS)

@@ -30,6 +30,7 @@ INTEROP_TESTS = \
 	tests/interop/test_log.py \
 	tests/interop/test_recovery_of_kekd.py \
 	tests/interop/test_providers.py \
+	tests/interop/test_reencrypt_cluster.py \
 	tests/interop/test_nodes.py \
 	tests/interop/test_oom.py \
 	tests/interop/test_rotation.py \
