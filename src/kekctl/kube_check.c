@@ -13,6 +13,7 @@
 struct findings {
     const struct kube_change *change;
     json_t *checks;
+    bool looked; /* at what is stored */
     bool safe, no_memory;
 };
 
@@ -55,12 +56,23 @@ static void check_nodes(struct findings *findings)
 
 /* ---- what is stored ---- */
 
+/* An etcd of another context is another cluster's, whose API servers have another file; unless it was named. */
+static bool is_elsewhere(const struct kube_change *change, const struct inventory_etcd *etcd)
+{
+    return change->ctl->etcds.count == 0 && strcmp(etcd->context, change->config->context) != 0;
+}
+
 static void check_etcd(struct findings *findings, const struct inventory *inventory,
                        struct inventory_etcd *etcd)
 {
     const struct kube_change *change = findings->change;
     char check[80], evidence[200];
     snprintf(check, sizeof check, "etcd %s", etcd->settings.name);
+    if (is_elsewhere(change, etcd)) {
+        add(findings, check, "not looked at", "another cluster's, by its context");
+        return;
+    }
+    findings->looked = true;
     if (!inventory_read(inventory, etcd, NULL)) {
         ctl_say(change->ctl, "%s", etcd->why.text);
         add(findings, check, "not good", "could not be read in full");
@@ -88,11 +100,14 @@ static void without_etcd(struct findings *findings)
 {
     const struct kube_change *change = findings->change;
     bool needed = change->step.removes_reader || change->ctl->from == NULL;
-    add(findings, "etcd", needed ? "not good" : "not looked at", "none is configured");
+    add(findings, "etcd", needed ? "not good" : "not looked at",
+        "none of this cluster is configured");
     if (needed) {
-        ctl_say(change->ctl,
-                "what is stored decides whether %s is safe, and %s names no etcd: add `etcd` to it",
-                change->phase, change->config->path);
+        ctl_say(
+            change->ctl,
+            "what is stored decides whether %s is safe, and %s names no etcd of this cluster: add "
+            "`etcd` to it",
+            change->phase, change->config->path);
         findings->safe = false;
     }
 }
@@ -116,6 +131,9 @@ static void check_stored(struct findings *findings)
     for (size_t i = 0; chosen && i < inventory->etcd_count; i++) {
         check_etcd(findings, inventory, &inventory->etcds[i]);
         tally_free(inventory->etcds[i].tally);
+    }
+    if (chosen && !findings->looked) {
+        without_etcd(findings);
     }
     free(inventory);
 }

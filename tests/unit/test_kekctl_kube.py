@@ -151,7 +151,7 @@ class KubeConfig(unittest.TestCase):
     def test_what_cannot_be_looked_at_is_not_safe(self):
         found, err = self.check(3, "--phase", "add-reader")
         self.assertEqual(found, {"nodes": "not good", "etcd": "not good"})
-        self.assertIn("names no etcd: add `etcd` to it", err)
+        self.assertIn("names no etcd of this cluster: add `etcd` to it", err)
         self.assertIn("add-reader is not safe now", err)
         writer = self.write("writer", SECRETS + KEKD + PLAIN)
         found, err = self.check(3, "--phase", "remove-old", "--from", writer)
@@ -170,6 +170,15 @@ class KubeConfig(unittest.TestCase):
         found, err = self.check(3, "--phase", "disable", "--from", self.write("clear", SECRETS + PLAIN + KEKD))
         self.assertEqual(found["etcd main"], "not good")
         self.assertIn("127.0.0.1:1", err)
+
+    def test_an_etcd_of_another_cluster_says_nothing_unless_it_is_named(self):
+        self.config = self.write("kekd.yaml", CONFIG + "context: here\netcd:\n"
+                                 "  - {name: main, endpoints: ['http://127.0.0.1:1'], context: elsewhere}\n")
+        clear = self.write("clear", SECRETS + PLAIN + KEKD)
+        found, _ = self.check(3, "--phase", "disable", "--from", clear)
+        self.assertEqual(found, {"etcd main": "not looked at", "etcd": "not good", "API servers": "yours to see"})
+        found, _ = self.check(3, "--phase", "disable", "--from", clear, "--etcd", "main")
+        self.assertEqual(found["etcd main"], "not good")
 
     def test_a_phase_that_is_not_the_next_is_not_safe(self):
         code, out, err = self.run_it("--check", "--phase", "make-writer", "--from", self.write("p", SECRETS + PLAIN))
