@@ -8,6 +8,7 @@ dist_example_DATA = \
 	deploy/encryption-configuration.yaml \
 	deploy/kekd.logrotate \
 	deploy/prometheus-rules.yaml \
+	deploy/reencrypt-rbac.yaml \
 	deploy/static-pod.yaml
 EXTRA_DIST += deploy/kekd.service.in deploy/kekd.socket deploy/kekd-rotate.service.in deploy/kekd-rotate.timer \
 	deploy/kekd.sysusers deploy/kekd.tmpfiles.in

@@ -19,6 +19,7 @@ enum ctl_exit {
 };
 
 enum ctl_api { CTL_API_V2 = 0, CTL_API_V1 };
+enum ctl_via { CTL_VIA_REWRITE = 0, CTL_VIA_MIGRATION };
 
 #define CTL_DEFAULT_CONFIG "/etc/kekd/kekd.yaml"
 #define CTL_NAMES_MAX 64
@@ -47,6 +48,20 @@ struct ctl {
     struct ctl_names without; /* nodes, as --node or the configuration writes them */
     bool single_node, again;
     bool backups_checked, api_servers_restarted;
+    const char *phase; /* NULL: not given */
+    const char *from;  /* NULL: no file */
+    const char *name;  /* of a kms entry; NULL: the usual one */
+    bool check;
+    const char *kubeconfig, *kube_context; /* NULL: as kubectl finds them */
+    unsigned parallel;                     /* 0: as the command likes */
+    unsigned rate;                         /* a second; 0: no limit */
+    unsigned via;                          /* enum ctl_via */
+    struct ctl_names etcds;                /* of --etcd: names in the configuration */
+    struct ctl_names endpoints;            /* each with commas, perhaps */
+    const char *ca, *cert, *key_file, *user, *password_file, *prefix, *snapshot;
+    struct ctl_names resources; /* of --resource; none: secrets */
+    const char *encryption_config;
+    bool verify;
     bool help, version;
 };
 
@@ -61,12 +76,15 @@ enum ctl_exit ctl_key_suspend(struct ctl *ctl);
 enum ctl_exit ctl_key_resume(struct ctl *ctl);
 enum ctl_exit ctl_key_destroy(struct ctl *ctl);
 enum ctl_exit ctl_key_rotate(struct ctl *ctl);
+enum ctl_exit ctl_inventory(struct ctl *ctl);
 enum ctl_exit ctl_kms_status(struct ctl *ctl);
 enum ctl_exit ctl_kms_encrypt(struct ctl *ctl);
 enum ctl_exit ctl_kms_decrypt(struct ctl *ctl);
+enum ctl_exit ctl_kube_config(struct ctl *ctl);
 enum ctl_exit ctl_node_status(struct ctl *ctl);
 enum ctl_exit ctl_pin_retry(struct ctl *ctl);
 enum ctl_exit ctl_probe(struct ctl *ctl);
+enum ctl_exit ctl_reencrypt(struct ctl *ctl);
 
 /* "kekctl: <command>: <...>" on standard error. */
 void ctl_say(const struct ctl *ctl, const char *format, ...) KEK_PRINTF(2, 3);

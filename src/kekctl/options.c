@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kek/text.h"
+
 #define TIMEOUT_MAX (UINT64_C(3600) * 1000)
 #define CHARACTERS_END 256 /* what getopt returns below is a letter */
 
@@ -15,6 +17,7 @@ enum kind {
     KIND_NAMES,    /* struct ctl_names: once for each */
     KIND_CHOICE,   /* unsigned: the place among `choices` */
     KIND_TIMEOUT,  /* uint64_t, in milliseconds */
+    KIND_NUMBER,   /* unsigned, from 1 to `most` */
 };
 
 struct option_row {
@@ -26,11 +29,13 @@ struct option_row {
     size_t field; /* of struct ctl */
     const char *const *choices;
     const char *expected; /* where the kind does not say it */
+    uint64_t most;        /* of a number */
 };
 
 #define FIELD(name) offsetof(struct ctl, name)
 
 static const char *const outputs[] = {"table", "json", NULL};
+static const char *const ways[] = {"rewrite", "storage-version-migration", NULL};
 static const char *const apis[] = {"v2", "v1", NULL};
 
 static const struct option_row rows[OPTIONS_END] = {
@@ -69,6 +74,42 @@ static const struct option_row rows[OPTIONS_END] = {
                       KIND_TEXT, FIELD(until), NULL, NULL},
     [OPTION_AGAIN] = {"again", 0, NULL, "though the last rotation ended within the hour", KIND_FLAG,
                       FIELD(again), NULL, NULL},
+    [OPTION_PHASE] = {"phase", 0, "PHASE", "add-reader, make-writer, remove-old or disable",
+                      KIND_TEXT, FIELD(phase), NULL, NULL},
+    [OPTION_FROM] = {"from", 0, "FILE", "the EncryptionConfiguration that the API servers have now",
+                     KIND_PATH, FIELD(from), NULL, "a file's path"},
+    [OPTION_NAME] = {"name", 0, "NAME", "of the kms entry, kekd by default", KIND_TEXT, FIELD(name),
+                     NULL, NULL},
+    [OPTION_CHECK] = {"check", 0, NULL, "print nothing, and say whether the phase is safe now",
+                      KIND_FLAG, FIELD(check), NULL, NULL},
+    [OPTION_ETCD] = {"etcd", 0, "NAME", "this etcd of the configuration alone; once for each",
+                     KIND_NAMES, FIELD(etcds), NULL, "at most 64 names"},
+    [OPTION_SNAPSHOT] = {"snapshot", 0, "FILE", "a snapshot of an etcd, not an etcd", KIND_PATH,
+                         FIELD(snapshot), NULL, "a file's path"},
+    [OPTION_ENDPOINTS] = {"endpoints", 0, "URL,...",
+                          "an etcd that is not in the configuration, by its members", KIND_NAMES,
+                          FIELD(endpoints), NULL, "at most 64 lists"},
+    [OPTION_CA] = {"ca", 0, "FILE", "its CA's certificate; by default the system's", KIND_PATH,
+                   FIELD(ca), NULL, "a file's path"},
+    [OPTION_CERT] = {"cert", 0, "FILE", "the client certificate that it asks for", KIND_PATH,
+                     FIELD(cert), NULL, "a file's path"},
+    [OPTION_KEY] = {"key", 0, "FILE", "the client certificate's key", KIND_PATH, FIELD(key_file),
+                    NULL, "a file's path"},
+    [OPTION_USER] = {"user", 0, "NAME", "its user, where it asks for a password", KIND_TEXT,
+                     FIELD(user), NULL, NULL},
+    [OPTION_PASSWORD_FILE] = {"password-file", 0, "FILE", "the file with that user's password",
+                              KIND_PATH, FIELD(password_file), NULL, "a file's path"},
+    [OPTION_PREFIX] = {"prefix", 0, "PREFIX", "what its keys begin with, /registry by default",
+                       KIND_TEXT, FIELD(prefix), NULL, NULL},
+    [OPTION_RESOURCE] =
+        {"resource", 0, "RESOURCE",
+         "what is meant (secrets by default; things.group.example.com); once for each", KIND_NAMES,
+         FIELD(resources), NULL, "at most 64 resources"},
+    [OPTION_ENCRYPTION_CONFIG] = {"encryption-config", 0, "FILE",
+                                  "what is to be encrypted, by the API server's own file",
+                                  KIND_PATH, FIELD(encryption_config), NULL, "a file's path"},
+    [OPTION_VERIFY] = {"verify", 0, NULL, "also open everything, by the HSMs", KIND_FLAG,
+                       FIELD(verify), NULL, NULL},
     [OPTION_SOCKET] = {"socket", 0, "PATH",
                        "the plugin's socket, by default the configuration's `listen`", KIND_PATH,
                        FIELD(socket), NULL, "a socket's path"},
@@ -79,9 +120,23 @@ static const struct option_row rows[OPTIONS_END] = {
                        FIELD(key_id), NULL, NULL},
     [OPTION_TIMEOUT] = {"timeout", 0, "DURATION",
                         "of each KMS call, 3s by default; for all nodes, 10s; key rotate: of all "
-                        "waiting, 1h",
+                        "waiting, 1h; reencrypt: without any progress, 5m",
                         KIND_TIMEOUT, FIELD(timeout_ms), NULL,
                         "a duration (a number and ms, s, m or h) from 1ms to 1h"},
+    [OPTION_KUBECONFIG] = {"kubeconfig", 0, "FILE",
+                           "the API server and who asks it; by default KUBECONFIG, else "
+                           "/etc/kubernetes/admin.conf",
+                           KIND_PATH, FIELD(kubeconfig), NULL, "a file's path"},
+    [OPTION_KUBE_CONTEXT] = {"kube-context", 0, "NAME",
+                             "of the kubeconfig, by default its current-context", KIND_PATH,
+                             FIELD(kube_context), NULL, "a context's name"},
+    [OPTION_VIA] = {"via", 0, "rewrite|storage-version-migration",
+                    "who rewrites: kekctl, which is the default, or the cluster's own controller",
+                    KIND_CHOICE, FIELD(via), ways, "rewrite or storage-version-migration"},
+    [OPTION_PARALLEL] = {"parallel", 0, "N", "objects under way at once, 16 by default",
+                         KIND_NUMBER, FIELD(parallel), NULL, "a number from 1 to 256", 256},
+    [OPTION_RATE] = {"rate", 0, "N", "objects a second at most; no limit by default", KIND_NUMBER,
+                     FIELD(rate), NULL, "a number from 1 to 100000", 100000},
 };
 
 enum ctl_exit ctl_usage(const struct ctl *ctl, const char *format, ...)
@@ -119,7 +174,7 @@ static bool take_choice(const char *const *choices, const char *value, unsigned 
 static bool take_value(struct ctl *ctl, const struct option_row *row, const char *value)
 {
     void *field = (char *)ctl + row->field;
-    uint64_t *timeout_ms = field;
+    uint64_t *timeout_ms = field, number;
     switch (row->kind) {
     case KIND_FLAG:
         *(bool *)field = true;
@@ -137,6 +192,12 @@ static bool take_value(struct ctl *ctl, const struct option_row *row, const char
     case KIND_TIMEOUT:
         return kek_config_duration(value, timeout_ms) && *timeout_ms >= 1 &&
                *timeout_ms <= TIMEOUT_MAX;
+    case KIND_NUMBER:
+        if (!kek_text_decimal(value, row->most, &number) || number == 0) {
+            return false;
+        }
+        *(unsigned *)field = (unsigned)number;
+        return true;
     default:
         return false;
     }

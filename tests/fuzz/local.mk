@@ -12,6 +12,9 @@ FUZZ_TARGETS += tests/fuzz/fuzz_config tests/fuzz/fuzz_uri
 tests_fuzz_fuzz_config_LDADD = $(FUZZ_LIBS) $(CONFIG_LIBS)
 tests_fuzz_fuzz_uri_LDADD = $(FUZZ_LIBS) $(CONFIG_LIBS)
 
+FUZZ_TARGETS += tests/fuzz/fuzz_encryption
+tests_fuzz_fuzz_encryption_LDADD = $(FUZZ_LIBS) $(KUBE_LIBS)
+
 FUZZ_TARGETS += tests/fuzz/fuzz_http
 tests_fuzz_fuzz_http_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_fuzz_fuzz_http_LDADD = $(FUZZ_LIBS) libkek-ops.a $(BASE_LIBS)
@@ -54,6 +57,13 @@ tests_fuzz_fuzz_node_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_fuzz_fuzz_node_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_fuzz_fuzz_node_LDADD = $(FUZZ_LIBS) libkek-keyring.a $(POOL_LIBS) $(ENVELOPE_LIBS) \
 	$(JANSSON_LIBS)
+
+FUZZ_TARGETS += tests/fuzz/fuzz_kubeconfig tests/fuzz/fuzz_kubeapi
+tests_fuzz_fuzz_kubeconfig_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_kubeconfig_LDADD = $(FUZZ_LIBS) $(KUBEAPI_LIBS)
+tests_fuzz_fuzz_kubeapi_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_fuzz_fuzz_kubeapi_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_kubeapi_LDADD = $(FUZZ_LIBS) $(KUBEAPI_LIBS)
 
 check_PROGRAMS += $(FUZZ_TARGETS)
 if FUZZING

@@ -30,6 +30,13 @@ DEK = bytes(range(32))
 TRACES = ("Sanitizer", "runtime error:", "stack smashing", "double free", "corrupted")
 
 
+# What an API server may have: a list of which one resource goes to kekd.
+PRESENT = """{apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfiguration, resources: [
+  {resources: [configmaps, secrets], providers: [
+    {aescbc: {keys: [{name: a, secret: MDEyMzQ1Njc4OWFiY2RlZg==}]}}, {identity: {}}]}]}
+"""
+
+
 class Oom(rigs.Case):
     def node(self, index=0, **options):
         address = rigs.own_address()
@@ -241,7 +248,12 @@ class Oom(rigs.Case):
         node = self.node().start()
         client = node.client()
         sealed = client.encrypt1(DEK)
-        for arguments, given in ((("config", "check"), None), (("kms", "--api", "v1", "decrypt"), sealed),
+        present = node.folder + "/present.yaml"
+        with open(present, "w", encoding="ascii") as file:
+            file.write(PRESENT)
+        phase = ("kube", "config", "--phase", "add-reader", "--resource", "secrets", "--from", present)
+        for arguments, given in ((phase, None), (("config", "check"), None),
+                                 (("kms", "--api", "v1", "decrypt"), sealed),
                                  (("kms", "--api", "v1", "encrypt"), DEK), (("kms", "status"), None),
                                  (("key", "list"), None), (("node", "status"), None),
                                  (("node", "status", "--node", "self"), None), (("pin", "retry"), None)):

@@ -32,9 +32,11 @@ LEFT = {
     "grpc": FRONT[:8],
     "ops": FRONT[:8],
     "kekd": FRONT,
-    "kekctl": FRONT + ["kube", "remote"],
+    "kekctl": FRONT + ["kube", "remote", "etcd", "kubeapi"],
     "kube": ["base", "envelope"],
     "remote": ["base"],
+    "etcd": ["base", "remote"],
+    "kubeapi": ["base", "remote"],
     # The worker's side.
     "worker": ["base"],
     "pkcs11": ["base", "worker"],

@@ -1,0 +1,284 @@
+#include "reencrypt_etcd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kek/etcd.h"
+#include "kek/kube.h"
+#include "kek/text.h"
+
+#define TRIES 3 /* where a revision is compacted before it is read to the end */
+
+struct reencrypt_etcd {
+    struct reencrypt *reencrypt;
+    struct kek_id primary;
+    FILE *names; /* of each: two bytes, resource and what is known; three texts with their NUL */
+    uint64_t given;
+    struct reencrypt_reading reading;
+    const struct kek_config_etcd *entry; /* being read */
+    const struct kek_etcd_read *read;
+};
+
+enum known { KNOWN_OLD = 0, KNOWN_V1, KNOWN_DAMAGED };
+
+bool reencrypt_etcd_is_there(const struct kek_config *config)
+{
+    for (size_t i = 0; i < config->etcd_count; i++) {
+        if (strcmp(config->etcd[i].context, config->context) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const struct reencrypt_reading *reencrypt_etcd_reading(const struct reencrypt_etcd *etcd)
+{
+    return &etcd->reading;
+}
+
+void reencrypt_etcd_free(struct reencrypt_etcd *etcd)
+{
+    if (etcd != NULL) {
+        if (etcd->names != NULL) {
+            (void)fclose(etcd->names);
+        }
+        free(etcd);
+    }
+}
+
+/* ---- one object ---- */
+
+static bool is_text(struct kek_bytes bytes, const char *text)
+{
+    return bytes.len == strlen(text) && memcmp(bytes.data, text, bytes.len) == 0;
+}
+
+/* Its place among the resources; their count: it is none of them. */
+static size_t resource_of(const struct reencrypt_etcd *etcd, const struct kek_kube_name *name)
+{
+    const struct reencrypt *reencrypt = etcd->reencrypt;
+    size_t i = 0;
+    for (; i < reencrypt->resource_count; i++) {
+        const struct kek_kubeapi_resource *api = &reencrypt->resources[i].api;
+        if (is_text(name->resource, api->name) &&
+            (name->group_unknown || is_text(name->group, api->group))) {
+            break;
+        }
+    }
+    return i;
+}
+
+static bool is_under(const struct kek_kube_stored *stored, const struct kek_id *primary)
+{
+    bool kms = stored->kind == KEK_KUBE_KMS_V1 || stored->kind == KEK_KUBE_KMS_V2;
+    return kms && stored->is_kekd && stored->envelope.count == 1 &&
+           memcmp(&stored->envelope.entries[0].kek_id, primary, sizeof *primary) == 0;
+}
+
+/* False: it cannot be kept. */
+static bool keep_text(FILE *file, struct kek_bytes text)
+{
+    return memchr(text.data == NULL ? (const uint8_t *)"" : text.data, '\0', text.len) == NULL &&
+           (text.len == 0 || fwrite(text.data, text.len, 1, file) == 1) && fputc('\0', file) == 0;
+}
+
+static enum kek_rc keep(struct reencrypt_etcd *etcd, size_t resource, enum known known,
+                        const struct kek_kube_name *name, int64_t mod_revision, struct kek_why *why)
+{
+    char version[32];
+    struct kek_kubeapi_object *none = NULL;
+    if (name->ns.len >= sizeof none->space || name->name.len >= sizeof none->name) {
+        return kek_fail(why, KEK_INVALID,
+                        "etcd %s: a key whose name is longer than any of Kubernetes",
+                        etcd->entry->name);
+    }
+    snprintf(version, sizeof version, "%" PRId64, mod_revision);
+    bool good = fputc((int)resource, etcd->names) != EOF && fputc((int)known, etcd->names) != EOF &&
+                keep_text(etcd->names, name->ns) && keep_text(etcd->names, name->name) &&
+                keep_text(etcd->names, kek_bytes_of(version));
+    return good ? KEK_OK
+                : kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                                  "keeping a name in state_dir");
+}
+
+static enum kek_rc take(void *arg, const struct kek_etcd_pair *pair, struct kek_why *why)
+{
+    struct reencrypt_etcd *etcd = arg;
+    struct kek_kube_name name;
+    struct kek_kube_stored stored;
+    if (!kek_kube_name(pair->key, kek_bytes_of(etcd->entry->prefix), &name)) {
+        return KEK_OK;
+    }
+    size_t place = resource_of(etcd, &name);
+    if (place == etcd->reencrypt->resource_count) {
+        return KEK_OK;
+    }
+    struct reencrypt_resource *resource = &etcd->reencrypt->resources[place];
+    if (resource->since[0] == '\0') {
+        snprintf(resource->since, sizeof resource->since, "%" PRId64, etcd->read->revision);
+    }
+    etcd->reading.objects++;
+    enum kek_rc rc = kek_kube_parse(pair->value, &stored, NULL);
+    if (rc == KEK_OK && is_under(&stored, &etcd->primary)) {
+        return KEK_OK;
+    }
+    enum known known = rc != KEK_OK                     ? KNOWN_DAMAGED
+                       : stored.kind == KEK_KUBE_KMS_V1 ? KNOWN_V1
+                                                        : KNOWN_OLD;
+    etcd->reading.old++;
+    etcd->reading.damaged += known == KNOWN_DAMAGED;
+    etcd->reading.v1 += known == KNOWN_V1;
+    return keep(etcd, place, known, &name, pair->mod_revision, why);
+}
+
+/* ---- all of them ---- */
+
+static enum kek_rc read_once(struct reencrypt_etcd *etcd, struct kek_etcd *from,
+                             struct kek_why *why)
+{
+    char prefix[512];
+    snprintf(prefix, sizeof prefix, "%s/", etcd->entry->prefix);
+    struct kek_etcd_read read = {.prefix = kek_bytes_of(prefix), .take = take, .arg = etcd};
+    etcd->read = &read;
+    return kek_etcd_read(from, &read, why);
+}
+
+static enum kek_rc read_etcd(struct reencrypt_etcd *etcd, struct kek_why *why)
+{
+    const struct kek_config_etcd *entry = etcd->entry;
+    const struct kek_etcd_settings settings = {
+        .name = entry->name,
+        .endpoints = (const char *const *)entry->endpoints,
+        .ca = entry->ca,
+        .cert = entry->cert,
+        .key = entry->key,
+        .user = entry->user,
+        .password_file = entry->password_file,
+    };
+    struct kek_etcd *from = NULL;
+    enum kek_rc rc = kek_etcd_open(&settings, &from, why);
+    const struct reencrypt_reading before = etcd->reading;
+    const long at = ftell(etcd->names);
+    for (unsigned tries = 0; rc == KEK_OK && tries < TRIES; tries++) {
+        rc = read_once(etcd, from, why);
+        if (rc != KEK_PRECONDITION) {
+            break;
+        }
+        etcd->reading = before; /* compacted: anew, at a newer revision */
+        if (fseek(etcd->names, at, SEEK_SET) == 0) {
+            rc = KEK_OK;
+        }
+    }
+    kek_etcd_free(from);
+    return rc;
+}
+
+static FILE *open_names(const char *folder)
+{
+    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, S_IRUSR | S_IWUSR);
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "w+");
+    if (file == NULL && fd >= 0) {
+        close(fd);
+    }
+    return file;
+}
+
+struct reencrypt_etcd *reencrypt_etcd_new(struct reencrypt *reencrypt, const struct kek_id *primary,
+                                          struct kek_why *why)
+{
+    const struct kek_config *config = reencrypt->config;
+    KEK_AUTO(reencrypt_etcd) etcd = calloc(1, sizeof *etcd);
+    if (etcd == NULL) {
+        kek_fail(why, KEK_NO_MEMORY, "no memory to read etcd");
+        return NULL;
+    }
+    etcd->reencrypt = reencrypt;
+    etcd->primary = *primary;
+    etcd->names = open_names(config->state_dir);
+    if (etcd->names == NULL) {
+        kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                        "a file for names in %s", config->state_dir);
+        return NULL;
+    }
+    for (size_t i = 0; i < config->etcd_count; i++) {
+        etcd->entry = &config->etcd[i];
+        if (strcmp(etcd->entry->context, config->context) == 0 && read_etcd(etcd, why) != KEK_OK) {
+            return NULL;
+        }
+    }
+    if (fflush(etcd->names) != 0 || fseek(etcd->names, 0, SEEK_SET) != 0) {
+        kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                        "keeping names in %s", config->state_dir);
+        return NULL;
+    }
+    return KEK_STEAL(etcd);
+}
+
+/* ---- the source ---- */
+
+static bool read_text(FILE *file, char *out, size_t size)
+{
+    size_t len = 0;
+    for (int byte = fgetc(file); byte != EOF && len < size; byte = fgetc(file)) {
+        out[len++] = (char)byte;
+        if (byte == '\0') {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool read_name(struct reencrypt_etcd *etcd, struct reencrypt_target *target,
+                      enum known *known)
+{
+    struct kek_kubeapi_object *object = &target->object;
+    int resource = fgetc(etcd->names), what = fgetc(etcd->names);
+    *target = (struct reencrypt_target){.resource = (size_t)resource, .is_old = true};
+    *known = (enum known)what;
+    return resource != EOF && what != EOF &&
+           read_text(etcd->names, object->space, sizeof object->space) &&
+           read_text(etcd->names, object->name, sizeof object->name) &&
+           read_text(etcd->names, object->resource_version, sizeof object->resource_version);
+}
+
+static enum reencrypt_next next(void *arg, struct reencrypt_target *target, struct kek_why *why)
+{
+    struct reencrypt_etcd *etcd = arg;
+    enum known known;
+    while (etcd->given < etcd->reading.old) {
+        if (!read_name(etcd, target, &known)) {
+            kek_fail(why, KEK_UNAVAILABLE, "the names that were kept cannot be read back");
+            return REENCRYPT_FAILED;
+        }
+        etcd->given++;
+        if (known != KNOWN_DAMAGED) {
+            return REENCRYPT_NAME;
+        }
+        reencrypt_refused(etcd->reencrypt, &etcd->reencrypt->resources[target->resource],
+                          &target->object, "etcd",
+                          "it is damaged there, and no API server opens it: kekctl inventory "
+                          "--verify says more");
+    }
+    return REENCRYPT_END;
+}
+
+static void handled(void *arg, const struct reencrypt_target *target)
+{
+    (void)arg;
+    (void)target;
+}
+
+static uint64_t left(void *arg)
+{
+    const struct reencrypt_etcd *etcd = arg;
+    return etcd->reading.old - etcd->given;
+}
+
+struct reencrypt_source reencrypt_etcd_source(struct reencrypt_etcd *etcd)
+{
+    return (struct reencrypt_source){.next = next, .handled = handled, .left = left, .arg = etcd};
+}

@@ -1,0 +1,138 @@
+#include "values.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+
+#define PEM_MAX (256u * 1024) /* bytes of a chain */
+
+enum kek_rc values_no_memory(const struct reading *reading)
+{
+    return kek_fail(reading->why, KEK_NO_MEMORY, "no memory to read %s", reading->file);
+}
+
+enum kek_rc values_text(const struct reading *reading, yaml_node_t *mapping, const char *key,
+                        char **text)
+{
+    const char *value;
+    enum kek_rc rc = reading_text(reading, mapping, key, &value);
+    if (rc != KEK_OK || value == NULL) {
+        return rc;
+    }
+    *text = strdup(value);
+    return *text == NULL ? values_no_memory(reading) : KEK_OK;
+}
+
+enum kek_rc values_path(const struct reading *reading, yaml_node_t *mapping, const char *key,
+                        const char *file, char **path)
+{
+    const char *value, *slash = strrchr(file, '/');
+    enum kek_rc rc = reading_text(reading, mapping, key, &value);
+    if (rc != KEK_OK || value == NULL) {
+        return rc;
+    }
+    int folder = value[0] == '/' || slash == NULL ? 0 : (int)(slash - file) + 1;
+    if (asprintf(path, "%.*s%s", folder, file, value) < 0) {
+        *path = NULL;
+        return values_no_memory(reading);
+    }
+    return KEK_OK;
+}
+
+/* Does the text have one that begins? The name of its end is the PEM reader's to check. */
+static bool has_kind(struct kek_bytes pem, const char *kind)
+{
+    char begin[64];
+    int len = snprintf(begin, sizeof begin, "%s-----", kind);
+    return memmem(pem.data, pem.len, "-----BEGIN ", 11) != NULL &&
+           memmem(pem.data, pem.len, begin, (size_t)len) != NULL;
+}
+
+/* Into `out`, which has room for 3 bytes of each 4 of the text. False: it is no base64. */
+static bool decode(const char *text, size_t len, uint8_t *out, size_t *out_len)
+{
+    size_t pad = 0;
+    while (pad < 2 && len > pad && text[len - 1 - pad] == '=') {
+        pad++;
+    }
+    int got = len == 0 || len % 4 != 0 || memchr(text, '=', len - pad) != NULL
+                  ? -1
+                  : EVP_DecodeBlock(out, (const uint8_t *)text, (int)len);
+    *out_len = got < 0 ? 0 : (size_t)got - pad;
+    return got == (int)(len / 4 * 3);
+}
+
+/* The base64 of `KEY-data`; NULL in *node: it is not there. */
+static enum kek_rc find_data(const struct reading *reading, yaml_node_t *mapping, const char *name,
+                             yaml_node_t **node)
+{
+    const char *text;
+    enum kek_rc rc = reading_text(reading, mapping, name, &text);
+    *node = NULL;
+    if (rc != KEK_OK || text == NULL) {
+        return rc;
+    }
+    rc = reading_member(reading, mapping, name, node);
+    if (rc == KEK_OK && strlen(text) > PEM_MAX) {
+        return reading_refuse(reading, *node, "%s: more than %u bytes", name, PEM_MAX);
+    }
+    return rc;
+}
+
+/* Into memory of `out`'s size at least, which is the caller's kind of memory. */
+static enum kek_rc take_data(const struct reading *reading, const yaml_node_t *node,
+                             const char *name, const char *kind, uint8_t *out, size_t *len)
+{
+    if (!decode((const char *)node->data.scalar.value, node->data.scalar.length, out, len)) {
+        return reading_refuse(reading, node, "%s: this is no base64 (one line, with its padding)",
+                              name);
+    }
+    if (!has_kind(kek_bytes(out, *len), kind)) {
+        return reading_refuse(reading, node, "%s: there is no %s in PEM in it", name, kind);
+    }
+    return KEK_OK;
+}
+
+enum kek_rc values_pem(const struct reading *reading, yaml_node_t *mapping, const char *key,
+                       const char *kind, struct kek_buf *pem)
+{
+    char name[64];
+    size_t len = 0;
+    yaml_node_t *node;
+    snprintf(name, sizeof name, "%s-data", key);
+    enum kek_rc rc = find_data(reading, mapping, name, &node);
+    if (rc != KEK_OK || node == NULL) {
+        return rc;
+    }
+    uint8_t *out = kek_buf_reserve(pem, node->data.scalar.length, reading->why);
+    if (out == NULL) {
+        return values_no_memory(reading);
+    }
+    rc = take_data(reading, node, name, kind, out, &len);
+    pem->len += rc == KEK_OK ? len : 0;
+    return rc;
+}
+
+enum kek_rc values_pem_secret(const struct reading *reading, yaml_node_t *mapping, const char *key,
+                              const char *kind, struct kek_secret **pem)
+{
+    char name[64];
+    size_t len = 0;
+    yaml_node_t *node;
+    snprintf(name, sizeof name, "%s-data", key);
+    enum kek_rc rc = find_data(reading, mapping, name, &node);
+    if (rc != KEK_OK || node == NULL) {
+        return rc;
+    }
+    KEK_AUTO(kek_secret) wide = kek_secret_new(node->data.scalar.length);
+    if (wide == NULL) {
+        return values_no_memory(reading);
+    }
+    rc = take_data(reading, node, name, kind, kek_secret_data(wide), &len);
+    if (rc != KEK_OK) {
+        return rc;
+    }
+    *pem = kek_secret_dup(kek_bytes(kek_secret_data(wide), len));
+    return *pem == NULL ? values_no_memory(reading) : KEK_OK;
+}
