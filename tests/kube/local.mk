@@ -11,6 +11,7 @@ EXTRA_DIST += \
 	tests/kube/golden_test.go \
 	tests/kube/inventory_test.go \
 	tests/kube/kube_test.go \
+	tests/kube/phases_test.go \
 	tests/kube/poll_test.go \
 	tests/kube/schema_test.go \
 	tests/kube/stored_test.go \
