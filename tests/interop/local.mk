@@ -17,6 +17,7 @@ INTEROP_TESTS = \
 	tests/interop/test_changes.py \
 	tests/interop/test_config.py \
 	tests/interop/test_cost.py \
+	tests/interop/test_etcd.py \
 	tests/interop/test_fault_module.py \
 	tests/interop/test_faults.py \
 	tests/interop/test_lifecycle.py \

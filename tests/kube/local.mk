@@ -13,6 +13,7 @@ EXTRA_DIST += \
 	tests/kube/recovery_test.go \
 	tests/kube/rotation_test.go \
 	tests/kube/trouble_test.go \
+	tests/kube/etcdbench/main.go \
 	tests/kube/daemon/go.mod \
 	tests/kube/daemon/daemon.go \
 	tests/kube/oldgrpc/go.mod \
