@@ -99,7 +99,7 @@ bool announced_by(const struct keys *keys, struct announced *announced, bool *al
         (void)kek_fail_within(why, why->rc, "which version this node announced last is not known");
         return false;
     }
-    if (!nodes_open(&nodes, ctl, keys->config, ctl->nodes, ctl->node_count, &code)) {
+    if (!nodes_open(&nodes, ctl, keys->config, ctl->nodes.list, ctl->nodes.count, &code)) {
         kek_fail(why, KEK_INVALID, "the nodes of the cluster are not known");
         return false;
     }

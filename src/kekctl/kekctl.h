@@ -20,27 +20,33 @@ enum ctl_exit {
 
 enum ctl_api { CTL_API_V2 = 0, CTL_API_V1 };
 
-#define CTL_NODES_MAX 64
+#define CTL_DEFAULT_CONFIG "/etc/kekd/kekd.yaml"
+#define CTL_NAMES_MAX 64
+
+/* The values of an option that may be given several times. */
+struct ctl_names {
+    const char *list[CTL_NAMES_MAX];
+    size_t count;
+};
 
 struct ctl {
     const char *command; /* its words, for messages */
     const char *config_path;
-    bool config_given; /* by --config or as an argument */
-    bool json;
+    bool config_given;  /* by --config or as an argument */
+    unsigned json;      /* 1: results are JSON; 0: tables */
     const char *socket; /* NULL: as the configuration says */
-    enum ctl_api api;
+    unsigned api;       /* enum ctl_api */
     uint64_t timeout_ms;
     bool timeout_given;
     const char *key_id;   /* NULL: as the ciphertext or Status says */
     const char *provider; /* NULL: the only one */
     const char *argument; /* what stands after the command's words; NULL: it takes none */
     bool compromised, has_backup, dry_run;
-    const char *nodes[CTL_NODES_MAX]; /* of --node */
-    size_t node_count;
-    const char *until;                  /* NULL: to the end */
-    const char *without[CTL_NODES_MAX]; /* nodes, as --node or the configuration writes them */
-    size_t without_count;
+    struct ctl_names nodes;   /* of --node */
+    const char *until;        /* NULL: to the end */
+    struct ctl_names without; /* nodes, as --node or the configuration writes them */
     bool single_node, again;
+    bool help, version;
 };
 
 enum ctl_exit ctl_config_check(struct ctl *ctl);

@@ -203,7 +203,7 @@ static bool take_lock(const struct keys *keys, int *lock)
     return keys->ctl->dry_run || changes_lock(keys->config, lock, &why) || refuse(keys, &why);
 }
 
-static enum ctl_exit change(struct ctl *ctl, enum change_kind kind)
+static enum ctl_exit change_version(struct ctl *ctl, enum change_kind kind)
 {
     KEK_AUTO_CLOSE int lock = -1;
     KEYS_AUTO struct keys keys;
@@ -220,6 +220,12 @@ static enum ctl_exit change(struct ctl *ctl, enum change_kind kind)
         return printed;
     }
     return code == CTL_GOOD && changes.unrecorded ? CTL_CHECK : code;
+}
+
+static enum ctl_exit change(struct ctl *ctl, enum change_kind kind)
+{
+    enum ctl_exit code = view_check_argument(ctl);
+    return code == CTL_GOOD ? change_version(ctl, kind) : code;
 }
 
 enum ctl_exit ctl_key_promote(struct ctl *ctl)

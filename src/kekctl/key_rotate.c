@@ -354,7 +354,8 @@ enum ctl_exit ctl_key_rotate(struct ctl *ctl)
     bool opened = keys_open(&rotate->keys, ctl);
     code = rotate->keys.code;
     if (opened &&
-        nodes_open(&rotate->nodes, ctl, rotate->keys.config, ctl->nodes, ctl->node_count, &code) &&
+        nodes_open(&rotate->nodes, ctl, rotate->keys.config, ctl->nodes.list, ctl->nodes.count,
+                   &code) &&
         rotate_facts_init(rotate, &code) &&
         (ctl->dry_run || ctl_audit_open(ctl, rotate->keys.config, &rotate->keys.audit)) &&
         keys_start(&rotate->keys, true)) {

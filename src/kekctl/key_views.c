@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kek/text.h"
+#include "options.h"
 
 const struct kek_version *view_find(const struct keys *keys, size_t provider,
                                     const struct kek_id *kek_id)
@@ -167,6 +168,18 @@ static bool fail_unknown(const struct keys *keys, const char *text, struct kek_w
     return false;
 }
 
+enum ctl_exit view_check_argument(const struct ctl *ctl)
+{
+    struct kek_id kek_id;
+    uint64_t number;
+    if (take_id(ctl->argument, &kek_id) || kek_text_decimal(ctl->argument, UINT32_MAX, &number)) {
+        return CTL_GOOD;
+    }
+    return ctl_usage(
+        ctl, "\"%s\" is no version: expected its number, or its kek id as 32 hexadecimal digits",
+        ctl->argument);
+}
+
 bool view_pick(const struct keys *keys, const char *text, struct kek_version *version,
                struct kek_why *why)
 {
@@ -174,11 +187,7 @@ bool view_pick(const struct keys *keys, const char *text, struct kek_version *ve
     uint64_t number = 0;
     search.by_id = take_id(text, &search.kek_id);
     if (!search.by_id && !kek_text_decimal(text, UINT32_MAX, &number)) {
-        kek_fail(
-            why, KEK_INVALID,
-            "\"%s\" is no version: expected its number, or its kek id as 32 hexadecimal digits",
-            text);
-        return false;
+        return fail_unknown(keys, text, why);
     }
     search.number = (uint32_t)number;
     look_for(keys, true, &search);

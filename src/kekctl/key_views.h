@@ -24,8 +24,11 @@ bool view_surplus(const struct keys *keys, const struct kek_version *version,
 enum kek_state view_state(const struct keys *keys, size_t provider, size_t i,
                           const struct announced *announced);
 
-/* Which key a VERSION means: its number, or its kek id as 32 hexadecimal digits.  False: why says what is
- * wrong with it, or which keys have that number. */
+/* Can the command's argument mean a version at all? CTL_USAGE after saying that it cannot. */
+enum ctl_exit view_check_argument(const struct ctl *ctl);
+
+/* Which key a VERSION means: its number, or its kek id as 32 hexadecimal digits.  False: why says which
+ * there are, or which keys have that number. */
 bool view_pick(const struct keys *keys, const char *text, struct kek_version *version,
                struct kek_why *why);
 

@@ -48,6 +48,8 @@ kekctl_SOURCES = \
 	src/kekctl/nodes.h \
 	src/kekctl/on_record.c \
 	src/kekctl/on_record.h \
+	src/kekctl/options.c \
+	src/kekctl/options.h \
 	src/kekctl/output.c \
 	src/kekctl/output.h \
 	src/kekctl/pin_retry.c \

@@ -118,7 +118,8 @@ enum ctl_exit ctl_node_status(struct ctl *ctl)
     enum ctl_exit code = CTL_USAGE;
     NODES_AUTO struct nodes nodes = {.list = NULL};
     struct kek_config *config = ctl_config(ctl);
-    if (config != NULL && nodes_open(&nodes, ctl, config, ctl->nodes, ctl->node_count, &code)) {
+    if (config != NULL &&
+        nodes_open(&nodes, ctl, config, ctl->nodes.list, ctl->nodes.count, &code)) {
         size_t reached = nodes_ask(&nodes, ctl->timeout_given ? ctl->timeout_ms : NODES_TIMEOUT_MS);
         code = print(&nodes);
         bool good = nodes_say(&nodes) == 0;

@@ -238,10 +238,45 @@ static size_t say_versions(const struct nodes *nodes)
     return found;
 }
 
+/* One provider lets less be done with a version than another, or lacks it.  What a provider that does not
+ * answer holds is what it showed last. */
+static size_t say_uneven_version(const struct node *node, const struct node_version *version,
+                                 const struct ctl *ctl)
+{
+    char held[NAMES_MAX] = "";
+    bool even = true;
+    for (size_t p = 0; p < node->status.provider_count; p++) {
+        const char *name = node->status.providers[p].name;
+        char word[64];
+        even = even && version->held[p] == version->held[0];
+        snprintf(word, sizeof word, "%s on %s", kek_keyring_key_name(version->held[p]), name);
+        add_name(held, word);
+    }
+    if (even || version->state <= KEK_KEYRING_KEY_UNFIT) {
+        return 0;
+    }
+    ctl_say(ctl, "%s: version %" PRIu32 " is %s: finish its change, or bring the key there",
+            name_of(node), version->number, held);
+    return 1;
+}
+
+static size_t say_uneven(const struct nodes *nodes)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < nodes->count; i++) {
+        const struct node_status *status = &nodes->list[i].status;
+        for (size_t v = 0; tells_versions(&nodes->list[i]) && v < status->version_count; v++) {
+            found += say_uneven_version(&nodes->list[i], &status->versions[v], nodes->ctl);
+        }
+    }
+    return found;
+}
+
 size_t nodes_say(const struct nodes *nodes)
 {
     size_t found = say_unreachable(nodes) + say_foreign(nodes) + say_health(nodes) +
-                   say_silent(nodes) + say_announced(nodes) + say_versions(nodes);
+                   say_silent(nodes) + say_announced(nodes) + say_versions(nodes) +
+                   say_uneven(nodes);
     say_twins(nodes);
     say_clocks(nodes);
     say_partial(nodes);

@@ -27,8 +27,8 @@ static bool take_until(struct rotate *rotate)
 
 static bool take_left_out(struct rotate *rotate)
 {
-    for (size_t k = 0; k < rotate->ctl->without_count; k++) {
-        const char *name = rotate->ctl->without[k];
+    for (size_t k = 0; k < rotate->ctl->without.count; k++) {
+        const char *name = rotate->ctl->without.list[k];
         size_t i = 0;
         while (i < rotate->nodes.count && strcmp(rotate->nodes.list[i].name, name) != 0) {
             i++;

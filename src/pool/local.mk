@@ -31,7 +31,7 @@ tests_unit_fake_worker_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_fake_worker_LDADD = $(POOL_LIBS) $(BASE_LIBS)
 
 POOL_TESTS = tests/unit/test_pool tests/unit/test_pool_life tests/unit/test_pool_pin \
-	tests/unit/test_pool_queue tests/unit/test_pool_token tests/unit/test_pool_workers
+	tests/unit/test_pool_queue tests/unit/test_pool_succession tests/unit/test_pool_token tests/unit/test_pool_workers
 check_PROGRAMS += $(POOL_TESTS)
 TESTS += $(POOL_TESTS)
 tests_unit_test_pool_SOURCES = tests/unit/test_pool.c tests/unit/pool_rig.c
@@ -49,6 +49,9 @@ tests_unit_test_pool_queue_LDADD = $(POOL_LIBS) $(BASE_LIBS) $(UNIT_LIBS)
 tests_unit_test_pool_token_SOURCES = tests/unit/test_pool_token.c tests/unit/pool_rig.c
 tests_unit_test_pool_token_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_pool_token_LDADD = $(POOL_LIBS) $(BASE_LIBS) $(UNIT_LIBS)
+tests_unit_test_pool_succession_SOURCES = tests/unit/test_pool_succession.c tests/unit/pool_rig.c
+tests_unit_test_pool_succession_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_unit_test_pool_succession_LDADD = $(POOL_LIBS) $(BASE_LIBS) $(UNIT_LIBS)
 tests_unit_test_pool_workers_SOURCES = tests/unit/test_pool_workers.c tests/unit/pool_rig.c
 tests_unit_test_pool_workers_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_pool_workers_LDADD = $(POOL_LIBS) $(BASE_LIBS) $(UNIT_LIBS)

@@ -493,3 +493,19 @@ void rig_check(const struct outcome *outcome, const char *command)
         ck_assert_uint_eq(outcome->key[i], (uint8_t)command[i % len] ^ 0x5a);
     }
 }
+
+void rig_start_two(struct rig *rig, uint64_t serials[static KEK_POOL_WORKERS_MAX])
+{
+    rig_init(rig, 1);
+    rig->providers[0].processes = 2;
+    rig_start(rig);
+    RIG_UNTIL(rig, rig_ready(rig, 0) == 2);
+    ck_assert_uint_eq(rig_serials(rig, 0, serials), 2);
+}
+
+struct kek_pool_request rig_to_worker(uint64_t worker, const char *command)
+{
+    struct kek_pool_request request = rig_request(0, command);
+    request.worker = worker;
+    return request;
+}

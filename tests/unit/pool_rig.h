@@ -90,7 +90,10 @@ struct kek_pool_call *rig_unwrap(struct rig *rig, struct outcome *outcome, size_
                                  const char *command, uint64_t in_ms);
 struct kek_pool_call *rig_submit(struct rig *rig, struct outcome *outcome,
                                  struct kek_pool_request *request, uint64_t in_ms);
-struct kek_pool_request rig_request(size_t provider, const char *command); /* an unwrap */
+struct kek_pool_request rig_request(size_t provider, const char *command);   /* an unwrap */
+struct kek_pool_request rig_to_worker(uint64_t worker, const char *command); /* names the worker */
+/* One provider with two ready workers; their serials, older first. */
+void rig_start_two(struct rig *rig, uint64_t serials[static KEK_POOL_WORKERS_MAX]);
 enum kek_rc rig_no(struct rig *rig, struct kek_pool_request *request, struct kek_why *why);
 enum kek_rc rig_refused(struct rig *rig, const char *command, struct kek_why *why);
 /* Submits and waits for the end. */

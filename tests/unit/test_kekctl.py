@@ -325,6 +325,12 @@ class Usage(unittest.TestCase):
             code, out, err = kekctl(*words)
             self.assertEqual((code, err), (0, ""))
             self.assertIn(b"kms encrypt", out)
+        for words in (["key", "rotate", "--help"], ["--help", "key", "rotate"]):
+            code, out, err = kekctl(*words)
+            self.assertEqual((code, err), (0, ""))
+            self.assertIn(b"usage: kekctl key rotate", out)
+            self.assertIn(b"  --until STEP ", out)
+            self.assertNotIn(b"--compromised", out)
         for words in (["--version"], ["version"]):
             code, out, _ = kekctl(*words)
             self.assertEqual(code, 0)
@@ -349,7 +355,8 @@ class Manual(unittest.TestCase):
         self.assertGreater(len(commands), 5)
         self.assertEqual(sorted(re.findall(r"^\.It Ic ([a-z]+(?: [a-z]+)?)", page, re.MULTILINE)),
                          sorted(commands))
-        options = set(re.findall(r"--([a-z-]+)", out))
+        options = {option for command in commands
+                   for option in re.findall(r"--([a-z-]+)", kekctl(*command.split(), "--help")[1].decode())}
         self.assertEqual(set(re.findall(r"Fl -([a-z-]+)", page)) | {"version"}, options)
 
     def test_the_pages_name_the_same_exit_codes(self):

@@ -238,7 +238,7 @@ class Refused(Changes):
         self.assertIn(f"no provider shows a version {4:032x}", self.refused("promote", f"{4:032x}"))
         for text in ("x", "-", "01x", "4294967296", "g" * 32):
             self.assertIn(f'"{text}" is no version: expected its number, or its kek id',
-                          self.refused("promote", text))
+                          self.refused("promote", text, code=2))
         self.assertIn("the VERSION is missing", self.refused("promote", code=2))
         self.assertIn('key promote: does not take "2"', self.refused("promote", "1", "2", code=2))
         self.assertIn("takes no --compromised", self.refused("promote", "--compromised", "1", code=2))

@@ -1,0 +1,54 @@
+/*
+ * kekctl's options: a table.  One row says what an option is called, what its value must be, and which
+ * field of struct ctl it lands in; main.c's table of commands says which command takes which.
+ */
+#ifndef KEKCTL_OPTIONS_H
+#define KEKCTL_OPTIONS_H
+
+#include "kekctl.h"
+
+/* In the order in which help names them. */
+enum ctl_option {
+    /* everybody's */
+    OPTION_CONFIG = 0,
+    OPTION_OUTPUT,
+    OPTION_HELP,
+    OPTION_VERSION,
+    /* of some commands */
+    OPTION_PROVIDER,
+    OPTION_DRY_RUN,
+    OPTION_BACKUP,
+    OPTION_COMPROMISED,
+    OPTION_NODE,
+    OPTION_SINGLE_NODE,
+    OPTION_WITHOUT,
+    OPTION_UNTIL,
+    OPTION_AGAIN,
+    OPTION_SOCKET,
+    OPTION_API,
+    OPTION_KEY_ID,
+    OPTION_TIMEOUT,
+    OPTIONS_END
+};
+
+/* A set of options. */
+#define CTL_OPTION(option) (UINT64_C(1) << (option))
+_Static_assert(OPTIONS_END <= 64, "a set has a bit for each option");
+#define CTL_OPTIONS_ALL                                                                \
+    (CTL_OPTION(OPTION_CONFIG) | CTL_OPTION(OPTION_OUTPUT) | CTL_OPTION(OPTION_HELP) | \
+     CTL_OPTION(OPTION_VERSION))
+
+/* Takes the options out of argv, which is left at the words (optind of getopt), and fills `ctl` and the set of
+ * those given; behind --help or --version nothing is wrong.  CTL_USAGE after saying what is wrong. */
+enum ctl_exit options_take(struct ctl *ctl, int argc, char **argv, uint64_t *given);
+
+/* The first option of a set that is not empty, as it is written: without the dashes. Static. */
+const char *options_first(uint64_t set);
+
+/* Prints a line for each option of the set. */
+void options_print(uint64_t set);
+
+/* Says it, and that --help says more. Always CTL_USAGE. */
+enum ctl_exit ctl_usage(const struct ctl *ctl, const char *format, ...) KEK_PRINTF(2, 3);
+
+#endif
