@@ -138,6 +138,27 @@ class Reencrypt(rigs.Case):
         self.assertEqual(set(self.key_ids(cluster).values()), {(key_id, 2)})
         cluster.stop()
 
+    def test_what_somebody_put_into_etcd(self):
+        """Damaged, or of a name that is none: told, and in nobody's way."""
+        cluster = self.cluster()
+        cluster.fill(3)
+        self.rotate(cluster)
+        value = cluster.etcd.values(SECRETS)[SECRETS + "default/object-000000"].value
+        odd = {"default/cut": value[:40], "default/\x1b[31m": value[:40], "default/" + "x" * 300: value,
+               "default/..": value}
+        for key, wrong in odd.items():
+            cluster.etcd.put(SECRETS + key, wrong)
+        code, report, err = self.run_it(cluster)
+        self.assertEqual(code, 3, err)
+        self.assertEqual(self.counts(report), [{"rewritten": 3, "refused": 3}], err)
+        self.assertEqual((report["inventory"]["left"], report["inventory"]["damaged"]), (4, 3))
+        self.assertIn("2 refused by etcd, the first of them secrets default/?[31m: it is damaged there", err)
+        self.assertIn("no object of Kubernetes can have this name", err)
+        self.assertNotIn("\x1b", err)
+        for key in odd:
+            cluster.etcd.delete(SECRETS + key)
+        cluster.stop()
+
     def test_from_plaintext(self):
         cluster = self.cluster()
         cluster.reencryption(lambda socket: [(["secrets"], [{"identity": {}}, apiserver.kms(socket)])])

@@ -502,6 +502,21 @@ class Guard(Rig):
         self.assertIn("nothing was rewritten", err)
         self.assertEqual(server.stale(), 3)
 
+    def test_nodes_that_nobody_named_are_given_more_time(self):
+        server = self.serve(1)
+        self.announced(250)  # 1 s + 1 s + 240 s would be over
+        # pylint: disable=consider-using-with
+        process = subprocess.Popen(self.command(server), text=True, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        lines = [process.stderr.readline(), process.stderr.readline()]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        self.assertIn("no other node is known (status.nodes), so none is asked", lines[0])
+        self.assertRegex(lines[1], "waits: .* until 1[0-9] s from now")
+        code, report, err = self.run_it(server, "--single-node")
+        self.assertEqual((code, self.counts(report)), (0, {"rewritten": 1}), err)
+        self.assertNotIn("warning", err)
+
     def test_a_kekd_that_does_not_answer(self):
         server = self.serve(3)
         self.kekd.stop(None).wait()
@@ -514,8 +529,8 @@ class Guard(Rig):
         server = self.serve(3)
         self.announced(10)
         # pylint: disable=consider-using-with
-        process = subprocess.Popen(self.command(server), text=True, stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE)
+        process = subprocess.Popen(self.command(server, "--single-node"), text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         line = process.stderr.readline()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
