@@ -14,8 +14,7 @@
 #include "nodes.h"
 
 #define DESTROY_SLACK_MS 300000u /* beyond max_age and refresh: the longest Encrypt, and clocks */
-#define DESTROY_EARLY_MS INT64_C(86400000) /* a time to wait that is less is warned of */
-#define DESTROY_INVENTORIES 2              /* in a row, of each etcd */
+#define DESTROY_INVENTORIES 2    /* in a row, of each etcd */
 #define DESTROY_ROWS_MAX (12 + KEK_CONFIG_ETCDS_MAX)
 #define DESTROY_WHO_MAX 64
 

@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import stat
+import subprocess
 import threading
 import time
 import unittest
@@ -257,6 +258,10 @@ class Good(Destroy):
         _, _, err = self.destroy("--dry-run")
         self.assertIn("destroy_after is less than 24h", err)
         self.assertIn("quarantine is less than 24h", err)
+        done = subprocess.run([self.kekctl, "--config", self.path("f.yaml"), "config", "check"], capture_output=True,
+                              timeout=120, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(b"destroy_after is less than 24h", done.stderr)
 
 
 class Refused(Destroy):
