@@ -11,7 +11,7 @@ packages_build=(
 # For the test suite on top of that.
 packages_check=(
     check clang clang-format mandoc openssl opensc procps systemd xz-utils
-    python3 python3-grpcio etcd-server nghttp2-client
+    python3 python3-grpcio etcd-server etcd-client nghttp2-client
     libnss3 libnss3-tools opencryptoki
     swtpm tpm2-abrmd libtss2-tcti-tabrmd0 libtpm2-pkcs11-1 libtpm2-pkcs11-tools dbus-daemon dbus-bin
 )

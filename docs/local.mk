@@ -4,8 +4,11 @@ dist_doc_DATA = \
 	README.md \
 	SECURITY.md \
 	docs/architecture.md \
+	docs/disaster.md \
+	docs/encryption.md \
 	docs/envelope-format.md \
 	docs/failure-modes.md \
+	docs/kube-storage.md \
 	docs/operations.md \
 	docs/provider-protocol.md \
 	docs/recovery.md \

@@ -8,14 +8,18 @@ noinst_HEADERS += \
 	include/kek/config.h \
 	include/kek/datakey.h \
 	include/kek/descriptors.h \
+	include/kek/doc.h \
 	include/kek/durable.h \
+	include/kek/encryption_config.h \
 	include/kek/envelope.h \
+	include/kek/etcd.h \
 	include/kek/grpc.h \
 	include/kek/histogram.h \
 	include/kek/json.h \
 	include/kek/kek.h \
 	include/kek/keyring.h \
 	include/kek/kms.h \
+	include/kek/kube.h \
 	include/kek/listen.h \
 	include/kek/log.h \
 	include/kek/login.h \

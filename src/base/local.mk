@@ -4,6 +4,7 @@ libkek_base_a_SOURCES = \
 	src/base/bytes.c \
 	src/base/clock.c \
 	src/base/descriptors.c \
+	src/base/doc.c \
 	src/base/durable.c \
 	src/base/histogram.c \
 	src/base/json.c \
@@ -17,7 +18,7 @@ libkek_base_a_SOURCES = \
 	src/base/text.c \
 	src/base/version.c \
 	src/base/wire.c
-libkek_base_a_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JANSSON_CFLAGS)
+libkek_base_a_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JANSSON_CFLAGS) $(YAML_CFLAGS)
 
 if HAVE_CHECK
 UNIT_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)

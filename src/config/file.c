@@ -11,6 +11,7 @@
 #include "load.h"
 
 #define FILE_SHOWN_MAX 120
+_Static_assert(KEK_CONFIG_FILE_MAX <= DOC_BYTES_MAX, "what is read can be parsed");
 
 /* The end of a path that is so long that no room would be left to say what is wrong in the file. */
 static void show_file(const char *path, char shown[static FILE_SHOWN_MAX + 4])

@@ -9,8 +9,8 @@
 #ifndef CONFIG_LOAD_H
 #define CONFIG_LOAD_H
 
-#include "doc.h"
 #include "kek/config.h"
+#include "kek/doc.h"
 
 struct load {
     const char *file;

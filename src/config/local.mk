@@ -1,7 +1,5 @@
 noinst_LIBRARIES += libkek-config.a
 libkek_config_a_SOURCES = \
-	src/config/doc.c \
-	src/config/doc.h \
 	src/config/etcd.c \
 	src/config/example.c \
 	src/config/file.c \
@@ -15,11 +13,10 @@ libkek_config_a_SOURCES = \
 	src/config/status.c \
 	src/config/values.c \
 	src/config/versions.c
-libkek_config_a_CFLAGS = $(AM_CFLAGS) $(YAML_CFLAGS)
 
 dist_man_MANS += docs/kekd.conf.5
 
-CONFIG_LIBS = libkek-config.a $(YAML_LIBS) $(BASE_LIBS)
+CONFIG_LIBS = libkek-config.a $(BASE_LIBS) $(YAML_LIBS)
 
 if HAVE_CHECK
 CONFIG_TESTS = tests/unit/test_config tests/unit/test_config_accept tests/unit/test_config_docs \

@@ -47,6 +47,16 @@ struct ctl {
     struct ctl_names without; /* nodes, as --node or the configuration writes them */
     bool single_node, again;
     bool backups_checked, api_servers_restarted;
+    const char *phase; /* NULL: not given */
+    const char *from;  /* NULL: no file */
+    const char *name;  /* of a kms entry; NULL: the usual one */
+    bool check;
+    struct ctl_names etcds;     /* of --etcd: names in the configuration */
+    struct ctl_names endpoints; /* each with commas, perhaps */
+    const char *ca, *cert, *key_file, *user, *password_file, *prefix, *snapshot;
+    struct ctl_names resources;
+    const char *encryption_config;
+    bool verify;
     bool help, version;
 };
 
@@ -61,9 +71,11 @@ enum ctl_exit ctl_key_suspend(struct ctl *ctl);
 enum ctl_exit ctl_key_resume(struct ctl *ctl);
 enum ctl_exit ctl_key_destroy(struct ctl *ctl);
 enum ctl_exit ctl_key_rotate(struct ctl *ctl);
+enum ctl_exit ctl_inventory(struct ctl *ctl);
 enum ctl_exit ctl_kms_status(struct ctl *ctl);
 enum ctl_exit ctl_kms_encrypt(struct ctl *ctl);
 enum ctl_exit ctl_kms_decrypt(struct ctl *ctl);
+enum ctl_exit ctl_kube_config(struct ctl *ctl);
 enum ctl_exit ctl_node_status(struct ctl *ctl);
 enum ctl_exit ctl_pin_retry(struct ctl *ctl);
 enum ctl_exit ctl_probe(struct ctl *ctl);

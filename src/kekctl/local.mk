@@ -25,6 +25,25 @@ kekctl_SOURCES = \
 	src/kekctl/grpc_client.h \
 	src/kekctl/grpc_status.c \
 	src/kekctl/grpc_status.h \
+	src/kekctl/inventory.c \
+	src/kekctl/inventory.h \
+	src/kekctl/inventory_choose.c \
+	src/kekctl/inventory_datakeys.c \
+	src/kekctl/inventory_datakeys.h \
+	src/kekctl/inventory_json.c \
+	src/kekctl/inventory_judge.c \
+	src/kekctl/inventory_keks.c \
+	src/kekctl/inventory_keks.h \
+	src/kekctl/inventory_open.c \
+	src/kekctl/inventory_open.h \
+	src/kekctl/inventory_read.c \
+	src/kekctl/inventory_show.c \
+	src/kekctl/inventory_state.c \
+	src/kekctl/inventory_state.h \
+	src/kekctl/inventory_tally.c \
+	src/kekctl/inventory_tally.h \
+	src/kekctl/inventory_wanted.c \
+	src/kekctl/inventory_wanted.h \
 	src/kekctl/kekctl.c \
 	src/kekctl/kekctl.h \
 	src/kekctl/key_adopt.c \
@@ -46,6 +65,12 @@ kekctl_SOURCES = \
 	src/kekctl/kms_decrypt.c \
 	src/kekctl/kms_encrypt.c \
 	src/kekctl/kms_status.c \
+	src/kekctl/kube_check.c \
+	src/kekctl/kube_config.c \
+	src/kekctl/kube_config.h \
+	src/kekctl/kube_judge.c \
+	src/kekctl/kube_judge.h \
+	src/kekctl/kube_phases.c \
 	src/kekctl/made.c \
 	src/kekctl/made.h \
 	src/kekctl/main.c \
@@ -89,12 +114,12 @@ kekctl_SOURCES = \
 	src/kekctl/version_entry.c \
 	src/kekctl/version_entry.h
 kekctl_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(JANSSON_CFLAGS)
-kekctl_LDADD = $(REMOTE_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
+kekctl_LDADD = libkek-kube.a $(ETCD_LIBS) libkek-ops.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
 	$(JANSSON_LIBS)
 dist_man_MANS += docs/kekctl.1 docs/kekd-pkcs11.8 docs/kekd.8
 
 if HAVE_CHECK
-KEKCTL_TESTS = tests/unit/test_evidence tests/unit/test_kekctl_grpc tests/unit/test_node tests/unit/test_rotation tests/unit/test_rotation_file \
+KEKCTL_TESTS = tests/unit/test_evidence tests/unit/test_inventory tests/unit/test_kekctl_grpc tests/unit/test_kube_judge tests/unit/test_node tests/unit/test_rotation tests/unit/test_rotation_file \
 	tests/unit/test_rotation_model
 check_PROGRAMS += $(KEKCTL_TESTS)
 TESTS += $(KEKCTL_TESTS)
@@ -102,6 +127,14 @@ tests_unit_test_evidence_SOURCES = tests/unit/test_evidence.c src/kekctl/evidenc
 tests_unit_test_evidence_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_evidence_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_evidence_LDADD = $(OPS_ROOMS)
+tests_unit_test_kube_judge_SOURCES = tests/unit/test_kube_judge.c src/kekctl/kube_judge.c src/kekctl/inventory_tally.c
+tests_unit_test_kube_judge_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_kube_judge_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_kube_judge_LDADD = libkek-keyring.a $(POOL_LIBS) $(KUBE_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
+tests_unit_test_inventory_SOURCES = tests/unit/test_inventory.c src/kekctl/inventory_state.c src/kekctl/inventory_tally.c
+tests_unit_test_inventory_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_inventory_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_inventory_LDADD = libkek-keyring.a $(POOL_LIBS) $(KUBE_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
 tests_unit_test_kekctl_grpc_SOURCES = tests/unit/test_kekctl_grpc.c src/kekctl/grpc_client.c \
 	src/kekctl/grpc_status.c
 tests_unit_test_kekctl_grpc_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
@@ -133,6 +166,6 @@ tests_unit_test_rotation_model_LDADD = $(ROTATION_LIBS)
 endif
 
 kekctl_script_tests = tests/unit/test_kekctl.py tests/unit/test_kekctl_keys.py tests/unit/test_kekctl_changes.py \
-	tests/unit/test_kekctl_destroy.py
+	tests/unit/test_kekctl_destroy.py tests/unit/test_kekctl_kube.py
 dist_check_SCRIPTS += $(kekctl_script_tests)
 TESTS += $(kekctl_script_tests)

@@ -15,8 +15,20 @@
 #define OPTIONS_DESTROY                                                                     \
     (OPTIONS_CHANGE | CTL_OPTION(OPTION_SINGLE_NODE) | CTL_OPTION(OPTION_BACKUPS_CHECKED) | \
      CTL_OPTION(OPTION_API_SERVERS_RESTARTED))
+#define OPTIONS_KUBE_CONFIG                                                                \
+    (CTL_OPTION(OPTION_PHASE) | CTL_OPTION(OPTION_FROM) | CTL_OPTION(OPTION_RESOURCE) |    \
+     CTL_OPTION(OPTION_NAME) | CTL_OPTION(OPTION_CHECK) | CTL_OPTION(OPTION_SINGLE_NODE) | \
+     OPTIONS_NODES)
 #define OPTIONS_KMS \
     (CTL_OPTION(OPTION_SOCKET) | CTL_OPTION(OPTION_API) | CTL_OPTION(OPTION_TIMEOUT))
+
+#define OPTIONS_ETCD                                                                      \
+    (CTL_OPTION(OPTION_SNAPSHOT) | CTL_OPTION(OPTION_ENDPOINTS) | CTL_OPTION(OPTION_CA) | \
+     CTL_OPTION(OPTION_CERT) | CTL_OPTION(OPTION_KEY) | CTL_OPTION(OPTION_USER) |         \
+     CTL_OPTION(OPTION_PASSWORD_FILE) | CTL_OPTION(OPTION_PREFIX))
+#define OPTIONS_INVENTORY                                                   \
+    (CTL_OPTION(OPTION_ETCD) | OPTIONS_ETCD | CTL_OPTION(OPTION_RESOURCE) | \
+     CTL_OPTION(OPTION_ENCRYPTION_CONFIG) | CTL_OPTION(OPTION_VERIFY) | OPTIONS_NODES)
 
 static enum ctl_exit help(struct ctl *ctl);
 static enum ctl_exit version(struct ctl *ctl);
@@ -45,10 +57,13 @@ static const struct command {
     {"key destroy", OPTIONS_DESTROY, ctl_key_destroy,
      "ends a version that nothing needs, after a quarantine", "VERSION"},
     {"key adopt", 0, ctl_key_adopt, "could a key that kekd did not make be used?", "LABEL|ID"},
+    {"inventory", OPTIONS_INVENTORY, ctl_inventory, "what lies in etcd, and under which key"},
     {"kms status", OPTIONS_KMS, ctl_kms_status, "what the API server is told about the plugin"},
     {"kms encrypt", OPTIONS_KMS, ctl_kms_encrypt, "standard input, encrypted"},
     {"kms decrypt", OPTIONS_KMS | CTL_OPTION(OPTION_KEY_ID), ctl_kms_decrypt,
      "standard input, decrypted"},
+    {"kube config", OPTIONS_KUBE_CONFIG, ctl_kube_config,
+     "the API server's EncryptionConfiguration, one phase further"},
     {"node status", OPTIONS_NODES, ctl_node_status, "which key each node of the cluster announces"},
     {"pin retry", CTL_OPTION(OPTION_PROVIDER), ctl_pin_retry,
      "lets a refused PIN be tried once more"},

@@ -24,7 +24,7 @@ enum way { BY_TLS, BY_SSH, BY_METRICS, BY_SOCKET };
 struct asking {
     enum way way;
     char url[NODE_NAME_MAX + 32];
-    struct kek_remote_get get;
+    struct kek_remote_call get;
     struct node_ssh ssh;
 };
 
@@ -141,7 +141,13 @@ static json_t *load(struct node *node, struct kek_bytes text)
 static void heard_of_get(struct node *node, struct asking *asking)
 {
     if (asking->get.rc != KEK_OK) {
-        is_unreachable(node, &asking->get.why);
+        const char *todo = asking->get.status == 403
+                               ? ": have its status.allow name the subject of status.cert"
+                           : asking->get.status == 404       ? ": no kekd serves its status there"
+                           : asking->get.rc == KEK_TOO_LARGE ? ": this is no kekd"
+                                                             : "";
+        node->reachable = false;
+        kek_fail(&node->why, asking->get.rc, "%s%s", asking->get.why.text, todo);
         return;
     }
     json_t *page = load(node, kek_buf_bytes(&asking->get.body));
@@ -197,7 +203,7 @@ static void start(const struct nodes *nodes, struct kek_remote *remote, const st
                  config->metrics_host, v6 ? "]" : "", config->metrics_port);
         break;
     }
-    asking->get = (struct kek_remote_get){
+    asking->get = (struct kek_remote_call){
         .url = asking->url, .plain = asking->way == BY_METRICS, .deadline_ms = deadline_ms};
     kek_buf_init(&asking->get.body, NODE_PAGE_MAX);
     kek_remote_start(remote, &asking->get);
@@ -275,8 +281,13 @@ size_t nodes_ask(struct nodes *nodes, uint64_t timeout_ms)
 {
     struct kek_why why = {.rc = KEK_NO_MEMORY, .text = "no memory to ask the nodes"};
     const struct kek_config *config = nodes->config;
-    const struct kek_remote_settings settings = {
-        .cert = config->status.cert, .key = config->status.key, .ca = config->status.ca};
+    const struct kek_remote_settings settings = {.peer = "kekd",
+                                                 .cert = config->status.cert,
+                                                 .key = config->status.key,
+                                                 .ca = config->status.ca,
+                                                 .ca_name = "status.ca",
+                                                 .cert_name = "status.cert",
+                                                 .key_name = "status.key"};
     uint64_t deadline_ms = kek_clock_ms() + timeout_ms;
     size_t reachable = 0;
     /* A node that leaves in the middle is an answer that does not come, not the end of kekctl. */

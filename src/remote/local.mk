@@ -1,5 +1,10 @@
 noinst_LIBRARIES += libkek-remote.a
-libkek_remote_a_SOURCES = src/remote/remote.c
+libkek_remote_a_SOURCES = \
+	src/remote/answer.c \
+	src/remote/remote.c \
+	src/remote/setup.c \
+	src/remote/transfer.h \
+	src/remote/words.c
 libkek_remote_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS)
 
 REMOTE_LIBS = libkek-remote.a $(CURL_LIBS)

@@ -1,22 +1,7 @@
 #include "kek/remote.h"
 
-#include <arpa/inet.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <curl/curl.h>
-
 #include "kek/clock.h"
-#include "kek/text.h"
-
-struct transfer {
-    struct kek_remote *remote;
-    struct kek_remote_get *get; /* the caller's */
-    CURL *easy;
-    bool too_large;
-    char error[CURL_ERROR_SIZE];
-    struct transfer *next;
-};
+#include "transfer.h"
 
 struct kek_remote {
     struct kek_remote_settings settings;
@@ -43,235 +28,96 @@ struct kek_remote *kek_remote_new(const struct kek_remote_settings *settings, st
     return remote;
 }
 
-/* ---- how it ended, in words ---- */
+/* ---- the end of one ---- */
 
-static void take_off(struct transfer *transfer)
+static void drop(struct transfer *transfer)
 {
-    struct transfer **link = &transfer->remote->transfers;
+    curl_easy_cleanup(transfer->easy);
+    transfer_drop_lines(transfer);
+    free(transfer);
+}
+
+static void take_off(struct kek_remote *remote, struct transfer *transfer)
+{
+    struct transfer **link = &remote->transfers;
     while (*link != transfer) {
         link = &(*link)->next;
     }
     *link = transfer->next;
-    (void)curl_multi_remove_handle(transfer->remote->multi, transfer->easy);
-    curl_easy_cleanup(transfer->easy);
-    free(transfer);
+    (void)curl_multi_remove_handle(remote->multi, transfer->easy);
+    drop(transfer);
 }
 
-static enum kek_rc say_tls(struct kek_remote_get *get, const char *error)
+/* With the call's rc, and its why unless that is KEK_OK. */
+static void end(struct kek_remote *remote, struct transfer *transfer, enum kek_rc rc)
 {
-    return kek_fail(&get->why, KEK_DENIED,
-                    "%s: %s: its certificate must lead to status.ca and have this host's name, and "
-                    "status.cert must be one that it lets in",
-                    get->url, error);
+    transfer->call->rc = rc;
+    transfer->call->done = true;
+    take_off(remote, transfer);
 }
 
-static enum kek_rc say_status(struct kek_remote_get *get)
+static void finish(struct kek_remote *remote, struct transfer *transfer, CURLcode code)
 {
-    char first[160];
-    size_t len = get->body.len < sizeof first - 1 ? get->body.len : sizeof first - 1;
-    const char *end = len == 0 ? NULL : memchr(get->body.data, '\n', len);
-    len = end == NULL ? len : (size_t)(end - (const char *)get->body.data);
-    if (len > 0) {
-        memcpy(first, get->body.data, len);
-    }
-    first[len] = '\0';
-    kek_text_clean(first);
-    const char *todo = get->status == 403
-                           ? ": have its status.allow name the subject of status.cert"
-                       : get->status == 404 ? ": no kekd serves its status there"
-                                            : "";
-    return kek_fail_native(&get->why, get->status == 403 ? KEK_DENIED : KEK_UNAVAILABLE,
-                           KEK_NATIVE_HTTP, (unsigned long)get->status,
-                           "%s: HTTP status %ld (%s)%s", get->url, get->status, first, todo);
-}
-
-/* Not in curl's words: the milliseconds in them would make each try look like news. */
-static enum kek_rc say_no_connection(struct transfer *transfer)
-{
-    struct kek_remote_get *get = transfer->get;
-    long code = 0;
-    (void)curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &code);
-    return kek_fail(&get->why, KEK_UNAVAILABLE,
-                    "%s: %s: does kekd run there, and listen on this address?", get->url,
-                    code == 0 ? curl_easy_strerror(CURLE_COULDNT_CONNECT) : strerror((int)code));
-}
-
-static enum kek_rc say_failure(struct transfer *transfer, CURLcode code)
-{
-    struct kek_remote_get *get = transfer->get;
-    const char *error = transfer->error[0] == '\0' ? curl_easy_strerror(code) : transfer->error;
-    kek_text_clean(transfer->error);
-    if (transfer->too_large || code == CURLE_FILESIZE_EXCEEDED) {
-        return kek_fail(&get->why, KEK_TOO_LARGE,
-                        "%s: the answer has more than %zu bytes: this is no kekd", get->url,
-                        get->body.max);
-    }
-    switch (code) {
-    case CURLE_OPERATION_TIMEDOUT:
-        return kek_fail(&get->why, KEK_DEADLINE,
-                        "%s: no answer in time: does it run, and can it be reached from here?",
-                        get->url);
-    case CURLE_COULDNT_RESOLVE_HOST:
-        return kek_fail(&get->why, KEK_UNAVAILABLE, "%s: %s: is the name right?", get->url, error);
-    case CURLE_COULDNT_CONNECT:
-        return say_no_connection(transfer);
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CONNECT_ERROR:
-        return say_tls(get, error);
-    case CURLE_RECV_ERROR: /* TLS 1.3: a certificate is refused after the handshake */
-        return strstr(error, "alert") != NULL
-                   ? say_tls(get, error)
-                   : kek_fail(&get->why, KEK_UNAVAILABLE, "%s: %s", get->url, error);
-    case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_CACERT_BADFILE:
-        return kek_fail(&get->why, KEK_INVALID,
-                        "%s: %s: look at the files of status.cert, status.key and status.ca",
-                        get->url, error);
-    case CURLE_OUT_OF_MEMORY:
-        return kek_fail(&get->why, KEK_NO_MEMORY, "%s: no memory", get->url);
-    default:
-        return kek_fail(&get->why, KEK_UNAVAILABLE, "%s: %s", get->url, error);
-    }
-}
-
-static void finish(struct transfer *transfer, CURLcode code)
-{
-    struct kek_remote_get *get = transfer->get;
-    (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &get->status);
-    if (code != CURLE_OK) {
-        get->rc = say_failure(transfer, code);
+    struct kek_remote_call *call = transfer->call;
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &call->status);
+    bool good = call->status >= 200 && call->status < 300;
+    if (transfer->failed != KEK_OK) {
+        end(remote, transfer, transfer->failed);
+    } else if (code != CURLE_OK) {
+        end(remote, transfer, transfer_say_failure(transfer, code));
     } else {
-        get->rc = get->status == 200 ? KEK_OK : say_status(get);
+        end(remote, transfer, good ? KEK_OK : transfer_say_status(transfer));
     }
-    get->done = true;
-    take_off(transfer);
 }
 
-/* ---- one GET ---- */
+/* ---- the beginning ---- */
 
-static size_t on_body(char *bytes, size_t one, size_t len, void *arg)
+static struct transfer *make(const struct kek_remote *remote, struct kek_remote_call *call)
 {
-    struct transfer *transfer = arg;
-    enum kek_rc rc =
-        kek_buf_append(&transfer->get->body, kek_bytes(bytes, one * len), &transfer->get->why);
-    transfer->too_large = rc == KEK_TOO_LARGE;
-    return rc == KEK_OK ? one * len : 0;
+    struct transfer *transfer = calloc(1, sizeof *transfer);
+    CURL *easy = transfer == NULL ? NULL : curl_easy_init();
+    if (easy == NULL) {
+        free(transfer);
+        kek_fail(&call->why, KEK_NO_MEMORY, "no memory to ask");
+        return NULL;
+    }
+    *transfer = (struct transfer){
+        .settings = &remote->settings, .call = call, .easy = easy, .last_ms = kek_clock_ms()};
+    return transfer;
 }
 
-/* "http://127.0.0.1:9478/..." or "http://[::1]:9478/...": a name could lead anywhere. */
-static bool is_numeric(const char *url)
+static enum kek_rc begin(struct kek_remote *remote, struct kek_remote_call *call)
 {
-    static const char scheme[] = "http://";
-    char host[INET6_ADDRSTRLEN];
-    struct in6_addr address;
-    if (strncmp(url, scheme, sizeof scheme - 1) != 0) {
-        return false;
+    struct transfer *transfer = make(remote, call);
+    if (transfer == NULL) {
+        return KEK_NO_MEMORY;
     }
-    const char *at = url + sizeof scheme - 1;
-    bool v6 = *at == '[';
-    at += v6;
-    size_t len = strcspn(at, v6 ? "]" : ":/");
-    if (len == 0 || len >= sizeof host) {
-        return false;
+    enum kek_rc rc = transfer_check(transfer);
+    if (rc == KEK_OK && call->deadline_ms <= transfer->last_ms) {
+        rc = kek_fail(&call->why, KEK_DEADLINE, "%s: no time is left to ask", transfer->shown);
     }
-    memcpy(host, at, len);
-    host[len] = '\0';
-    return inet_pton(v6 ? AF_INET6 : AF_INET, host, &address) == 1;
-}
-
-#define SET(option, value) (good = good && curl_easy_setopt(easy, option, value) == CURLE_OK)
-
-static bool set_tls(CURL *easy, const struct kek_remote_settings *settings)
-{
-    bool good = true;
-    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    SET(CURLOPT_SSL_VERIFYPEER, 1L);
-    SET(CURLOPT_SSL_VERIFYHOST, 2L);
-    SET(CURLOPT_CAPATH, NULL); /* the system's CAs are none of ours */
-    SET(CURLOPT_CAINFO, settings->ca);
-    SET(CURLOPT_SSLCERT, settings->cert);
-    SET(CURLOPT_SSLKEY, settings->key);
-    return good;
-}
-
-static bool set_up(struct transfer *transfer, uint64_t left_ms)
-{
-    CURL *easy = transfer->easy;
-    const struct kek_remote_get *get = transfer->get;
-    uint64_t connect_ms = left_ms < KEK_REMOTE_CONNECT_MS ? left_ms : KEK_REMOTE_CONNECT_MS;
-    bool good = true;
-    SET(CURLOPT_URL, get->url);
-    SET(CURLOPT_PROTOCOLS_STR, get->plain ? "http" : "https");
-    SET(CURLOPT_PROXY, "");
-    SET(CURLOPT_FOLLOWLOCATION, 0L);
-    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    SET(CURLOPT_HTTP09_ALLOWED, 0L);
-    SET(CURLOPT_FORBID_REUSE, 1L);
-    SET(CURLOPT_NOSIGNAL, 1L);
-    SET(CURLOPT_QUICK_EXIT, 1L); /* a resolver that hangs holds up nobody */
-    SET(CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
-    SET(CURLOPT_TIMEOUT_MS, (long)left_ms);
-    SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)get->body.max);
-    SET(CURLOPT_ERRORBUFFER, transfer->error);
-    SET(CURLOPT_WRITEFUNCTION, on_body);
-    SET(CURLOPT_WRITEDATA, transfer);
-    SET(CURLOPT_PRIVATE, transfer);
-    return good && (get->plain || set_tls(easy, &transfer->remote->settings));
-}
-
-static enum kek_rc refuse(const struct kek_remote *remote, struct kek_remote_get *get)
-{
-    if (get->plain && !is_numeric(get->url)) {
-        return kek_fail(&get->why, KEK_INVALID,
-                        "%s: plain HTTP is for a numeric address of this machine alone", get->url);
+    if (rc == KEK_OK && (!transfer_set_up(transfer, call->deadline_ms - transfer->last_ms) ||
+                         curl_multi_add_handle(remote->multi, transfer->easy) != CURLM_OK)) {
+        rc = kek_fail(&call->why, KEK_INTERNAL, "%s: libcurl cannot ask this", transfer->shown);
     }
-    if (!get->plain && strncmp(get->url, "https://", 8) != 0) {
-        return kek_fail(&get->why, KEK_INVALID, "%s: only https:// is asked", get->url);
-    }
-    if (!get->plain && (remote->settings.cert == NULL || remote->settings.key == NULL ||
-                        remote->settings.ca == NULL)) {
-        return kek_fail(&get->why, KEK_INVALID,
-                        "%s: the configuration names no certificate to ask with: set status.cert, "
-                        "status.key and status.ca",
-                        get->url);
-    }
-    return KEK_OK;
-}
-
-static enum kek_rc begin(struct kek_remote *remote, struct kek_remote_get *get)
-{
-    uint64_t now = kek_clock_ms();
-    enum kek_rc rc = refuse(remote, get);
     if (rc != KEK_OK) {
+        drop(transfer);
         return rc;
     }
-    if (get->deadline_ms <= now) {
-        return kek_fail(&get->why, KEK_DEADLINE, "%s: no time is left to ask", get->url);
-    }
-    struct transfer *transfer = calloc(1, sizeof *transfer);
-    CURL *easy = curl_easy_init();
-    if (transfer == NULL || easy == NULL) {
-        curl_easy_cleanup(easy);
-        free(transfer);
-        return kek_fail(&get->why, KEK_NO_MEMORY, "%s: no memory", get->url);
-    }
-    *transfer =
-        (struct transfer){.remote = remote, .get = get, .easy = easy, .next = remote->transfers};
+    transfer->next = remote->transfers;
     remote->transfers = transfer;
-    if (!set_up(transfer, get->deadline_ms - now) ||
-        curl_multi_add_handle(remote->multi, easy) != CURLM_OK) {
-        take_off(transfer);
-        return kek_fail(&get->why, KEK_INTERNAL, "%s: libcurl cannot ask this", get->url);
-    }
     return KEK_OK;
 }
 
-void kek_remote_start(struct kek_remote *remote, struct kek_remote_get *get)
+void kek_remote_start(struct kek_remote *remote, struct kek_remote_call *call)
 {
-    get->done = false;
-    get->status = 0;
-    get->rc = begin(remote, get);
-    get->done = get->rc != KEK_OK;
+    call->done = false;
+    call->status = 0;
+    for (size_t i = 0; i < call->wanted_count; i++) {
+        call->wanted[i].value[0] = '\0';
+    }
+    call->rc = begin(remote, call);
+    call->done = call->rc != KEK_OK;
 }
 
 /* ---- moving on ---- */
@@ -287,20 +133,37 @@ static size_t perform(struct kek_remote *remote)
         void *transfer = NULL;
         CURLcode code = message->data.result; /* the message goes with its handle */
         (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
-        finish(transfer, code);
+        finish(remote, transfer, code);
         ended++;
         message = curl_multi_info_read(remote->multi, &left);
     }
     return ended;
 }
 
-static size_t count(const struct kek_remote *remote)
+/* Ends what has been silent for too long. Returns how many are left, and in *next_ms when to look again. */
+static size_t end_idle(struct kek_remote *remote, uint64_t *next_ms)
 {
-    size_t number = 0;
-    for (const struct transfer *t = remote->transfers; t != NULL; t = t->next) {
-        number++;
+    uint64_t now = kek_clock_ms();
+    size_t left = 0;
+    struct transfer *next;
+    *next_ms = UINT64_MAX;
+    for (struct transfer *transfer = remote->transfers; transfer != NULL; transfer = next) {
+        struct kek_remote_call *call = transfer->call;
+        uint64_t silent = now - transfer->last_ms;
+        next = transfer->next;
+        if (call->idle_ms != 0 && silent >= call->idle_ms) {
+            end(remote, transfer,
+                kek_fail(&call->why, KEK_DEADLINE,
+                         "%s: nothing came for %llu ms: is it overloaded, or the way to it broken?",
+                         transfer->shown, (unsigned long long)call->idle_ms));
+            continue;
+        }
+        if (call->idle_ms != 0 && call->idle_ms - silent < *next_ms) {
+            *next_ms = call->idle_ms - silent;
+        }
+        left++;
     }
-    return number;
+    return left;
 }
 
 static void wait_for(struct kek_remote *remote, const int *fds, size_t fd_count, uint64_t wait_ms)
@@ -320,11 +183,42 @@ static void wait_for(struct kek_remote *remote, const int *fds, size_t fd_count,
 
 size_t kek_remote_turn(struct kek_remote *remote, const int *fds, size_t fd_count, uint64_t wait_ms)
 {
-    if (perform(remote) == 0) {
-        wait_for(remote, fds, fd_count, wait_ms);
+    uint64_t idle_ms;
+    bool moved = perform(remote) > 0;
+    size_t left = end_idle(remote, &idle_ms);
+    if (!moved) {
+        wait_for(remote, fds, fd_count, wait_ms < idle_ms ? wait_ms : idle_ms);
         (void)perform(remote);
+        left = end_idle(remote, &idle_ms);
     }
-    return count(remote);
+    return left;
+}
+
+enum kek_rc kek_remote_run(struct kek_remote *remote, struct kek_remote_call *call)
+{
+    kek_remote_start(remote, call);
+    while (!call->done) {
+        (void)kek_remote_turn(remote, NULL, 0, 1000);
+    }
+    return call->rc;
+}
+
+static void cancel(struct kek_remote *remote, struct transfer *transfer)
+{
+    end(remote, transfer,
+        kek_fail(&transfer->call->why, KEK_CANCELLED, "%s: nobody waits for it any more",
+                 transfer->shown));
+}
+
+void kek_remote_stop(struct kek_remote *remote, struct kek_remote_call *call)
+{
+    struct transfer *transfer = remote->transfers;
+    while (transfer != NULL && transfer->call != call) {
+        transfer = transfer->next;
+    }
+    if (transfer != NULL) {
+        cancel(remote, transfer);
+    }
 }
 
 void kek_remote_free(struct kek_remote *remote)
@@ -333,10 +227,7 @@ void kek_remote_free(struct kek_remote *remote)
         return;
     }
     while (remote->transfers != NULL) {
-        struct kek_remote_get *get = remote->transfers->get;
-        get->rc = kek_fail(&get->why, KEK_CANCELLED, "%s: nobody waits for it any more", get->url);
-        get->done = true;
-        take_off(remote->transfers);
+        cancel(remote, remote->transfers);
     }
     (void)curl_multi_cleanup(remote->multi);
     curl_global_cleanup();

@@ -12,6 +12,9 @@ FUZZ_TARGETS += tests/fuzz/fuzz_config tests/fuzz/fuzz_uri
 tests_fuzz_fuzz_config_LDADD = $(FUZZ_LIBS) $(CONFIG_LIBS)
 tests_fuzz_fuzz_uri_LDADD = $(FUZZ_LIBS) $(CONFIG_LIBS)
 
+FUZZ_TARGETS += tests/fuzz/fuzz_encryption
+tests_fuzz_fuzz_encryption_LDADD = $(FUZZ_LIBS) $(KUBE_LIBS)
+
 FUZZ_TARGETS += tests/fuzz/fuzz_http
 tests_fuzz_fuzz_http_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_fuzz_fuzz_http_LDADD = $(FUZZ_LIBS) libkek-ops.a $(BASE_LIBS)
@@ -20,6 +23,9 @@ FUZZ_TARGETS += tests/fuzz/fuzz_kms
 tests_fuzz_fuzz_kms_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_fuzz_fuzz_kms_LDADD = $(FUZZ_LIBS) libkek-kms.a libkek-envelope.a libkek-proto.a $(BASE_LIBS) \
 	$(PROTOBUF_C_LIBS)
+
+FUZZ_TARGETS += tests/fuzz/fuzz_kube
+tests_fuzz_fuzz_kube_LDADD = $(FUZZ_LIBS) $(KUBE_LIBS)
 
 FUZZ_TARGETS += tests/fuzz/fuzz_provider
 tests_fuzz_fuzz_provider_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS)

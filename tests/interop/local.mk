@@ -6,20 +6,27 @@ AM_PY_LOG_FLAGS = -B
 check_PROGRAMS += tests/interop/seal_one
 tests_interop_seal_one_SOURCES = tests/interop/seal_one.c
 tests_interop_seal_one_LDADD = $(ENVELOPE_LIBS)
+check_PROGRAMS += tests/interop/stored
+tests_interop_stored_SOURCES = tests/interop/stored.c
+tests_interop_stored_LDADD = $(KUBE_LIBS)
 dist_check_SCRIPTS += tests/interop/test_recovery.py
 TESTS += tests/interop/test_recovery.py
 
 # The C-core gRPC client of Debian, and raw bytes.  Each file is one theme and one test.
 INTEROP_TESTS = \
 	tests/interop/test_adopt.py \
+	tests/interop/test_apiserver.py \
 	tests/interop/test_audit.py \
 	tests/interop/test_badinput.py \
 	tests/interop/test_changes.py \
 	tests/interop/test_config.py \
 	tests/interop/test_cost.py \
 	tests/interop/test_destroy.py \
+	tests/interop/test_disaster.py \
+	tests/interop/test_encryption.py \
 	tests/interop/test_fault_module.py \
 	tests/interop/test_faults.py \
+	tests/interop/test_inventory.py \
 	tests/interop/test_lifecycle.py \
 	tests/interop/test_log.py \
 	tests/interop/test_recovery_of_kekd.py \
@@ -43,11 +50,14 @@ TESTS += $(INTEROP_TESTS)
 EXTRA_DIST += \
 	tests/README.md \
 	$(INTEROP_TESTS) \
+	tests/interop/apiserver.py \
 	tests/interop/certs.py \
 	tests/interop/cluster.py \
+	tests/interop/etcd_server.py \
 	tests/interop/fault.py \
 	tests/interop/h2.py \
 	tests/interop/kms.py \
+	tests/interop/kubectl.py \
 	tests/interop/p11.py \
 	tests/interop/pages.py \
 	tests/interop/proc.py \
@@ -71,3 +81,7 @@ kills: all
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS=
 	$(AM_TESTS_ENVIRONMENT) KEK_ROTATE_KILLS=all $(PYTHON3) -B $(srcdir)/tests/interop/test_rotate.py Killed
 	$(AM_TESTS_ENVIRONMENT) KEK_DESTROY_KILLS=all $(PYTHON3) -B $(srcdir)/tests/interop/test_destroy.py Killed
+
+# kek/etcd.h against a real etcd.
+check_PROGRAMS += tests/interop/etcd_read
+tests_interop_etcd_read_LDADD = $(ETCD_LIBS) $(BASE_LIBS)

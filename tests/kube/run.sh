@@ -35,6 +35,8 @@ GOFLAGS="${GOFLAGS:-} -mod=readonly"
 GOTOOLCHAIN=local
 export GOFLAGS GOTOOLCHAIN
 
+lock=$abs_top_builddir/tests/kube/go.lock
+mkdir -p "${lock%/*}"
 failed=0
 for module in . oldgrpc; do
     cd "$abs_top_srcdir/tests/kube/$module"
@@ -43,6 +45,8 @@ for module in . oldgrpc; do
         "$go" list -deps -test ./... 2>&1 >/dev/null | tail -n 5
         skip "the Go modules of tests/kube/$module cannot be had"
     fi
+    # Other tests that build here do so before or after, not the same at once.
+    flock "$lock" "$go" list -export -deps -test ./... >/dev/null
     "$go" test -count=1 -timeout 540s ${KEKD_KUBE_FLAGS:-} ./... || failed=1
 done
 exit $failed

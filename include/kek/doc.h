@@ -1,16 +1,17 @@
 /*
  * A YAML document as a tree that remembers where everything stood.
  *
- * Only the part of YAML that a configuration needs: one document of mappings with scalar keys, lists
+ * Only the part of YAML that configurations need: one document of mappings with scalar keys, lists
  * and scalars.  Anchors, aliases, tags and further documents are refused, as is anything that is not
- * UTF-8.  Limits: KEK_CONFIG_FILE_MAX bytes, DOC_DEPTH_MAX levels, DOC_NODES_MAX nodes.  Every
+ * UTF-8.  Limits: DOC_BYTES_MAX bytes, DOC_DEPTH_MAX levels, DOC_NODES_MAX nodes.  Every
  * failure says "file:line:column: ..."; lines and columns count from 1, columns in characters.
  */
-#ifndef CONFIG_DOC_H
-#define CONFIG_DOC_H
+#ifndef KEK_DOC_H
+#define KEK_DOC_H
 
 #include "kek/bytes.h"
 
+#define DOC_BYTES_MAX (256 * 1024)
 #define DOC_DEPTH_MAX 8
 #define DOC_NODES_MAX 4096
 
@@ -28,7 +29,8 @@ struct doc_node {
 
 /* NULL on failure. `name` stands for the file in messages. */
 struct doc_node *doc_node_parse(struct kek_bytes yaml, const char *name, struct kek_why *why);
-void doc_node_free(struct doc_node *node); /* with its key, its members and what follows it */
+/* With its key, its members and what follows it; texts are wiped. */
+void doc_node_free(struct doc_node *node);
 KEK_DEFINE_AUTO(doc_node);
 
 /* A plain scalar that YAML reads as no value: empty, "~" or "null". */

@@ -1,11 +1,9 @@
-#include "doc.h"
+#include "kek/doc.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include <yaml.h>
-
-#include "kek/config.h"
 
 /* A mapping or list that is still open. */
 struct open_node {
@@ -29,6 +27,9 @@ void doc_node_free(struct doc_node *node)
         struct doc_node *next = node->next;
         doc_node_free(node->key);
         doc_node_free(node->members);
+        if (node->text != NULL) {
+            kek_wipe(node->text, strlen(node->text));
+        }
         free(node->text);
         free(node);
         node = next;
@@ -266,8 +267,8 @@ struct doc_node *doc_node_parse(struct kek_bytes yaml, const char *name, struct 
 {
     struct kek_why unheard;
     struct builder b = {.name = name, .why = why == NULL ? &unheard : why};
-    if (yaml.len > KEK_CONFIG_FILE_MAX) {
-        kek_fail(b.why, KEK_TOO_LARGE, "%s: larger than %d bytes", name, KEK_CONFIG_FILE_MAX);
+    if (yaml.len > DOC_BYTES_MAX) {
+        kek_fail(b.why, KEK_TOO_LARGE, "%s: larger than %d bytes", name, DOC_BYTES_MAX);
         return NULL;
     }
     if (!yaml_parser_initialize(&b.parser)) {

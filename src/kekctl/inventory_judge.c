@@ -1,0 +1,114 @@
+/* What follows for one resource, and from all of them together. */
+#include "inventory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+bool inventory_judge_resource(const struct inventory *inventory, const struct tally *tally,
+                              const struct tally_resource *resource, enum inventory_state *state)
+{
+    const struct kek_id *primary =
+        inventory->keks.primary_source == NULL ? NULL : &inventory->keks.primary;
+    struct inventory_wanted wanted = wanted_of(&inventory->scope, resource->name);
+    uint64_t unread = wanted_unread(&inventory->scope, tally, resource);
+    if (wanted.wish == WISH_NOTHING && unread == 0) {
+        return false;
+    }
+    *state = inventory_state_of(tally, resource, &wanted, primary, unread);
+    if (wanted.wish == WISH_NOTHING) {
+        *state = INVENTORY_DECRYPTION_ERROR; /* no rule has it, so it should be plain */
+    }
+    return true;
+}
+
+static void add_resources(const struct inventory *inventory, const struct tally *tally,
+                          struct inventory_sum *sum)
+{
+    for (size_t i = 1; i < tally->resource_count; i++) {
+        enum inventory_state state;
+        struct inventory_wanted wanted = wanted_of(&inventory->scope, tally->resources[i].name);
+        if (inventory_judge_resource(inventory, tally, &tally->resources[i], &state)) {
+            inventory_sum_add(sum, state, &wanted);
+        }
+    }
+}
+
+static bool has_objects(const struct inventory *inventory, const char *resource)
+{
+    for (size_t e = 0; e < inventory->etcd_count; e++) {
+        const struct tally *tally = inventory->etcds[e].tally;
+        for (size_t i = 1; tally != NULL && i < tally->resource_count; i++) {
+            if (strcmp(tally->resources[i].name, resource) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* What was asked about and is nowhere is as it should be. */
+static void add_absent(const struct inventory *inventory, struct inventory_sum *sum)
+{
+    const char *name;
+    for (size_t i = 0; (name = wanted_named(&inventory->scope, i)) != NULL; i++) {
+        struct inventory_wanted wanted = wanted_of(&inventory->scope, name);
+        if (!has_objects(inventory, name)) {
+            inventory_sum_add(sum, inventory_state_none(&wanted), &wanted);
+        }
+    }
+}
+
+/* Nothing in it is in trouble, whatever resource it is of. */
+static bool is_sound(const struct inventory_etcd *etcd)
+{
+    const struct tally *tally = etcd->tally;
+    bool sound = !tally->resources_full && tally->unreadable == 0;
+    for (size_t i = 0; i < TALLY_TROUBLES; i++) {
+        sound = sound && tally->troubles[i] == 0;
+    }
+    for (size_t i = OPENING_GOOD + 1; etcd->opened != NULL && i < OPENING_OUTCOMES; i++) {
+        sound = sound && etcd->opened->counts[i] == 0;
+    }
+    return sound;
+}
+
+void inventory_judge(struct inventory *inventory)
+{
+    struct inventory_sum sum = {.any = false, .good = true};
+    bool sound = true;
+    inventory->complete = true;
+    for (size_t i = 0; i < inventory->etcd_count; i++) {
+        const struct inventory_etcd *etcd = &inventory->etcds[i];
+        if (!etcd->complete) {
+            inventory->complete = false;
+            continue;
+        }
+        add_resources(inventory, etcd->tally, &sum);
+        sound = sound && is_sound(etcd);
+    }
+    if (inventory->complete) {
+        add_absent(inventory, &sum);
+    }
+    inventory->state = sum.state;
+    inventory->good = inventory->complete && sound && sum.good;
+}
+
+void inventory_kek_name(const struct inventory *inventory, const struct kek_id *id,
+                        char text[static INVENTORY_KEK_TEXT])
+{
+    const struct inventory_keks *keks = &inventory->keks;
+    const struct inventory_kek *kek = inventory_kek_find(keks, id);
+    bool primary = keks->primary_source != NULL && kek_id_equal(&keks->primary, id);
+    char hex[KEK_ID_TEXT];
+    kek_id_format(id, hex);
+    if (kek == NULL) {
+        snprintf(text, INVENTORY_KEK_TEXT, "%s (%s)", hex,
+                 keks->source == NULL ? "not known" : "another keyring's");
+    } else {
+        snprintf(text, INVENTORY_KEK_TEXT, "%s.v%u (%s)", inventory->config->keyring,
+                 (unsigned)kek->number,
+                 primary                 ? "primary"
+                 : kek->state[0] != '\0' ? kek->state
+                                         : "not the primary");
+    }
+}
