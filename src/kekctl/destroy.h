@@ -94,6 +94,9 @@ struct destroy_plan {
     size_t count;
     /* By this node's clock: since when every node announces a newer one for long enough; 0: not so. */
     int64_t superseded_ms;
+    /* Likewise, since when the quarantine has begun and every node has seen that: it may have been broken and begun
+     * again by another node's kekctl. */
+    int64_t quarantined_ms;
 };
 
 void destroy_plan(const struct destroy_facts *facts, struct destroy_plan *plan);
@@ -118,7 +121,7 @@ const char *destroy_node_name(const struct node *node);
 
 /* destroy_use.c: what is in use or under way is not destroyed. */
 void destroy_plan_use(const struct destroy_facts *facts, struct destroy_plan *plan);
-/* destroy_time.c: for how long every node has seen what must be so. Sets superseded_ms. */
+/* destroy_time.c: for how long every node has seen what must be so. Sets superseded_ms and quarantined_ms. */
 void destroy_plan_time(const struct destroy_facts *facts, struct destroy_plan *plan);
 /* destroy_proof.c: that no etcd holds what it sealed. */
 void destroy_plan_proof(const struct destroy_facts *facts, struct destroy_plan *plan);

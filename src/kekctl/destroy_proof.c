@@ -121,7 +121,7 @@ static void plan_etcd(const struct destroy_facts *facts, struct destroy_plan *pl
         return;
     }
     rotation_time_format(proof.last->begun_ms, when);
-    if (plan->stage == DESTROY_DESTROY && proof.last->begun_ms <= facts->progress.quarantined_ms) {
+    if (plan->stage == DESTROY_DESTROY && proof.last->begun_ms <= plan->quarantined_ms) {
         destroy_unmet(plan, condition, "run kekctl inventory once more",
                       "the last one, begun at %s, was begun before the quarantine", when);
         return;

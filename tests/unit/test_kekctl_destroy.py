@@ -348,6 +348,7 @@ class Refused(Destroy):
                     self.stays(condition, said)
 
     def restart(self):
+        self.config()
         self.both(self.version(1, "U"), self.version(2, "WU"))
         self.pages = {name: self.usual(name) for name in (SELF, "n2")}
         self.inventories[:] = [self.inventory(1, 60), self.inventory(2, 40)]
@@ -445,6 +446,8 @@ class Refused(Destroy):
                 ("asked for", lambda: self.suspended(asked=1), "asked-for", f"1 Decrypts asked {SELF} for it"),
                 ("no inventory since", lambda: self.inventories.pop(), "inventory main",
                  "was begun before the quarantine"),
+                ("broken and begun again by another node's kekctl", lambda: self.config(quarantine="5h")
+                 or self.suspended(6), "inventory main", "was begun before the quarantine"),
                 ("an inventory that found some", lambda: self.inventories[-1].update(by_kek={f"{1:032x}": 3}),
                  "inventory main", "it found objects that this version sealed"),
                 ("a clock that was set back", lambda: self.quarantined(-1) or self.suspended(), "quarantine",
@@ -482,6 +485,25 @@ class Refused(Destroy):
 
 
 class Partial(Destroy):
+    def test_a_key_whose_state_stands_in_the_configuration_is_suspended_there(self):
+        self.config(etcd="[{name: main, endpoints: [https://e:2379]}]")
+        with open(self.path("f.yaml"), encoding="utf-8") as file:
+            text = file.read()
+
+        def say(state):
+            with open(self.path("f.yaml"), "w", encoding="utf-8") as file:
+                file.write(text.replace("metrics:", "    versions: [{n: 1, state: %s}]\nmetrics:" % state, 1))
+        say("deactivated")
+        code, found, err = self.destroy()
+        self.assertEqual((code, [s["outcome"] for s in found["steps"]]), (3, ["done", "by-config"]))
+        self.assertIn("b cannot change this key: in every node's kekd.yaml, under providers: b: versions:, let the "
+                      "entry read {n: 1, state: suspended}", err)
+        self.assertEqual((self.step(), self.sent("b")), ("suspending", []))
+        say("suspended")
+        self.token("b", self.version(1, ""), self.version(2, "WU"))
+        self.assertEqual(self.destroy()[0], 0)
+        self.assertEqual(self.step(), "quarantined")
+
     def test_a_suspension_that_one_provider_refuses_is_no_quarantine(self):
         self.token("b", self.version(1, "U"), self.version(2, "WU"), set_state="fail")
         code, found, err = self.destroy()
