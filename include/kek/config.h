@@ -88,6 +88,7 @@ struct kek_config {
     } data_key;
     struct {
         uint64_t probe_interval_ms;
+        uint64_t canary_interval_ms;
         uint64_t grace_ms;
     } health;
     uint64_t refresh_ms;

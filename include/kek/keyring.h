@@ -70,6 +70,15 @@ KEK_DEFINE_AUTO(kek_keyring);
 enum kek_rc kek_keyring_recorded(const struct kek_config *config, struct kek_generation *last,
                                  struct kek_why *why) KEK_MUST_CHECK;
 
+/* The versions on record and their witnesses, in a keyring that is never started: for kekctl, which asks tokens for
+ * itself.  kek_keyring_versions(), _witness(), _proves() and _free() may be called of it.  NULL: the file is there, and cannot
+ * be read, or no memory. */
+struct kek_keyring *kek_keyring_read(const struct kek_config *config, struct kek_why *why);
+
+/* Does this data key, which somebody unwrapped, open the version's witness?  KEK_DAMAGED: it was another KEK. */
+enum kek_rc kek_keyring_proves(struct kek_keyring *ring, const struct kek_id *kek_id,
+                               const struct kek_secret *data_key) KEK_MUST_CHECK;
+
 /* The pool's settings of the same names. */
 bool kek_keyring_may(const struct kek_keyring *ring, size_t provider, uint64_t worker,
                      enum kek_pool_op op, const struct kek_id *kek_id);
@@ -110,6 +119,9 @@ enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring,
 
 /* Does nobody open by it, and is there a token that has it and only does not let it be used? */
 bool kek_keyring_suspended(const struct kek_keyring *ring, const struct kek_id *kek_id);
+
+/* A Decrypt came for it, whatever becomes of it. */
+void kek_keyring_met(struct kek_keyring *ring, const struct kek_id *kek_id);
 
 /* What it is called: its number, and the key_id of a generation of it alone.  False: it is not known here. */
 bool kek_keyring_name(const struct kek_keyring *ring, const struct kek_id *kek_id, uint32_t *number,
@@ -188,6 +200,12 @@ struct kek_keyring_version {
     size_t providers; /* that show it */
     size_t providers_proven;               /* of which a worker opened its witness */
     bool proven[KEK_CONFIG_PROVIDERS_MAX]; /* which they are */
+    struct {
+        uint64_t opened_ms; /* of kek_clock_ms(): when a worker last opened it; 0: none has */
+        bool fails;         /* a worker shows it as fit, and does not open it */
+    } canary[KEK_CONFIG_PROVIDERS_MAX];
+    bool in_use;       /* what it sealed still counts, as far as this node knows */
+    uint64_t asked_ms; /* of kek_clock_ms(): when a Decrypt last came for it; 0: none has */
     struct kek_keyring_history history;
 };
 size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_version *versions,
@@ -280,6 +298,8 @@ enum kek_keyring_remark {
     KEK_KEYRING_TWO_KEYS,        /* are active under one number */
     KEK_KEYRING_COMPROMISED,     /* a version is marked so: what it sealed is to be sealed anew */
     KEK_KEYRING_SUSPENDED,       /* a version is: what it sealed does not open */
+    KEK_KEYRING_VERSION_LOST,    /* one in use, and not the primary, opens on no provider */
+    KEK_KEYRING_CANARY_FAILED,   /* a provider shows it as fit, and does not open its witness */
     KEK_KEYRING_VERSION_LACKING, /* one that answers does not open what another does */
     KEK_KEYRING_VERSION_WAITS,   /* it is active, and not announced after settle and a refresh */
 };
@@ -298,7 +318,7 @@ struct kek_keyring_verdict {
     uint64_t worker;  /* likewise; 0: none */
     /* One line without secrets, the cause first; empty when good. */
     char what[KEK_WHY_TEXT + 128]; /* with a provider's own word, whole */
-    char todo[160];                /* what to do about it; may be empty */
+    char todo[200];                /* what to do about it; may be empty */
 };
 
 void kek_keyring_verdict(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict);

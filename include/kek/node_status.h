@@ -25,6 +25,8 @@ struct kek_node_snapshot {
     int64_t wall_ms;                 /* since 1970 */
     uint64_t now_ms;                 /* the same moment, of kek_clock_ms() */
     struct kek_keyring_verdict verdict;
+    struct kek_keyring_verdict remarks[KEK_KEYRING_REMARKS_MAX];
+    size_t remark_count;
     bool announced; /* primary is set */
     struct kek_keyring_primary primary;
     struct kek_generation sealing[KEK_NODE_SEALING_MAX];

@@ -210,6 +210,9 @@ size_t kek_pool_workers(const struct kek_pool *pool, size_t provider,
 /* Does this worker have nothing to do, but calls that name it? */
 bool kek_pool_idle(const struct kek_pool *pool, uint64_t worker);
 
+/* Does a worker of the provider start now, and log in? */
+bool kek_pool_starts(const struct kek_pool *pool, size_t provider);
+
 /* Has it replaced by a successor: that one first, once it is judged; then its calls finish, and it goes. */
 void kek_pool_retire(struct kek_pool *pool, uint64_t worker);
 

@@ -21,6 +21,7 @@ const char *kek_config_example(void)
            "  cache_ttl: 1h\n"
            "health:\n"
            "  probe_interval: 60s\n"
+           "  canary_interval: 10m               # how often each worker opens each version\n"
            "  grace: 15m                         # healthz stays ok this long in an outage\n"
            "refresh: 15s                         # how often the token is asked for key changes\n"
            "settle: 60s                          # a proven new version is announced this much "

@@ -145,6 +145,8 @@ static const struct schema data_key_schema = {data_key_fields, COUNT(data_key_fi
 static const struct field health_fields[] = {
     {"probe_interval", load_duration, AT(kek_config, health.probe_interval_ms), SECOND, HOUR,
      .preset = "60s"},
+    {"canary_interval", load_duration, AT(kek_config, health.canary_interval_ms), SECOND, 24 * HOUR,
+     .preset = "10m"},
     {"grace", load_duration, AT(kek_config, health.grace_ms), 0, 168 * HOUR, .preset = "15m"},
 };
 static const struct schema health_schema = {health_fields, COUNT(health_fields), .check = NULL};

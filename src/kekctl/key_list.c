@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "destroy_file.h"
+#include "key_canary.h"
 #include "key_remarks.h"
 #include "key_views.h"
 #include "output.h"
@@ -207,6 +208,7 @@ enum ctl_exit ctl_key_list(struct ctl *ctl)
         return code;
     }
     bool good = remarks_say(&keys) == 0;
+    good = canary_say(&keys) == 0 && good;
     good = good && answered == keys.config->provider_count && all_eligible(&keys);
     return good ? CTL_GOOD : CTL_CHECK;
 }

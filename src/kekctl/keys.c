@@ -302,6 +302,53 @@ enum kek_rc keys_set_state(struct keys *keys, size_t provider, const struct kek_
     return ask_once(keys, &request, why);
 }
 
+struct unwrapping {
+    bool over;
+    enum kek_rc rc;
+    struct kek_why why;
+    struct kek_secret *data_key;
+};
+
+static void unwrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
+                      const struct kek_why *why)
+{
+    struct unwrapping *unwrapping = arg;
+    unwrapping->over = true;
+    unwrapping->rc = rc;
+    if (rc == KEK_OK) {
+        unwrapping->data_key = KEK_STEAL(result->data_key);
+    } else {
+        unwrapping->why = *why;
+    }
+}
+
+enum kek_rc keys_unwrap(struct keys *keys, size_t provider, const struct kek_id *kek_id,
+                        enum kek_wrap_alg alg, struct kek_bytes wrapped,
+                        struct kek_secret **data_key, struct kek_why *why)
+{
+    const struct kek_pool_request request = {
+        .op = KEK_POOL_UNWRAP,
+        .provider = provider,
+        .kek_id = *kek_id,
+        .alg = alg,
+        .blob = wrapped,
+        .deadline_ms = kek_clock_ms() + 2 * keys->config->providers[provider].timeout_ms,
+    };
+    struct unwrapping unwrapping = {.rc = KEK_OK};
+    if (kek_pool_submit(keys->pool, &request, unwrapped, &unwrapping, why) == NULL) {
+        return why->rc;
+    }
+    while (!unwrapping.over) {
+        (void)uv_run(&keys->loop, UV_RUN_ONCE);
+    }
+    if (unwrapping.rc == KEK_OK) {
+        *data_key = unwrapping.data_key;
+    } else {
+        *why = unwrapping.why;
+    }
+    return unwrapping.rc;
+}
+
 enum kek_rc keys_destroy(struct keys *keys, size_t provider, const struct kek_id *kek_id,
                          struct kek_why *why)
 {

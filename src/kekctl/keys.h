@@ -64,6 +64,11 @@ size_t keys_probe(struct keys *keys);
  * listing has the answer or says why not. */
 enum kek_rc keys_describe(struct keys *keys, size_t provider, const char *name, uint32_t skip);
 
+/* Has one provider unwrap what its KEK wrapped; the listings stay.  *data_key: to be freed. */
+enum kek_rc keys_unwrap(struct keys *keys, size_t provider, const struct kek_id *kek_id,
+                        enum kek_wrap_alg alg, struct kek_bytes wrapped,
+                        struct kek_secret **data_key, struct kek_why *why) KEK_MUST_CHECK;
+
 /* Sent once: after a failure the key may be there all the same, or be changed, or gone. The provider's listing is
  * gone. */
 enum kek_rc keys_generate(struct keys *keys, size_t provider, uint32_t number,

@@ -47,6 +47,8 @@ kekctl_SOURCES = \
 	src/kekctl/kekctl.c \
 	src/kekctl/kekctl.h \
 	src/kekctl/key_adopt.c \
+	src/kekctl/key_canary.c \
+	src/kekctl/key_canary.h \
 	src/kekctl/key_change.c \
 	src/kekctl/key_destroy.c \
 	src/kekctl/key_findings.c \

@@ -5,6 +5,7 @@
 
 #include <openssl/evp.h>
 
+#include "kek/text.h"
 #include "nodes.h"
 
 #define SKEW_MAX_MS 60000
@@ -49,6 +50,36 @@ static size_t say_health(const struct nodes *nodes)
             ctl_say(nodes->ctl, "%s: %s: %s%s%s", name_of(&nodes->list[i]), status->health,
                     status->what, status->todo[0] == '\0' ? "" : "; ", status->todo);
             found++;
+        }
+    }
+    return found;
+}
+
+/* What one node's page says of another kind may be under way, or is said below of all nodes together. */
+static bool is_of_canaries(const json_t *remark)
+{
+    const char *reason = json_string_value(json_object_get(remark, "reason"));
+    return reason != NULL &&
+           (strcmp(reason, "version_lost") == 0 || strcmp(reason, "canary_failed") == 0);
+}
+
+static size_t say_canaries(const struct nodes *nodes)
+{
+    size_t found = 0, k;
+    for (size_t i = 0; i < nodes->count; i++) {
+        const struct node *node = &nodes->list[i];
+        json_t *remark;
+        json_array_foreach(json_object_get(node->page, "remarks"), k, remark)
+        {
+            char what[sizeof node->status.what];
+            const char *said = json_string_value(json_object_get(remark, "what"));
+            if (node->reachable && said != NULL && is_of_canaries(remark)) {
+                kek_text_copy(what, sizeof what, said);
+                ctl_say(nodes->ctl,
+                        "%s: to be mended, and restart neither kekd nor an API server before: %s",
+                        name_of(node), what);
+                found++;
+            }
         }
     }
     return found;
@@ -275,8 +306,8 @@ static size_t say_uneven(const struct nodes *nodes)
 size_t nodes_say(const struct nodes *nodes)
 {
     size_t found = say_unreachable(nodes) + say_foreign(nodes) + say_health(nodes) +
-                   say_silent(nodes) + say_announced(nodes) + say_versions(nodes) +
-                   say_uneven(nodes);
+                   say_canaries(nodes) + say_silent(nodes) + say_announced(nodes) +
+                   say_versions(nodes) + say_uneven(nodes);
     say_twins(nodes);
     say_clocks(nodes);
     say_partial(nodes);

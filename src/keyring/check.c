@@ -3,7 +3,6 @@
 
 #include "kek/clock.h"
 
-#define CANARY_MS (10u * 60 * 1000) /* between two times that a worker opens a witness unasked */
 /* Who waits to have his wrap proven: a check begins once the worker has nothing else to do, or that many
  * wait, or the first has waited so long.  So one check proves many wraps of a busy worker. */
 #define BATCH 16
@@ -38,6 +37,9 @@ void check_note(struct member *member, struct version *version, enum kek_rc rc)
     if (rc == KEK_OK) {
         view->witness = OPENED;
         view->doubted = false;
+        if (canary_opened(member, version)) {
+            ring_dirty(ring);
+        }
         member_worked(member, version, KEK_POOL_UNWRAP);
         source_worked(member->source, KEK_POOL_UNWRAP);
     } else if (rc == KEK_DAMAGED && !view->doubted && view->witness != FAILED) {
@@ -69,20 +71,35 @@ void check_note(struct member *member, struct version *version, enum kek_rc rc)
 
 static void begin_if_time(struct check *check);
 
+static void failed(const struct check *check, const struct kek_why *why)
+{
+    struct member *member = check->member;
+    const struct source *source = member->source;
+    bool news = canary_failed(member, check->version, check->begun_us, why->rc, why->text);
+    if (news) {
+        ring_dirty(source->ring);
+    }
+    ring_notice_with(source->ring, news ? KEK_LOG_WARN : KEK_LOG_DEBUG,
+                     KEK_LOG_FIELDS(kek_log_text("provider", source_name(source)),
+                                    kek_log_number("worker", member->serial)),
+                     "KEK version %u is not proven: %s", check->version->number, why->text);
+}
+
 static void opened(void *arg, enum kek_rc rc, struct kek_pool_result *result,
                    const struct kek_why *why)
 {
     struct check *check = arg;
     struct member *member = check->member;
     struct kek_keyring *ring = member->source->ring;
+    struct kek_why said;
     check->call = NULL;
     if (rc == KEK_OK) {
         rc = witness_open(check->version, result->data_key);
-    } else if (rc != KEK_DAMAGED) {
-        ring_notice_with(ring, KEK_LOG_DEBUG,
-                         KEK_LOG_FIELDS(kek_log_text("provider", source_name(member->source)),
-                                        kek_log_number("worker", member->serial)),
-                         "version %u is not proven: %s", check->version->number, why->text);
+        why = &said;
+        kek_fail(&said, rc, "what it unwrapped does not open the witness");
+    }
+    if (rc != KEK_OK) {
+        failed(check, why);
     }
     check_note(member, check->version, rc);
     bool wrong = member->views[check->version->slot].witness == FAILED;
@@ -134,6 +151,7 @@ static bool begin(struct check *check)
         /* Soon, so that it is sent before the calls that wait for it to prove theirs. */
         .deadline_ms = kek_clock_ms() + 2 * config->timeout_ms,
     };
+    check->begun_us = kek_clock_us();
     check->call = kek_pool_submit(source->ring->settings.pool, &request, opened, check, NULL);
     return check->call != NULL;
 }
@@ -233,36 +251,119 @@ struct kek_keyring_wait *kek_keyring_check(struct kek_keyring *ring, uint64_t wo
 
 /* ---- what is to be asked ---- */
 
-static bool is_due(const struct kek_keyring *ring, const struct version *version,
+/* What is not known, or in doubt.  Once one worker failed at it, the others are asked what they make of it now. */
+static bool is_due(const struct source *source, const struct version *version,
                    const struct view *view)
 {
-    uint64_t age = ring->now_ms - view->asked_ms;
+    const struct canary *canary = &version->held[source->index].canary;
+    uint64_t age = source->ring->now_ms - view->asked_ms;
     if (version->witness_len == 0 || view->check != NULL || !view_may(view, KEK_POOL_UNWRAP)) {
         return false;
     }
     switch (view->witness) {
     case OPENED:
-        return view->again || age >= CANARY_MS;
+        return view->again ||
+               (canary->failures > 0 &&
+                (view->failures > 0 ? age >= TICK_MS : view->asked_ms < canary->failed_ms));
     case FAILED:
-        return age >= ring->settings.config->refresh_ms;
+        return age >= source->ring->settings.config->refresh_ms;
     default:
         return view->asked_ms == 0 || age >= TICK_MS;
     }
 }
 
-static void check_member(struct kek_keyring *ring, struct member *member)
+/* A key at which the library hangs or crashes takes the worker that is asked for it.  So an older version is asked of
+ * one worker of its provider at a time; where one has failed, once that one's successor is there, later and
+ * later, and of none beside another version. */
+static bool must_wait(const struct source *source, const struct version *version)
+{
+    const struct version *primary = version_primary(source->ring), *other;
+    const struct member *member;
+    if (!version->agreed || version == primary) {
+        return false;
+    }
+    const struct canary *canary = &version->held[source->index].canary;
+    bool alone = canary->failures > 0;
+    bool recovers = source->ring->now_ms - canary->failed_ms < CALL_MS &&
+                    kek_pool_starts(source->ring->settings.pool, source->index);
+    if (alone && (recovers || source->ring->now_ms < canary_pause_ms(source, version))) {
+        return true;
+    }
+    DL_FOREACH (source->members, member) {
+        DL_FOREACH (source->ring->versions, other) {
+            const struct check *check = member->views[other->slot].check;
+            if (check != NULL && check->call != NULL && other != primary &&
+                (alone || other == version)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void ask(struct member *member, struct version *version)
+{
+    struct check *check = check_of(member, version);
+    if (check != NULL && !begin(check)) {
+        member->views[version->slot].asked_ms = member->source->ring->now_ms;
+        check_free(check);
+    }
+}
+
+static void check_member(struct member *member)
 {
     struct version *version;
-    DL_FOREACH (ring->versions, version) {
+    DL_FOREACH (member->source->ring->versions, version) {
         struct view *view = &member->views[version->slot];
-        if (member->ended || !is_due(ring, version, view)) {
-            continue;
+        if (!member->ended && is_due(member->source, version, view) &&
+            (view->again || !must_wait(member->source, version))) {
+            ask(member, version);
         }
-        struct check *check = check_of(member, version);
-        if (check != NULL && !begin(check)) {
-            view->asked_ms = ring->now_ms;
-            check_free(check);
+    }
+}
+
+/* Of what its workers have opened, the one that was asked longest ago, if there is one; how many there are is returned. */
+static size_t find_oldest(const struct source *source, struct member **oldest, struct version **of)
+{
+    size_t count = 0;
+    struct member *member;
+    struct version *version;
+    DL_FOREACH (source->members, member) {
+        DL_FOREACH (source->ring->versions, version) {
+            const struct view *view = &member->views[version->slot];
+            if (member->ended || view->witness != OPENED || !view_may(view, KEK_POOL_UNWRAP)) {
+                continue;
+            }
+            count++;
+            if (view->check == NULL &&
+                (*oldest == NULL || view->asked_ms < (*oldest)->views[(*of)->slot].asked_ms)) {
+                *oldest = member;
+                *of = version;
+            }
         }
+    }
+    return count;
+}
+
+/* Every worker opens again what it has opened, one after the other, evenly over the interval; what traffic or a
+ * probe has opened meanwhile is not due.  For a quiet moment it waits until the interval is over, and for a
+ * login to end as long again. */
+static void drive_canary(struct source *source)
+{
+    const struct kek_keyring *ring = source->ring;
+    uint64_t interval = ring->settings.config->health.canary_interval_ms;
+    struct member *member = NULL;
+    struct version *version = NULL;
+    size_t count = find_oldest(source, &member, &version);
+    if (member == NULL || version == NULL || ring->now_ms - source->canary_ms < interval / count) {
+        return;
+    }
+    uint64_t age = ring->now_ms - member->views[version->slot].asked_ms;
+    bool waits = (age < interval && !kek_pool_idle(ring->settings.pool, member->serial)) ||
+                 (age < 2 * interval && kek_pool_starts(ring->settings.pool, source->index));
+    if (age >= interval / 2 && !waits && !must_wait(source, version)) {
+        source->canary_ms = ring->now_ms;
+        ask(member, version);
     }
 }
 
@@ -270,6 +371,9 @@ void check_drive(struct kek_keyring *ring)
 {
     struct member *member;
     MEMBER_FOREACH (ring, member) {
-        check_member(ring, member);
+        check_member(member);
+    }
+    for (size_t p = 0; p < ring->source_count; p++) {
+        drive_canary(&ring->sources[p]);
     }
 }

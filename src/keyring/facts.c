@@ -60,11 +60,16 @@ static bool is_needed(const struct kek_keyring *ring, const struct version *vers
     return false;
 }
 
+/* Why its worker went while it was asked is not known here: it may have been the key. */
 static void check_drop(struct kek_keyring *ring, struct view *view)
 {
     struct check *check = view->check;
     if (check == NULL) {
         return;
+    }
+    if (check->call != NULL && !ring->stopped) {
+        (void)canary_failed(check->member, check->version, check->begun_us, KEK_UNAVAILABLE,
+                            "the worker that was asked for it ended");
     }
     if (check->call != NULL) {
         kek_pool_cancel(check->call);

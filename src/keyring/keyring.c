@@ -54,6 +54,14 @@ enum kek_keyring_knows kek_keyring_find(const struct kek_keyring *ring, const st
     return version == NULL ? KEK_KEYRING_UNKNOWN : KEK_KEYRING_CLOSED;
 }
 
+void kek_keyring_met(struct kek_keyring *ring, const struct kek_id *kek_id)
+{
+    struct version *version = version_find(ring, kek_id);
+    if (version != NULL) {
+        version->asked_ms = kek_clock_ms();
+    }
+}
+
 bool kek_keyring_name(const struct kek_keyring *ring, const struct kek_id *kek_id, uint32_t *number,
                       char key_id[static KEK_KEY_ID_TEXT])
 {
@@ -367,8 +375,7 @@ void kek_keyring_free(struct kek_keyring *ring)
     free(ring);
 }
 
-/* A ring that knows its record alone, and has no lock. NULL: why says why. */
-static struct kek_keyring *load_recorded(const struct kek_config *config, struct kek_why *why)
+struct kek_keyring *kek_keyring_read(const struct kek_config *config, struct kek_why *why)
 {
     KEK_AUTO(kek_keyring) ring = calloc(1, sizeof *ring);
     if (ring == NULL) {
@@ -385,7 +392,7 @@ kek_keyring_recorded_destroyed(const struct kek_config *config,
                                struct kek_keyring_history list[static KEK_KEYRING_HISTORY_MAX],
                                size_t *count, struct kek_why *why)
 {
-    KEK_AUTO(kek_keyring) ring = load_recorded(config, why);
+    KEK_AUTO(kek_keyring) ring = kek_keyring_read(config, why);
     if (ring == NULL) {
         return why->rc;
     }
@@ -396,7 +403,7 @@ kek_keyring_recorded_destroyed(const struct kek_config *config,
 enum kek_rc kek_keyring_recorded(const struct kek_config *config, struct kek_generation *last,
                                  struct kek_why *why)
 {
-    KEK_AUTO(kek_keyring) ring = load_recorded(config, why);
+    KEK_AUTO(kek_keyring) ring = kek_keyring_read(config, why);
     if (ring == NULL) {
         return why->rc;
     }

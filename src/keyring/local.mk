@@ -1,6 +1,7 @@
 noinst_LIBRARIES += libkek-keyring.a
 libkek_keyring_a_SOURCES = \
 	src/keyring/ageing.c \
+	src/keyring/canary.c \
 	src/keyring/check.c \
 	src/keyring/facts.c \
 	src/keyring/generation.c \
@@ -16,6 +17,7 @@ libkek_keyring_a_SOURCES = \
 	src/keyring/ring.h \
 	src/keyring/say.c \
 	src/keyring/trip.c \
+	src/keyring/use.c \
 	src/keyring/verdict.c \
 	src/keyring/versions.c \
 	src/keyring/wait.c \
@@ -30,6 +32,7 @@ RIG_LIBS = libkek-kms.a libkek-datakey.a libkek-keyring.a $(POOL_LIBS) $(ENVELOP
 KEYRING_TESTS = \
 	tests/unit/test_datakey \
 	tests/unit/test_keyring \
+	tests/unit/test_keyring_canary \
 	tests/unit/test_keyring_turn \
 	tests/unit/test_keyring_workers \
 	tests/unit/test_kms \
@@ -42,6 +45,12 @@ tests_unit_test_datakey_LDADD = $(RIG_LIBS)
 tests_unit_test_keyring_SOURCES = tests/unit/test_keyring.c $(RIG_SOURCES)
 tests_unit_test_keyring_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_keyring_LDADD = $(RIG_LIBS)
+tests_unit_test_keyring_canary_SOURCES = tests/unit/test_keyring_canary.c tests/unit/pool_rig.c
+tests_unit_test_keyring_canary_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_keyring_canary_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_unit_test_keyring_canary_LDADD = $(RIG_LIBS)
+tests_unit_test_keyring_canary_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=kek_pool_idle \
+	-Wl,--wrap=kek_pool_starts
 tests_unit_test_keyring_turn_SOURCES = tests/unit/test_keyring_turn.c tests/unit/pool_rig.c
 tests_unit_test_keyring_turn_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_keyring_turn_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)

@@ -101,13 +101,14 @@ static void ask_fresh(struct source *source)
     }
 }
 
-/* A version that a provider held, or that is the primary, is missed there. */
+/* A version that a provider held, or that is in use, is missed there. */
 static bool misses(const struct source *source)
 {
-    const struct version *version, *primary = version_primary(source->ring);
+    const struct version *version;
     DL_FOREACH (source->ring->versions, version) {
         const struct holding *holding = &version->held[source->index];
-        if (holding->missed && (holding->key > KEK_KEYRING_KEY_GONE || version == primary)) {
+        if (holding->missed &&
+            (holding->key > KEK_KEYRING_KEY_GONE || version_is_in_use(source->ring, version))) {
             return true;
         }
     }

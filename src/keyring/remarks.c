@@ -1,6 +1,7 @@
 /*
  * What is to be mended although this node serves: a provider that does not answer, one that uses a wrong key or
- * lacks a version, two keys of one number, a version that waits to be announced.
+ * lacks a version or fails to open one, a version that opens nowhere, two keys of one number, a version that waits to
+ * be announced.
  *
  * The list is worked out anew each turn; what was on it before keeps its time.  What ends by itself while keys
  * are made, activated and replicated counts once it has lasted as long as that may take: settle and a refresh.
@@ -20,6 +21,8 @@ static const struct {
     [KEK_KEYRING_TWO_KEYS] = {"two_keys", false, true},
     [KEK_KEYRING_COMPROMISED] = {"compromised", false, true},
     [KEK_KEYRING_SUSPENDED] = {"suspended", false, true},
+    [KEK_KEYRING_VERSION_LOST] = {"version_lost", false, true},
+    [KEK_KEYRING_CANARY_FAILED] = {"canary_failed", false, true},
     [KEK_KEYRING_VERSION_LACKING] = {"version_lacking", true, true},
     [KEK_KEYRING_VERSION_WAITS] = {"version_waits", true, true},
 };
@@ -96,14 +99,17 @@ static void note_wrong(struct kek_keyring *ring, const struct version *version, 
 {
     const struct source *source = &ring->sources[p];
     const struct member *member;
+    const char *said = version->held[p].canary.why;
     DL_FOREACH (source->members, member) {
         if (version->agreed && member->views[version->slot].witness == FAILED) {
             struct kek_keyring_verdict *is = note(ring, KEK_KEYRING_WRONG_KEY, version->number, p);
             is->worker = member->serial;
-            verdict_say(is, "find out which member of the HSM group has another key",
-                        "%s of provider %s uses a different key under the name of KEK version %u",
-                        version->held[p].proven ? "a worker" : "every worker", source_name(source),
-                        version->number);
+            verdict_say(
+                is, "find out which member of the HSM group has another key",
+                "%s of provider %s uses a different key under the name of KEK version %u, or "
+                "cannot use it%s%s",
+                version->held[p].proven ? "a worker" : "every worker", source_name(source),
+                version->number, said[0] == '\0' ? "" : ": ", said);
         }
     }
 }
@@ -138,7 +144,8 @@ static void note_suspended(struct kek_keyring *ring, const struct version *versi
         return;
     }
     verdict_say(note(ring, KEK_KEYRING_SUSPENDED, version->number, KEK_POOL_ANY),
-                "kekctl key resume gives it its use back",
+                "kekctl key resume gives it its use back; restart no API server before, for what "
+                "it has in memory still opens",
                 history.asked > 0 ? "KEK version %u is suspended, and was asked for: nothing that "
                                     "it sealed opens"
                                   : "KEK version %u is suspended: nothing that it sealed opens",
@@ -156,11 +163,45 @@ static void note_use(struct kek_keyring *ring, const struct version *version)
     }
 }
 
+/* Of the primary the verdict says it, and the probe. */
+static void note_lost(struct kek_keyring *ring, const struct version *version)
+{
+    char words[KEK_WHY_TEXT];
+    if (version != version_primary(ring) && version_is_in_use(ring, version) &&
+        ring_answering(ring) > 0 && version_is_lost(ring, version, words, sizeof words)) {
+        verdict_say(note(ring, KEK_KEYRING_VERSION_LOST, version->number, KEK_POOL_ANY),
+                    "restart neither kekd nor an API server; bring the key back from the token's "
+                    "backup, then kekctl key list",
+                    "KEK version %u opens on no HSM (%s): what it sealed is read from memory alone",
+                    version->number, words);
+    }
+}
+
+/* Its token shows the key, fit to unwrap, and so no list tells. */
+static void note_canary(struct kek_keyring *ring, const struct version *version, size_t p)
+{
+    const struct source *source = &ring->sources[p];
+    const struct member *member = version_failing_worker(source, version);
+    bool all = version_fails_on(source, version);
+    if (!all && member == NULL) {
+        return;
+    }
+    struct kek_keyring_verdict *is = note(ring, KEK_KEYRING_CANARY_FAILED, version->number, p);
+    is->worker = all ? 0 : member->serial;
+    verdict_say(is,
+                "restart neither kekd nor an API server, whose memory may hide it; mend the key on "
+                "that HSM, then kekctl key list",
+                "%s of provider %s fails to open KEK version %u: %s",
+                all ? "every worker" : "a worker", source_name(source), version->number,
+                version->held[p].canary.why);
+}
+
 static void note_version(struct kek_keyring *ring, const struct version *version)
 {
     const struct version *other = version_namesake(ring, version);
     bool waits = version_is_newer(ring, version) && version_is_active(ring, version);
     note_use(ring, version);
+    note_lost(ring, version);
     if (waits && !version->surplus) {
         obstacle_say(ring, version,
                      note(ring, KEK_KEYRING_VERSION_WAITS, version->number, KEK_POOL_ANY));
@@ -171,6 +212,7 @@ static void note_version(struct kek_keyring *ring, const struct version *version
     }
     for (size_t p = 0; p < ring->source_count; p++) {
         note_wrong(ring, version, p);
+        note_canary(ring, version, p);
         if (other == NULL && !waits) {
             note_lacking(ring, version, p);
         }

@@ -3,17 +3,19 @@
  *
  *   generation.c  key_id
  *   wait.c        who waits for the keyring
+ *   canary.c      how each provider does at opening each witness, time after time
  *   facts.c       what is known: versions, workers, what each worker showed and opened
  *   history.c     what is remembered of versions that are out of use, and its part of the state file
  *   record.c      the state file, and how often a KEK wrapped by AES-GCM
  *   witness.c     the small envelope that tells one key from another
  *   check.c       one worker being asked: does it open a version's witness?
  *   trip.c        one data key being wrapped and unwrapped: a first witness, a probe
- *   look.c        when which worker lists its keys anew, and when a fresh one is wanted
  *   judge.c       what follows of it for workers and for what providers are known to hold
  *   rank.c        which of the keys of one number is the version, and what is newer than the primary
+ *   say.c         words: a key's state; what is so and what is to be done, into a verdict
+ *   use.c         which versions are still in use, and which of them nobody opens
+ *   look.c        when which worker lists its keys anew, and when a fresh one is wanted
  *   primary.c     what is agreed on, what is announced
- *   say.c         what is so and what is to be done, into a verdict
  *   obstacle.c    what keeps a version from being announced, in words
  *   versions.c    what is told of each version
  *   ageing.c      how long a version has been out of use, who asked for it, and that it was destroyed
@@ -36,6 +38,7 @@
 #define TICK_MS 1000u                       /* how late anything is that time alone brings */
 #define CALL_MS 10000u                      /* for the keyring's own calls to the pool */
 #define ABSENT_LOOKS 2                      /* fresh workers in a row that must miss a key */
+#define CANARY_FAILURES 2                   /* in a row, that are believed */
 
 /* A worker was asked to use a key, and said that it may not. */
 struct refusal {
@@ -57,7 +60,8 @@ struct view {
     uint64_t asked_ms;                            /* when it was last found out, or asked in vain */
     bool again;                                   /* to be asked once more, whatever is known */
     bool doubted;                                 /* it failed once, which may pass */
-    struct check *check;                          /* being asked, or waited for */
+    unsigned failures;   /* to open it, in a row, whatever it showed and the token may have said */
+    struct check *check; /* being asked, or waited for */
 };
 
 /* One worker opening one version's witness.  Whoever comes while it is under way waits for the next. */
@@ -65,6 +69,7 @@ struct check {
     struct member *member;
     struct version *version;
     struct kek_pool_call *call; /* NULL: it has not begun */
+    uint64_t begun_us;          /* of kek_clock_us() */
     struct kek_keyring_wait *now, *next;
     unsigned next_count;
     uint64_t next_ms; /* when the first of `next` came */
@@ -82,6 +87,14 @@ struct member {
     struct kek_pool_call *list;
     struct view views[VERSIONS_MAX]; /* by slot */
     struct member *prev, *next;      /* oldest first */
+};
+
+/* How a provider's workers, one after the other, do at opening a version's witness, which their tokens show as fit. */
+struct canary {
+    uint64_t opened_ms; /* when one last did; 0: none has yet */
+    uint64_t failed_ms; /* when one last did not; 0: never */
+    unsigned failures;  /* in a row */
+    char why[KEK_WHY_TEXT];
 };
 
 /* What a provider is known to hold, worked out from its workers; it stays while there is none. */
@@ -105,6 +118,7 @@ struct holding {
     uint8_t wrong; /* workers in a row that used another key, with none that was right */
     bool told_unfit;
     bool compromised; /* the key that is shown there is marked so */
+    struct canary canary;
 };
 
 struct version {
@@ -116,10 +130,11 @@ struct version {
     uint8_t witness[WITNESS_MAX];
     uint8_t opened_by[32]; /* digest of the data key that opened it, and of itself; 0: none has */
     enum kek_wrap_alg witness_alg;
-    bool agreed;      /* whoever cannot open the witness is wrong; until then, somebody is */
-    bool announced;   /* here, once: it never is again after another */
-    bool compromised; /* marked so somewhere, and not unmarked everywhere since: it never wraps */
-    bool surplus;     /* another key is the version of its number: it never wraps */
+    bool agreed;       /* whoever cannot open the witness is wrong; until then, somebody is */
+    bool announced;    /* here, once: it never is again after another */
+    bool compromised;  /* marked so somewhere, and not unmarked everywhere since: it never wraps */
+    uint64_t asked_ms; /* when a Decrypt last came for it; 0: none has */
+    bool surplus;      /* another key is the version of its number: it never wraps */
     bool told_surplus;
     struct trip *making;
     unsigned trips;                   /* under way, the making and probes: they keep it known */
@@ -144,6 +159,7 @@ struct source {
     enum kek_pool_op broken_at;        /* what did not work; PROBE: both did, and did not match */
     struct trip *probe;
     uint64_t probed_ms; /* when the last probe began */
+    uint64_t canary_ms; /* when a worker was last asked what it had opened before */
     size_t probes;
     unsigned mismatches;                /* probes in a row whose data key came out as another */
     struct kek_pool_call *fresh;        /* a list by a worker that is being started for it */
@@ -235,6 +251,14 @@ struct kek_keyring_wait *wait_add(struct kek_keyring_wait **list, void *arg); /*
 /* All on the list are told in the next turn. */
 void wait_end(struct kek_keyring *ring, struct kek_keyring_wait **list, enum kek_rc rc);
 void wait_tell(struct kek_keyring *ring); /* those whose wait is over */
+
+/* canary.c */
+/* What came of a worker's being asked for the version's witness, at begun_us of kek_clock_us(): is it news? */
+bool canary_opened(struct member *member, struct version *version);
+bool canary_failed(struct member *member, struct version *version, uint64_t begun_us,
+                   enum kek_rc rc, const char *why);
+/* Until when the next worker is not asked, since it may cost it its life. */
+uint64_t canary_pause_ms(const struct source *source, const struct version *version);
 
 /* facts.c */
 void ring_dirty(struct kek_keyring *ring);
@@ -338,6 +362,18 @@ void judge_members(struct kek_keyring *ring);  /* ends and replaces those that a
 void judge_holdings(struct kek_keyring *ring); /* what each provider is known to hold */
 /* Nobody may open by it, and some token only does not let it be used: it can be resumed. */
 bool version_is_suspended(const struct kek_keyring *ring, const struct version *version);
+
+/* use.c */
+/* Does what it sealed still count?  The one place that says so. */
+bool version_is_in_use(const struct kek_keyring *ring, const struct version *version);
+/* Does the provider fail to open a version that it shows as fit, whichever of its workers is asked? */
+bool version_fails_on(const struct source *source, const struct version *version);
+/* A worker that fails to. NULL: none. */
+const struct member *version_failing_worker(const struct source *source,
+                                            const struct version *version);
+/* No provider opens it, as far as is known, and it is not merely suspended. `words`: how each stands. */
+bool version_is_lost(const struct kek_keyring *ring, const struct version *version, char *words,
+                     size_t size);
 
 /* rank.c */
 void rank_drive(struct kek_keyring *ring);

@@ -1,7 +1,24 @@
-/* How a verdict, a remark or an obstacle is worded: what is so, and what is to be done. */
+/* Words: what a provider holds of a version; and a verdict, a remark or an obstacle, what is so and what is to be done. */
 #include "keyring/ring.h"
 
 #include <stdio.h>
+
+const char *kek_keyring_key_name(enum kek_keyring_key key)
+{
+    static const char *const names[] = {
+        [KEK_KEYRING_KEY_UNSEEN] = "unseen",
+        [KEK_KEYRING_KEY_ABSENT] = "absent",
+        [KEK_KEYRING_KEY_GONE] = "gone",
+        [KEK_KEYRING_KEY_UNFIT] = "unfit",
+        [KEK_KEYRING_KEY_FOREIGN] = "foreign",
+        [KEK_KEYRING_KEY_SUSPENDED] = "suspended",
+        [KEK_KEYRING_KEY_COMPROMISED] = "compromised",
+        [KEK_KEYRING_KEY_DEACTIVATED] = "deactivated",
+        [KEK_KEYRING_KEY_PRE_ACTIVE] = "pre-active",
+        [KEK_KEYRING_KEY_ACTIVE] = "active",
+    };
+    return names[key];
+}
 
 void verdict_say(struct kek_keyring_verdict *verdict, const char *todo, const char *format, ...)
 {

@@ -3,23 +3,6 @@
 
 #include <string.h>
 
-const char *kek_keyring_key_name(enum kek_keyring_key key)
-{
-    static const char *const names[] = {
-        [KEK_KEYRING_KEY_UNSEEN] = "unseen",
-        [KEK_KEYRING_KEY_ABSENT] = "absent",
-        [KEK_KEYRING_KEY_GONE] = "gone",
-        [KEK_KEYRING_KEY_UNFIT] = "unfit",
-        [KEK_KEYRING_KEY_FOREIGN] = "foreign",
-        [KEK_KEYRING_KEY_SUSPENDED] = "suspended",
-        [KEK_KEYRING_KEY_COMPROMISED] = "compromised",
-        [KEK_KEYRING_KEY_DEACTIVATED] = "deactivated",
-        [KEK_KEYRING_KEY_PRE_ACTIVE] = "pre-active",
-        [KEK_KEYRING_KEY_ACTIVE] = "active",
-    };
-    return names[key];
-}
-
 bool version_was_active(const struct kek_keyring *ring, const struct version *version)
 {
     const struct version *other;
@@ -51,6 +34,8 @@ size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_v
             .kek_id = version->id,
             .primary = version == primary,
             .surplus = version->surplus,
+            .in_use = version_is_in_use(ring, version),
+            .asked_ms = version->asked_ms,
         };
         memcpy(out->key_id, version->key_id, sizeof out->key_id);
         history_copy(ring, version, &out->history);
@@ -63,6 +48,9 @@ size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_v
             out->providers += version->held[p].present;
             out->proven[p] = version->held[p].proven;
             out->providers_proven += out->proven[p];
+            out->canary[p].opened_ms = version->held[p].canary.opened_ms;
+            out->canary[p].fails = version_fails_on(&ring->sources[p], version) ||
+                                   version_failing_worker(&ring->sources[p], version) != NULL;
         }
         if (version->compromised && out->state > KEK_KEYRING_KEY_COMPROMISED) {
             out->state = KEK_KEYRING_KEY_COMPROMISED;

@@ -66,6 +66,14 @@ bool kek_keyring_witness(const struct kek_keyring *ring, const struct kek_id *ke
     return version != NULL && witness_wrapped(version, alg, wrapped);
 }
 
+enum kek_rc kek_keyring_proves(struct kek_keyring *ring, const struct kek_id *kek_id,
+                               const struct kek_secret *data_key)
+{
+    struct version *version = version_find(ring, kek_id);
+    return version == NULL || version->witness_len == 0 ? KEK_NOT_FOUND
+                                                        : witness_open(version, data_key);
+}
+
 /* In strict mode each lone Encrypt brings a witness.  What opened it before is known by a digest, which takes a tenth of
  * the time. */
 enum kek_rc witness_open(struct version *version, const struct kek_secret *data_key)

@@ -373,5 +373,6 @@ void call_decrypt(struct call *call, struct kek_bytes sealed, struct kek_bytes k
         call_fail(call, rc, &why);
         return;
     }
+    kek_keyring_met(call->kms->settings.ring, &call->kek_id);
     find_kek(call);
 }

@@ -66,7 +66,16 @@ static void note_version(struct kek_audit *audit, const struct kek_keyring_versi
     audit_end(audit, line == NULL ? 0 : audit_line_version(line, stamp, version, provider, key));
 }
 
-/* A line for each provider that holds it otherwise than before, or that holds what came to be surplus. */
+static void note_canary(struct kek_audit *audit, const struct kek_keyring_version *version,
+                        const char *provider, bool fails)
+{
+    struct audit_stamp *stamp;
+    char *line = audit_begin(audit, &stamp);
+    audit_end(audit, line == NULL ? 0 : audit_line_canary(line, stamp, version, provider, fails));
+}
+
+/* A line for each provider that holds it otherwise than before, that holds what came to be surplus, or that came to
+ * fail to open what it shows as fit. */
 static void watch_version(struct kek_audit *audit, const struct kek_config *config,
                           const struct kek_keyring_version *version,
                           const struct kek_keyring_version *before)
@@ -77,6 +86,9 @@ static void watch_version(struct kek_audit *audit, const struct kek_config *conf
                       version->held[p] > KEK_KEYRING_KEY_GONE;
         if (version->held[p] != was || turned) {
             note_version(audit, version, config->providers[p].name, version->held[p]);
+        }
+        if (version->canary[p].fails != (before != NULL && before->canary[p].fails)) {
+            note_canary(audit, version, config->providers[p].name, version->canary[p].fails);
         }
     }
 }

@@ -144,6 +144,20 @@ size_t audit_line_primary(char out[static AUDIT_LINE_MAX], struct audit_stamp *s
     return audit_text_finish(&line, out);
 }
 
+size_t audit_line_canary(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
+                         const struct kek_keyring_version *version, const char *provider,
+                         bool fails)
+{
+    struct audit_text line = audit_text_begin(out, stamp, "canary");
+    audit_put_version(&line, version->number);
+    audit_put_kek_id(&line, &version->kek_id);
+    audit_put_key_id(&line, version->key_id);
+    audit_put_provider(&line, provider);
+    PUT(&line, ",\"outcome\":");
+    audit_put_text(&line, fails ? "failed" : "ok", SIZE_MAX);
+    return audit_text_finish(&line, out);
+}
+
 size_t audit_line_version(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
                           const struct kek_keyring_version *version, const char *provider,
                           enum kek_keyring_key key)

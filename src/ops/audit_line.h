@@ -29,6 +29,9 @@ size_t audit_line_login(char out[static AUDIT_LINE_MAX], struct audit_stamp *sta
 size_t audit_line_version(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
                           const struct kek_keyring_version *version, const char *provider,
                           enum kek_keyring_key key);
+size_t audit_line_canary(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
+                         const struct kek_keyring_version *version, const char *provider,
+                         bool fails);
 /* provider: the one concerned, or NULL. */
 size_t audit_line_health(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
                          const struct kek_keyring_verdict *verdict, const char *provider);

@@ -314,6 +314,55 @@ static void render_version_states(struct exposition *e, const struct kek_metrics
     }
 }
 
+/* By provider, of those that have opened it or should have. */
+static void render_canaries(struct exposition *e, const struct kek_metrics_snapshot *s, bool age)
+{
+    for (size_t i = 0; i < s->version_count; i++) {
+        const struct kek_keyring_version *version = &s->versions[i];
+        for (size_t p = 0; p < s->provider_count; p++) {
+            char number[16], kek_id[KEK_ID_TEXT];
+            struct exposition_label labels[4] = {{"version", number},
+                                                 {"provider", s->providers[p].name}};
+            uint64_t opened_ms = version->canary[p].opened_ms;
+            bool fails = version->canary[p].fails;
+            snprintf(number, sizeof number, "%u", version->number);
+            kek_id_format(&version->kek_id, kek_id);
+            if (version->surplus) {
+                labels[2] = (struct exposition_label){"surplus", kek_id};
+            }
+            if (age && opened_ms > 0) {
+                exposition_seconds(e, "", labels, age_us(s, opened_ms));
+            } else if (!age && (opened_ms > 0 || fails)) {
+                exposition_uint(e, "", labels,
+                                !fails && version->proven[p] &&
+                                    version->held[p] > KEK_KEYRING_KEY_SUSPENDED);
+            }
+        }
+    }
+}
+
+static void render_uses(struct exposition *e, const struct kek_metrics_snapshot *s)
+{
+    exposition_family(e, "kekd_kek_canary_age_seconds", "gauge",
+                      "How long ago a worker of the provider last opened its witness.");
+    render_canaries(e, s, true);
+    exposition_family(
+        e, "kekd_kek_canary_ok", "gauge",
+        "1 if the provider opens its witness, 0 if it has opened it and does not now, "
+        "or shows the key as fit and fails.");
+    render_canaries(e, s, false);
+    exposition_family(e, "kekd_kek_version_asked_age_seconds", "gauge",
+                      "How long ago a Decrypt last came for a KEK version.");
+    for (size_t i = 0; i < s->version_count; i++) {
+        if (s->versions[i].asked_ms > 0) {
+            char number[16];
+            snprintf(number, sizeof number, "%u", s->versions[i].number);
+            exposition_seconds(e, "", LABELS({"version", number}),
+                               age_us(s, s->versions[i].asked_ms));
+        }
+    }
+}
+
 static void render_health(struct exposition *e, const struct kek_metrics_snapshot *s)
 {
     exposition_family(e, "kekd_health", "gauge",
@@ -394,6 +443,7 @@ enum kek_rc kek_metrics_render(const struct kek_metrics_snapshot *snapshot, stru
     render_datakeys(&e, &snapshot->datakeys);
     render_primary(&e, snapshot);
     render_version_states(&e, snapshot);
+    render_uses(&e, snapshot);
     render_health(&e, snapshot);
     render_remarks(&e, snapshot);
     render_audit(&e, &snapshot->audit);

@@ -82,6 +82,29 @@ static json_t *sealing_json(const struct kek_node_snapshot *s)
     return list;
 }
 
+static json_t *date_json(const struct kek_node_snapshot *s, uint64_t ms)
+{
+    char date[DATE_TEXT];
+    return ms == 0 ? json_null() : json_string(show_date(wall_of(s, ms), date));
+}
+
+/* When each provider last opened it, and which of them fail to. */
+static json_t *canary_json(const struct kek_node_snapshot *s,
+                           const struct kek_keyring_version *version)
+{
+    json_t *canaries = json_object();
+    for (size_t p = 0; p < s->provider_count; p++) {
+        json_t *canary =
+            json_pack("{s:o, s:b}", "opened_at", date_json(s, version->canary[p].opened_ms),
+                      "fails", version->canary[p].fails);
+        if (json_object_set_new(canaries, s->config->providers[p].name, canary) != 0) {
+            json_decref(canaries);
+            return NULL;
+        }
+    }
+    return canaries;
+}
+
 /* Under `since` and `ms`; null: it is not so. */
 static json_t *lasting_json(const struct kek_keyring_lasting *lasting)
 {
@@ -130,12 +153,25 @@ static json_t *version_json(const struct kek_node_snapshot *s, size_t i)
         return NULL;
     }
     const struct kek_keyring_history *history = &version->history;
-    return json_pack("{s:I, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "version",
+    return json_pack("{s:I, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "version",
                      (json_int_t)version->number, "kek_id", hex_id(&version->kek_id), "key_id",
                      version->key_id, "state", kek_keyring_key_name(version->state), "providers",
                      held, "proven", proven, "inactive", lasting_json(&history->inactive),
                      "superseded", lasting_json(&history->superseded), "suspended",
-                     lasting_json(&history->suspended), "asked_for", asked_json(history));
+                     lasting_json(&history->suspended), "asked_for", asked_json(history), "in_use",
+                     version->in_use, "asked_at", date_json(s, version->asked_ms), "canary",
+                     canary_json(s, version));
+}
+
+static json_t *remark_json(const struct kek_node_snapshot *s, size_t i)
+{
+    const struct kek_keyring_verdict *remark = &s->remarks[i];
+    bool of_one = remark->provider < s->provider_count;
+    return json_pack("{s:s, s:o, s:I, s:s?, s:o, s:o}", "reason",
+                     kek_keyring_remark_name(remark->remark), "since",
+                     date_json(s, remark->since_ms), "version", (json_int_t)remark->version,
+                     "provider", of_one ? s->config->providers[remark->provider].name : NULL,
+                     "what", safe_text(remark->what), "todo", safe_text(remark->todo));
 }
 
 static json_t *provider_json(const struct kek_node_snapshot *s, size_t i)
@@ -231,14 +267,16 @@ static json_t *page_json(const struct kek_node_snapshot *s)
     show_date(wall_of(s, s->verdict.since_ms), since);
     return json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
+        "s:o, "
         "s:I, "
         "s:I, s:I}",
         "node", config->status.name, "version", PACKAGE_VERSION, "keyring", config->keyring,
         "context_sha256", context, "config_sha256", config->digest, "now", now, "health",
         kek_keyring_state_name(s->verdict.state), "since", since, "what",
-        safe_text(s->verdict.what), "todo", safe_text(s->verdict.todo), "primary", primary_json(s),
-        "sealing", sealing_json(s), "versions", list_json(s, s->version_count, version_json),
-        "destroyed", list_json(s, s->destroyed_count, destroyed_json), "providers",
+        safe_text(s->verdict.what), "todo", safe_text(s->verdict.todo), "remarks",
+        list_json(s, s->remark_count, remark_json), "primary", primary_json(s), "sealing",
+        sealing_json(s), "versions", list_json(s, s->version_count, version_json), "destroyed",
+        list_json(s, s->destroyed_count, destroyed_json), "providers",
         list_json(s, s->provider_count, provider_json), "rotation", rotation_json(s), "destruction",
         destruction_json(s), "settle_ms", (json_int_t)config->settle_ms, "refresh_ms",
         (json_int_t)config->refresh_ms, "max_age_ms", (json_int_t)config->data_key.max_age_ms);

@@ -42,6 +42,7 @@ static void collect(struct kek_node_status *status, const struct job *job)
     s->wall_ms = kek_clock_wall_ms();
     s->now_ms = kek_clock_ms();
     kek_keyring_verdict(from->ring, &s->verdict);
+    s->remark_count = kek_keyring_remarks(from->ring, s->remarks, KEK_KEYRING_REMARKS_MAX);
     s->announced = kek_keyring_primary(from->ring, &s->primary);
     s->sealing_count = kek_kms_sealing(from->kms, s->sealing, KEK_NODE_SEALING_MAX);
     s->version_count = kek_keyring_versions(from->ring, s->versions, KEK_AUDIT_VERSIONS_MAX);

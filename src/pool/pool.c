@@ -380,6 +380,17 @@ bool kek_pool_idle(const struct kek_pool *pool, uint64_t worker)
     return found == NULL || found->running == found->aside;
 }
 
+bool kek_pool_starts(const struct kek_pool *pool, size_t provider)
+{
+    const struct kek_worker *worker;
+    DL_FOREACH (pool->backends[provider].workers, worker) {
+        if (worker->state < KEK_WORKER_READY) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void kek_pool_retire(struct kek_pool *pool, uint64_t worker)
 {
     struct kek_worker *found = kek_pool_worker(pool, worker);

@@ -18,6 +18,7 @@
 #define NAME_MAX_LEN 24
 #define FUNCTIONS_MAX 64
 #define RULES_MAX 16
+#define ID_MAX 64
 
 /* In the order of their counters. */
 static const char *const functions[] = {
@@ -130,6 +131,16 @@ struct selector {
     unsigned long first, last; /* of the processes, by number */
     bool odd, even;            /* their numbers are; 0, which is none, is neither */
     unsigned long pid;         /* 0: any */
+    unsigned char id[ID_MAX];  /* of the key that the call is by */
+    size_t id_len;             /* 0: any, or none */
+};
+
+/* What a call says of itself. */
+struct call {
+    const char *function;
+    unsigned long slot;      /* CONTROL_ANY: none */
+    const unsigned char *id; /* of the key that it is by */
+    size_t id_len;           /* 0: none, or not known */
 };
 
 struct rule {
@@ -176,6 +187,23 @@ static void parse_range(const char *text, unsigned long *first, unsigned long *l
     }
 }
 
+static void parse_id(const char *hex, struct selector *who)
+{
+    size_t len = strlen(hex);
+    if (len == 0 || len % 2 != 0 || len / 2 > sizeof who->id) {
+        reject(hex);
+    }
+    for (size_t i = 0; i < len / 2; i++) {
+        const char digits[3] = {hex[2 * i], hex[2 * i + 1], '\0'};
+        char *end = NULL;
+        who->id[i] = (unsigned char)strtoul(digits, &end, 16);
+        if (*end != '\0') {
+            reject(hex);
+        }
+    }
+    who->id_len = len / 2;
+}
+
 static void parse_selector(const char *text, struct selector *who)
 {
     if (strcmp(text, "proc=odd") == 0) {
@@ -186,6 +214,8 @@ static void parse_selector(const char *text, struct selector *who)
         parse_range(text + 5, &who->first, &who->last);
     } else if (strncmp(text, "pid=", 4) == 0) {
         parse_range(text + 4, &who->pid, &who->pid);
+    } else if (strncmp(text, "id=", 3) == 0) {
+        parse_id(text + 3, who);
     } else {
         reject(text);
     }
@@ -326,9 +356,11 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static bool selects(const struct selector *who, unsigned long process)
+static bool selects(const struct selector *who, unsigned long process, const struct call *call)
 {
-    return process >= who->first && process <= who->last && (!who->odd || process % 2 == 1) &&
+    bool by = who->id_len == 0 ||
+              (who->id_len == call->id_len && memcmp(who->id, call->id, call->id_len) == 0);
+    return by && process >= who->first && process <= who->last && (!who->odd || process % 2 == 1) &&
            (!who->even || (process != 0 && process % 2 == 0)) &&
            (who->pid == 0 || who->pid == (unsigned long)getpid());
 }
@@ -464,32 +496,28 @@ static void apply(const struct rule *rule, struct control_verdict *verdict)
     }
 }
 
-static void apply_all(const struct control *control, const char *function, unsigned long slot,
+static void apply_all(const struct control *control, const struct call *call,
                       struct control_verdict *verdict)
 {
     for (size_t i = 0; i < control->count; i++) {
         const struct rule *rule = &control->rules[i];
-        if (!selects(&rule->who, control->process) ||
-            (strcmp(rule->function, "*") != 0 && strcmp(rule->function, function) != 0) ||
-            (rule->slot != CONTROL_ANY && rule->slot != slot)) {
+        if (!selects(&rule->who, control->process, call) ||
+            (strcmp(rule->function, "*") != 0 && strcmp(rule->function, call->function) != 0) ||
+            (rule->slot != CONTROL_ANY && rule->slot != call->slot)) {
             continue;
         }
         uint64_t *seen = &control->counters->rules[i].seen;
-        uint64_t call = __atomic_add_fetch(seen, 1, __ATOMIC_SEQ_CST);
-        if (call >= rule->first && call <= rule->last) {
+        uint64_t number = __atomic_add_fetch(seen, 1, __ATOMIC_SEQ_CST);
+        if (number >= rule->first && number <= rule->last) {
             __atomic_fetch_add(&control->counters->rules[i].done, 1, __ATOMIC_SEQ_CST);
             apply(rule, verdict);
         }
     }
 }
 
-struct control_verdict control_call(const char *function)
+static struct control_verdict decide(const struct call *call)
 {
-    return control_call_at(function, CONTROL_ANY);
-}
-
-struct control_verdict control_call_at(const char *function, unsigned long slot)
-{
+    const char *function = call->function;
     struct control_verdict verdict = {.shortens = CONTROL_ANY, .keeps = CONTROL_ANY};
     struct control *control = look();
     if (strcmp(function, "C_Initialize") == 0) {
@@ -503,7 +531,7 @@ struct control_verdict control_call_at(const char *function, unsigned long slot)
     }
     if (control != NULL) {
         count(control->counters, function);
-        apply_all(control, function, slot, &verdict);
+        apply_all(control, call, &verdict);
     }
     if (strcmp(function, "C_Initialize") == 0 || strcmp(function, "C_Finalize") == 0) {
         atomic_store(&disconnected, 0);
@@ -514,6 +542,23 @@ struct control_verdict control_call_at(const char *function, unsigned long slot)
     verdict.blind = atomic_load(&blind);
     verdict.caching = atomic_load(&caching);
     return verdict;
+}
+
+struct control_verdict control_call(const char *function)
+{
+    return control_call_at(function, CONTROL_ANY);
+}
+
+struct control_verdict control_call_at(const char *function, unsigned long slot)
+{
+    const struct call call = {.function = function, .slot = slot};
+    return decide(&call);
+}
+
+struct control_verdict control_call_by(const char *function, const unsigned char *id, size_t len)
+{
+    const struct call call = {.function = function, .slot = CONTROL_ANY, .id = id, .id_len = len};
+    return decide(&call);
 }
 
 unsigned control_renumbered(void)

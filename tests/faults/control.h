@@ -9,6 +9,7 @@
 #define KEK_FAULT_CONTROL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #define CONTROL_ANY (~0UL)
 #define CONTROL_FLIPS 2
@@ -37,6 +38,8 @@ struct control_verdict {
     unsigned long keeps;    /* the attribute that a change leaves as it is; CONTROL_ANY: none */
 };
 
+/* As control_call(), of a call by the token's key of that CKA_ID (len 0: it is not known). */
+struct control_verdict control_call_by(const char *function, const unsigned char *id, size_t len);
 /* Counts the call and does to the process what the file wants done: wait, leak, crash. */
 struct control_verdict control_call(const char *function);
 /* The same of a call that names a slot. */

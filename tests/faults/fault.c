@@ -37,9 +37,21 @@ static CK_FUNCTION_LIST list;
 #define WRAP_THEN(name, parameters, arguments, then) \
     WRAP_CALL(name, control_call(#name), parameters, arguments, then)
 #define WRAP(name, parameters, arguments) WRAP_THEN(name, parameters, arguments, (void)0)
+/* The same where `key` is what the call is by. */
+#define WRAP_KEY(name, key, parameters, arguments) \
+    WRAP_CALL(name, control_by_key(#name, a, key), parameters, arguments, (void)0)
 /* The same where `a` is a slot. */
 #define WRAP_SLOT(name, parameters, arguments) \
     WRAP_CALL(name, control_call_at(#name, a), parameters, arguments, (void)0)
+
+static struct control_verdict control_by_key(const char *function, CK_SESSION_HANDLE session,
+                                             CK_OBJECT_HANDLE key)
+{
+    CK_BYTE id[64];
+    CK_ATTRIBUTE attribute = {CKA_ID, id, sizeof id};
+    bool known = real->C_GetAttributeValue(session, key, &attribute, 1) == CKR_OK;
+    return control_call_by(function, id, known ? attribute.ulValueLen : 0);
+}
 
 WRAP_THEN(C_Initialize, (void *a), (a), cache_clear())
 WRAP(C_Finalize, (void *a), (a))
@@ -54,22 +66,22 @@ WRAP_THEN(C_CreateObject, (CK_SESSION_HANDLE a, CK_ATTRIBUTE *b, CK_ULONG c, CK_
           (a, b, c, d), cache_changed(real, a, *d))
 WRAP_THEN(C_DestroyObject, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b),
           (a, handles_meant(b, &verdict)), cache_destroyed(b))
-WRAP(C_EncryptInit, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c),
-     (a, b, handles_key(real, a, c, &verdict)))
+WRAP_KEY(C_EncryptInit, c, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c),
+         (a, b, handles_key(real, a, c, &verdict)))
 WRAP(C_Encrypt, (CK_SESSION_HANDLE a, CK_BYTE *b, CK_ULONG c, CK_BYTE *d, CK_ULONG *e),
      (a, b, c, d, e))
-WRAP(C_DecryptInit, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c),
-     (a, b, handles_key(real, a, c, &verdict)))
+WRAP_KEY(C_DecryptInit, c, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c),
+         (a, b, handles_key(real, a, c, &verdict)))
 WRAP(C_Decrypt, (CK_SESSION_HANDLE a, CK_BYTE *b, CK_ULONG c, CK_BYTE *d, CK_ULONG *e),
      (a, b, c, d, e))
-WRAP(C_WrapKey,
-     (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c, CK_OBJECT_HANDLE d, CK_BYTE *e,
-      CK_ULONG *f),
-     (a, b, handles_key(real, a, c, &verdict), d, e, f))
-WRAP(C_UnwrapKey,
-     (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c, CK_BYTE *d, CK_ULONG e,
-      CK_ATTRIBUTE *f, CK_ULONG g, CK_OBJECT_HANDLE *h),
-     (a, b, handles_key(real, a, c, &verdict), d, e, f, g, h))
+WRAP_KEY(C_WrapKey, c,
+         (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c, CK_OBJECT_HANDLE d, CK_BYTE *e,
+          CK_ULONG *f),
+         (a, b, handles_key(real, a, c, &verdict), d, e, f))
+WRAP_KEY(C_UnwrapKey, c,
+         (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c, CK_BYTE *d, CK_ULONG e,
+          CK_ATTRIBUTE *f, CK_ULONG g, CK_OBJECT_HANDLE *h),
+         (a, b, handles_key(real, a, c, &verdict), d, e, f, g, h))
 
 static bool is_sick(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object)
 {

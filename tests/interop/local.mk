@@ -18,6 +18,7 @@ INTEROP_TESTS = \
 	tests/interop/test_apiserver.py \
 	tests/interop/test_audit.py \
 	tests/interop/test_badinput.py \
+	tests/interop/test_canary.py \
 	tests/interop/test_changes.py \
 	tests/interop/test_config.py \
 	tests/interop/test_cost.py \

@@ -115,12 +115,14 @@ class Page(StatusCase):
         self.assertEqual((provider["name"], provider["label"], provider["answers"]),
                          ("hsm-a", "kek-test", True))
         self.assertRegex(provider["serial"], "^[0-9a-f]{16}$")
+        self.assertLessEqual(page["versions"][0]["canary"]["hsm-a"]["opened_at"], page["now"])
         # The same on the metrics' listener, but for the time.
         code, plain = self.node.page("/status")
         self.assertEqual(code, 200)
         plain = json.loads(plain)
         for part in (page, plain):
             part.pop("now"), part.pop("since"), part["primary"].pop("announced_at")
+            part["versions"][0].pop("canary")
         self.assertEqual(page, plain)
 
     def test_another_path_is_no_page(self):

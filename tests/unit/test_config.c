@@ -75,7 +75,7 @@ static const struct wrong keys[] = {
     {"listen: unix:///s\nkeyring: k\nproviders:\n  - uri: \"" URI "\"\n    name: a\n",
      "f:4:5: providers[0].type: expected this key, found it missing"},
     {BASE "health: {frobnicate: 1}\n",
-     "f:7:10: health.frobnicate: expected one of probe_interval, grace"},
+     "f:7:10: health.frobnicate: expected one of probe_interval, canary_interval, grace"},
     {BASE "\"a\\e[31m\": 1\n", "f:7:1: a\\x1b[31m: expected one of listen, allow_uids, keyring, "
                                "context, context_accept, data_key, health, refresh, settle, "
                                "destroy_after, quarantine, "
@@ -145,6 +145,8 @@ static const struct wrong values[] = {
      "f:7:23: data_key.cache_ttl: " DURATION "1s to 720h, found \"60\""},
     {BASE "health: {probe_interval: 2h}\n",
      "f:7:26: health.probe_interval: " DURATION "1s to 1h, found \"2h\""},
+    {BASE "health: {canary_interval: 999ms}\n",
+     "f:7:27: health.canary_interval: " DURATION "1s to 24h, found \"999ms\""},
     {BASE "health: {grace: 169h}\n",
      "f:7:17: health.grace: " DURATION "0ms to 168h, found \"169h\""},
     {BASE "refresh: 15 s\n", "f:7:10: refresh: " DURATION "1s to 1h, found \"15 s\""},

@@ -48,6 +48,7 @@ static void check_defaults(const struct kek_config *c)
     ck_assert_uint_eq(c->data_key.cache_entries, 4096);
     ck_assert_uint_eq(c->data_key.cache_ttl_ms, 3600 * 1000);
     ck_assert_uint_eq(c->health.probe_interval_ms, 60 * 1000);
+    ck_assert_uint_eq(c->health.canary_interval_ms, 10 * 60 * 1000);
     ck_assert_uint_eq(c->health.grace_ms, 15 * 60 * 1000);
     ck_assert_uint_eq(c->refresh_ms, 15 * 1000);
     ck_assert_uint_eq(c->settle_ms, 60 * 1000);
@@ -213,7 +214,8 @@ START_TEST(every_key_reaches_its_member)
         "listen: unix:///s\nallow_uids: [7, 8]\nkeyring: 0.k-1\ncontext: \"a b\"\n"
         "context_accept: [\"\", x]\n"
         "data_key: {max_uses: 1, max_age: 90s, cache_entries: 7, cache_ttl: 2m}\n"
-        "health: {probe_interval: 5s, grace: 0s}\nrefresh: 1h\nsettle: 1500ms\nstate_dir: /s\n"
+        "health: {probe_interval: 5s, canary_interval: 24h, grace: 0s}\nrefresh: 1h\nsettle: "
+        "1500ms\nstate_dir: /s\n"
         "destroy_after: 90s\nquarantine: 2h\n"
         "providers:\n"
         "- {name: a-1, type: pkcs11, uri: \"" URI "\", strategy: encrypt, processes: 16,\n"
@@ -242,6 +244,7 @@ START_TEST(every_key_reaches_its_member)
     ck_assert_uint_eq(c->data_key.cache_entries, 7);
     ck_assert_uint_eq(c->data_key.cache_ttl_ms, 120000);
     ck_assert_uint_eq(c->health.probe_interval_ms, 5000);
+    ck_assert_uint_eq(c->health.canary_interval_ms, 24 * 3600 * 1000);
     ck_assert_uint_eq(c->health.grace_ms, 0);
     ck_assert_uint_eq(c->refresh_ms, 3600000);
     ck_assert_uint_eq(c->settle_ms, 1500);

@@ -60,6 +60,7 @@ static void set_up(void)
     rig.config.settle_ms = SETTLE_MS;
     rig.config.destroy_after_ms = DESTROY_AFTER_MS;
     rig.config.health.probe_interval_ms = 60000;
+    rig.config.health.canary_interval_ms = 600000;
     rig.providers[0].processes = rig.providers[1].processes = 1;
     rig_open(&rig);
     (void)mkdir(rig.state, 0700);

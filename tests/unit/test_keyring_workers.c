@@ -39,6 +39,7 @@ static void set_up(void)
     rig.config.context = context;
     rig.config.refresh_ms = 30000;
     rig.config.health.probe_interval_ms = 30000;
+    rig.config.health.canary_interval_ms = 600000;
     rig_open(&rig);
     (void)mkdir(rig.state, 0700);
     struct kek_keyring_settings settings = {

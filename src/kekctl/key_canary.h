@@ -1,0 +1,15 @@
+/*
+ * Does each version that this node has a witness of still open, on every provider?  Asked of the tokens themselves by
+ * a fresh process, so that neither a list nor anybody's memory answers.
+ */
+#ifndef KEKCTL_KEY_CANARY_H
+#define KEKCTL_KEY_CANARY_H
+
+#include "keys.h"
+
+/* Says in a sentence each, on standard error, what does not; returns how many those are.  The providers have been
+ * listed.  Of what is in trouble for another reason, another says it: the announced primary that is gone, a record that
+ * cannot be read, a provider that did not answer. */
+size_t canary_say(struct keys *keys);
+
+#endif
