@@ -23,6 +23,7 @@ enum ctl_exit ctl_config_check(struct ctl *ctl)
     }
     enum ctl_exit code = output_object(ctl, object, columns, sizeof columns / sizeof columns[0]);
     json_decref(object);
+    ctl_warn_of_short(ctl, config);
     if (code == CTL_GOOD && kek_durable_forgets(config->state_dir)) {
         ctl_say(ctl,
                 "state_dir: %s is in memory (a tmpfs) here: after the machine's next start nobody "

@@ -14,8 +14,7 @@
 #include "nodes.h"
 
 #define DESTROY_SLACK_MS 300000u /* beyond max_age and refresh: the longest Encrypt, and clocks */
-#define DESTROY_EARLY_MS INT64_C(86400000) /* a time to wait that is less is warned of */
-#define DESTROY_INVENTORIES 2              /* in a row, of each etcd */
+#define DESTROY_INVENTORIES 2    /* in a row, of each etcd */
 #define DESTROY_ROWS_MAX (12 + KEK_CONFIG_ETCDS_MAX)
 #define DESTROY_WHO_MAX 64
 
@@ -95,6 +94,9 @@ struct destroy_plan {
     size_t count;
     /* By this node's clock: since when every node announces a newer one for long enough; 0: not so. */
     int64_t superseded_ms;
+    /* Likewise, since when the quarantine has begun and every node has seen that: it may have been broken and begun
+     * again by another node's kekctl. */
+    int64_t quarantined_ms;
 };
 
 void destroy_plan(const struct destroy_facts *facts, struct destroy_plan *plan);
@@ -119,7 +121,7 @@ const char *destroy_node_name(const struct node *node);
 
 /* destroy_use.c: what is in use or under way is not destroyed. */
 void destroy_plan_use(const struct destroy_facts *facts, struct destroy_plan *plan);
-/* destroy_time.c: for how long every node has seen what must be so. Sets superseded_ms. */
+/* destroy_time.c: for how long every node has seen what must be so. Sets superseded_ms and quarantined_ms. */
 void destroy_plan_time(const struct destroy_facts *facts, struct destroy_plan *plan);
 /* destroy_proof.c: that no etcd holds what it sealed. */
 void destroy_plan_proof(const struct destroy_facts *facts, struct destroy_plan *plan);

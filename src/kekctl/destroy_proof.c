@@ -36,6 +36,9 @@ static const char *flaw(const struct destroy_facts *facts, const struct destroy_
     return NULL;
 }
 
+static const char same_revision[] =
+    "nothing was written to that etcd between it and the one after it";
+
 /* The later of two must be of the same etcd, and of a later state of it. */
 static const char *flaw_between(const struct evidence_record *earlier,
                                 const struct evidence_record *later)
@@ -46,9 +49,11 @@ static const char *flaw_between(const struct evidence_record *earlier,
     if (later->begun_ms < earlier->ended_ms) {
         return "it had not ended when the one after it began";
     }
-    return later->revision <= earlier->revision
-               ? "its revision is not before that of the one after it"
-               : NULL;
+    if (later->revision == earlier->revision) {
+        return same_revision;
+    }
+    return later->revision < earlier->revision ? "its revision is after that of the one after it"
+                                               : NULL;
 }
 
 /* The records of one etcd that count, from the newest back until one does not. */
@@ -91,7 +96,9 @@ static void say_unmet(const struct destroy_facts *facts, struct destroy_plan *pl
              : proof->flawed != NULL && proof->flawed->unreadable > 0 ? "mend those, then "
              : plan->superseded_ms == 0                               ? "once superseded is met, "
                                                                       : "",
-             has == 1 ? "once more" : "twice");
+             proof->flaw == same_revision ? "once more when something was written there"
+             : has == 1                   ? "once more"
+                                          : "twice");
     if (proof->flawed == NULL) {
         destroy_unmet(plan, condition, todo, "%zu of %d inventories", has, DESTROY_INVENTORIES);
         return;
@@ -114,7 +121,7 @@ static void plan_etcd(const struct destroy_facts *facts, struct destroy_plan *pl
         return;
     }
     rotation_time_format(proof.last->begun_ms, when);
-    if (plan->stage == DESTROY_DESTROY && proof.last->begun_ms <= facts->progress.quarantined_ms) {
+    if (plan->stage == DESTROY_DESTROY && proof.last->begun_ms <= plan->quarantined_ms) {
         destroy_unmet(plan, condition, "run kekctl inventory once more",
                       "the last one, begun at %s, was begun before the quarantine", when);
         return;

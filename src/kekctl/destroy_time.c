@@ -176,10 +176,25 @@ static void plan_asked(const struct destroy_facts *facts, struct destroy_plan *p
     destroy_met(plan, "asked-for", "no Decrypt asked any node for it while it was suspended");
 }
 
+static int64_t quarantined_since(const struct destroy_facts *facts)
+{
+    int64_t latest = facts->progress.quarantined_ms;
+    for (size_t i = 0; i < facts->node_count; i++) {
+        const struct node *node = &facts->nodes[i];
+        const struct node_version *version =
+            node->reachable ? node_version(&node->status, &facts->kek_id) : NULL;
+        if (version != NULL && version->suspended.since_ms - node->skew_ms > latest) {
+            latest = version->suspended.since_ms - node->skew_ms;
+        }
+    }
+    return latest;
+}
+
 static void plan_quarantine(const struct destroy_facts *facts, struct destroy_plan *plan)
 {
     int64_t left = (int64_t)facts->quarantine_ms - (facts->now_ms - facts->progress.quarantined_ms);
     char text[DESTROY_SPAN_TEXT], todo[200];
+    plan->quarantined_ms = quarantined_since(facts);
     if (left <= 0) {
         (void)plan_span(facts, plan, SPAN_SUSPENDED, "quarantine", "suspended",
                         "does not see it suspended on every provider");

@@ -28,3 +28,17 @@ struct kek_config *ctl_config(const struct ctl *ctl)
     }
     return config;
 }
+
+#define SHORT_MS (UINT64_C(24) * 3600 * 1000)
+
+void ctl_warn_of_short(const struct ctl *ctl, const struct kek_config *config)
+{
+    if (config->destroy_after_ms < SHORT_MS) {
+        ctl_say(ctl, "destroy_after is less than 24h: backups that still need a version are likely "
+                     "younger than that when it is destroyed");
+    }
+    if (config->quarantine_ms < SHORT_MS) {
+        ctl_say(ctl, "quarantine is less than 24h: who needs a version may not come by in that "
+                     "time");
+    }
+}

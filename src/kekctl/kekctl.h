@@ -92,4 +92,7 @@ void ctl_say(const struct ctl *ctl, const char *format, ...) KEK_PRINTF(2, 3);
 /* Loads the configuration; NULL after saying why, then the exit code is CTL_USAGE. */
 struct kek_config *ctl_config(const struct ctl *ctl);
 
+/* Says of destroy_after and quarantine which of them is too short to be of much use. */
+void ctl_warn_of_short(const struct ctl *ctl, const struct kek_config *config);
+
 #endif

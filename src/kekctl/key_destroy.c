@@ -94,19 +94,6 @@ static enum ctl_exit print(const struct destroy_run *run, bool acted)
 
 /* ---- the command ---- */
 
-static void warn_of_short(const struct destroy_run *run)
-{
-    const struct destroy_facts *facts = &run->facts;
-    if (facts->destroy_after_ms < DESTROY_EARLY_MS) {
-        ctl_say(run->ctl, "destroy_after is less than 24h: backups that still need the version are "
-                          "likely younger");
-    }
-    if (facts->quarantine_ms < DESTROY_EARLY_MS) {
-        ctl_say(run->ctl, "quarantine is less than 24h: who needs the version may not come by "
-                          "in that time");
-    }
-}
-
 /* The guard says no: nothing was sent to any token. */
 static enum ctl_exit refuse(struct destroy_run *run)
 {
@@ -134,7 +121,7 @@ static enum ctl_exit act(struct destroy_run *run, bool *acted)
                 run->record.now.who);
         return CTL_GOOD;
     }
-    warn_of_short(run);
+    ctl_warn_of_short(run->ctl, run->keys.config);
     if (!destroy_is_met(&run->plan)) {
         return refuse(run);
     }

@@ -94,7 +94,8 @@ END_TEST
 /* What kekctl's changes of a key's state are put on record as. */
 static void act_changes(const char *path)
 {
-    static const char *const events[] = {"promote", "retire", "suspend", "resume"};
+    static const char *const events[] = {"promote",    "retire",  "suspend",  "resume",
+                                         "quarantine", "destroy", "destroyed"};
     struct kek_why why = {.text = ""};
     int fd = kek_audit_act_open(path, &why);
     ck_assert_msg(fd >= 0, "%s", why.text);

@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import stat
+import subprocess
 import threading
 import time
 import unittest
@@ -257,6 +258,10 @@ class Good(Destroy):
         _, _, err = self.destroy("--dry-run")
         self.assertIn("destroy_after is less than 24h", err)
         self.assertIn("quarantine is less than 24h", err)
+        done = subprocess.run([self.kekctl, "--config", self.path("f.yaml"), "config", "check"], capture_output=True,
+                              timeout=120, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(b"destroy_after is less than 24h", done.stderr)
 
 
 class Refused(Destroy):
@@ -319,9 +324,10 @@ class Refused(Destroy):
                 ("another context in etcd", lambda: inventory(1, context="x"), "inventory main", "another context"),
                 ("another cluster", lambda: inventory(0, cluster_id="1" * 16), "inventory main", "another etcd cluster"),
                 ("another etcd", lambda: inventory(1, etcd="second"), "inventory main", "1 of 2 inventories"),
-                ("one revision", lambda: inventory(1, revision=1), "inventory main", "its revision is not before"),
+                ("one revision", lambda: inventory(1, revision=1), "inventory main",
+                 "nothing was written to that etcd between it and the one after it"),
                 ("an etcd that went back", lambda: inventory(0, revision=9), "inventory main",
-                 "its revision is not before"),
+                 "its revision is after that of the one after it"),
                 ("at the same time", lambda: inventory(0, ended=date(self.started - 39 * HOUR)), "inventory main",
                  "it had not ended when the one after it began"),
                 ("too early", lambda: inventory(0, begun=date(self.started - 99 * HOUR)), "inventory main",
@@ -342,6 +348,7 @@ class Refused(Destroy):
                     self.stays(condition, said)
 
     def restart(self):
+        self.config()
         self.both(self.version(1, "U"), self.version(2, "WU"))
         self.pages = {name: self.usual(name) for name in (SELF, "n2")}
         self.inventories[:] = [self.inventory(1, 60), self.inventory(2, 40)]
@@ -439,6 +446,8 @@ class Refused(Destroy):
                 ("asked for", lambda: self.suspended(asked=1), "asked-for", f"1 Decrypts asked {SELF} for it"),
                 ("no inventory since", lambda: self.inventories.pop(), "inventory main",
                  "was begun before the quarantine"),
+                ("broken and begun again by another node's kekctl", lambda: self.config(quarantine="5h")
+                 or self.suspended(6), "inventory main", "was begun before the quarantine"),
                 ("an inventory that found some", lambda: self.inventories[-1].update(by_kek={f"{1:032x}": 3}),
                  "inventory main", "it found objects that this version sealed"),
                 ("a clock that was set back", lambda: self.quarantined(-1) or self.suspended(), "quarantine",
@@ -476,6 +485,25 @@ class Refused(Destroy):
 
 
 class Partial(Destroy):
+    def test_a_key_whose_state_stands_in_the_configuration_is_suspended_there(self):
+        self.config(etcd="[{name: main, endpoints: [https://e:2379]}]")
+        with open(self.path("f.yaml"), encoding="utf-8") as file:
+            text = file.read()
+
+        def say(state):
+            with open(self.path("f.yaml"), "w", encoding="utf-8") as file:
+                file.write(text.replace("metrics:", "    versions: [{n: 1, state: %s}]\nmetrics:" % state, 1))
+        say("deactivated")
+        code, found, err = self.destroy()
+        self.assertEqual((code, [s["outcome"] for s in found["steps"]]), (3, ["done", "by-config"]))
+        self.assertIn("b cannot change this key: in every node's kekd.yaml, under providers: b: versions:, let the "
+                      "entry read {n: 1, state: suspended}", err)
+        self.assertEqual((self.step(), self.sent("b")), ("suspending", []))
+        say("suspended")
+        self.token("b", self.version(1, ""), self.version(2, "WU"))
+        self.assertEqual(self.destroy()[0], 0)
+        self.assertEqual(self.step(), "quarantined")
+
     def test_a_suspension_that_one_provider_refuses_is_no_quarantine(self):
         self.token("b", self.version(1, "U"), self.version(2, "WU"), set_state="fail")
         code, found, err = self.destroy()
