@@ -58,6 +58,10 @@ tests_fuzz_fuzz_node_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_fuzz_fuzz_node_LDADD = $(FUZZ_LIBS) libkek-keyring.a $(POOL_LIBS) $(ENVELOPE_LIBS) \
 	$(JANSSON_LIBS)
 
+FUZZ_TARGETS += tests/fuzz/fuzz_etcd
+tests_fuzz_fuzz_etcd_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_fuzz_fuzz_etcd_LDADD = $(FUZZ_LIBS) libkek-etcd.a $(BASE_LIBS)
+
 check_PROGRAMS += $(FUZZ_TARGETS)
 if FUZZING
 FUZZ_LIBS = $(KEK_FUZZ_LDFLAGS)

@@ -23,6 +23,7 @@ INTEROP_TESTS = \
 	tests/interop/test_cost.py \
 	tests/interop/test_disaster.py \
 	tests/interop/test_encryption.py \
+	tests/interop/test_etcd.py \
 	tests/interop/test_fault_module.py \
 	tests/interop/test_faults.py \
 	tests/interop/test_inventory.py \

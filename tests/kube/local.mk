@@ -23,6 +23,7 @@ EXTRA_DIST += \
 	tests/kube/apiserver/main.go \
 	tests/kube/apiserver/resources.go \
 	tests/kube/apiserver/types.go \
+	tests/kube/etcdbench/main.go \
 	tests/kube/daemon/go.mod \
 	tests/kube/daemon/daemon.go \
 	tests/kube/oldgrpc/go.mod \
