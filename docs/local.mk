@@ -4,6 +4,8 @@ dist_doc_DATA = \
 	README.md \
 	SECURITY.md \
 	docs/architecture.md \
+	docs/disaster.md \
+	docs/encryption.md \
 	docs/envelope-format.md \
 	docs/failure-modes.md \
 	docs/kube-storage.md \

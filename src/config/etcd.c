@@ -77,19 +77,18 @@ bool kek_config_is_endpoint(const char *text)
     return rest != NULL && kek_config_is_node(rest);
 }
 
+/* Of a HOST:PORT. */
+static bool is_loopback(const char *node)
+{
+    size_t len = strspn(node, "0123456789.");
+    return strncmp(node, "[::1]:", 6) == 0 || strncmp(node, "localhost:", 10) == 0 ||
+           (strncmp(node, "127.", 4) == 0 && node[len] == ':');
+}
+
 /* Plain HTTP may carry a password only where it does not leave the machine. */
 bool kek_config_endpoint_is_open(const char *endpoint)
 {
-    static const char *const here[] = {"127.0.0.1:", "[::1]:", "localhost:"};
-    if (strncmp(endpoint, "http://", 7) != 0) {
-        return false;
-    }
-    for (size_t i = 0; i < COUNT(here); i++) {
-        if (strncmp(endpoint + 7, here[i], strlen(here[i])) == 0) {
-            return false;
-        }
-    }
-    return true;
+    return strncmp(endpoint, "http://", 7) == 0 && !is_loopback(endpoint + 7);
 }
 
 static const struct text_rule name_rule = {is_name, "1 to 32 of a-z, 0-9 and \"-\""};

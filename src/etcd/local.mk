@@ -19,3 +19,11 @@ libkek_etcd_a_SOURCES = \
 	src/etcd/stream.h
 
 ETCD_LIBS = libkek-etcd.a $(REMOTE_LIBS)
+
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_etcd
+TESTS += tests/unit/test_etcd
+tests_unit_test_etcd_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_etcd_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_etcd_LDADD = $(ETCD_LIBS) $(BASE_LIBS) $(UNIT_LIBS)
+endif

@@ -51,8 +51,12 @@ struct ctl {
     unsigned parallel;                     /* 0: as the command likes */
     unsigned rate;                         /* a second; 0: no limit */
     unsigned via;                          /* enum ctl_via */
-    struct ctl_names etcds;                /* of --etcd: names in the configuration */
-    struct ctl_names endpoints;            /* each with commas, perhaps */
+    const char *phase;                     /* NULL: not given */
+    const char *from;                      /* NULL: no file */
+    const char *name;                      /* of a kms entry; NULL: the usual one */
+    bool check;
+    struct ctl_names etcds;     /* of --etcd: names in the configuration */
+    struct ctl_names endpoints; /* each with commas, perhaps */
     const char *ca, *cert, *key_file, *user, *password_file, *prefix, *snapshot;
     struct ctl_names resources; /* of --resource; none: secrets */
     const char *encryption_config;
@@ -74,6 +78,7 @@ enum ctl_exit ctl_inventory(struct ctl *ctl);
 enum ctl_exit ctl_kms_status(struct ctl *ctl);
 enum ctl_exit ctl_kms_encrypt(struct ctl *ctl);
 enum ctl_exit ctl_kms_decrypt(struct ctl *ctl);
+enum ctl_exit ctl_kube_config(struct ctl *ctl);
 enum ctl_exit ctl_node_status(struct ctl *ctl);
 enum ctl_exit ctl_pin_retry(struct ctl *ctl);
 enum ctl_exit ctl_probe(struct ctl *ctl);

@@ -53,6 +53,12 @@ kekctl_SOURCES = \
 	src/kekctl/kms_decrypt.c \
 	src/kekctl/kms_encrypt.c \
 	src/kekctl/kms_status.c \
+	src/kekctl/kube_check.c \
+	src/kekctl/kube_config.c \
+	src/kekctl/kube_config.h \
+	src/kekctl/kube_judge.c \
+	src/kekctl/kube_judge.h \
+	src/kekctl/kube_phases.c \
 	src/kekctl/made.c \
 	src/kekctl/made.h \
 	src/kekctl/main.c \
@@ -121,7 +127,7 @@ kekctl_LDADD = libkek-kube.a libkek-etcd.a $(KUBEAPI_LIBS) libkek-ops.a libkek-k
 dist_man_MANS += docs/kekctl.1 docs/kekd-pkcs11.8 docs/kekd.8
 
 if HAVE_CHECK
-KEKCTL_TESTS = tests/unit/test_evidence tests/unit/test_inventory tests/unit/test_kekctl_grpc tests/unit/test_node tests/unit/test_rotation tests/unit/test_rotation_file \
+KEKCTL_TESTS = tests/unit/test_evidence tests/unit/test_inventory tests/unit/test_kekctl_grpc tests/unit/test_kube_judge tests/unit/test_node tests/unit/test_rotation tests/unit/test_rotation_file \
 	tests/unit/test_reencrypt_parts tests/unit/test_rotation_model
 check_PROGRAMS += $(KEKCTL_TESTS)
 TESTS += $(KEKCTL_TESTS)
@@ -129,6 +135,10 @@ tests_unit_test_evidence_SOURCES = tests/unit/test_evidence.c src/kekctl/evidenc
 tests_unit_test_evidence_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_evidence_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_evidence_LDADD = $(OPS_ROOMS)
+tests_unit_test_kube_judge_SOURCES = tests/unit/test_kube_judge.c src/kekctl/kube_judge.c src/kekctl/inventory_tally.c
+tests_unit_test_kube_judge_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_kube_judge_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_kube_judge_LDADD = libkek-keyring.a $(POOL_LIBS) $(KUBE_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
 tests_unit_test_inventory_SOURCES = tests/unit/test_inventory.c src/kekctl/inventory_state.c src/kekctl/inventory_tally.c
 tests_unit_test_inventory_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_inventory_CFLAGS = $(UNIT_CFLAGS)
@@ -176,7 +186,7 @@ tests_unit_test_reencrypt_parts_LDADD = $(KUBEAPI_LIBS) libkek-keyring.a $(POOL_
 endif
 
 kekctl_script_tests = tests/unit/test_kekctl.py tests/unit/test_kekctl_keys.py tests/unit/test_kekctl_changes.py \
-	tests/unit/test_reencrypt.py
+	tests/unit/test_kekctl_kube.py tests/unit/test_reencrypt.py
 EXTRA_DIST += tests/unit/kube_server.py
 dist_check_SCRIPTS += $(kekctl_script_tests)
 TESTS += $(kekctl_script_tests)

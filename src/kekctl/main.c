@@ -12,13 +12,18 @@
     (OPTIONS_CHANGE | CTL_OPTION(OPTION_PROVIDER) | CTL_OPTION(OPTION_BACKUP) |               \
      CTL_OPTION(OPTION_UNTIL) | CTL_OPTION(OPTION_WITHOUT) | CTL_OPTION(OPTION_SINGLE_NODE) | \
      CTL_OPTION(OPTION_AGAIN))
+#define OPTIONS_KUBE_CONFIG                                                                \
+    (CTL_OPTION(OPTION_PHASE) | CTL_OPTION(OPTION_FROM) | CTL_OPTION(OPTION_RESOURCE) |    \
+     CTL_OPTION(OPTION_NAME) | CTL_OPTION(OPTION_CHECK) | CTL_OPTION(OPTION_SINGLE_NODE) | \
+     OPTIONS_NODES)
 #define OPTIONS_KMS \
     (CTL_OPTION(OPTION_SOCKET) | CTL_OPTION(OPTION_API) | CTL_OPTION(OPTION_TIMEOUT))
 
-#define OPTIONS_REENCRYPT                                                                     \
-    (OPTIONS_NODES | CTL_OPTION(OPTION_WITHOUT) | CTL_OPTION(OPTION_KUBECONFIG) |             \
-     CTL_OPTION(OPTION_KUBE_CONTEXT) | CTL_OPTION(OPTION_RESOURCE) | CTL_OPTION(OPTION_VIA) | \
-     CTL_OPTION(OPTION_PARALLEL) | CTL_OPTION(OPTION_RATE))
+#define OPTIONS_REENCRYPT                                                                 \
+    (OPTIONS_NODES | CTL_OPTION(OPTION_WITHOUT) | CTL_OPTION(OPTION_SINGLE_NODE) |        \
+     CTL_OPTION(OPTION_KUBECONFIG) | CTL_OPTION(OPTION_KUBE_CONTEXT) |                    \
+     CTL_OPTION(OPTION_RESOURCE) | CTL_OPTION(OPTION_VIA) | CTL_OPTION(OPTION_PARALLEL) | \
+     CTL_OPTION(OPTION_RATE))
 #define OPTIONS_ETCD                                                                      \
     (CTL_OPTION(OPTION_SNAPSHOT) | CTL_OPTION(OPTION_ENDPOINTS) | CTL_OPTION(OPTION_CA) | \
      CTL_OPTION(OPTION_CERT) | CTL_OPTION(OPTION_KEY) | CTL_OPTION(OPTION_USER) |         \
@@ -59,6 +64,8 @@ static const struct command {
     {"kms encrypt", OPTIONS_KMS, ctl_kms_encrypt, "standard input, encrypted"},
     {"kms decrypt", OPTIONS_KMS | CTL_OPTION(OPTION_KEY_ID), ctl_kms_decrypt,
      "standard input, decrypted"},
+    {"kube config", OPTIONS_KUBE_CONFIG, ctl_kube_config,
+     "the API server's EncryptionConfiguration, one phase further"},
     {"node status", OPTIONS_NODES, ctl_node_status, "which key each node of the cluster announces"},
     {"pin retry", CTL_OPTION(OPTION_PROVIDER), ctl_pin_retry,
      "lets a refused PIN be tried once more"},

@@ -17,7 +17,7 @@ struct reencrypt_etcd {
     struct reencrypt *reencrypt;
     struct kek_id primary;
     FILE *names; /* of each: two bytes, resource and what is known; three texts with their NUL */
-    uint64_t given;
+    uint64_t kept, given;
     struct reencrypt_reading reading;
     const struct kek_config_etcd *entry; /* being read */
     const struct kek_etcd_read *read;
@@ -79,30 +79,29 @@ static bool is_under(const struct kek_kube_stored *stored, const struct kek_id *
            memcmp(&stored->envelope.entries[0].kek_id, primary, sizeof *primary) == 0;
 }
 
-/* False: it cannot be kept. */
 static bool keep_text(FILE *file, struct kek_bytes text)
 {
-    return memchr(text.data == NULL ? (const uint8_t *)"" : text.data, '\0', text.len) == NULL &&
-           (text.len == 0 || fwrite(text.data, text.len, 1, file) == 1) && fputc('\0', file) == 0;
+    return (text.len == 0 || fwrite(text.data, text.len, 1, file) == 1) && fputc('\0', file) == 0;
 }
 
 static enum kek_rc keep(struct reencrypt_etcd *etcd, size_t resource, enum known known,
                         const struct kek_kube_name *name, int64_t mod_revision, struct kek_why *why)
 {
     char version[32];
-    struct kek_kubeapi_object *none = NULL;
-    if (name->ns.len >= sizeof none->space || name->name.len >= sizeof none->name) {
-        return kek_fail(why, KEK_INVALID,
-                        "etcd %s: a key whose name is longer than any of Kubernetes",
-                        etcd->entry->name);
-    }
     snprintf(version, sizeof version, "%" PRId64, mod_revision);
     bool good = fputc((int)resource, etcd->names) != EOF && fputc((int)known, etcd->names) != EOF &&
                 keep_text(etcd->names, name->ns) && keep_text(etcd->names, name->name) &&
                 keep_text(etcd->names, kek_bytes_of(version));
+    etcd->kept += good;
     return good ? KEK_OK
                 : kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
                                   "keeping a name in state_dir");
+}
+
+/* No object of Kubernetes has another. */
+static bool is_name(struct kek_bytes text, size_t size)
+{
+    return text.len < size && (text.len == 0 || memchr(text.data, '\0', text.len) == NULL);
 }
 
 static enum kek_rc take(void *arg, const struct kek_etcd_pair *pair, struct kek_why *why)
@@ -126,13 +125,15 @@ static enum kek_rc take(void *arg, const struct kek_etcd_pair *pair, struct kek_
     if (rc == KEK_OK && is_under(&stored, &etcd->primary)) {
         return KEK_OK;
     }
-    enum known known = rc != KEK_OK                     ? KNOWN_DAMAGED
+    const struct kek_kubeapi_object *none = NULL;
+    bool named = is_name(name.ns, sizeof none->space) && is_name(name.name, sizeof none->name);
+    enum known known = rc != KEK_OK || !named           ? KNOWN_DAMAGED
                        : stored.kind == KEK_KUBE_KMS_V1 ? KNOWN_V1
                                                         : KNOWN_OLD;
     etcd->reading.old++;
     etcd->reading.damaged += known == KNOWN_DAMAGED;
     etcd->reading.v1 += known == KNOWN_V1;
-    return keep(etcd, place, known, &name, pair->mod_revision, why);
+    return named ? keep(etcd, place, known, &name, pair->mod_revision, why) : KEK_OK;
 }
 
 /* ---- all of them ---- */
@@ -141,7 +142,8 @@ static enum kek_rc read_once(struct reencrypt_etcd *etcd, struct kek_etcd *from,
                              struct kek_why *why)
 {
     char prefix[512];
-    snprintf(prefix, sizeof prefix, "%s/", etcd->entry->prefix);
+    bool is_root = strcmp(etcd->entry->prefix, "/") == 0;
+    snprintf(prefix, sizeof prefix, "%s%s", etcd->entry->prefix, is_root ? "" : "/");
     struct kek_etcd_read read = {.prefix = kek_bytes_of(prefix), .take = take, .arg = etcd};
     etcd->read = &read;
     return kek_etcd_read(from, &read, why);
@@ -162,16 +164,18 @@ static enum kek_rc read_etcd(struct reencrypt_etcd *etcd, struct kek_why *why)
     struct kek_etcd *from = NULL;
     enum kek_rc rc = kek_etcd_open(&settings, &from, why);
     const struct reencrypt_reading before = etcd->reading;
+    const uint64_t kept = etcd->kept;
     const long at = ftell(etcd->names);
     for (unsigned tries = 0; rc == KEK_OK && tries < TRIES; tries++) {
         rc = read_once(etcd, from, why);
-        if (rc != KEK_PRECONDITION) {
+        bool again =
+            rc == KEK_PRECONDITION && tries + 1 < TRIES; /* compacted: at a newer revision */
+        if (!again || fseek(etcd->names, at, SEEK_SET) != 0) {
             break;
         }
-        etcd->reading = before; /* compacted: anew, at a newer revision */
-        if (fseek(etcd->names, at, SEEK_SET) == 0) {
-            rc = KEK_OK;
-        }
+        etcd->reading = before;
+        etcd->kept = kept;
+        rc = KEK_OK;
     }
     kek_etcd_free(from);
     return rc;
@@ -249,7 +253,7 @@ static enum reencrypt_next next(void *arg, struct reencrypt_target *target, stru
 {
     struct reencrypt_etcd *etcd = arg;
     enum known known;
-    while (etcd->given < etcd->reading.old) {
+    while (etcd->given < etcd->kept) {
         if (!read_name(etcd, target, &known)) {
             kek_fail(why, KEK_UNAVAILABLE, "the names that were kept cannot be read back");
             return REENCRYPT_FAILED;
@@ -275,7 +279,7 @@ static void handled(void *arg, const struct reencrypt_target *target)
 static uint64_t left(void *arg)
 {
     const struct reencrypt_etcd *etcd = arg;
-    return etcd->reading.old - etcd->given;
+    return etcd->kept - etcd->given;
 }
 
 struct reencrypt_source reencrypt_etcd_source(struct reencrypt_etcd *etcd)

@@ -15,8 +15,9 @@ struct reencrypt_etcd;
 struct reencrypt_reading {
     uint64_t objects; /* of the resources that are meant */
     uint64_t old;     /* of them, not under the primary */
-    uint64_t damaged; /* of those, not what their prefix says: no API server opens them */
-    uint64_t v1;      /* of those, under KMS v1 */
+    uint64_t
+        damaged; /* of those, not what their prefix says, or of no name: no API server opens them */
+    uint64_t v1; /* of those, under KMS v1 */
 };
 
 /* Does the configuration name an etcd in which this kekd's context seals? */

@@ -8,13 +8,22 @@
 #include "node_parse.h"
 #include "node_self.h"
 
+#define OTHERS_EVERY_MS 60000u
 #define STILL_MS 2000u /* that this node's kekd has to answer in the middle of a run */
 
 bool guard_open(struct guard *guard, const struct ctl *ctl, const struct kek_config *config,
                 enum ctl_exit *code)
 {
     *guard = (struct guard){.ctl = ctl, .config = config};
-    return nodes_open(&guard->nodes, ctl, config, ctl->nodes.list, ctl->nodes.count, code);
+    if (!nodes_open(&guard->nodes, ctl, config, ctl->nodes.list, ctl->nodes.count, code)) {
+        return false;
+    }
+    if (guard->nodes.alone && !ctl->single_node) {
+        ctl_say(ctl,
+                "warning: no other node is known (status.nodes), so none is asked: name them by "
+                "--node, or say --single-node");
+    }
+    return true;
 }
 
 void guard_close(struct guard *guard)
@@ -45,14 +54,22 @@ static void leave_out(const struct guard *guard, bool left_out[static NODES_MAX]
     }
 }
 
+static enum guard_verdict ask_all(struct guard *guard, uint64_t timeout_ms,
+                                  bool left_out[static NODES_MAX], int64_t *wait_ms,
+                                  struct kek_why *why)
+{
+    (void)nodes_ask(&guard->nodes, timeout_ms);
+    leave_out(guard, left_out);
+    bool is_blind = guard->nodes.alone && !guard->ctl->single_node;
+    return guard_judge(guard->nodes.list, guard->nodes.count, left_out, guard->config->keyring,
+                       guard_needed_ms(guard->config, is_blind), kek_clock_wall_ms(),
+                       record_written(guard->config), wait_ms, why);
+}
+
 enum guard_verdict guard_look(struct guard *guard, int64_t *wait_ms, struct kek_why *why)
 {
     bool left_out[NODES_MAX];
-    (void)nodes_ask(&guard->nodes, NODES_TIMEOUT_MS);
-    leave_out(guard, left_out);
-    enum guard_verdict verdict =
-        guard_judge(guard->nodes.list, guard->nodes.count, left_out, guard->config,
-                    kek_clock_wall_ms(), record_written(guard->config), wait_ms, why);
+    enum guard_verdict verdict = ask_all(guard, NODES_TIMEOUT_MS, left_out, wait_ms, why);
     for (size_t i = 0; i < guard->nodes.count && verdict == GUARD_GOOD; i++) {
         const struct node_primary *primary = &guard->nodes.list[i].status.primary;
         if (!left_out[i]) {
@@ -64,6 +81,22 @@ enum guard_verdict guard_look(struct guard *guard, int64_t *wait_ms, struct kek_
         }
     }
     return verdict;
+}
+
+/* The other nodes, now and then: their API servers write too. That one of them has begun to announce the key a
+ * moment ago is no trouble: it announced it before, or guard_look() would not have been GOOD. */
+static enum guard_verdict others_still(struct guard *guard, struct kek_why *why)
+{
+    bool left_out[NODES_MAX];
+    int64_t wait_ms = 0;
+    uint64_t now = kek_clock_ms();
+    if (guard->nodes.alone || now < guard->others_ms) {
+        return GUARD_GOOD;
+    }
+    enum guard_verdict verdict = ask_all(guard, STILL_MS, left_out, &wait_ms, why);
+    bool good = verdict == GUARD_GOOD || (verdict == GUARD_WAIT && wait_ms > 0);
+    guard->others_ms = good ? now + OTHERS_EVERY_MS : now;
+    return good ? GUARD_GOOD : verdict;
 }
 
 enum guard_verdict guard_still(struct guard *guard, struct kek_why *why)
@@ -88,5 +121,5 @@ enum guard_verdict guard_still(struct guard *guard, struct kek_why *why)
                  "it; run reencrypt again");
         return GUARD_REFUSED;
     }
-    return GUARD_GOOD;
+    return others_still(guard, why);
 }

@@ -24,6 +24,8 @@ struct guard {
     struct kek_id kek_id;
     uint32_t version; /* 0: not known */
     bool has_kek_id;
+    uint64_t
+        others_ms; /* of kek_clock_ms(): when the other nodes are asked next in the middle of a run */
 };
 
 /* Which nodes, from --node, the configuration, or this one alone. False after saying why not. */
@@ -34,15 +36,19 @@ void guard_close(struct guard *guard);
 /* Asks all nodes. WAIT and REFUSED: why says for whom or what; *wait_ms: for how long at least, 0: not known. */
 enum guard_verdict guard_look(struct guard *guard, int64_t *wait_ms, struct kek_why *why);
 
+/* How long the key must have been announced: by the configuration, and longer where other nodes may be that
+ * nobody named, since they may see the key later. */
+int64_t guard_needed_ms(const struct kek_config *config, bool is_blind);
+
 /* Of what the nodes said: pure. record_ms: when this node's record was written last, 0: not known. */
 enum guard_verdict guard_judge(const struct node *nodes, size_t count, const bool *left_out,
-                               const struct kek_config *config, int64_t now_ms, int64_t record_ms,
-                               int64_t *wait_ms, struct kek_why *why);
+                               const char *keyring, int64_t needed_ms, int64_t now_ms,
+                               int64_t record_ms, int64_t *wait_ms, struct kek_why *why);
 
 bool guard_is_well(const struct node_status *status);
 
-/* Asks this node's kekd alone, which takes little time. GOOD: as it was; WAIT: it is not well; REFUSED: it
- * announces another key by now. */
+/* In the middle of a run: this node's kekd, and once a minute the others. GOOD: as it was; WAIT: one is not well;
+ * REFUSED: another key is announced by now. Blocks for some seconds at most. */
 enum guard_verdict guard_still(struct guard *guard, struct kek_why *why);
 
 #endif

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "rotation.h"
+
 static const char *name_of(const struct node *node)
 {
     return node->reachable && node->status.node[0] != '\0' ? node->status.node : node->name;
@@ -32,7 +34,7 @@ static enum guard_verdict say(enum guard_verdict verdict, struct kek_why *why, c
 
 /* One node, against the first. */
 static enum guard_verdict judge_one(const struct node *node, const struct node *first,
-                                    const struct kek_config *config, struct kek_why *why)
+                                    const char *keyring, struct kek_why *why)
 {
     const struct node_status *status = &node->status;
     const char *name = name_of(node);
@@ -42,9 +44,9 @@ static enum guard_verdict judge_one(const struct node *node, const struct node *
                    "(--without leaves a node out that is down with its API server): %s",
                    name, node->why.text);
     }
-    if (strcmp(status->keyring, config->keyring) != 0) {
+    if (strcmp(status->keyring, keyring) != 0) {
         return say(GUARD_REFUSED, why, "%s serves keyring %s, and this configuration %s", name,
-                   status->keyring, config->keyring);
+                   status->keyring, keyring);
     }
     if (!guard_is_well(status)) {
         return say(GUARD_WAIT, why, "kekd of %s is not well: %s", name,
@@ -74,12 +76,17 @@ static int64_t since_of(const struct node *node, int64_t record_ms)
     return status->partial ? record_ms : 0;
 }
 
-enum guard_verdict guard_judge(const struct node *nodes, size_t count, const bool *left_out,
-                               const struct kek_config *config, int64_t now_ms, int64_t record_ms,
-                               int64_t *wait_ms, struct kek_why *why)
+int64_t guard_needed_ms(const struct kek_config *config, bool is_blind)
 {
-    const int64_t needed =
-        (int64_t)config->settle_ms + (int64_t)config->refresh_ms + REENCRYPT_API_SERVER_MS;
+    uint64_t looks =
+        is_blind ? ROTATION_LOOKS : 1; /* until a kekd has seen a change, even by a cache */
+    return (int64_t)(config->settle_ms + looks * config->refresh_ms) + REENCRYPT_API_SERVER_MS;
+}
+
+enum guard_verdict guard_judge(const struct node *nodes, size_t count, const bool *left_out,
+                               const char *keyring, int64_t needed_ms, int64_t now_ms,
+                               int64_t record_ms, int64_t *wait_ms, struct kek_why *why)
+{
     const struct node *first = NULL;
     *wait_ms = 0;
     for (size_t i = 0; i < count; i++) {
@@ -87,14 +94,14 @@ enum guard_verdict guard_judge(const struct node *nodes, size_t count, const boo
             continue;
         }
         first = first == NULL ? &nodes[i] : first;
-        enum guard_verdict verdict = judge_one(&nodes[i], first, config, why);
+        enum guard_verdict verdict = judge_one(&nodes[i], first, keyring, why);
         if (verdict != GUARD_GOOD) {
             return verdict;
         }
         int64_t since = since_of(&nodes[i], record_ms);
-        int64_t left = since == 0 ? needed : since + needed - now_ms;
+        int64_t left = since == 0 ? needed_ms : since + needed_ms - now_ms;
         if (left > *wait_ms) {
-            *wait_ms = left > needed ? needed : left;
+            *wait_ms = left > needed_ms ? needed_ms : left;
             (void)say(GUARD_WAIT, why,
                       "%s announces its key since %s; an API server may write under the one before "
                       "until %" PRId64 " s from now",

@@ -10,6 +10,8 @@
 
 #define GROUP "storagemigration.k8s.io"
 #define POLL_MS 1000u
+#define NUDGE_MS 10000u /* between pushes of a migration that does not get on */
+#define NUDGE_OBJECTS 64
 #define NAME_MAX_LEN 254
 #define OTHER_WAY "kekctl reencrypt without --via does the same itself"
 
@@ -19,7 +21,11 @@ struct migration {
     char version[32];
     char path[400]; /* of the one that was made; "": none */
     char said[300]; /* the last words of its conditions */
-    uint64_t said_ms;
+    uint64_t said_ms, nudged_ms;
+    bool may_not_nudge; /* and it was said */
+    /* What is tried to get it going. */
+    struct kek_kubeapi_object objects[NUDGE_OBJECTS];
+    size_t object_count;
 };
 
 /* Trouble on the way is no answer: the caller asks again. */
@@ -140,6 +146,56 @@ static void hear(struct migration *m, const struct reencrypt_resource *resource,
     }
 }
 
+static enum kek_rc on_object(void *arg, const struct kek_kubeapi_object *object,
+                             struct kek_why *why)
+{
+    struct migration *m = arg;
+    (void)why;
+    if (m->object_count < NUDGE_OBJECTS) {
+        m->objects[m->object_count++] = *object;
+    }
+    return KEK_OK;
+}
+
+static void cannot_nudge(struct migration *m, const struct reencrypt_resource *resource)
+{
+    if (!m->may_not_nudge) {
+        ctl_say(
+            m->reencrypt->ctl,
+            "%s: the migration waits for somebody to write to the resource, and this user may not: "
+            "%s",
+            resource->name, m->call.why.text);
+    }
+    m->may_not_nudge = true;
+}
+
+/* The controller begins once its garbage collector's watch has seen something newer than the migration (Kubernetes
+ * 1.37, pkg/controller/storageversionmigrator): in a resource to which nobody writes, that may be never.  So one
+ * object is rewritten here. */
+static void nudge(struct migration *m, const struct reencrypt_resource *resource)
+{
+    struct kek_kubeapi *api = m->reencrypt->api;
+    m->nudged_ms = kek_clock_ms();
+    m->object_count = 0;
+    kek_kubeapi_list(api, &m->call, &resource->api, NULL, on_object, m);
+    if (kek_kubeapi_wait(api, &m->call) != KEK_KUBEAPI_GOOD) {
+        cannot_nudge(m, resource);
+        return;
+    }
+    for (size_t i = 0; i < m->object_count; i++) {
+        kek_kubeapi_rewrite(api, &m->call, &resource->api, &m->objects[i]);
+        enum kek_kubeapi_answer answer = kek_kubeapi_wait(api, &m->call);
+        if (answer == KEK_KUBEAPI_FORBIDDEN) {
+            cannot_nudge(m, resource);
+            return;
+        }
+        if (answer == KEK_KUBEAPI_GOOD &&
+            strcmp(m->call.object.resource_version, m->objects[i].resource_version) != 0) {
+            return;
+        }
+    }
+}
+
 /* CTL_GOOD and CTL_CHECK: it has ended so. CTL_USAGE: it goes on. */
 static enum ctl_exit look(struct migration *m, const struct reencrypt_resource *resource,
                           uint64_t patience_ms)
@@ -159,6 +215,14 @@ static enum ctl_exit look(struct migration *m, const struct reencrypt_resource *
             return CTL_CHECK;
         }
         hear(m, resource, condition(m->call.json, "Running"));
+        const char *from = json_string_value(
+            json_object_get(json_object_get(m->call.json, "status"), "resourceVersion"));
+        uint64_t now = kek_clock_ms();
+        if (from != NULL && from[0] != '\0' &&
+            (m->nudged_ms == 0 ||
+             (now - m->nudged_ms >= NUDGE_MS && now - m->said_ms >= NUDGE_MS))) {
+            nudge(m, resource);
+        }
     } else if (answer != KEK_KUBEAPI_TROUBLE && answer != KEK_KUBEAPI_BUSY) {
         ctl_say(ctl, "%s: the migration is not to be seen any more: %s", resource->name,
                 m->call.why.text);
@@ -180,6 +244,7 @@ static enum ctl_exit follow(struct migration *m, const struct reencrypt_resource
     const struct timespec pause = {.tv_sec = POLL_MS / 1000};
     m->said[0] = '\0';
     m->said_ms = kek_clock_ms();
+    m->nudged_ms = 0;
     while (*interrupted == 0) {
         enum ctl_exit code = look(m, resource, patience_ms);
         if (code != CTL_USAGE) {

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kek/text.h"
+
 uint64_t reencrypt_seen(const struct reencrypt_counts *counts)
 {
     return counts->rewritten + counts->fresh + counts->meanwhile + counts->gone + counts->unmoved +
@@ -59,6 +61,7 @@ void reencrypt_refused(struct reencrypt *reencrypt, struct reencrypt_resource *r
     char same[KEK_WHY_TEXT], name[KEK_KUBEAPI_OBJECT_TEXT];
     without_name(text, object->name, same);
     kek_kubeapi_object_name(object, name);
+    kek_text_clean(name); /* it may have been read from etcd */
     struct reencrypt_cause *cause = find(reencrypt, by, same);
     if (cause->count == 0) {
         snprintf(cause->by, sizeof cause->by, "%s", by);

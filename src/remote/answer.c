@@ -43,6 +43,7 @@ size_t transfer_on_header(char *bytes, size_t one, size_t len, void *arg)
     struct kek_remote_call *call = transfer->call;
     size_t all = one * len;
     bool first = all >= 5 && memcmp(bytes, "HTTP/", 5) == 0;
+    *transfer->moved = true;
     transfer->last_ms = kek_clock_ms();
     transfer->header_bytes += all;
     if (transfer->header_bytes > KEK_REMOTE_HEADERS_MAX) {
@@ -83,6 +84,7 @@ size_t transfer_on_body(char *bytes, size_t one, size_t len, void *arg)
     struct kek_remote_call *call = transfer->call;
     struct kek_bytes piece = kek_bytes(bytes, one * len);
     long status = 0;
+    *transfer->moved = true;
     transfer->last_ms = kek_clock_ms();
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
     bool good = status >= 200 && status < 300;

@@ -7,6 +7,7 @@ struct kek_remote {
     struct kek_remote_settings settings;
     CURLM *multi;
     struct transfer *transfers;
+    bool moved; /* something came */
 };
 
 struct kek_remote *kek_remote_new(const struct kek_remote_settings *settings, struct kek_why *why)
@@ -72,7 +73,7 @@ static void finish(struct kek_remote *remote, struct transfer *transfer, CURLcod
 
 /* ---- the beginning ---- */
 
-static struct transfer *make(const struct kek_remote *remote, struct kek_remote_call *call)
+static struct transfer *make(struct kek_remote *remote, struct kek_remote_call *call)
 {
     struct transfer *transfer = calloc(1, sizeof *transfer);
     CURL *easy = transfer == NULL ? NULL : curl_easy_init();
@@ -81,8 +82,11 @@ static struct transfer *make(const struct kek_remote *remote, struct kek_remote_
         kek_fail(&call->why, KEK_NO_MEMORY, "no memory to ask");
         return NULL;
     }
-    *transfer = (struct transfer){
-        .settings = &remote->settings, .call = call, .easy = easy, .last_ms = kek_clock_ms()};
+    *transfer = (struct transfer){.settings = &remote->settings,
+                                  .call = call,
+                                  .easy = easy,
+                                  .last_ms = kek_clock_ms(),
+                                  .moved = &remote->moved};
     return transfer;
 }
 
@@ -127,7 +131,12 @@ static size_t perform(struct kek_remote *remote)
 {
     int running = 0, left = 0;
     size_t ended = 0;
-    (void)curl_multi_perform(remote->multi, &running);
+    /* Of HTTP/2, libcurl 7.88 may keep the end of an answer that it has read for the next time it is asked, and
+     * wait for the socket or a timer of 200 ms until then. */
+    do {
+        remote->moved = false;
+        (void)curl_multi_perform(remote->multi, &running);
+    } while (remote->moved && running > 0);
     CURLMsg *message = curl_multi_info_read(remote->multi, &left);
     while (message != NULL) {
         void *transfer = NULL;

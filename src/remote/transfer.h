@@ -20,6 +20,7 @@ struct transfer {
     bool secret_line;         /* the last of them is a credential */
     char shown[SHOWN_MAX];    /* the URL, as messages have it */
     uint64_t last_ms;         /* when something came last */
+    bool *moved;              /* set whenever something comes; the remote's */
     size_t header_bytes;      /* of the answer, so far */
     enum kek_rc failed;       /* KEK_OK, or why we ended it; call->why says it */
     char error[CURL_ERROR_SIZE];

@@ -19,10 +19,10 @@ static enum kek_rc say_tls(struct transfer *transfer, const char *error)
     const struct kek_remote_settings *with = transfer->settings;
     bool shows = with->cert != NULL || with->cert_pem.len > 0;
     return kek_fail(&transfer->call->why, KEK_DENIED,
-                    "%s: %s: its certificate must lead to %s and have this host's name, and %s%s",
+                    "%s: %s: its certificate must lead to %s%s and have this host's name, and %s%s",
                     transfer->shown, error,
-                    or (with->ca_name, with->system_ca ? "one of the system's CAs" : "the CA"),
-                    or (with->cert_name, "the certificate"),
+                    with->system_ca ? "one of the system's CAs, for want of " : "",
+                    or (with->ca_name, "the CA"), or (with->cert_name, "the certificate"),
                     shows ? " must be one that it lets in" : ", which is not set, may be wanted");
 }
 
@@ -81,6 +81,24 @@ static enum kek_rc say_files(struct transfer *transfer, const char *error)
                     or (with->key_name, "its key"), or (with->ca_name, "the CA"));
 }
 
+/* With TLS 1.3 a certificate is refused after the handshake: by an alert, which the end of the connection may
+ * overtake. */
+static enum kek_rc say_broken(struct transfer *transfer, const char *error)
+{
+    const struct kek_remote_settings *with = transfer->settings;
+    bool shows = with->cert != NULL || with->cert_pem.len > 0;
+    if (strstr(error, "alert") != NULL) {
+        return say_tls(transfer, error);
+    }
+    if (transfer->call->plain || transfer->call->status != 0) {
+        return kek_fail(&transfer->call->why, KEK_UNAVAILABLE, "%s: %s", transfer->shown, error);
+    }
+    return kek_fail(&transfer->call->why, KEK_UNAVAILABLE,
+                    "%s: %s: %s runs there, and may not let %s%s in", transfer->shown, error,
+                    peer(transfer), shows ? "" : "a client without ",
+                    or (with->cert_name, "the certificate"));
+}
+
 enum kek_rc transfer_say_failure(struct transfer *transfer, CURLcode code)
 {
     struct kek_why *why = &transfer->call->why;
@@ -107,12 +125,10 @@ enum kek_rc transfer_say_failure(struct transfer *transfer, CURLcode code)
                    ? say_tls(transfer, error)
                    : kek_fail(why, KEK_UNAVAILABLE, "%s: %s: is this port one of TLS?", shown,
                               error);
-    case CURLE_RECV_ERROR: /* TLS 1.3: a certificate is refused after the handshake */
+    case CURLE_RECV_ERROR:
     case CURLE_SEND_ERROR:
     case CURLE_HTTP2:
-        return strstr(error, "alert") != NULL
-                   ? say_tls(transfer, error)
-                   : kek_fail(why, KEK_UNAVAILABLE, "%s: %s", shown, error);
+        return say_broken(transfer, error);
     case CURLE_SSL_CERTPROBLEM:
     case CURLE_SSL_CACERT_BADFILE:
         return say_files(transfer, error);

@@ -16,7 +16,7 @@ tests_bench_raw_pkcs11_SOURCES = tests/bench/raw_pkcs11.c \
 tests_bench_raw_pkcs11_CFLAGS = $(AM_CFLAGS) $(P11_KIT_CFLAGS)
 tests_bench_raw_pkcs11_LDADD = -ldl
 
-EXTRA_DIST += tests/bench/bench.py tests/bench/h2load.py
+EXTRA_DIST += tests/bench/bench.py tests/bench/etcd.py tests/bench/h2load.py
 dist_check_SCRIPTS += tests/bench/test_smoke.py
 TESTS += tests/bench/test_smoke.py
 
@@ -25,3 +25,10 @@ bench: all
 	$(MAKE) $(AM_MAKEFLAGS) $(bench_programs) tests/faults/fault.so
 	abs_top_builddir='$(abs_top_builddir)' abs_top_srcdir='$(abs_top_srcdir)' \
 		$(PYTHON3) $(srcdir)/tests/bench/bench.py $(BENCH_FLAGS)
+
+# Reading an etcd of 10,000 keys and one of 1,000,000, beside Kubernetes' own client; needs Go and etcd.
+PHONY_TARGETS += bench-etcd
+bench-etcd: all
+	$(MAKE) $(AM_MAKEFLAGS) tests/interop/etcd_read
+	abs_top_builddir='$(abs_top_builddir)' abs_top_srcdir='$(abs_top_srcdir)' \
+		$(PYTHON3) $(srcdir)/tests/bench/etcd.py $(BENCH_FLAGS)

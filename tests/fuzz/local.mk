@@ -65,6 +65,10 @@ tests_fuzz_fuzz_kubeapi_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_fuzz_fuzz_kubeapi_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_fuzz_fuzz_kubeapi_LDADD = $(FUZZ_LIBS) $(KUBEAPI_LIBS)
 
+FUZZ_TARGETS += tests/fuzz/fuzz_etcd
+tests_fuzz_fuzz_etcd_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_fuzz_fuzz_etcd_LDADD = $(FUZZ_LIBS) libkek-etcd.a $(BASE_LIBS)
+
 check_PROGRAMS += $(FUZZ_TARGETS)
 if FUZZING
 FUZZ_LIBS = $(KEK_FUZZ_LDFLAGS)

@@ -21,8 +21,12 @@ INTEROP_TESTS = \
 	tests/interop/test_changes.py \
 	tests/interop/test_config.py \
 	tests/interop/test_cost.py \
+	tests/interop/test_disaster.py \
+	tests/interop/test_encryption.py \
+	tests/interop/test_etcd.py \
 	tests/interop/test_fault_module.py \
 	tests/interop/test_faults.py \
+	tests/interop/test_inventory.py \
 	tests/interop/test_lifecycle.py \
 	tests/interop/test_log.py \
 	tests/interop/test_recovery_of_kekd.py \
@@ -54,6 +58,7 @@ EXTRA_DIST += \
 	tests/interop/fault.py \
 	tests/interop/h2.py \
 	tests/interop/kms.py \
+	tests/interop/kubectl.py \
 	tests/interop/p11.py \
 	tests/interop/pages.py \
 	tests/interop/proc.py \

@@ -5,6 +5,8 @@ stays as it is, and nothing of the objects changes."""
 import json
 import os
 import re
+import signal
+import subprocess
 import time
 
 import apiserver
@@ -112,6 +114,49 @@ class Reencrypt(rigs.Case):
         # Interrupted or refused, the next one finds what is left.
         code, report, err = self.run_it(cluster)
         self.assertEqual((code, self.counts(report)), (0, [{"rewritten": 1}]), err)
+        cluster.stop()
+
+    def test_interrupted_each_object_is_written_once(self):
+        cluster = self.cluster()
+        cluster.fill(300)
+        key_id = self.rotate(cluster)
+        kekd, config = cluster.kekd, cluster.kubeconfig()
+        os.utime("%s/%s.json" % (kekd.config["state_dir"], kekd.config["keyring"]), (time.time() - 3600,) * 2)
+        ends = []
+        for number in range(10):
+            with subprocess.Popen([rigs.program("kekctl"), "--config", kekd.path, "reencrypt", "--kubeconfig", config,
+                                   "--rate", "200"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+                process.stderr.readline()
+                time.sleep(0.1 + 0.02 * number)
+                process.send_signal(signal.SIGINT)
+                process.stderr.read()
+            ends.append(process.returncode)
+        self.assertGreater(ends.count(3), 3, ends)
+        self.assertEqual(set(ends) - {0, 3}, set())
+        code, report, err = self.run_it(cluster)
+        self.assertEqual((code, report["inventory"]["left"]), (0, 0), err)
+        self.assertEqual(set(self.key_ids(cluster).values()), {(key_id, 2)})
+        cluster.stop()
+
+    def test_what_somebody_put_into_etcd(self):
+        """Damaged, or of a name that is none: told, and in nobody's way."""
+        cluster = self.cluster()
+        cluster.fill(3)
+        self.rotate(cluster)
+        value = cluster.etcd.values(SECRETS)[SECRETS + "default/object-000000"].value
+        odd = {"default/cut": value[:40], "default/\x1b[31m": value[:40], "default/" + "x" * 300: value,
+               "default/..": value}
+        for key, wrong in odd.items():
+            cluster.etcd.put(SECRETS + key, wrong)
+        code, report, err = self.run_it(cluster)
+        self.assertEqual(code, 3, err)
+        self.assertEqual(self.counts(report), [{"rewritten": 3, "refused": 3}], err)
+        self.assertEqual((report["inventory"]["left"], report["inventory"]["damaged"]), (4, 3))
+        self.assertIn("2 refused by etcd, the first of them secrets default/?[31m: it is damaged there", err)
+        self.assertIn("no object of Kubernetes can have this name", err)
+        self.assertNotIn("\x1b", err)
+        for key in odd:
+            cluster.etcd.delete(SECRETS + key)
         cluster.stop()
 
     def test_from_plaintext(self):

@@ -11,6 +11,7 @@ EXTRA_DIST += \
 	tests/kube/golden_test.go \
 	tests/kube/inventory_test.go \
 	tests/kube/kube_test.go \
+	tests/kube/phases_test.go \
 	tests/kube/poll_test.go \
 	tests/kube/schema_test.go \
 	tests/kube/stored_test.go \
@@ -22,6 +23,7 @@ EXTRA_DIST += \
 	tests/kube/apiserver/main.go \
 	tests/kube/apiserver/resources.go \
 	tests/kube/apiserver/types.go \
+	tests/kube/etcdbench/main.go \
 	tests/kube/daemon/go.mod \
 	tests/kube/daemon/daemon.go \
 	tests/kube/oldgrpc/go.mod \

@@ -176,7 +176,8 @@ class Server:
             del self.migrations[parts[-1]]
             return 200, {}
         self.migrations[parts[-1]] += 1
-        return 200, {"status": {"conditions": self.migration(self.migrations[parts[-1]])}}
+        return 200, {"status": {"resourceVersion": "1234",
+                                "conditions": self.migration(self.migrations[parts[-1]])}}
 
     def handler(self):
         server = self

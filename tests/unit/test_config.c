@@ -347,11 +347,10 @@ static const struct wrong together[] = {
      "f:7:52: etcd[0].cert: expected key beside it, found none"},
     {BASE "etcd: [{" ETCD ", password_file: /p}]\n",
      "f:7:52: etcd[0].password_file: expected user beside it, found none"},
-    {BASE
-     "etcd: [{name: m, user: u, password_file: /p,\n"
-     "  endpoints: [https://h:1, \"http://[::1]:1\", http://127.0.0.1:1, http://10.0.0.1:1]}]\n",
+    {BASE "etcd: [{name: m, user: u, password_file: /p,\n"
+          "  endpoints: [https://h:1, \"http://[::1]:1\", http://127.1.2.3:1, http://127.a:1]}]\n",
      "f:8:66: etcd[0].endpoints[3]: expected https where a password goes to another machine, "
-     "found \"http://10.0.0.1:1\""},
+     "found \"http://127.a:1\""},
     {BASE "etcd: [{name: m, ca: /a, endpoints: [https://h:1, http://h:2]}]\n",
      "f:7:51: etcd[0].endpoints[1]: expected https beside ca or cert, found \"http://h:2\""},
     {BASE "etcd:\n  - {" ETCD "}\n  - {name: main, endpoints: [https://x:1]}\n",

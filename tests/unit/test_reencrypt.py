@@ -6,6 +6,7 @@ import concurrent.futures
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -165,6 +166,60 @@ class Rewriting(Rig):
         code, report, err = self.run_it(server, "--parallel", "1", kubeconfig=server.kubeconfig(
             {"tokenFile": "token"}))
         self.assertEqual((code, self.counts(report)), (0, {"rewritten": 40}), err)
+
+    def test_a_tls_server_name_is_what_the_certificate_must_have(self):
+        with tempfile.TemporaryDirectory() as folder:
+            kube_server.certificates(folder, "kube.test")
+            for name in ("ca.pem", "server.pem", "server.key"):
+                os.replace(os.path.join(folder, name), os.path.join(self.folder, name))
+        server = self.serve(3)
+        code, report, err = self.run_it(server, kubeconfig=server.kubeconfig(
+            cluster={"tls-server-name": "kube.test"}))
+        self.assertEqual((code, self.counts(report)), (0, {"rewritten": 3}), err)
+        code, _, err = self.run_it(server)
+        self.assertEqual(code, 1, err)
+        self.assertIn("have this host's name", err)
+
+    def test_a_proxy_is_used_where_it_is_configured_and_nowhere_else(self):
+        server = self.serve(3)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            asked = []
+
+            def proxy():
+                while True:
+                    try:
+                        client, _ = listener.accept()
+                    except OSError:
+                        return
+                    threading.Thread(target=tunnel, args=(client,), daemon=True).start()
+
+            def tunnel(client):
+                asked.append(client.recv(4096).split(b"\r\n")[0].decode())
+                with client, socket.create_connection(("127.0.0.1", server.port)) as onward:
+                    client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                    back = threading.Thread(target=pump, args=(onward, client), daemon=True)
+                    back.start()
+                    pump(client, onward)
+
+            def pump(source, sink):
+                try:
+                    for data in iter(lambda: source.recv(65536), b""):
+                        sink.sendall(data)
+                except OSError:
+                    pass
+            threading.Thread(target=proxy, daemon=True).start()
+            url = "http://127.0.0.1:%d" % listener.getsockname()[1]
+            code, report, err = self.run_it(server, kubeconfig=server.kubeconfig(cluster={"proxy-url": url}))
+            self.assertEqual((code, self.counts(report)), (0, {"rewritten": 3}), err)
+            self.assertEqual(set(asked), {"CONNECT 127.0.0.1:%d HTTP/1.1" % server.port})
+            asked.clear()
+            os.environ["HTTPS_PROXY"] = os.environ["https_proxy"] = url
+            try:
+                self.assertEqual(self.run_it(server)[0], 0)
+            finally:
+                del os.environ["HTTPS_PROXY"], os.environ["https_proxy"]
+            self.assertEqual(asked, [])
+            listener.shutdown(socket.SHUT_RDWR)
 
     def test_a_rate_is_kept(self):
         server = self.serve(30)
@@ -447,6 +502,21 @@ class Guard(Rig):
         self.assertIn("nothing was rewritten", err)
         self.assertEqual(server.stale(), 3)
 
+    def test_nodes_that_nobody_named_are_given_more_time(self):
+        server = self.serve(1)
+        self.announced(250)  # 1 s + 1 s + 240 s would be over
+        # pylint: disable=consider-using-with
+        process = subprocess.Popen(self.command(server), text=True, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        lines = [process.stderr.readline(), process.stderr.readline()]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        self.assertIn("no other node is known (status.nodes), so none is asked", lines[0])
+        self.assertRegex(lines[1], "waits: .* until 1[0-9] s from now")
+        code, report, err = self.run_it(server, "--single-node")
+        self.assertEqual((code, self.counts(report)), (0, {"rewritten": 1}), err)
+        self.assertNotIn("warning", err)
+
     def test_a_kekd_that_does_not_answer(self):
         server = self.serve(3)
         self.kekd.stop(None).wait()
@@ -459,8 +529,8 @@ class Guard(Rig):
         server = self.serve(3)
         self.announced(10)
         # pylint: disable=consider-using-with
-        process = subprocess.Popen(self.command(server), text=True, stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE)
+        process = subprocess.Popen(self.command(server, "--single-node"), text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         line = process.stderr.readline()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
@@ -526,6 +596,25 @@ class Migration(Rig):
         self.assertIn("secrets: 3 of 3 to do", err)
         self.assertIn("secrets: the migration succeeded", err)
         self.assertEqual(server.migrations, {})
+
+    def test_one_that_waits_for_a_write_is_given_one(self):
+        server = self.serve(5)
+        server.touch("s00000")
+        server.migration = lambda asked: [{"type": "Succeeded", "status": "True"}] if server.writes else []
+        code, _, err = self.run_it(server, "--via", "storage-version-migration", "--timeout", "20s")
+        self.assertEqual(code, 0, err)
+        self.assertEqual(server.writes, {"s00001": 1})
+        self.assertIn("secrets: kube-controller-manager has not begun it", err)
+
+    def test_whoever_may_not_write_is_told_why_it_waits(self):
+        server = self.serve(5)
+        server.migration = lambda asked: [] if asked < 3 else [{"type": "Succeeded", "status": "True"}]
+        server.rule = lambda method, path, query, body: status(
+            403, 'secrets is forbidden: User "u" cannot list resource "secrets"', "Forbidden") \
+            if path == "/api/v1/secrets" else None
+        code, _, err = self.run_it(server, "--via", "storage-version-migration")
+        self.assertEqual(code, 0, err)
+        self.assertEqual(err.count("waits for somebody to write to the resource, and this user may not"), 1)
 
     def test_one_that_does_not_get_on_is_left(self):
         server = self.serve(3)

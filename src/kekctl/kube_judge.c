@@ -1,0 +1,82 @@
+#include "kube_judge.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "kek/text.h"
+
+#define COVER_TEXT 200
+
+/* "in clear", "under aescbc, key key1", "under the kms v2 entry kekd" */
+static void show_cover(const struct tally_cover *cover, char text[static COVER_TEXT])
+{
+    char name[128];
+    snprintf(name, sizeof name, "%.*s", (int)cover->provider.len,
+             (const char *)cover->provider.data);
+    kek_text_clean(name);
+    if (cover->rest || cover->kind == KEK_KUBE_UNKNOWN) {
+        snprintf(text, COVER_TEXT, "under something that kekctl does not know");
+    } else if (cover->kind == KEK_KUBE_PLAIN) {
+        snprintf(text, COVER_TEXT, "in clear");
+    } else if (cover->kind == KEK_KUBE_KMS_V1 || cover->kind == KEK_KUBE_KMS_V2) {
+        snprintf(text, COVER_TEXT, "under the %s entry %s", kek_kube_kind_name(cover->kind), name);
+    } else {
+        snprintf(text, COVER_TEXT, "under %s, key %s", kek_kube_kind_name(cover->kind), name);
+    }
+}
+
+static bool reads(const struct kek_encryption_config *config, const struct tally_resource *resource,
+                  const struct tally_cover *cover)
+{
+    return !cover->rest &&
+           kek_encryption_config_reads(config, resource->name, cover->kind, cover->provider);
+}
+
+static bool judge(const struct kube_change *change, const struct tally_resource *resource,
+                  const struct tally_cover *cover, uint64_t objects, kube_say_fn *say)
+{
+    char text[COVER_TEXT];
+    bool before = reads(change->before, resource, cover);
+    if (before && reads(change->after, resource, cover)) {
+        return true;
+    }
+    show_cover(cover, text);
+    if (before) {
+        say(change->ctl,
+            "%s: %" PRIu64
+            " %s: no API server could read them after this phase; have them rewritten "
+            "(kekctl reencrypt), and check again",
+            resource->name, objects, text);
+    } else if (change->ctl->from == NULL) {
+        say(change->ctl,
+            "%s: %" PRIu64 " %s: the API servers must have an EncryptionConfiguration already that "
+            "reads them: name it by --from",
+            resource->name, objects, text);
+    } else {
+        say(change->ctl,
+            "%s: %" PRIu64 " %s: nothing in %s reads them: it is not what the API servers have, or "
+            "they cannot read these either (kekctl inventory tells what is damaged)",
+            resource->name, objects, text, change->ctl->from);
+    }
+    return false;
+}
+
+size_t kube_judge(const struct kube_change *change, const struct tally *tally, kube_say_fn *say)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < tally->resource_count; i++) {
+        const struct tally_resource *resource = &tally->resources[i];
+        for (size_t j = 0;
+             j < resource->count && resource->name[0] != '\0' && !resource->never_encrypted; j++) {
+            const struct tally_count *count = &resource->counts[j];
+            found +=
+                judge(change, resource, &tally->covers[count->cover], count->objects, say) ? 0 : 1;
+        }
+    }
+    if (tally->resources_full) {
+        say(change->ctl,
+            "there are more resources than kekctl has room for, and it cannot tell of all");
+        found++;
+    }
+    return found;
+}
