@@ -183,7 +183,8 @@ static void advise(const struct inventory *inventory, const struct sums *sums)
     if (sums->troubles[TALLY_MALFORMED] > 0 || sums->troubles[TALLY_UNKNOWN] > 0 ||
         sums->openings[OPENING_DAMAGED] > 0) {
         ctl_say(ctl, "one object that does not open fails every LIST of its resource, and keeps a "
-                     "fresh API server from ready: docs/operations.md says how to remove one");
+                     "fresh API server from ready: docs/disaster.md, One damaged object, says how "
+                     "to remove it");
     }
     if (sums->openings[OPENING_UNREACHABLE] + sums->openings[OPENING_SUSPENDED] +
             sums->openings[OPENING_UNDECIDED] + sums->openings[OPENING_NO_KEY] >
