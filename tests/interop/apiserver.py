@@ -308,7 +308,9 @@ class Cluster:
             "users": [{"name": user, "user": entry}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
         }
-        return self.write("kubeconfig-%d" % next(NAMES), "\n".join(rigs.yaml_lines(text)) + "\n")
+        path = self.write("kubeconfig-%d" % next(NAMES), "\n".join(rigs.yaml_lines(text)) + "\n")
+        os.chmod(path, 0o600)
+        return path
 
     # Objects.
 
