@@ -1,7 +1,7 @@
 /* kekctl pin retry: a PIN that was refused may be tried once more. */
 #include <string.h>
 
-#include "on_record.h"
+#include "kekctl/key/on_record.h"
 #include "kek/auto.h"
 #include "kek/login.h"
 #include "output.h"

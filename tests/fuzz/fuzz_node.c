@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "src/kekctl/node_parse.h"
+#include "kekctl/node/node_parse.h"
 
 static void is_text(const char *text, size_t size)
 {

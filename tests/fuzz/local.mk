@@ -52,9 +52,9 @@ tests_fuzz_fuzz_tls_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_fuzz_fuzz_tls_LDADD = $(FUZZ_LIBS) libkek-ops.a $(SSL_LIBS) $(BASE_LIBS)
 
 FUZZ_TARGETS += tests/fuzz/fuzz_node
-tests_fuzz_fuzz_node_SOURCES = tests/fuzz/fuzz_node.c src/kekctl/node_parse.c
+tests_fuzz_fuzz_node_SOURCES = tests/fuzz/fuzz_node.c src/kekctl/node/node_parse.c
 tests_fuzz_fuzz_node_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
-tests_fuzz_fuzz_node_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_fuzz_fuzz_node_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_fuzz_fuzz_node_LDADD = $(FUZZ_LIBS) libkek-keyring.a $(POOL_LIBS) $(ENVELOPE_LIBS) \
 	$(JANSSON_LIBS)
 

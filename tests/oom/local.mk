@@ -14,6 +14,7 @@ tests_oom_kekd_pkcs11_CFLAGS = $(kekd_pkcs11_CFLAGS)
 tests_oom_kekd_pkcs11_LDADD = $(kekd_pkcs11_LDADD)
 tests_oom_kekd_pkcs11_LDFLAGS = $(FAILING_ALLOCATIONS)
 
+tests_oom_kekctl_CPPFLAGS = $(kekctl_CPPFLAGS)
 tests_oom_kekctl_SOURCES = $(kekctl_SOURCES) tests/oom/oom.c
 tests_oom_kekctl_CFLAGS = $(kekctl_CFLAGS)
 tests_oom_kekctl_LDADD = $(kekctl_LDADD)

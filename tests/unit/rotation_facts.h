@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-#include "kekctl/rotation.h"
+#include "kekctl/rotate/rotation.h"
 
 #define WORLD_KEYS 16
 #define WORLD_NODES 3

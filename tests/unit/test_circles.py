@@ -32,14 +32,16 @@ def file_of(path):
 
 
 def objects(folder, sources):
-    """The object of each source in `sources`; one that outlived its source is not of the room."""
+    """The object of each source in `sources` and its folders; one that outlived its source is not of the room."""
     found = {}
-    for name in sorted(os.listdir(folder)):
-        stem = file_of(name)
-        if name.endswith(".o") and os.path.exists(os.path.join(sources, stem + ".c")):
-            path = os.path.join(folder, name)
-            if stem not in found or os.path.getmtime(found[stem]) < os.path.getmtime(path):
-                found[stem] = path
+    for where, _, names in os.walk(folder):
+        own = os.path.join(sources, os.path.relpath(where, folder))
+        for name in sorted(names):
+            stem = file_of(name)
+            if name.endswith(".o") and os.path.exists(os.path.join(own, stem + ".c")):
+                path = os.path.join(where, name)
+                if stem not in found or os.path.getmtime(found[stem]) < os.path.getmtime(path):
+                    found[stem] = path
     return found
 
 
@@ -126,9 +128,10 @@ class Tree(unittest.TestCase):
         rooms = built_rooms()
         self.assertGreater(len(rooms), 10)
         for room, found in rooms.items():
-            sources = {name[:-2] for name in os.listdir(os.path.join(SOURCE, "src", room))
-                       if name.endswith(".c")}
-            self.assertEqual(sources - set(found), set(), room)
+            names = [name for _, _, names in os.walk(os.path.join(SOURCE, "src", room)) for name in names
+                     if name.endswith(".c")]
+            self.assertEqual(len(names), len(set(names)), room)  # by which the files are told apart
+            self.assertEqual({name[:-2] for name in names} - set(found), set(), room)
 
 
 class Checks(unittest.TestCase):
@@ -152,6 +155,13 @@ class Checks(unittest.TestCase):
         folder = self.room(files, prefix)
         return circle_problems({"room": objects(folder, folder)},
                                {"room": list(standing)} if standing else {})
+
+    def test_files_in_folders_of_a_room_are_of_it(self):
+        folder = self.room(self.TWO)
+        os.mkdir(folder + "/own")
+        for name in ("b.c", "b.o"):
+            os.rename(os.path.join(folder, name), os.path.join(folder, "own", name))
+        self.check(circle_problems({"room": objects(folder, folder)}, {}), "room: a circle of a, b")
 
     def check(self, problems, *texts):
         self.assertEqual(len(problems), 1, problems)

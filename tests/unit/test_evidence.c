@@ -1,5 +1,5 @@
 /* kekctl/evidence.c: which inventories are on record. */
-#include "kekctl/evidence.h"
+#include "kekctl/inventory/evidence.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* kekctl/inventory_tally.c and inventory_state.c: what is counted, and what follows from it. */
-#include "kekctl/inventory_state.h"
+#include "kekctl/inventory/inventory_state.h"
 
 #include "kek/keyring.h"
 #include "kube_help.h"

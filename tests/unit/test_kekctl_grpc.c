@@ -10,7 +10,7 @@
 
 #include <nghttp2/nghttp2.h>
 
-#include "../../src/kekctl/grpc_client.h"
+#include "kekctl/kms/grpc_client.h"
 #include "kek/clock.h"
 
 #define PLENTY_MS 20000 /* of a call that must not time out */

@@ -1,5 +1,5 @@
 /* kekctl/kube_judge.c: which stored objects would have no reader. */
-#include "kekctl/kube_judge.h"
+#include "kekctl/kube/kube_judge.h"
 
 #include "kube_help.h"
 

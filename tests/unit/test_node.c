@@ -6,7 +6,7 @@
 
 #include "kek/config.h"
 #include "kek/node_status.h"
-#include "src/kekctl/node_parse.h"
+#include "kekctl/node/node_parse.h"
 
 static struct kek_node_snapshot snapshot;
 static struct kek_config *config;

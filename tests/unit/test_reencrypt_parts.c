@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "src/kekctl/reencrypt_guard.h"
-#include "src/kekctl/reencrypt_pace.h"
-#include "src/kekctl/reencrypt_show.h"
+#include "kekctl/reencrypt/reencrypt_guard.h"
+#include "kekctl/reencrypt/reencrypt_pace.h"
+#include "kekctl/reencrypt/reencrypt_show.h"
 
 /* ---- the pace ---- */
 

@@ -1,5 +1,5 @@
 /* kekctl/rotation.c: from facts to the next step. */
-#include "kekctl/rotation.h"
+#include "kekctl/rotate/rotation.h"
 
 #include "rotation_facts.h"
 #include "suite.h"

@@ -1,5 +1,5 @@
 /* kekctl/rotation_file.c: the file that says how far a rotation is. */
-#include "kekctl/rotation_file.h"
+#include "kekctl/rotate/rotation_file.h"
 
 #include <sys/stat.h>
 #include <unistd.h>

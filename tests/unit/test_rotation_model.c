@@ -6,7 +6,7 @@
  * under, or promote what a node does not see; once nobody is killed any more it must end, with one active version
  * that every node announces, one new key where the nodes can see each other, and nothing on record.
  */
-#include "kekctl/rotation.h"
+#include "kekctl/rotate/rotation.h"
 #include "rotation_facts.h"
 #include "suite.h"
 

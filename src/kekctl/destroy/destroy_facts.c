@@ -1,0 +1,127 @@
+/* What the plan of a destruction is made from: options, tokens, nodes, inventories, and the record. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+
+#include "destroy_run.h"
+#include "kek/clock.h"
+#include "kek/text.h"
+#include "kekctl/key/key_views.h"
+#include "kekctl/rotate/rotation_file.h"
+
+/* Whose end is on record may be on no token any more. */
+static bool is_recorded(const struct destroy_run *run)
+{
+    const struct destroy_progress *now = &run->record.now;
+    const char *text = run->ctl->argument;
+    char id[KEK_ID_TEXT];
+    uint64_t number;
+    kek_id_format(&now->kek_id, id);
+    return now->step != DESTROY_NONE &&
+           (strcmp(text, id) == 0 ||
+            (kek_text_decimal(text, UINT32_MAX, &number) && number == now->number));
+}
+
+static bool take_version(struct destroy_run *run, enum ctl_exit *code)
+{
+    struct kek_version version;
+    struct kek_why why;
+    if (view_pick(&run->keys, run->ctl->argument, &version, &why)) {
+        run->facts.kek_id = version.id;
+        run->facts.number = version.number;
+        return true;
+    }
+    if (is_recorded(run)) {
+        run->facts.kek_id = run->record.now.kek_id;
+        run->facts.number = run->record.now.number;
+        return true;
+    }
+    *code = CTL_FAILED;
+    ctl_say(run->ctl, "nothing was changed: %s", why.text);
+    return false;
+}
+
+static void take_providers(struct destroy_run *run)
+{
+    const struct keys *keys = &run->keys;
+    run->facts.provider_count = keys->config->provider_count;
+    for (size_t p = 0; p < keys->config->provider_count; p++) {
+        const struct listing *listing = &keys->listings[p];
+        struct kek_pool_provider status;
+        kek_pool_provider_get(keys->pool, p, &status);
+        kek_text_copy(run->serials[p], sizeof run->serials[p], status.serial);
+        run->facts.providers[p] = (struct destroy_provider){.name = keys->config->providers[p].name,
+                                                            .serial = run->serials[p],
+                                                            .answered = listing->rc == KEK_OK,
+                                                            .versions = listing->versions,
+                                                            .count = listing->count};
+    }
+}
+
+static bool take_config(struct destroy_run *run)
+{
+    const struct ctl *ctl = run->ctl;
+    const struct kek_config *config = run->keys.config;
+    struct destroy_facts *facts = &run->facts;
+    unsigned char digest[32];
+    if (EVP_Digest(config->context, strlen(config->context), digest, NULL, EVP_sha256(), NULL) !=
+        1) {
+        ctl_say(ctl, "OpenSSL has no SHA-256");
+        return false;
+    }
+    kek_hex(kek_bytes(digest, sizeof digest), run->context_sha256);
+    facts->backups_checked = ctl->backups_checked;
+    facts->api_servers_restarted = ctl->api_servers_restarted;
+    facts->single_node = ctl->single_node;
+    facts->keyring = config->keyring;
+    facts->context_sha256 = run->context_sha256;
+    facts->self = config->status.name;
+    facts->config_path = config->path;
+    facts->destroy_after_ms = config->destroy_after_ms;
+    facts->quarantine_ms = config->quarantine_ms;
+    facts->etcd = config->etcd;
+    facts->etcd_count = config->etcd_count;
+    return true;
+}
+
+/* What kekctl itself has written down here. */
+static bool take_files(struct destroy_run *run)
+{
+    const struct kek_config *config = run->keys.config;
+    struct rotation_file file;
+    struct rotation_progress rotation;
+    struct kek_why why;
+    run->evidence = evidence_load(config, &why);
+    if (run->evidence == NULL ||
+        rotation_file_look(&file, config, config->status.name, &rotation, &why) != KEK_OK ||
+        destroy_file_read(config, &run->record, &why) != KEK_OK) {
+        ctl_say(run->ctl, "nothing was changed: %s", why.text);
+        return false;
+    }
+    run->facts.evidence = run->evidence;
+    run->facts.rotates = rotation.step != ROTATION_CHECK;
+    run->facts.progress = run->record.now;
+    return true;
+}
+
+bool destroy_look(struct destroy_run *run, enum ctl_exit *code)
+{
+    struct kek_why why;
+    *code = CTL_FAILED;
+    (void)keys_list(&run->keys, true); /* who does not answer is said, and a row says so too */
+    take_providers(run);
+    if (!take_config(run) || !take_files(run) || !take_version(run, code)) {
+        return false;
+    }
+    /* For a table of states alone; the rules ask the nodes themselves. */
+    (void)announced_on_record(&run->keys, &run->announced, &why);
+    (void)nodes_ask(&run->nodes, run->ctl->timeout_given ? run->ctl->timeout_ms : NODES_TIMEOUT_MS);
+    run->facts.nodes = run->nodes.list;
+    run->facts.node_count = run->nodes.count;
+    run->facts.alone = run->nodes.alone;
+    run->facts.now_ms = kek_clock_wall_ms();
+    destroy_plan(&run->facts, &run->plan);
+    return true;
+}

@@ -1,0 +1,375 @@
+#include "probe_states.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "kekctl/output.h"
+#include "probe_workers.h"
+
+#define DESTROY_TRIES 3
+
+static const struct {
+    enum kek_state from, to;
+} changes[PROBE_CHANGES] = {
+    {KEK_STATE_PRE_ACTIVE, KEK_STATE_ACTIVE},     {KEK_STATE_ACTIVE, KEK_STATE_DEACTIVATED},
+    {KEK_STATE_DEACTIVATED, KEK_STATE_ACTIVE},    {KEK_STATE_DEACTIVATED, KEK_STATE_SUSPENDED},
+    {KEK_STATE_SUSPENDED, KEK_STATE_DEACTIVATED}, {KEK_STATE_DEACTIVATED, KEK_STATE_COMPROMISED},
+};
+
+struct trial {
+    struct probe_workers workers;
+    struct probe_states *states;
+    struct kek_id kek_id;
+    enum kek_state now; /* of the key, as far as the token took it */
+    enum kek_wrap_alg alg;
+    size_t blob_len;
+    uint8_t blob[KEK_WRAPPED_MAX];  /* that the key wrapped */
+    struct kek_provider_tried last; /* what the running process showed */
+    bool over;                      /* something failed that is no answer of the token's */
+    char why[PROBE_SAYS];           /* why what is left is not tried */
+};
+
+static void ask(struct trial *trial, enum probe_worker which, enum kek_pool_op op,
+                enum kek_state state, struct probe_answer *answer)
+{
+    struct kek_pool_request request = {
+        .op = op, .kek_id = trial->kek_id, .number = 1, .state = state};
+    if (op == KEK_POOL_TRY_KEY) {
+        request.alg = trial->alg == KEK_WRAP_NONE ? KEK_WRAP_AES_KW : trial->alg;
+        request.blob = kek_bytes(trial->blob, trial->blob_len);
+        request.copy = which == PROBE_OFFICER;
+    }
+    probe_workers_ask(&trial->workers, which, &request, answer);
+}
+
+static void stop(struct trial *trial, const char *what, const struct probe_answer *answer)
+{
+    trial->over = true;
+    snprintf(trial->why, sizeof trial->why, "%s: %s", what, answer->why.text);
+}
+
+/* The key has to be active once, so that there is something to unwrap later. */
+static bool wrap_once(struct trial *trial)
+{
+    struct probe_answer answer;
+    KEK_AUTO(kek_secret) data_key = kek_secret_random(KEK_DATA_KEY_LEN);
+    struct kek_pool_request request = {
+        .op = KEK_POOL_WRAP, .kek_id = trial->kek_id, .data_key = data_key};
+    if (data_key == NULL) {
+        answer.rc = kek_fail(&answer.why, KEK_NO_MEMORY, "no locked memory for a data key");
+        stop(trial, "wrapping a data key", &answer);
+        return false;
+    }
+    probe_workers_ask(&trial->workers, PROBE_OFFICER, &request, &answer);
+    if (answer.rc != KEK_OK) {
+        stop(trial, "wrapping a data key", &answer);
+        return false;
+    }
+    trial->alg = answer.alg;
+    trial->blob_len = answer.blob_len;
+    memcpy(trial->blob, answer.blob, answer.blob_len);
+    return true;
+}
+
+/* What the state forbids the token must refuse, what it allows it must do; `refusal` is the last no. */
+static bool acts_on(const struct kek_provider_tried *tried, enum kek_state state,
+                    const struct kek_provider_attempt **deviation,
+                    const struct kek_provider_attempt **refusal)
+{
+    const struct {
+        const struct kek_provider_attempt *attempt;
+        bool allowed;
+    } uses[] = {{&tried->unwrap, state != KEK_STATE_SUSPENDED},
+                {&tried->wrap, state == KEK_STATE_ACTIVE}};
+    *deviation = *refusal = NULL;
+    for (size_t i = 0; i < 2; i++) {
+        if (uses[i].attempt->made && uses[i].attempt->done != uses[i].allowed) {
+            *deviation = uses[i].attempt;
+        }
+        *refusal = uses[i].attempt->made && !uses[i].attempt->done ? uses[i].attempt : *refusal;
+    }
+    return *deviation == NULL;
+}
+
+static bool shows(const struct kek_provider_tried *tried, enum kek_state state)
+{
+    return tried->shown && tried->flag_wrap == (state == KEK_STATE_ACTIVE) &&
+           tried->flag_unwrap == (state != KEK_STATE_SUSPENDED) &&
+           tried->compromised == (state == KEK_STATE_COMPROMISED);
+}
+
+/* A process that shows what it showed before the change sees nothing, whatever that is. */
+static bool notices(struct trial *trial, const struct kek_provider_tried *tried,
+                    enum kek_state state)
+{
+    const struct kek_provider_tried *last = &trial->last;
+    bool same = tried->shown == last->shown && tried->flag_wrap == last->flag_wrap &&
+                tried->flag_unwrap == last->flag_unwrap && tried->compromised == last->compromised;
+    trial->last = *tried;
+    return !same && shows(tried, state);
+}
+
+static void judge(struct trial *trial, const struct probe_answer *running,
+                  const struct probe_answer *fresh, struct probe_change *change)
+{
+    const struct kek_provider_attempt *old_deviation, *deviation, *refusal, *old_refusal;
+    change->running = notices(trial, &running->tried, change->to) ? PROBE_YES : PROBE_NO;
+    change->fresh = shows(&fresh->tried, change->to) ? PROBE_YES : PROBE_NO;
+    if (trial->blob_len == 0) {
+        return;
+    }
+    bool old = acts_on(&running->tried, change->to, &old_deviation, &old_refusal);
+    bool new = acts_on(&fresh->tried, change->to, &deviation, &refusal);
+    const struct probe_answer *odd = new ? running : fresh;
+    deviation = new ? old_deviation : deviation;
+    change->enforced = old && new ? PROBE_YES : new ? PROBE_FRESH_ONLY : PROBE_NO;
+    if (deviation == NULL) {
+        snprintf(change->enforced_says, sizeof change->enforced_says, "%s",
+                 refusal == NULL ? "" : refusal->text);
+    } else if (deviation->done) {
+        snprintf(change->enforced_says, sizeof change->enforced_says, "the token %s all the same",
+                 deviation == &odd->tried.wrap ? "wraps" : "unwraps");
+    } else {
+        snprintf(change->enforced_says, sizeof change->enforced_says, "%s", deviation->text);
+    }
+}
+
+/* The running process is asked first, before anything tells it of the change. */
+static void look_at(struct trial *trial, struct probe_change *change)
+{
+    struct probe_answer running, fresh;
+    ask(trial, PROBE_RUNNING, KEK_POOL_TRY_KEY, 0, &running);
+    if (running.rc != KEK_OK) {
+        stop(trial, "a process that was there before", &running);
+        return;
+    }
+    ask(trial, PROBE_FRESH, KEK_POOL_TRY_KEY, 0, &fresh);
+    if (fresh.rc != KEK_OK) {
+        stop(trial, "a fresh process", &fresh);
+        return;
+    }
+    judge(trial, &running, &fresh, change);
+}
+
+static void try_change(struct trial *trial, struct probe_change *change)
+{
+    struct probe_answer answer;
+    ask(trial, PROBE_OFFICER, KEK_POOL_SET_STATE, change->to, &answer);
+    snprintf(change->says, sizeof change->says, "%s", answer.why.text);
+    change->code = answer.why.native == KEK_NATIVE_PKCS11 ? answer.why.code : 0;
+    if (answer.rc == KEK_UNIMPLEMENTED) {
+        change->taken = PROBE_NO;
+        return;
+    }
+    if (answer.rc != KEK_OK) {
+        stop(trial, "changing the key", &answer);
+        return;
+    }
+    change->says[0] = '\0';
+    change->taken = PROBE_YES;
+    trial->now = change->to;
+    if (change->to == KEK_STATE_ACTIVE && trial->blob_len == 0 && !wrap_once(trial)) {
+        return;
+    }
+    look_at(trial, change);
+}
+
+static void try_changes(struct trial *trial)
+{
+    struct probe_answer answer;
+    for (size_t i = 0; i < PROBE_CHANGES; i++) {
+        struct probe_change *change = &trial->states->changes[i];
+        /* The row before may have left it active. */
+        if (!trial->over && change->from == KEK_STATE_DEACTIVATED &&
+            trial->now == KEK_STATE_ACTIVE) {
+            ask(trial, PROBE_OFFICER, KEK_POOL_SET_STATE, KEK_STATE_DEACTIVATED, &answer);
+            trial->now = answer.rc == KEK_OK ? KEK_STATE_DEACTIVATED : trial->now;
+        }
+        if (trial->over) {
+            snprintf(change->says, sizeof change->says, "%s", trial->why);
+        } else if (trial->now != change->from && change->to != KEK_STATE_COMPROMISED) {
+            snprintf(change->says, sizeof change->says, "the key is still %s",
+                     kek_state_name(trial->now));
+        } else {
+            try_change(trial, change);
+        }
+    }
+}
+
+static void try_copy(struct trial *trial)
+{
+    struct probe_answer answer;
+    struct probe_states *states = trial->states;
+    if (!trial->over) {
+        ask(trial, PROBE_OFFICER, KEK_POOL_TRY_KEY, 0, &answer);
+        states->copied = answer.rc == KEK_OK && answer.tried.copy.made;
+        states->copy = answer.tried;
+        snprintf(states->copy_says, sizeof states->copy_says, "%s", answer.why.text);
+    } else {
+        snprintf(states->copy_says, sizeof states->copy_says, "%s", trial->why);
+    }
+}
+
+/* Gone is what a fresh process does not show.  What nobody could look at is named as well. */
+static void clean_up(struct trial *trial)
+{
+    struct probe_answer destroyed = {.rc = KEK_OK}, looked = {.rc = KEK_OK};
+    struct probe_states *states = trial->states;
+    char id[KEK_ID_TEXT];
+    kek_id_format(&trial->kek_id, id);
+    trial->workers.interruptible = trial->workers.interrupted;
+    for (int i = 0; i < DESTROY_TRIES && looked.rc == KEK_OK; i++) {
+        ask(trial, PROBE_OFFICER, KEK_POOL_DESTROY, 0, &destroyed);
+        ask(trial, PROBE_FRESH, KEK_POOL_LIST, 0, &looked);
+        if (looked.rc == KEK_OK && !looked.listed) {
+            return;
+        }
+    }
+    snprintf(states->left, sizeof states->left,
+             "label %s.v1 or %s.v1.compromised, CKA_ID %s (%s%.150s%s%.150s)",
+             trial->workers.keyring, trial->workers.keyring, id,
+             destroyed.rc == KEK_OK ? "it was destroyed" : "", destroyed.why.text,
+             looked.rc == KEK_OK ? ", it is still there" : ", and no fresh process can look: ",
+             looked.why.text);
+}
+
+static void run(struct trial *trial)
+{
+    struct probe_answer answer;
+    ask(trial, PROBE_OFFICER, KEK_POOL_GENERATE, KEK_STATE_PRE_ACTIVE, &answer);
+    if (answer.rc != KEK_OK) {
+        trial->over = true;
+        snprintf(trial->why, sizeof trial->why, "no key could be made: %s", answer.why.text);
+    } else {
+        ask(trial, PROBE_RUNNING, KEK_POOL_LIST, 0, &answer);
+        if (answer.rc != KEK_OK) {
+            stop(trial, "a second process", &answer);
+        }
+    }
+    try_changes(trial);
+    try_copy(trial);
+    clean_up(trial);
+}
+
+void probe_states(const struct ctl *ctl, const struct kek_config *config, size_t provider,
+                  struct probe_states *states)
+{
+    struct trial trial = {.states = states,
+                          .now = KEK_STATE_PRE_ACTIVE,
+                          .alg = KEK_WRAP_NONE,
+                          .last = {.shown = true, .flag_unwrap = true}};
+    const char *name = config->providers[provider].name;
+    *states = (struct probe_states){.copied = false};
+    for (size_t i = 0; i < PROBE_CHANGES; i++) {
+        states->changes[i].from = changes[i].from;
+        states->changes[i].to = changes[i].to;
+    }
+    if (probe_workers_open(&trial.workers, ctl, config, provider) &&
+        getentropy(trial.kek_id.bytes, sizeof trial.kek_id.bytes) == 0) {
+        run(&trial);
+        states->interrupted = trial.workers.interrupted > 0;
+        const char *other;
+        for (size_t i = 0; (other = probe_workers_other(&trial.workers, i)) != NULL; i++) {
+            ctl_say(ctl,
+                    "%s: a probe that was cut off left a key, unless one is under way elsewhere: "
+                    "label %s.v1; destroy it with the vendor's tools",
+                    name, other);
+        }
+    }
+    probe_workers_close(&trial.workers);
+    if (states->left[0] != '\0') {
+        ctl_say(ctl,
+                "%s: a key that was made for this probe may be left on the token, destroy it with "
+                "the vendor's tools: %s",
+                name, states->left);
+    }
+}
+
+static const char *word(enum probe_word word)
+{
+    static const char *const words[] = {[PROBE_UNTRIED] = "untried",
+                                        [PROBE_YES] = "yes",
+                                        [PROBE_NO] = "no",
+                                        [PROBE_FRESH_ONLY] = "fresh"};
+    return words[word];
+}
+
+/* "no: <why>" */
+static json_t *says(const char *word, const char *why)
+{
+    char text[PROBE_SAYS + 32];
+    snprintf(text, sizeof text, "%s%s%s", word, why[0] == '\0' ? "" : ": ", why);
+    return output_text(text);
+}
+
+static json_t *change_row(const struct probe_change *change, const char *provider, bool for_people)
+{
+    char both[64];
+    snprintf(both, sizeof both, "%s to %s", kek_state_name(change->from),
+             kek_state_name(change->to));
+    if (for_people) {
+        bool taken = change->taken == PROBE_YES, looked = change->fresh != PROBE_UNTRIED;
+        bool fresh_only = change->enforced == PROBE_FRESH_ONLY;
+        return json_pack(
+            "{s:s, s:s, s:o, s:o, s:s, s:s}", "provider", provider, "change", both, "taken",
+            says(change->taken == PROBE_UNTRIED ? "not tried" : word(change->taken), change->says),
+            "enforced",
+            taken && change->enforced != PROBE_UNTRIED
+                ? says(fresh_only ? "in fresh processes only" : word(change->enforced),
+                       change->enforced_says)
+                : output_text(""),
+            "running", looked ? word(change->running) : "", "fresh",
+            looked ? word(change->fresh) : "");
+    }
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:I, s:s, s:o, s:s, s:s}", "provider", provider,
+                     "from", kek_state_name(change->from), "to", kek_state_name(change->to),
+                     "taken", word(change->taken), "says", output_text(change->says), "code",
+                     (json_int_t)change->code, "enforced", word(change->enforced), "enforced_says",
+                     output_text(change->enforced_says), "running", word(change->running), "fresh",
+                     word(change->fresh));
+}
+
+static const char *copy_word(const struct probe_states *states)
+{
+    return !states->copied ? "untried" : states->copy.copy.done ? "yes" : "no";
+}
+
+static const char *copy_why(const struct probe_states *states)
+{
+    return states->copied ? states->copy.copy.text : states->copy_says;
+}
+
+static json_t *copy_row(const struct probe_states *states, const char *provider, bool for_people)
+{
+    const struct kek_provider_tried *copy = &states->copy;
+    char text[256] = "";
+    if (!for_people) {
+        return json_pack("{s:s, s:s, s:o, s:I, s:o, s:b}", "provider", provider, "made",
+                         copy_word(states), "says", output_text(copy_why(states)), "code",
+                         (json_int_t)copy->copy.native, "lost", output_text(copy->lost), "reopened",
+                         copy->reopened);
+    }
+    if (states->copied && copy->copy.done) {
+        snprintf(text, sizeof text, "%s%s%s", copy->lost[0] == '\0' ? "keeps all" : "loses ",
+                 copy->lost, copy->reopened ? "; may be told to wrap again" : "");
+    }
+    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s}", "provider", provider, "change",
+                     "a copy of the key", "taken",
+                     says(states->copied ? copy_word(states) : "not tried",
+                          text[0] != '\0' ? text : copy_why(states)),
+                     "enforced", "", "running", "", "fresh", "");
+}
+
+bool probe_states_rows(const struct probe_states *states, const char *provider, bool for_people,
+                       json_t *rows, json_t *copies)
+{
+    for (size_t i = 0; i < PROBE_CHANGES; i++) {
+        if (json_array_append_new(rows, change_row(&states->changes[i], provider, for_people)) !=
+            0) {
+            return false;
+        }
+    }
+    return json_array_append_new(for_people ? rows : copies,
+                                 copy_row(states, provider, for_people)) == 0;
+}
