@@ -392,6 +392,8 @@ kek_keyring_recorded_destroyed(const struct kek_config *config,
                                struct kek_keyring_history list[static KEK_KEYRING_HISTORY_MAX],
                                size_t *count, struct kek_why *why)
 {
+    struct kek_why own; /* where nobody wants to know, the code is needed all the same */
+    why = why == NULL ? &own : why;
     KEK_AUTO(kek_keyring) ring = kek_keyring_read(config, why);
     if (ring == NULL) {
         return why->rc;
@@ -403,6 +405,8 @@ kek_keyring_recorded_destroyed(const struct kek_config *config,
 enum kek_rc kek_keyring_recorded(const struct kek_config *config, struct kek_generation *last,
                                  struct kek_why *why)
 {
+    struct kek_why own; /* where nobody wants to know, the code is needed all the same */
+    why = why == NULL ? &own : why;
     KEK_AUTO(kek_keyring) ring = kek_keyring_read(config, why);
     if (ring == NULL) {
         return why->rc;

@@ -126,6 +126,12 @@ START_TEST(the_manual_lists_the_fields_and_the_events)
                       &(struct kek_keyring_version){
                           .number = 1, .surplus = true, .held = {KEK_KEYRING_KEY_ACTIVE}},
                       1, &(struct kek_keyring_verdict){.state = KEK_KEYRING_LOSS, .what = "x"});
+    kek_audit_keyring(audit, &config, &(struct kek_keyring_primary){.generation.numbers = {1}},
+                      &(struct kek_keyring_version){.number = 1,
+                                                    .surplus = true,
+                                                    .held = {KEK_KEYRING_KEY_ACTIVE},
+                                                    .canary = {{.fails = true}}},
+                      1, &(struct kek_keyring_verdict){.state = KEK_KEYRING_LOSS, .what = "x"});
     stop(audit);
     read_lines(folder_path("audit"));
     char out[AUDIT_LINE_MAX];
