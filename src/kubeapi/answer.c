@@ -120,7 +120,8 @@ static enum kek_kubeapi_answer of_status(struct kek_kubeapi_call *call)
     case 503:
         if (status.retry_s > 0) {
             return busy(call, &status);
-        } /* fallthrough */
+        }
+        break;
     default:
         break;
     }

@@ -178,7 +178,9 @@ static enum kek_rc take_mark(struct scan *scan, char byte, struct kek_why *why)
     case FIRST_KEY:
         if (byte == '}') {
             return close_one(scan, false, why);
-        } /* fallthrough */
+        }
+        begin_text(scan, true, STRING);
+        return byte == '"' ? KEK_OK : bad(scan, "expected a key or the object's end", why);
     case KEY:
         begin_text(scan, true, STRING);
         return byte == '"' ? KEK_OK : bad(scan, "expected a key", why);
