@@ -394,7 +394,7 @@ static bool act(const struct rule *rule)
     case ORPHAN: /* and itself, since a worker that logs in does not go with its parent */
         (void)kill(getppid(), SIGKILL);
         (void)raise(SIGKILL);
-        break;
+        return true;
     case ABORT:
         abort();
     case SEGV:

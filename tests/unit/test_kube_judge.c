@@ -25,6 +25,8 @@ static void teardown(void)
     tally_free(tally);
 }
 
+static void say(const struct ctl *ctl, const char *format, ...) KEK_PRINTF(2, 3);
+
 static void say(const struct ctl *ctl, const char *format, ...)
 {
     va_list args;
