@@ -532,6 +532,23 @@ class Partial(Destroy):
                 self.assertEqual((code, [s["outcome"] for s in found["steps"]]), (0, ["already", "done"]), err)
                 self.assertEqual(self.data("a")["destroyed"], [f"{1:032x}"])  # once
 
+    def test_what_is_resumed_elsewhere_after_the_look_is_not_destroyed(self):
+        for away, gone in (("b", "a"), ("a", None)):
+            with self.subTest(away):
+                self.inventories[:] = [self.inventory(1, 60), self.inventory(2, 40)]
+                self.quarantined()
+                data = self.data(away)
+                data["versions"][0]["may"] = "U"
+                with open(self.path("resumed.json"), "w", encoding="utf-8") as file:
+                    json.dump(data, file)
+                with open(self.path("bin/ssh"), "w", encoding="utf-8") as file:
+                    file.write(f'#!/bin/sh\ncp "{self.path("resumed.json")}" "{self.path(away + ".json")}"\n'
+                               f'exec cat "{self.path("n2.json")}"\n')
+                code, found, err = self.destroy()
+                self.assertEqual(code, 3 if gone else 1, err)
+                self.assertIn(f"{away}: version 1 is not destroyed there: it is not suspended any more", err)
+                self.assertEqual(self.ids(away), [(1, "U"), (2, "WU")])
+
     def test_where_the_first_fails_the_others_are_left_alone(self):
         self.quarantined()
         self.token("a", self.version(1, ""), self.version(2, "WU"), destroy="fail")
