@@ -318,6 +318,8 @@ class Refused(Destroy):
                 ("objects in the one before", lambda: inventory(0, by_kek={f"{1:032x}": 1}), "inventory main",
                  "1 of 2 inventories"),
                 ("unreadable objects", lambda: inventory(1, unreadable=1), "inventory main", "nobody can say"),
+                ("no object at all", lambda: inventory(1, objects=0, by_kek={}), "inventory main",
+                 "it found no object at all"),
                 ("one inventory", lambda: self.inventories.pop(), "inventory main", "1 of 2 inventories"),
                 ("no inventory", self.inventories.clear, "inventory main", "0 of 2 inventories"),
                 ("another prefix", lambda: inventory(1, prefix="/other"), "inventory main", "another prefix"),
@@ -429,6 +431,19 @@ class Refused(Destroy):
         more = {"etcd": "events", "prefix": "/other", "context": "c2", "cluster_id": "2" * 16}
         self.inventories += [self.inventory(1, 15, **more), self.inventory(2, 14, **more)]
         self.assertEqual(self.destroy("--dry-run")[0], 0)
+
+    def test_two_entries_that_led_to_one_etcd(self):
+        self.config(etcd="[{name: main, endpoints: [https://e:2379]}, {name: events, endpoints: [https://f:2379]}]")
+        self.inventories += [self.inventory(at, 30 - at, etcd="events") for at in (3, 4)]
+        said = "it read the same etcd and keys as that of "
+        self.stays_not("inventory main", said + "events")
+        self.stays_not("inventory events", said + "main")
+        for spoil in ({"cluster_id": "2" * 16}, {"prefix": "/registry2"}):
+            with self.subTest(spoil):
+                self.config(etcd="[{name: main, endpoints: [https://e:2379]}, {name: events, endpoints: [https://f:2379]"
+                                 ", prefix: %s}]" % spoil.get("prefix", "/registry"))
+                self.inventories[2:] = [self.inventory(at, 30 - at, etcd="events", **spoil) for at in (3, 4)]
+                self.assertEqual(self.destroy("--dry-run")[0], 0)
 
     def test_providers_that_do_not_answer(self):
         for away in ("a", "b"):
