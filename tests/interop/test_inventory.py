@@ -218,9 +218,12 @@ class Inventory(rigs.Case):
 
     def test_what_is_wrong_where_it_lies_is_named(self):
         self.node.start()
+        self.etcd.put("/registry/secrets/ns/unknown", "k8s:enc:vault:v1:x:abc")
+        _, said = self.inventory(3)
+        self.assertNotIn("how to remove it", said)  # it may be whole
+        self.assertIn("Remove none of it for that", said)
         key = self.v1("cut")
         self.etcd.put(key, self.etcd.values(key)[key].value[:60])
-        self.etcd.put("/registry/secrets/ns/unknown", "k8s:enc:vault:v1:x:abc")
         self.v2("lies", "kek1-00000000000000000000000000000000")
         found, said = self.inventory(3)
         self.assertEqual(self.named(found), [("malformed", "secrets", "default", "cut"),

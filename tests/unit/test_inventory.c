@@ -219,6 +219,23 @@ START_TEST(what_cannot_be_read_is_named_and_proves_nothing)
 }
 END_TEST
 
+START_TEST(an_envelope_of_a_later_format_is_named_and_proves_nothing)
+{
+    for (size_t i = 0; i < 2; i++) {
+        KEK_AUTO_BUF struct kek_buf value;
+        const uint8_t magic[] = {0x4b, 0x45, i == 0 ? 0x4b : 0x4c, 2}; /* "KEK", "KEL" */
+        make_v2(&value, 1, "kek1-x");
+        uint8_t *at = memmem(value.data, value.len, "KEK\1", 4);
+        ck_assert_ptr_nonnull(at);
+        memcpy(at, magic, sizeof magic);
+        take(i == 0 ? "/registry/secrets/a/later" : "/registry/secrets/a/foreign", &value);
+    }
+    ck_assert_uint_eq(tally->unreadable, 1);
+    ck_assert_uint_eq(tally->troubles[TALLY_UNKNOWN], 1);
+    ck_assert_str_eq(tally->named[TALLY_UNKNOWN][0].name, "later");
+}
+END_TEST
+
 START_TEST(keys_that_are_no_objects_are_counted_too)
 {
     const struct kek_id one = kek(1);
@@ -412,6 +429,7 @@ int main(void)
     tcase_add_test(all, a_key_id_that_lies_is_told_and_the_kek_inside_counts);
     tcase_add_test(all, the_context_is_told_by_the_key_id);
     tcase_add_test(all, what_cannot_be_read_is_named_and_proves_nothing);
+    tcase_add_test(all, an_envelope_of_a_later_format_is_named_and_proves_nothing);
     tcase_add_test(all, keys_that_are_no_objects_are_counted_too);
     tcase_add_test(all, tables_are_full_at_their_maximum_and_nothing_is_lost);
     tcase_add_loop_test(all, a_state_follows_from_what_is_counted, 0,

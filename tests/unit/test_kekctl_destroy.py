@@ -3,6 +3,7 @@
 
 import copy
 import datetime
+import hashlib
 import http.server
 import json
 import os
@@ -19,6 +20,14 @@ from test_kekctl_changes import Changes, SUSPENDED
 HOUR = 3600
 SELF = socket.gethostname()  # what a node calls itself that is told no name
 WORDS = ("--backups-checked", "--api-servers-restarted")
+STATUS = """status:
+  listen: 127.0.0.1:1
+  cert: {0}
+  key: {0}
+  ca: {0}
+  allow: ["CN=n"]
+  nodes: [n3:9443]
+"""
 SSH = '#!/bin/sh\nexec cat "%s"\n'
 
 
@@ -274,11 +283,13 @@ class Refused(Destroy):
         for label, spoil, condition, said in (
                 ("a node away", lambda: put("n2", node=None), "nodes", "n2"),
                 ("another keyring", lambda: put("n2", keyring="other"), "nodes", "n2 has another keyring"),
-                ("another context", lambda: put("n2", context_sha256="1" * 64), "nodes", "n2 has another keyring"),
+                ("another context", lambda: put("n2", context_sha256="1" * 64), "nodes", "n2 has a context that is"),
                 ("a node's provider away", lambda: self.pages["n2"]["providers"][1].update(answers=False), "nodes",
                  "n2: its provider b does not answer"),
                 ("a token of its own", lambda: self.pages["n2"]["providers"][0].update(serial="far"), "nodes",
                  "n2: its provider a is token far"),
+                ("a token without a serial", lambda: self.pages["n2"]["providers"][0].update(serial=""), "nodes",
+                 "n2: its provider a is token"),
                 ("a rotation", lambda: put("n2", rotation={"node": "n2", "step": "seen", "version": 3, "kek_id":
                                                            f"{3:032x}", "since": date(1), "pid": 1}),
                  "others", "n2 has a rotation on record"),
@@ -318,6 +329,8 @@ class Refused(Destroy):
                 ("objects in the one before", lambda: inventory(0, by_kek={f"{1:032x}": 1}), "inventory main",
                  "1 of 2 inventories"),
                 ("unreadable objects", lambda: inventory(1, unreadable=1), "inventory main", "nobody can say"),
+                ("no object at all", lambda: inventory(1, objects=0, by_kek={}), "inventory main",
+                 "it found no object at all"),
                 ("one inventory", lambda: self.inventories.pop(), "inventory main", "1 of 2 inventories"),
                 ("no inventory", self.inventories.clear, "inventory main", "0 of 2 inventories"),
                 ("another prefix", lambda: inventory(1, prefix="/other"), "inventory main", "another prefix"),
@@ -411,8 +424,20 @@ class Refused(Destroy):
         self.assertEqual(code, 3)
         self.assertEqual([row["evidence"] for row in json.loads(out)["conditions"] if not row["met"]],
                          ["this node alone is known"])
+        for nodes in (1, 2):
+            code, out, _ = self.run_it("destroy", "1", *WORDS, *["--node", "self"] * nodes, "--output", "json")
+            self.assertEqual((code, [row["evidence"] for row in json.loads(out)["conditions"] if not row["met"]]),
+                             (3, ["this node alone is known"]))
         code, out, _ = self.run_it("destroy", "1", *WORDS, "--dry-run", "--single-node")
         self.assertEqual(code, 0)
+
+    def test_a_node_that_the_configuration_names_is_left_out(self):
+        with open(self.path("f.yaml"), encoding="utf-8") as file:
+            text = file.read()
+        with open(self.path("f.yaml"), "w", encoding="utf-8") as file:
+            file.write(text + STATUS.format(self.path("f.yaml")))
+        self.stays("nodes", "n3:9443, which status.nodes names, is not among those that are asked",
+                   todo="leave --node away")
 
     def test_this_node_is_not_among_those_that_are_asked(self):
         self.pages[SELF]["node"] = "n3"
@@ -425,10 +450,25 @@ class Refused(Destroy):
     def test_one_of_several_etcds(self):
         self.config(etcd="[{name: main, endpoints: [https://e:2379]}, {name: events, endpoints: [https://f:2379], "
                          "context: c2, prefix: /other}]")
+        self.stays_not("nodes", "no node of context c2 is asked, in which etcd events is sealed")
+        self.pages["n2"].update(context_sha256=hashlib.sha256(b"c2").hexdigest())
         self.stays("inventory events", "0 of 2 inventories", todo="run kekctl inventory twice")
         more = {"etcd": "events", "prefix": "/other", "context": "c2", "cluster_id": "2" * 16}
         self.inventories += [self.inventory(1, 15, **more), self.inventory(2, 14, **more)]
         self.assertEqual(self.destroy("--dry-run")[0], 0)
+
+    def test_two_entries_that_led_to_one_etcd(self):
+        self.config(etcd="[{name: main, endpoints: [https://e:2379]}, {name: events, endpoints: [https://f:2379]}]")
+        self.inventories += [self.inventory(at, 30 - at, etcd="events") for at in (3, 4)]
+        said = "it read the same etcd and keys as that of "
+        self.stays_not("inventory main", said + "events")
+        self.stays_not("inventory events", said + "main")
+        for spoil in ({"cluster_id": "2" * 16}, {"prefix": "/registry2"}):
+            with self.subTest(spoil):
+                self.config(etcd="[{name: main, endpoints: [https://e:2379]}, {name: events, endpoints: [https://f:2379]"
+                                 ", prefix: %s}]" % spoil.get("prefix", "/registry"))
+                self.inventories[2:] = [self.inventory(at, 30 - at, etcd="events", **spoil) for at in (3, 4)]
+                self.assertEqual(self.destroy("--dry-run")[0], 0)
 
     def test_providers_that_do_not_answer(self):
         for away in ("a", "b"):
@@ -532,6 +572,23 @@ class Partial(Destroy):
                 self.assertEqual((code, [s["outcome"] for s in found["steps"]]), (0, ["already", "done"]), err)
                 self.assertEqual(self.data("a")["destroyed"], [f"{1:032x}"])  # once
 
+    def test_what_is_resumed_elsewhere_after_the_look_is_not_destroyed(self):
+        for away, gone in (("b", "a"), ("a", None)):
+            with self.subTest(away):
+                self.inventories[:] = [self.inventory(1, 60), self.inventory(2, 40)]
+                self.quarantined()
+                data = self.data(away)
+                data["versions"][0]["may"] = "U"
+                with open(self.path("resumed.json"), "w", encoding="utf-8") as file:
+                    json.dump(data, file)
+                with open(self.path("bin/ssh"), "w", encoding="utf-8") as file:
+                    file.write(f'#!/bin/sh\ncp "{self.path("resumed.json")}" "{self.path(away + ".json")}"\n'
+                               f'exec cat "{self.path("n2.json")}"\n')
+                code, found, err = self.destroy()
+                self.assertEqual(code, 3 if gone else 1, err)
+                self.assertIn(f"{away}: version 1 is not destroyed there: it is not suspended any more", err)
+                self.assertEqual(self.ids(away), [(1, "U"), (2, "WU")])
+
     def test_where_the_first_fails_the_others_are_left_alone(self):
         self.quarantined()
         self.token("a", self.version(1, ""), self.version(2, "WU"), destroy="fail")
@@ -574,7 +631,7 @@ class Partial(Destroy):
         self.suspended()
         for page in self.pages.values():
             page["versions"][0].update(suspended=None)
-        code, _, err = self.run_it("destroy", "3", "--node", "self", *WORDS)
+        code, _, err = self.run_it("destroy", "3", "--node", "self", "--single-node", *WORDS)
         self.assertEqual(code, 0, err)
         _, out, _ = self.run_it("list", "--output", "json")
         self.assertEqual([d["version"] for d in json.loads(out)["destroyed"]], [1])

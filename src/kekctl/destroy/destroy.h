@@ -57,7 +57,8 @@ struct destroy_facts {
     /* How things are. */
     const char *keyring;
     const char *context_sha256;
-    const char *self; /* this node's name */
+    const char (*etcd_context_sha256)[65]; /* of each of etcd */
+    const char *self;                      /* this node's name */
     const char *config_path;
     uint64_t destroy_after_ms, quarantine_ms;
     int64_t now_ms; /* of the wall clock */
@@ -68,6 +69,8 @@ struct destroy_facts {
     const struct node *nodes;
     size_t node_count;
     bool alone; /* nodes: this one alone, and nobody named others */
+    const char
+        *left_out; /* a node that the configuration names and nobody asked; NULL: there is none */
     const struct kek_config_etcd *etcd;
     size_t etcd_count;
     const struct evidence *evidence;

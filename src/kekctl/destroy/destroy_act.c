@@ -145,9 +145,31 @@ static enum change_outcome settle(const struct destroy_run *run, size_t p,
     return CHANGE_BEHIND;
 }
 
+/* Nodes and the providers before it took their time: key resume may have been said on another node meanwhile. */
+static bool is_suspended_still(struct destroy_run *run, size_t p, struct kek_why *why)
+{
+    keys_list_one(&run->keys, p, true);
+    const struct listing *listing = &run->keys.listings[p];
+    const struct kek_version *key = view_find(&run->keys, p, &run->facts.kek_id);
+    if (listing->rc != KEK_OK) {
+        *why = listing->why;
+        return false;
+    }
+    if (key != NULL && (key->can_wrap || key->can_unwrap)) {
+        kek_fail(why, KEK_PRECONDITION, "it is not suspended any more");
+        return false;
+    }
+    return true;
+}
+
 static bool destroy_one(struct destroy_run *run, size_t p)
 {
     struct kek_why sent = {.rc = KEK_OK};
+    if (!is_suspended_still(run, p, &run->ends[p].why)) {
+        run->ends[p].outcome = CHANGE_BEHIND;
+        put_on_record(run, p);
+        return false;
+    }
     (void)keys_destroy(&run->keys, p, &run->facts.kek_id, &sent);
     keys_list_one(&run->keys, p, true);
     run->ends[p].outcome = settle(run, p, &sent, &run->ends[p].why);
@@ -171,7 +193,7 @@ static enum ctl_exit stop(const struct destroy_run *run, size_t failed, size_t g
             ctl_say(run->ctl, "%s: it is destroyed there", run->facts.providers[p].name);
         }
     }
-    ctl_say(run->ctl, "what is left stays suspended; once this is mended, run this again");
+    ctl_say(run->ctl, "what is left stays as it is; once this is mended, run this again");
     return gone > 0 || run->ends[failed].outcome == CHANGE_UNCLEAR ? CTL_CHECK : CTL_FAILED;
 }
 

@@ -60,23 +60,41 @@ static void take_providers(struct destroy_run *run)
     }
 }
 
+static bool digest(const char *context, char sha256[static 65])
+{
+    unsigned char bytes[32];
+    bool good = EVP_Digest(context, strlen(context), bytes, NULL, EVP_sha256(), NULL) == 1;
+    if (good) {
+        kek_hex(kek_bytes(bytes, sizeof bytes), sha256);
+    }
+    return good;
+}
+
+static bool take_contexts(struct destroy_run *run)
+{
+    const struct kek_config *config = run->keys.config;
+    bool good = digest(config->context, run->context_sha256);
+    for (size_t i = 0; good && i < config->etcd_count; i++) {
+        good = digest(config->etcd[i].context, run->etcd_context_sha256[i]);
+    }
+    run->facts.context_sha256 = run->context_sha256;
+    run->facts.etcd_context_sha256 = (const char(*)[65])run->etcd_context_sha256;
+    return good;
+}
+
 static bool take_config(struct destroy_run *run)
 {
     const struct ctl *ctl = run->ctl;
     const struct kek_config *config = run->keys.config;
     struct destroy_facts *facts = &run->facts;
-    unsigned char digest[32];
-    if (EVP_Digest(config->context, strlen(config->context), digest, NULL, EVP_sha256(), NULL) !=
-        1) {
+    if (!take_contexts(run)) {
         ctl_say(ctl, "OpenSSL has no SHA-256");
         return false;
     }
-    kek_hex(kek_bytes(digest, sizeof digest), run->context_sha256);
     facts->backups_checked = ctl->backups_checked;
     facts->api_servers_restarted = ctl->api_servers_restarted;
     facts->single_node = ctl->single_node;
     facts->keyring = config->keyring;
-    facts->context_sha256 = run->context_sha256;
     facts->self = config->status.name;
     facts->config_path = config->path;
     facts->destroy_after_ms = config->destroy_after_ms;
@@ -106,6 +124,42 @@ static bool take_files(struct destroy_run *run)
     return true;
 }
 
+static bool is_asked(const struct nodes *nodes, const char *name)
+{
+    bool asked = false;
+    for (size_t i = 0; i < nodes->count; i++) {
+        asked = asked || strcmp(nodes->list[i].name, name) == 0;
+    }
+    return asked;
+}
+
+/* By whatever names it was asked, and however often. */
+static bool is_self_alone(const struct destroy_run *run)
+{
+    bool alone = true;
+    for (size_t i = 0; i < run->nodes.count; i++) {
+        const struct node *node = &run->nodes.list[i];
+        alone = alone && node->reachable &&
+                strcmp(node->status.node, run->keys.config->status.name) == 0;
+    }
+    return alone || run->nodes.alone;
+}
+
+/* Who names some nodes by --node has not named all. */
+static void take_nodes(struct destroy_run *run)
+{
+    const struct nodes *nodes = &run->nodes;
+    char *const *named = run->keys.config->status.nodes;
+    run->facts.nodes = nodes->list;
+    run->facts.node_count = nodes->count;
+    run->facts.alone = is_self_alone(run);
+    for (size_t i = 0; named != NULL && named[i] != NULL; i++) {
+        if (!is_asked(nodes, named[i])) {
+            run->facts.left_out = named[i];
+        }
+    }
+}
+
 bool destroy_look(struct destroy_run *run, enum ctl_exit *code)
 {
     struct kek_why why;
@@ -118,9 +172,7 @@ bool destroy_look(struct destroy_run *run, enum ctl_exit *code)
     /* For a table of states alone; the rules ask the nodes themselves. */
     (void)announced_on_record(&run->keys, &run->announced, &why);
     (void)nodes_ask(&run->nodes, run->ctl->timeout_given ? run->ctl->timeout_ms : NODES_TIMEOUT_MS);
-    run->facts.nodes = run->nodes.list;
-    run->facts.node_count = run->nodes.count;
-    run->facts.alone = run->nodes.alone;
+    take_nodes(run);
     run->facts.now_ms = kek_clock_wall_ms();
     destroy_plan(&run->facts, &run->plan);
     return true;

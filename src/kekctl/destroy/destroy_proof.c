@@ -10,6 +10,10 @@
 #include "destroy.h"
 #include "kekctl/rotate/rotation.h"
 
+static const char empty[] =
+    "it found no object at all: that is another prefix or etcd than the API "
+    "server's";
+
 /* What keeps a record from being proof; NULL: nothing does. */
 static const char *flaw(const struct destroy_facts *facts, const struct destroy_plan *plan,
                         const struct kek_config_etcd *etcd, const struct evidence_record *record)
@@ -23,6 +27,9 @@ static const char *flaw(const struct destroy_facts *facts, const struct destroy_
     if (record->begun_ms > facts->now_ms || record->ended_ms > facts->now_ms ||
         record->ended_ms < record->begun_ms) {
         return "it is of the future";
+    }
+    if (record->objects == 0) {
+        return empty;
     }
     if (evidence_objects(record, &facts->kek_id) > 0) {
         return "it found objects that this version sealed";
@@ -94,8 +101,10 @@ static void say_unmet(const struct destroy_facts *facts, struct destroy_plan *pl
     snprintf(todo, sizeof todo, "%srun kekctl inventory %s",
              holds ? "have what it sealed written anew, then "
              : proof->flawed != NULL && proof->flawed->unreadable > 0 ? "mend those, then "
-             : plan->superseded_ms == 0                               ? "once superseded is met, "
-                                                                      : "",
+             : proof->flaw == empty
+                 ? "correct prefix or endpoints of that etcd in the configuration, then "
+             : plan->superseded_ms == 0 ? "once superseded is met, "
+                                        : "",
              proof->flaw == same_revision ? "once more when something was written there"
              : has == 1                   ? "once more"
                                           : "twice");
@@ -110,6 +119,33 @@ static void say_unmet(const struct destroy_facts *facts, struct destroy_plan *pl
                   has, DESTROY_INVENTORIES, when, proof->flawed->revision, proof->flaw);
 }
 
+/* Does one lie in the other? */
+static bool overlap(const char *one, const char *other)
+{
+    size_t shorter = strlen(one) < strlen(other) ? strlen(one) : strlen(other);
+    const char *longer = strlen(one) < strlen(other) ? other : one;
+    return strncmp(one, other, shorter) == 0 &&
+           (longer[shorter] == '\0' || longer[shorter] == '/' || shorter == 0 ||
+            longer[shorter - 1] == '/');
+}
+
+/* Another entry whose last inventory read the same keys: one of the two etcds was never looked at. */
+static const char *twin_of(const struct destroy_facts *facts, const struct evidence_record *record)
+{
+    for (size_t i = 0; i < facts->etcd_count; i++) {
+        const struct evidence_record *last = NULL;
+        for (size_t r = 0; r < facts->evidence->count; r++) {
+            const struct evidence_record *other = &facts->evidence->records[r];
+            last = strcmp(other->etcd, facts->etcd[i].name) == 0 ? other : last;
+        }
+        if (last != NULL && strcmp(last->etcd, record->etcd) != 0 &&
+            last->cluster_id == record->cluster_id && overlap(last->prefix, record->prefix)) {
+            return facts->etcd[i].name;
+        }
+    }
+    return NULL;
+}
+
 static void plan_etcd(const struct destroy_facts *facts, struct destroy_plan *plan,
                       const struct kek_config_etcd *etcd)
 {
@@ -118,6 +154,15 @@ static void plan_etcd(const struct destroy_facts *facts, struct destroy_plan *pl
     snprintf(condition, sizeof condition, "inventory %s", etcd->name);
     if (proof.before == NULL) {
         say_unmet(facts, plan, &proof, condition);
+        return;
+    }
+    const char *twin = twin_of(facts, proof.last);
+    if (twin != NULL) {
+        destroy_unmet(plan, condition,
+                      "correct the endpoints of the wrong one in the configuration, or take one of "
+                      "them out if there is but one etcd; then run kekctl inventory twice",
+                      "it read the same etcd and keys as that of %s, cluster %016" PRIx64, twin,
+                      proof.last->cluster_id);
         return;
     }
     rotation_time_format(proof.last->begun_ms, when);

@@ -17,6 +17,7 @@ struct destroy_run {
     struct destroy_facts facts;
     struct destroy_plan plan;
     char context_sha256[65];
+    char etcd_context_sha256[KEK_CONFIG_ETCDS_MAX][65];
     char serials[KEK_CONFIG_PROVIDERS_MAX][64];
     struct changes changes; /* the suspension */
     struct announced announced;

@@ -25,11 +25,36 @@ static void plan_providers(const struct destroy_facts *facts, struct destroy_pla
 /* The node's token is one that is destroyed on from here. */
 static bool is_reached(const struct destroy_facts *facts, const char *serial)
 {
-    bool reached = serial[0] == '\0';
+    bool reached = false;
     for (size_t p = 0; p < facts->provider_count; p++) {
         reached = reached || strcmp(facts->providers[p].serial, serial) == 0;
     }
     return reached;
+}
+
+static bool is_known_context(const struct destroy_facts *facts, const char *sha256)
+{
+    bool known = strcmp(sha256, facts->context_sha256) == 0;
+    for (size_t i = 0; i < facts->etcd_count; i++) {
+        known = known || strcmp(sha256, facts->etcd_context_sha256[i]) == 0;
+    }
+    return known;
+}
+
+/* An etcd whose kekds nobody asked: they may seal under the version still. NULL: there is none. */
+static const struct kek_config_etcd *unasked(const struct destroy_facts *facts)
+{
+    for (size_t i = 0; i < facts->etcd_count; i++) {
+        bool asked = false;
+        for (size_t n = 0; n < facts->node_count; n++) {
+            asked = asked || strcmp(facts->nodes[n].status.context_sha256,
+                                    facts->etcd_context_sha256[i]) == 0;
+        }
+        if (!asked) {
+            return &facts->etcd[i];
+        }
+    }
+    return NULL;
 }
 
 /* False: it was said what is wrong with that node. */
@@ -45,10 +70,15 @@ static bool check_node(const struct destroy_facts *facts, const struct node *nod
         destroy_unmet(plan, "nodes",
                       "give its kekd metrics: or status: in the configuration, whose page says it",
                       "%s says no more than its primary", name);
-    } else if (strcmp(status->keyring, facts->keyring) != 0 ||
-               strcmp(status->context_sha256, facts->context_sha256) != 0) {
-        destroy_unmet(plan, "nodes", "name the nodes of this cluster",
-                      "%s has another keyring or context than this configuration", name);
+    } else if (strcmp(status->keyring, facts->keyring) != 0) {
+        destroy_unmet(plan, "nodes", "name the nodes of this keyring",
+                      "%s has another keyring than this configuration", name);
+    } else if (!is_known_context(facts, status->context_sha256)) {
+        destroy_unmet(
+            plan, "nodes",
+            "if it seals under this keyring, name its etcd and its context, by etcd: in "
+            "the configuration; otherwise do not name the node",
+            "%s has a context that is neither this configuration's nor of one of its etcds", name);
     } else {
         for (size_t p = 0; p < status->provider_count; p++) {
             const struct node_provider *provider = &status->providers[p];
@@ -79,6 +109,12 @@ static void plan_nodes(const struct destroy_facts *facts, struct destroy_plan *p
                       "this node alone is known");
         return;
     }
+    if (facts->left_out != NULL) {
+        destroy_unmet(plan, "nodes", "leave --node away, or name that one too",
+                      "%s, which status.nodes names, is not among those that are asked",
+                      facts->left_out);
+        return;
+    }
     for (size_t i = 0; i < facts->node_count; i++) {
         if (!check_node(facts, &facts->nodes[i], plan)) {
             return;
@@ -88,6 +124,14 @@ static void plan_nodes(const struct destroy_facts *facts, struct destroy_plan *p
     if (!self) {
         destroy_unmet(plan, "nodes", "name it too, by status.nodes or --node self",
                       "this node, %s, is not among those that are asked", facts->self);
+        return;
+    }
+    const struct kek_config_etcd *etcd = unasked(facts);
+    if (etcd != NULL) {
+        destroy_unmet(plan, "nodes",
+                      "name all nodes of that cluster too, by status.nodes or --node",
+                      "no node of context %.200s is asked, in which etcd %s is sealed",
+                      etcd->context, etcd->name);
         return;
     }
     destroy_met(plan, "nodes", "%zu of %zu answer", facts->node_count, facts->node_count);
@@ -182,13 +226,17 @@ static void plan_version(const struct destroy_facts *facts, struct destroy_plan 
         destroy_unmet(plan, "version", "kekctl key rotate makes another one",
                       "%s announces it: it is what is sealed under", destroy_node_name(node));
     } else if (use.unfit != NULL) {
-        destroy_unmet(plan, "version", "mend or remove that key by the vendor's tools",
+        destroy_unmet(plan, "version",
+                      "mend that key by the vendor's tools; whoever removes it there destroys it "
+                      "without any of this proof",
                       "kekd refuses it on %s: %s", use.where, use.unfit);
     } else if (use.surplus[0] != '\0') {
-        destroy_unmet(plan, "version",
-                      "find out which of the two sealed something; the other one is to be removed "
-                      "by the vendor's tools",
-                      "%s has a second key of its number, kek id %s", use.where, use.surplus);
+        destroy_unmet(
+            plan, "version",
+            "kekctl inventory tells by kek id what each of the two sealed: one that sealed "
+            "anything must stay; one that sealed nothing, and under which no node seals, "
+            "may be removed by the vendor's tools",
+            "%s has a second key of its number, kek id %s", use.where, use.surplus);
     } else if (use.wraps) {
         destroy_unmet(plan, "version", "kekctl key retire takes that from it", "it is active");
     } else if (!use.newer) {

@@ -180,8 +180,11 @@ static void advise(const struct inventory *inventory, const struct sums *sums)
             ctl_say(ctl, "%" PRIu64 " objects are %s", sums->openings[i], opening_says[i]);
         }
     }
-    if (sums->troubles[TALLY_MALFORMED] > 0 || sums->troubles[TALLY_UNKNOWN] > 0 ||
-        sums->openings[OPENING_DAMAGED] > 0) {
+    if (sums->troubles[TALLY_UNKNOWN] > 0) {
+        ctl_say(ctl, "what nobody here knows may be whole: a later Kubernetes or kekd may have "
+                     "written it. Remove none of it for that; ask the kekctl of that release");
+    }
+    if (sums->troubles[TALLY_MALFORMED] > 0 || sums->openings[OPENING_DAMAGED] > 0) {
         ctl_say(ctl, "one object that does not open fails every LIST of its resource, and keeps a "
                      "fresh API server from ready: docs/disaster.md, One damaged object, says how "
                      "to remove it");

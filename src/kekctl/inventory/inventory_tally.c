@@ -328,13 +328,22 @@ static enum kek_rc check_key_id(struct tally *tally, const struct kek_kube_store
     return KEK_OK;
 }
 
+/* A later kekd may write another format, and a byte of this one may have been changed: which KEK it needs nobody here can
+ * say, but no other plugin begins so. */
+static bool is_of_later_kekd(const struct kek_kube_stored *stored)
+{
+    static const char magic[] = "KEK";
+    return !stored->is_kekd && stored->source.len > sizeof magic - 1 &&
+           memcmp(stored->source.data, magic, sizeof magic - 1) == 0;
+}
+
 /* Does nobody know whether it needs a KEK, or which? */
 static bool is_unreadable(const struct tally *tally, const struct kek_kube_stored *stored,
                           bool damaged)
 {
     bool kms = stored->kind == KEK_KUBE_KMS_V1 || stored->kind == KEK_KUBE_KMS_V2;
     return tally->last_cover == REST || stored->kind == KEK_KUBE_UNKNOWN ||
-           (kms && !stored->is_kekd && (damaged || stored->ambiguous));
+           (kms && !stored->is_kekd && (damaged || stored->ambiguous)) || is_of_later_kekd(stored);
 }
 
 /* What is wrong with it is looked at once it is counted. */
@@ -351,6 +360,10 @@ static enum kek_rc look_at(struct tally *tally, const struct kek_kube_stored *st
         print_bytes(stored->provider, what);
         snprintf(text, sizeof text, "it begins with k8s:enc:%s", what);
         return note(tally, TALLY_UNKNOWN, name, key, text, why);
+    }
+    if (is_of_later_kekd(stored)) {
+        return note(tally, TALLY_UNKNOWN, name, key,
+                    "its envelope is kekd's, in a format that this kekctl does not know", why);
     }
     if (stored->kind == KEK_KUBE_KMS_V2 && stored->is_kekd && tally->last_cover != REST &&
         tally->context_count > 0) {

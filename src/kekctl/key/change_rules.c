@@ -45,10 +45,11 @@ static bool is_fit(const struct asked *asked)
         const struct listing *listing = &asked->keys->listings[p];
         const struct kek_version *key = key_on(asked, p);
         if (key != NULL && !key->eligible) {
-            return refuse(asked,
-                          "is refused by kekd on %s: %s; mend or remove that key by the vendor's "
-                          "tools, or see key adopt",
-                          name_of(asked, p), key->refusal);
+            return refuse(
+                asked,
+                "is refused by kekd on %s: %s; mend that key by the vendor's tools, or "
+                "see key adopt; remove it only if kekctl inventory finds nothing under it",
+                name_of(asked, p), key->refusal);
         }
         for (size_t i = 0; i < listing->count; i++) {
             const struct kek_version *other = &listing->versions[i];
