@@ -391,7 +391,8 @@ void kek_login_end(struct kek_login *login, enum kek_login_end how, unsigned lon
     struct kek_login_job *job = new_job(login, &why);
     if (job == NULL) {
         say_written(login->provider, &why);
-        return; /* the lock is let go of with the worker */
+        kek_login_unlock(login); /* else no other process could log in while this worker lives */
+        return;
     }
     job->is_refusal = how == KEK_LOGIN_REFUSED;
     start_outcome(job, how);
