@@ -134,7 +134,7 @@ START_TEST(objects_are_counted_by_resource_provider_and_kek)
     take_text("/registry/configmaps/b/y", "k8s");
     const struct kek_id one = kek(1), two = kek(2), third = kek(3);
     ck_assert_uint_eq(tally->objects, 11);
-    ck_assert_uint_eq(tally->unreadable, 0);
+    ck_assert_uint_eq(tally_unreadable(tally), 0);
     ck_assert_uint_eq(find("secrets")->objects, 8);
     ck_assert_uint_eq(find("configmaps")->objects, 2);
     ck_assert_uint_eq(find("things.example.com")->objects, 1);
@@ -177,7 +177,7 @@ START_TEST(a_key_id_that_lies_is_told_and_the_kek_inside_counts)
     ck_assert_str_eq(last->ns, "b");
     ck_assert_str_eq(last->name, "swapped");
     ck_assert_ptr_nonnull(strstr(last->why, of_two));
-    ck_assert_uint_eq(tally->unreadable, 0);
+    ck_assert_uint_eq(tally_unreadable(tally), 0);
 }
 END_TEST
 
@@ -213,26 +213,50 @@ START_TEST(what_cannot_be_read_is_named_and_proves_nothing)
     ck_assert_str_eq(tally->named[TALLY_UNKNOWN][0].why, "it begins with k8s:enc:kms:v9:x");
     ck_assert_str_eq(tally->named[TALLY_MALFORMED][0].name, "cut");
     /* aescbc needs no KEK of kekd's however short it is, and of the last one it is known which. */
-    ck_assert_uint_eq(tally->unreadable, 2);
+    ck_assert_uint_eq(tally_unreadable(tally), 2);
     ck_assert_uint_eq(tally_under(tally, &one), 1);
     ck_assert_uint_eq(tally->objects, 4);
 }
 END_TEST
 
-START_TEST(an_envelope_of_a_later_format_is_named_and_proves_nothing)
+START_TEST(an_envelope_of_another_format_is_named_and_proves_nothing)
 {
-    for (size_t i = 0; i < 2; i++) {
+    /* A later kekd's; one of ours that was changed; and what no kekd made, since its length is not right either. */
+    static const struct {
+        const char *key;
+        uint8_t magic[4];
+        size_t cut;
+    } sources[] = {{"/registry/secrets/a/later", {'K', 'E', 'K', 2}, 0},
+                   {"/registry/secrets/a/changed", {'K', 'E', 'L', 1}, 0},
+                   {"/registry/secrets/a/foreign", {'K', 'E', 'L', 1}, 5}};
+    for (size_t i = 0; i < 3; i++) {
         KEK_AUTO_BUF struct kek_buf value;
-        const uint8_t magic[] = {0x4b, 0x45, i == 0 ? 0x4b : 0x4c, 2}; /* "KEK", "KEL" */
         make_v2(&value, 1, "kek1-x");
         uint8_t *at = memmem(value.data, value.len, "KEK\1", 4);
         ck_assert_ptr_nonnull(at);
-        memcpy(at, magic, sizeof magic);
-        take(i == 0 ? "/registry/secrets/a/later" : "/registry/secrets/a/foreign", &value);
+        memcpy(at, sources[i].magic, sizeof sources[i].magic);
+        at[6] = sources[i].cut > 0 ? 0 : at[6]; /* how many KEKs there are */
+        take(sources[i].key, &value);
     }
-    ck_assert_uint_eq(tally->unreadable, 1);
-    ck_assert_uint_eq(tally->troubles[TALLY_UNKNOWN], 1);
+    ck_assert_uint_eq(tally_unreadable(tally), 2);
+    ck_assert_uint_eq(tally->troubles[TALLY_UNKNOWN], 2);
     ck_assert_str_eq(tally->named[TALLY_UNKNOWN][0].name, "later");
+    ck_assert_str_eq(tally->named[TALLY_UNKNOWN][1].name, "changed");
+}
+END_TEST
+
+START_TEST(what_is_no_envelope_under_the_name_of_kekd_proves_nothing)
+{
+    KEK_AUTO_BUF struct kek_buf value;
+    make_v2(&value, 1, "kek1-x");
+    uint8_t *at = memmem(value.data, value.len, "KEK\1", 4);
+    ck_assert_ptr_nonnull(at);
+    memset(at, 'x', 8);
+    take("/registry/secrets/a/before", &value);
+    ck_assert_uint_eq(tally_unreadable(tally), 0); /* as far as is known yet, another plugin's */
+    take_v2("/registry/secrets/a/whole", 1, "prod");
+    take("/registry/secrets/b/after", &value);
+    ck_assert_uint_eq(tally_unreadable(tally), 2);
 }
 END_TEST
 
@@ -269,7 +293,7 @@ START_TEST(tables_are_full_at_their_maximum_and_nothing_is_lost)
     ck_assert_uint_eq(tally->cover_count, TALLY_COVERS_MAX);
     ck_assert_uint_eq(tally->covers[0].objects,
                       52); /* "plain" has a place, the first one is for these */
-    ck_assert_uint_eq(tally->unreadable, 52);
+    ck_assert_uint_eq(tally_unreadable(tally), 52);
     ck_assert_uint_eq(tally->objects, TALLY_RESOURCES_MAX + 50 + TALLY_COVERS_MAX + 50);
     for (int i = 0; i < TALLY_NAMED_MAX + 5; i++) {
         snprintf(key, sizeof key, "/registry/secrets/b/%d", i);
@@ -429,7 +453,8 @@ int main(void)
     tcase_add_test(all, a_key_id_that_lies_is_told_and_the_kek_inside_counts);
     tcase_add_test(all, the_context_is_told_by_the_key_id);
     tcase_add_test(all, what_cannot_be_read_is_named_and_proves_nothing);
-    tcase_add_test(all, an_envelope_of_a_later_format_is_named_and_proves_nothing);
+    tcase_add_test(all, an_envelope_of_another_format_is_named_and_proves_nothing);
+    tcase_add_test(all, what_is_no_envelope_under_the_name_of_kekd_proves_nothing);
     tcase_add_test(all, keys_that_are_no_objects_are_counted_too);
     tcase_add_test(all, tables_are_full_at_their_maximum_and_nothing_is_lost);
     tcase_add_loop_test(all, a_state_follows_from_what_is_counted, 0,

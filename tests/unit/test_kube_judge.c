@@ -53,11 +53,16 @@ static struct kek_encryption_config *parse(const char *yaml)
     return config;
 }
 
+static bool removes_reader;
+
 /* How many groups are told of. */
 static size_t judge(const char *before, const char *after)
 {
     struct ctl ctl = {.from = before == NULL ? NULL : "present.yaml"};
-    struct kube_change change = {.ctl = &ctl, .before = parse(before), .after = parse(after)};
+    struct kube_change change = {.ctl = &ctl,
+                                 .before = parse(before),
+                                 .after = parse(after),
+                                 .step.removes_reader = removes_reader};
     said_count = 0;
     size_t found = kube_judge(&change, tally, say);
     ck_assert_uint_eq(found, said_count);
@@ -109,6 +114,19 @@ START_TEST(what_the_present_file_does_not_read_either_is_another_sentence)
 }
 END_TEST
 
+START_TEST(what_is_encrypted_under_a_key_that_is_no_objects_keeps_its_reader)
+{
+    take("/registry/odd", "{}");
+    removes_reader = true;
+    ck_assert_uint_eq(judge(HEAD SECRETS KEKD AES, HEAD SECRETS KEKD), 0);
+    take("/registry/strange", "k8s:enc:aescbc:v1:key1:0123456789abcdef0123456789abcdef");
+    ck_assert_uint_eq(judge(HEAD SECRETS KEKD AES, HEAD SECRETS KEKD), 1);
+    ck_assert_ptr_nonnull(strstr(said[0], "under keys that are no object's"));
+    removes_reader = false;
+    ck_assert_uint_eq(judge(HEAD SECRETS AES, HEAD SECRETS AES KEKD), 0);
+}
+END_TEST
+
 START_TEST(a_name_that_was_used_before_is_told_of_before_it_is_used_again)
 {
     take("/registry/secrets/default/a", "k8s:enc:kms:v2:kekd:x");
@@ -141,6 +159,7 @@ int main(void)
     tcase_add_test(all, nothing_stored_is_nothing_to_lose);
     tcase_add_test(all, what_only_an_old_provider_reads_is_counted_by_resource_and_key);
     tcase_add_test(all, what_the_present_file_does_not_read_either_is_another_sentence);
+    tcase_add_test(all, what_is_encrypted_under_a_key_that_is_no_objects_keeps_its_reader);
     tcase_add_test(all, a_name_that_was_used_before_is_told_of_before_it_is_used_again);
     tcase_add_test(all, what_no_list_has_must_be_plain);
     tcase_add_test(all, what_nobody_knows_is_not_safe);

@@ -301,6 +301,22 @@ class Answers(Rig):
         self.assertEqual(code, 1, err)
         self.assertIn('verbs: ["list"]', err)
 
+    def test_a_list_that_goes_round_is_told(self):
+        server = self.serve(30, page=10)
+        asked = []
+
+        def rule(method, path, query, _body):
+            if method == "GET" and path == "/api/v1/secrets" and query.get("continue", [""])[0]:
+                asked.append(query["continue"][0])
+                return 200, {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "items": [],
+                             "metadata": {"resourceVersion": "1", "continue": query["continue"][0]}}
+            return None
+        server.rule = rule
+        code, report, err = self.run_it(server)
+        self.assertEqual((code, len(asked)), (3, 1), err)
+        self.assertIn("the list of secrets: the API server says that the next page begins where this one did", err)
+        self.assertEqual(self.counts(report)["rewritten"], 10)
+
     def test_429_slows_down_and_loses_nothing(self):
         server = self.serve(60)
         left = [20]

@@ -49,7 +49,7 @@ static bool put_on_record(const struct inventory *inventory, struct inventory_et
                                      .begun_ms = etcd->begun_ms,
                                      .ended_ms = etcd->ended_ms,
                                      .objects = etcd->tally->objects,
-                                     .unreadable = etcd->tally->unreadable,
+                                     .unreadable = tally_unreadable(etcd->tally),
                                      .verified = all_opened(etcd)};
     snprintf(record.etcd, sizeof record.etcd, "%s", etcd->settings.name);
     snprintf(record.prefix, sizeof record.prefix, "%s", etcd->prefix);

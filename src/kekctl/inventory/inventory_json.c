@@ -274,7 +274,7 @@ static json_t *etcd_json(const struct inventory *inventory, const struct invento
     json_t *counts =
         json_pack("{s:I, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "objects",
                   (json_int_t)(tally == NULL ? 0 : tally->objects), "unreadable",
-                  (json_int_t)(tally == NULL ? 0 : tally->unreadable), "resources_cut",
+                  (json_int_t)(tally == NULL ? 0 : tally_unreadable(tally)), "resources_cut",
                   tally != NULL && tally->resources_full, "by_kek", by_kek_json(tally), "troubles",
                   troubles_json(tally == NULL ? none : tally->troubles), "contexts",
                   contexts_json(etcd), "resources", resources_json(inventory, tally), "named",

@@ -62,7 +62,7 @@ static void add_absent(const struct inventory *inventory, struct inventory_sum *
 static bool is_sound(const struct inventory_etcd *etcd)
 {
     const struct tally *tally = etcd->tally;
-    bool sound = !tally->resources_full && tally->unreadable == 0;
+    bool sound = !tally->resources_full && tally_unreadable(tally) == 0;
     for (size_t i = 0; i < TALLY_TROUBLES; i++) {
         sound = sound && tally->troubles[i] == 0;
     }

@@ -138,7 +138,7 @@ static void sum_up(const struct inventory *inventory, struct sums *sums)
             continue;
         }
         sums->objects += etcd->tally->objects;
-        sums->unreadable += etcd->tally->unreadable;
+        sums->unreadable += tally_unreadable(etcd->tally);
         for (size_t i = 0; i < TALLY_TROUBLES; i++) {
             sums->troubles[i] += etcd->tally->troubles[i];
         }

@@ -328,13 +328,32 @@ static enum kek_rc check_key_id(struct tally *tally, const struct kek_kube_store
     return KEK_OK;
 }
 
+#define MAGIC_LEN 4
+#define SOURCE_MAX 1024 /* bytes of an envelope that is looked at for what it may have been */
+
+/* Is it an envelope but for the bytes by which one is known? */
+static bool is_envelope_beyond_magic(struct kek_bytes source)
+{
+    static const uint8_t magic[MAGIC_LEN] = {'K', 'E', 'K', 1};
+    uint8_t whole[SOURCE_MAX];
+    struct kek_envelope envelope;
+    struct kek_why why;
+    if (source.len <= MAGIC_LEN || source.len > sizeof whole) {
+        return false;
+    }
+    memcpy(whole, magic, MAGIC_LEN);
+    memcpy(whole + MAGIC_LEN, source.data + MAGIC_LEN, source.len - MAGIC_LEN);
+    return kek_envelope_parse(kek_bytes(whole, source.len), &envelope, &why) == KEK_OK;
+}
+
 /* A later kekd may write another format, and a byte of this one may have been changed: which KEK it needs nobody here can
- * say, but no other plugin begins so. */
+ * say, but no other plugin begins so, or goes on so. */
 static bool is_of_later_kekd(const struct kek_kube_stored *stored)
 {
-    static const char magic[] = "KEK";
-    return !stored->is_kekd && stored->source.len > sizeof magic - 1 &&
-           memcmp(stored->source.data, magic, sizeof magic - 1) == 0;
+    static const char name[] = "KEK";
+    return !stored->is_kekd && ((stored->source.len > sizeof name - 1 &&
+                                 memcmp(stored->source.data, name, sizeof name - 1) == 0) ||
+                                is_envelope_beyond_magic(stored->source));
 }
 
 /* Does nobody know whether it needs a KEK, or which? */
@@ -351,7 +370,9 @@ static enum kek_rc look_at(struct tally *tally, const struct kek_kube_stored *st
                            const struct kek_kube_name *name, struct kek_bytes key,
                            const char *damage, struct kek_why *why)
 {
-    tally->unreadable += is_unreadable(tally, stored, damage != NULL) ? 1 : 0;
+    bool unreadable = is_unreadable(tally, stored, damage != NULL);
+    tally->unreadable += unreadable ? 1 : 0;
+    tally->covers[tally->last_cover].readable += unreadable ? 0 : 1;
     if (damage != NULL) {
         return note(tally, TALLY_MALFORMED, name, key, damage, why);
     }
@@ -363,7 +384,8 @@ static enum kek_rc look_at(struct tally *tally, const struct kek_kube_stored *st
     }
     if (is_of_later_kekd(stored)) {
         return note(tally, TALLY_UNKNOWN, name, key,
-                    "its envelope is kekd's, in a format that this kekctl does not know", why);
+                    "its envelope is kekd's, damaged or in a format that this kekctl does not know",
+                    why);
     }
     if (stored->kind == KEK_KUBE_KMS_V2 && stored->is_kekd && tally->last_cover != REST &&
         tally->context_count > 0) {
@@ -397,6 +419,28 @@ enum kek_rc tally_take(struct tally *tally, struct kek_bytes key, struct kek_byt
     }
     return look_at(tally, &stored, named ? &name : NULL, key, parsed == KEK_OK ? NULL : damage.text,
                    why);
+}
+
+/* Another plugin's objects, by its name, beside a kekd's under that very name. */
+static bool shares_name(const struct tally *tally, const struct tally_cover *cover)
+{
+    bool kms = cover->kind == KEK_KUBE_KMS_V1 || cover->kind == KEK_KUBE_KMS_V2;
+    for (size_t i = 0; kms && !cover->is_kekd && i < tally->cover_count; i++) {
+        if (tally->covers[i].is_kekd &&
+            kek_bytes_equal(tally->covers[i].provider, cover->provider)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+uint64_t tally_unreadable(const struct tally *tally)
+{
+    uint64_t objects = tally->unreadable;
+    for (size_t i = 0; i < tally->cover_count; i++) {
+        objects += shares_name(tally, &tally->covers[i]) ? tally->covers[i].readable : 0;
+    }
+    return objects;
 }
 
 struct tally_resource *tally_find(struct tally *tally, const struct kek_kube_name *name)

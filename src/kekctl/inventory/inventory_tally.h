@@ -32,6 +32,7 @@ struct tally_cover {
     uint64_t
         by_context[TALLY_CONTEXTS_MAX]; /* objects (kms v2 alone) whose key_id is that context's */
     uint64_t objects;
+    uint64_t readable; /* of those, the ones that `unreadable` of the tally does not count */
 };
 
 /* What may be wrong with an object as it lies there. */
@@ -74,7 +75,7 @@ struct tally {
     size_t context_count, own_count;
     struct kek_bytes prefix; /* borrowed */
     uint64_t objects;        /* all keys under the prefix */
-    uint64_t unreadable;     /* of which nobody can say whether they need a KEK, or which */
+    uint64_t unreadable;     /* so far: see tally_unreadable() */
     struct tally_cover *covers;
     size_t cover_count;
     struct tally_resource *resources; /* the first one holds keys that are no object's */
@@ -104,6 +105,10 @@ struct tally_resource *tally_find(struct tally *tally, const struct kek_kube_nam
 /* An object's place and what is said of it, fit to print. name NULL: the key is no object's. */
 void tally_name(struct tally_named *named, const struct kek_kube_name *name, struct kek_bytes key,
                 const char *what);
+
+/* Once all are taken: of how many nobody can say whether they need a KEK, or which.  What is no envelope and
+ * stands under the name of a plugin that made envelopes elsewhere is one that was damaged, as far as anybody knows. */
+uint64_t tally_unreadable(const struct tally *tally);
 
 /* How many objects need this KEK. */
 uint64_t tally_under(const struct tally *tally, const struct kek_id *kek);

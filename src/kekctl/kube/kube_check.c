@@ -80,13 +80,13 @@ static void check_etcd(struct findings *findings, const struct inventory *invent
         return;
     }
     size_t groups = kube_judge(change, etcd->tally, ctl_say);
-    bool blind = change->step.removes_reader && etcd->tally->unreadable > 0;
+    bool blind = change->step.removes_reader && tally_unreadable(etcd->tally) > 0;
     if (blind) {
         ctl_say(change->ctl,
                 "etcd %s: of %" PRIu64
                 " objects nobody can say what they need: kekctl inventory names "
                 "them",
-                etcd->settings.name, etcd->tally->unreadable);
+                etcd->settings.name, tally_unreadable(etcd->tally));
     }
     bool good = groups == 0 && !blind;
     snprintf(evidence, sizeof evidence, "revision %" PRId64 ", %" PRIu64 " keys%s", etcd->revision,

@@ -61,6 +61,18 @@ static bool judge(const struct kube_change *change, const struct tally_resource 
     return false;
 }
 
+/* Among the keys of which no resource is known. */
+static bool has_encrypted(const struct tally *tally)
+{
+    const struct tally_resource *nameless = &tally->resources[0];
+    for (size_t i = 0; i < nameless->count; i++) {
+        if (tally->covers[nameless->counts[i].cover].kind != KEK_KUBE_PLAIN) {
+            return true;
+        }
+    }
+    return false;
+}
+
 size_t kube_judge(const struct kube_change *change, const struct tally *tally, kube_say_fn *say)
 {
     size_t found = 0;
@@ -72,6 +84,12 @@ size_t kube_judge(const struct kube_change *change, const struct tally *tally, k
             found +=
                 judge(change, resource, &tally->covers[count->cover], count->objects, say) ? 0 : 1;
         }
+    }
+    if (change->step.removes_reader && has_encrypted(tally)) {
+        say(change->ctl,
+            "there are encrypted values under keys that are no object's, and nobody can say which "
+            "entry reads them: see kekctl inventory");
+        found++;
     }
     if (tally->resources_full) {
         say(change->ctl,

@@ -192,9 +192,21 @@ static enum reencrypt_next give_up(struct reencrypt_list *list, struct kek_why *
     return REENCRYPT_WAIT;
 }
 
+/* The next page begins where this one did: it would be handled for ever. */
+static bool goes_round(const struct reencrypt_list *list)
+{
+    return list->from != NULL && list->call.continue_ != NULL &&
+           strcmp(list->from, list->call.continue_) == 0;
+}
+
 static enum reencrypt_next take_answer(struct reencrypt_list *list, struct kek_why *why)
 {
     list->asking = false;
+    if (list->call.answer == KEK_KUBEAPI_GOOD && goes_round(list)) {
+        list->call.answer = KEK_KUBEAPI_REFUSED;
+        kek_fail(&list->call.why, KEK_DAMAGED,
+                 "the API server says that the next page begins where this one did");
+    }
     if (list->call.answer == KEK_KUBEAPI_GOOD) {
         take_page(list);
         return REENCRYPT_WAIT;
