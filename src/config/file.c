@@ -55,7 +55,10 @@ static struct kek_config *parse(struct kek_bytes yaml, const char *name, struct 
         load_no_memory(&load);
         return NULL;
     }
-    enum kek_rc rc = load_mapping(&load, root, &config_schema, config);
+    /* A text alone is another file: a PIN's, perhaps. Nothing of it is shown. */
+    bool is_text = root->kind == DOC_SCALAR && !doc_node_is_null(root);
+    enum kek_rc rc = is_text ? load_expected_hidden(&load, root, "a mapping")
+                             : load_mapping(&load, root, &config_schema, config);
     return rc == KEK_OK ? KEK_STEAL(config) : NULL;
 }
 

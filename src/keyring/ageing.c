@@ -3,8 +3,8 @@
  *
  * Nobody else can say since when: a token knows no times, and its flags tell what is so now.  Time counts while
  * kekd runs, every provider answers, and all of them show it so; by the monotonic clock, since the wall clock is
- * set.  What cannot be seen at the moment neither counts nor begins anew.  It is on record at each change, and
- * every ten minutes.
+ * set.  What cannot be seen at the moment neither counts nor begins anew.  It is on record at each change, at
+ * the stop, and every ten minutes: that much a kill may lose.
  */
 #include "keyring/ring.h"
 
@@ -134,17 +134,32 @@ static void age(struct kek_keyring *ring, struct version *version, uint64_t step
     }
 }
 
+/* Does time pass for some version? */
+static bool counts_time(const struct kek_keyring *ring)
+{
+    for (size_t i = 0; i < ring->history_count; i++) {
+        const struct kek_keyring_history *history = &ring->histories[i].is;
+        if (history->destroyed_ms == 0 &&
+            (history->inactive.since_ms > 0 || history->superseded.since_ms > 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Is there more to be put on record than time that may be lost? */
 static bool is_due(const struct kek_keyring *ring)
 {
     uint64_t since_ms = ring->now_ms - ring->aged_saved_ms;
-    bool counts = false;
-    for (size_t i = 0; i < ring->history_count; i++) {
-        const struct kek_keyring_history *history = &ring->histories[i].is;
-        counts = counts || (history->destroyed_ms == 0 &&
-                            (history->inactive.since_ms > 0 || history->superseded.since_ms > 0));
+    return (counts_time(ring) && since_ms >= SAVE_MS) ||
+           (ring->asked_unsaved && since_ms >= ASKED_SAVE_MS);
+}
+
+void ageing_stop(struct kek_keyring *ring)
+{
+    if (counts_time(ring) || ring->asked_unsaved) {
+        record_save(ring);
     }
-    return (counts && since_ms >= SAVE_MS) || (ring->asked_unsaved && since_ms >= ASKED_SAVE_MS);
 }
 
 void ageing_drive(struct kek_keyring *ring)

@@ -346,6 +346,7 @@ void kek_keyring_stop(struct kek_keyring *ring)
     if (ring->dirty) {
         judge_holdings(ring); /* what was heard in this turn; nothing follows of it any more */
     }
+    ageing_stop(ring);
     ring->stopped = true;
     trip_stop(ring);
     look_stop(ring);

@@ -415,6 +415,7 @@ bool version_was_active(const struct kek_keyring *ring, const struct version *ve
 
 /* ageing.c */
 void ageing_drive(struct kek_keyring *ring);
+void ageing_stop(struct kek_keyring *ring); /* while the record may be written still */
 /* It is suspended after it was out of use for `destroy_after`, and nobody asked for it: so is one in the quarantine before
  * its destruction. */
 bool version_is_quarantined(struct kek_keyring *ring, const struct version *version);
