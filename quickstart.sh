@@ -192,7 +192,7 @@ prove() {
 }
 
 show_config() {
-    say 'For kube-apiserver: --encryption-provider-config=FILE, with this in FILE'
+    say 'For kube-apiserver: --encryption-provider-config=FILE, with this in FILE (a cluster that has Secrets: docs/encryption.md)'
     cat <<CONFIG
 
 apiVersion: apiserver.config.k8s.io/v1

@@ -310,6 +310,15 @@ class Inventory(rigs.Case):
         found, _ = self.inventory(3, "--verify")
         self.assertEqual({trouble for trouble, *_ in self.named(found)}, {"no-key", "key-id"})
 
+    def test_a_misspelt_keyring_is_told(self):
+        self.node.start()
+        self.v1("one")
+        self.node.write(keyring="k8s-tset")
+        self.addCleanup(self.node.write)
+        found, said = self.inventory(3)
+        self.assertFalse(found["good"])
+        self.assertIn("which version of keyring k8s-tset is the primary is not known", said)
+
     def test_one_etcd_of_two_is_away(self):
         other = etcd_server.Etcd(self, prefix="/other").start()
         self.node.write(etcd=[self.etcd.entry(), other.entry("events")])
@@ -322,6 +331,7 @@ class Inventory(rigs.Case):
         found, said = self.inventory(1)
         self.assertIn("events", said)
         self.assertIn(other.address, said)
+        self.assertIsNone(found["state"])
         self.assertEqual([(e["name"], e["complete"], e["recorded"]) for e in found["etcds"]],
                          [("main", True, True), ("events", False, False)])
         self.assertEqual([r["etcd"] for r in self.records()], ["main", "events", "main"])

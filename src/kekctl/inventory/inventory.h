@@ -48,6 +48,7 @@ struct inventory {
     struct inventory_etcd etcds[INVENTORY_ETCDS_MAX];
     size_t etcd_count;
     bool complete, good;
+    bool primary_known; /* or no object is under a KEK, or there is no configuration */
     enum inventory_state state;
 };
 

@@ -342,10 +342,12 @@ json_t *inventory_json(const struct inventory *inventory)
 {
     const struct inventory_keks *keks = &inventory->keks;
     return json_pack(
-        "{s:o, s:b, s:s, s:b, s:o, s:o, s:o, s:o, s:o}", "keyring",
+        "{s:o, s:b, s:o, s:b, s:o, s:o, s:o, s:o, s:o}", "keyring",
         inventory->config == NULL ? json_null() : json_string(inventory->config->keyring),
-        "complete", inventory->complete, "state", inventory_state_name(inventory->state), "good",
-        inventory->good, "primary", primary_json(inventory), "versions", versions_json(inventory),
-        "versions_known_from", keks->source == NULL ? json_null() : json_string(keks->source),
-        "foreign_keks", foreign_json(inventory), "etcds", etcds_json(inventory));
+        "complete", inventory->complete, "state",
+        inventory->complete ? json_string(inventory_state_name(inventory->state)) : json_null(),
+        "good", inventory->good, "primary", primary_json(inventory), "versions",
+        versions_json(inventory), "versions_known_from",
+        keks->source == NULL ? json_null() : json_string(keks->source), "foreign_keks",
+        foreign_json(inventory), "etcds", etcds_json(inventory));
 }

@@ -72,6 +72,23 @@ static bool is_sound(const struct inventory_etcd *etcd)
     return sound;
 }
 
+/* Are objects under KEKs, where this configuration's primary should be known and is not? */
+static bool knows_primary(const struct inventory *inventory)
+{
+    if (inventory->config == NULL || inventory->keks.primary_source != NULL) {
+        return true;
+    }
+    for (size_t i = 0; i < inventory->etcd_count; i++) {
+        const struct tally *tally = inventory->etcds[i].complete ? inventory->etcds[i].tally : NULL;
+        for (size_t c = 0; tally != NULL && c < tally->cover_count; c++) {
+            if (tally->covers[c].is_kekd) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 void inventory_judge(struct inventory *inventory)
 {
     struct inventory_sum sum = {.any = false, .good = true};
@@ -90,7 +107,8 @@ void inventory_judge(struct inventory *inventory)
         add_absent(inventory, &sum);
     }
     inventory->state = sum.state;
-    inventory->good = inventory->complete && sound && sum.good;
+    inventory->primary_known = knows_primary(inventory);
+    inventory->good = inventory->complete && sound && sum.good && inventory->primary_known;
 }
 
 void inventory_kek_name(const struct inventory *inventory, const struct kek_id *id,

@@ -180,6 +180,12 @@ static void advise(const struct inventory *inventory, const struct sums *sums)
             ctl_say(ctl, "%" PRIu64 " objects are %s", sums->openings[i], opening_says[i]);
         }
     }
+    if (!inventory->primary_known) {
+        ctl_say(ctl,
+                "which version of keyring %s is the primary is not known, and objects are under "
+                "KEKs: is the keyring misspelt in %s? See kekctl key list",
+                inventory->config->keyring, inventory->config->path);
+    }
     if (sums->troubles[TALLY_UNKNOWN] > 0) {
         ctl_say(ctl, "what nobody here knows may be whole: a later Kubernetes or kekd may have "
                      "written it. Remove none of it for that; ask the kekctl of that release");
@@ -222,8 +228,8 @@ static void show_state(const struct inventory *inventory, const struct sums *sum
         printf("opened: %" PRIu64 " objects, by %" PRIu64 " data keys\n",
                sums->openings[OPENING_GOOD], sums->data_keys);
     }
-    printf("state: %s%s\n", inventory_state_name(inventory->state),
-           inventory->complete ? "" : ", of what could be read");
+    printf("state: %s\n", inventory->complete ? inventory_state_name(inventory->state)
+                                              : "not known, since not all could be read");
 }
 
 static enum ctl_exit show_json(const struct inventory *inventory)
