@@ -50,17 +50,33 @@ class Older(rigs.Case):
         rigs.wait_for(lambda: node.page("/readyz") == (200, "ok\n"), "/readyz to say ok")
 
     def told(self, node, reason, provider, what):
-        """By the metrics, /readyz and the log; /readyz is 200 all the same. Returns the sample."""
+        """By the metrics, /readyz and the log; /readyz is 200 all the same. Returns the sample.  While workers are ended and
+        replaced it may come and go."""
         sample = 'kekd_degraded{reason="%s",version="1",provider="%s"}' % (reason, provider)
-        rigs.wait_for(lambda: node.metrics().get(sample) == 1, sample)
+        last = []
+
+        def seen():
+            try:
+                self.tells(node, sample, (reason, 1, provider), what)
+            except AssertionError as problem:
+                last[:] = [problem]
+                return False
+            return True
+        try:
+            rigs.wait_for(seen, sample)
+        except AssertionError as waited:
+            raise last[0] from waited
+        return sample
+
+    def tells(self, node, sample, about, what):
+        self.assertEqual(node.metrics().get(sample), 1)
         status, text = node.page("/readyz")
         self.assertEqual((status, text.split("\n")[0]), (200, "ok"))
         self.assertRegex(text, "(?m)^to be mended: .*" + what)
         remarks = json.loads(node.page("/status")[1])["remarks"]
         self.assertTrue([remark for remark in remarks
-                         if (remark["reason"], remark["version"], remark["provider"] or "") == (reason, 1, provider)
+                         if (remark["reason"], remark["version"], remark["provider"] or "") == about
                          and re.search(what, remark["what"] + "; " + remark["todo"])], remarks)
-        return sample
 
     def over(self, node, sample):
         rigs.wait_for(lambda: sample not in node.metrics(), "the end of " + sample)

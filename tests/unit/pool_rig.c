@@ -165,13 +165,15 @@ static void path_of(const struct rig *rig, const char *file, char path[static 30
 
 void rig_write(struct rig *rig, const char *file, const char *content)
 {
-    char path[300];
+    char path[300], next[310];
     path_of(rig, file, path);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    snprintf(next, sizeof next, "%s.next", path);
+    int fd = open(next, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(fchmod(fd, 0666), 0);
     ck_assert_int_eq(write(fd, content, strlen(content)), (ssize_t)strlen(content));
     close(fd);
+    ck_assert_int_eq(rename(next, path), 0); /* a worker reads it whole, or the one before */
 }
 
 void rig_remove(struct rig *rig, const char *file)
