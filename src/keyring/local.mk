@@ -32,6 +32,7 @@ RIG_LIBS = libkek-kms.a libkek-datakey.a libkek-keyring.a $(POOL_LIBS) $(ENVELOP
 KEYRING_TESTS = \
 	tests/unit/test_datakey \
 	tests/unit/test_keyring \
+	tests/unit/test_keyring_ageing \
 	tests/unit/test_keyring_canary \
 	tests/unit/test_keyring_turn \
 	tests/unit/test_keyring_workers \
@@ -51,7 +52,11 @@ tests_unit_test_keyring_canary_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_keyring_canary_LDADD = $(RIG_LIBS)
 tests_unit_test_keyring_canary_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=kek_pool_idle \
 	-Wl,--wrap=kek_pool_starts
-tests_unit_test_keyring_turn_SOURCES = tests/unit/test_keyring_turn.c tests/unit/pool_rig.c
+tests_unit_test_keyring_ageing_SOURCES = tests/unit/test_keyring_ageing.c tests/unit/keyring_turn.h tests/unit/pool_rig.c
+tests_unit_test_keyring_ageing_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_keyring_ageing_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_unit_test_keyring_ageing_LDADD = $(RIG_LIBS)
+tests_unit_test_keyring_turn_SOURCES = tests/unit/test_keyring_turn.c tests/unit/keyring_turn.h tests/unit/pool_rig.c
 tests_unit_test_keyring_turn_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_keyring_turn_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_keyring_turn_LDADD = $(RIG_LIBS)
