@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "evidence.h"
-#include "kekctl/options.h"
 
 /* Evidence. */
 
