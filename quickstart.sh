@@ -229,7 +229,8 @@ if $once; then
     say 'It works.'
     exit 0
 fi
-say "kekd is serving on $socket; Ctrl-C stops it. Its log: $data_dir/kekd.log"
+say "kekd is serving on $socket; Ctrl-C stops it. Its log: $data_dir/kekd.log
+   From another terminal: $build_dir/kekctl --config $config key list"
 status=0
 wait "$kekd_pid" || status=$?
 kekd_pid=

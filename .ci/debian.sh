@@ -5,13 +5,14 @@
 packages_build=(
     build-essential autoconf automake autoconf-archive pkg-config
     protobuf-c-compiler libprotobuf-c-dev libnghttp2-dev libuv1-dev libssl-dev
-    libp11-kit-dev libyaml-dev libjansson-dev libsmartcols-dev libcurl4-openssl-dev uthash-dev
+    libp11-kit-dev libyaml-dev libjansson-dev libsmartcols-dev libcurl4-openssl-dev zlib1g-dev uthash-dev
     softhsm2
 )
 # For the test suite on top of that.
 packages_check=(
-    check clang clang-format mandoc openssl opensc procps systemd xz-utils
-    python3 python3-grpcio etcd-server etcd-client nghttp2-client
+    check clang clang-format curl mandoc openssl opensc procps systemd xz-utils zsh
+    ca-certificates debhelper dpkg-dev fakeroot lintian prometheus rpm shellcheck
+    python3 python3-grpcio python3-pip python3-venv etcd-server etcd-client nghttp2-client
     libnss3 libnss3-tools opencryptoki
     swtpm tpm2-abrmd libtss2-tcti-tabrmd0 libtpm2-pkcs11-1 libtpm2-pkcs11-tools dbus-daemon dbus-bin
 )

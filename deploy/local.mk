@@ -6,14 +6,16 @@ exampledir = $(docdir)/examples
 systemdsystemunit_DATA = deploy/kekd.service deploy/kekd.socket deploy/kekd-rotate.service deploy/kekd-rotate.timer
 dist_example_DATA = \
 	deploy/encryption-configuration.yaml \
+	deploy/grafana-dashboard.json \
 	deploy/kekd.logrotate \
 	deploy/prometheus-rules.yaml \
 	deploy/reencrypt-rbac.yaml \
 	deploy/static-pod.yaml
-EXTRA_DIST += deploy/kekd.service.in deploy/kekd.socket deploy/kekd-rotate.service.in deploy/kekd-rotate.timer \
+pkglibexec_SCRIPTS = deploy/restart-if-well
+EXTRA_DIST += deploy/restart-if-well.in deploy/kekd.service.in deploy/kekd.socket deploy/kekd-rotate.service.in deploy/kekd-rotate.timer \
 	deploy/kekd.sysusers deploy/kekd.tmpfiles.in
 noinst_DATA = deploy/kekd.tmpfiles
-CLEANFILES += deploy/kekd.service deploy/kekd-rotate.service deploy/kekd.tmpfiles
+CLEANFILES += deploy/kekd.service deploy/kekd-rotate.service deploy/kekd.tmpfiles deploy/restart-if-well
 
 fill_in_paths = $(AM_V_GEN)$(MKDIR_P) deploy && \
 	sed -e 's|[@]sbindir[@]|$(sbindir)|g' -e 's|[@]bindir[@]|$(bindir)|g' -e 's|[@]sysconfdir[@]|$(sysconfdir)|g'
@@ -22,6 +24,8 @@ deploy/kekd.service: deploy/kekd.service.in Makefile
 	$(fill_in_paths) $(srcdir)/deploy/kekd.service.in > $@
 deploy/kekd-rotate.service: deploy/kekd-rotate.service.in Makefile
 	$(fill_in_paths) $(srcdir)/deploy/kekd-rotate.service.in > $@
+deploy/restart-if-well: deploy/restart-if-well.in Makefile
+	$(fill_in_paths) $(srcdir)/deploy/restart-if-well.in > $@ && chmod +x $@
 deploy/kekd.tmpfiles: deploy/kekd.tmpfiles.in Makefile
 	$(fill_in_paths) $(srcdir)/deploy/kekd.tmpfiles.in > $@
 

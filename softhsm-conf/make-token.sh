@@ -12,7 +12,15 @@ die() {
     exit "${2:-1}"
 }
 
-{ [ $# -eq 1 ] || [ $# -eq 2 ]; } || die 'usage: make-token.sh DIR [LABEL]' 2
+usage='usage: make-token.sh DIR [LABEL]'
+case ${1:-} in
+-h | --help)
+    printf '%s\n' "$usage"
+    exit 0
+    ;;
+-*) die "$usage" 2 ;;
+esac
+{ [ $# -eq 1 ] || [ $# -eq 2 ]; } || die "$usage" 2
 dir=$1
 label=${2:-kek-test}
 case $label in

@@ -1,6 +1,8 @@
 # Tests of the tree as a whole.
-dist_check_SCRIPTS += tests/unit/test_circles.py tests/unit/test_failure_modes.py tests/unit/test_layers.py
-TESTS += tests/unit/test_circles.py tests/unit/test_failure_modes.py tests/unit/test_layers.py
+dist_check_SCRIPTS += tests/unit/test_circles.py tests/unit/test_failure_modes.py tests/unit/test_layers.py \
+	tests/unit/test_pages.py tests/unit/test_without_bridge.py
+TESTS += tests/unit/test_circles.py tests/unit/test_failure_modes.py tests/unit/test_layers.py \
+	tests/unit/test_pages.py tests/unit/test_without_bridge.py
 
 # How a file of any room is compiled, for tests that compile something. KEK_LIBEXECDIR loses its
 # quotes on the way; nothing that is compiled so uses it.

@@ -4,10 +4,10 @@
  * Every Encrypt and Decrypt, every call that failed or was refused, every login at a token, start and stop,
  * and every change of the keyring; not the Status polls that went well.  docs/kekd-audit.5 describes the fields.
  *
- * Lines are gathered in memory and written together on libuv's thread pool: the loop never waits for a
- * disk.  What is not written yet is bounded by KEK_AUDIT_BOUND; past it lines are dropped and counted,
+ * Lines are gathered in memory, chained (audit_link.h) and written together on libuv's thread pool: the loop never waits for a
+ * disk.  Where there is no file they are sent to journald or a syslog daemon, and all of this is said of its socket.  What is not written yet is bounded by KEK_AUDIT_BOUND; past it lines are dropped and counted,
  * and the count is a line of its own once there is room.  A failed write is tried again every second.
- * Lines are not synced: a power cut may take the last ones along.
+ * Lines are synced when the file is opened anew and at the end: a power cut may take the last ones along.
  * It never holds a plaintext, a ciphertext or a PIN.  One thread: the loop's.
  */
 #ifndef KEK_AUDIT_H
@@ -15,6 +15,7 @@
 
 #include <uv.h>
 
+#include "kek/audit_link.h"
 #include "kek/keyring.h"
 #include "kek/kms.h"
 
@@ -26,11 +27,11 @@ struct kek_audit;
  * must neither push out the lines of those who may nor fill the disk. */
 #define KEK_AUDIT_REJECTED_RATE 100u
 
-/* Opens `path` for appending, mode 0600 if it is made here, and gathers the start line.  It must be a
- * regular file, not a symbolic link.  `node` names this machine in every line; NULL: its host name.
+/* Opens the file for appending, mode 0600 if it is made here, and gathers the start line.  It must be a
+ * regular file, not a symbolic link.  Where there is no file nobody needs to listen at the socket yet.  `node` names this machine in every line; NULL: its host name.
  * Blocks: for start-up.  NULL: why says why. */
-struct kek_audit *kek_audit_new(uv_loop_t *loop, const char *path, const char *node,
-                                struct kek_why *why);
+struct kek_audit *kek_audit_new(uv_loop_t *loop, const struct kek_audit_place *place,
+                                const char *node, struct kek_why *why);
 
 /* A KMS call that has ended: kek_kms_settings' observer hands it on. */
 void kek_audit_call(struct kek_audit *audit, const struct kek_kms_event *event);
@@ -39,7 +40,7 @@ void kek_audit_call(struct kek_audit *audit, const struct kek_kms_event *event);
 void kek_audit_rejected(struct kek_audit *audit, const struct kek_rpc_peer *peer, const char *path,
                         enum kek_rpc_status status, const char *message);
 
-/* A worker's login: kek_pool_settings' `logged_in` hands it on.  config names the providers. */
+/* A worker's login: kek_pool_settings' `logged_in` hands it on.  config is the root's. */
 void kek_audit_login(struct kek_audit *audit, const struct kek_config *config,
                      const struct kek_pool_login *login);
 
@@ -51,15 +52,29 @@ void kek_audit_keyring(struct kek_audit *audit, const struct kek_config *config,
                        const struct kek_keyring_version *versions, size_t count,
                        const struct kek_keyring_verdict *verdict);
 
+/* Where the chain stands, of what is written. False: no line is yet. */
+bool kek_audit_where(const struct kek_audit *audit, struct kek_audit_end *end);
+
+/* A MAC of that, by a key in an HSM, as kek_audit_mac_text() says it. */
+struct kek_audit_mac {
+    const char *provider;
+    const struct kek_audit_end *covers;
+    const struct kek_provider_maced *maced;
+};
+void kek_audit_mac(struct kek_audit *audit, const struct kek_audit_mac *mac);
+/* The chain is not MACed from here on, until a line says otherwise. */
+void kek_audit_mac_failed(struct kek_audit *audit, const char *provider, const struct kek_why *why);
+
 /* Opens the path anew (SIGHUP, after the file was renamed); the old file is kept if that fails. A line
  * is never split between the two. */
 void kek_audit_reopen(struct kek_audit *audit);
 
 struct kek_audit_stats {
-    uint64_t lines;   /* written */
-    uint64_t dropped; /* lost, for want of room or at a stop with a disk that takes nothing */
-    uint64_t errors;  /* writes and reopens that failed */
-    size_t waiting;   /* bytes that wait for the disk */
+    uint64_t lines;    /* written, or sent where there is no file */
+    uint64_t dropped;  /* lost, for want of room or at a stop with a disk that takes nothing */
+    uint64_t errors;   /* writes and reopens that failed */
+    size_t waiting;    /* bytes that wait for the disk */
+    uint64_t uncopied; /* copies of lines that journal or syslog did not take */
 };
 void kek_audit_stats(const struct kek_audit *audit, struct kek_audit_stats *stats);
 

@@ -1,30 +1,42 @@
 /*
- * What an operator did with kekctl, in the file that kekd's audit log is in: a line for each act.
+ * What an operator did with kekctl, in kekd's audit log: a line for each act.
  *
- * Blocks. It opens the file before the act, so that nothing is done that cannot be put on record; and it
- * knows nothing of kekd, which may be running and appending to the same file, or not.
+ * Blocks. It opens the log before the act, so that nothing is done that cannot be put on record; and it
+ * knows nothing of kekd, which may be running and appending to the same log and chain, or not.
  */
 #ifndef KEK_AUDIT_ACT_H
 #define KEK_AUDIT_ACT_H
 
+#include "kek/audit_link.h"
 #include "kek/kek.h"
 #include "kek/rc.h"
 
 struct kek_audit_act {
-    const char *event;           /* "generate", "pin-retry", "login" */
+    const char *event;           /* "generate", "audit-key", "pin-retry", "login", ... */
     const char *outcome;         /* "ok", "failed", "refused", "unclear" */
+    const char *command;         /* of kekctl: its words; NULL: not told */
     const char *provider;        /* NULL: all */
     const char *token;           /* its serial; NULL: none in particular */
     const struct kek_id *kek_id; /* NULL: of no key */
     uint32_t version;            /* with kek_id, as is state */
     const char *state;
-    const size_t *forgotten;   /* refused PINs; NULL: it is not about those */
-    const struct kek_why *why; /* NULL: it went well */
+    const struct kek_id *mac_key; /* the audit log's; NULL: it is not about that */
+    const char *said;             /* words of the command line that it rests on; NULL: none */
+    const size_t *forgotten;      /* refused PINs; NULL: it is not about those */
+    const struct kek_why *why;    /* NULL: it went well */
 };
 
-/* The descriptor; -1: why says why.  Made if it is missing, mode 0600, as its folder's owner's. */
-int kek_audit_act_open(const char *path, struct kek_why *why);
-enum kek_rc kek_audit_act(int fd, const struct kek_audit_act *act,
+/* Opens the log; NULL: why says why.  root: of whose keys the acts are, and NULL or empty where it has no name.  It and the
+ * sockets' paths of `place` are borrowed as long as the log is open.  A file that is missing is made, mode 0600, as its folder's
+ * owner's.  Without a file the socket that is the log must take connections. */
+struct kek_audit_acts;
+struct kek_audit_acts *kek_audit_acts_new(const struct kek_audit_place *place, const char *root,
+                                          struct kek_why *why);
+void kek_audit_acts_free(struct kek_audit_acts *acts);
+KEK_DEFINE_AUTO(kek_audit_acts);
+
+/* The line is on the disk, or taken by the journal or syslog daemon that is the log, when this returns KEK_OK. */
+enum kek_rc kek_audit_act(struct kek_audit_acts *acts, const struct kek_audit_act *act,
                           struct kek_why *why) KEK_MUST_CHECK;
 
 #endif

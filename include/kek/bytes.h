@@ -68,4 +68,7 @@ static inline void kek_buf_auto(struct kek_buf *buf)
 /* Lower-case hex of `bytes` into out, which holds 2 * len + 1 chars. */
 void kek_hex(struct kek_bytes bytes, char *out);
 
+/* The value of a hex digit of either case; -1: it is none. */
+int kek_hex_digit(char c);
+
 #endif

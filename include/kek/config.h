@@ -11,14 +11,17 @@
 #ifndef KEK_CONFIG_H
 #define KEK_CONFIG_H
 
+#include <limits.h>
 #include <sys/types.h>
 
 #include "kek/bytes.h"
+#include "kek/digest.h"
 #include "kek/kek.h"
 #include "kek/log.h"
 
 #define KEK_CONFIG_PROVIDERS_MAX 8
 #define KEK_CONFIG_ETCDS_MAX 16
+#define KEK_CONFIG_ROOTS_MAX 4 /* as many as an envelope has entries */
 #define KEK_CONFIG_PROCESSES_MAX 16
 #define KEK_CONFIG_SESSIONS_MAX 64
 #define KEK_CONFIG_FILE_MAX (256 * 1024) /* bytes */
@@ -40,8 +43,8 @@ struct kek_config_setting {
 
 struct kek_config_provider {
     char *name; /* unique; [a-z0-9-]{1,32} */
-    char *type; /* "pkcs11" */
-    /* pkcs11: uri (RFC 7512 with module-path or module-name, perhaps pin-source; no pin-value), strategy (auto,
+    char *type; /* "pkcs11", "transit", "gcpkms" */
+    /* transit: see src/config/transit.c. pkcs11: uri (RFC 7512 with module-path or module-name, perhaps pin-source; no pin-value), strategy (auto,
      * wrap-key, encrypt), init_args (for C_Initialize; not there if not given). */
     struct kek_config_setting *settings;
     size_t setting_count;
@@ -69,12 +72,28 @@ struct kek_config_etcd {
     char *context;       /* of the kekd that seals there */
 };
 
-#define KEK_CONFIG_DIGEST 65 /* bytes of its text, with the NUL */
+enum kek_config_mode {
+    KEK_CONFIG_ANY = 0, /* each root opens alone */
+    KEK_CONFIG_ALL,     /* every root is needed */
+};
+
+/* A root of trust: a KEK of its own, in a keyring that these providers alone hold. */
+struct kek_config_root {
+    char *name;    /* unique; [a-z0-9-]{1,32} */
+    char *keyring; /* default: `keyring` of the whole file */
+    char **names;  /* of its providers, NULL-terminated */
+    bool seals;    /* else it only opens: it is to come, or to go */
+    bool needed;   /* in mode `all`: else what it has no share of opens, too */
+    size_t first_provider, provider_count;
+    bool is_first; /* of those with this keyring */
+    /* The configuration as if there were nothing but this root: what pool and keyring of it get. */
+    struct kek_config *view;
+};
 
 struct kek_config {
-    char *path;                     /* the file it came from */
-    char digest[KEK_CONFIG_DIGEST]; /* of its bytes: SHA-256 in lower-case hex */
-    char *listen;                   /* absolute path of the Unix socket */
+    char *path;                   /* the file it came from */
+    char digest[KEK_SHA256_TEXT]; /* of its bytes: SHA-256 in lower-case hex */
+    char *listen;                 /* absolute path of the Unix socket */
     uid_t *allow_uids;
     size_t allow_uid_count; /* default: 0 and the effective uid */
     char *keyring;          /* [a-z0-9][a-z0-9.-]{0,62} */
@@ -96,9 +115,17 @@ struct kek_config {
     uint64_t destroy_after_ms; /* that a version is out of use before kekctl destroys it */
     uint64_t quarantine_ms;    /* that it is suspended then */
     char *state_dir;
-    struct kek_config_provider *providers;
-    size_t provider_count; /* >= 1 */
-    char *metrics_host;    /* numeric address; NULL: off */
+    struct kek_config_provider *providers; /* those of a root stand together */
+    size_t provider_count;                 /* >= 1 */
+    char *root;                            /* of one root alone: its name; else "" */
+    char *
+        state_name; /* of one root alone: `keyring` of the whole file, for what is on record of all; else NULL */
+    bool root_is_first; /* of those with its keyring: it goes on from before there were roots */
+    enum kek_config_mode mode,
+        mode_accept;               /* the second opens, too, and never seals; else it is mode's */
+    struct kek_config_root *roots; /* NULL: one, which all providers hold */
+    size_t root_count;             /* 0: likewise */
+    char *metrics_host;            /* numeric address; NULL: off */
     uint16_t metrics_port;
     struct {
         char *host; /* numeric address; NULL: no listener */
@@ -110,7 +137,10 @@ struct kek_config {
     } status;
     struct kek_config_etcd *etcd; /* NULL: none */
     size_t etcd_count;
-    char *audit_file; /* NULL: off */
+    /* Absolute paths, NULL where they are not set: of a file, and of sockets.  Of those that are set the first is the log,
+     * and the others get copies. */
+    char *audit_file, *audit_journal, *audit_syslog;
+    uint64_t audit_mac_interval_ms;
     enum kek_log_level log_level;
     enum kek_log_format log_format;
 };
@@ -119,6 +149,13 @@ struct kek_config *kek_config_load(const char *path, struct kek_why *why);
 
 /* The same from memory; `name` stands for the file in messages. This is what the fuzzer feeds. */
 struct kek_config *kek_config_parse(struct kek_bytes yaml, const char *name, struct kek_why *why);
+
+/* Where the audit log is: its file, or else a socket.  Borrowed; NULL: it is off. */
+const char *kek_config_audit_log(const struct kek_config *config);
+
+/* STATE_DIR/KEYRING.SUFFIX: what this node keeps of the keyring stands there. KEK_INVALID: that is too long. */
+enum kek_rc kek_config_state_file(const struct kek_config *config, const char *suffix,
+                                  char path[static PATH_MAX], struct kek_why *why) KEK_MUST_CHECK;
 
 void kek_config_free(struct kek_config *config);
 KEK_DEFINE_AUTO(kek_config);
@@ -135,6 +172,39 @@ static inline const char *kek_config_setting(const struct kek_config_provider *p
     return NULL;
 }
 
+/* One root's view of it, by index; the configuration itself where it names none. Borrowed. */
+static inline size_t kek_config_root_count(const struct kek_config *config)
+{
+    return config->root_count == 0 ? 1 : config->root_count;
+}
+static inline const struct kek_config *kek_config_view(const struct kek_config *config, size_t root)
+{
+    return config->root_count == 0 ? config : config->roots[root].view;
+}
+
+/* `keyring` of the whole file, by which nodes and what is on record of all roots are named, whatever a root's own is. */
+static inline const char *kek_config_file_keyring(const struct kek_config *config)
+{
+    return config->state_name != NULL ? config->state_name : config->keyring;
+}
+
+/* Leaves this root of several, as if the file had nothing else: for kekctl, which is told which one. KEK_NOT_FOUND: there
+ * is none of that name. */
+enum kek_rc kek_config_keep_root(struct kek_config *config, const char *name,
+                                 struct kek_why *why) KEK_MUST_CHECK;
+
+/* How many bytes of locked memory kekd asks for: twice what a full cache needs, and room for payloads on their way; a
+ * power of two. */
+static inline size_t kek_config_key_memory(const struct kek_config *config)
+{
+    size_t wanted = config->data_key.cache_entries * 2 * 128 + (1u << 20);
+    size_t size = 1u << 20;
+    while (size < wanted) {
+        size *= 2;
+    }
+    return size;
+}
+
 /* What of a `versions` entry is not so on a token that shows these, in words that go on from "the token";
  * NULL: nothing. Static. */
 const char *kek_config_version_unmet(const struct kek_config_version *named,
@@ -147,6 +217,10 @@ const char *kek_config_example(void);
  * token, serial or slot-id; pin-source, if there is one, "file:/absolute/path" or "credential:NAME"; no pin-value).
  * Nothing in kekd itself loads p11-kit; the worker parses the URI again with it. */
 enum kek_rc kek_config_check_pkcs11_uri(const char *uri, struct kek_why *why) KEK_MUST_CHECK;
+
+/* The value of an attribute of such a URI that was checked ("module-path", "pin-source"), decoded. False: it is not
+ * there, or does not fit. */
+bool kek_config_pkcs11_attribute(const char *uri, const char *name, char *value, size_t size);
 
 /* A node's HOST:PORT, where an IPv6 address stands in brackets. */
 bool kek_config_is_node(const char *text);

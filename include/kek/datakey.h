@@ -17,7 +17,7 @@
 #ifndef KEK_DATAKEY_H
 #define KEK_DATAKEY_H
 
-#include "kek/keyring.h"
+#include "kek/roots.h"
 
 struct kek_datakey_store;
 struct kek_datakey_ref;  /* a data key in use */
@@ -27,8 +27,7 @@ struct kek_datakey_wait; /* somebody waiting for one */
 
 struct kek_datakey_settings {
     const struct kek_config *config; /* borrowed */
-    struct kek_pool *pool;           /* borrowed */
-    struct kek_keyring *ring;        /* borrowed */
+    struct kek_roots *roots;         /* borrowed */
 };
 
 struct kek_datakey_store *kek_datakey_store_new(uv_loop_t *loop,
@@ -57,7 +56,7 @@ enum kek_rc kek_datakey_for_sealing(struct kek_datakey_store *store,
 
 /* The key that opens envelopes with this header, in this context; outcomes as above.  KEK_DAMAGED is said
  * only on the word of a worker that opened its witness afterwards, or, where there is no witness, of two of
- * each provider, or of its only one.
+ * each provider, or of its only one.  In mode `any` every root must say so: what one calls damaged another may open.
  * The caller says kek_datakey_verified() once an envelope under it has opened. */
 enum kek_rc kek_datakey_for_opening(struct kek_datakey_store *store,
                                     const struct kek_envelope *envelope, struct kek_bytes context,
@@ -65,9 +64,9 @@ enum kek_rc kek_datakey_for_opening(struct kek_datakey_store *store,
                                     struct kek_datakey_ref **ref, struct kek_datakey_wait **wait,
                                     struct kek_why *why) KEK_MUST_CHECK;
 
-/* No envelope opened under `ref`, and its wrap does not authenticate (kek_wrap_alg_authenticates() is
- * false), so that it may be a wrong key.  Outcomes as of kek_datakey_for_opening(): KEK_DAMAGED if the worker
- * that unwrapped it opens its witness now, else the key as another worker unwraps it. */
+/* No envelope opened under `ref`, and some wrap of it does not authenticate (kek_wrap_alg_authenticates() is
+ * false), so that it may be a wrong key.  Outcomes as of kek_datakey_for_opening(): KEK_DAMAGED if each worker
+ * that unwrapped so opens its witness now, else the key as another worker, or another root, unwraps it. */
 enum kek_rc kek_datakey_doubted(struct kek_datakey_store *store, const struct kek_datakey_ref *ref,
                                 uint64_t deadline_ms, kek_datakey_done_fn *done, void *arg,
                                 struct kek_datakey_wait **wait, struct kek_why *why) KEK_MUST_CHECK;
@@ -83,9 +82,29 @@ struct kek_datakey_ref *kek_datakey_in_context(struct kek_datakey_store *store,
 bool kek_datakey_cached(const struct kek_datakey_store *store, const struct kek_envelope *envelope,
                         struct kek_bytes context);
 
-/* The provider whose HSM did, or failed to do, what was waited for: the last one that answered; KEK_POOL_ANY:
- * none did.  Also while `done` runs. */
+/* Which KEKs gave this data key, by their places in its header, a bit for each: one in mode `any`, all of them in mode
+ * `all`, and all that it was wrapped under where it was made here. */
+unsigned kek_datakey_ref_keks(const struct kek_datakey_ref *ref);
+
+/* The provider, counted over all roots, whose HSM did, or failed to do, what was waited for: the last one that
+ * answered; KEK_POOL_ANY: none did.  Also while `done` runs. */
 size_t kek_datakey_wait_provider(const struct kek_datakey_wait *wait);
+
+/* What was asked of the KEKs of a data key, by their places in its header, or its generation. */
+struct kek_datakey_keks {
+    uint8_t asked;                              /* a bit for each that an HSM was asked for */
+    uint8_t answered[KEK_ENVELOPE_ENTRIES_MAX]; /* 1 + the provider that did last; 0: none did */
+};
+/* So far; borrowed, and while `done` runs what came of it. */
+const struct kek_datakey_keks *kek_datakey_wait_keks(const struct kek_datakey_wait *wait);
+
+/* An entry that its own root called damaged, and another root opened. */
+struct kek_datakey_damage {
+    const char *root;   /* its name, borrowed */
+    struct kek_why why; /* what its HSM says */
+};
+/* While `done` runs with KEK_OK: the last such entry. NULL: none. */
+const struct kek_datakey_damage *kek_datakey_wait_damage(const struct kek_datakey_wait *wait);
 
 void kek_datakey_verified(struct kek_datakey_store *store, struct kek_datakey_ref *ref);
 void kek_datakey_cancel(struct kek_datakey_wait *wait);

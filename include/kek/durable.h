@@ -27,14 +27,17 @@ enum kek_rc kek_durable_write_now(const char *path, struct kek_bytes content,
  * time.  What is written here is given so already. */
 void kek_durable_give(const char *path, int fd);
 
+/* Where it was made, so that its name outlasts a power cut, too: a file's own sync is of what is in it. Blocks. */
+enum kek_rc kek_durable_sync_folder(const char *path, struct kek_why *why) KEK_MUST_CHECK;
+
+/* The same, of an open file that is empty: it may just have been made.  Where the folder may not be read, the file itself is
+ * synced. */
+enum kek_rc kek_durable_keep_name(const char *path, int fd, struct kek_why *why) KEK_MUST_CHECK;
+
 /* Reads a whole regular file of at most max bytes. KEK_NOT_FOUND if there is none. Blocks. What comes
  * is added to `content`. */
 enum kek_rc kek_durable_read(const char *path, size_t max, struct kek_buf *content,
                              struct kek_why *why) KEK_MUST_CHECK;
-
-/* The same of a file that the caller has opened and looked at; `path` stands for it in messages. */
-enum kek_rc kek_durable_read_open(int fd, const char *path, size_t max, struct kek_buf *content,
-                                  struct kek_why *why) KEK_MUST_CHECK;
 
 /* Is the folder, or the nearest one above it that exists, on a file system that lives in memory? */
 bool kek_durable_forgets(const char *folder);

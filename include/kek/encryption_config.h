@@ -6,7 +6,8 @@
  * pkg/apis/apiserver/validation), less what only an absurd file has: YAML's anchors, aliases and tags, an
  * empty resource name, a unix: endpoint with a port.  Errors are KEK_INVALID and say
  * "FILE:LINE:COLUMN: PATH: ..."; none shows a key.  A configuration has keys of aescbc, aesgcm and secretbox
- * in it: they are passed through as they stand, and wiped when it is freed.  Comments of the file are lost.
+ * in it: they are passed through as they stand, tried where a caller asks whether an object opens, and wiped when it
+ * is freed.  Comments of the file are lost.
  *
  * A phase changes one list of providers so that an API server that has the file before and one that has the
  * file after can always read what the other writes: a cluster's API servers never change at one moment.
@@ -49,6 +50,9 @@ struct kek_encryption_config {
 /* NULL on failure. `file` stands for it in messages. */
 struct kek_encryption_config *kek_encryption_config_parse(struct kek_bytes yaml, const char *file,
                                                           struct kek_why *why);
+
+/* How long an API server waits for what a kms entry names. */
+uint64_t kek_encryption_timeout_ms(const struct kek_encryption_provider *provider);
 
 /* What an API server has that was told of no file: no rule, so that everything is plain. NULL: no memory. */
 struct kek_encryption_config *kek_encryption_config_new(void);
@@ -106,6 +110,22 @@ enum kek_rc kek_encryption_config_advance(struct kek_encryption_config *config,
  * kek_kube_resource() writes it; provider: the key's or plugin's name in the value's prefix. */
 bool kek_encryption_config_reads(const struct kek_encryption_config *config, const char *resource,
                                  enum kek_kube_kind kind, struct kek_bytes provider);
+
+/* Whoever knows the names of aescbc's, aesgcm's and secretbox's keys need not guess where one ends that may have a ':'
+ * in it: where one of the configuration stands there, *stored is taken apart behind it.  stored: as it was parsed, without
+ * an error. */
+void kek_encryption_config_name(const struct kek_encryption_config *config, const char *resource,
+                                struct kek_kube_stored *stored);
+
+/* Does what is stored so, under aescbc, aesgcm or secretbox, open by the keys that the configuration has for it: one
+ * of this very name, whose secret may be another one all the same?  As kek_kube_open() tells.  stored: as it was parsed,
+ * without an error.  KEK_OK: it does.  KEK_DAMAGED: it opens under none of those that have the name.  KEK_NOT_FOUND:
+ * none has it, or it is under nothing that has its key in a file.  KEK_EXHAUSTED, KEK_NO_MEMORY, KEK_INTERNAL: nothing
+ * is known of it. */
+enum kek_rc kek_encryption_config_open(const struct kek_encryption_config *config,
+                                       const char *resource, const struct kek_kube_stored *stored,
+                                       struct kek_bytes etcd_key,
+                                       struct kek_why *why) KEK_MUST_CHECK;
 
 /* Appends it as YAML, below a comment of whole lines that begin with '#' (NULL: none). */
 enum kek_rc kek_encryption_config_write(const struct kek_encryption_config *config,

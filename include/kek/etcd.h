@@ -31,7 +31,7 @@ struct kek_etcd_settings {
     const char *ca, *cert,
         *key;                  /* PEM files. NULL ca: the system's CAs; NULL cert: none is shown */
     const char *user;          /* NULL: none */
-    const char *password_file; /* its first line is the password; needed with user */
+    const char *password_file; /* its line is the password; needed with user */
     const char *
         socket; /* the Unix socket by which the one endpoint, an http:// one, is reached; NULL: TCP */
     uint64_t timeout_ms; /* the longest time in which nothing moves on; 0: KEK_ETCD_TIMEOUT_MS */

@@ -40,6 +40,9 @@ enum kek_wrap_alg {
     KEK_WRAP_AES_KWP = 2, /* RFC 5649: 40 bytes */
     KEK_WRAP_AES_GCM = 3, /* IV [12] | ciphertext [32] | tag [16] */
     KEK_WRAP_AES_CBC = 4, /* IV [16] | ciphertext [32]; authenticated by the envelope's tag alone */
+    /* OpenBao's or Vault's Transit: what "vault:vN:" is followed by, decoded; the service says what it is. */
+    KEK_WRAP_TRANSIT = 5,
+    KEK_WRAP_GCP_KMS = 6, /* Google Cloud KMS' ciphertext, which says nothing of itself */
 };
 
 const char *kek_wrap_alg_name(enum kek_wrap_alg alg); /* "AES-KW", ...; "none" if not known */
@@ -48,13 +51,20 @@ const char *kek_wrap_alg_name(enum kek_wrap_alg alg); /* "AES-KW", ...; "none" i
 bool kek_wrap_alg_known(enum kek_wrap_alg alg);
 
 /* Whether a data key wrapped so may have `len` bytes; false if the algorithm is not known. Each has a
- * shortest and a longest length, never over KEK_WRAPPED_MAX; those above have one length each. */
+ * shortest and a longest length, never over KEK_WRAPPED_MAX; the AES ones have one length each. */
 bool kek_wrap_alg_fits(enum kek_wrap_alg alg, size_t len);
 
 /* Does a wrong key or a damaged blob fail to unwrap?  Otherwise (AES-CBC) some other key comes out. */
 bool kek_wrap_alg_authenticates(enum kek_wrap_alg alg);
 
 /* One KEK version as one provider shows it. */
+/* Must a service's HSM have stated, verifiably, what a version's key is? */
+enum kek_attestation {
+    KEK_ATTESTATION_FREE = 0, /* it has, or nobody wants to know */
+    KEK_ATTESTATION_WANTED,   /* it has not: told, and used all the same */
+    KEK_ATTESTATION_REQUIRED, /* it has not: nothing new is sealed under it */
+};
+
 struct kek_version {
     uint32_t number; /* N of "<keyring>.v<N>", >= 1 */
     struct kek_id id;
@@ -64,8 +74,11 @@ struct kek_version {
     bool can_unwrap;       /* the token lets it unwrap (or decrypt) */
     bool compromised;      /* marked so: it opens, and is never to wrap again */
     bool eligible;         /* class, type, length, usages and origin are as they must be */
+    int64_t
+        destroy_s; /* since 1970: when its provider destroys it by itself; 0: nothing is scheduled */
     char label[KEK_LABEL_MAX];
     char refusal[160]; /* why it is not eligible, else empty */
+    enum kek_attestation attestation;
 };
 
 /* SP 800-57 part 1 states, derived from what the token allows and from the other versions. */

@@ -19,12 +19,14 @@
 
 #define KEK_KEY_ID_TEXT 38 /* "kek1-" + 32 hex digits + NUL */
 
-/* What a data key is sealed under: one KEK today, up to four roots' later. */
+/* What a data key is sealed under: a KEK of each root of trust. A keyring's own has one; kek/roots.h joins them. */
 struct kek_generation {
     uint8_t mode;  /* KEK_ENVELOPE_MODE_... */
     uint8_t count; /* of kek_ids and numbers */
     struct kek_id kek_ids[KEK_ENVELOPE_ENTRIES_MAX];
     uint32_t numbers[KEK_ENVELOPE_ENTRIES_MAX]; /* of the versions */
+    /* Whose each is, by its place among the roots: another may know the KEK, too. 0 in a keyring's own. */
+    uint8_t roots[KEK_ENVELOPE_ENTRIES_MAX];
     char key_id[KEK_KEY_ID_TEXT];
 };
 
@@ -70,8 +72,12 @@ KEK_DEFINE_AUTO(kek_keyring);
 enum kek_rc kek_keyring_recorded(const struct kek_config *config, struct kek_generation *last,
                                  struct kek_why *why) KEK_MUST_CHECK;
 
+/* The process that holds this keyring's record now, a kekd's that runs; 0: none does, or it cannot be told. Takes no
+ * lock. */
+pid_t kek_keyring_runner(const struct kek_config *config);
+
 /* The versions on record and their witnesses, in a keyring that is never started: for kekctl, which asks tokens for
- * itself.  kek_keyring_versions(), _witness(), _proves() and _free() may be called of it.  NULL: the file is there, and cannot
+ * itself.  kek_keyring_primary(), _versions(), _witness(), _proves() and _free() may be called of it.  NULL: the file is there, and cannot
  * be read, or no memory. */
 struct kek_keyring *kek_keyring_read(const struct kek_config *config, struct kek_why *why);
 
@@ -93,6 +99,7 @@ struct kek_keyring_primary {
     uint64_t
         since_ms; /* of kek_clock_ms(): when this process announced it; 0: an earlier one did */
     int64_t announced_ms; /* since 1970: when this node announced it; 0: it is not on record */
+    int64_t each_announced_ms[KEK_ENVELOPE_ENTRIES_MAX]; /* the same of each of its KEKs alone */
 };
 
 /* False: none was ever announced. */
@@ -184,10 +191,14 @@ struct kek_keyring_history {
     uint64_t asked;       /* Decrypts that asked for it since it is suspended or destroyed */
     int64_t asked_ms;     /* since 1970: the last of them */
     int64_t destroyed_ms; /* since 1970: when it was gone after it was suspended; 0: it is not */
+    /* Likewise, when a token showed it again after that, as one that was restored from a backup; 0: none did. */
+    int64_t returned_ms;
+    int64_t used_ms; /* likewise, when a Decrypt first came for it since then: it is in use again */
 };
 
 /* One version over all providers, for metrics, audit and people. */
 struct kek_keyring_version {
+    const char *root; /* its root of trust, as the configuration calls it; "" where it names none */
     uint32_t number;
     struct kek_id kek_id;
     char key_id[KEK_KEY_ID_TEXT]; /* of a generation of this KEK alone */
@@ -211,6 +222,11 @@ struct kek_keyring_version {
 size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_version *versions,
                             size_t max);
 
+/* What the root of trust of a KEK that is announced is called, by the versions of all roots: the one whose primary it is,
+ * before another that has it, too.  Borrowed from them; "" where it is none's, or its root has no name. */
+const char *kek_keyring_root_of(const struct kek_keyring_version *versions, size_t count,
+                                const struct kek_id *kek_id);
+
 /* A Decrypt asked for it. Where it is suspended, or was destroyed, that is counted, put on record and told. */
 void kek_keyring_asked(struct kek_keyring *ring, const struct kek_id *kek_id);
 
@@ -224,7 +240,8 @@ size_t kek_keyring_destroyed(const struct kek_keyring *ring, struct kek_keyring_
 
 #define KEK_KEYRING_HISTORY_MAX 64 /* versions that a node remembers */
 
-/* The same of the record on disk, whether kekd runs or not: for kekctl. As kek_keyring_recorded(). */
+/* The same of the record on disk, whether kekd runs or not, and those among them that came back: for kekctl. As
+ * kek_keyring_recorded(). */
 enum kek_rc
 kek_keyring_recorded_destroyed(const struct kek_config *config,
                                struct kek_keyring_history list[static KEK_KEYRING_HISTORY_MAX],
@@ -278,6 +295,20 @@ void kek_keyring_observe(struct kek_keyring *ring, size_t provider, uint64_t wor
 void kek_keyring_wrapped(struct kek_keyring *ring, const struct kek_id *kek_id,
                          enum kek_wrap_alg alg);
 
+/* ---- of several roots of trust ---- */
+
+/* Sealing goes on without this root's KEK at this moment: who joins roots says so about once a second, as long as it is so.
+ * It is on its way to the record with the first word, and remarked once it is over, until kek_keyring_put_protected() has said that
+ * what was read more than six minutes later lacks this root nowhere.  A stop writes down that it ends there. */
+void kek_keyring_lapsed(struct kek_keyring *ring);
+
+/* For kekctl, which reads etcd: what it began to read at read_ms, since 1970, lacked none of these roots anywhere.  Blocks. */
+enum kek_rc kek_keyring_put_protected(const struct kek_config *config, const char *const *roots,
+                                      size_t count, int64_t read_ms,
+                                      struct kek_why *why) KEK_MUST_CHECK;
+/* When that last was so of the root that config is the view of; 0: nobody has said it. Blocks; any thread. */
+int64_t kek_keyring_protected(const struct kek_config *config);
+
 /* ---- the verdict ---- */
 
 enum kek_keyring_state {
@@ -293,15 +324,21 @@ const char *kek_keyring_state_name(enum kek_keyring_state state); /* "good", "st
 /* What is to be mended although this node serves. */
 enum kek_keyring_remark {
     KEK_KEYRING_NO_REMARK = 0,
-    KEK_KEYRING_PROVIDER_DOWN,   /* one does not answer */
-    KEK_KEYRING_WRONG_KEY,       /* a worker uses another key under a version's name */
-    KEK_KEYRING_TWO_KEYS,        /* are active under one number */
-    KEK_KEYRING_COMPROMISED,     /* a version is marked so: what it sealed is to be sealed anew */
-    KEK_KEYRING_SUSPENDED,       /* a version is: what it sealed does not open */
+    KEK_KEYRING_PROVIDER_DOWN, /* one does not answer */
+    KEK_KEYRING_WRONG_KEY,     /* a worker uses another key under a version's name */
+    KEK_KEYRING_TWO_KEYS,      /* are active under one number */
+    KEK_KEYRING_COMPROMISED,   /* a version is marked so: what it sealed is to be sealed anew */
+    KEK_KEYRING_SUSPENDED,     /* a version is: what it sealed does not open */
+    KEK_KEYRING_DESTRUCTION_SCHEDULED, /* its provider destroys a version by itself, at a time that it says */
+    KEK_KEYRING_UNATTESTED, /* its HSM has not stated, verifiably, what its key is, and it is used all the same */
     KEK_KEYRING_VERSION_LOST,    /* one in use, and not the primary, opens on no provider */
     KEK_KEYRING_CANARY_FAILED,   /* a provider shows it as fit, and does not open its witness */
+    KEK_KEYRING_VERSION_BACK,    /* it was destroyed, and a token shows it again */
     KEK_KEYRING_VERSION_LACKING, /* one that answers does not open what another does */
     KEK_KEYRING_VERSION_WAITS,   /* it is active, and not announced after settle and a refresh */
+    KEK_KEYRING_UNDER_PROTECTED, /* what was sealed for a time may not open by this root of trust */
+    KEK_KEYRING_ROOT_OUT, /* one root of trust of several cannot wrap, or is sealed without */
+    KEK_KEYRING_ROOT_NOT_NEEDED, /* in mode all what lacks one root of trust opens, too, for the time of a change */
 };
 #define KEK_KEYRING_REMARKS_MAX 16
 
@@ -316,6 +353,7 @@ struct kek_keyring_verdict {
     uint32_t version; /* the one concerned; 0: none in particular */
     size_t provider;  /* likewise; KEK_POOL_ANY: none */
     uint64_t worker;  /* likewise; 0: none */
+    const char *root; /* likewise, of several roots of trust; NULL: none. Borrowed. */
     /* One line without secrets, the cause first; empty when good. */
     char what[KEK_WHY_TEXT + 128]; /* with a provider's own word, whole */
     char todo[200];                /* what to do about it; may be empty */

@@ -1,5 +1,5 @@
 /*
- * KMS v2 and v1beta1: messages to calls and back; the one place that combines keyring, data keys and
+ * KMS v2 and v1beta1: messages to calls and back; the one place that combines roots, data keys and
  * envelopes.
  *
  * It is a service in the sense of kek/rpc.h: kek_kms_methods() is its table.  Status is answered from
@@ -28,6 +28,15 @@ enum kek_kms_method {
 /* "v2.Encrypt" and so on; "other" past the end. */
 const char *kek_kms_method_name(enum kek_kms_method method);
 
+/* A KEK that a call used, of one of several roots of trust. */
+struct kek_kms_kek {
+    const char *root; /* its name */
+    struct kek_id kek_id;
+    uint32_t version;     /* its number; 0: not known */
+    const char *provider; /* whose HSM answered last for it; NULL: none did */
+    bool unopened;        /* a Decrypt asked its HSM, and what it opened came from none of it */
+};
+
 /* A call that has ended. Everything borrowed, valid while the observer runs. */
 struct kek_kms_event {
     enum kek_kms_method method;
@@ -37,18 +46,24 @@ struct kek_kms_event {
     const char *uid;    /* the request's, escaped by whoever prints it; "" for v1 */
     const char *key_id; /* of the KEK used, or as the client named it; "" if none */
     const struct kek_id
-        *kek_id;               /* the KEK used, or the one that the ciphertext names; NULL: none */
-    uint32_t version;          /* its number; 0: not known */
-    bool hsm;                  /* it waited for an HSM operation */
-    const char *provider;      /* whose HSM answered last; NULL: none did */
-    const struct kek_why *why; /* NULL on success */
+        *kek_id;          /* the KEK used, or the one that the ciphertext names; NULL: none */
+    uint32_t version;     /* its number; 0: not known */
+    bool hsm;             /* it waited for an HSM operation */
+    const char *provider; /* whose HSM answered last; NULL: none did */
+    /* Several roots of trust: every KEK that it sealed under, or by which it opened or tried to, in the order of the
+     * roots; the count is 0 where there is one root, or none was used. */
+    const struct kek_kms_kek *keks;
+    size_t kek_count;
+    const char *
+        damaged_root; /* of a success: to whom it is damaged, where another opened it; NULL: none */
+    const struct kek_why *why; /* NULL on success, or what that root's HSM says */
 };
 
 typedef void kek_kms_observer_fn(void *arg, const struct kek_kms_event *event);
 
 struct kek_kms_settings {
     const struct kek_config *config; /* borrowed */
-    struct kek_keyring *ring;        /* borrowed */
+    struct kek_roots *roots;         /* borrowed */
     struct kek_datakey_store *store; /* borrowed */
     kek_kms_observer_fn *observer;   /* NULL: none */
     void *arg;

@@ -55,14 +55,16 @@ struct kek_kube_stored {
 enum kek_rc kek_kube_parse(struct kek_bytes value, struct kek_kube_stored *stored,
                            struct kek_why *why) KEK_MUST_CHECK;
 
-/* Does the object itself open?  `dek_source` is what its source opens to: the API server's seed or key.
- * What authenticates it is that and its place: its whole etcd key, prefix included.  The plaintext never
- * leaves.  KEK_OK: it does; of the CBC form that KMS v1 wrote up to Kubernetes 1.24, which nothing
- * authenticates, its padding and its beginning are right.
+/* Does the object itself open?  `key` is, under KMS, what its source opens to (the API server's seed or key), and
+ * else the key of its name in the API server's configuration.  What authenticates an object is that and its place:
+ * its whole etcd key, prefix included (secretbox: the key alone).  The plaintext never leaves.  KEK_OK: it does; of
+ * CBC, which nothing authenticates (aescbc, and what KMS v1 wrote up to Kubernetes 1.24), its padding and its
+ * beginning are right, as under another key they are once in 60,000 times.
  * KEK_DAMAGED: it does not, with one message for every cause; the API server cannot read it either.
- * KEK_INVALID: it is not under KMS. KEK_EXHAUSTED, KEK_NO_MEMORY, KEK_INTERNAL: nothing is known of it. */
+ * KEK_INVALID: it is plain or of an unknown kind. KEK_EXHAUSTED, KEK_NO_MEMORY, KEK_INTERNAL: nothing is known of
+ * it. */
 enum kek_rc kek_kube_open(const struct kek_kube_stored *stored, struct kek_bytes etcd_key,
-                          const struct kek_secret *dek_source, struct kek_why *why) KEK_MUST_CHECK;
+                          const struct kek_secret *key, struct kek_why *why) KEK_MUST_CHECK;
 
 /* Where a key belongs. Borrows from the key, or is constant. */
 struct kek_kube_name {
@@ -82,8 +84,12 @@ struct kek_kube_name {
  * False: the key is not below it, or is no object's. */
 bool kek_kube_name(struct kek_bytes etcd_key, struct kek_bytes prefix, struct kek_kube_name *name);
 
+/* Is it one of those that Kubernetes up to 1.37 stores itself, as kek_kube_resource() writes it?  *custom: it is not, and
+ * a CustomResourceDefinition may have brought it, whose group has a '.' and is none of Kubernetes' own. */
+bool kek_kube_is_known(const char *resource, bool *custom);
+
 /* "secrets", "deployments.apps": as EncryptionConfiguration and kubectl write it. NUL-terminated and cut
- * to `size`; returns the length it has uncut. */
+ * to `size`, with '?' for a NUL in it; returns the length it has uncut: the bytes of resource, '.' and group. */
 size_t kek_kube_resource(const struct kek_kube_name *name, char *out, size_t size);
 
 #endif

@@ -86,11 +86,11 @@ struct kek_kubeapi_object {
 /* What an answer means for whoever asked. */
 enum kek_kubeapi_answer {
     KEK_KUBEAPI_GOOD = 0,
-    KEK_KUBEAPI_CONFLICT,  /* 409: the object is not as it was said to be */
-    KEK_KUBEAPI_MISSING,   /* 404 */
-    KEK_KUBEAPI_EXPIRED,   /* 410: of a list that took too long; continue_ may lead on */
-    KEK_KUBEAPI_BUSY,      /* 429, or 503 with Retry-After: later */
-    KEK_KUBEAPI_TROUBLE,   /* 5xx, a lost connection, no answer in time: again */
+    KEK_KUBEAPI_CONFLICT, /* 409: the object is not as it was said to be */
+    KEK_KUBEAPI_MISSING, /* 404: the object is gone; or what was asked for otherwise is not there */
+    KEK_KUBEAPI_EXPIRED, /* 410: of a list that took too long; continue_ may lead on */
+    KEK_KUBEAPI_BUSY,    /* 429, or 503 with Retry-After: later */
+    KEK_KUBEAPI_TROUBLE, /* 5xx, a lost connection, no answer in time: again */
     KEK_KUBEAPI_FORBIDDEN, /* 403 of the authorizer: why has the rule that is missing */
     KEK_KUBEAPI_REFUSED,   /* 400, 403, 422, ...: of this object, by admission or validation */
     KEK_KUBEAPI_STOP,      /* 401, a certificate, memory: nothing will work as it is */
@@ -121,7 +121,6 @@ struct kek_kubeapi_call {
     struct kek_remote_call remote;
     struct kek_remote_header wanted[1];
     const char *headers[4];
-    struct kek_secret *credential;
     char *url, *send;
     struct objects *objects;
     const char *what; /* the verb, for messages */

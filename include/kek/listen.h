@@ -32,6 +32,10 @@ struct kek_listen;
 enum kek_rc kek_listen_open(const char *path, mode_t mode, struct kek_listen **listen,
                             struct kek_why *why) KEK_MUST_CHECK;
 
+/* Could a socket be made at `path`, by this user? As kek_listen_open() asks, without making anything and without a
+ * connection: whether somebody listens there is not asked. */
+enum kek_rc kek_listen_check(const char *path, struct kek_why *why) KEK_MUST_CHECK;
+
 /* The descriptor, non-blocking and close-on-exec, is the caller's from here on. Once only. */
 int kek_listen_take(struct kek_listen *listen);
 

@@ -2,12 +2,16 @@ noinst_HEADERS += \
 	include/kek/arena.h \
 	include/kek/audit.h \
 	include/kek/audit_act.h \
+	include/kek/audit_link.h \
 	include/kek/auto.h \
+	include/kek/base64.h \
+	include/kek/bridge.h \
 	include/kek/bytes.h \
 	include/kek/clock.h \
 	include/kek/config.h \
 	include/kek/datakey.h \
 	include/kek/descriptors.h \
+	include/kek/digest.h \
 	include/kek/doc.h \
 	include/kek/durable.h \
 	include/kek/encryption_config.h \
@@ -22,17 +26,22 @@ noinst_HEADERS += \
 	include/kek/kube.h \
 	include/kek/kubeapi.h \
 	include/kek/listen.h \
+	include/kek/lock_file.h \
 	include/kek/log.h \
 	include/kek/login.h \
 	include/kek/metrics.h \
 	include/kek/node_status.h \
 	include/kek/notify.h \
 	include/kek/pool.h \
+	include/kek/protobuf.h \
 	include/kek/provider.h \
 	include/kek/rc.h \
 	include/kek/remote.h \
+	include/kek/root_rules.h \
+	include/kek/roots.h \
 	include/kek/rpc.h \
 	include/kek/sandbox.h \
 	include/kek/secret.h \
+	include/kek/small_file.h \
 	include/kek/text.h \
 	include/kek/wire.h

@@ -50,7 +50,7 @@ static inline struct kek_log_field kek_log_number(const char *name, uint64_t num
     return (struct kek_log_field){.name = name, .number = number};
 }
 
-/* The native cause: `origin` says whose numbering `code` is, as in the audit log. */
+/* The native cause: `origin` says whose numbering `code` is, as in the audit log, and a CK_RV is in hex. */
 static inline struct kek_log_field kek_log_origin(const struct kek_why *why)
 {
     return kek_log_text("origin", kek_native_name(why->native));
@@ -60,7 +60,8 @@ static inline struct kek_log_field kek_log_code(const struct kek_why *why)
 {
     return why->native == KEK_NATIVE_NONE
                ? kek_log_text("code", "")
-               : (struct kek_log_field){.name = "code", .number = why->code, .hex = true};
+               : (struct kek_log_field){
+                     .name = "code", .number = why->code, .hex = why->native == KEK_NATIVE_PKCS11};
 }
 
 /* A list of them; it lives as long as the block that it stands in. */

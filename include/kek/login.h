@@ -69,7 +69,8 @@ struct kek_login_provider {
      * not be put on record. */
     void (*written)(void *arg, const struct kek_why *why);
     void *arg;
-    size_t writes; /* under way */
+    size_t writes;      /* under way */
+    char pin_path[160]; /* of the credential's file, as the last Token had it, for messages */
     /* What the record may be unable to say, since it is written later or cannot be. */
     struct kek_login_entry refused; /* its `refused` says whether it is one */
     bool is_proven;                 /* `proven` has logged in, and nothing unclear has come since */
@@ -134,6 +135,13 @@ void kek_login_unlock(struct kek_login *login);
 enum kek_rc kek_login_refusal(const struct kek_login *login, struct kek_why *why) KEK_MUST_CHECK;
 /* How many ms the next try has to wait after so many; 0 after none. */
 uint64_t kek_login_pause(const struct kek_login_provider *provider, unsigned tries);
+
+/* What is on record in state_dir of this provider's logins, the worst of them that is still about its PIN file (or
+ * of any, where `pin` is NULL): tries 0: nothing.  Reads without a lock.  KEK_INVALID: a record is damaged, so nobody
+ * logs in to its token. */
+enum kek_rc kek_login_on_record(const char *state_dir, const char *provider,
+                                const struct kek_login_pin *pin, struct kek_login_entry *worst,
+                                struct kek_why *why) KEK_MUST_CHECK;
 
 /* Forgets the refused PINs on record in state_dir, or those that this provider's logins met (kekd's and
  * the officers'), so that each is tried once more; *forgotten says how many there were.  It waits at most

@@ -65,8 +65,7 @@ struct kek_metrics_snapshot {
 };
 
 struct kek_metrics_settings {
-    const struct kek_pool *pool; /* borrowed, as all of these */
-    const struct kek_keyring *ring;
+    const struct kek_roots *roots; /* borrowed, as all of these */
     const struct kek_datakey_store *store;
     const struct kek_kms *kms;
     const struct kek_audit *audit;                                       /* NULL: no audit log */

@@ -49,8 +49,7 @@ struct kek_node_status;
 
 struct kek_node_status_settings {
     const struct kek_config *config; /* borrowed, as all of these */
-    const struct kek_pool *pool;
-    const struct kek_keyring *ring;
+    const struct kek_roots *roots;
     const struct kek_kms *kms;
 };
 

@@ -5,7 +5,7 @@
  * recycle) and the calls that wait for them or run in them.  A call ends exactly once: its `done`
  * runs, or the caller cancels it.  Wrap, unwrap and list may be sent again elsewhere after a link
  * failure, inside the call's own deadline, unless they name their worker; generate, set_state, destroy,
- * probe, describe and try_key reach one worker.
+ * probe, describe, try_key, attest and mac reach one worker.
  * It knows nothing of envelopes or of who is primary: `may` tells it which worker may serve a key, since
  * two processes on one token may see different keys.  A worker is known by its serial, which no other
  * worker of the pool ever has; a younger worker's is higher.
@@ -39,6 +39,8 @@ enum kek_pool_op {
     KEK_POOL_PROBE,
     KEK_POOL_DESCRIBE,
     KEK_POOL_TRY_KEY,
+    KEK_POOL_ATTEST,
+    KEK_POOL_MAC, /* any pool */
 };
 
 enum kek_pool_login_outcome {
@@ -81,18 +83,19 @@ struct kek_pool_settings {
 
 struct kek_pool_request {
     enum kek_pool_op op;
-    size_t provider; /* an index, or KEK_POOL_ANY (wrap and unwrap only) */
-    struct kek_id kek_id;
+    size_t provider;      /* an index, or KEK_POOL_ANY (wrap and unwrap only) */
+    struct kek_id kek_id; /* mac: of the audit log's key; all zeros: whichever there is */
     const struct kek_secret *data_key; /* wrap: copied */
     /* Unwrap and try_key (may be empty): what is to be opened; describe: the name.  Wrap: what the same KEK wrapped
      * before, its witness, which a worker that has nothing else to do opens after the wrap, by the object that
-     * wrapped; empty: nothing.  Copied. */
+     * wrapped; empty: nothing.  Mac: the text.  Copied. */
     enum kek_wrap_alg alg;
     struct kek_bytes blob;
     uint64_t handle; /* unwrap by the object that wrapped before, as result.handle said; 0: any */
-    uint32_t number; /* generate; describe: how many to skip */
+    uint32_t number; /* generate; describe, attest: how many to skip */
     enum kek_state state; /* generate, set_state */
     bool copy;            /* try_key: try a copy too */
+    bool audit;           /* generate: the audit log's key; it has no number and no state */
     /* Only a worker spawned after this submission may answer: for what a library caches (a list). It is
      * started beside the others; the oldest leaves once the new one is judged. */
     bool fresh;
@@ -115,6 +118,9 @@ struct kek_pool_result {
     const struct kek_provider_probed *probed;       /* probe */
     const struct kek_provider_described *described; /* describe */
     const struct kek_provider_tried *tried;         /* try_key */
+    const struct kek_provider_attested *attested;   /* attest */
+    const struct kek_provider_maced *maced;         /* mac */
+    struct kek_id made; /* generate: what it is called, where the provider names its keys itself */
 };
 
 /* rc: KEK_OK; KEK_DAMAGED (the token says that the blob is bad; final only where the caller knows
@@ -131,6 +137,8 @@ struct kek_pool *kek_pool_new(uv_loop_t *loop, const struct kek_pool_settings *s
                               struct kek_why *why);
 /* What an earlier process found the tokens to wrap by: each start's proof tries it first. Before start. */
 void kek_pool_prefer(struct kek_pool *pool, enum kek_wrap_alg alg);
+/* A version that an earlier process saw. Before start. */
+void kek_pool_know(struct kek_pool *pool, uint32_t number, const struct kek_id *kek_id);
 void kek_pool_start(struct kek_pool *pool);
 
 /* `done` never runs before this returns. NULL: not accepted, why says why (full, or waiting cannot
@@ -167,6 +175,7 @@ struct kek_pool_provider {
     bool pin_count_low;
     uint64_t birth_memory;  /* a fresh worker's bytes if over recycle_memory, else 0 */
     uint64_t max_sessions;  /* that the token says it allows; 0: no limit is known */
+    bool names_keys;        /* it numbers and names new versions itself, and they wrap at once */
     unsigned peak_sessions; /* that kekd's workers of it open at most, while one is replaced */
     struct kek_why why;     /* the last failure; rc KEK_OK if none */
 };

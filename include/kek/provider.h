@@ -12,6 +12,8 @@
 #ifndef KEK_PROVIDER_H
 #define KEK_PROVIDER_H
 
+#include <stdarg.h>
+
 #include "kek/secret.h"
 #include "kek/wire.h"
 
@@ -33,6 +35,10 @@ struct kek_provider_failure {
     struct kek_why why;
 };
 
+/* Fills *failure with a text and with the kek_rc that its cause is to kekd. Returns false. */
+bool kek_provider_fail(struct kek_provider_failure *failure, int step, int cause,
+                       const char *format, va_list args) KEK_PRINTF(4, 0);
+
 struct kek_provider_wrapped {
     enum kek_wrap_alg alg;
     size_t len;
@@ -43,6 +49,7 @@ struct kek_provider_wrapped {
 /* Every function returns true, or false with *failure filled and its outputs untouched. */
 struct kek_provider_ops {
     const char *type; /* "pkcs11" */
+    size_t arena;     /* bytes for secrets, a power of two; 0: a PIN and a few keys a session */
     /* `officer`: the worker's role, which may have a PIN of its own. `token` borrows texts of the
      * provider, which lives as long as the process. */
     bool (*open)(const struct Kek__Provider__Hello *hello, bool officer,
@@ -62,9 +69,17 @@ struct kek_provider_ops {
     bool (*unwrap)(struct kek_provider_session *session, const struct kek_id *kek_id,
                    uint64_t handle, enum kek_wrap_alg alg, struct kek_bytes blob,
                    struct kek_secret **data_key, struct kek_provider_failure *failure);
+    /* By the key "<keyring>.audit" with this CKA_ID; NULL: of several the one with the smallest. The function is NULL
+     * where the provider has no such keys, as is make_audit_key below. */
+    bool (*mac)(struct kek_provider_session *session, const struct kek_id *key_id,
+                struct kek_bytes text, struct kek_provider_maced *maced,
+                struct kek_provider_failure *failure);
     /* Known to a worker with --role officer only. */
+    bool (*make_audit_key)(struct kek_provider_session *session, const struct kek_id *key_id,
+                           struct kek_provider_failure *failure);
+    /* *made: its kek id; as asked for, unless the token says names_keys. */
     bool (*generate)(struct kek_provider_session *session, uint32_t number,
-                     const struct kek_id *kek_id, enum kek_state state,
+                     const struct kek_id *kek_id, enum kek_state state, struct kek_id *made,
                      struct kek_provider_failure *failure);
     bool (*set_state)(struct kek_provider_session *session, const struct kek_id *kek_id,
                       enum kek_state state, struct kek_provider_failure *failure);
@@ -76,7 +91,10 @@ struct kek_provider_ops {
     bool (*describe)(struct kek_provider_session *session, struct kek_bytes name, uint32_t skip,
                      struct kek_provider_described *described,
                      struct kek_provider_failure *failure);
-    /* An empty blob: no unwrap. */
+    /* All certificates, whatever an answer has room for; `attested` is empty. NULL: nothing states what its keys are. */
+    bool (*attest)(struct kek_provider_session *session, const struct kek_id *kek_id,
+                   struct kek_provider_attested *attested, struct kek_provider_failure *failure);
+    /* An empty blob: no unwrap. NULL: a service holds its own keys to their states, and there is nothing to try. */
     bool (*try_key)(struct kek_provider_session *session, const struct kek_id *kek_id,
                     enum kek_wrap_alg alg, struct kek_bytes blob, bool copy,
                     struct kek_provider_tried *tried, struct kek_provider_failure *failure);

@@ -61,7 +61,8 @@ struct kek_remote_call {
         http2; /* plain: by prior knowledge, each call on a connection of its own where libcurl is older
                    than 8.0; https: if the peer has it */
     const char *const *headers; /* "Name: value", the last one NULL; borrowed. NULL: none */
-    /* One more header line, with its NUL, such as "Authorization: Bearer ..."; borrowed. NULL: none */
+    /* One more header line, with its NUL, such as "Authorization: Bearer ..."; borrowed until kek_remote_start()
+     * returns. NULL: none */
     const struct kek_secret *credential;
     struct kek_bytes send; /* borrowed */
     bool send_secret;      /* what is sent holds a credential */

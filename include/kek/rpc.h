@@ -35,7 +35,7 @@ enum kek_rpc_status kek_rpc_status_of(enum kek_rc rc);
 
 /* Room that a service may use per connection, zeroed when the connection opens. It must need no
  * destructor. */
-#define KEK_RPC_PEER_ROOM 128
+#define KEK_RPC_PEER_ROOM 144
 
 struct kek_rpc_peer {
     uid_t uid; /* SO_PEERCRED */

@@ -106,6 +106,55 @@ struct kek_provider_described {
     struct kek_provider_object objects[KEK_PROVIDER_OBJECTS_MAX];
 };
 
+/* What the HSM that holds a version states about it, the certificates that go with it, and what of that holds. */
+enum kek_check_outcome {
+    KEK_CHECK_UNTRIED = 0, /* the text says why */
+    KEK_CHECK_PASSED,
+    KEK_CHECK_FAILED, /* likewise */
+};
+
+#define KEK_PROVIDER_STATEMENT_MAX 4096   /* bytes of a statement, as the service has it */
+#define KEK_PROVIDER_CERTIFICATE_MAX 4096 /* of one certificate in PEM, with a NUL */
+#define KEK_PROVIDER_CERTIFICATES_MAX 12
+#define KEK_PROVIDER_CHECKS_MAX 8
+#define KEK_PROVIDER_FACTS_MAX 4
+#define KEK_PROVIDER_FACT_LEN 144 /* bytes, with a NUL */
+
+struct kek_provider_attested {
+    char format[48]; /* the service's word; empty: there is no statement */
+    size_t statement_len;
+    uint8_t statement[KEK_PROVIDER_STATEMENT_MAX];
+    size_t certificate_count; /* that are here */
+    uint32_t total;           /* and in all: one answer has no room for many */
+    struct kek_provider_certificate {
+        char chain[24]; /* the service's name for the list that it is of */
+        char pem[KEK_PROVIDER_CERTIFICATE_MAX];
+    } certificates[KEK_PROVIDER_CERTIFICATES_MAX];
+    size_t check_count;
+    struct kek_provider_check {
+        char name[16];
+        enum kek_check_outcome outcome;
+        char text[200];
+    } checks[KEK_PROVIDER_CHECKS_MAX];
+    size_t fact_count;
+    struct kek_provider_fact {
+        char name[16];
+        char value[KEK_PROVIDER_FACT_LEN];
+    } facts[KEK_PROVIDER_FACTS_MAX]; /* what else it says of the key */
+};
+
+/* A MAC by the audit log's key. */
+#define KEK_PROVIDER_MAC_TEXT_MAX 256 /* bytes that are MACed */
+#define KEK_PROVIDER_MAC_MIN 16
+#define KEK_PROVIDER_MAC_MAX 64
+
+struct kek_provider_maced {
+    struct kek_id key_id;
+    char mechanism[24];
+    size_t len;
+    uint8_t mac[KEK_PROVIDER_MAC_MAX];
+};
+
 /* What a token does with one key, whatever the key's flags are. */
 struct kek_provider_attempt {
     bool made, done;

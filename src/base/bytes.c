@@ -100,3 +100,12 @@ void kek_hex(struct kek_bytes bytes, char *out)
     }
     out[2 * bytes.len] = '\0';
 }
+
+int kek_hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}

@@ -7,26 +7,29 @@
 
 /* A mapping or list that is still open. */
 struct open_node {
-    struct doc_node *node;
-    struct doc_node **tail; /* where its next member goes */
-    struct doc_node *key;   /* read already, waiting for its value */
+    struct kek_doc_node *node;
+    struct kek_doc_node **tail; /* where its next member goes */
+    struct kek_doc_node *key;   /* read already, waiting for its value */
 };
+
+#define DEPTH_LIMIT 32
 
 struct builder {
     yaml_parser_t parser;
     const char *name;
-    struct doc_node *root;
-    struct open_node open[DOC_DEPTH_MAX];
+    struct kek_doc_limits limits;
+    struct kek_doc_node *root;
+    struct open_node open[DEPTH_LIMIT];
     size_t depth, nodes, documents;
     struct kek_why *why;
 };
 
-void doc_node_free(struct doc_node *node)
+void kek_doc_node_free(struct kek_doc_node *node)
 {
     while (node != NULL) {
-        struct doc_node *next = node->next;
-        doc_node_free(node->key);
-        doc_node_free(node->members);
+        struct kek_doc_node *next = node->next;
+        kek_doc_node_free(node->key);
+        kek_doc_node_free(node->members);
         if (node->text != NULL) {
             kek_wipe(node->text, strlen(node->text));
         }
@@ -36,23 +39,23 @@ void doc_node_free(struct doc_node *node)
     }
 }
 
-bool doc_node_is_null(const struct doc_node *node)
+bool kek_doc_node_is_null(const struct kek_doc_node *node)
 {
-    return node->kind == DOC_SCALAR && node->plain &&
+    return node->kind == KEK_DOC_SCALAR && node->plain &&
            (node->text[0] == '\0' || strcmp(node->text, "~") == 0 ||
             strcasecmp(node->text, "null") == 0);
 }
 
-size_t doc_node_count(const struct doc_node *node)
+size_t kek_doc_node_count(const struct kek_doc_node *node)
 {
     size_t count = 0;
-    for (const struct doc_node *member = node->members; member != NULL; member = member->next) {
+    for (const struct kek_doc_node *member = node->members; member != NULL; member = member->next) {
         count++;
     }
     return count;
 }
 
-void doc_show(const char *text, char shown[static DOC_SHOWN_MAX])
+void kek_doc_show(const char *text, char shown[static KEK_DOC_SHOWN_MAX])
 {
     char *out = shown;
     size_t i = 0;
@@ -71,6 +74,12 @@ static enum kek_rc refuse(struct builder *b, yaml_mark_t mark, const char *what)
 {
     return kek_fail(b->why, KEK_INVALID, "%s:%zu:%zu: %s", b->name, mark.line + 1, mark.column + 1,
                     what);
+}
+
+static enum kek_rc refuse_more(struct builder *b, yaml_mark_t mark, size_t max, const char *of)
+{
+    return kek_fail(b->why, KEK_INVALID, "%s:%zu:%zu: more than %zu %s", b->name, mark.line + 1,
+                    mark.column + 1, max, of);
 }
 
 /* libyaml's reader knows only the offset of what it cannot decode. */
@@ -106,13 +115,13 @@ static enum kek_rc parser_failed(struct builder *b, struct kek_bytes yaml)
     return refuse(b, mark, what);
 }
 
-static struct doc_node *node_new(struct builder *b, enum doc_kind kind, yaml_mark_t mark)
+static struct kek_doc_node *node_new(struct builder *b, enum kek_doc_kind kind, yaml_mark_t mark)
 {
-    if (b->nodes == DOC_NODES_MAX) {
-        refuse(b, mark, "more than 4096 keys and values");
+    if (b->nodes == b->limits.nodes) {
+        refuse_more(b, mark, b->limits.nodes, "keys and values");
         return NULL;
     }
-    struct doc_node *node = calloc(1, sizeof *node);
+    struct kek_doc_node *node = calloc(1, sizeof *node);
     if (node == NULL) {
         kek_fail(b->why, KEK_NO_MEMORY, "no memory to read %s", b->name);
         return NULL;
@@ -125,16 +134,16 @@ static struct doc_node *node_new(struct builder *b, enum doc_kind kind, yaml_mar
 }
 
 /* Takes the node and puts it where the document has come to. */
-static enum kek_rc place(struct builder *b, struct doc_node *node, yaml_mark_t mark)
+static enum kek_rc place(struct builder *b, struct kek_doc_node *node, yaml_mark_t mark)
 {
     if (b->depth == 0) {
         b->root = node;
         return KEK_OK;
     }
     struct open_node *top = &b->open[b->depth - 1];
-    if (top->node->kind == DOC_MAPPING && top->key == NULL) {
-        if (node->kind != DOC_SCALAR || doc_node_is_null(node)) {
-            doc_node_free(node);
+    if (top->node->kind == KEK_DOC_MAPPING && top->key == NULL) {
+        if (node->kind != KEK_DOC_SCALAR || kek_doc_node_is_null(node)) {
+            kek_doc_node_free(node);
             return refuse(b, mark, "expected a key, found something else");
         }
         top->key = node;
@@ -152,7 +161,7 @@ static enum kek_rc add_scalar(struct builder *b, const yaml_event_t *event)
     if (strlen(text) != event->data.scalar.length) {
         return refuse(b, event->start_mark, "a text with a NUL character in it");
     }
-    KEK_AUTO(doc_node) node = node_new(b, DOC_SCALAR, event->start_mark);
+    KEK_AUTO(kek_doc_node) node = node_new(b, KEK_DOC_SCALAR, event->start_mark);
     if (node == NULL) {
         return b->why->rc;
     }
@@ -164,12 +173,12 @@ static enum kek_rc add_scalar(struct builder *b, const yaml_event_t *event)
     return place(b, KEK_STEAL(node), event->start_mark);
 }
 
-static enum kek_rc add_open(struct builder *b, enum doc_kind kind, yaml_mark_t mark)
+static enum kek_rc add_open(struct builder *b, enum kek_doc_kind kind, yaml_mark_t mark)
 {
-    if (b->depth == DOC_DEPTH_MAX) {
-        return refuse(b, mark, "more than 8 levels of lists and mappings");
+    if (b->depth == b->limits.depth) {
+        return refuse_more(b, mark, b->limits.depth, "levels of lists and mappings");
     }
-    struct doc_node *node = node_new(b, kind, mark);
+    struct kek_doc_node *node = node_new(b, kind, mark);
     if (node == NULL) {
         return b->why->rc;
     }
@@ -222,11 +231,11 @@ static enum kek_rc take_event(struct builder *b, const yaml_event_t *event)
     case YAML_SEQUENCE_START_EVENT:
         rc = refuse_extras(b, event, event->data.sequence_start.anchor,
                            event->data.sequence_start.tag);
-        return rc == KEK_OK ? add_open(b, DOC_LIST, event->start_mark) : rc;
+        return rc == KEK_OK ? add_open(b, KEK_DOC_LIST, event->start_mark) : rc;
     case YAML_MAPPING_START_EVENT:
         rc = refuse_extras(b, event, event->data.mapping_start.anchor,
                            event->data.mapping_start.tag);
-        return rc == KEK_OK ? add_open(b, DOC_MAPPING, event->start_mark) : rc;
+        return rc == KEK_OK ? add_open(b, KEK_DOC_MAPPING, event->start_mark) : rc;
     case YAML_SEQUENCE_END_EVENT:
     case YAML_MAPPING_END_EVENT:
         b->depth--;
@@ -240,6 +249,22 @@ static enum kek_rc take_event(struct builder *b, const yaml_event_t *event)
     return KEK_OK;
 }
 
+/* libyaml frees without wiping. */
+static void wipe_event(yaml_event_t *event)
+{
+    if (event->type == YAML_SCALAR_EVENT) {
+        kek_wipe(event->data.scalar.value, event->data.scalar.length);
+    }
+    yaml_event_delete(event);
+}
+
+static void wipe_parser(yaml_parser_t *parser)
+{
+    kek_wipe(parser->raw_buffer.start, (size_t)(parser->raw_buffer.end - parser->raw_buffer.start));
+    kek_wipe(parser->buffer.start, (size_t)(parser->buffer.end - parser->buffer.start));
+    yaml_parser_delete(parser);
+}
+
 static enum kek_rc build(struct builder *b, struct kek_bytes yaml)
 {
     for (;;) {
@@ -249,7 +274,7 @@ static enum kek_rc build(struct builder *b, struct kek_bytes yaml)
         }
         bool last = event.type == YAML_STREAM_END_EVENT;
         enum kek_rc rc = take_event(b, &event);
-        yaml_event_delete(&event);
+        wipe_event(&event);
         if (rc != KEK_OK) {
             return rc;
         }
@@ -263,12 +288,17 @@ static enum kek_rc build(struct builder *b, struct kek_bytes yaml)
     return KEK_OK;
 }
 
-struct doc_node *doc_node_parse(struct kek_bytes yaml, const char *name, struct kek_why *why)
+struct kek_doc_node *kek_doc_node_parse(struct kek_bytes yaml, const char *name,
+                                        const struct kek_doc_limits *limits, struct kek_why *why)
 {
+    static const struct kek_doc_limits preset = {
+        .bytes = KEK_DOC_BYTES_MAX, .depth = KEK_DOC_DEPTH_MAX, .nodes = KEK_DOC_NODES_MAX};
     struct kek_why unheard;
-    struct builder b = {.name = name, .why = why == NULL ? &unheard : why};
-    if (yaml.len > DOC_BYTES_MAX) {
-        kek_fail(b.why, KEK_TOO_LARGE, "%s: larger than %d bytes", name, DOC_BYTES_MAX);
+    struct builder b = {.name = name,
+                        .limits = limits == NULL ? preset : *limits,
+                        .why = why == NULL ? &unheard : why};
+    if (yaml.len > b.limits.bytes) {
+        kek_fail(b.why, KEK_TOO_LARGE, "%s: larger than %zu bytes", name, b.limits.bytes);
         return NULL;
     }
     if (!yaml_parser_initialize(&b.parser)) {
@@ -283,14 +313,14 @@ struct doc_node *doc_node_parse(struct kek_bytes yaml, const char *name, struct 
     yaml_parser_set_input_string(&b.parser, yaml.len == 0 ? (const uint8_t *)"" : yaml.data,
                                  yaml.len);
     enum kek_rc rc = build(&b, yaml);
-    yaml_parser_delete(&b.parser);
+    wipe_parser(&b.parser);
     if (rc == KEK_OK) {
         return b.root;
     }
     /* Keys that never got their value hang on the open mappings alone. */
     for (size_t i = 0; i < b.depth; i++) {
-        doc_node_free(b.open[i].key);
+        kek_doc_node_free(b.open[i].key);
     }
-    doc_node_free(b.root);
+    kek_doc_node_free(b.root);
     return NULL;
 }

@@ -10,9 +10,9 @@
 #include <linux/magic.h>
 
 #include "kek/descriptors.h"
+#include "kek/small_file.h"
 
 #define PATH_BYTES 4096
-#define STEP 16384 /* bytes read at a time, so that a small file takes little memory */
 
 /* One write, carried to libuv's thread pool and back. */
 struct write_job {
@@ -61,7 +61,7 @@ void kek_durable_give(const char *path, int fd)
     }
 }
 
-static enum kek_rc sync_folder(const char *path, struct kek_why *why)
+enum kek_rc kek_durable_sync_folder(const char *path, struct kek_why *why)
 {
     char folder[PATH_BYTES];
     folder_of(path, folder);
@@ -71,6 +71,28 @@ static enum kek_rc sync_folder(const char *path, struct kek_why *why)
                                "syncing %s", folder);
     }
     return KEK_OK;
+}
+
+enum kek_rc kek_durable_keep_name(const char *path, int fd, struct kek_why *why)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0) {
+        return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "looking at %s", path);
+    }
+    if (st.st_size > 0) {
+        return KEK_OK;
+    }
+    struct kek_why unsynced;
+    enum kek_rc rc = kek_durable_sync_folder(path, &unsynced);
+    /* A folder that may not be read, or that its file system does not sync: the file's own sync takes the name along, where
+     * anything does. */
+    bool cannot = rc != KEK_OK && (unsynced.code == EACCES || unsynced.code == EINVAL);
+    if (rc == KEK_OK || (cannot && fsync(fd) == 0)) {
+        return KEK_OK;
+    }
+    *why = unsynced;
+    return rc;
 }
 
 enum kek_rc kek_durable_write_now(const char *path, struct kek_bytes content, struct kek_why *why)
@@ -99,7 +121,7 @@ enum kek_rc kek_durable_write_now(const char *path, struct kek_bytes content, st
         (void)unlink(beside);
         return rc;
     }
-    return sync_folder(path, why);
+    return kek_durable_sync_folder(path, why);
 }
 
 static void run(uv_work_t *work)
@@ -150,46 +172,11 @@ enum kek_rc kek_durable_write(uv_loop_t *loop, const char *path, struct kek_byte
     return rc;
 }
 
-enum kek_rc kek_durable_read_open(int fd, const char *path, size_t max, struct kek_buf *content,
-                                  struct kek_why *why)
-{
-    KEK_AUTO_BUF struct kek_buf all;
-    kek_buf_init(&all, max + 1);
-    for (;;) {
-        size_t room = max + 1 - all.len;
-        room = room < STEP ? room : STEP;
-        uint8_t *at = kek_buf_reserve(&all, room, why);
-        if (at == NULL) {
-            return KEK_NO_MEMORY;
-        }
-        size_t len;
-        if (!kek_descriptor_read(fd, at, room, &len)) {
-            return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                                   "reading %s", path);
-        }
-        all.len += len;
-        if (all.len > max) {
-            return kek_fail(why, KEK_TOO_LARGE, "%s has more than %zu bytes", path, max);
-        }
-        if (len < room) {
-            return kek_buf_append(content, kek_buf_bytes(&all), why);
-        }
-    }
-}
-
 enum kek_rc kek_durable_read(const char *path, size_t max, struct kek_buf *content,
                              struct kek_why *why)
 {
-    KEK_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) {
-        return kek_fail_native(why, errno == ENOENT ? KEK_NOT_FOUND : KEK_DENIED, KEK_NATIVE_ERRNO,
-                               (unsigned long)errno, "opening %s", path);
-    }
-    struct stat st;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        return kek_fail(why, KEK_INVALID, "%s is not a regular file", path);
-    }
-    return kek_durable_read_open(fd, path, max, content, why);
+    const struct kek_small_file file = {.what = "", .path = path, .max = max};
+    return kek_small_file_read(&file, content, NULL, why);
 }
 
 bool kek_durable_forgets(const char *folder)

@@ -26,6 +26,13 @@ bool kek_id_parse(const char *text, struct kek_id *id)
 #define GCM_TAG 16
 #define CBC_IV 16
 
+/* Transit: a nonce of 12 bytes (aes256-gcm96, chacha20-poly1305) or 24 (xchacha20-poly1305). */
+#define NONCE_MIN 12
+#define NONCE_MAX 24
+
+/* Cloud KMS: what is around 32 bytes differs with protection and time, and no document says a length. */
+#define CLOUD_MIN (KEK_DATA_KEY_LEN + GCM_TAG)
+
 static const struct wrap {
     const char *name;
     size_t min, max; /* bytes of a wrapped data key */
@@ -35,6 +42,9 @@ static const struct wrap {
     [KEK_WRAP_AES_GCM] = {"AES-GCM", GCM_IV + KEK_DATA_KEY_LEN + GCM_TAG,
                           GCM_IV + KEK_DATA_KEY_LEN + GCM_TAG},
     [KEK_WRAP_AES_CBC] = {"AES-CBC", CBC_IV + KEK_DATA_KEY_LEN, CBC_IV + KEK_DATA_KEY_LEN},
+    [KEK_WRAP_TRANSIT] = {"TRANSIT", NONCE_MIN + KEK_DATA_KEY_LEN + GCM_TAG,
+                          NONCE_MAX + KEK_DATA_KEY_LEN + GCM_TAG},
+    [KEK_WRAP_GCP_KMS] = {"GCP-KMS", CLOUD_MIN, KEK_WRAPPED_MAX},
 };
 
 bool kek_wrap_alg_known(enum kek_wrap_alg alg)
@@ -44,7 +54,7 @@ bool kek_wrap_alg_known(enum kek_wrap_alg alg)
 
 bool kek_wrap_alg_authenticates(enum kek_wrap_alg alg)
 {
-    return alg == KEK_WRAP_AES_KW || alg == KEK_WRAP_AES_KWP || alg == KEK_WRAP_AES_GCM;
+    return kek_wrap_alg_known(alg) && alg != KEK_WRAP_AES_CBC;
 }
 
 const char *kek_wrap_alg_name(enum kek_wrap_alg alg)

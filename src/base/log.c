@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "kek/clock.h"
+#include "kek/text.h"
 #include "log_line.h"
 
 static const char *program = "kekd";
@@ -60,21 +61,11 @@ const char *kek_log_priority(enum kek_log_level level)
     return to_journal ? levels[level].priority : "";
 }
 
-static void stamp(char *out, size_t size)
-{
-    int64_t now = kek_clock_wall_ms();
-    time_t seconds = (time_t)(now / 1000);
-    struct tm utc;
-    gmtime_r(&seconds, &utc);
-    size_t len = strftime(out, size, "%Y-%m-%dT%H:%M:%S", &utc);
-    snprintf(out + len, size - len, ".%03dZ", (int)(now % 1000));
-}
-
 static bool write_line(enum kek_log_level level, const char *message,
                        const struct kek_log_field *fields)
 {
-    char when[40], out[LOG_LINE_MAX];
-    stamp(when, sizeof when);
+    char when[KEK_CLOCK_TEXT], out[LOG_LINE_MAX];
+    kek_clock_text(kek_clock_wall_ms(), when);
     struct log_line line = {
         .priority = kek_log_priority(level),
         .time = when,
@@ -95,8 +86,9 @@ static void emit(enum kek_log_level level, const char *message, const struct kek
 {
     unsigned long lost = atomic_exchange(&dropped, 0);
     if (lost > 0) {
-        char notice[64];
-        snprintf(notice, sizeof notice, "%lu log lines were dropped: nobody was reading", lost);
+        char notice[128];
+        snprintf(notice, sizeof notice, "%s dropped: nobody was reading",
+                 kek_counted(lost, "log line").text);
         if (!write_line(KEK_LOG_WARN, notice, NULL)) {
             atomic_fetch_add(&dropped, lost + 1);
             atomic_fetch_add(&dropped_total, 1);

@@ -1,35 +1,69 @@
 #include "kek/text.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-static bool tail(unsigned char c)
+/* How many bytes a character has that begins so; 0: none does. */
+static size_t said_len(uint8_t first)
 {
-    return (c & 0xc0) == 0x80;
-}
-
-/* Each condition reads a byte only if the one before it was no NUL. */
-size_t kek_text_char_len(const unsigned char *text)
-{
-    unsigned char first = text[0];
     if (first < 0x80) {
         return 1;
     }
-    if (first >= 0xc2 && first <= 0xdf) {
-        bool control = first == 0xc2 && text[1] < 0xa0; /* C1: a terminal obeys them */
-        return tail(text[1]) && !control ? 2 : 0;
+    if (first < 0xc2 || first > 0xf4) {
+        return 0;
     }
-    if (first >= 0xe0 && first <= 0xef) {
-        bool overlong = first == 0xe0 && text[1] < 0xa0;
-        bool surrogate = first == 0xed && text[1] > 0x9f;
-        return tail(text[1]) && !overlong && !surrogate && tail(text[2]) ? 3 : 0;
+    return first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+}
+
+size_t kek_text_utf8_len(struct kek_bytes bytes)
+{
+    const uint8_t *c = bytes.data;
+    size_t said = bytes.len == 0 ? 0 : said_len(c[0]);
+    if (said == 0 || said > bytes.len) {
+        return 0;
     }
-    if (first >= 0xf0 && first <= 0xf4) {
-        bool overlong = first == 0xf0 && text[1] < 0x90;
-        bool beyond = first == 0xf4 && text[1] > 0x8f;
-        return tail(text[1]) && !overlong && !beyond && tail(text[2]) && tail(text[3]) ? 4 : 0;
+    for (size_t i = 1; i < said; i++) {
+        if ((c[i] & 0xc0) != 0x80) {
+            return 0;
+        }
     }
-    return 0;
+    /* Overlong forms, surrogates and what is past U+10FFFF show in the second byte. */
+    if ((c[0] == 0xe0 && c[1] < 0xa0) || (c[0] == 0xed && c[1] > 0x9f) ||
+        (c[0] == 0xf0 && c[1] < 0x90) || (c[0] == 0xf4 && c[1] > 0x8f)) {
+        return 0;
+    }
+    return said;
+}
+
+bool kek_text_is_utf8(struct kek_bytes bytes)
+{
+    for (size_t at = 0; at < bytes.len;) {
+        uint64_t eight;
+        size_t left = bytes.len - at, len;
+        if (left >= sizeof eight) {
+            memcpy(&eight, bytes.data + at, sizeof eight);
+            if ((eight & 0x8080808080808080u) == 0) {
+                at += sizeof eight; /* ASCII, as nearly all of it is */
+                continue;
+            }
+        }
+        len = kek_text_utf8_len(kek_bytes(bytes.data + at, left));
+        if (len == 0) {
+            return false;
+        }
+        at += len;
+    }
+    return true;
+}
+
+size_t kek_text_char_len(const unsigned char *text)
+{
+    if (text[0] < 0x80) {
+        return 1;
+    }
+    bool control = text[0] == 0xc2 && text[1] < 0xa0;
+    return control ? 0 : kek_text_utf8_len(kek_bytes(text, strnlen((const char *)text, 4)));
 }
 
 void kek_text_clean(char *text)
@@ -148,4 +182,58 @@ size_t kek_text_slip(const char *name, const char *meant)
         }
     }
     return row[meant_len] <= name_len / 3 + 1 ? row[meant_len] : SIZE_MAX;
+}
+
+static bool ends_in(const char *word, size_t len, const char *end)
+{
+    size_t end_len = strlen(end);
+    return len >= end_len && strcmp(word + len - end_len, end) == 0;
+}
+
+struct kek_counted kek_counted(uint64_t count, const char *noun)
+{
+    struct kek_counted counted;
+    size_t len = strlen(noun);
+    const char *end = "s";
+    if (count == 1) {
+        end = "";
+    } else if (ends_in(noun, len, "y") && len > 1 && strchr("aeiou", noun[len - 2]) == NULL) {
+        end = "ies";
+        len--;
+    } else if (ends_in(noun, len, "s") || ends_in(noun, len, "x") || ends_in(noun, len, "ch") ||
+               ends_in(noun, len, "sh")) {
+        end = "es";
+    }
+    snprintf(counted.text, sizeof counted.text, "%" PRIu64 " %.*s%s", count, (int)len, noun, end);
+    return counted;
+}
+
+void kek_text_escape(const char *text, char *out)
+{
+    static const char plain[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    for (; *text != '\0'; text++) {
+        if (strchr(plain, *text) != NULL) {
+            *out++ = *text;
+        } else {
+            out += snprintf(out, 4, "%%%02X", (unsigned char)*text);
+        }
+    }
+    *out = '\0';
+}
+
+const char *kek_text_after_name(const char *text, const char *name)
+{
+    size_t len = strlen(name);
+    bool named = strncmp(text, name, len) == 0 && strncmp(text + len, ": ", 2) == 0;
+    return named ? text + len + 2 : text;
+}
+
+struct kek_command kek_command(const char *root, const char *words)
+{
+    struct kek_command command;
+    bool several = root != NULL && root[0] != '\0';
+    snprintf(command.text, sizeof command.text, "%.31s%s%.32s", words, several ? " --root " : "",
+             several ? root : "");
+    return command;
 }

@@ -15,17 +15,6 @@ static bool is_name(const char *text)
     return text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-")] == '\0';
 }
 
-static bool is_path(const char *text)
-{
-    return text[0] == '/';
-}
-
-static bool is_context(const char *text)
-{
-    (void)text;
-    return true;
-}
-
 /* What etcd itself would take is larger; a name with a blank or a control character is a slip. */
 static bool is_user(const char *text)
 {
@@ -92,20 +81,18 @@ bool kek_config_endpoint_is_open(const char *endpoint)
 }
 
 static const struct text_rule name_rule = {is_name, "1 to 32 of a-z, 0-9 and \"-\""};
-static const struct text_rule path_rule = {is_path, "an absolute path of at most 4000 bytes"};
 static const struct text_rule user_rule = {
     is_user, "the name of an etcd user of 1 to 255 bytes, without blanks and \":\""};
-static const struct text_rule context_rule = {is_context, "a string of at most 255 bytes"};
 static const struct text_rule prefix_rule = {
     kek_config_is_etcd_prefix,
     "an absolute prefix of at most 255 bytes without \"/\" at its end, such as \"/registry\""};
 static const struct text_rule endpoint_rule = {
     kek_config_is_endpoint, "https://HOST:PORT (or http://), such as \"https://10.0.0.11:2379\""};
 
-static enum kek_rc load_endpoints(struct load *load, const struct doc_node *node,
+static enum kek_rc load_endpoints(struct load *load, const struct kek_doc_node *node,
                                   const struct field *field, void *object)
 {
-    if (node->kind == DOC_LIST && doc_node_count(node) == 0) {
+    if (node->kind == KEK_DOC_LIST && kek_doc_node_count(node) == 0) {
         return load_refuse(load, node, "expected at least one endpoint");
     }
     enum kek_rc rc = load_texts(load, node, field, object);
@@ -123,7 +110,7 @@ static enum kek_rc load_endpoints(struct load *load, const struct doc_node *node
     return rc;
 }
 
-static enum kek_rc check_etcd(struct load *load, const struct doc_node *node, void *object);
+static enum kek_rc check_etcd(struct load *load, const struct kek_doc_node *node, void *object);
 
 static const struct field fields[] = {
     {"name", load_text, AT(name), 1, 32, true, .with = &name_rule},
@@ -141,14 +128,14 @@ const struct list etcd_list = {&etcd_schema, sizeof(struct kek_config_etcd),
                                offsetof(struct kek_config, etcd_count)};
 
 /* Two keys that say something together alone. */
-static enum kek_rc check_pair(struct load *load, const struct doc_node *node, const char *one,
+static enum kek_rc check_pair(struct load *load, const struct kek_doc_node *node, const char *one,
                               const char *other)
 {
-    const struct doc_node *first = load_find(node, one), *second = load_find(node, other);
+    const struct kek_doc_node *first = load_find(node, one), *second = load_find(node, other);
     if ((first == NULL) == (second == NULL)) {
         return KEK_OK;
     }
-    const struct doc_node *there = first == NULL ? second : first;
+    const struct kek_doc_node *there = first == NULL ? second : first;
     size_t mark = load_enter(load, there->key->text);
     enum kek_rc rc = load_refuse(load, there->key, "expected %s beside it, found none",
                                  first == NULL ? one : other);
@@ -156,10 +143,10 @@ static enum kek_rc check_pair(struct load *load, const struct doc_node *node, co
     return rc;
 }
 
-static enum kek_rc refuse_endpoint(struct load *load, const struct doc_node *node, size_t index,
+static enum kek_rc refuse_endpoint(struct load *load, const struct kek_doc_node *node, size_t index,
                                    const char *format, const char *endpoint)
 {
-    const struct doc_node *list = load_find(node, "endpoints");
+    const struct kek_doc_node *list = load_find(node, "endpoints");
     size_t mark = load_enter(load, "endpoints");
     load_enter_item(load, index);
     char text[KEK_WHY_TEXT];
@@ -169,7 +156,7 @@ static enum kek_rc refuse_endpoint(struct load *load, const struct doc_node *nod
     return rc;
 }
 
-static enum kek_rc check_etcd(struct load *load, const struct doc_node *node, void *object)
+static enum kek_rc check_etcd(struct load *load, const struct kek_doc_node *node, void *object)
 {
     const struct kek_config_etcd *etcd = object;
     enum kek_rc rc = check_pair(load, node, "cert", "key");
@@ -204,7 +191,7 @@ static bool same_place(const struct kek_config_etcd *one, const struct kek_confi
     return false;
 }
 
-static enum kek_rc check_unlike(struct load *load, const struct doc_node *node,
+static enum kek_rc check_unlike(struct load *load, const struct kek_doc_node *node,
                                 const struct kek_config *config, size_t index)
 {
     const struct kek_config_etcd *etcd = &config->etcd[index];
@@ -227,7 +214,8 @@ static enum kek_rc check_unlike(struct load *load, const struct doc_node *node,
     return rc;
 }
 
-enum kek_rc etcd_check(struct load *load, const struct doc_node *root, struct kek_config *config)
+enum kek_rc etcd_check(struct load *load, const struct kek_doc_node *root,
+                       struct kek_config *config)
 {
     enum kek_rc rc = KEK_OK;
     for (size_t i = 0; rc == KEK_OK && i < config->etcd_count; i++) {

@@ -68,7 +68,11 @@ const char *kek_config_example(void)
            "#     prefix: /registry              # the API server's --etcd-prefix\n"
            "#     context: prod-eu1              # of the kekd that seals there; default: context\n"
            "audit:\n"
-           "  file: /var/log/kekd/audit.jsonl    # off if absent\n"
+           "  file: /var/log/kekd/audit.jsonl    # off if absent, and so are journal and syslog\n"
+           "  # journal: /run/systemd/journal/socket    # a copy of each line; without a file the "
+           "log itself\n"
+           "  # syslog: /dev/log                        # the same by RFC 5424\n"
+           "  mac_interval: 1m                   # by a key that kekctl audit generate makes\n"
            "log:\n"
            "  level: info                        # error, warn, info or debug\n"
            "  format: text                       # text or json\n";

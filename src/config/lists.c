@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static enum kek_rc expect_list(struct load *load, const struct doc_node *node,
+static enum kek_rc expect_list(struct load *load, const struct kek_doc_node *node,
                                const struct field *field, const char *what, size_t *count)
 {
-    *count = doc_node_count(node);
-    if (node->kind != DOC_LIST) {
+    *count = kek_doc_node_count(node);
+    if (node->kind != KEK_DOC_LIST) {
         return load_expected(load, node, "a list of %" PRIu64 " to %" PRIu64 " %s", field->min,
                              field->max, what);
     }
@@ -21,8 +21,8 @@ static enum kek_rc expect_list(struct load *load, const struct doc_node *node,
     return KEK_OK;
 }
 
-enum kek_rc load_items(struct load *load, const struct doc_node *node, const struct field *field,
-                       void *object)
+enum kek_rc load_items(struct load *load, const struct kek_doc_node *node,
+                       const struct field *field, void *object)
 {
     const struct list *list = field->with;
     size_t count;
@@ -37,7 +37,7 @@ enum kek_rc load_items(struct load *load, const struct doc_node *node, const str
     /* In place before they are filled: whoever frees the object frees them. */
     memcpy((char *)object + field->offset, &items, sizeof items);
     memcpy((char *)object + list->count_offset, &count, sizeof count);
-    const struct doc_node *member = node->members;
+    const struct kek_doc_node *member = node->members;
     for (size_t i = 0; rc == KEK_OK && member != NULL; i++, member = member->next) {
         size_t mark = load_enter_item(load, i);
         rc = load_mapping(load, member, list->schema, items + i * list->item_size);
@@ -47,8 +47,8 @@ enum kek_rc load_items(struct load *load, const struct doc_node *node, const str
 }
 
 /* NULL-terminated; an empty list leaves NULL. */
-enum kek_rc load_texts(struct load *load, const struct doc_node *node, const struct field *field,
-                       void *object)
+enum kek_rc load_texts(struct load *load, const struct kek_doc_node *node,
+                       const struct field *field, void *object)
 {
     size_t count;
     struct field whole = *field;
@@ -63,7 +63,7 @@ enum kek_rc load_texts(struct load *load, const struct doc_node *node, const str
         return load_no_memory(load);
     }
     memcpy((char *)object + field->offset, &texts, sizeof texts);
-    const struct doc_node *member = node->members;
+    const struct kek_doc_node *member = node->members;
     for (size_t i = 0; rc == KEK_OK && member != NULL; i++, member = member->next) {
         size_t mark = load_enter_item(load, i);
         rc = load_scalar_text(load, member, field, &texts[i]);
@@ -72,7 +72,7 @@ enum kek_rc load_texts(struct load *load, const struct doc_node *node, const str
     return rc;
 }
 
-enum kek_rc load_uids(struct load *load, const struct doc_node *node, const struct field *field,
+enum kek_rc load_uids(struct load *load, const struct kek_doc_node *node, const struct field *field,
                       void *object)
 {
     struct kek_config *config = object;
@@ -88,7 +88,7 @@ enum kek_rc load_uids(struct load *load, const struct doc_node *node, const stru
     config->allow_uid_count = count;
     /* (uid_t)-1 is no user: the kernel's "unchanged". */
     const struct field uid = {.size = sizeof(uid_t), .max = UINT32_MAX - 1};
-    const struct doc_node *member = node->members;
+    const struct kek_doc_node *member = node->members;
     for (size_t i = 0; rc == KEK_OK && member != NULL; i++, member = member->next) {
         size_t mark = load_enter_item(load, i);
         rc = load_number(load, member, &uid, &config->allow_uids[i]);
@@ -124,7 +124,7 @@ static const char *why_no_variable(const char *name)
     return NULL;
 }
 
-static enum kek_rc load_variable(struct load *load, const struct doc_node *member, char **out)
+static enum kek_rc load_variable(struct load *load, const struct kek_doc_node *member, char **out)
 {
     const char *name = member->key->text;
     if (!is_variable_name(name)) {
@@ -134,7 +134,8 @@ static enum kek_rc load_variable(struct load *load, const struct doc_node *membe
     if (refusal != NULL) {
         return load_refuse(load, member->key, "%s", refusal);
     }
-    if (member->kind != DOC_SCALAR || doc_node_is_null(member) || strlen(member->text) > 4096) {
+    if (member->kind != KEK_DOC_SCALAR || kek_doc_node_is_null(member) ||
+        strlen(member->text) > 4096) {
         return load_expected_hidden(load, member, "a string of at most 4096 bytes");
     }
     size_t size = strlen(name) + 1 + strlen(member->text) + 1;
@@ -146,11 +147,11 @@ static enum kek_rc load_variable(struct load *load, const struct doc_node *membe
     return KEK_OK;
 }
 
-enum kek_rc load_environment(struct load *load, const struct doc_node *node,
+enum kek_rc load_environment(struct load *load, const struct kek_doc_node *node,
                              const struct field *field, void *object)
 {
-    size_t count = doc_node_count(node);
-    if (node->kind != DOC_MAPPING) {
+    size_t count = kek_doc_node_count(node);
+    if (node->kind != KEK_DOC_MAPPING) {
         return load_expected(load, node, "a mapping of at most %" PRIu64 " names to strings",
                              field->max);
     }
@@ -169,13 +170,32 @@ enum kek_rc load_environment(struct load *load, const struct doc_node *node,
         return load_no_memory(load);
     }
     memcpy((char *)object + field->offset, &variables, sizeof variables);
-    const struct doc_node *member = node->members;
+    const struct kek_doc_node *member = node->members;
     for (size_t i = 0; rc == KEK_OK && member != NULL; i++, member = member->next) {
         size_t mark = load_enter(load, member->key->text);
         rc = load_variable(load, member, &variables[i]);
         load_leave(load, mark);
     }
     return rc;
+}
+
+enum kek_rc load_setting_choice(struct load *load, const struct kek_doc_node *node,
+                                const struct field *field, void *object)
+{
+    uint32_t which;
+    struct field into = *field;
+    into.offset = 0;
+    into.size = sizeof which;
+    enum kek_rc rc = load_choice(load, node, &into, &which);
+    return rc == KEK_OK ? load_add_setting(load, object, field->name, node->text) : rc;
+}
+
+enum kek_rc load_setting_text(struct load *load, const struct kek_doc_node *node,
+                              const struct field *field, void *object)
+{
+    KEK_AUTO_FREE char *text = NULL;
+    enum kek_rc rc = load_scalar_text(load, node, field, &text);
+    return rc == KEK_OK ? load_add_setting(load, object, field->name, text) : rc;
 }
 
 enum kek_rc load_add_setting(struct load *load, struct kek_config_provider *provider,

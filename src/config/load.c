@@ -7,30 +7,31 @@
 
 /* Messages. */
 
-static enum kek_rc complain(struct load *load, const struct doc_node *node, const char *text)
+static enum kek_rc complain(struct load *load, const struct kek_doc_node *node, const char *text)
 {
     return kek_fail(load->why, KEK_INVALID, "%s:%zu:%zu: %s%s%s", load->file, node->line,
                     node->column, load->path, load->path[0] == '\0' ? "" : ": ", text);
 }
 
-static void describe(const struct doc_node *node, char *text, size_t size)
+static void describe(const struct kek_doc_node *node, char *text, size_t size)
 {
-    char shown[DOC_SHOWN_MAX];
-    if (node->kind == DOC_LIST) {
+    char shown[KEK_DOC_SHOWN_MAX];
+    if (node->kind == KEK_DOC_LIST) {
         snprintf(text, size, "a list");
-    } else if (node->kind == DOC_MAPPING) {
+    } else if (node->kind == KEK_DOC_MAPPING) {
         snprintf(text, size, "a mapping");
-    } else if (doc_node_is_null(node)) {
+    } else if (kek_doc_node_is_null(node)) {
         snprintf(text, size, "nothing");
     } else {
-        doc_show(node->text, shown);
+        kek_doc_show(node->text, shown);
         snprintf(text, size, "\"%s\"", shown);
     }
 }
 
-enum kek_rc load_expected(struct load *load, const struct doc_node *node, const char *format, ...)
+enum kek_rc load_expected(struct load *load, const struct kek_doc_node *node, const char *format,
+                          ...)
 {
-    char wanted[200], found[DOC_SHOWN_MAX + 2], text[sizeof wanted + sizeof found + 24];
+    char wanted[200], found[KEK_DOC_SHOWN_MAX + 2], text[sizeof wanted + sizeof found + 24];
     va_list args;
     va_start(args, format);
     vsnprintf(wanted, sizeof wanted, format, args);
@@ -40,8 +41,8 @@ enum kek_rc load_expected(struct load *load, const struct doc_node *node, const 
     return complain(load, node, text);
 }
 
-enum kek_rc load_expected_hidden(struct load *load, const struct doc_node *node, const char *format,
-                                 ...)
+enum kek_rc load_expected_hidden(struct load *load, const struct kek_doc_node *node,
+                                 const char *format, ...)
 {
     char wanted[200], text[sizeof wanted + 48];
     va_list args;
@@ -49,11 +50,11 @@ enum kek_rc load_expected_hidden(struct load *load, const struct doc_node *node,
     vsnprintf(wanted, sizeof wanted, format, args);
     va_end(args);
     snprintf(text, sizeof text, "expected %s, found %s", wanted,
-             node->kind == DOC_SCALAR ? "something else" : "a list or a mapping");
+             node->kind == KEK_DOC_SCALAR ? "something else" : "a list or a mapping");
     return complain(load, node, text);
 }
 
-enum kek_rc load_refuse(struct load *load, const struct doc_node *node, const char *format, ...)
+enum kek_rc load_refuse(struct load *load, const struct kek_doc_node *node, const char *format, ...)
 {
     char text[KEK_WHY_TEXT];
     va_list args;
@@ -72,9 +73,9 @@ enum kek_rc load_no_memory(struct load *load)
 
 size_t load_enter(struct load *load, const char *key)
 {
-    char shown[DOC_SHOWN_MAX];
+    char shown[KEK_DOC_SHOWN_MAX];
     size_t mark = strlen(load->path);
-    doc_show(key, shown);
+    kek_doc_show(key, shown);
     snprintf(load->path + mark, sizeof load->path - mark, "%s%s", mark == 0 ? "" : ".", shown);
     return mark;
 }
@@ -93,18 +94,18 @@ void load_leave(struct load *load, size_t mark)
 
 /* Mappings. */
 
-const struct doc_node *load_find(const struct doc_node *mapping, const char *name)
+const struct kek_doc_node *load_find(const struct kek_doc_node *mapping, const char *name)
 {
-    const struct doc_node *member = mapping == NULL ? NULL : mapping->members;
+    const struct kek_doc_node *member = mapping == NULL ? NULL : mapping->members;
     while (member != NULL && strcmp(member->key->text, name) != 0) {
         member = member->next;
     }
     return member;
 }
 
-const struct doc_node *load_item(const struct doc_node *list, size_t index)
+const struct kek_doc_node *load_item(const struct kek_doc_node *list, size_t index)
 {
-    const struct doc_node *item = list->members;
+    const struct kek_doc_node *item = list->members;
     while (index > 0) {
         item = item->next;
         index--;
@@ -112,10 +113,11 @@ const struct doc_node *load_item(const struct doc_node *list, size_t index)
     return item;
 }
 
-enum kek_rc load_no_duplicates(struct load *load, const struct doc_node *mapping)
+enum kek_rc load_no_duplicates(struct load *load, const struct kek_doc_node *mapping)
 {
-    for (const struct doc_node *member = mapping->members; member != NULL; member = member->next) {
-        const struct doc_node *first = load_find(mapping, member->key->text);
+    for (const struct kek_doc_node *member = mapping->members; member != NULL;
+         member = member->next) {
+        const struct kek_doc_node *first = load_find(mapping, member->key->text);
         if (first != member) {
             size_t mark = load_enter(load, member->key->text);
             enum kek_rc rc =
@@ -133,7 +135,7 @@ struct keys {
     const struct schema *own, *more;
 };
 
-static struct keys keys_of(const struct schema *schema, const struct doc_node *mapping)
+static struct keys keys_of(const struct schema *schema, const struct kek_doc_node *mapping)
 {
     struct keys keys = {.own = schema};
     if (schema->variant_count == 0) {
@@ -141,8 +143,9 @@ static struct keys keys_of(const struct schema *schema, const struct doc_node *m
     }
     /* Of a type that is missing or unknown, something is said in any case. */
     keys.more = schema->variants[0].schema;
-    const struct doc_node *type = load_find(mapping, "type");
-    for (size_t i = 0; type != NULL && type->kind == DOC_SCALAR && i < schema->variant_count; i++) {
+    const struct kek_doc_node *type = load_find(mapping, "type");
+    for (size_t i = 0; type != NULL && type->kind == KEK_DOC_SCALAR && i < schema->variant_count;
+         i++) {
         if (strcmp(schema->variants[i].type, type->text) == 0) {
             keys.more = schema->variants[i].schema;
         }
@@ -174,7 +177,7 @@ static const char *nearest(const struct keys *keys, const char *name)
     return found;
 }
 
-static enum kek_rc unknown_key(struct load *load, const struct doc_node *member,
+static enum kek_rc unknown_key(struct load *load, const struct kek_doc_node *member,
                                const struct keys *keys)
 {
     const char *meant = nearest(keys, member->key->text);
@@ -189,7 +192,7 @@ static enum kek_rc unknown_key(struct load *load, const struct doc_node *member,
     return load_refuse(load, member->key, "expected one of %s", known);
 }
 
-static enum kek_rc read_member(struct load *load, const struct doc_node *member,
+static enum kek_rc read_member(struct load *load, const struct kek_doc_node *member,
                                const struct keys *keys, void *object, uint64_t *seen)
 {
     size_t i = 0;
@@ -210,7 +213,7 @@ static enum kek_rc read_member(struct load *load, const struct doc_node *member,
 }
 
 /* A key that is not there. */
-static enum kek_rc read_absent(struct load *load, const struct doc_node *mapping,
+static enum kek_rc read_absent(struct load *load, const struct kek_doc_node *mapping,
                                const struct field *field, void *object)
 {
     if (field->required && mapping != NULL) {
@@ -227,21 +230,21 @@ static enum kek_rc read_absent(struct load *load, const struct doc_node *mapping
     }
     char text[32];
     snprintf(text, sizeof text, "%s", field->preset);
-    struct doc_node node = {.kind = DOC_SCALAR, .text = text, .plain = text[0] != '\0'};
+    struct kek_doc_node node = {.kind = KEK_DOC_SCALAR, .text = text, .plain = text[0] != '\0'};
     return field->read(load, &node, field, object);
 }
 
-enum kek_rc load_mapping(struct load *load, const struct doc_node *node,
+enum kek_rc load_mapping(struct load *load, const struct kek_doc_node *node,
                          const struct schema *schema, void *object)
 {
     const struct keys keys = keys_of(schema, node);
     uint64_t seen = 0;
     if (node != NULL) {
-        if (node->kind != DOC_MAPPING) {
+        if (node->kind != KEK_DOC_MAPPING) {
             return load_expected(load, node, "a mapping");
         }
         enum kek_rc rc = load_no_duplicates(load, node);
-        const struct doc_node *member = node->members;
+        const struct kek_doc_node *member = node->members;
         for (; rc == KEK_OK && member != NULL; member = member->next) {
             rc = read_member(load, member, &keys, object, &seen);
         }
@@ -257,12 +260,14 @@ enum kek_rc load_mapping(struct load *load, const struct doc_node *node,
             }
         }
     }
-    return schema->check == NULL ? KEK_OK : schema->check(load, node, object);
+    enum kek_rc rc = schema->check == NULL ? KEK_OK : schema->check(load, node, object);
+    bool more = rc == KEK_OK && keys.more != NULL && keys.more->check != NULL;
+    return more ? keys.more->check(load, node, object) : rc;
 }
 
 /* A mapping whose keys are members of the same object. */
-enum kek_rc load_section(struct load *load, const struct doc_node *node, const struct field *field,
-                         void *object)
+enum kek_rc load_section(struct load *load, const struct kek_doc_node *node,
+                         const struct field *field, void *object)
 {
     return load_mapping(load, node, field->with, object);
 }

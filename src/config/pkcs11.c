@@ -12,10 +12,10 @@
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-static enum kek_rc read_uri(struct load *load, const struct doc_node *node,
+static enum kek_rc read_uri(struct load *load, const struct kek_doc_node *node,
                             const struct field *field, void *object)
 {
-    if (node->kind != DOC_SCALAR) {
+    if (node->kind != KEK_DOC_SCALAR) {
         return load_expected(load, node, "a PKCS#11 URI");
     }
     if (strlen(node->text) > field->max) {
@@ -29,39 +29,14 @@ static enum kek_rc read_uri(struct load *load, const struct doc_node *node,
     return load_add_setting(load, object, field->name, node->text);
 }
 
-static enum kek_rc read_choice(struct load *load, const struct doc_node *node,
-                               const struct field *field, void *object)
-{
-    uint32_t which;
-    struct field into = *field;
-    into.offset = 0;
-    into.size = sizeof which;
-    enum kek_rc rc = load_choice(load, node, &into, &which);
-    return rc == KEK_OK ? load_add_setting(load, object, field->name, node->text) : rc;
-}
-
-static enum kek_rc read_text(struct load *load, const struct doc_node *node,
-                             const struct field *field, void *object)
-{
-    KEK_AUTO_FREE char *text = NULL;
-    enum kek_rc rc = load_scalar_text(load, node, field, &text);
-    return rc == KEK_OK ? load_add_setting(load, object, field->name, text) : rc;
-}
-
-static bool is_text(const char *text)
-{
-    (void)text;
-    return true;
-}
-
-static const struct text_rule init_args_rule = {is_text, "a string of 1 to 1024 bytes"};
+static const struct text_rule init_args_rule = {load_any_text, "a string of 1 to 1024 bytes"};
 static const char *const strategies[] = {"auto", "wrap-key", "encrypt"};
 static const struct choice strategy_choice = {strategies, COUNT(strategies)};
 
 static const struct field fields[] = {
     {"uri", read_uri, .max = KEK_CONFIG_URI_MAX, .required = true},
-    {"strategy", read_choice, .preset = "auto", .with = &strategy_choice},
-    {"init_args", read_text, .min = 1, .max = 1024, .with = &init_args_rule},
+    {"strategy", load_setting_choice, .preset = "auto", .with = &strategy_choice},
+    {"init_args", load_setting_text, .min = 1, .max = 1024, .with = &init_args_rule},
 };
 const struct schema pkcs11_schema = {fields, COUNT(fields), .check = NULL};
 

@@ -40,15 +40,6 @@ static bool may_stand(char c, bool query)
                          strchr(query ? "/?|" : "&", c) != NULL);
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static enum kek_rc no_object(const struct attribute *attribute, struct kek_why *why)
 {
     return kek_fail(why, KEK_INVALID,
@@ -282,8 +273,8 @@ static enum kek_rc decode(const char *uri, const char *at, const char *end, bool
             return rc;
         }
         if (c == '%') {
-            int high = end - at > 2 ? hex_digit(at[1]) : -1;
-            int low = end - at > 2 ? hex_digit(at[2]) : -1;
+            int high = end - at > 2 ? kek_hex_digit(at[1]) : -1;
+            int low = end - at > 2 ? kek_hex_digit(at[2]) : -1;
             if (high < 0 || low < 0 || (high == 0 && low == 0)) {
                 return kek_fail(why, KEK_INVALID,
                                 "expected two hex digits, not 00, after the %% at character %zu",
@@ -381,4 +372,27 @@ enum kek_rc kek_config_check_pkcs11_uri(const char *uri, struct kek_why *why)
         rc = take_part(uri, query + 1, query + strlen(query), true, &seen, &count, why);
     }
     return rc == KEK_OK ? check_whole(seen, why) : rc;
+}
+
+bool kek_config_pkcs11_attribute(const char *uri, const char *name, char *value, size_t size)
+{
+    size_t len = strlen(name);
+    bool query = false;
+    for (const char *at = strchr(uri, ':'); at != NULL && *at != '\0';) {
+        query = query || *at == '?';
+        at++;
+        size_t end = strcspn(at, query ? "&" : ";?");
+        if (strncmp(at, name, len) == 0 && at[len] == '=') {
+            char text[VALUE_MAX];
+            struct kek_why why;
+            bool fits = decode(uri, at + len + 1, at + end, query, text, &why) == KEK_OK &&
+                        strlen(text) < size;
+            if (fits) {
+                memcpy(value, text, strlen(text) + 1);
+            }
+            return fits;
+        }
+        at += end;
+    }
+    return false;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "load.h"
+#include "root_list.h"
 
 #define AT(type, member) \
     .offset = offsetof(struct type, member), .size = sizeof(((struct type *)0)->member)
@@ -15,38 +16,22 @@
 #define HOUR (60 * MINUTE)
 #define MEBI (UINT64_C(1) << 20)
 
-/* Rules for texts. */
-
-#define LOWER "abcdefghijklmnopqrstuvwxyz"
-#define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-#define DIGIT "0123456789"
-
-static bool spelled(const char *text, const char *first, const char *rest)
-{
-    return text[0] != '\0' && strchr(first, text[0]) != NULL && text[strspn(text, rest)] == '\0';
-}
-
-static bool is_keyring(const char *text)
-{
-    return spelled(text, LOWER DIGIT, LOWER DIGIT ".-");
-}
-
-static bool is_provider_name(const char *text)
-{
-    return spelled(text, LOWER DIGIT "-", LOWER DIGIT "-");
-}
-
-static bool is_account(const char *text)
-{
-    return spelled(text, LOWER UPPER "_", LOWER UPPER DIGIT "_.-");
-}
+/* Rules for texts; those that several tables have are in rules.c. */
 
 /* The types of providers, each with the keys that only it knows. */
-static const struct variant types[] = {{"pkcs11", &pkcs11_schema}};
+static const struct variant types[] = {
+    {"pkcs11", &pkcs11_schema}, {"transit", &transit_schema}, {"gcpkms", &gcpkms_schema}};
+#ifdef KEK_BRIDGE
+#define TYPES_BUILT COUNT(types)
+#define TYPES_EXPECTED "pkcs11, transit or gcpkms"
+#else /* the others' keys are known all the same, as the manual page has them */
+#define TYPES_BUILT 1
+#define TYPES_EXPECTED "pkcs11 (this kekd is built without transit and gcpkms: --disable-bridge)"
+#endif
 
 static bool is_type(const char *text)
 {
-    for (size_t i = 0; i < COUNT(types); i++) {
+    for (size_t i = 0; i < TYPES_BUILT; i++) {
         if (strcmp(types[i].type, text) == 0) {
             return true;
         }
@@ -54,26 +39,8 @@ static bool is_type(const char *text)
     return false;
 }
 
-static bool is_path(const char *text)
-{
-    return text[0] == '/';
-}
-
-static bool is_text(const char *text)
-{
-    (void)text;
-    return true;
-}
-
-static const struct text_rule keyring_rule = {
-    is_keyring, "1 to 63 of a-z, 0-9, \".\" and \"-\", first a letter or digit"};
-static const struct text_rule provider_rule = {is_provider_name, "1 to 32 of a-z, 0-9 and \"-\""};
-static const struct text_rule account_rule = {
-    is_account, "an account's name of 1 to 32 letters, digits, \"_\", \".\" and \"-\""};
-static const struct text_rule type_rule = {is_type, "pkcs11"};
-static const struct text_rule path_rule = {is_path, "an absolute path of at most 4000 bytes"};
-static const struct text_rule context_rule = {is_text, "a string of at most 255 bytes"};
-static const struct text_rule label_rule = {is_text, "a key label of 1 to 127 bytes"};
+static const struct text_rule type_rule = {is_type, TYPES_EXPECTED};
+static const struct text_rule label_rule = {load_any_text, "a key label of 1 to 127 bytes"};
 
 /* Choices, by the value of their enum. */
 
@@ -102,7 +69,7 @@ static const struct list version_list = {&version_schema, sizeof(struct kek_conf
 
 /* providers[] */
 
-static enum kek_rc check_provider(struct load *load, const struct doc_node *node, void *object);
+static enum kek_rc check_provider(struct load *load, const struct kek_doc_node *node, void *object);
 
 static const struct field provider_fields[] = {
     {"name", load_text, AT(kek_config_provider, name), 1, 32, true, .with = &provider_rule},
@@ -152,9 +119,13 @@ static const struct field health_fields[] = {
 static const struct schema health_schema = {health_fields, COUNT(health_fields), .check = NULL};
 
 static const struct field audit_fields[] = {
-    {"file", load_text, AT(kek_config, audit_file), 1, 4000, true, .with = &path_rule},
+    {"file", load_text, AT(kek_config, audit_file), 1, 4000, .with = &path_rule},
+    {"journal", load_text, AT(kek_config, audit_journal), 1, 107, .with = &socket_rule},
+    {"syslog", load_text, AT(kek_config, audit_syslog), 1, 107, .with = &socket_rule},
+    {"mac_interval", load_duration, AT(kek_config, audit_mac_interval_ms), SECOND, 24 * HOUR,
+     .preset = "1m"},
 };
-static const struct schema audit_schema = {audit_fields, COUNT(audit_fields), .check = NULL};
+static const struct schema audit_schema = {audit_fields, COUNT(audit_fields), .check = audit_check};
 
 static const struct field log_fields[] = {
     {"level", load_choice, AT(kek_config, log_level), .preset = "info", .with = &level_choice},
@@ -164,7 +135,7 @@ static const struct schema log_schema = {log_fields, COUNT(log_fields), .check =
 
 /* The root. */
 
-static enum kek_rc check_config(struct load *load, const struct doc_node *node, void *object);
+static enum kek_rc check_config(struct load *load, const struct kek_doc_node *node, void *object);
 
 static const struct field root_fields[] = {
     {"listen", load_listen, AT(kek_config, listen), .required = true},
@@ -184,6 +155,9 @@ static const struct field root_fields[] = {
      .with = &path_rule},
     {"providers", load_items, AT(kek_config, providers), 1, KEK_CONFIG_PROVIDERS_MAX, true,
      .with = &provider_list},
+    {"mode", load_choice, AT(kek_config, mode), .with = &mode_choice},
+    {"mode_accept", load_choice, AT(kek_config, mode_accept), .with = &mode_choice},
+    {"roots", load_items, AT(kek_config, roots), 1, KEK_CONFIG_ROOTS_MAX, .with = &root_list},
     {"metrics", load_host_port, AT(kek_config, metrics_host),
      .with = &(const size_t){offsetof(struct kek_config, metrics_port)}},
     {"status", load_section, .with = &status_schema},
@@ -195,11 +169,11 @@ const struct schema config_schema = {root_fields, COUNT(root_fields), .check = c
 
 /* What several keys must be to each other. */
 
-static enum kek_rc check_provider(struct load *load, const struct doc_node *node, void *object)
+static enum kek_rc check_provider(struct load *load, const struct kek_doc_node *node, void *object)
 {
     const struct kek_config_provider *p = object;
     if (p->timeout_ms >= p->start_timeout_ms) {
-        const struct doc_node *at = load_find(node, "timeout");
+        const struct kek_doc_node *at = load_find(node, "timeout");
         at = at == NULL ? load_find(node, "start_timeout") : at;
         size_t mark = load_enter(load, at->key->text);
         enum kek_rc rc = load_refuse(load, at,
@@ -212,7 +186,7 @@ static enum kek_rc check_provider(struct load *load, const struct doc_node *node
     if (p->version_count == 0) {
         return KEK_OK;
     }
-    const struct doc_node *item = load_find(node, "versions")->members;
+    const struct kek_doc_node *item = load_find(node, "versions")->members;
     for (size_t i = 0; i < p->version_count; i++, item = item->next) {
         for (size_t j = 0; j < i; j++) {
             if (p->versions[j].number == p->versions[i].number) {
@@ -230,10 +204,10 @@ static enum kek_rc check_provider(struct load *load, const struct doc_node *node
     return KEK_OK;
 }
 
-static enum kek_rc check_names(struct load *load, const struct doc_node *node,
+static enum kek_rc check_names(struct load *load, const struct kek_doc_node *node,
                                const struct kek_config *config)
 {
-    const struct doc_node *item = load_find(node, "providers")->members;
+    const struct kek_doc_node *item = load_find(node, "providers")->members;
     for (size_t i = 0; i < config->provider_count; i++, item = item->next) {
         for (size_t j = 0; j < i; j++) {
             if (strcmp(config->providers[j].name, config->providers[i].name) == 0) {
@@ -263,7 +237,7 @@ static void label_of(const struct kek_config *config, const struct kek_config_ve
 }
 
 /* One key cannot be two versions. */
-static enum kek_rc check_labels(struct load *load, const struct doc_node *node,
+static enum kek_rc check_labels(struct load *load, const struct kek_doc_node *node,
                                 const struct kek_config *config, size_t provider)
 {
     const struct kek_config_provider *p = &config->providers[provider];
@@ -303,7 +277,7 @@ static enum kek_rc default_uids(struct load *load, struct kek_config *config)
     return KEK_OK;
 }
 
-static enum kek_rc check_config(struct load *load, const struct doc_node *node, void *object)
+static enum kek_rc check_config(struct load *load, const struct kek_doc_node *node, void *object)
 {
     struct kek_config *config = object;
     enum kek_rc rc = default_uids(load, config);
@@ -323,7 +297,10 @@ static enum kek_rc check_config(struct load *load, const struct doc_node *node, 
     for (size_t i = 0; rc == KEK_OK && i < config->provider_count; i++) {
         rc = check_labels(load, load_item(load_find(node, "providers"), i), config, i);
     }
-    return rc == KEK_OK ? etcd_check(load, node, config) : rc;
+    if (rc == KEK_OK) {
+        rc = etcd_check(load, node, config);
+    }
+    return rc == KEK_OK ? roots_check(load, node, config) : rc;
 }
 
 /* For the manual page's test. */
@@ -400,10 +377,13 @@ void kek_config_free(struct kek_config *config)
         free_provider(&config->providers[i]);
     }
     free(config->providers);
+    roots_free(config);
     free(config->path);
     free(config->listen);
     free(config->allow_uids);
     free(config->keyring);
+    free(config->root);
+    free(config->state_name);
     free(config->context);
     free_texts(config->context_accept);
     free(config->state_dir);
@@ -411,5 +391,38 @@ void kek_config_free(struct kek_config *config)
     status_free(config);
     etcd_free(config);
     free(config->audit_file);
+    free(config->audit_journal);
+    free(config->audit_syslog);
     free(config);
+}
+
+enum kek_rc kek_config_keep_root(struct kek_config *config, const char *name, struct kek_why *why)
+{
+    size_t at = 0;
+    while (at < config->root_count && strcmp(config->roots[at].name, name) != 0) {
+        at++;
+    }
+    if (at == config->root_count) {
+        return kek_fail(why, KEK_NOT_FOUND, "%s: there is no root of trust \"%s\" in `roots`",
+                        config->path, name);
+    }
+    struct kek_config_root *root = &config->roots[at];
+    size_t first = root->first_provider, count = root->provider_count;
+    for (size_t i = 0; i < config->provider_count; i++) {
+        if (i < first || i >= first + count) {
+            free_provider(&config->providers[i]);
+        }
+    }
+    memmove(config->providers, &config->providers[first], count * sizeof *config->providers);
+    config->provider_count = count;
+    free(config->root);
+    config->state_name = config->keyring;
+    config->root = KEK_STEAL(root->name);
+    config->root_is_first = root->is_first;
+    config->keyring = KEK_STEAL(root->keyring);
+    roots_free(config);
+    config->roots = NULL;
+    config->root_count = 0;
+    config->mode = KEK_CONFIG_ANY;
+    return KEK_OK;
 }

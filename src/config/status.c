@@ -12,11 +12,6 @@
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 #define NAME_LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
 
-static bool is_path(const char *text)
-{
-    return text[0] == '/';
-}
-
 static bool is_name(const char *text)
 {
     return text[0] != '-' && text[strspn(text, NAME_LETTERS)] == '\0';
@@ -48,7 +43,6 @@ bool kek_config_is_node(const char *text)
     return *after == ':' && kek_text_decimal(after + 1, UINT16_MAX, &port) && port >= 1;
 }
 
-static const struct text_rule path_rule = {is_path, "an absolute path of at most 4000 bytes"};
 static const struct text_rule name_rule = {
     is_name, "a node's name of 1 to 253 letters, digits, \".\", \"-\" and \"_\""};
 static const struct text_rule subject_rule = {
@@ -57,16 +51,16 @@ static const struct text_rule node_rule = {
     kek_config_is_node, "a node's HOST:PORT, such as \"cp1.example.org:9479\" or \"[::1]:9479\""};
 
 /* An empty list would let nobody in, which is said better by leaving the section out. */
-static enum kek_rc load_allow(struct load *load, const struct doc_node *node,
+static enum kek_rc load_allow(struct load *load, const struct kek_doc_node *node,
                               const struct field *field, void *object)
 {
-    if (node->kind == DOC_LIST && doc_node_count(node) == 0) {
+    if (node->kind == KEK_DOC_LIST && kek_doc_node_count(node) == 0) {
         return load_refuse(load, node, "expected at least one name, or no section status at all");
     }
     return load_texts(load, node, field, object);
 }
 
-static enum kek_rc load_nodes(struct load *load, const struct doc_node *node,
+static enum kek_rc load_nodes(struct load *load, const struct kek_doc_node *node,
                               const struct field *field, void *object)
 {
     const struct kek_config *config = object;

@@ -9,6 +9,21 @@
 
 #include "kek/text.h"
 
+static bool is_path(const char *text)
+{
+    return text[0] == '/';
+}
+
+bool load_any_text(const char *text)
+{
+    (void)text;
+    return true;
+}
+
+const struct text_rule path_rule = {is_path, "an absolute path of at most 4000 bytes"};
+const struct text_rule socket_rule = {is_path, "an absolute path of at most 107 bytes"};
+const struct text_rule context_rule = {load_any_text, "a string of at most 255 bytes"};
+
 struct unit {
     const char *name;
     uint64_t factor;
@@ -36,14 +51,14 @@ static void store(const struct field *field, void *object, uint64_t value)
     }
 }
 
-enum kek_rc load_number(struct load *load, const struct doc_node *node, const struct field *field,
-                        void *object)
+enum kek_rc load_number(struct load *load, const struct kek_doc_node *node,
+                        const struct field *field, void *object)
 {
     uint64_t value = 0;
-    bool good = node->kind == DOC_SCALAR && node->plain &&
+    bool good = node->kind == KEK_DOC_SCALAR && node->plain &&
                 kek_text_decimal(node->text, field->max, &value) && value >= field->min;
     if (!good) {
-        const char *quoted = node->kind == DOC_SCALAR && !node->plain ? " without quotes" : "";
+        const char *quoted = node->kind == KEK_DOC_SCALAR && !node->plain ? " without quotes" : "";
         return load_expected(load, node, "a whole number from %" PRIu64 " to %" PRIu64 "%s",
                              field->min, field->max, quoted);
     }
@@ -80,12 +95,12 @@ bool kek_config_duration(const char *text, uint64_t *ms)
     return take_quantity(text, UNITS(time_units), ms);
 }
 
-static enum kek_rc load_quantity(struct load *load, const struct doc_node *node,
+static enum kek_rc load_quantity(struct load *load, const struct kek_doc_node *node,
                                  const struct field *field, void *object, const char *what,
                                  const struct unit *units, size_t count)
 {
     uint64_t value = 0;
-    if (node->kind == DOC_SCALAR && take_quantity(node->text, units, count, &value) &&
+    if (node->kind == KEK_DOC_SCALAR && take_quantity(node->text, units, count, &value) &&
         value >= field->min && value <= field->max) {
         store(field, object, value);
         return KEK_OK;
@@ -96,27 +111,27 @@ static enum kek_rc load_quantity(struct load *load, const struct doc_node *node,
     return load_expected(load, node, "%s from %s to %s", what, low, high);
 }
 
-enum kek_rc load_duration(struct load *load, const struct doc_node *node, const struct field *field,
-                          void *object)
+enum kek_rc load_duration(struct load *load, const struct kek_doc_node *node,
+                          const struct field *field, void *object)
 {
     return load_quantity(load, node, field, object, "a duration (a number and ms, s, m or h)",
                          UNITS(time_units));
 }
 
-enum kek_rc load_size(struct load *load, const struct doc_node *node, const struct field *field,
+enum kek_rc load_size(struct load *load, const struct kek_doc_node *node, const struct field *field,
                       void *object)
 {
     return load_quantity(load, node, field, object, "a size (a number and KiB, MiB or GiB)",
                          UNITS(size_units));
 }
 
-enum kek_rc load_choice(struct load *load, const struct doc_node *node, const struct field *field,
-                        void *object)
+enum kek_rc load_choice(struct load *load, const struct kek_doc_node *node,
+                        const struct field *field, void *object)
 {
     const struct choice *choice = field->with;
     char names[160] = "";
     for (size_t i = 0, at = 0; i < choice->count && at < sizeof names; i++) {
-        if (node->kind == DOC_SCALAR && strcmp(node->text, choice->names[i]) == 0) {
+        if (node->kind == KEK_DOC_SCALAR && strcmp(node->text, choice->names[i]) == 0) {
             store(field, object, i);
             return KEK_OK;
         }
@@ -126,11 +141,11 @@ enum kek_rc load_choice(struct load *load, const struct doc_node *node, const st
     return load_expected(load, node, "%s", names);
 }
 
-enum kek_rc load_scalar_text(struct load *load, const struct doc_node *node,
+enum kek_rc load_scalar_text(struct load *load, const struct kek_doc_node *node,
                              const struct field *field, char **text)
 {
     const struct text_rule *rule = field->with;
-    bool good = node->kind == DOC_SCALAR && !doc_node_is_null(node) &&
+    bool good = node->kind == KEK_DOC_SCALAR && !kek_doc_node_is_null(node) &&
                 strlen(node->text) >= field->min && strlen(node->text) <= field->max &&
                 rule->good(node->text);
     if (!good) {
@@ -140,7 +155,7 @@ enum kek_rc load_scalar_text(struct load *load, const struct doc_node *node,
     return *text == NULL ? load_no_memory(load) : KEK_OK;
 }
 
-enum kek_rc load_text(struct load *load, const struct doc_node *node, const struct field *field,
+enum kek_rc load_text(struct load *load, const struct kek_doc_node *node, const struct field *field,
                       void *object)
 {
     char **at = (char **)(void *)((char *)object + field->offset);
@@ -149,12 +164,12 @@ enum kek_rc load_text(struct load *load, const struct doc_node *node, const stru
 
 /* "unix:///absolute/path", without what the API server's URL parser would take for something else
  * than a path. Abstract sockets have no file mode, so they are refused. */
-enum kek_rc load_listen(struct load *load, const struct doc_node *node, const struct field *field,
-                        void *object)
+enum kek_rc load_listen(struct load *load, const struct kek_doc_node *node,
+                        const struct field *field, void *object)
 {
     static const char scheme[] = "unix://";
     const size_t skip = sizeof scheme - 1;
-    bool good = node->kind == DOC_SCALAR && strncmp(node->text, scheme, skip) == 0 &&
+    bool good = node->kind == KEK_DOC_SCALAR && strncmp(node->text, scheme, skip) == 0 &&
                 node->text[skip] == '/' && strpbrk(node->text, "%?#") == NULL &&
                 node->text[strlen(node->text) - 1] != '/';
     if (!good) {
@@ -197,12 +212,12 @@ static bool take_host_port(const char *text, char host[INET6_ADDRSTRLEN], uint16
     return true;
 }
 
-enum kek_rc load_host_port(struct load *load, const struct doc_node *node,
+enum kek_rc load_host_port(struct load *load, const struct kek_doc_node *node,
                            const struct field *field, void *object)
 {
     char host[INET6_ADDRSTRLEN];
     uint16_t port = 0;
-    if (node->kind != DOC_SCALAR || !take_host_port(node->text, host, &port)) {
+    if (node->kind != KEK_DOC_SCALAR || !take_host_port(node->text, host, &port)) {
         return load_expected(load, node,
                              "a numeric address and a port, \"127.0.0.1:9478\" or \"[::1]:9478\"");
     }

@@ -24,7 +24,8 @@ static bool kek_opens(const struct kek_datakey_store *store, const struct kek_id
             return known->of[i].opens;
         }
     }
-    bool opens = kek_keyring_find(store->settings.ring, kek_id) == KEK_KEYRING_OPENS;
+    struct kek_keyring *ring = kek_roots_of(store->settings.roots, kek_id)->ring;
+    bool opens = kek_keyring_find(ring, kek_id) == KEK_KEYRING_OPENS;
     if (known->count < KNOWN_MAX) {
         known->of[known->count].kek_id = *kek_id;
         known->of[known->count++].opens = opens;

@@ -53,6 +53,20 @@ bool flight_has_time(const struct flight *flight)
     return flight->waits != NULL && flight_deadline(flight) > kek_clock_ms();
 }
 
+void flight_asked(struct flight *flight, size_t place)
+{
+    flight->keks.asked |= (uint8_t)(1u << place);
+}
+
+void flight_answered(struct flight *flight, size_t place, const struct kek_root *root,
+                     size_t provider)
+{
+    flight->provider = provider == KEK_POOL_ANY ? KEK_POOL_ANY : root->provider + provider;
+    if (provider != KEK_POOL_ANY) {
+        flight->keks.answered[place] = (uint8_t)(1 + flight->provider);
+    }
+}
+
 bool flight_may_go_on(const struct flight *flight)
 {
     return flight->waits == NULL ? flight->lingers : flight_has_time(flight);
@@ -70,15 +84,22 @@ void flight_land(struct flight *flight, enum kek_rc rc, struct kek_datakey_ref *
 {
     struct kek_datakey_wait *waits = flight->waits, *wait, *next;
     struct kek_why said;
+    struct kek_datakey_damage damage = {.root = NULL};
+    const struct kek_datakey_keks keks = flight->keks;
     size_t provider = flight->provider;
     flight->waits = NULL;
     if (why != NULL) {
         said = *why; /* it may live in the flight */
     }
+    if (flight->damage.root != NULL && rc == KEK_OK) {
+        damage = flight->damage;
+    }
     take_off(flight);
     DL_FOREACH_SAFE (waits, wait, next) {
         wait->flight = NULL;
         wait->provider = provider;
+        wait->keks = &keks;
+        wait->damage = damage.root != NULL ? &damage : NULL;
         wait->done(wait->arg, rc, rc == KEK_OK ? ref_share(ref) : NULL,
                    rc == KEK_OK ? NULL : &said);
         free(wait);
@@ -88,6 +109,16 @@ void flight_land(struct flight *flight, enum kek_rc rc, struct kek_datakey_ref *
 size_t kek_datakey_wait_provider(const struct kek_datakey_wait *wait)
 {
     return wait->flight != NULL ? wait->flight->provider : wait->provider;
+}
+
+const struct kek_datakey_keks *kek_datakey_wait_keks(const struct kek_datakey_wait *wait)
+{
+    return wait->flight != NULL ? &wait->flight->keks : wait->keks;
+}
+
+const struct kek_datakey_damage *kek_datakey_wait_damage(const struct kek_datakey_wait *wait)
+{
+    return wait->damage;
 }
 
 void kek_datakey_cancel(struct kek_datakey_wait *wait)

@@ -14,11 +14,15 @@
 
 struct leg {
     struct proof *proof;
+    const struct kek_root *root;
     struct kek_id kek_id;
+    const struct kek_secret *secret; /* what it wraps */
+    struct kek_secret *share;        /* that, in mode `all`: its own */
     unsigned tries;
     uint64_t not_worker; /* the wrap is not to be this one's; 0: anybody's */
     bool wrong_key;      /* since that one uses another key */
     /* What was wrapped, once wrapped_len is not 0, and by whom. */
+    size_t provider; /* of its root */
     uint64_t worker, handle;
     enum kek_wrap_alg alg;
     size_t wrapped_len;
@@ -45,17 +49,6 @@ struct proof {
     struct leg legs[];
 };
 
-static const struct kek_datakey_settings *settings_of(const struct leg *leg)
-{
-    return &leg->proof->flight->store->settings;
-}
-
-/* In mode `any` every KEK wraps the data key itself. */
-static const struct kek_secret *secret_of(const struct leg *leg)
-{
-    return leg->proof->data_key;
-}
-
 static void call_off(struct leg *leg)
 {
     if (leg->call != NULL) {
@@ -79,6 +72,7 @@ void proof_end(struct proof *proof)
     }
     for (size_t i = 0; i < proof->count; i++) {
         call_off(&proof->legs[i]);
+        kek_secret_free(proof->legs[i].share);
     }
     free(proof);
 }
@@ -128,8 +122,7 @@ static void wrap_again(struct leg *leg)
 /* It is not asked again if it uses another key, or if another can be asked. */
 static void avoid(struct leg *leg, uint64_t worker, bool wrong_key)
 {
-    bool other =
-        wrong_key || kek_keyring_other_unwraps(settings_of(leg)->ring, worker, &leg->kek_id);
+    bool other = wrong_key || kek_keyring_other_unwraps(leg->root->ring, worker, &leg->kek_id);
     leg->not_worker = other ? worker : 0;
     leg->wrong_key = wrong_key;
 }
@@ -138,7 +131,7 @@ static void avoid(struct leg *leg, uint64_t worker, bool wrong_key)
 static void throw_away(struct leg *leg, uint64_t worker, enum kek_rc checked)
 {
     struct kek_why why;
-    if (!kek_keyring_has_witness(settings_of(leg)->ring, &leg->kek_id)) {
+    if (!kek_keyring_has_witness(leg->root->ring, &leg->kek_id)) {
         kek_fail(&why, KEK_UNAVAILABLE, "nothing is known yet by which a wrap could be proven");
         fail(leg, KEK_UNAVAILABLE, &why);
         return;
@@ -161,9 +154,9 @@ static void itself_gave_back(void *arg, enum kek_rc rc, struct kek_pool_result *
     struct leg *leg = arg;
     (void)why;
     leg->call = NULL;
-    bool other = rc == KEK_OK && !kek_secret_equal(result->data_key, secret_of(leg));
+    bool other = rc == KEK_OK && !kek_secret_equal(result->data_key, leg->secret);
     if (other || rc == KEK_DAMAGED) {
-        kek_keyring_observe(settings_of(leg)->ring, result->provider, leg->worker, &leg->kek_id,
+        kek_keyring_observe(leg->root->ring, result->provider, leg->worker, &leg->kek_id,
                             KEK_POOL_WRAP, KEK_DAMAGED);
     }
     throw_away(leg, leg->worker, KEK_UNAVAILABLE);
@@ -174,7 +167,7 @@ static bool ask_itself(struct leg *leg)
 {
     struct kek_pool_request request = {
         .op = KEK_POOL_UNWRAP,
-        .provider = leg->proof->flight->provider,
+        .provider = leg->provider,
         .worker = leg->worker,
         .kek_id = leg->kek_id,
         .alg = leg->alg,
@@ -183,7 +176,7 @@ static bool ask_itself(struct leg *leg)
     };
     leg->elsewhere = false;
     leg->proof->flight->store->stats.unwraps++;
-    leg->call = kek_pool_submit(settings_of(leg)->pool, &request, itself_gave_back, leg, NULL);
+    leg->call = kek_pool_submit(leg->root->pool, &request, itself_gave_back, leg, NULL);
     return leg->call != NULL;
 }
 
@@ -242,7 +235,7 @@ static void failed(struct leg *leg, enum kek_rc rc, const struct kek_pool_result
     }
     bool refused = rc == KEK_NOT_FOUND || rc == KEK_PRECONDITION;
     if (!refused || ++leg->tries >= TRIES_MAX || !flight_may_go_on(flight) ||
-        kek_keyring_wraps(settings_of(leg)->ring, &leg->proof->generation, NULL) != KEK_OK) {
+        kek_roots_wraps(flight->store->settings.roots, &leg->proof->generation, NULL) != KEK_OK) {
         fail(leg, rc, why);
         return;
     }
@@ -255,8 +248,14 @@ static void failed(struct leg *leg, enum kek_rc rc, const struct kek_pool_result
 static void observe(const struct leg *leg, enum kek_pool_op op, enum kek_rc rc,
                     const struct kek_pool_result *result)
 {
-    kek_keyring_observe(settings_of(leg)->ring, result == NULL ? KEK_POOL_ANY : result->provider,
+    kek_keyring_observe(leg->root->ring, result == NULL ? KEK_POOL_ANY : result->provider,
                         result == NULL ? 0 : result->worker, &leg->kek_id, op, rc);
+}
+
+static void answered(const struct leg *leg, const struct kek_pool_result *result)
+{
+    flight_answered(leg->proof->flight, (size_t)(leg - leg->proof->legs), leg->root,
+                    result == NULL ? KEK_POOL_ANY : result->provider);
 }
 
 static void given_back(void *arg, enum kek_rc rc, struct kek_pool_result *result,
@@ -264,19 +263,19 @@ static void given_back(void *arg, enum kek_rc rc, struct kek_pool_result *result
 {
     struct leg *leg = arg;
     leg->call = NULL;
-    bool same = rc == KEK_OK && kek_secret_equal(result->data_key, secret_of(leg));
+    bool same = rc == KEK_OK && kek_secret_equal(result->data_key, leg->secret);
     bool disagrees = result != NULL && ((rc == KEK_OK && !same) || rc == KEK_DAMAGED);
     if (disagrees) {
         leg->other = result->worker;
         leg->other_checked = KEK_UNAVAILABLE;
-        leg->other_check = kek_keyring_check(settings_of(leg)->ring, leg->other, &leg->kek_id, 0,
-                                             other_checked, leg);
+        leg->other_check =
+            kek_keyring_check(leg->root->ring, leg->other, &leg->kek_id, 0, other_checked, leg);
         judge(leg);
         return;
     }
     observe(leg, KEK_POOL_UNWRAP, rc, result);
     if (!same) {
-        leg->proof->flight->provider = result == NULL ? KEK_POOL_ANY : result->provider;
+        answered(leg, result);
         failed(leg, rc, result, why);
         return;
     }
@@ -286,8 +285,7 @@ static void given_back(void *arg, enum kek_rc rc, struct kek_pool_result *result
 
 static bool ask_back(struct leg *leg, struct kek_why *why)
 {
-    const struct kek_datakey_settings *settings = settings_of(leg);
-    leg->elsewhere = kek_keyring_other_unwraps(settings->ring, leg->worker, &leg->kek_id);
+    leg->elsewhere = kek_keyring_other_unwraps(leg->root->ring, leg->worker, &leg->kek_id);
     struct kek_pool_request request = {
         .op = KEK_POOL_UNWRAP,
         .provider = KEK_POOL_ANY,
@@ -298,7 +296,7 @@ static bool ask_back(struct leg *leg, struct kek_why *why)
         .deadline_ms = flight_deadline(leg->proof->flight),
     };
     leg->proof->flight->store->stats.unwraps++;
-    leg->call = kek_pool_submit(settings->pool, &request, given_back, leg, why);
+    leg->call = kek_pool_submit(leg->root->pool, &request, given_back, leg, why);
     return leg->call != NULL;
 }
 
@@ -306,7 +304,7 @@ static bool ask_back(struct leg *leg, struct kek_why *why)
  * worker's witness gave it, where it was opened in the same go; else NULL. */
 static void prove(struct leg *leg, const struct kek_secret *opened)
 {
-    struct kek_keyring *ring = settings_of(leg)->ring;
+    struct kek_keyring *ring = leg->root->ring;
     struct kek_why why;
     leg->other = 0;
     leg->came_back = store_strict(leg->proof->flight->store);
@@ -332,18 +330,19 @@ static void wrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
     struct leg *leg = arg;
     struct kek_why mine;
     leg->call = NULL;
-    leg->proof->flight->provider = result == NULL ? KEK_POOL_ANY : result->provider;
+    answered(leg, result);
     observe(leg, KEK_POOL_WRAP, rc, result);
     if (rc != KEK_OK) {
         failed(leg, rc, result, why);
         return;
     }
-    kek_keyring_wrapped(settings_of(leg)->ring, &leg->kek_id, result->alg);
+    kek_keyring_wrapped(leg->root->ring, &leg->kek_id, result->alg);
     if (result->blob.len == 0 || result->blob.len > sizeof leg->wrapped) {
         kek_fail(&mine, KEK_INTERNAL, "a wrapped data key of %zu bytes", result->blob.len);
         fail(leg, KEK_INTERNAL, &mine);
         return;
     }
+    leg->provider = result->provider;
     leg->worker = result->worker;
     leg->handle = result->handle;
     leg->alg = result->alg;
@@ -358,18 +357,45 @@ static bool wrap(struct leg *leg, uint64_t deadline_ms, struct kek_why *why)
         .op = KEK_POOL_WRAP,
         .provider = KEK_POOL_ANY,
         .kek_id = leg->kek_id,
-        .data_key = secret_of(leg),
+        .data_key = leg->secret,
         .not_worker = leg->not_worker,
         .deadline_ms = deadline_ms,
     };
     if (store_strict(leg->proof->flight->store)) {
-        (void)kek_keyring_witness(settings_of(leg)->ring, &leg->kek_id, &request.alg,
-                                  &request.blob);
+        (void)kek_keyring_witness(leg->root->ring, &leg->kek_id, &request.alg, &request.blob);
     }
     leg->wrapped_len = 0;
     leg->proof->flight->store->stats.wraps++;
-    leg->call = kek_pool_submit(settings_of(leg)->pool, &request, wrapped, leg, why);
+    flight_asked(leg->proof->flight, (size_t)(leg - leg->proof->legs));
+    leg->call = kek_pool_submit(leg->root->pool, &request, wrapped, leg, why);
     return leg->call != NULL;
+}
+
+/* In mode `any` every KEK wraps the data key itself, in mode `all` a part of its own. */
+static bool take_secret(struct leg *leg, size_t place)
+{
+    const struct proof *proof = leg->proof;
+    if (proof->generation.mode == KEK_ENVELOPE_MODE_ANY) {
+        leg->secret = proof->data_key;
+        return true;
+    }
+    const uint8_t *bytes = kek_secret_bytes(proof->data_key).data;
+    leg->share = kek_secret_dup(kek_bytes(bytes + place * KEK_DATA_KEY_LEN, KEK_DATA_KEY_LEN));
+    leg->secret = leg->share;
+    return leg->share != NULL;
+}
+
+static bool start_leg(struct proof *proof, size_t place, uint64_t deadline_ms, struct kek_why *why)
+{
+    struct leg *leg = &proof->legs[place];
+    leg->proof = proof;
+    leg->kek_id = proof->generation.kek_ids[place];
+    leg->root = kek_roots_at(proof->flight->store->settings.roots, proof->generation.roots[place]);
+    if (!take_secret(leg, place)) {
+        kek_fail(why, KEK_EXHAUSTED, "no locked memory for a data key");
+        return false;
+    }
+    return wrap(leg, deadline_ms, why);
 }
 
 struct proof *proof_start(struct flight *flight, const struct kek_generation *generation,
@@ -389,9 +415,7 @@ struct proof *proof_start(struct flight *flight, const struct kek_generation *ge
     proof->arg = arg;
     proof->count = generation->count;
     for (size_t i = 0; i < proof->count; i++) {
-        proof->legs[i].proof = proof;
-        proof->legs[i].kek_id = generation->kek_ids[i];
-        if (!wrap(&proof->legs[i], deadline_ms, why)) {
+        if (!start_leg(proof, i, deadline_ms, why)) {
             proof_end(proof);
             return NULL;
         }
@@ -402,7 +426,7 @@ struct proof *proof_start(struct flight *flight, const struct kek_generation *ge
 /* False: the proof is over. */
 static bool review_leg(struct leg *leg)
 {
-    struct kek_keyring *ring = settings_of(leg)->ring;
+    struct kek_keyring *ring = leg->root->ring;
     struct kek_why why;
     bool wrapping = leg->wrapped_len == 0;
     bool waits_for_another = wrapping ? leg->not_worker != 0 && !leg->wrong_key : leg->elsewhere;

@@ -89,6 +89,11 @@ struct kek_envelope_key *kek_datakey_ref_key(struct kek_datakey_ref *ref)
     return ref->key;
 }
 
+unsigned kek_datakey_ref_keks(const struct kek_datakey_ref *ref)
+{
+    return ref->keks;
+}
+
 struct kek_bytes kek_datakey_ref_header(const struct kek_datakey_ref *ref)
 {
     return kek_bytes(ref->name, ref->name_len - 1);

@@ -76,7 +76,7 @@ static void empty_slot(struct slot *slot)
 static struct slot *free_slot(struct kek_datakey_store *store)
 {
     struct kek_keyring_primary primary;
-    bool announced = kek_keyring_primary(store->settings.ring, &primary);
+    bool announced = kek_roots_primary(store->settings.roots, &primary);
     for (size_t i = 0; i < SLOTS_MAX; i++) {
         if (!store->slots[i].used) {
             return &store->slots[i];
@@ -135,15 +135,15 @@ static bool start_shared(struct kek_datakey_store *store, struct slot *slot, uin
 /* The keyring announces a generation once there is a key to seal with under it. */
 static void make_wanted(struct kek_datakey_store *store)
 {
-    struct kek_keyring *ring = store->settings.ring;
-    const struct kek_generation *wanted = kek_keyring_wanted(ring);
+    struct kek_roots *roots = store->settings.roots;
+    const struct kek_generation *wanted = kek_roots_wanted(roots);
     struct kek_why why;
     if (wanted == NULL) {
         return;
     }
     struct kek_generation generation = *wanted;
     if (store_strict(store)) {
-        kek_keyring_prepared(ring, &generation);
+        kek_roots_prepared(roots, &generation);
         return;
     }
     struct slot *slot = take_slot(store, &generation);
@@ -151,7 +151,7 @@ static void make_wanted(struct kek_datakey_store *store)
         return;
     }
     if (has_current(store, slot, kek_clock_ms())) {
-        kek_keyring_prepared(ring, &generation);
+        kek_roots_prepared(roots, &generation);
     } else if (kek_clock_ms() - slot->failed_ms >= AHEAD_PAUSE_MS) {
         (void)start_shared(store, slot, kek_clock_ms() + FLIGHT_MS, &why);
     }
@@ -176,6 +176,7 @@ static void proven(void *arg, enum kek_rc rc, struct kek_bytes header, const str
         return;
     }
     ref->verified = true;
+    ref->keks = (uint8_t)((1u << sealing->generation.count) - 1);
     ref->uses = sealing->flight.waiting;
     struct slot *slot = sealing->slot;
     if (slot != NULL) {
@@ -206,7 +207,8 @@ static struct sealing *start(struct kek_datakey_store *store, struct slot *slot,
         return NULL;
     }
     sealing->generation = *generation;
-    sealing->data_key = kek_secret_random(KEK_DATA_KEY_LEN);
+    size_t shares = generation->mode == KEK_ENVELOPE_MODE_ALL ? generation->count : 1;
+    sealing->data_key = kek_secret_random(shares * KEK_DATA_KEY_LEN);
     if (sealing->data_key == NULL) {
         kek_fail(why, KEK_EXHAUSTED, "no locked memory for a data key");
         flight_land(&sealing->flight, KEK_EXHAUSTED, NULL, why);
@@ -290,7 +292,7 @@ enum kek_rc kek_datakey_for_sealing(struct kek_datakey_store *store,
         make_ahead(store, slot, now_ms);
         return KEK_OK;
     }
-    enum kek_rc rc = kek_keyring_wraps(store->settings.ring, generation, why);
+    enum kek_rc rc = kek_roots_wraps(store->settings.roots, generation, why);
     if (rc != KEK_OK) {
         return rc;
     }
@@ -310,16 +312,26 @@ enum kek_rc kek_datakey_for_sealing(struct kek_datakey_store *store,
     return wait_for(slot->flight, deadline_ms, done, arg, wait, why);
 }
 
+/* The roots wait with a change that only an outage asks for, as long as this lasts. */
+static void tell_bridged(const struct kek_datakey_store *store, const struct slot *slot)
+{
+    bool lasts = slot != NULL &&
+                 (slot->ahead != NULL ||
+                  (slot->current != NULL && !half_spent(store, slot->current, kek_clock_ms())));
+    kek_roots_bridged(store->settings.roots, lasts);
+}
+
 /* Whether or not anybody seals: an HSM that goes away after a quiet hour finds a key in place. */
 static void tend_primary(struct kek_datakey_store *store)
 {
-    struct kek_keyring *ring = store->settings.ring;
+    struct kek_roots *roots = store->settings.roots;
     struct kek_keyring_primary primary;
-    struct kek_keyring_verdict verdict;
     struct kek_why why;
-    kek_keyring_verdict(ring, &verdict);
-    if (store_strict(store) || verdict.state != KEK_KEYRING_GOOD ||
-        !kek_keyring_primary(ring, &primary)) {
+    if (store_strict(store) || !kek_roots_primary(roots, &primary)) {
+        return;
+    }
+    tell_bridged(store, find_slot(store, &primary.generation));
+    if (kek_roots_state(roots) != KEK_KEYRING_GOOD) {
         return;
     }
     struct slot *slot = take_slot(store, &primary.generation);
@@ -350,7 +362,7 @@ void sealing_review(struct kek_datakey_store *store)
     struct kek_why why;
     DL_FOREACH_SAFE (store->to_seal.flights, flight, next) {
         struct sealing *sealing = (struct sealing *)flight;
-        enum kek_rc rc = kek_keyring_wraps(store->settings.ring, &sealing->generation, &why);
+        enum kek_rc rc = kek_roots_wraps(store->settings.roots, &sealing->generation, &why);
         if (rc == KEK_OK) {
             proof_review(sealing->proof);
         } else {
@@ -360,9 +372,14 @@ void sealing_review(struct kek_datakey_store *store)
     for (size_t i = 0; i < SLOTS_MAX; i++) {
         struct slot *slot = &store->slots[i];
         if (slot->used && (slot->current != NULL || slot->ahead != NULL) &&
-            kek_keyring_wraps(store->settings.ring, &slot->generation, NULL) != KEK_OK) {
+            kek_roots_wraps(store->settings.roots, &slot->generation, NULL) != KEK_OK) {
             empty_slot(slot);
         }
+    }
+    struct kek_keyring_primary primary;
+    if (!store_strict(store) && kek_roots_primary(store->settings.roots, &primary)) {
+        /* What was emptied bridges nothing. */
+        tell_bridged(store, find_slot(store, &primary.generation));
     }
     make_wanted(store);
 }

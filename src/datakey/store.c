@@ -49,6 +49,8 @@ struct kek_datakey_store *kek_datakey_store_new(uv_loop_t *loop,
     uv_timer_init(loop, &store->timer); /* never fails */
     store->timer.data = store;
     uv_timer_start(&store->timer, tend_due, TEND_MS, TEND_MS);
+    uv_timer_init(loop, &store->late);
+    store->late.data = store;
     return store;
 }
 
@@ -68,6 +70,7 @@ void kek_datakey_store_stop(struct kek_datakey_store *store)
     }
     store->stopped = true;
     uv_close((uv_handle_t *)&store->timer, NULL);
+    uv_close((uv_handle_t *)&store->late, NULL);
     sealing_stop(store);
     land_all(&store->to_seal);
     land_all(&store->to_open);

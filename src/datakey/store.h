@@ -2,8 +2,8 @@
  * What the files of this room share, from the lowest up; each calls only those above it:
  * ref.c has references and names; cache.c keeps keys to open with; damaged.c knows
  * what opened to nothing a moment ago; flight.c has those who wait;
- * proof.c has data keys wrapped and proven; sealing.c keeps the keys to seal with; opening.c has keys
- * unwrapped; store.c is the face over all of them.
+ * proof.c has data keys wrapped and proven; sealing.c keeps the keys to seal with; unwrap.c has one entry of an
+ * envelope unwrapped, opening.c and its own (opening.h) a whole one's data key; store.c is the face over all of them.
  */
 #ifndef KEK_DATAKEY_STORE_H
 #define KEK_DATAKEY_STORE_H
@@ -32,12 +32,19 @@ struct name {
     uint8_t bytes[HEADER_MAX + 1];
 };
 
-/* Which worker unwrapped a key; of a sealing key worker is 0. */
+/* Which worker unwrapped an entry's key, or share; 0: none did. */
 struct source {
-    size_t provider;
-    uint64_t worker;
+    size_t provider;      /* of its root */
+    uint64_t worker;      /* of its root's pool: another root's may have the same serial */
     uint32_t denied;      /* a bit for each provider whose key, or word, was not believed before */
     uint32_t denied_once; /* likewise, of one of its workers */
+};
+
+/* Where the key of a whole header comes from. */
+struct sources {
+    struct source of[KEK_ENVELOPE_ENTRIES_MAX]; /* by entry */
+    uint8_t entry;                              /* mode any: whose key it is */
+    uint8_t damaged; /* mode any: a bit for each entry that its own root cannot open for good */
 };
 
 struct kek_datakey_ref {
@@ -46,7 +53,8 @@ struct kek_datakey_ref {
     struct kek_secret *data_key; /* until it is known in which of several contexts it opens */
     uint64_t born_ms;            /* when the HSM last unwrapped it */
     uint64_t uses;
-    struct source source;
+    struct sources sources;
+    uint8_t keks;  /* kek_datakey_ref_keks() */
     bool verified; /* an envelope under it has opened, or it was proven to seal with */
     bool cached;
     UT_hash_handle hh;                   /* in the cache, by name */
@@ -58,8 +66,11 @@ struct kek_datakey_ref {
 struct flight;
 
 struct kek_datakey_wait {
-    struct flight *flight; /* NULL: it has landed */
-    size_t provider;       /* then: who answered last */
+    struct flight *flight;               /* NULL: it has landed */
+    size_t provider;                     /* then: who answered last */
+    const struct kek_datakey_keks *keks; /* then, while `done` runs */
+    const struct kek_datakey_damage
+        *damage; /* then, while `done` runs: what another root opened; or NULL */
     uint64_t deadline_ms;
     kek_datakey_done_fn *done;
     void *arg;
@@ -77,7 +88,9 @@ struct flight {
     struct kek_datakey_store *store;
     struct fleet *fleet;
     bool lingers;    /* it goes on without anybody waiting */
-    size_t provider; /* that answered last; KEK_POOL_ANY: none did */
+    size_t provider; /* over all roots, that answered last; KEK_POOL_ANY: none did */
+    struct kek_datakey_keks keks;
+    struct kek_datakey_damage damage; /* root NULL: none */
     /* Calls off what is under way, and frees it. */
     void (*end)(struct flight *flight);
     struct kek_datakey_wait *waits;
@@ -107,6 +120,8 @@ struct kek_datakey_store {
     struct kek_datakey_settings settings;
     bool stopped;
     uv_timer_t timer;
+    uv_timer_t late;  /* when the first leg has had its part of the time */
+    uint64_t late_ms; /* that moment; 0: there is none */
     struct slot slots[SLOTS_MAX];
     struct kek_datakey_ref *cache; /* by name */
     struct kek_datakey_ref *by_use;
@@ -159,6 +174,11 @@ struct kek_datakey_wait *flight_join(struct flight *flight, uint64_t deadline_ms
 uint64_t flight_deadline(const struct flight *flight); /* of its most patient waiter */
 /* Did somebody more patient join after the HSM was asked? */
 bool flight_has_time(const struct flight *flight);
+/* An HSM is asked for the KEK at that place of the header, or generation. */
+void flight_asked(struct flight *flight, size_t place);
+/* A provider of the root that this KEK is of answered, or none: KEK_POOL_ANY. */
+void flight_answered(struct flight *flight, size_t place, const struct kek_root *root,
+                     size_t provider);
 /* May it try something else?  As the above, and also while nobody waits. */
 bool flight_may_go_on(const struct flight *flight);
 /* Ends the flight: every waiter gets a share of ref, or rc and why, which may live in the flight. ref stays
@@ -181,6 +201,44 @@ void proof_end(struct proof *proof); /* calls off what is under way, and frees i
 /* The workers may be others now: who waits for another than the one that wrapped, and there is none any
  * more, is content with any. */
 void proof_review(struct proof *proof);
+
+/* ---- unwrap.c ---- */
+
+/* One entry's data key or share, on its way.  `done` gets it in result, KEK_OK, or the failure, which unwrap->why says. */
+struct unwrap;
+typedef void unwrap_done_fn(struct unwrap *unwrap, enum kek_rc rc, struct kek_pool_result *result);
+
+struct unwrap {
+    struct flight *flight;
+    const struct kek_root *root;
+    const struct kek_envelope_entry *entry; /* borrowed */
+    size_t place;                           /* of it in the header */
+    unwrap_done_fn *done;
+    uint64_t until_ms; /* it gives up then; 0: as late as the flight */
+    struct kek_pool_call *call;
+    struct kek_keyring_wait *wait; /* a check, or a look */
+    unsigned tries;
+    struct kek_why why;  /* the failure, also while it is looked into */
+    enum kek_rc rc;      /* likewise, while the tokens are looked at */
+    uint64_t worker;     /* that failed so */
+    uint64_t not_worker; /* not to be asked; 0: any may be */
+    bool wrong_key;      /* since that one uses another key */
+    size_t only;         /* the provider to ask, or KEK_POOL_ANY */
+    uint32_t denied; /* a bit per provider whose word was not believed, where there is no witness */
+    uint32_t denied_once; /* likewise, by one of its workers */
+    struct source source; /* of what was unwrapped */
+};
+
+/* Of the entry at that place of the header. */
+void unwrap_init(struct unwrap *unwrap, struct flight *flight, const struct kek_envelope *header,
+                 size_t place, unwrap_done_fn *done);
+/* KEK_OK: it is under way; else it failed, and `done` does not run. */
+enum kek_rc unwrap_ask(struct unwrap *unwrap) KEK_MUST_CHECK;
+/* The same, where what came before opened nothing. */
+enum kek_rc unwrap_doubt(struct unwrap *unwrap, const struct source *source) KEK_MUST_CHECK;
+/* Not KEK_OK: waiting cannot help, and it is over; `done` did not run. */
+enum kek_rc unwrap_review(struct unwrap *unwrap) KEK_MUST_CHECK;
+void unwrap_end(struct unwrap *unwrap); /* calls off what is under way */
 
 /* ---- opening.c ---- */
 

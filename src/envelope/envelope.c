@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "iv.h"
+#include "kek/text.h"
 #include "suite1.h"
 
 #define LABEL \
@@ -47,8 +48,8 @@ struct kek_envelope_key *kek_envelope_key_new(const struct kek_secret *data_key,
     size_t len = kek_secret_bytes(data_key).len;
     if (len == 0 || len % KEK_DATA_KEY_LEN != 0 ||
         len > KEK_ENVELOPE_ENTRIES_MAX * KEK_DATA_KEY_LEN) {
-        kek_fail(why, KEK_INVALID, "a data key of %zu bytes: not 1 to %d times %d", len,
-                 KEK_ENVELOPE_ENTRIES_MAX, KEK_DATA_KEY_LEN);
+        kek_fail(why, KEK_INVALID, "a data key of %s: not 1 to %d times %d",
+                 kek_counted(len, "byte").text, KEK_ENVELOPE_ENTRIES_MAX, KEK_DATA_KEY_LEN);
         return NULL;
     }
     if (context.len > KEK_ENVELOPE_CONTEXT_MAX) {

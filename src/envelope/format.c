@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "kek/text.h"
+
 #define MAGIC_LEN 4
 #define PREFIX_LEN (MAGIC_LEN + 3)     /* magic, suite, mode, count */
 #define ENTRY_LEN (1 + KEK_ID_LEN + 2) /* alg, kek id, length; the wrapped key follows */
@@ -18,7 +20,8 @@ static bool parse_prefix(struct kek_bytes sealed, struct kek_envelope *envelope,
                          struct kek_why *why)
 {
     if (sealed.len < PREFIX_LEN) {
-        kek_fail(why, KEK_DAMAGED, "envelope ends after %zu bytes, inside its prefix", sealed.len);
+        kek_fail(why, KEK_DAMAGED, "envelope ends after %s, inside its prefix",
+                 kek_counted(sealed.len, "byte").text);
         return false;
     }
     if (memcmp(sealed.data, magic, MAGIC_LEN) != 0) {
@@ -61,8 +64,8 @@ static bool parse_entry(struct kek_bytes sealed, size_t *at, struct kek_envelope
     }
     size_t len = (size_t)bytes[1 + KEK_ID_LEN] << 8 | bytes[2 + KEK_ID_LEN];
     if (!kek_wrap_alg_fits(alg, len)) {
-        kek_fail(why, KEK_DAMAGED, "offset %zu: wrapped key of %zu bytes, which %s never has",
-                 start + 1 + KEK_ID_LEN, len, kek_wrap_alg_name(alg));
+        kek_fail(why, KEK_DAMAGED, "offset %zu: wrapped key of %s, which %s never has",
+                 start + 1 + KEK_ID_LEN, kek_counted(len, "byte").text, kek_wrap_alg_name(alg));
         return false;
     }
     if (sealed.len - start - ENTRY_LEN < len) {
@@ -98,8 +101,8 @@ static bool parse_body(struct kek_bytes sealed, struct kek_envelope *envelope, s
     size_t at = envelope->header.len;
     size_t rest = sealed.len - at;
     if (rest < ENVELOPE_IV_LEN + ENVELOPE_BLOCK_LEN + ENVELOPE_TAG_LEN) {
-        kek_fail(why, KEK_DAMAGED, "offset %zu: %zu bytes are too few for IV, ciphertext and tag",
-                 at, rest);
+        kek_fail(why, KEK_DAMAGED, "offset %zu: %s left, too few for IV, ciphertext and tag", at,
+                 kek_counted(rest, "byte").text);
         return false;
     }
     size_t len = rest - ENVELOPE_IV_LEN - ENVELOPE_TAG_LEN;
@@ -172,8 +175,9 @@ static enum kek_rc check_entries(uint8_t mode, const struct kek_envelope_entry *
             return kek_fail(why, KEK_INVALID, "unknown wrap alg %u", (unsigned)entries[i].alg);
         }
         if (!kek_wrap_alg_fits(entries[i].alg, entries[i].wrapped.len)) {
-            return kek_fail(why, KEK_INVALID, "wrapped key of %zu bytes, which %s never has",
-                            entries[i].wrapped.len, kek_wrap_alg_name(entries[i].alg));
+            return kek_fail(why, KEK_INVALID, "wrapped key of %s, which %s never has",
+                            kek_counted(entries[i].wrapped.len, "byte").text,
+                            kek_wrap_alg_name(entries[i].alg));
         }
     }
     return KEK_OK;

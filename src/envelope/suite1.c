@@ -9,6 +9,8 @@
 
 #include <utlist.h>
 
+#include "kek/text.h"
+
 #define MAC_LEN 64 /* bytes of HMAC-SHA-512 before it is truncated */
 #define HKDF_MAX (255 * MAC_LEN)
 
@@ -416,7 +418,8 @@ enum kek_rc kek_suite1_decrypt(struct kek_suite1 *suite, const struct kek_suite1
 {
     if (ciphertext.len == 0 || ciphertext.len % ENVELOPE_BLOCK_LEN != 0 ||
         ciphertext.len > kek_format_ciphertext_len(KEK_ENVELOPE_PLAINTEXT_MAX)) {
-        return kek_fail(why, KEK_DAMAGED, "a ciphertext of %zu bytes cannot be", ciphertext.len);
+        return kek_fail(why, KEK_DAMAGED, "a ciphertext of %s cannot be",
+                        kek_counted(ciphertext.len, "byte").text);
     }
     uint8_t mac[MAC_LEN];
     if (!make_tag(suite, aad, iv, ciphertext, mac)) {

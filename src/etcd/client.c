@@ -7,11 +7,13 @@
 
 #include "kek/clock.h"
 #include "kek/secret.h"
-#include "password.h"
+#include "kek/small_file.h"
+#include "kek/text.h"
 
 #define PAUSE_MS 100u /* once all endpoints were asked in vain; more with each round */
 #define PAUSE_MAX_MS 1000u
-#define ATTEMPTS 3u /* of one endpoint within the timeout, at least, where it hangs */
+#define PASSWORD_MAX 1024u /* bytes */
+#define ATTEMPTS 3u        /* of one endpoint within the timeout, at least, where it hangs */
 
 struct client_patience client_patience(void)
 {
@@ -75,7 +77,11 @@ static enum rpc_end authenticate(struct kek_etcd *etcd, struct kek_why *why)
     kek_buf_init(&request, MESSAGE_SMALL_MAX);
     KEK_AUTO(kek_secret) password = NULL;
     struct kek_bytes token;
-    enum kek_rc rc = password_read(etcd->settings.password_file, &password, why);
+    const struct kek_small_file file = {.what = "password_file ",
+                                        .path = etcd->settings.password_file,
+                                        .max = PASSWORD_MAX,
+                                        .forbidden = S_IRWXO | S_IWGRP};
+    enum kek_rc rc = kek_small_file_line(&file, &password, NULL, why);
     if (rc == KEK_OK) {
         rc = message_put_authenticate(&request, kek_bytes_of(etcd->settings.user),
                                       kek_secret_bytes(password), why);
@@ -151,8 +157,8 @@ bool client_again(struct kek_etcd *etcd, struct client_patience *patience, struc
     size_t rounds = ++patience->tries / etcd->member_count;
     etcd->current = (etcd->current + 1) % etcd->member_count;
     if (waited_ms >= etcd->settings.timeout_ms) {
-        kek_fail_within(why, why->rc, "nothing moved on for %" PRIu64 " s on %zu endpoint%s",
-                        waited_ms / 1000, etcd->member_count, etcd->member_count == 1 ? "" : "s");
+        kek_fail_within(why, why->rc, "nothing moved on for %" PRIu64 " s on %s", waited_ms / 1000,
+                        kek_counted(etcd->member_count, "endpoint").text);
         return false;
     }
     if (patience->tries % etcd->member_count == 0) {

@@ -7,8 +7,6 @@ libkek_etcd_a_SOURCES = \
 	src/etcd/guard.h \
 	src/etcd/message.c \
 	src/etcd/message.h \
-	src/etcd/password.c \
-	src/etcd/password.h \
 	src/etcd/range.c \
 	src/etcd/range.h \
 	src/etcd/read.c \

@@ -2,9 +2,8 @@
 
 #include <string.h>
 
+#include "kek/protobuf.h"
 #include "kek/text.h"
-
-enum wire { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
 
 #define VARINT_MAX 10 /* bytes of a 64-bit number */
 
@@ -28,7 +27,7 @@ static enum kek_rc put_number(struct kek_buf *out, uint32_t field, uint64_t numb
     if (number == 0) {
         return KEK_OK;
     }
-    size_t len = encode(bytes, field << 3 | VARINT);
+    size_t len = encode(bytes, field << 3 | KEK_PROTOBUF_VARINT);
     len += encode(bytes + len, number);
     return kek_buf_append(out, kek_bytes(bytes, len), why);
 }
@@ -40,7 +39,7 @@ static enum kek_rc put_bytes(struct kek_buf *out, uint32_t field, struct kek_byt
     if (value.len == 0) {
         return KEK_OK;
     }
-    size_t len = encode(bytes, field << 3 | BYTES);
+    size_t len = encode(bytes, field << 3 | KEK_PROTOBUF_BYTES);
     len += encode(bytes + len, value.len);
     enum kek_rc rc = kek_buf_append(out, kek_bytes(bytes, len), why);
     return rc != KEK_OK ? rc : kek_buf_append(out, value, why);
@@ -107,63 +106,6 @@ enum kek_rc message_put_authenticate(struct kek_buf *out, struct kek_bytes user,
 
 /* ---- reading ---- */
 
-struct field {
-    uint32_t number;
-    enum wire wire;
-    uint64_t value; /* of VARINT */
-    struct kek_bytes bytes;
-};
-
-static bool take_varint(struct kek_bytes *in, uint64_t *number)
-{
-    uint64_t value = 0;
-    for (size_t i = 0; i < in->len && i < VARINT_MAX; i++) {
-        value |= (uint64_t)(in->data[i] & 0x7f) << (7 * i);
-        if ((in->data[i] & 0x80) == 0) {
-            *number = value;
-            *in = kek_bytes(in->data + i + 1, in->len - i - 1);
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The next one, which *in moves past. False: there is none, for *in is empty or is no message. */
-static bool take_field(struct kek_bytes *in, struct field *field)
-{
-    uint64_t tag, len;
-    struct kek_bytes rest = *in;
-    if (rest.len == 0 || !take_varint(&rest, &tag) || tag >> 3 == 0 || tag >> 3 > UINT32_MAX) {
-        return false;
-    }
-    *field = (struct field){.number = (uint32_t)(tag >> 3), .wire = (enum wire)(tag & 7)};
-    switch (field->wire) {
-    case VARINT:
-        if (!take_varint(&rest, &field->value)) {
-            return false;
-        }
-        *in = rest;
-        return true;
-    case BYTES:
-        if (!take_varint(&rest, &len)) {
-            return false;
-        }
-        break;
-    case FIXED64:
-    case FIXED32:
-        len = field->wire == FIXED64 ? 8 : 4;
-        break;
-    default:
-        return false;
-    }
-    if (len > rest.len) {
-        return false;
-    }
-    field->bytes = kek_bytes(rest.data, (size_t)len);
-    *in = kek_bytes(rest.data + len, rest.len - (size_t)len);
-    return true;
-}
-
 static bool open_frame(struct kek_bytes *in)
 {
     if (in->len < MESSAGE_FRAME || in->data[0] != 0) {
@@ -177,15 +119,15 @@ static bool open_frame(struct kek_bytes *in)
 
 bool message_get_header(struct kek_bytes in, struct message_header *header)
 {
-    struct field field;
+    struct kek_protobuf_field field;
     *header = (struct message_header){0};
-    while (take_field(&in, &field)) {
-        if (field.wire == VARINT && field.number == 1) {
-            header->cluster_id = field.value;
-        } else if (field.wire == VARINT && field.number == 2) {
-            header->member_id = field.value;
-        } else if (field.wire == VARINT && field.number == 3) {
-            header->revision = (int64_t)field.value;
+    while (kek_protobuf_take(&in, &field)) {
+        if (field.type == KEK_PROTOBUF_VARINT && field.number == 1) {
+            header->cluster_id = field.varint;
+        } else if (field.type == KEK_PROTOBUF_VARINT && field.number == 2) {
+            header->member_id = field.varint;
+        } else if (field.type == KEK_PROTOBUF_VARINT && field.number == 3) {
+            header->revision = (int64_t)field.varint;
         }
     }
     return in.len == 0 && header->cluster_id != 0;
@@ -193,22 +135,22 @@ bool message_get_header(struct kek_bytes in, struct message_header *header)
 
 bool message_get_status(struct kek_bytes in, struct message_status *status)
 {
-    struct field field;
+    struct kek_protobuf_field field;
     bool headed = false;
     *status = (struct message_status){0};
     if (!open_frame(&in)) {
         return false;
     }
-    while (take_field(&in, &field)) {
-        if (field.wire == BYTES && field.number == 1) {
+    while (kek_protobuf_take(&in, &field)) {
+        if (field.type == KEK_PROTOBUF_BYTES && field.number == 1) {
             headed = message_get_header(field.bytes, &status->header);
-        } else if (field.wire == BYTES && field.number == 2) {
+        } else if (field.type == KEK_PROTOBUF_BYTES && field.number == 2) {
             char text[sizeof status->version] = "";
             size_t len = field.bytes.len < sizeof text - 1 ? field.bytes.len : sizeof text - 1;
             memcpy(text, field.bytes.data, len);
             kek_text_copy(status->version, sizeof status->version, text);
-        } else if (field.wire == VARINT && field.number == 4) {
-            status->leader = field.value;
+        } else if (field.type == KEK_PROTOBUF_VARINT && field.number == 4) {
+            status->leader = field.varint;
         }
     }
     return in.len == 0 && headed;
@@ -216,17 +158,17 @@ bool message_get_status(struct kek_bytes in, struct message_status *status)
 
 bool message_get_count(struct kek_bytes in, struct message_count *count)
 {
-    struct field field;
+    struct kek_protobuf_field field;
     bool headed = false;
     *count = (struct message_count){0};
     if (!open_frame(&in)) {
         return false;
     }
-    while (take_field(&in, &field)) {
-        if (field.wire == BYTES && field.number == 1) {
+    while (kek_protobuf_take(&in, &field)) {
+        if (field.type == KEK_PROTOBUF_BYTES && field.number == 1) {
             headed = message_get_header(field.bytes, &count->header);
-        } else if (field.wire == VARINT && field.number == 4) {
-            count->count = (int64_t)field.value;
+        } else if (field.type == KEK_PROTOBUF_VARINT && field.number == 4) {
+            count->count = (int64_t)field.varint;
         }
     }
     return in.len == 0 && headed && count->count >= 0;
@@ -234,13 +176,13 @@ bool message_get_count(struct kek_bytes in, struct message_count *count)
 
 bool message_get_token(struct kek_bytes in, struct kek_bytes *token)
 {
-    struct field field;
+    struct kek_protobuf_field field;
     *token = kek_bytes(NULL, 0);
     if (!open_frame(&in)) {
         return false;
     }
-    while (take_field(&in, &field)) {
-        if (field.wire == BYTES && field.number == 2) {
+    while (kek_protobuf_take(&in, &field)) {
+        if (field.type == KEK_PROTOBUF_BYTES && field.number == 2) {
             *token = field.bytes;
         }
     }

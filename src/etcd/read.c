@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kek/text.h"
 #include "range.h"
 #include "stream.h"
 
@@ -74,10 +75,11 @@ static enum kek_rc say_compacted(struct reading *reading, struct kek_why *why)
         snprintf(at, sizeof at, ", by a compaction at %" PRId64, read->compacted_at);
     }
     return kek_fail(why, KEK_PRECONDITION,
-                    "revision %" PRId64 " is gone%s, after %" PRId64 " of its %" PRId64
-                    " keys were read: begin anew (API servers have etcd compacted every 5 minutes: "
+                    "revision %" PRId64 " is gone%s, after %" PRId64
+                    " of its %s: begin anew (API servers have etcd compacted every 5 minutes: "
                     "--etcd-compaction-interval)",
-                    read->revision, at, read->taken, read->total);
+                    read->revision, at, read->taken,
+                    kek_counted((uint64_t)read->total, "key").text);
 }
 
 static enum kek_rc say_denied(const struct reading *reading, struct kek_why *why)
@@ -120,6 +122,19 @@ static enum kek_rc on_pair(void *arg, const struct kek_etcd_pair *pair, struct k
 {
     struct reading *reading = arg;
     enum kek_rc rc = range_key(&reading->range, pair->key, why);
+    if (rc == KEK_OK && reading->read->taken >= reading->read->total) {
+        rc = kek_fail(why, KEK_DAMAGED,
+                      "more keys came than the %" PRId64 " that revision %" PRId64 " has",
+                      reading->read->total, reading->read->revision);
+    }
+    if (rc == KEK_OK && pair->mod_revision > reading->read->revision) {
+        char text[STREAM_KEY_TEXT];
+        stream_key_text(pair->key, text);
+        rc = kek_fail(why, KEK_DAMAGED,
+                      "key %s came as of revision %" PRId64 ", where revision %" PRId64
+                      " was asked for: it is no etcd that answers so",
+                      text, pair->mod_revision, reading->read->revision);
+    }
     if (rc == KEK_OK) {
         rc = reading->read->take(reading->read->arg, pair, why);
     }
@@ -182,6 +197,10 @@ static enum kek_rc begin(struct reading *reading, struct kek_why *why)
     } while (end == RPC_ELSEWHERE && client_again(reading->etcd, &reading->patience, why));
     if (end != RPC_GOOD) {
         return say(reading, end, why);
+    }
+    if (read->revision == 0 && count.header.revision < 1) {
+        return kek_fail(why, KEK_DAMAGED, "%s: its answer says no revision",
+                        reading->etcd->members[reading->etcd->current].endpoint);
     }
     read->revision = read->revision == 0 ? count.header.revision : read->revision;
     read->total = count.count;

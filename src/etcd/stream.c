@@ -4,8 +4,6 @@
 
 #include "kek/text.h"
 
-enum wire { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
-
 /* Fields of RangeResponse, and of KeyValue. */
 enum { HEADER = 1, KVS = 2, MORE = 3, COUNT = 4 };
 enum { KEY = 1, MOD_REVISION = 3, VALUE = 5 };
@@ -183,25 +181,27 @@ static enum kek_rc on_number(struct stream *stream, uint64_t number, struct kek_
 
 static enum kek_rc on_tag(struct stream *stream, uint64_t tag, struct kek_why *why)
 {
-    uint64_t field = tag >> 3;
-    if (field == 0 || field > UINT32_MAX) {
+    struct kek_protobuf_field field;
+    if (!kek_protobuf_tag(tag, &field)) {
         return damaged(stream, "no field", why);
     }
-    stream->field = (uint32_t)field;
-    switch (tag & 7) {
-    case VARINT:
+    stream->field = field.number;
+    switch (field.type) {
+    case KEK_PROTOBUF_VARINT:
         stream->state = STREAM_NUMBER;
         return KEK_OK;
-    case BYTES:
+    case KEK_PROTOBUF_BYTES:
         stream->state = STREAM_LENGTH;
         return KEK_OK;
-    case FIXED64:
-    case FIXED32:
+    case KEK_PROTOBUF_FIXED64:
+    case KEK_PROTOBUF_FIXED32:
         stream->field = 0; /* none that is read */
-        return on_length(stream, (tag & 7) == FIXED64 ? 8 : 4, why);
-    default:
-        return damaged(stream, "no type of a field", why);
+        return on_length(stream, field.type == KEK_PROTOBUF_FIXED64 ? 8 : 4, why);
+    case KEK_PROTOBUF_GROUP:
+    case KEK_PROTOBUF_GROUP_END:
+        break; /* etcd has none */
     }
+    return damaged(stream, "no type of a field", why);
 }
 
 /* ---- bytes ---- */
@@ -221,17 +221,15 @@ static enum kek_rc on_varint_byte(struct stream *stream, uint8_t byte, struct ke
         return damaged(stream, "a number past its end", why);
     }
     consume(stream, 1);
-    if (stream->shift > 63) {
+    enum kek_protobuf_step step = kek_protobuf_varint_add(&stream->varint, byte);
+    if (step == KEK_PROTOBUF_TOO_LONG) {
         return damaged(stream, "a number without an end", why);
     }
-    stream->number |= (uint64_t)(byte & 0x7f) << stream->shift;
-    stream->shift += 7;
-    if ((byte & 0x80) != 0) {
+    if (step == KEK_PROTOBUF_MORE) {
         return KEK_OK;
     }
-    uint64_t number = stream->number;
-    stream->number = 0;
-    stream->shift = 0;
+    uint64_t number = stream->varint.value;
+    stream->varint = (struct kek_protobuf_varint){.len = 0};
     switch (stream->state) {
     case STREAM_TAG:
         return on_tag(stream, number, why);

@@ -7,6 +7,7 @@
 #define ETCD_STREAM_H
 
 #include "kek/etcd.h"
+#include "kek/protobuf.h"
 #include "message.h"
 
 #define STREAM_HEADER_MAX 256 /* bytes */
@@ -31,12 +32,11 @@ struct stream_to {
 struct stream {
     struct stream_to to;
     enum stream_state state;
-    size_t at;       /* bytes so far */
-    size_t framed;   /* bytes of the frame so far */
-    size_t left[2];  /* bytes of the answer, and of the pair in it, that are to come */
-    unsigned depth;  /* 1: in a pair */
-    uint64_t number; /* the varint that is being read */
-    unsigned shift;
+    size_t at;      /* bytes so far */
+    size_t framed;  /* bytes of the frame so far */
+    size_t left[2]; /* bytes of the answer, and of the pair in it, that are to come */
+    unsigned depth; /* 1: in a pair */
+    struct kek_protobuf_varint varint; /* that is being read */
     uint32_t field;
     size_t want;          /* bytes of the field that are to come */
     struct kek_buf *keep; /* where they go; NULL: nowhere */

@@ -26,6 +26,7 @@ GRPC_LIBS = libkek-grpc.a $(NGHTTP2_LIBS) $(BASE_LIBS)
 
 if HAVE_CHECK
 GRPC_TESTS = \
+	tests/unit/test_grpc_drain \
 	tests/unit/test_grpc_flow \
 	tests/unit/test_grpc_headers \
 	tests/unit/test_grpc_hostile \
@@ -36,7 +37,8 @@ GRPC_RIG = \
 	tests/unit/grpc_peer.c \
 	tests/unit/grpc_peer.h \
 	tests/unit/grpc_rig.c \
-	tests/unit/grpc_rig.h
+	tests/unit/grpc_rig.h \
+	tests/unit/grpc_site.h
 check_PROGRAMS += $(GRPC_TESTS)
 TESTS += $(GRPC_TESTS)
 tests_unit_test_grpc_flow_SOURCES = tests/unit/test_grpc_flow.c $(GRPC_RIG)
@@ -55,6 +57,9 @@ tests_unit_test_grpc_memory_LDADD = $(GRPC_LIBS) $(UNIT_LIBS)
 tests_unit_test_grpc_server_SOURCES = tests/unit/test_grpc_server.c $(GRPC_RIG)
 tests_unit_test_grpc_server_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
 tests_unit_test_grpc_server_LDADD = $(GRPC_LIBS) $(UNIT_LIBS)
+tests_unit_test_grpc_drain_SOURCES = tests/unit/test_grpc_drain.c $(GRPC_RIG)
+tests_unit_test_grpc_drain_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
+tests_unit_test_grpc_drain_LDADD = $(GRPC_LIBS) $(UNIT_LIBS)
 tests_unit_test_grpc_session_SOURCES = tests/unit/test_grpc_session.c $(GRPC_RIG)
 tests_unit_test_grpc_session_CFLAGS = $(UNIT_CFLAGS) $(NGHTTP2_CFLAGS)
 tests_unit_test_grpc_session_LDADD = $(GRPC_LIBS) $(UNIT_LIBS)

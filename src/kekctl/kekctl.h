@@ -18,6 +18,17 @@ enum ctl_exit {
     CTL_CHECK = 3, /* it worked, but something it looked at is not as it must be */
 };
 
+/* What a command does where the configuration has several roots of trust. */
+enum ctl_roots {
+    CTL_ROOTS_ONE = 0, /* it is about the one that --root names */
+    CTL_ROOTS_ALL,     /* about all, or that one */
+    CTL_ROOTS_JOINED,  /* about all at once: of several, one cannot be named */
+    CTL_ROOTS_NONE,    /* about none */
+};
+
+/* How results are printed; the last one by some commands alone. */
+enum ctl_output { CTL_TABLE, CTL_JSON, CTL_JUNIT };
+
 enum ctl_api { CTL_API_V2 = 0, CTL_API_V1 };
 enum ctl_via { CTL_VIA_REWRITE = 0, CTL_VIA_MIGRATION };
 
@@ -32,16 +43,23 @@ struct ctl_names {
 
 struct ctl {
     const char *command; /* its words, for messages */
+    /* Who hears what ctl_say() would say, without the command's words; NULL: standard error. */
+    void (*hear)(void *arg, const char *text);
+    void *hear_arg;
     const char *config_path;
     bool config_given;  /* by --config or as an argument */
-    unsigned json;      /* 1: results are JSON; 0: tables */
+    const char *root;   /* NULL: the only one, or all */
+    unsigned roots;     /* enum ctl_roots */
+    unsigned json;      /* enum ctl_output; 0: tables */
     const char *socket; /* NULL: as the configuration says */
     unsigned api;       /* enum ctl_api */
     uint64_t timeout_ms;
     bool timeout_given;
-    const char *key_id;   /* NULL: as the ciphertext or Status says */
-    const char *provider; /* NULL: the only one */
-    const char *argument; /* what stands after the command's words; NULL: it takes none */
+    const char *key_id;     /* NULL: as the ciphertext or Status says */
+    const char *provider;   /* NULL: the only one */
+    const char **arguments; /* what stands after the command's words */
+    size_t argument_count;
+    const char *argument; /* the first of them; NULL: there is none */
     bool compromised, has_backup, dry_run;
     struct ctl_names nodes;   /* of --node */
     const char *until;        /* NULL: to the end */
@@ -56,20 +74,31 @@ struct ctl {
     unsigned parallel;                     /* 0: as the command likes */
     unsigned rate;                         /* a second; 0: no limit */
     unsigned via;                          /* enum ctl_via */
-    struct ctl_names etcds;                /* of --etcd: names in the configuration */
-    struct ctl_names endpoints;            /* each with commas, perhaps */
+    bool decrypt;
+    struct ctl_names etcds;     /* of --etcd: names in the configuration */
+    struct ctl_names endpoints; /* each with commas, perhaps */
     const char *ca, *cert, *key_file, *user, *password_file, *prefix, *snapshot;
     struct ctl_names resources; /* of --resource; none: secrets */
     const char *encryption_config;
+    const char *unit;          /* kekd's, of systemd; NULL: as it is installed */
+    const char *api_server;    /* a file: its manifest or command line; NULL: as they are found */
+    struct ctl_names existing; /* of --existing-key */
     bool verify;
+    const char *into; /* NULL: a folder of state_dir */
+    const char *out;  /* NULL: no folder */
     bool help, version;
 };
 
+enum ctl_exit ctl_audit_generate(struct ctl *ctl);
+enum ctl_exit ctl_audit_verify(struct ctl *ctl);
+enum ctl_exit ctl_conformance(struct ctl *ctl);
 enum ctl_exit ctl_config_check(struct ctl *ctl);
 enum ctl_exit ctl_config_example(struct ctl *ctl);
+enum ctl_exit ctl_doctor(struct ctl *ctl);
 enum ctl_exit ctl_key_list(struct ctl *ctl);
 enum ctl_exit ctl_key_generate(struct ctl *ctl);
 enum ctl_exit ctl_key_adopt(struct ctl *ctl);
+enum ctl_exit ctl_key_attest(struct ctl *ctl);
 enum ctl_exit ctl_key_promote(struct ctl *ctl);
 enum ctl_exit ctl_key_retire(struct ctl *ctl);
 enum ctl_exit ctl_key_suspend(struct ctl *ctl);
@@ -85,14 +114,20 @@ enum ctl_exit ctl_node_status(struct ctl *ctl);
 enum ctl_exit ctl_pin_retry(struct ctl *ctl);
 enum ctl_exit ctl_probe(struct ctl *ctl);
 enum ctl_exit ctl_reencrypt(struct ctl *ctl);
+enum ctl_exit ctl_report(struct ctl *ctl);
+enum ctl_exit ctl_report_verify(struct ctl *ctl);
 
-/* "kekctl: <command>: <...>" on standard error. */
+/* "kekctl: <command>: <...>" on standard error, or to whoever hears it. */
 void ctl_say(const struct ctl *ctl, const char *format, ...) KEK_PRINTF(2, 3);
 
-/* Loads the configuration; NULL after saying why, then the exit code is CTL_USAGE. */
+/* Loads the configuration, of the root that --root names as if there were no other; NULL after saying why, then the exit
+ * code is CTL_USAGE. */
 struct kek_config *ctl_config(const struct ctl *ctl);
 
 /* Says of destroy_after and quarantine which of them is too short to be of much use. */
 void ctl_warn_of_short(const struct ctl *ctl, const struct kek_config *config);
+
+/* Says which roots of trust an envelope of mode all may lack. */
+void ctl_warn_of_change(const struct ctl *ctl, const struct kek_config *config);
 
 #endif

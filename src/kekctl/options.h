@@ -15,6 +15,7 @@ enum ctl_option {
     OPTION_HELP,
     OPTION_VERSION,
     /* of some commands */
+    OPTION_ROOT,
     OPTION_PROVIDER,
     OPTION_DRY_RUN,
     OPTION_BACKUP,
@@ -42,6 +43,7 @@ enum ctl_option {
     OPTION_RESOURCE,
     OPTION_ENCRYPTION_CONFIG,
     OPTION_VERIFY,
+    OPTION_OUT,
     OPTION_SOCKET,
     OPTION_API,
     OPTION_KEY_ID,
@@ -49,8 +51,13 @@ enum ctl_option {
     OPTION_KUBECONFIG,
     OPTION_KUBE_CONTEXT,
     OPTION_VIA,
+    OPTION_DECRYPT,
     OPTION_PARALLEL,
     OPTION_RATE,
+    OPTION_API_SERVER,
+    OPTION_UNIT,
+    OPTION_INTO,
+    OPTION_EXISTING_KEY,
     OPTIONS_END
 };
 
@@ -59,19 +66,36 @@ enum ctl_option {
 _Static_assert(OPTIONS_END <= 64, "a set has a bit for each option");
 #define CTL_OPTIONS_ALL                                                                \
     (CTL_OPTION(OPTION_CONFIG) | CTL_OPTION(OPTION_OUTPUT) | CTL_OPTION(OPTION_HELP) | \
-     CTL_OPTION(OPTION_VERSION))
+     CTL_OPTION(OPTION_VERSION) | CTL_OPTION(OPTION_ROOT))
 
 /* Takes the options out of argv, which is left at the words (optind of getopt), and fills `ctl` and the set of
  * those given; behind --help or --version nothing is wrong.  CTL_USAGE after saying what is wrong. */
 enum ctl_exit options_take(struct ctl *ctl, int argc, char **argv, uint64_t *given);
 
+/* What a completion needs to know of one. */
+struct option_shape {
+    const char *name;
+    char letter; /* 0: it has none */
+    bool takes_value, is_file;
+    const char *names;          /* what of the configuration it names: "roots"; NULL: nothing */
+    const char *const *choices; /* NULL: the value is free */
+};
+void options_shape(enum ctl_option option, struct option_shape *shape);
+
 /* The first option of a set that is not empty, as it is written: without the dashes. Static. */
 const char *options_first(uint64_t set);
 
-/* Prints a line for each option of the set. */
-void options_print(uint64_t set);
+/* What a command has to say of an option of its own, in the table's place; says == NULL: nothing. */
+#define CTL_OWN_WORDS 3
+struct option_words {
+    enum ctl_option option;
+    const char *says;
+};
 
-/* Says it, and that --help says more. Always CTL_USAGE. */
+/* Prints what each option of the set is for, in lines of at most 80 columns. `own` may be NULL. */
+void options_print(uint64_t set, const struct option_words *own);
+
+/* Says it, and whose --help says more. Always CTL_USAGE. */
 enum ctl_exit ctl_usage(const struct ctl *ctl, const char *format, ...) KEK_PRINTF(2, 3);
 
 #endif

@@ -3,23 +3,16 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <libsmartcols.h>
 
+#include "fit.h"
 #include "kek/descriptors.h"
 #include "kek/json.h"
 
-struct scols {
-    struct libscols_table *table;
-};
-
-static void scols_auto(struct scols *scols)
-{
-    if (scols->table != NULL) {
-        scols_unref_table(scols->table);
-    }
-}
+#define COLUMNS_MAX 16 /* of a list */
 
 static enum ctl_exit no_memory(const struct ctl *ctl)
 {
@@ -60,29 +53,95 @@ static char *cell(const json_t *value)
     return kek_json_text(value, JSON_ENCODE_ANY | JSON_COMPACT);
 }
 
-static bool set_cell(struct libscols_line *line, size_t column, const json_t *value)
+/* ---- a table ---- */
+
+struct sheet {
+    const char *const *titles; /* NULL: it has no heading */
+    size_t columns, rows;
+    char **cells; /* row after row; of each, NULL: no memory */
+    struct fit_column *fits;
+    struct libscols_table *table;
+};
+
+static void sheet_done(struct sheet *sheet)
 {
-    char *text = cell(value);
-    if (text != NULL && scols_line_refer_data(line, column, text) == 0) {
-        return true;
+    for (size_t i = 0; sheet->cells != NULL && i < sheet->columns * sheet->rows; i++) {
+        free(sheet->cells[i]);
     }
-    free(text);
-    return false;
+    free(sheet->cells);
+    free(sheet->fits);
+    if (sheet->table != NULL) {
+        scols_unref_table(sheet->table);
+    }
+}
+#define SHEET_AUTO __attribute__((cleanup(sheet_done)))
+
+static bool sheet_init(struct sheet *sheet, const char *const *titles, size_t columns, size_t rows)
+{
+    *sheet = (struct sheet){.titles = titles, .columns = columns, .rows = rows};
+    sheet->cells = calloc(columns * rows + 1, sizeof *sheet->cells);
+    sheet->fits = calloc(columns + 1, sizeof *sheet->fits);
+    sheet->table = scols_new_table();
+    return sheet->cells != NULL && sheet->fits != NULL && sheet->table != NULL;
 }
 
-static bool add_columns(struct libscols_table *table, const char *const *titles, size_t count)
+/* Columns of the terminal; 0: there is none, and lines may be as long as they are. */
+static size_t terminal_width(void)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (scols_table_new_column(table, titles[i], 0, 0) == NULL) {
-            return false;
+    struct winsize size;
+    if (isatty(STDOUT_FILENO) != 1) {
+        return 0;
+    }
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+static bool add_column(const struct sheet *sheet, size_t i, bool narrow)
+{
+    const char *title = sheet->titles == NULL ? "" : sheet->titles[i];
+    struct libscols_column *column =
+        scols_table_new_column(sheet->table, title, 0, narrow ? SCOLS_FL_WRAP : 0);
+    return column != NULL &&
+           (!narrow || (scols_column_set_safechars(column, "\n") == 0 &&
+                        scols_column_set_wrapfunc(column, scols_wrapnl_chunksize,
+                                                  scols_wrapnl_nextchunk, NULL) == 0));
+}
+
+static bool add_cell(const struct sheet *sheet, struct libscols_line *line, size_t row, size_t i)
+{
+    char **cell = &sheet->cells[row * sheet->columns + i];
+    const struct fit_column *fit = &sheet->fits[i];
+    if (*cell != NULL && fit->width < fit->whole) {
+        char *broken = fit_break(*cell, fit->width);
+        free(*cell);
+        *cell = broken;
+    }
+    return *cell != NULL && scols_line_set_data(line, i, *cell) == 0;
+}
+
+static enum ctl_exit sheet_print(const struct ctl *ctl, struct sheet *sheet)
+{
+    bool good = true;
+    for (size_t i = 0; i < sheet->columns; i++) {
+        fit_measure(&sheet->fits[i], sheet->titles == NULL ? "" : sheet->titles[i]);
+        for (size_t row = 0; row < sheet->rows; row++) {
+            const char *text = sheet->cells[row * sheet->columns + i];
+            fit_measure(&sheet->fits[i], text == NULL ? "" : text);
         }
     }
-    return true;
-}
-
-static enum ctl_exit print(const struct ctl *ctl, struct libscols_table *table)
-{
-    if (scols_print_table(table) != 0) {
+    fit_share(sheet->fits, sheet->columns, terminal_width());
+    for (size_t i = 0; good && i < sheet->columns; i++) {
+        good = add_column(sheet, i, sheet->fits[i].width < sheet->fits[i].whole);
+    }
+    for (size_t row = 0; good && row < sheet->rows; row++) {
+        struct libscols_line *line = scols_table_new_line(sheet->table, NULL);
+        for (size_t i = 0; good && i < sheet->columns; i++) {
+            good = line != NULL && add_cell(sheet, line, row, i);
+        }
+    }
+    scols_table_enable_noheadings(sheet->table, sheet->titles == NULL);
+    /* What fits was worked out above. */
+    if (!good || scols_table_set_termforce(sheet->table, SCOLS_TERMFORCE_NEVER) != 0 ||
+        scols_print_table(sheet->table) != 0) {
         return no_memory(ctl);
     }
     return flush(ctl);
@@ -94,20 +153,27 @@ enum ctl_exit output_object(const struct ctl *ctl, const json_t *object,
     if (ctl->json) {
         return dump(ctl, object);
     }
-    static const char *const titles[] = {"NAME", "VALUE"};
-    __attribute__((cleanup(scols_auto))) struct scols scols = {scols_new_table()};
-    if (scols.table == NULL || !add_columns(scols.table, titles, 2)) {
+    SHEET_AUTO struct sheet sheet;
+    if (!sheet_init(&sheet, NULL, 2, count)) {
         return no_memory(ctl);
     }
-    scols_table_enable_noheadings(scols.table, 1);
     for (size_t i = 0; i < count; i++) {
-        struct libscols_line *line = scols_table_new_line(scols.table, NULL);
-        if (line == NULL || scols_line_set_data(line, 0, columns[i].title) != 0 ||
-            !set_cell(line, 1, json_object_get(object, columns[i].key))) {
-            return no_memory(ctl);
-        }
+        sheet.cells[2 * i] = strdup(columns[i].title);
+        sheet.cells[2 * i + 1] = cell(json_object_get(object, columns[i].key));
     }
-    return print(ctl, scols.table);
+    return sheet_print(ctl, &sheet);
+}
+
+enum ctl_exit output_rows(const struct ctl *ctl, json_t *object, json_t *rows,
+                          const struct column *columns, size_t count)
+{
+    json_t *shown = ctl->json ? json_incref(object) : json_pack("{s:O}", "rows", rows);
+    enum ctl_exit code = object == NULL || shown == NULL
+                             ? no_memory(ctl)
+                             : output_list(ctl, shown, "rows", columns, count);
+    json_decref(shown);
+    json_decref(object);
+    return code;
 }
 
 enum ctl_exit output_list(const struct ctl *ctl, const json_t *object, const char *list,
@@ -116,28 +182,26 @@ enum ctl_exit output_list(const struct ctl *ctl, const json_t *object, const cha
     if (ctl->json) {
         return dump(ctl, object);
     }
-    __attribute__((cleanup(scols_auto))) struct scols scols = {scols_new_table()};
-    if (scols.table == NULL) {
+    const char *titles[COLUMNS_MAX];
+    const json_t *items = json_object_get(object, list), *item;
+    size_t row;
+    SHEET_AUTO struct sheet sheet;
+    for (size_t i = 0; i < count && i < COLUMNS_MAX; i++) {
+        titles[i] = columns[i].title;
+    }
+    if (!sheet_init(&sheet, titles, count, json_array_size(items)) || count > COLUMNS_MAX) {
         return no_memory(ctl);
     }
-    for (size_t i = 0; i < count; i++) {
-        if (!add_columns(scols.table, &columns[i].title, 1)) {
-            return no_memory(ctl);
-        }
-    }
-    size_t index;
-    const json_t *item;
-    json_array_foreach(json_object_get(object, list), index, item)
+    json_array_foreach(items, row, item)
     {
-        struct libscols_line *line = scols_table_new_line(scols.table, NULL);
         for (size_t i = 0; i < count; i++) {
-            if (line == NULL || !set_cell(line, i, json_object_get(item, columns[i].key))) {
-                return no_memory(ctl);
-            }
+            sheet.cells[row * count + i] = cell(json_object_get(item, columns[i].key));
         }
     }
-    return print(ctl, scols.table);
+    return sheet_print(ctl, &sheet);
 }
+
+/* ---- what is no table ---- */
 
 enum ctl_exit output_bytes(const struct ctl *ctl, struct kek_bytes bytes)
 {

@@ -2,7 +2,8 @@
  * What a command found, for people or for programs.
  *
  * A command builds JSON; with --output table the columns say what of it is shown and how it is
- * called.  Text that came from elsewhere is made safe for a terminal by libsmartcols.
+ * called.  On a terminal wide columns are broken into lines, so that the table is no wider (fit.h).
+ * Text that came from elsewhere is made safe for a terminal by libsmartcols.
  */
 #ifndef KEKCTL_OUTPUT_H
 #define KEKCTL_OUTPUT_H
@@ -22,6 +23,10 @@ enum ctl_exit output_object(const struct ctl *ctl, const json_t *object,
 
 /* An object with a list of objects: JSON as it is, or the list as a table. */
 enum ctl_exit output_list(const struct ctl *ctl, const json_t *object, const char *list,
+                          const struct column *columns, size_t count);
+
+/* For programs the object, which is handed over; for people the rows, which are borrowed. Either NULL: no memory. */
+enum ctl_exit output_rows(const struct ctl *ctl, json_t *object, json_t *rows,
                           const struct column *columns, size_t count);
 
 /* All of it on standard output, past stdio and its buffers. */

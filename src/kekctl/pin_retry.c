@@ -26,7 +26,7 @@ enum ctl_exit ctl_pin_retry(struct ctl *ctl)
         ctl_say(ctl, "the configuration has no provider \"%s\"", ctl->provider);
         return CTL_USAGE;
     }
-    KEK_AUTO_CLOSE int audit = -1;
+    KEK_AUTO(kek_audit_acts) audit = NULL;
     if (!ctl_audit_open(ctl, config, &audit)) {
         return CTL_FAILED;
     }

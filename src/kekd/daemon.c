@@ -6,6 +6,7 @@
 
 #include "kek/clock.h"
 #include "kek/sandbox.h"
+#include "kekd/claim.h"
 #include "kekd/rooms.h"
 
 #define CALL_TIMEOUT_MS 10000u /* where a client names none, and the most it may name */
@@ -28,6 +29,7 @@ static void finish(void *arg)
     close_handle((uv_handle_t *)&daemon->hangup);
     close_handle((uv_handle_t *)&daemon->last_resort);
     close_handle((uv_handle_t *)&daemon->counts);
+    macs_close(&daemon->macs);
     reap_stop(&daemon->reap);
     kek_notify_free(daemon->notify);
     daemon->notify = NULL;
@@ -36,11 +38,29 @@ static void finish(void *arg)
 static void pool_closed(void *arg)
 {
     struct daemon *daemon = arg;
+    if (--daemon->pools_open > 0) {
+        return;
+    }
     if (daemon->audit == NULL) {
         finish(daemon);
         return;
     }
     kek_audit_stop(daemon->audit, finish, daemon);
+}
+
+/* One more stands for this call itself: a start may have failed before any pool. */
+static void close_pools(struct daemon *daemon)
+{
+    daemon->pools_open = 1;
+    for (size_t i = 0; i < daemon->root_count; i++) {
+        daemon->pools_open += daemon->all[i].pool != NULL;
+    }
+    for (size_t i = 0; i < daemon->root_count; i++) {
+        if (daemon->all[i].pool != NULL) {
+            kek_pool_close(daemon->all[i].pool, pool_closed, daemon);
+        }
+    }
+    pool_closed(daemon);
 }
 
 static void drained(void *arg)
@@ -58,15 +78,17 @@ static void drained(void *arg)
     if (daemon->store != NULL) {
         kek_datakey_store_stop(daemon->store);
     }
-    if (daemon->ring != NULL) {
-        kek_keyring_stop(daemon->ring);
-        tell_audit(daemon); /* what was heard last */
+    for (size_t i = 0; i < daemon->root_count; i++) {
+        if (daemon->all[i].ring != NULL) {
+            kek_keyring_stop(daemon->all[i].ring);
+        }
     }
-    if (daemon->pool == NULL) {
-        pool_closed(daemon);
-        return;
+    tell_audit(daemon); /* what was heard last */
+    macs_stop(&daemon->macs);
+    if (daemon->roots != NULL) {
+        kek_roots_stop(daemon->roots);
     }
-    kek_pool_close(daemon->pool, pool_closed, daemon);
+    close_pools(daemon);
 }
 
 static void give_up(uv_timer_t *timer)
@@ -129,46 +151,97 @@ static enum kek_rc start_ops(struct daemon *daemon, struct kek_why *why)
         return rc;
     }
     daemon->notify = kek_notify_new(&daemon->loop, why);
-    if (daemon->notify == NULL) {
-        return why->rc;
-    }
-    if (config->audit_file == NULL) {
+    return daemon->notify == NULL ? why->rc : KEK_OK;
+}
+
+/* Only once the keyrings hold state_dir: its first line must not go into another kekd's chain. */
+static enum kek_rc start_audit(struct daemon *daemon, struct kek_why *why)
+{
+    const struct kek_config *config = daemon->config;
+    char head[PATH_MAX];
+    if (kek_config_audit_log(config) == NULL) {
         return KEK_OK;
     }
-    daemon->audit = kek_audit_new(&daemon->loop, config->audit_file, NULL, why);
+    enum kek_rc rc = kek_config_state_file(config, "audit", head, why);
+    if (rc != KEK_OK) {
+        return rc;
+    }
+    const struct kek_audit_place place = {.file = config->audit_file,
+                                          .head = head,
+                                          .journal = config->audit_journal,
+                                          .syslog = config->audit_syslog};
+    daemon->audit = kek_audit_new(&daemon->loop, &place, NULL, why);
     return daemon->audit == NULL ? why->rc : KEK_OK;
 }
 
-static enum kek_rc start_keys(struct daemon *daemon, struct kek_why *why)
+static enum kek_rc start_root(struct root *root, struct kek_why *why)
 {
     struct kek_pool_settings pool = {
-        .config = daemon->config,
+        .config = root->config,
         .may = tell_may_serve,
         .judged = tell_is_judged,
         .provider_changed = tell_provider_changed,
         .logged_in = tell_logged_in,
-        .arg = daemon,
+        .arg = root,
     };
-    daemon->pool = kek_pool_new(&daemon->loop, &pool, why);
-    if (daemon->pool == NULL) {
+    root->pool = kek_pool_new(&root->daemon->loop, &pool, why);
+    if (root->pool == NULL) {
         return why->rc;
     }
     struct kek_keyring_settings ring = {
-        .config = daemon->config,
-        .pool = daemon->pool,
+        .config = root->config,
+        .pool = root->pool,
         .changed = tell_keyring_changed,
+        .notice = tell_root_notice,
+        .arg = root,
+    };
+    root->ring = kek_keyring_new(&root->daemon->loop, &ring, why);
+    return root->ring == NULL ? why->rc : KEK_OK;
+}
+
+static enum kek_rc start_keys(struct daemon *daemon, struct kek_why *why)
+{
+    const struct kek_config *config = daemon->config;
+    struct kek_roots_settings roots = {
+        .config = config,
+        .mode = config->mode == KEK_CONFIG_ALL ? KEK_ENVELOPE_MODE_ALL : KEK_ENVELOPE_MODE_ANY,
+        .mode_accept =
+            config->mode_accept == KEK_CONFIG_ALL ? KEK_ENVELOPE_MODE_ALL : KEK_ENVELOPE_MODE_ANY,
+        .count = kek_config_root_count(config),
+        .changed = tell_roots_changed,
         .notice = tell_notice,
         .arg = daemon,
     };
-    daemon->ring = kek_keyring_new(&daemon->loop, &ring, why);
-    if (daemon->ring == NULL) {
+    enum kek_rc rc = claim_state(config, &daemon->claim, why);
+    if (rc != KEK_OK) {
+        return rc;
+    }
+    for (size_t provider = 0; daemon->root_count < roots.count;) {
+        struct root *root = &daemon->all[daemon->root_count];
+        *root = (struct root){.daemon = daemon,
+                              .index = daemon->root_count,
+                              .config = kek_config_view(config, daemon->root_count),
+                              .provider = provider};
+        daemon->root_count++;
+        rc = start_root(root, why);
+        if (rc != KEK_OK) {
+            return rc;
+        }
+        const struct kek_config_root *said =
+            config->root_count == 0 ? NULL : &config->roots[root->index];
+        roots.roots[root->index] = (struct kek_root){.name = root->config->root,
+                                                     .pool = root->pool,
+                                                     .ring = root->ring,
+                                                     .seals = said == NULL || said->seals,
+                                                     .needed = said == NULL || said->needed,
+                                                     .provider = provider};
+        provider += root->config->provider_count;
+    }
+    daemon->roots = kek_roots_new(&daemon->loop, &roots, why);
+    if (daemon->roots == NULL) {
         return why->rc;
     }
-    struct kek_datakey_settings store = {
-        .config = daemon->config,
-        .pool = daemon->pool,
-        .ring = daemon->ring,
-    };
+    struct kek_datakey_settings store = {.config = config, .roots = daemon->roots};
     daemon->store = kek_datakey_store_new(&daemon->loop, &store, why);
     return daemon->store == NULL ? why->rc : KEK_OK;
 }
@@ -177,8 +250,7 @@ static enum kek_rc start_status(struct daemon *daemon, struct kek_why *why)
 {
     struct kek_node_status_settings settings = {
         .config = daemon->config,
-        .pool = daemon->pool,
-        .ring = daemon->ring,
+        .roots = daemon->roots,
         .kms = daemon->kms,
     };
     daemon->status = kek_node_status_new(&daemon->loop, &settings, why);
@@ -189,8 +261,7 @@ static enum kek_rc start_metrics(struct daemon *daemon, struct kek_why *why)
 {
     const struct kek_config *config = daemon->config;
     struct kek_metrics_settings settings = {
-        .pool = daemon->pool,
-        .ring = daemon->ring,
+        .roots = daemon->roots,
         .store = daemon->store,
         .kms = daemon->kms,
         .audit = daemon->audit,
@@ -212,7 +283,7 @@ static enum kek_rc start_service(struct daemon *daemon, struct kek_why *why)
 {
     struct kek_kms_settings kms = {
         .config = daemon->config,
-        .ring = daemon->ring,
+        .roots = daemon->roots,
         .store = daemon->store,
         .observer = tell_call_ended,
         .arg = daemon,
@@ -263,13 +334,19 @@ static enum kek_rc start(struct daemon *daemon, struct kek_why *why)
         rc = start_keys(daemon, why);
     }
     if (rc == KEK_OK) {
+        rc = start_audit(daemon, why);
+    }
+    if (rc == KEK_OK) {
         rc = start_service(daemon, why);
     }
     if (rc != KEK_OK) {
         return rc;
     }
-    kek_pool_start(daemon->pool);
-    kek_keyring_start(daemon->ring);
+    for (size_t i = 0; i < daemon->root_count; i++) {
+        kek_pool_start(daemon->all[i].pool);
+        kek_keyring_start(daemon->all[i].ring);
+    }
+    macs_start(&daemon->macs, daemon);
     rc = kek_grpc_server_listen(daemon->grpc, kek_listen_take(daemon->listen), why);
     if (rc != KEK_OK) {
         return rc;
@@ -319,7 +396,7 @@ int kek_daemon_run(const struct kek_config *config)
 {
     static struct daemon daemon;
     struct kek_why why;
-    daemon = (struct daemon){.config = config};
+    daemon = (struct daemon){.config = config, .claim = -1};
     tell_start(&daemon);
     /* A reader that is gone and a limit on file sizes are errors of write(2), not the end of kekd. */
     (void)signal(SIGPIPE, SIG_IGN);
@@ -339,10 +416,16 @@ int kek_daemon_run(const struct kek_config *config)
 
     kek_kms_free(daemon.kms);
     kek_datakey_store_free(daemon.store);
-    kek_keyring_free(daemon.ring);
-    kek_pool_free(daemon.pool);
+    kek_roots_free(daemon.roots);
+    for (size_t i = 0; i < daemon.root_count; i++) {
+        kek_keyring_free(daemon.all[i].ring);
+        kek_pool_free(daemon.all[i].pool);
+    }
     kek_audit_free(daemon.audit);
     kek_listen_free(daemon.listen);
+    if (daemon.claim >= 0) {
+        close(daemon.claim); /* the lock goes with it */
+    }
     uv_loop_close(&daemon.loop);
     kek_log_often_count(true);
     kek_log(KEK_LOG_INFO, "stopped");

@@ -1,7 +1,11 @@
 sbin_PROGRAMS += kekd
 kekd_SOURCES = \
+	src/kekd/claim.c \
+	src/kekd/claim.h \
 	src/kekd/daemon.c \
 	src/kekd/daemon.h \
+	src/kekd/macs.c \
+	src/kekd/macs.h \
 	src/kekd/main.c \
 	src/kekd/reap.c \
 	src/kekd/reap.h \
@@ -15,6 +19,7 @@ kekd_LDADD = \
 	libkek-grpc.a \
 	libkek-kms.a \
 	libkek-datakey.a \
+	libkek-roots.a \
 	libkek-keyring.a \
 	libkek-pool.a \
 	libkek-login.a \

@@ -35,17 +35,6 @@ static int usage(FILE *out, int code)
     return code;
 }
 
-/* Twice what a full cache needs, and room for payloads on their way; a power of two. */
-static size_t arena_size(const struct kek_config *config)
-{
-    size_t wanted = config->data_key.cache_entries * 2 * 128 + (1u << 20);
-    size_t size = 1u << 20;
-    while (size < wanted) {
-        size *= 2;
-    }
-    return size;
-}
-
 /* What runs here, and as what: for whoever reads the log later. */
 static void say_start(const struct kek_config *config)
 {
@@ -73,7 +62,7 @@ static int run(const struct kek_config *config)
     }
     say_start(config);
     kek_secret_harden_process();
-    if (kek_secret_setup(arena_size(config), &locked, &why) != KEK_OK ||
+    if (kek_secret_setup(kek_config_key_memory(config), &locked, &why) != KEK_OK ||
         kek_envelope_self_test(&why) != KEK_OK) {
         kek_log(KEK_LOG_ERROR, "%s", why.text);
         return EXIT_FAILED;

@@ -12,6 +12,7 @@
 #include "kek/metrics.h"
 #include "kek/node_status.h"
 #include "kek/notify.h"
+#include "kekd/macs.h"
 #include "kekd/reap.h"
 #include "kekd/warnings.h"
 
@@ -20,6 +21,19 @@ struct told {
     enum kek_pool_health health;
     size_t workers;
     char text[KEK_WHY_TEXT];
+};
+
+struct daemon;
+
+/* A root of trust: its workers and its keyring. */
+struct root {
+    struct daemon *daemon;
+    size_t index;
+    const struct kek_config *config; /* its view */
+    struct kek_pool *pool;
+    struct kek_keyring *ring;
+    size_t provider; /* its first one, counted over all */
+    struct warnings warnings;
 };
 
 struct daemon {
@@ -31,12 +45,15 @@ struct daemon {
     struct reap reap;       /* as process 1 of a container */
     struct kek_listen *listen;
     struct kek_notify *notify;
-    struct kek_pool *pool;
-    struct kek_keyring *ring;
+    struct root all[KEK_ROOTS_MAX];
+    size_t root_count, pools_open;
+    int claim; /* on state_dir, for the roots together; -1: none */
+    struct kek_roots *roots;
     struct kek_datakey_store *store;
     struct kek_kms *kms;
     struct kek_grpc_server *grpc;
     struct kek_audit *audit;
+    struct macs macs;
     struct kek_metrics *metrics;
     struct kek_node_status *status;
     struct told told[KEK_CONFIG_PROVIDERS_MAX];
@@ -45,7 +62,7 @@ struct daemon {
     int exit_code;
 };
 
-/* tell.c: what the rooms' settings want, with the daemon as `arg`. */
+/* tell.c: what the rooms' settings want. Of pools and keyrings the root is `arg`, else the daemon. */
 bool tell_may_serve(void *arg, size_t provider, uint64_t worker, enum kek_pool_op op,
                     const struct kek_id *kek_id);
 bool tell_is_judged(void *arg, size_t provider, uint64_t worker);
@@ -53,7 +70,10 @@ void tell_provider_changed(void *arg, size_t provider);
 void tell_logged_in(void *arg, const struct kek_pool_login *login);
 void tell_notice(void *arg, enum kek_log_level level, const struct kek_log_field *fields,
                  const char *text);
+void tell_root_notice(void *arg, enum kek_log_level level, const struct kek_log_field *fields,
+                      const char *text);
 void tell_keyring_changed(void *arg);
+void tell_roots_changed(void *arg);
 void tell_call_ended(void *arg, const struct kek_kms_event *event);
 void tell_transport_numbers(void *arg, struct kek_metrics_transport *numbers);
 /* The transport hands back its service, and that is the kms: of the one daemon that tell_start() names. */

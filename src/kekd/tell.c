@@ -4,25 +4,19 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kek/text.h"
+
 bool tell_may_serve(void *arg, size_t provider, uint64_t worker, enum kek_pool_op op,
                     const struct kek_id *kek_id)
 {
-    const struct daemon *daemon = arg;
-    return daemon->ring != NULL && kek_keyring_may(daemon->ring, provider, worker, op, kek_id);
+    const struct root *root = arg;
+    return root->ring != NULL && kek_keyring_may(root->ring, provider, worker, op, kek_id);
 }
 
 bool tell_is_judged(void *arg, size_t provider, uint64_t worker)
 {
-    const struct daemon *daemon = arg;
-    return daemon->ring != NULL && kek_keyring_judged(daemon->ring, provider, worker);
-}
-
-/* The pool's words begin with the provider's name, for those who have nothing else to tell it by. */
-static const char *without_name(const char *text, const char *name)
-{
-    size_t len = strlen(name);
-    bool named = strncmp(text, name, len) == 0 && strncmp(text + len, ": ", 2) == 0;
-    return named ? text + len + 2 : text;
+    const struct root *root = arg;
+    return root->ring != NULL && kek_keyring_judged(root->ring, provider, worker);
 }
 
 void tell_provider_changed(void *arg, size_t provider)
@@ -34,10 +28,11 @@ void tell_provider_changed(void *arg, size_t provider)
         [KEK_POOL_PIN_REFUSED] = "pin-refused",
     };
     static const struct kek_why none;
-    struct daemon *daemon = arg;
+    struct root *root = arg;
+    struct daemon *daemon = root->daemon;
     struct kek_pool_provider status;
-    kek_pool_provider_get(daemon->pool, provider, &status);
-    struct told *told = &daemon->told[provider];
+    kek_pool_provider_get(root->pool, provider, &status);
+    struct told *told = &daemon->told[root->provider + provider];
     bool trouble = status.health == KEK_POOL_DOWN || status.health == KEK_POOL_PIN_REFUSED;
     /* An outage is news once, not at every try to start a worker. */
     bool news = told->health != status.health || told->workers != status.workers_ready ||
@@ -53,16 +48,16 @@ void tell_provider_changed(void *arg, size_t provider)
                                 kek_log_number("workers", status.workers_ready),
                                 kek_log_origin(why), kek_log_code(why)),
                  "provider %s is %s%s%s", status.name, words[status.health], trouble ? ": " : "",
-                 without_name(why->text, status.name));
-    warnings_of_provider(&daemon->warnings, daemon->config, daemon->pool, provider);
-    kek_keyring_provider_changed(daemon->ring, provider);
+                 kek_text_after_name(why->text, status.name));
+    warnings_of_provider(&root->warnings, root->config, root->pool, provider);
+    kek_keyring_provider_changed(root->ring, provider);
 }
 
 void tell_logged_in(void *arg, const struct kek_pool_login *login)
 {
-    struct daemon *daemon = arg;
-    if (daemon->audit != NULL) {
-        kek_audit_login(daemon->audit, daemon->config, login);
+    const struct root *root = arg;
+    if (root->daemon->audit != NULL) {
+        kek_audit_login(root->daemon->audit, root->config, login);
     }
 }
 
@@ -71,6 +66,15 @@ void tell_notice(void *arg, enum kek_log_level level, const struct kek_log_field
 {
     (void)arg;
     kek_log_with(level, fields, "%s", text);
+}
+
+/* Fields stay as they are: what names the root is the text. */
+void tell_root_notice(void *arg, enum kek_log_level level, const struct kek_log_field *fields,
+                      const char *text)
+{
+    const struct root *root = arg;
+    bool named = root->config->root[0] != '\0';
+    kek_log_with(level, fields, "%s%s%s", root->config->root, named ? ": " : "", text);
 }
 
 void tell_call_ended(void *arg, const struct kek_kms_event *event)
@@ -104,12 +108,12 @@ void tell_audit(struct daemon *daemon)
     struct kek_keyring_version versions[KEK_AUDIT_VERSIONS_MAX];
     struct kek_keyring_primary primary;
     struct kek_keyring_verdict verdict;
-    if (daemon->audit == NULL || daemon->ring == NULL) {
+    if (daemon->audit == NULL || daemon->roots == NULL) {
         return;
     }
-    bool announced = kek_keyring_primary(daemon->ring, &primary);
-    kek_keyring_verdict(daemon->ring, &verdict);
-    size_t count = kek_keyring_versions(daemon->ring, versions, KEK_AUDIT_VERSIONS_MAX);
+    bool announced = kek_roots_primary(daemon->roots, &primary);
+    kek_roots_verdict(daemon->roots, &verdict);
+    size_t count = kek_roots_versions(daemon->roots, versions, KEK_AUDIT_VERSIONS_MAX);
     kek_audit_keyring(daemon->audit, daemon->config, announced ? &primary : NULL, versions, count,
                       &verdict);
 }
@@ -119,10 +123,10 @@ static void tell_people(struct daemon *daemon)
     struct kek_keyring_primary primary;
     struct kek_keyring_verdict verdict;
     char how[KEK_NOTIFY_STATUS_MAX], line[KEK_NOTIFY_STATUS_MAX + 64];
-    bool announced = kek_keyring_primary(daemon->ring, &primary);
-    kek_keyring_verdict(daemon->ring, &verdict);
+    bool announced = kek_roots_primary(daemon->roots, &primary);
+    kek_roots_verdict(daemon->roots, &verdict);
     bool but =
-        verdict.state == KEK_KEYRING_GOOD && kek_keyring_remarks(daemon->ring, &verdict, 1) == 1;
+        verdict.state == KEK_KEYRING_GOOD && kek_roots_remarks(daemon->roots, &verdict, 1) == 1;
     kek_keyring_verdict_text(&verdict, how, sizeof how);
     snprintf(line, sizeof line, "KEK version %u, %s%s",
              announced ? primary.generation.numbers[0] : 0, but ? "ok, to be mended: " : "", how);
@@ -130,6 +134,14 @@ static void tell_people(struct daemon *daemon)
 }
 
 void tell_keyring_changed(void *arg)
+{
+    const struct root *root = arg;
+    if (root->daemon->roots != NULL) {
+        kek_roots_review(root->daemon->roots);
+    }
+}
+
+void tell_roots_changed(void *arg)
 {
     struct daemon *daemon = arg;
     kek_datakey_review(daemon->store);

@@ -4,6 +4,7 @@
 
 #include "kek/durable.h"
 #include "kek/log.h"
+#include "kek/text.h"
 
 void warnings_of_start(const struct kek_config *config)
 {
@@ -26,9 +27,9 @@ void warnings_of_certificate(struct warnings *warnings, const struct kek_config 
                                                        : CERTIFICATE_GOOD;
     if (is == CERTIFICATE_ENDS && warnings->certificate < is) {
         kek_log(KEK_LOG_WARN,
-                "status.cert: %s ends to be valid in %" PRId64 " days: renew it, then reload kekd "
+                "status.cert: %s ends to be valid in %s: renew it, then reload kekd "
                 "(SIGHUP), or the other nodes will not hear this one",
-                config->status.cert, left / (24 * 3600));
+                config->status.cert, kek_counted((uint64_t)left / (24 * 3600), "day").text);
     } else if (is == CERTIFICATE_OVER && warnings->certificate < is) {
         kek_log(
             KEK_LOG_ERROR,
@@ -106,9 +107,10 @@ static void warn_of_limits(struct warnings *warnings, size_t provider,
     }
     if (is_news(&warnings->of[provider].sessions, few)) {
         kek_log(KEK_LOG_WARN,
-                "provider %s: the token allows %" PRIu64 " sessions, and kekd opens up to %u, "
+                "provider %s: the token allows %s, and kekd opens up to %u, "
                 "(processes + 1) x (sessions + 1): lower sessions: or processes:",
-                status->name, status->max_sessions, status->peak_sessions);
+                status->name, kek_counted(status->max_sessions, "session").text,
+                status->peak_sessions);
     }
 }
 

@@ -8,12 +8,15 @@
  */
 #include "keyring/ring.h"
 
+#include <stdio.h>
+
 #include "kek/clock.h"
 
 #define STEP_MAX_MS (5 * TICK_MS) /* longer between two turns, and nobody has looked */
 #define SAVE_MS 600000u           /* between writes that only say that more time has passed */
 #define ASKED_SAVE_MS 10000u      /* likewise, that it was asked for once more */
 #define TELL_MS 60000u
+#define NAMES_TEXT (KEK_CONFIG_PROVIDERS_MAX * 36)
 
 /* What the providers show together. */
 enum shown { SHOWN_UNCLEAR, SHOWN_SO, SHOWN_OTHERWISE };
@@ -74,7 +77,7 @@ static bool count(struct kek_keyring_lasting *lasting, enum shown shown, uint64_
 static bool is_destroyed(const struct kek_keyring *ring, const struct version *version,
                          const struct kek_keyring_history *history)
 {
-    if (history->suspended.since_ms == 0 || !all_answer(ring) || version == version_primary(ring)) {
+    if (!history_is_given_up(history) || !all_answer(ring) || version == version_primary(ring)) {
         return false;
     }
     for (size_t p = 0; p < ring->source_count; p++) {
@@ -91,15 +94,58 @@ static void forget_destroyed(struct kek_keyring *ring, struct version *version,
                              struct kek_keyring_history *history)
 {
     const uint32_t number = version->number;
+    const bool suspended = history->suspended.since_ms > 0;
     if (!version_forget(ring, version)) {
         return; /* in a later turn */
     }
     history->destroyed_ms = kek_clock_wall_ms();
+    history->returned_ms = history->used_ms = 0;
     ring_notice(ring, KEK_LOG_WARN,
                 "KEK version %u was destroyed: every HSM that had it shows it no more, after it "
-                "was suspended on all of them",
-                number);
+                "was %s",
+                number, suspended ? "suspended on all of them" : "destroyed before, and came back");
     record_save(ring);
+}
+
+/* The providers that show it, or with `used` those that let it be used: "hsm-a, hsm-b". */
+static void name_sources(const struct kek_keyring *ring, const struct version *version, bool used,
+                         char *names, size_t size)
+{
+    size_t len = 0;
+    names[0] = '\0';
+    for (size_t p = 0; p < ring->source_count && len < size; p++) {
+        const struct holding *holding = &version->held[p];
+        if (used ? holding->unwraps : holding->present) {
+            len += (size_t)snprintf(names + len, size - len, "%s%s", len > 0 ? ", " : "",
+                                    source_name(&ring->sources[p]));
+        }
+    }
+}
+
+/* A token was restored that had it. */
+static void come_back(struct kek_keyring *ring, struct version *version,
+                      struct kek_keyring_history *history)
+{
+    char names[NAMES_TEXT];
+    *history = (struct kek_keyring_history){.number = version->number,
+                                            .kek_id = version->id,
+                                            .destroyed_ms = history->destroyed_ms,
+                                            .returned_ms = kek_clock_wall_ms()};
+    name_sources(ring, version, false, names, sizeof names);
+    ring_notice(ring, KEK_LOG_WARN,
+                "KEK version %u, which was destroyed, is on an HSM again, on %s: a backup of the "
+                "token may have been restored",
+                version->number, names);
+}
+
+static void tell_reopened(struct kek_keyring *ring, const struct version *version)
+{
+    char names[NAMES_TEXT];
+    name_sources(ring, version, true, names, sizeof names);
+    ring_notice(ring, KEK_LOG_WARN,
+                "KEK version %u, which was suspended on every HSM, may be used again on %s: by "
+                "%s, or since the token was restored to an older state",
+                version->number, names, ring_todo(ring, "", "key resume", "").text);
 }
 
 static void age(struct kek_keyring *ring, struct version *version, uint64_t step_ms)
@@ -109,18 +155,18 @@ static void age(struct kek_keyring *ring, struct version *version, uint64_t step
         return;
     }
     struct kek_keyring_history *history = &kept->is;
-    bool back = history->destroyed_ms > 0 && version_is_present(ring, version);
+    bool back = history_is_destroyed(history) && version_is_present(ring, version);
     if (back) {
-        *history = (struct kek_keyring_history){.number = version->number, .kek_id = version->id};
-        ring_notice(ring, KEK_LOG_WARN,
-                    "KEK version %u, which was destroyed, is on an HSM again: a backup of the "
-                    "token may have been restored",
-                    version->number);
+        come_back(ring, version, history);
     }
+    version->back = history->returned_ms > 0;
     bool inactive = count(&history->inactive, shows_inactive(ring, version), step_ms);
     bool superseded = count(&history->superseded, shows_superseded(ring, version), step_ms);
     enum shown shown = shows_suspended(ring, version);
     bool suspended = count(&history->suspended, shown, step_ms);
+    if (suspended && shown == SHOWN_OTHERWISE) {
+        tell_reopened(ring, version);
+    }
     if (shown == SHOWN_OTHERWISE && history->asked > 0) {
         history->asked = 0;
         history->asked_ms = 0;
@@ -139,7 +185,7 @@ static bool counts_time(const struct kek_keyring *ring)
 {
     for (size_t i = 0; i < ring->history_count; i++) {
         const struct kek_keyring_history *history = &ring->histories[i].is;
-        if (history->destroyed_ms == 0 &&
+        if (!history_is_destroyed(history) &&
             (history->inactive.since_ms > 0 || history->superseded.since_ms > 0)) {
             return true;
         }
@@ -196,7 +242,7 @@ static void tell_asked(struct kek_keyring *ring, struct history *history)
         return;
     }
     history->told_ms = now_ms;
-    if (history->is.destroyed_ms > 0) {
+    if (history_is_destroyed(&history->is)) {
         ring_notice(ring, KEK_LOG_ERROR,
                     "a Decrypt asked for KEK version %u, which was destroyed: what it sealed does "
                     "not open any more; restore the token's backup if that is needed",
@@ -204,8 +250,19 @@ static void tell_asked(struct kek_keyring *ring, struct history *history)
     } else {
         ring_notice(ring, KEK_LOG_ERROR,
                     "a Decrypt asked for KEK version %u, which is suspended: it is in use, and "
-                    "must not be destroyed; kekctl key resume gives it its use back",
-                    history->is.number);
+                    "must not be destroyed; %s",
+                    history->is.number,
+                    ring_todo(ring, "", "key resume", " gives it its use back").text);
+    }
+}
+
+void ageing_met(struct kek_keyring *ring, const struct version *version)
+{
+    struct history *history = history_find(ring, &version->id);
+    if (history != NULL && history->is.used_ms == 0 && !ring->stopped) {
+        history->is.used_ms = kek_clock_wall_ms();
+        record_save(ring);
+        ring_dirty(ring);
     }
 }
 
@@ -214,7 +271,8 @@ void kek_keyring_asked(struct kek_keyring *ring, const struct kek_id *kek_id)
     const struct version *version = version_find(ring, kek_id);
     struct history *history = history_find(ring, kek_id);
     if (ring->stopped || history == NULL ||
-        (version == NULL ? history->is.destroyed_ms == 0 : !version_is_suspended(ring, version))) {
+        (version == NULL ? !history_is_destroyed(&history->is)
+                         : !version_is_suspended(ring, version))) {
         return;
     }
     history->is.asked_ms = kek_clock_wall_ms();

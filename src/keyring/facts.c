@@ -241,6 +241,29 @@ bool version_disputed(const struct kek_keyring *ring, const struct version *vers
     return false;
 }
 
+enum kek_attestation version_attestation(const struct source *source, const struct version *version)
+{
+    const struct member *member;
+    enum kek_attestation least = KEK_ATTESTATION_REQUIRED;
+    bool shown = false;
+    DL_FOREACH (source->members, member) {
+        const struct view *view = &member->views[version->slot];
+        least = view->present && view->attestation < least ? view->attestation : least;
+        shown = shown || view->present;
+    }
+    return shown ? least : KEK_ATTESTATION_FREE;
+}
+
+bool version_unattested(const struct kek_keyring *ring, const struct version *version)
+{
+    for (size_t p = 0; p < ring->source_count; p++) {
+        if (version_attestation(&ring->sources[p], version) == KEK_ATTESTATION_REQUIRED) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- workers ---- */
 
 struct member *member_next(const struct kek_keyring *ring, const struct member *member)
@@ -305,13 +328,16 @@ static void take_one(struct member *member, const struct kek_version *seen)
     view->can_wrap = seen->can_wrap;
     view->can_unwrap = seen->can_unwrap;
     view->compromised = seen->compromised;
+    view->destroy_s = seen->destroy_s;
+    view->attestation = seen->attestation;
     view->alg = seen->alg != KEK_WRAP_NONE ? seen->alg : view->alg;
 }
 
 static bool same_listing(const struct view *a, const struct view *b)
 {
     return a->present == b->present && a->eligible == b->eligible && a->can_wrap == b->can_wrap &&
-           a->can_unwrap == b->can_unwrap && a->compromised == b->compromised;
+           a->can_unwrap == b->can_unwrap && a->compromised == b->compromised &&
+           a->destroy_s == b->destroy_s && a->attestation == b->attestation;
 }
 
 void member_take(struct member *member, const struct kek_version *seen, size_t count)
@@ -323,6 +349,8 @@ void member_take(struct member *member, const struct kek_version *seen, size_t c
         struct view *view = &member->views[i];
         view->present = view->eligible = view->can_wrap = view->can_unwrap = false;
         view->compromised = false;
+        view->destroy_s = 0;
+        view->attestation = KEK_ATTESTATION_FREE;
     }
     for (size_t i = 0; i < count; i++) {
         take_one(member, &seen[i]);

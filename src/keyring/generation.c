@@ -5,6 +5,8 @@
 
 #include <openssl/evp.h>
 
+#include "kek/digest.h"
+
 bool kek_generation_equal(const struct kek_generation *a, const struct kek_generation *b)
 {
     return a->mode == b->mode && a->count == b->count &&
@@ -43,11 +45,8 @@ enum kek_rc kek_key_id(struct kek_bytes context, uint8_t mode, const struct kek_
 
 void kek_key_id_hash(const char *key_id, char text[static KEK_KEY_ID_HASH_TEXT])
 {
-    uint8_t digest[32];
     memcpy(text, "sha256:", 8);
-    if (EVP_Digest(key_id, strlen(key_id), digest, NULL, EVP_sha256(), NULL) == 1) {
-        kek_hex(kek_bytes(digest, sizeof digest), text + 7);
-    }
+    (void)!kek_sha256_text(kek_bytes_of(key_id), text + 7);
 }
 
 void generation_of(const struct version *version, struct kek_generation *generation)

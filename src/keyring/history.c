@@ -54,12 +54,22 @@ void history_copy(const struct kek_keyring *ring, const struct version *version,
     }
 }
 
+bool history_is_destroyed(const struct kek_keyring_history *history)
+{
+    return history->destroyed_ms > 0 && history->returned_ms == 0;
+}
+
+bool history_is_given_up(const struct kek_keyring_history *history)
+{
+    return history->suspended.since_ms > 0 || (history->returned_ms > 0 && history->used_ms == 0);
+}
+
 bool kek_keyring_was_destroyed(const struct kek_keyring *ring, const struct kek_id *kek_id,
                                uint32_t *number)
 {
     for (size_t i = 0; i < ring->history_count; i++) {
         const struct kek_keyring_history *history = &ring->histories[i].is;
-        if (history->destroyed_ms > 0 && kek_id_equal(&history->kek_id, kek_id)) {
+        if (history_is_destroyed(history) && kek_id_equal(&history->kek_id, kek_id)) {
             *number = history->number;
             return true;
         }
@@ -67,22 +77,29 @@ bool kek_keyring_was_destroyed(const struct kek_keyring *ring, const struct kek_
     return false;
 }
 
-size_t kek_keyring_destroyed(const struct kek_keyring *ring, struct kek_keyring_history *list,
-                             size_t max)
+size_t history_destroyed(const struct kek_keyring *ring, bool back,
+                         struct kek_keyring_history *list, size_t max)
 {
     size_t count = 0;
     for (size_t i = 0; i < ring->history_count && count < max; i++) {
-        if (ring->histories[i].is.destroyed_ms == 0) {
+        const struct kek_keyring_history *history = &ring->histories[i].is;
+        if (back ? history->destroyed_ms == 0 : !history_is_destroyed(history)) {
             continue;
         }
         size_t at = count++;
-        while (at > 0 && list[at - 1].number > ring->histories[i].is.number) {
+        while (at > 0 && list[at - 1].number > history->number) {
             list[at] = list[at - 1];
             at--;
         }
-        list[at] = ring->histories[i].is;
+        list[at] = *history;
     }
     return count;
+}
+
+size_t kek_keyring_destroyed(const struct kek_keyring *ring, struct kek_keyring_history *list,
+                             size_t max)
+{
+    return history_destroyed(ring, false, list, max);
 }
 
 /* ---- the state file ---- */
@@ -112,11 +129,13 @@ json_t *history_json(const struct kek_keyring *ring)
             continue;
         }
         json_t *item = json_pack(
-            "{s:I, s:s, s:o, s:o, s:o, s:I, s:I, s:I}", "number", (json_int_t)history->number,
-            "kek_id", id, "inactive", lasting_json(&history->inactive), "superseded",
-            lasting_json(&history->superseded), "suspended", lasting_json(&history->suspended),
-            "asked", (json_int_t)history->asked, "asked_ms", (json_int_t)history->asked_ms,
-            "destroyed_ms", (json_int_t)history->destroyed_ms);
+            "{s:I, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "number",
+            (json_int_t)history->number, "kek_id", id, "inactive", lasting_json(&history->inactive),
+            "superseded", lasting_json(&history->superseded), "suspended",
+            lasting_json(&history->suspended), "asked", (json_int_t)history->asked, "asked_ms",
+            (json_int_t)history->asked_ms, "destroyed_ms", (json_int_t)history->destroyed_ms,
+            "returned_ms", (json_int_t)history->returned_ms, "used_ms",
+            (json_int_t)history->used_ms);
         if (json_array_append_new(list, item) != 0) {
             json_decref(list);
             return NULL;
@@ -159,5 +178,7 @@ void history_load(struct kek_keyring *ring, const json_t *list)
         history->asked = (uint64_t)load_count(item, "asked");
         history->asked_ms = load_count(item, "asked_ms");
         history->destroyed_ms = load_count(item, "destroyed_ms");
+        history->returned_ms = load_count(item, "returned_ms");
+        history->used_ms = load_count(item, "used_ms");
     }
 }

@@ -60,6 +60,9 @@ void kek_keyring_met(struct kek_keyring *ring, const struct kek_id *kek_id)
     if (version != NULL) {
         version->asked_ms = kek_clock_ms();
     }
+    if (version != NULL && version->back) {
+        ageing_met(ring, version);
+    }
 }
 
 bool kek_keyring_name(const struct kek_keyring *ring, const struct kek_id *kek_id, uint32_t *number,
@@ -323,6 +326,12 @@ struct kek_keyring *kek_keyring_new(uv_loop_t *loop, const struct kek_keyring_se
         /* Neither a restart nor a token's new firmware changes a version's algorithm. */
         kek_pool_prefer(settings->pool, primary->witness_alg);
     }
+    const struct version *version;
+    DL_FOREACH (ring->versions, version) {
+        if (settings->pool != NULL) {
+            kek_pool_know(settings->pool, version->number, &version->id);
+        }
+    }
     ring->verdict.state = KEK_KEYRING_STARTING;
     ring->verdict.since_ms = kek_clock_ms();
     init_handles(ring);
@@ -347,6 +356,7 @@ void kek_keyring_stop(struct kek_keyring *ring)
         judge_holdings(ring); /* what was heard in this turn; nothing follows of it any more */
     }
     ageing_stop(ring);
+    lapse_stop(ring);
     ring->stopped = true;
     trip_stop(ring);
     look_stop(ring);
@@ -399,7 +409,7 @@ kek_keyring_recorded_destroyed(const struct kek_config *config,
     if (ring == NULL) {
         return why->rc;
     }
-    *count = kek_keyring_destroyed(ring, list, KEK_KEYRING_HISTORY_MAX);
+    *count = history_destroyed(ring, true, list, KEK_KEYRING_HISTORY_MAX);
     return KEK_OK;
 }
 

@@ -8,9 +8,12 @@ libkek_keyring_a_SOURCES = \
 	src/keyring/history.c \
 	src/keyring/judge.c \
 	src/keyring/keyring.c \
+	src/keyring/lapse.c \
+	src/keyring/lapse.h \
 	src/keyring/look.c \
 	src/keyring/obstacle.c \
 	src/keyring/primary.c \
+	src/keyring/protected.c \
 	src/keyring/rank.c \
 	src/keyring/record.c \
 	src/keyring/remarks.c \
@@ -27,17 +30,20 @@ libkek_keyring_a_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src $(JANSSON_CFLAGS)
 if HAVE_CHECK
 # All drive the rooms up to kms over a real worker.
 RIG_SOURCES = tests/unit/rig.c tests/unit/rig.h
-RIG_LIBS = libkek-kms.a libkek-datakey.a libkek-keyring.a $(POOL_LIBS) $(ENVELOPE_LIBS) \
+RIG_LIBS = libkek-kms.a libkek-datakey.a libkek-roots.a libkek-keyring.a $(POOL_LIBS) $(ENVELOPE_LIBS) \
 	$(CONFIG_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
 KEYRING_TESTS = \
 	tests/unit/test_datakey \
 	tests/unit/test_keyring \
 	tests/unit/test_keyring_ageing \
 	tests/unit/test_keyring_canary \
+	tests/unit/test_keyring_held \
+	tests/unit/test_keyring_lapse \
 	tests/unit/test_keyring_turn \
 	tests/unit/test_keyring_workers \
 	tests/unit/test_kms \
-	tests/unit/test_kms_state
+	tests/unit/test_kms_state \
+	tests/unit/test_roots
 check_PROGRAMS += $(KEYRING_TESTS)
 TESTS += $(KEYRING_TESTS)
 tests_unit_test_datakey_SOURCES = tests/unit/test_datakey.c $(RIG_SOURCES)
@@ -56,14 +62,26 @@ tests_unit_test_keyring_ageing_SOURCES = tests/unit/test_keyring_ageing.c tests/
 tests_unit_test_keyring_ageing_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_keyring_ageing_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_keyring_ageing_LDADD = $(RIG_LIBS)
+tests_unit_test_keyring_lapse_SOURCES = tests/unit/test_keyring_lapse.c tests/unit/keyring_turn.h tests/unit/pool_rig.c
+tests_unit_test_keyring_lapse_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_keyring_lapse_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_unit_test_keyring_lapse_LDADD = $(RIG_LIBS)
 tests_unit_test_keyring_turn_SOURCES = tests/unit/test_keyring_turn.c tests/unit/keyring_turn.h tests/unit/pool_rig.c
 tests_unit_test_keyring_turn_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_keyring_turn_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_keyring_turn_LDADD = $(RIG_LIBS)
-tests_unit_test_keyring_workers_SOURCES = tests/unit/test_keyring_workers.c tests/unit/pool_rig.c
+tests_unit_test_keyring_workers_SOURCES = tests/unit/test_keyring_workers.c tests/unit/keyring_workers.h tests/unit/pool_rig.c
 tests_unit_test_keyring_workers_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_keyring_workers_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_keyring_workers_LDADD = $(RIG_LIBS)
+tests_unit_test_keyring_held_SOURCES = tests/unit/test_keyring_held.c tests/unit/keyring_workers.h tests/unit/pool_rig.c
+tests_unit_test_keyring_held_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_keyring_held_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_unit_test_keyring_held_LDADD = $(RIG_LIBS)
+tests_unit_test_roots_SOURCES = tests/unit/test_roots.c tests/unit/keyring_turn.h tests/unit/pool_rig.c
+tests_unit_test_roots_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_roots_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_unit_test_roots_LDADD = $(RIG_LIBS)
 tests_unit_test_kms_SOURCES = tests/unit/test_kms.c tests/unit/kms_help.h $(RIG_SOURCES)
 tests_unit_test_kms_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_kms_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)

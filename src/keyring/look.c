@@ -61,6 +61,7 @@ void look_due(uv_timer_t *timer)
     MEMBER_FOREACH (ring, member) {
         look_list(member);
     }
+    lapse_due(ring);
     if (ring->record_dirty) {
         record_save(ring); /* what could not be written the last time */
     }

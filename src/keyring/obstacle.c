@@ -75,7 +75,7 @@ static bool say_behind(const struct kek_keyring *ring, const struct version *ver
             bool suspended = version->held[p].key == KEK_KEYRING_KEY_SUSPENDED;
             verdict->provider = p;
             verdict_say(verdict,
-                        suspended ? "resume it there: kekctl key resume"
+                        suspended ? ring_todo(ring, "resume it there: ", "key resume", "").text
                                   : "bring that provider up to date, or take it out of the "
                                     "configuration",
                         "KEK version %u is active on provider %s and not on %s", version->number,
@@ -129,6 +129,12 @@ void obstacle_say(const struct kek_keyring *ring, const struct version *version,
     }
     if (say_silent(ring, verdict) || say_behind(ring, version, verdict) ||
         say_unproven(ring, version, verdict)) {
+        return;
+    }
+    if (version_unattested(ring, version)) {
+        verdict_say(verdict, ring_todo(ring, "", "key attest", " says what of it does not").text,
+                    "KEK version %u has no attestation that holds, and `attestation` requires one",
+                    version->number);
         return;
     }
     if (version->ready_ms == 0) {

@@ -135,7 +135,8 @@ static bool could_lead(const struct kek_keyring *ring, const struct version *ver
         }
         answered = true;
     }
-    return answered && version->agreed && !version->surplus && !version->compromised;
+    return answered && version->agreed && !version->surplus && !version->compromised &&
+           !version_unattested(ring, version);
 }
 
 /* The newest version that could lead and is newer than what was announced. */
@@ -175,7 +176,7 @@ static void announce(struct kek_keyring *ring)
     wait_end(ring, &ring->awaiting, KEK_OK);
     generation_of(next, &ring->primary.generation);
     ring->primary.since_ms = kek_clock_ms();
-    ring->primary.announced_ms = ring->announcing_ms;
+    ring->primary.announced_ms = ring->primary.each_announced_ms[0] = ring->announcing_ms;
     ring_notice_with(ring, KEK_LOG_INFO, KEK_LOG_FIELDS(kek_log_text("key_id", next->key_id)),
                      "%s primary: version %u", first ? "first" : "new", next->number);
 }

@@ -1,47 +1,27 @@
 /*
- * The state file, <state_dir>/<keyring>.json: the last announced primary and the witness of every version
+ * The state file, <state_dir>/<keyring>.json, or <keyring>@<root>.json where roots of trust have names: the last announced primary and the witness of every version
  * that was agreed on.  Written whole and durably before a primary is announced; a file that cannot be read
  * as one of ours is never overwritten or ignored.  <state_dir>/<keyring>.lock is locked while kekd runs.
  */
 #include "keyring/ring.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <jansson.h>
-#include <openssl/evp.h>
 
+#include "kek/base64.h"
 #include "kek/clock.h"
 #include "kek/durable.h"
 #include "kek/json.h"
+#include "kek/lock_file.h"
 
 #define RECORD_MAX (256u * 1024)
 #define FORMAT 1
 #define RESTORE \
     "restore it from a backup, or move it away once every node's Status shows the same key_id"
-
-/* Reads base64 of at most WITNESS_MAX bytes; 0 if it is not that. */
-static size_t witness_of(const char *base64, uint8_t *out)
-{
-    uint8_t decoded[WITNESS_MAX + 3];
-    size_t len = strlen(base64);
-    if (len == 0 || len % 4 != 0 || len / 4 * 3 > sizeof decoded) {
-        return 0;
-    }
-    int n = EVP_DecodeBlock(decoded, (const unsigned char *)base64, (int)len);
-    if (n <= 0) {
-        return 0;
-    }
-    size_t pad = (size_t)(base64[len - 1] == '=') + (size_t)(base64[len - 2] == '=');
-    if ((size_t)n - pad > WITNESS_MAX) {
-        return 0;
-    }
-    memcpy(out, decoded, (size_t)n - pad);
-    return (size_t)n - pad;
-}
 
 static bool load_version(struct kek_keyring *ring, json_t *item)
 {
@@ -57,8 +37,9 @@ static bool load_version(struct kek_keyring *ring, json_t *item)
         number < 1 || number > UINT32_MAX || wraps < 0 || !kek_id_parse(hex, &id)) {
         return false;
     }
-    size_t len = witness_of(base64, witness);
-    if (len == 0 || kek_envelope_parse(kek_bytes(witness, len), &envelope, NULL) != KEK_OK ||
+    size_t len = 0;
+    if (!kek_unbase64(base64, witness, sizeof witness, &len) ||
+        kek_envelope_parse(kek_bytes(witness, len), &envelope, NULL) != KEK_OK ||
         !kek_id_equal(&envelope.entries[0].kek_id, &id) || version_find(ring, &id) != NULL) {
         return false;
     }
@@ -94,18 +75,19 @@ static bool load_primary(struct kek_keyring *ring, json_t *primary)
     struct version *version = version_find(ring, &id);
     generation_of(version, &ring->primary.generation);
     ring->announced = version->announced = true;
-    ring->primary.announced_ms = announced_ms;
+    ring->primary.announced_ms = ring->primary.each_announced_ms[0] = announced_ms;
     return true;
 }
 
 static bool load_root(struct kek_keyring *ring, json_t *root)
 {
-    json_t *versions, *primary = NULL, *history = NULL, *item;
+    json_t *versions, *primary = NULL, *history = NULL, *lapse = NULL, *item;
     const char *keyring;
     json_int_t format;
     size_t i;
-    if (json_unpack(root, "{s:I, s:s, s:o, s?:o, s?:o}", "format", &format, "keyring", &keyring,
-                    "versions", &versions, "primary", &primary, "history", &history) != 0 ||
+    if (json_unpack(root, "{s:I, s:s, s:o, s?:o, s?:o, s?:o}", "format", &format, "keyring",
+                    &keyring, "versions", &versions, "primary", &primary, "history", &history,
+                    "lapse", &lapse) != 0 ||
         format != FORMAT || strcmp(keyring, ring->settings.config->keyring) != 0 ||
         !json_is_array(versions)) {
         return false;
@@ -117,6 +99,7 @@ static bool load_root(struct kek_keyring *ring, json_t *root)
         }
     }
     history_load(ring, history);
+    lapse_load(ring, lapse);
     return load_primary(ring, primary);
 }
 
@@ -164,45 +147,85 @@ enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content, str
     return KEK_OK;
 }
 
+static bool has_root(const struct kek_config *config)
+{
+    return config->root != NULL && config->root[0] != '\0';
+}
+
+/* <state_dir>/<keyring>[@<root>].<suffix>: the keyring is the root's own. */
+static enum kek_rc name_file(const struct kek_config *config, bool of_root, const char *suffix,
+                             char path[static PATH_MAX], struct kek_why *why)
+{
+    int len = snprintf(path, PATH_MAX, "%s/%s%s%s.%s", config->state_dir, config->keyring,
+                       of_root ? "@" : "", of_root ? config->root : "", suffix);
+    return len > 0 && len < PATH_MAX - 8 /* it may have .new beside it */
+               ? KEK_OK
+               : kek_fail(why, KEK_INVALID, "state_dir: the path is too long");
+}
+
+pid_t kek_keyring_runner(const struct kek_config *config)
+{
+    char path[PATH_MAX];
+    struct kek_why why;
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (name_file(config, has_root(config), "lock", path, &why) != KEK_OK) {
+        return 0;
+    }
+    KEK_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    bool held = fd >= 0 && fcntl(fd, F_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+    return held && whole.l_pid > 0 ? whole.l_pid : 0;
+}
+
 static enum kek_rc lock(struct kek_keyring *ring, struct kek_why *why)
 {
     const struct kek_config *config = ring->settings.config;
-    char path[4096];
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    int len = snprintf(path, sizeof path, "%s/%s.lock", config->state_dir, config->keyring);
-    if (len < 0 || (size_t)len >= sizeof path) {
-        return kek_fail(why, KEK_INVALID, "state_dir: the path is too long");
+    char path[PATH_MAX];
+    pid_t holder;
+    enum kek_rc rc = name_file(config, has_root(config), "lock", path, why);
+    if (rc != KEK_OK) {
+        return rc;
     }
-    ring->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (ring->lock_fd < 0) {
-        return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                               "opening %s", path);
-    }
-    if (fcntl(ring->lock_fd, F_SETLK, &whole) == 0) {
-        return KEK_OK;
-    }
-    int error = errno;
-    if ((error == EACCES || error == EAGAIN) && fcntl(ring->lock_fd, F_GETLK, &whole) == 0 &&
-        whole.l_type != F_UNLCK) {
+    rc = kek_lock_file_take_for_process(path, &ring->lock_fd, &holder, why);
+    if (rc == KEK_UNAVAILABLE) {
         return kek_fail(why, KEK_UNAVAILABLE,
                         "%s: another kekd uses this state_dir for keyring %s (pid %d): each needs "
                         "one of its own",
-                        path, config->keyring, (int)whole.l_pid);
+                        path, config->keyring, (int)holder);
     }
-    return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)error,
-                           "locking %s", path);
+    return rc;
+}
+
+/* Where roots of trust got names, the first one goes on from what was on record before; it is written under the new
+ * name with the next change. KEK_NOT_FOUND: there is nothing. */
+static enum kek_rc read_older(const struct kek_config *config, struct kek_buf *content,
+                              struct kek_why *why)
+{
+    char path[PATH_MAX];
+    if (!has_root(config) || !config->root_is_first) {
+        return KEK_NOT_FOUND;
+    }
+    enum kek_rc rc = name_file(config, false, "json", path, why);
+    return rc == KEK_OK ? kek_durable_read(path, RECORD_MAX, content, why) : rc;
 }
 
 enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why)
 {
     const struct kek_config *config = ring->settings.config;
-    if (asprintf(&ring->record_path, "%s/%s.json", config->state_dir, config->keyring) < 0) {
-        ring->record_path = NULL;
+    char path[PATH_MAX];
+    enum kek_rc rc = name_file(config, has_root(config), "json", path, why);
+    if (rc != KEK_OK) {
+        return rc;
+    }
+    ring->record_path = strdup(path);
+    if (ring->record_path == NULL) {
         return kek_fail(why, KEK_NO_MEMORY, "no memory for the state file's name");
     }
     KEK_AUTO_BUF struct kek_buf content;
     kek_buf_init(&content, RECORD_MAX);
-    enum kek_rc rc = kek_durable_read(ring->record_path, RECORD_MAX, &content, why);
+    rc = kek_durable_read(ring->record_path, RECORD_MAX, &content, why);
+    if (rc == KEK_NOT_FOUND) {
+        rc = read_older(config, &content, why);
+    }
     if (rc == KEK_NOT_FOUND) {
         return KEK_OK;
     }
@@ -226,9 +249,9 @@ void record_close(struct kek_keyring *ring)
 static json_t *version_json(const struct version *version, bool announced)
 {
     char id[KEK_ID_TEXT];
-    unsigned char base64[(WITNESS_MAX + 2) / 3 * 4 + 1];
+    char base64[KEK_BASE64(WITNESS_MAX)];
     kek_id_format(&version->id, id);
-    EVP_EncodeBlock(base64, version->witness, (int)version->witness_len);
+    kek_base64(kek_bytes(version->witness, version->witness_len), base64);
     return json_pack("{s:I, s:s, s:s, s:I, s:b, s:b}", "number", (json_int_t)version->number,
                      "kek_id", id, "witness", base64, "gcm_wraps",
                      (json_int_t)version->gcm_reserved, "announced", announced, "compromised",
@@ -247,10 +270,10 @@ char *record_text(const struct kek_keyring *ring, const struct version *next)
                                       "announced_ms", announced_ms)
                           : json_null();
     json_t *versions = json_array();
-    json_t *root =
-        json_pack("{s:i, s:s, s:s, s:o, s:o, s:o}", "format", FORMAT, "keyring",
-                  ring->settings.config->keyring, "context", ring->settings.config->context,
-                  "primary", primary, "versions", versions, "history", history_json(ring));
+    json_t *root = json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:o*}", "format", FORMAT, "keyring",
+                             ring->settings.config->keyring, "context",
+                             ring->settings.config->context, "primary", primary, "versions",
+                             versions, "history", history_json(ring), "lapse", lapse_json(ring));
     bool whole = root != NULL;
     const struct version *version;
     DL_FOREACH (ring->versions, version) {
@@ -263,6 +286,8 @@ char *record_text(const struct kek_keyring *ring, const struct version *next)
     json_decref(root);
     return text;
 }
+
+static void write_record(struct kek_keyring *ring);
 
 static void saved(void *arg, enum kek_rc rc, const struct kek_why *why)
 {
@@ -278,19 +303,17 @@ static void saved(void *arg, enum kek_rc rc, const struct kek_why *why)
     ring->record_holds = ring->record_announces && ring->announcing != NULL;
     if (!ring->stopped) {
         ring_dirty(ring);
-        if (ring->record_dirty) {
-            record_save(ring);
-        }
+    } else if (!ring->record_announces) {
+        ring->announcing = NULL; /* nor will it be */
+    }
+    if (ring->record_dirty) {
+        write_record(ring); /* what was to be saved before a stop, too */
     }
 }
 
-void record_save(struct kek_keyring *ring)
+static void write_record(struct kek_keyring *ring)
 {
     struct kek_why why;
-    ring->record_dirty = true;
-    if (ring->record_writing || ring->stopped) {
-        return;
-    }
     ring->announcing_ms = kek_clock_wall_ms();
     char *text = record_text(ring, ring->announcing);
     ring->record_announces = ring->announcing != NULL;
@@ -303,8 +326,17 @@ void record_save(struct kek_keyring *ring)
         ring_notice(ring, KEK_LOG_ERROR, "the state file cannot be written: %s", why.text);
         return;
     }
+    lapse_saved(ring);
     ring->record_dirty = false;
     ring->record_writing = true;
+}
+
+void record_save(struct kek_keyring *ring)
+{
+    ring->record_dirty = true;
+    if (!ring->record_writing && !ring->stopped) {
+        write_record(ring);
+    }
 }
 
 /*

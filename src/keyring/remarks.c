@@ -9,6 +9,9 @@
 #include "keyring/ring.h"
 
 #include <string.h>
+#include <time.h>
+
+#include "kek/clock.h"
 
 static const struct {
     const char *name;
@@ -21,10 +24,17 @@ static const struct {
     [KEK_KEYRING_TWO_KEYS] = {"two_keys", false, true},
     [KEK_KEYRING_COMPROMISED] = {"compromised", false, true},
     [KEK_KEYRING_SUSPENDED] = {"suspended", false, true},
+    [KEK_KEYRING_DESTRUCTION_SCHEDULED] = {"destruction_scheduled", false, true},
+    [KEK_KEYRING_UNATTESTED] = {"unattested", false, true},
     [KEK_KEYRING_VERSION_LOST] = {"version_lost", false, true},
     [KEK_KEYRING_CANARY_FAILED] = {"canary_failed", false, true},
+    [KEK_KEYRING_VERSION_BACK] = {"version_back", false, true},
     [KEK_KEYRING_VERSION_LACKING] = {"version_lacking", true, true},
     [KEK_KEYRING_VERSION_WAITS] = {"version_waits", true, true},
+    [KEK_KEYRING_UNDER_PROTECTED] = {"under_protected", false, true},
+    /* Of all keyrings, so never one's own: */
+    [KEK_KEYRING_ROOT_OUT] = {"root_out", false, false},
+    [KEK_KEYRING_ROOT_NOT_NEEDED] = {"root_not_needed", false, false},
 };
 
 const char *kek_keyring_remark_name(enum kek_keyring_remark remark)
@@ -144,8 +154,10 @@ static void note_suspended(struct kek_keyring *ring, const struct version *versi
         return;
     }
     verdict_say(note(ring, KEK_KEYRING_SUSPENDED, version->number, KEK_POOL_ANY),
-                "kekctl key resume gives it its use back; restart no API server before, for what "
-                "it has in memory still opens",
+                ring_todo(ring, "", "key resume",
+                          " gives it its use back; restart no API server before, for what it has "
+                          "in memory still opens")
+                    .text,
                 history.asked > 0 ? "KEK version %u is suspended, and was asked for: nothing that "
                                     "it sealed opens"
                                   : "KEK version %u is suspended: nothing that it sealed opens",
@@ -160,6 +172,58 @@ static void note_use(struct kek_keyring *ring, const struct version *version)
                     version->number);
     } else if (version != version_primary(ring) && version_is_suspended(ring, version)) {
         note_suspended(ring, version);
+    }
+}
+
+static void note_back(struct kek_keyring *ring, const struct version *version, size_t p)
+{
+    if (version->back && version->held[p].present) {
+        verdict_say(note(ring, KEK_KEYRING_VERSION_BACK, version->number, p),
+                    ring_todo(ring, "", "key destroy",
+                              " ends it there too, unless it was restored to open what it sealed")
+                        .text,
+                    "KEK version %u, which was destroyed, is back on %s: its token was restored "
+                    "from a backup that has the key",
+                    version->number, source_name(&ring->sources[p]));
+    }
+}
+
+/* Its provider destroys it by itself, at a time that it says. */
+static void note_destruction(struct kek_keyring *ring, const struct version *version, size_t p)
+{
+    const struct member *member;
+    int64_t destroy_s = 0;
+    DL_FOREACH (ring->sources[p].members, member) {
+        const struct view *view = &member->views[version->slot];
+        destroy_s = view->present && view->destroy_s != 0 ? view->destroy_s : destroy_s;
+    }
+    time_t at = (time_t)destroy_s;
+    struct tm tm;
+    char date[32];
+    if (destroy_s == 0 || version_is_quarantined(ring, version) || gmtime_r(&at, &tm) == NULL ||
+        strftime(date, sizeof date, "%Y-%m-%d %H:%M UTC", &tm) == 0) {
+        return;
+    }
+    verdict_say(note(ring, KEK_KEYRING_DESTRUCTION_SCHEDULED, version->number, p),
+                "take the schedule back at the provider and enable the version, unless kekctl "
+                "inventory finds nothing under it",
+                "provider %s destroys KEK version %u at %s: what it sealed is lost then",
+                source_name(&ring->sources[p]), version->number, date);
+}
+
+/* Of what is sealed under, or may be next. One that is required keeps it from being announced, and is told as what it
+ * waits for. */
+static void note_attestation(struct kek_keyring *ring, const struct version *version, size_t p)
+{
+    enum kek_attestation attestation = version_attestation(&ring->sources[p], version);
+    bool leads = version == version_primary(ring);
+    if ((attestation == KEK_ATTESTATION_WANTED && (leads || version_is_newer(ring, version))) ||
+        (attestation == KEK_ATTESTATION_REQUIRED && leads)) {
+        verdict_say(note(ring, KEK_KEYRING_UNATTESTED, version->number, p),
+                    ring_todo(ring, "", "key attest", " says what of it does not").text,
+                    "KEK version %u of provider %s has no attestation that holds, or it could not "
+                    "be fetched",
+                    version->number, source_name(&ring->sources[p]));
     }
 }
 
@@ -212,10 +276,27 @@ static void note_version(struct kek_keyring *ring, const struct version *version
     }
     for (size_t p = 0; p < ring->source_count; p++) {
         note_wrong(ring, version, p);
+        note_destruction(ring, version, p);
+        note_attestation(ring, version, p);
         note_canary(ring, version, p);
-        if (other == NULL && !waits) {
+        note_back(ring, version, p);
+        if (other == NULL && !waits && !version->back) {
             note_lacking(ring, version, p);
         }
+    }
+}
+
+static void note_lapse(struct kek_keyring *ring)
+{
+    char since[KEK_CLOCK_TEXT], until[KEK_CLOCK_TEXT];
+    if (lapse_is_over(ring)) {
+        int64_t until_ms = lapse_until(ring), since_ms = ring->lapse.since_ms;
+        verdict_say(note(ring, KEK_KEYRING_UNDER_PROTECTED, 0, KEK_POOL_ANY),
+                    "rewrite it: kekctl reencrypt; then kekctl inventory, which ends this once "
+                    "nothing lacks it",
+                    "what was sealed from %s to %s may not open by this root of trust",
+                    kek_clock_text_seconds(since_ms < until_ms ? since_ms : until_ms, since),
+                    kek_clock_text_seconds(until_ms, until));
     }
 }
 
@@ -239,6 +320,12 @@ static void tell(struct kek_keyring *ring, struct remark *remark)
                 waits ? "a version is active and not announced: " : "to be mended: ", text);
 }
 
+/* It is no more remarked for now, since there will be more of it. */
+static bool grows(const struct kek_keyring *ring, const struct remark *remark)
+{
+    return remark->is.remark == KEK_KEYRING_UNDER_PROTECTED && lapse_goes_on(ring);
+}
+
 void remarks_drive(struct kek_keyring *ring)
 {
     const struct version *version;
@@ -252,11 +339,12 @@ void remarks_drive(struct kek_keyring *ring)
     DL_FOREACH (ring->versions, version) {
         note_version(ring, version);
     }
+    note_lapse(ring);
     for (size_t i = 0; i < ring->remark_count; i++) {
         struct remark *remark = &ring->remarks[i];
         if (remark->seen && stands(ring, remark)) {
             tell(ring, remark);
-        } else if (!remark->seen && remark->told[0] != '\0') {
+        } else if (!remark->seen && remark->told[0] != '\0' && !grows(ring, remark)) {
             ring_notice(ring, KEK_LOG_INFO, "no longer so: %s", remark->told);
         }
         if (remark->seen) {

@@ -6,7 +6,9 @@
  *   canary.c      how each provider does at opening each witness, time after time
  *   facts.c       what is known: versions, workers, what each worker showed and opened
  *   history.c     what is remembered of versions that are out of use, and its part of the state file
+ *   lapse.c       since when, and until when, other roots of trust sealed without this one, and its part of it
  *   record.c      the state file, and how often a KEK wrapped by AES-GCM
+ *   protected.c   what begins that, and kekctl's word that ends it
  *   witness.c     the small envelope that tells one key from another
  *   check.c       one worker being asked: does it open a version's witness?
  *   trip.c        one data key being wrapped and unwrapped: a first witness, a probe
@@ -29,6 +31,7 @@
 #define KEK_KEYRING_RING_H
 
 #include "kek/keyring.h"
+#include "keyring/lapse.h"
 
 #include <jansson.h>
 #include <utlist.h>
@@ -51,6 +54,9 @@ struct refusal {
 struct view {
     bool present, eligible, can_wrap, can_unwrap; /* as it last listed */
     bool compromised;                             /* likewise: marked so there */
+    int64_t
+        destroy_s; /* likewise: since 1970, when it is destroyed by itself; 0: nothing is scheduled */
+    enum kek_attestation attestation; /* likewise */
     struct refusal to_wrap, to_unwrap;
     bool wraps_wrongly; /* with another key than it unwraps with; until a probe shows otherwise */
     uint64_t shown_ms;  /* since when it lists it so */
@@ -136,6 +142,7 @@ struct version {
     uint64_t asked_ms; /* when a Decrypt last came for it; 0: none has */
     bool surplus;      /* another key is the version of its number: it never wraps */
     bool told_surplus;
+    bool back; /* it was destroyed, and is here again; what its history says */
     struct trip *making;
     unsigned trips;                   /* under way, the making and probes: they keep it known */
     uint64_t making_ms;               /* when the last one began */
@@ -224,6 +231,7 @@ struct kek_keyring {
     bool record_holds;          /* so does the file */
     int64_t announcing_ms;      /* since 1970: when it is announced, as the file says */
 
+    struct lapse lapse;
     struct history histories[KEK_KEYRING_HISTORY_MAX];
     size_t history_count;
     uint64_t aged_ms;       /* when time was last counted; 0: not yet */
@@ -299,6 +307,11 @@ bool view_wraps(const struct version *version, const struct view *view);
  * another that nobody has agreed on yet. */
 bool member_trusted(const struct member *member);
 bool version_disputed(const struct kek_keyring *ring, const struct version *version);
+/* On that provider, by that worker of it which knows best. */
+enum kek_attestation version_attestation(const struct source *source,
+                                         const struct version *version);
+/* Some provider that has it requires a statement of it, and there is none that holds: it does not come to lead. */
+bool version_unattested(const struct kek_keyring *ring, const struct version *version);
 
 /* A version that no provider shows is forgotten, with its witness. False: it is needed. */
 bool version_forget(struct kek_keyring *ring, struct version *version);
@@ -308,10 +321,18 @@ struct history *history_find(struct kek_keyring *ring,
                              const struct kek_id *kek_id); /* NULL: none */
 /* Made if there is none; NULL: there is no room. */
 struct history *history_of(struct kek_keyring *ring, const struct version *version);
+/* It is no version any more. */
+bool history_is_destroyed(const struct kek_keyring_history *history);
+/* Did somebody want it gone?  Who is suspended may go; what was destroyed once and came back with a token's backup may
+ * go as it came, unless a Decrypt needed it since. */
+bool history_is_given_up(const struct kek_keyring_history *history);
 /* Zeroed where there is none. */
 void history_copy(const struct kek_keyring *ring, const struct version *version,
                   struct kek_keyring_history *history);
 json_t *history_json(const struct kek_keyring *ring); /* NULL: no memory */
+/* Those that were destroyed; with `back` also the ones that a token shows again. Oldest first. */
+size_t history_destroyed(const struct kek_keyring *ring, bool back,
+                         struct kek_keyring_history *list, size_t max);
 /* Takes it in; what is not as it must be is not taken, since it only says that less time has passed. */
 void history_load(struct kek_keyring *ring, const json_t *list);
 
@@ -326,6 +347,10 @@ enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content,
                          struct kek_why *why) KEK_MUST_CHECK;
 /* And back, with `next` as the primary if there is one: to be freed. NULL: no memory. */
 char *record_text(const struct kek_keyring *ring, const struct version *next);
+
+/* protected.c */
+void lapse_due(struct kek_keyring *ring);  /* looks whether it is to end */
+void lapse_stop(struct kek_keyring *ring); /* while the record may be written still */
 
 /* witness.c */
 /* By the data key that a worker unwrapped.  KEK_DAMAGED: it uses another KEK.  Any other failure leaves open
@@ -399,6 +424,13 @@ bool is_succession(const struct kek_keyring *ring);
 void primary_drive(struct kek_keyring *ring);
 
 /* say.c */
+/* What to do by a command of kekctl about this keyring's root of trust, in the middle of a sentence. The text lives as long
+ * as what kek_counted() returns. */
+struct ring_todo {
+    char text[200];
+};
+struct ring_todo ring_todo(const struct kek_keyring *ring, const char *before, const char *command,
+                           const char *after);
 void verdict_say(struct kek_keyring_verdict *verdict, const char *todo, const char *format, ...)
     KEK_PRINTF(3, 4);
 
@@ -416,6 +448,8 @@ bool version_was_active(const struct kek_keyring *ring, const struct version *ve
 /* ageing.c */
 void ageing_drive(struct kek_keyring *ring);
 void ageing_stop(struct kek_keyring *ring); /* while the record may be written still */
+/* A Decrypt came for a version that is back. */
+void ageing_met(struct kek_keyring *ring, const struct version *version);
 /* It is suspended after it was out of use for `destroy_after`, and nobody asked for it: so is one in the quarantine before
  * its destruction. */
 bool version_is_quarantined(struct kek_keyring *ring, const struct version *version);

@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "kek/text.h"
+
 const char *kek_keyring_key_name(enum kek_keyring_key key)
 {
     static const char *const names[] = {
@@ -18,6 +20,15 @@ const char *kek_keyring_key_name(enum kek_keyring_key key)
         [KEK_KEYRING_KEY_ACTIVE] = "active",
     };
     return names[key];
+}
+
+struct ring_todo ring_todo(const struct kek_keyring *ring, const char *before, const char *command,
+                           const char *after)
+{
+    struct ring_todo todo;
+    snprintf(todo.text, sizeof todo.text, "%skekctl %s%s", before,
+             kek_command(ring->settings.config->root, command).text, after);
+    return todo;
 }
 
 void verdict_say(struct kek_keyring_verdict *verdict, const char *todo, const char *format, ...)

@@ -13,9 +13,8 @@ bool version_is_in_use(const struct kek_keyring *ring, const struct version *ver
 {
     struct kek_keyring_history history;
     history_copy(ring, version, &history);
-    return version->agreed &&
-           (history.suspended.since_ms == 0 || version == version_primary(ring) ||
-            version_is_present(ring, version));
+    return version->agreed && (!history_is_given_up(&history) || version == version_primary(ring) ||
+                               version_is_present(ring, version));
 }
 
 bool version_fails_on(const struct source *source, const struct version *version)

@@ -10,6 +10,8 @@
 
 #include "kek/text.h"
 
+#define BEGIN_MS 1000u /* of a start, in which nobody answers, before it is an outage */
+
 const char *kek_keyring_state_name(enum kek_keyring_state state)
 {
     static const char *const names[] = {
@@ -72,8 +74,9 @@ static void say_starting(const struct kek_keyring *ring, struct kek_keyring_verd
         obstacle_say(ring, newest, verdict);
     } else if (idle != NULL) {
         verdict_say(verdict,
-                    idle->compromised ? "kekctl key rotate makes another one"
-                                      : "kekctl key resume gives it its use back",
+                    idle->compromised
+                        ? ring_todo(ring, "", "key rotate", " makes another one").text
+                        : ring_todo(ring, "", "key resume", " gives it its use back").text,
                     "no KEK version of keyring %s is active: version %u is %s", keyring,
                     idle->number, idle->compromised ? "compromised" : "suspended");
     } else if (ring->versions != NULL) {
@@ -81,7 +84,9 @@ static void say_starting(const struct kek_keyring *ring, struct kek_keyring_verd
                     "no KEK version of keyring %s is active", keyring);
     } else {
         verdict_say(verdict,
-                    "compare keyring: with the labels on the token, or kekctl key generate",
+                    ring_todo(ring, "compare keyring: with the labels on the token, or ",
+                              "key generate", "")
+                        .text,
                     "no HSM that answers has a key of keyring %s", keyring);
     }
 }
@@ -187,12 +192,17 @@ static void say_unproven(const struct version *primary, enum found found,
 }
 
 /* The token has it, and does not let it be used: nothing is lost. */
-static void say_suspended(const struct version *primary, struct kek_keyring_verdict *verdict)
+static void say_suspended(const struct kek_keyring *ring, const struct version *primary,
+                          struct kek_keyring_verdict *verdict)
 {
+    const char *root = ring->settings.config->root;
+    char todo[sizeof verdict->todo];
+    snprintf(todo, sizeof todo, "kekctl %s gives it its use back, kekctl %s makes another one",
+             kek_command(root, "key resume").text, kek_command(root, "key rotate").text);
     verdict->state = KEK_KEYRING_SHUT;
     verdict->version = primary->number;
     verdict_say(
-        verdict, "kekctl key resume gives it its use back, kekctl key rotate makes another one",
+        verdict, todo,
         "KEK version %u is suspended: nothing is lost, and it neither seals nor opens until "
         "it is resumed",
         primary->number);
@@ -209,13 +219,22 @@ static void say_succession(const struct kek_keyring *ring, const struct version 
                 primary->number, verdict->version);
 }
 
+/* A worker's first try may fail at a token that another process writes at that moment: the next one is a tenth of a second
+ * away. As a worker that goes, that is no outage for a while. */
+static bool has_just_begun(const struct kek_keyring *ring)
+{
+    return ring->announced && ring->verdict.state == KEK_KEYRING_STARTING &&
+           ring->now_ms - ring->verdict.since_ms < BEGIN_MS;
+}
+
 static void work_out_silence(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict)
 {
     if (ring->verdict.state == KEK_KEYRING_LOSS) {
         *verdict = ring->verdict; /* without an answer it stays what it was last known to be */
         return;
     }
-    bool starts = ring->verdict.state != KEK_KEYRING_OUTAGE && anybody_starts(ring);
+    bool starts =
+        ring->verdict.state != KEK_KEYRING_OUTAGE && (anybody_starts(ring) || has_just_begun(ring));
     verdict->state = starts || !ring->announced ? KEK_KEYRING_STARTING : KEK_KEYRING_OUTAGE;
     verdict->pending = starts;
     say_outage(ring, verdict);
@@ -226,7 +245,7 @@ static void work_out_absence(const struct kek_keyring *ring, const struct versio
 {
     const struct source *holder = silent_holder(ring, primary);
     if (found == MISSING && version_is_suspended(ring, primary) && holder == NULL) {
-        say_suspended(primary, verdict);
+        say_suspended(ring, primary, verdict);
     } else if (ring->verdict.state == KEK_KEYRING_LOSS &&
                ring->verdict.version == primary->number && (found != MISSING || holder == NULL)) {
         *verdict = ring->verdict; /* until somebody opens it */
@@ -261,7 +280,7 @@ static void work_out(const struct kek_keyring *ring, struct kek_keyring_verdict 
         verdict->version = primary->number;
         verdict_say(verdict,
                     primary->compromised
-                        ? "kekctl key rotate makes another one"
+                        ? ring_todo(ring, "", "key rotate", " makes another one").text
                         : "make a newer version active, or give this one its use back",
                     "%s", why.text);
     }

@@ -30,6 +30,7 @@ size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_v
         }
         struct kek_keyring_version *out = &versions[count];
         *out = (struct kek_keyring_version){
+            .root = ring->settings.config->root == NULL ? "" : ring->settings.config->root,
             .number = version->number,
             .kek_id = version->id,
             .primary = version == primary,
@@ -58,4 +59,17 @@ size_t kek_keyring_versions(const struct kek_keyring *ring, struct kek_keyring_v
         count++;
     }
     return count;
+}
+
+const char *kek_keyring_root_of(const struct kek_keyring_version *versions, size_t count,
+                                const struct kek_id *kek_id)
+{
+    const struct kek_keyring_version *found = NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (kek_id_equal(&versions[i].kek_id, kek_id) &&
+            (found == NULL || (versions[i].primary && !found->primary))) {
+            found = &versions[i];
+        }
+    }
+    return found == NULL || found->root == NULL ? "" : found->root;
 }

@@ -24,7 +24,7 @@ static void call_free(struct call *call)
         kek_datakey_cancel(call->wait);
     }
     if (call->look != NULL) {
-        kek_keyring_cancel(call->look);
+        kek_roots_cancel(call->look);
     }
     call->kms->waiting -= call->kept;
     kek_secret_free(call->plaintext);
@@ -43,19 +43,93 @@ static void log_failure(const struct call *call, enum kek_rpc_status status,
                   "%s failed: %s", kek_kms_method_name(call->method), why->text);
 }
 
-static void observe(const struct call *call, enum kek_rpc_status status, const struct kek_why *why)
+static void hear(struct call *call, const struct kek_datakey_wait *wait)
+{
+    const struct kek_datakey_keks *keks = kek_datakey_wait_keks(wait);
+    call->provider = kek_datakey_wait_provider(wait);
+    call->keks.asked |= keks->asked;
+    for (size_t i = 0; i < KEK_ENVELOPE_ENTRIES_MAX; i++) {
+        call->keks.answered[i] =
+            keks->answered[i] != 0 ? keks->answered[i] : call->keks.answered[i];
+    }
+}
+
+void call_heard(struct call *call)
+{
+    hear(call, call->wait);
+    call->wait = NULL;
+}
+
+static const char *provider_at(const struct call *call, size_t provider)
+{
+    const struct kek_config *config = call->kms->settings.config;
+    return provider < config->provider_count ? config->providers[provider].name : NULL;
+}
+
+static uint32_t number_of(const struct kek_root *root, const struct kek_id *kek_id)
+{
+    uint32_t number = 0;
+    char key_id[KEK_KEY_ID_TEXT];
+    (void)kek_keyring_name(root->ring, kek_id, &number, key_id);
+    return number;
+}
+
+/* Whose KEK that was: what is sealed says it, and what is opened by who answered; else who would open it. */
+static const struct kek_root *root_of(const struct call *call, size_t place, bool seals)
+{
+    const struct kek_roots *roots = call->kms->settings.roots;
+    size_t provider = call->keks.answered[place];
+    if (seals) {
+        return kek_roots_at(roots, call->generation.roots[place]);
+    }
+    for (size_t i = 0; provider > 0 && i < kek_roots_count(roots); i++) {
+        const struct kek_root *root = kek_roots_at(roots, i);
+        size_t end = root->provider + kek_pool_provider_count(root->pool);
+        if (provider - 1 >= root->provider && provider - 1 < end) {
+            return root;
+        }
+    }
+    return kek_roots_of(roots, &call->envelope.entries[place].kek_id);
+}
+
+/* Of several roots: what a data key is wrapped under is used as a whole, of an envelope what was asked for or opened. */
+static size_t list_keks(const struct call *call,
+                        struct kek_kms_kek keks[static KEK_ENVELOPE_ENTRIES_MAX])
+{
+    const struct kek_roots *roots = call->kms->settings.roots;
+    bool seals = call->generation.count > 0;
+    size_t count = 0, all = seals ? call->generation.count : call->envelope.count;
+    for (size_t i = 0; kek_roots_count(roots) > 1 && call->has_kek && i < all; i++) {
+        const struct kek_id *kek_id =
+            seals ? &call->generation.kek_ids[i] : &call->envelope.entries[i].kek_id;
+        bool opened = (call->opened >> i & 1) != 0;
+        if (!seals && !opened && (call->keks.asked >> i & 1) == 0) {
+            continue;
+        }
+        const struct kek_root *root = root_of(call, i, seals);
+        uint8_t answered = call->keks.answered[i];
+        keks[count++] = (struct kek_kms_kek){
+            .root = root->name,
+            .kek_id = *kek_id,
+            .version = number_of(root, kek_id),
+            .provider = answered == 0 ? NULL : provider_at(call, answered - 1u),
+            .unopened = !seals && !opened,
+        };
+    }
+    return count;
+}
+
+static void observe(struct call *call, enum kek_rpc_status status, const struct kek_why *why)
 {
     const struct kek_kms_settings *settings = &call->kms->settings;
     if (settings->observer == NULL) {
         return;
     }
-    size_t provider = call->wait != NULL ? kek_datakey_wait_provider(call->wait) : call->provider;
-    const struct kek_config *config = settings->config;
-    uint32_t number = 0;
-    char key_id[KEK_KEY_ID_TEXT];
-    if (call->has_kek) {
-        (void)kek_keyring_name(settings->ring, &call->kek_id, &number, key_id);
+    if (call->wait != NULL) {
+        hear(call, call->wait);
     }
+    struct kek_kms_kek keks[KEK_ENVELOPE_ENTRIES_MAX];
+    size_t kek_count = list_keks(call, keks);
     struct kek_kms_event event = {
         .method = call->method,
         .status = status,
@@ -64,9 +138,14 @@ static void observe(const struct call *call, enum kek_rpc_status status, const s
         .uid = call->uid,
         .key_id = call->key_id,
         .kek_id = call->has_kek ? &call->kek_id : NULL,
-        .version = number,
+        .version = call->has_kek
+                       ? number_of(kek_roots_of(settings->roots, &call->kek_id), &call->kek_id)
+                       : 0,
         .hsm = call->hsm,
-        .provider = provider < config->provider_count ? config->providers[provider].name : NULL,
+        .provider = provider_at(call, call->provider),
+        .keks = keks,
+        .kek_count = kek_count,
+        .damaged_root = status == KEK_RPC_OK && call->damage != NULL ? call->damage->root : NULL,
         .why = why,
     };
     settings->observer(settings->arg, &event);
@@ -74,7 +153,7 @@ static void observe(const struct call *call, enum kek_rpc_status status, const s
 
 void call_reply(struct call *call, struct kek_bytes message)
 {
-    observe(call, KEK_RPC_OK, NULL);
+    observe(call, KEK_RPC_OK, call->damage == NULL ? NULL : &call->damage->why);
     kek_rpc_reply(call->rpc, message);
     call_free(call);
 }
@@ -88,7 +167,7 @@ static enum kek_rpc_status status_for(enum kek_rc rc)
     return rc == KEK_NOT_FOUND ? KEK_RPC_FAILED_PRECONDITION : kek_rpc_status_of(rc);
 }
 
-static void tell_failure(const struct call *call, enum kek_rc rc, const struct kek_why *why)
+static void tell_failure(struct call *call, enum kek_rc rc, const struct kek_why *why)
 {
     enum kek_rpc_status status = status_for(rc);
     struct kek_why damaged = *why;
@@ -126,7 +205,7 @@ static void ended(struct kek_rpc *rpc, enum kek_rpc_status status)
 
 static void tell_no_memory(struct kek_kms *kms, struct kek_rpc *rpc, enum kek_kms_method method)
 {
-    const struct call none = {.kms = kms, .rpc = rpc, .method = method, .provider = KEK_POOL_ANY};
+    struct call none = {.kms = kms, .rpc = rpc, .method = method, .provider = KEK_POOL_ANY};
     struct kek_why why;
     kek_fail(&why, KEK_NO_MEMORY, "no memory for another call");
     tell_failure(&none, KEK_NO_MEMORY, &why);

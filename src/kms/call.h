@@ -21,13 +21,18 @@
 #define TURNS_MAX 4  /* of the primary, in one Encrypt */
 #define DOUBTS_MAX 8 /* of a key that opened nothing, in one Decrypt */
 
-/* What Status has said or an Encrypt has taken, newest last: only these may a connection follow. */
+/* What Status has said or an Encrypt has taken, what was announced last at the end: only these may a connection follow. */
 #define TOLD_MAX 16
+
+struct told {
+    struct kek_generation generation;
+    uint64_t left_ms; /* when another was announced in its place; 0: none was seen to be */
+};
 
 struct kek_kms {
     struct kek_kms_settings settings;
     size_t waiting; /* bytes of payloads */
-    struct kek_generation told[TOLD_MAX];
+    struct told told[TOLD_MAX];
     size_t told_count;
 };
 
@@ -41,10 +46,13 @@ struct call {
     char key_id[KEY_ID_MAX]; /* as the client named it until it is known to be right */
     bool has_kek;            /* kek_id is set: the one used, or that the ciphertext names */
     struct kek_id kek_id;
-    size_t provider; /* whose HSM answered last; KEK_POOL_ANY: none did */
+    size_t provider;                         /* whose HSM answered last; KEK_POOL_ANY: none did */
+    struct kek_datakey_keks keks;            /* that were asked for, over all its waits */
+    uint8_t opened;                          /* Decrypt: by which of them, a bit for each */
+    const struct kek_datakey_damage *damage; /* while its key's `done` runs; NULL: none */
     struct kek_datakey_wait *wait;
-    struct kek_keyring_wait *look; /* for tokens to be looked at again, or for another primary */
-    size_t kept;                   /* bytes of its payload that count as waiting */
+    struct kek_roots_wait *look; /*   for tokens to be looked at again, or for another primary */
+    size_t kept;                 /* bytes of its payload that count as waiting */
     /* Encrypt. */
     struct kek_secret *plaintext;     /* while waiting */
     struct kek_generation generation; /* that it is to be sealed under */
@@ -53,6 +61,7 @@ struct call {
     struct kek_envelope envelope; /* borrows from the request, or from sealed_copy while waiting */
     struct kek_bytes sealed;      /* likewise */
     struct kek_buf sealed_copy;
+    size_t entry; /* of the envelope: the one that kek_id is of */
     bool looked;
     unsigned doubts;
     size_t context_first; /* the context tried first; 0 is config's own */
@@ -72,12 +81,14 @@ _Static_assert(sizeof(struct peer_room) <= KEK_RPC_PEER_ROOM, "a peer has room f
 struct call *call_new(struct kek_kms *kms, struct kek_rpc *rpc, enum kek_kms_method method);
 /* Counts its payload as one that waits. False: too many bytes do, or too large; the call has failed. */
 bool call_keeps(struct call *call, size_t len);
+/* What it waited for is over: who answered, and for which KEK. */
+void call_heard(struct call *call);
 void call_reply(struct call *call, struct kek_bytes message);
 void call_fail(struct call *call, enum kek_rc rc, const struct kek_why *why);
 
 /* follow.c */
 /* Status says this one to the call's connection. */
-void follow_told(struct call *call, const struct kek_generation *generation);
+void follow_told(struct call *call, const struct kek_keyring_primary *primary);
 /* The one to seal under: what the connection's Status said last, for a while after a change, else the primary. */
 void follow_choose(const struct call *call, const struct kek_keyring_primary *primary,
                    struct kek_generation *generation);

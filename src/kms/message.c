@@ -38,7 +38,8 @@ enum kek_rc message_read(enum kek_kms_method method, struct kek_bytes message,
         return kek_fail(why, KEK_INVALID, "the request is not this method's message");
     }
     if (!strings_are_utf8(requests[method], message)) {
-        return kek_fail(why, KEK_INVALID, "a string of the request is not UTF-8");
+        return kek_fail(why, KEK_INVALID,
+                        "a string of the request is not UTF-8, or a field is none of protobuf's");
     }
     *request = (struct request){.uid = ""};
     switch (method) {

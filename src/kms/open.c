@@ -7,11 +7,19 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "kek/log.h"
+#include "kek/text.h"
+
 static void find_kek(struct call *call);
 static void open_next(struct call *call);
 static void open_with(struct call *call, struct kek_datakey_ref *ref);
 static void key_came(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
                      const struct kek_why *why);
+
+static struct kek_keyring *ring_of(const struct call *call)
+{
+    return kek_roots_of(call->kms->settings.roots, &call->kek_id)->ring;
+}
 
 static size_t context_count(const struct call *call)
 {
@@ -64,12 +72,11 @@ static bool keep_sealed(struct call *call)
 enum kek_rc call_name_key_id(const struct call *call, size_t context,
                              char key_id[static KEK_KEY_ID_TEXT], struct kek_why *why)
 {
-    const struct kek_kms_settings *settings = &call->kms->settings;
     const struct kek_envelope *envelope = &call->envelope;
     struct kek_id kek_ids[KEK_ENVELOPE_ENTRIES_MAX];
     uint32_t number;
     if (context == 0 && envelope->count == 1 && envelope->mode == KEK_ENVELOPE_MODE_ANY &&
-        kek_keyring_name(settings->ring, &call->kek_id, &number, key_id)) {
+        kek_keyring_name(ring_of(call), &call->kek_id, &number, key_id)) {
         return KEK_OK; /* known without hashing */
     }
     for (size_t i = 0; i < envelope->count; i++) {
@@ -77,6 +84,21 @@ enum kek_rc call_name_key_id(const struct call *call, size_t context,
     }
     return kek_key_id(context_at(call, context), envelope->mode, kek_ids, envelope->count, key_id,
                       why);
+}
+
+/* What one root of trust calls damaged and another has opened: it is to be sealed anew before that one is lost, too. */
+static void tell_damage(const struct call *call)
+{
+    const struct kek_datakey_damage *damage = call->damage;
+    if (damage != NULL) {
+        kek_log_often(KEK_LOG_WARN, damage->root,
+                      KEK_LOG_FIELDS(kek_log_text("root", damage->root),
+                                     kek_log_text("uid", call->uid),
+                                     kek_log_text("key_id", call->key_id),
+                                     kek_log_origin(&damage->why), kek_log_code(&damage->why)),
+                      "%s opened by another root of trust: to %s it is damaged: %s",
+                      kek_kms_method_name(call->method), damage->root, damage->why.text);
+    }
 }
 
 static void answer(struct call *call, const struct kek_secret *plaintext)
@@ -151,9 +173,21 @@ static void doubt(struct call *call, struct kek_datakey_ref *ref)
         return;
     }
     call->hsm = true;
+    call->damage = NULL;
     call->context_first = context_index(call); /* the one that its answer will be for */
     call->context_attempt = 0;
     (void)keep_sealed(call);
+}
+
+/* What is said of the call is about the first of them. */
+static void opened_by(struct call *call, unsigned keks)
+{
+    size_t first = 0;
+    while (first + 1 < call->envelope.count && (keks >> first & 1) == 0) {
+        first++;
+    }
+    call->opened = (uint8_t)keks;
+    call->kek_id = call->envelope.entries[first].kek_id;
 }
 
 static void open_with(struct call *call, struct kek_datakey_ref *ref)
@@ -163,7 +197,9 @@ static void open_with(struct call *call, struct kek_datakey_ref *ref)
     enum kek_rc rc = kek_envelope_open(kek_datakey_ref_key(ref), &call->envelope, context_now(call),
                                        &plaintext, &why);
     if (rc == KEK_OK) {
+        opened_by(call, kek_datakey_ref_keks(ref));
         kek_datakey_verified(call->kms->settings.store, ref);
+        tell_damage(call);
         answer(call, plaintext);
     } else if (rc == KEK_DAMAGED && !call->context_known &&
                call->context_attempt + 1 < context_count(call)) {
@@ -179,8 +215,8 @@ static void key_came(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
                      const struct kek_why *why)
 {
     struct call *call = arg;
-    call->provider = kek_datakey_wait_provider(call->wait);
-    call->wait = NULL;
+    call->damage = kek_datakey_wait_damage(call->wait);
+    call_heard(call);
     if (rc != KEK_OK) {
         fail(call, rc, why);
         return;
@@ -206,6 +242,7 @@ static void open_next(struct call *call)
         return;
     }
     call->hsm = true;
+    call->damage = NULL;
     (void)keep_sealed(call);
 }
 
@@ -236,7 +273,7 @@ static void look_again(struct call *call)
         return;
     }
     call->looked = true;
-    call->look = kek_keyring_look(call->kms->settings.ring, looked, call);
+    call->look = kek_roots_look(call->kms->settings.roots, looked, call);
     if (call->look == NULL) {
         kek_fail(&why, KEK_NO_MEMORY, "no memory to look for the KEK");
         call_fail(call, KEK_NO_MEMORY, &why);
@@ -247,18 +284,18 @@ static void look_again(struct call *call)
 static enum kek_rc check_kek(const struct call *call, enum kek_keyring_knows knows,
                              struct kek_why *why)
 {
-    const struct kek_envelope_entry *entry = &call->envelope.entries[0];
+    const struct kek_envelope_entry *entry = &call->envelope.entries[call->entry];
+    struct kek_keyring *ring = ring_of(call);
     char id[KEK_ID_TEXT];
     uint32_t number;
-    if (knows == KEK_KEYRING_OPENS &&
-        kek_keyring_takes(call->kms->settings.ring, &entry->kek_id, entry->alg) &&
+    if (knows == KEK_KEYRING_OPENS && kek_keyring_takes(ring, &entry->kek_id, entry->alg) &&
         !kek_datakey_is_damaged(call->kms->settings.store, call->sealed, tried_in(call))) {
         return KEK_OK;
     }
     kek_id_format(&entry->kek_id, id);
     switch (knows) {
     case KEK_KEYRING_UNKNOWN:
-        if (kek_keyring_was_destroyed(call->kms->settings.ring, &entry->kek_id, &number)) {
+        if (kek_keyring_was_destroyed(ring, &entry->kek_id, &number)) {
             return kek_fail(why, KEK_INVALID,
                             "the KEK of this ciphertext, version %" PRIu32
                             ", was destroyed: kek_id=%s",
@@ -272,32 +309,48 @@ static enum kek_rc check_kek(const struct call *call, enum kek_keyring_knows kno
     case KEK_KEYRING_CLOSED:
         return kek_fail(
             why, KEK_PRECONDITION,
-            kek_keyring_suspended(call->kms->settings.ring, &entry->kek_id)
+            kek_keyring_suspended(ring, &entry->kek_id)
                 ? "the KEK of this ciphertext is suspended until it is resumed: kek_id=%s"
                 : "the KEK of this ciphertext is missing or may not unwrap: kek_id=%s",
             id);
     case KEK_KEYRING_OPENS:
         break;
     }
-    if (!kek_keyring_takes(call->kms->settings.ring, &entry->kek_id, entry->alg)) {
+    if (!kek_keyring_takes(ring, &entry->kek_id, entry->alg)) {
         return kek_fail(why, KEK_DAMAGED, "its KEK does not wrap with %s: kek_id=%s",
                         kek_wrap_alg_name(entry->alg), id);
     }
     return kek_fail(why, KEK_DAMAGED, "the HSM was asked less than 30 s ago: kek_id=%s", id);
 }
 
+/* The entry that decides: what the log says of the call is about its KEK. */
+static enum kek_keyring_knows choose_kek(struct call *call)
+{
+    enum kek_keyring_knows knows =
+        kek_roots_find(call->kms->settings.roots, &call->envelope, &call->entry);
+    call->kek_id = call->envelope.entries[call->entry].kek_id;
+    return knows;
+}
+
+static void meet_keks(const struct call *call)
+{
+    for (size_t i = 0; i < call->envelope.count; i++) {
+        const struct kek_id *kek_id = &call->envelope.entries[i].kek_id;
+        kek_keyring_met(kek_roots_of(call->kms->settings.roots, kek_id)->ring, kek_id);
+    }
+}
+
 static void find_kek(struct call *call)
 {
     KEK_UNFILLED struct kek_why why;
-    enum kek_keyring_knows knows =
-        kek_keyring_find(call->kms->settings.ring, &call->envelope.entries[0].kek_id);
+    enum kek_keyring_knows knows = choose_kek(call);
     if (knows != KEK_KEYRING_OPENS && !call->looked) {
         look_again(call);
         return;
     }
     enum kek_rc rc = check_kek(call, knows, &why);
     if (knows == KEK_KEYRING_CLOSED || knows == KEK_KEYRING_UNKNOWN) {
-        kek_keyring_asked(call->kms->settings.ring, &call->envelope.entries[0].kek_id);
+        kek_keyring_asked(ring_of(call), &call->kek_id);
     }
     if (rc != KEK_OK) {
         call_fail(call, rc, &why);
@@ -327,17 +380,6 @@ static enum kek_rc check_key_id(struct call *call, struct kek_bytes key_id, stru
                     "key_id is not that of the KEK that sealed this ciphertext in this context");
 }
 
-/* What this kekd is configured for: who can write to etcd must not turn "all" into "any". */
-static enum kek_rc check_form(const struct kek_envelope *envelope, struct kek_why *why)
-{
-    if (envelope->mode != KEK_ENVELOPE_MODE_ANY || envelope->count != 1) {
-        return kek_fail(why, KEK_DAMAGED,
-                        "mode %u with %u entries, where this kekd has one root of trust",
-                        envelope->mode, envelope->count);
-    }
-    return KEK_OK;
-}
-
 /* For log and audit, whatever it is. */
 static void keep_key_id(struct call *call, struct kek_bytes key_id)
 {
@@ -360,7 +402,7 @@ void call_decrypt(struct call *call, struct kek_bytes sealed, struct kek_bytes k
     call->sealed = sealed;
     enum kek_rc rc = kek_envelope_parse(sealed, &call->envelope, &why);
     if (rc == KEK_OK) {
-        rc = check_form(&call->envelope, &why);
+        rc = kek_roots_form(call->kms->settings.roots, &call->envelope, &why);
     }
     if (rc == KEK_OK) {
         call->has_kek = true;
@@ -373,6 +415,6 @@ void call_decrypt(struct call *call, struct kek_bytes sealed, struct kek_bytes k
         call_fail(call, rc, &why);
         return;
     }
-    kek_keyring_met(call->kms->settings.ring, &call->kek_id);
+    meet_keks(call);
     find_kek(call);
 }

@@ -76,18 +76,18 @@ static void primary_came(void *arg)
 /* What it was to be sealed under seals nothing more: it is sealed under what comes after it. False: nothing does. */
 static bool seal_under_next(struct call *call, struct kek_bytes plaintext)
 {
-    struct kek_keyring *ring = call->kms->settings.ring;
+    struct kek_roots *roots = call->kms->settings.roots;
     struct kek_keyring_primary primary;
     if (call->turns == TURNS_MAX) {
         return false;
     }
     call->turns++;
-    if (kek_keyring_primary(ring, &primary) &&
+    if (kek_roots_primary(roots, &primary) &&
         !kek_generation_equal(&primary.generation, &call->generation)) {
         seal(call, plaintext);
         return true;
     }
-    call->look = kek_keyring_await(ring, primary_came, call);
+    call->look = kek_roots_await(roots, primary_came, call);
     if (call->look == NULL) {
         return false;
     }
@@ -107,8 +107,7 @@ static void key_came(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
                      const struct kek_why *why)
 {
     struct call *call = arg;
-    call->provider = kek_datakey_wait_provider(call->wait);
-    call->wait = NULL;
+    call_heard(call);
     if (rc != KEK_OK) {
         seal_failed(call, kek_secret_bytes(call->plaintext), rc, why);
         return;
@@ -117,10 +116,10 @@ static void key_came(void *arg, enum kek_rc rc, struct kek_datakey_ref *ref,
     kek_datakey_ref_free(ref);
 }
 
-static bool fail_with_verdict(const struct kek_keyring *ring, enum kek_rc rc, struct kek_why *why)
+static bool fail_with_verdict(const struct kek_roots *roots, enum kek_rc rc, struct kek_why *why)
 {
     struct kek_keyring_verdict verdict;
-    kek_keyring_verdict(ring, &verdict);
+    kek_roots_verdict(roots, &verdict);
     kek_fail(why, rc, "%s", verdict.what);
     return false;
 }
@@ -128,15 +127,16 @@ static bool fail_with_verdict(const struct kek_keyring *ring, enum kek_rc rc, st
 /* What to seal under, and its key_id: one snapshot. */
 static bool choose_generation(struct call *call, struct kek_why *why)
 {
-    const struct kek_keyring *ring = call->kms->settings.ring;
+    const struct kek_roots *roots = call->kms->settings.roots;
     KEK_UNFILLED struct kek_keyring_primary primary;
-    if (!kek_keyring_primary(ring, &primary)) {
-        return fail_with_verdict(ring, KEK_UNAVAILABLE, why);
+    if (!kek_roots_primary(roots, &primary)) {
+        return fail_with_verdict(roots, KEK_UNAVAILABLE, why);
     }
-    if (kek_keyring_state(ring) == KEK_KEYRING_LOSS) {
-        return fail_with_verdict(ring, KEK_PRECONDITION, why);
+    if (kek_roots_state(roots) == KEK_KEYRING_LOSS) {
+        return fail_with_verdict(roots, KEK_PRECONDITION, why);
     }
     follow_choose(call, &primary, &call->generation);
+    call->keks = (struct kek_datakey_keks){.asked = 0}; /* places are those of the generation */
     memcpy(call->key_id, call->generation.key_id, sizeof call->generation.key_id);
     call->has_kek = true;
     call->kek_id = call->generation.kek_ids[0];

@@ -22,8 +22,8 @@ enum kek_rc kek_kms_healthz(const struct kek_kms *kms, char *text, size_t size, 
 {
     struct kek_keyring_verdict verdict;
     struct kek_keyring_primary primary;
-    kek_keyring_verdict(kms->settings.ring, &verdict);
-    if (!kek_keyring_primary(kms->settings.ring, &primary)) {
+    kek_roots_verdict(kms->settings.roots, &verdict);
+    if (!kek_roots_primary(kms->settings.roots, &primary)) {
         return kek_fail(why, KEK_UNAVAILABLE, "%s", verdict.what);
     }
     if (verdict.state == KEK_KEYRING_LOSS) {
@@ -49,9 +49,9 @@ static void answer_status(void *arg)
         call_fail(call, rc, &why);
         return;
     }
-    (void)kek_keyring_primary(call->kms->settings.ring, &primary);
+    (void)kek_roots_primary(call->kms->settings.roots, &primary);
     const struct kek_generation *generation = &primary.generation;
-    follow_told(call, generation);
+    follow_told(call, &primary);
     memcpy(call->key_id, generation->key_id, KEK_KEY_ID_TEXT);
     KEK_AUTO_BUF struct kek_buf message;
     kek_buf_init(&message, KEK_KMS_HEALTHZ_MAX + 128);
@@ -67,9 +67,8 @@ static void answer_status(void *arg)
  * that this node takes to prove it. */
 void call_status(struct call *call)
 {
-    struct kek_keyring *ring = call->kms->settings.ring;
-    call->look =
-        kek_keyring_is_changing(ring) ? kek_keyring_await(ring, answer_status, call) : NULL;
+    struct kek_roots *roots = call->kms->settings.roots;
+    call->look = kek_roots_is_changing(roots) ? kek_roots_await(roots, answer_status, call) : NULL;
     if (call->look == NULL) {
         answer_status(call);
     }

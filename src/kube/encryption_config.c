@@ -12,9 +12,9 @@
 static enum kek_rc check_name(struct encryption_reader *reader,
                               const struct kek_encryption_config *config,
                               const struct kek_encryption_provider *provider,
-                              const struct doc_node *node)
+                              const struct kek_doc_node *node)
 {
-    char shown[DOC_SHOWN_MAX];
+    char shown[KEK_DOC_SHOWN_MAX];
     for (size_t i = 0; provider->name != NULL && i < config->rule_count; i++) {
         const struct kek_encryption_rule *rule = &config->rules[i];
         for (size_t j = 0; j < rule->provider_count; j++) {
@@ -24,7 +24,7 @@ static enum kek_rc check_name(struct encryption_reader *reader,
                 strcmp(other->name, provider->name) != 0) {
                 continue;
             }
-            doc_show(provider->name, shown);
+            kek_doc_show(provider->name, shown);
             return encryption_refuse(
                 reader, node,
                 "the kms name \"%s\" is taken at %zu:%zu: each has one of its own, for "
@@ -38,7 +38,7 @@ static enum kek_rc check_name(struct encryption_reader *reader,
 static enum kek_rc check_resource(struct encryption_reader *reader,
                                   const struct kek_encryption_config *config,
                                   const struct kek_encryption_rule *rule, const char *resource,
-                                  const struct doc_node *node)
+                                  const struct kek_doc_node *node)
 {
     const char *problem = encryption_resource_problem(resource);
     if (problem != NULL) {
@@ -61,15 +61,15 @@ static enum kek_rc check_resource(struct encryption_reader *reader,
     return KEK_OK;
 }
 
-static enum kek_rc take_resources(struct encryption_reader *reader, const struct doc_node *list,
+static enum kek_rc take_resources(struct encryption_reader *reader, const struct kek_doc_node *list,
                                   const struct kek_encryption_config *config,
                                   struct kek_encryption_rule *rule)
 {
-    rule->resources = calloc(doc_node_count(list), sizeof rule->resources[0]);
+    rule->resources = calloc(kek_doc_node_count(list), sizeof rule->resources[0]);
     if (rule->resources == NULL) {
         return encryption_no_memory(reader);
     }
-    for (const struct doc_node *item = list->members; item != NULL; item = item->next) {
+    for (const struct kek_doc_node *item = list->members; item != NULL; item = item->next) {
         size_t mark = encryption_enter(reader, "[%zu]", rule->resource_count);
         char **resource = &rule->resources[rule->resource_count];
         enum kek_rc rc = encryption_take_text(reader, item, list, resource);
@@ -86,15 +86,15 @@ static enum kek_rc take_resources(struct encryption_reader *reader, const struct
     return KEK_OK;
 }
 
-static enum kek_rc take_providers(struct encryption_reader *reader, const struct doc_node *list,
+static enum kek_rc take_providers(struct encryption_reader *reader, const struct kek_doc_node *list,
                                   const struct kek_encryption_config *config,
                                   struct kek_encryption_rule *rule)
 {
-    rule->providers = calloc(doc_node_count(list), sizeof(struct kek_encryption_provider *));
+    rule->providers = calloc(kek_doc_node_count(list), sizeof(struct kek_encryption_provider *));
     if (rule->providers == NULL) {
         return encryption_no_memory(reader);
     }
-    for (const struct doc_node *item = list->members; item != NULL; item = item->next) {
+    for (const struct kek_doc_node *item = list->members; item != NULL; item = item->next) {
         size_t mark = encryption_enter(reader, "[%zu]", rule->provider_count);
         struct kek_encryption_provider *provider = calloc(1, sizeof *provider);
         if (provider == NULL) {
@@ -113,12 +113,12 @@ static enum kek_rc take_providers(struct encryption_reader *reader, const struct
     return KEK_OK;
 }
 
-static enum kek_rc take_rule(struct encryption_reader *reader, const struct doc_node *node,
+static enum kek_rc take_rule(struct encryption_reader *reader, const struct kek_doc_node *node,
                              const struct kek_encryption_config *config,
                              struct kek_encryption_rule *rule)
 {
     static const char *const names[] = {"resources", "providers", NULL};
-    const struct doc_node *values[ENCRYPTION_NAMES_MAX];
+    const struct kek_doc_node *values[ENCRYPTION_NAMES_MAX];
     rule->line = node->line;
     rule->column = node->column;
     enum kek_rc rc = encryption_take_mapping(reader, node, names, values);
@@ -136,31 +136,61 @@ static enum kek_rc take_rule(struct encryption_reader *reader, const struct doc_
 
 /* The file as a whole. */
 
-static bool is_text(const struct doc_node *node, const char *text)
+static bool is_text(const struct kek_doc_node *node, const char *text)
 {
-    return node != NULL && node->kind == DOC_SCALAR && strcmp(node->text, text) == 0;
+    return node != NULL && node->kind == KEK_DOC_SCALAR && strcmp(node->text, text) == 0;
 }
 
 /* The second pair of names is an early one that the API server still takes. */
-static enum kek_rc check_kind(struct encryption_reader *reader, const struct doc_node *root,
-                              const struct doc_node *version, const struct doc_node *kind)
+static enum kek_rc check_kind(struct encryption_reader *reader, const struct kek_doc_node *root,
+                              const struct kek_doc_node *version, const struct kek_doc_node *kind)
 {
     if ((is_text(version, "apiserver.config.k8s.io/v1") &&
          is_text(kind, "EncryptionConfiguration")) ||
         (is_text(version, "v1") && is_text(kind, "EncryptionConfig"))) {
         return KEK_OK;
     }
+    char shown[KEK_DOC_SHOWN_MAX] = "";
+    bool named = kind != NULL && kind->kind == KEK_DOC_SCALAR;
+    if (named) {
+        kek_doc_show(kind->text, shown);
+    }
     return encryption_refuse(
         reader, kind != NULL ? kind : root,
-        "expected kind EncryptionConfiguration of apiVersion apiserver.config.k8s.io/v1");
+        "expected kind EncryptionConfiguration of apiVersion apiserver.config.k8s.io/v1%s%s",
+        named ? ", found kind " : "", shown);
 }
 
-static enum kek_rc take_config(struct encryption_reader *reader, const struct doc_node *root,
+static const struct kek_doc_node *find_member(const struct kek_doc_node *root, const char *name)
+{
+    const struct kek_doc_node *member = root->kind == KEK_DOC_MAPPING ? root->members : NULL;
+    while (member != NULL && strcmp(member->key->text, name) != 0) {
+        member = member->next;
+    }
+    return member;
+}
+
+/* Another file altogether is told by what it is, and not by the first of its fields that stands in none of these. */
+static enum kek_rc check_other_file(struct encryption_reader *reader,
+                                    const struct kek_doc_node *root)
+{
+    const struct kek_doc_node *version = find_member(root, "apiVersion"),
+                              *kind = find_member(root, "kind");
+    bool is_of_kind = is_text(kind, "EncryptionConfiguration") || is_text(kind, "EncryptionConfig");
+    bool says_nothing = root->kind == KEK_DOC_MAPPING && version == NULL && kind == NULL;
+    return (kind != NULL && !is_of_kind) || says_nothing ? check_kind(reader, root, version, kind)
+                                                         : KEK_OK;
+}
+
+static enum kek_rc take_config(struct encryption_reader *reader, const struct kek_doc_node *root,
                                struct kek_encryption_config *config)
 {
     static const char *const names[] = {"apiVersion", "kind", "resources", NULL};
-    const struct doc_node *values[ENCRYPTION_NAMES_MAX];
-    enum kek_rc rc = encryption_take_mapping(reader, root, names, values);
+    const struct kek_doc_node *values[ENCRYPTION_NAMES_MAX];
+    enum kek_rc rc = check_other_file(reader, root);
+    if (rc == KEK_OK) {
+        rc = encryption_take_mapping(reader, root, names, values);
+    }
     if (rc == KEK_OK) {
         rc = check_kind(reader, root, values[0], values[1]);
     }
@@ -172,11 +202,11 @@ static enum kek_rc take_config(struct encryption_reader *reader, const struct do
     if (rc != KEK_OK) {
         return rc;
     }
-    config->rules = calloc(doc_node_count(values[2]), sizeof config->rules[0]);
+    config->rules = calloc(kek_doc_node_count(values[2]), sizeof config->rules[0]);
     if (config->rules == NULL) {
         return encryption_no_memory(reader);
     }
-    for (const struct doc_node *item = values[2]->members; item != NULL; item = item->next) {
+    for (const struct kek_doc_node *item = values[2]->members; item != NULL; item = item->next) {
         size_t mark = encryption_enter(reader, "[%zu]", config->rule_count);
         rc = take_rule(reader, item, config, &config->rules[config->rule_count++]);
         if (rc != KEK_OK) {
@@ -197,7 +227,7 @@ struct kek_encryption_config *kek_encryption_config_parse(struct kek_bytes yaml,
 {
     struct kek_why unheard;
     struct encryption_reader reader = {.file = file, .why = why == NULL ? &unheard : why};
-    KEK_AUTO(doc_node) root = doc_node_parse(yaml, file, reader.why);
+    KEK_AUTO(kek_doc_node) root = kek_doc_node_parse(yaml, file, NULL, reader.why);
     if (root == NULL) {
         return NULL;
     }

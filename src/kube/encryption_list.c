@@ -54,7 +54,7 @@ static enum kek_rc check_owner(const struct encryption_advance *advance,
                                const struct kek_encryption_provider *entry)
 {
     const struct kek_encryption_target *target = advance->target;
-    char shown[DOC_SHOWN_MAX];
+    char shown[KEK_DOC_SHOWN_MAX];
     if (entry->kind == KEK_KUBE_KMS_V1) {
         return kek_fail(
             advance->why, KEK_INVALID,
@@ -63,7 +63,7 @@ static enum kek_rc check_owner(const struct encryption_advance *advance,
             encryption_file(advance), entry->line, entry->column, target->name, target->name);
     }
     if (strcmp(entry->endpoint, target->endpoint) != 0) {
-        doc_show(entry->endpoint, shown);
+        kek_doc_show(entry->endpoint, shown);
         return kek_fail(
             advance->why, KEK_INVALID,
             "%s:%zu:%zu: \"%s\" is the name of the plugin at %s, and its objects are known "

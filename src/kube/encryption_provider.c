@@ -24,8 +24,9 @@ void encryption_provider_free(struct kek_encryption_provider *provider)
     free(provider);
 }
 
-static enum kek_rc take_secret(struct encryption_reader *reader, const struct doc_node *node,
-                               const struct doc_node *at, enum kek_kube_kind kind, char **secret)
+static enum kek_rc take_secret(struct encryption_reader *reader, const struct kek_doc_node *node,
+                               const struct kek_doc_node *at, enum kek_kube_kind kind,
+                               char **secret)
 {
     size_t len = 0;
     enum kek_rc rc = encryption_take_text(reader, node, at, secret);
@@ -43,11 +44,11 @@ static enum kek_rc take_secret(struct encryption_reader *reader, const struct do
     return KEK_OK;
 }
 
-static enum kek_rc take_key(struct encryption_reader *reader, const struct doc_node *node,
+static enum kek_rc take_key(struct encryption_reader *reader, const struct kek_doc_node *node,
                             enum kek_kube_kind kind, struct kek_encryption_key *key)
 {
     static const char *const names[] = {"name", "secret", NULL};
-    const struct doc_node *values[ENCRYPTION_NAMES_MAX];
+    const struct kek_doc_node *values[ENCRYPTION_NAMES_MAX];
     enum kek_rc rc = encryption_take_mapping(reader, node, names, values);
     if (rc != KEK_OK) {
         return rc;
@@ -64,11 +65,11 @@ static enum kek_rc take_key(struct encryption_reader *reader, const struct doc_n
     return rc;
 }
 
-static enum kek_rc take_keys(struct encryption_reader *reader, const struct doc_node *node,
+static enum kek_rc take_keys(struct encryption_reader *reader, const struct kek_doc_node *node,
                              struct kek_encryption_provider *provider)
 {
     static const char *const names[] = {"keys", NULL};
-    const struct doc_node *values[ENCRYPTION_NAMES_MAX];
+    const struct kek_doc_node *values[ENCRYPTION_NAMES_MAX];
     enum kek_rc rc = encryption_take_mapping(reader, node, names, values);
     if (rc != KEK_OK) {
         return rc;
@@ -78,11 +79,11 @@ static enum kek_rc take_keys(struct encryption_reader *reader, const struct doc_
     if (rc != KEK_OK) {
         return rc;
     }
-    provider->keys = calloc(doc_node_count(values[0]), sizeof provider->keys[0]);
+    provider->keys = calloc(kek_doc_node_count(values[0]), sizeof provider->keys[0]);
     if (provider->keys == NULL) {
         return encryption_no_memory(reader);
     }
-    for (const struct doc_node *item = values[0]->members; item != NULL; item = item->next) {
+    for (const struct kek_doc_node *item = values[0]->members; item != NULL; item = item->next) {
         size_t key_mark = encryption_enter(reader, "[%zu]", provider->key_count);
         rc = take_key(reader, item, provider->kind, &provider->keys[provider->key_count++]);
         if (rc != KEK_OK) {
@@ -104,13 +105,13 @@ static const char *const kms_fields[] = {"apiVersion", "name",    "cachesize",
                                          "endpoint",   "timeout", NULL};
 
 /* A number, which YAML has without quotes. */
-static enum kek_rc take_cachesize(struct encryption_reader *reader, const struct doc_node *node,
+static enum kek_rc take_cachesize(struct encryption_reader *reader, const struct kek_doc_node *node,
                                   struct kek_encryption_provider *provider)
 {
     if (provider->kind == KEK_KUBE_KMS_V2) {
         return encryption_refuse(reader, node, "is for apiVersion v1 alone");
     }
-    if (node->kind != DOC_SCALAR || !node->plain || !encryption_cachesize(node->text)) {
+    if (node->kind != KEK_DOC_SCALAR || !node->plain || !encryption_cachesize(node->text)) {
         return encryption_refuse(reader, node, "expected a whole number that is not 0");
     }
     provider->cachesize = strdup(node->text);
@@ -118,7 +119,7 @@ static enum kek_rc take_cachesize(struct encryption_reader *reader, const struct
 }
 
 static enum kek_rc take_kms_field(struct encryption_reader *reader, size_t field,
-                                  const struct doc_node *node, const struct doc_node *at,
+                                  const struct kek_doc_node *node, const struct kek_doc_node *at,
                                   struct kek_encryption_provider *provider)
 {
     switch (field) {
@@ -140,12 +141,12 @@ static enum kek_rc take_kms_field(struct encryption_reader *reader, size_t field
 }
 
 /* Which of the two APIs: v1 where nothing is said. */
-static enum kek_rc take_version(struct encryption_reader *reader, const struct doc_node *node,
+static enum kek_rc take_version(struct encryption_reader *reader, const struct kek_doc_node *node,
                                 struct kek_encryption_provider *provider)
 {
     KEK_AUTO_FREE char *version = NULL;
     /* An empty text is the default, too. */
-    bool given = node != NULL && !(node->kind == DOC_SCALAR && node->text[0] == '\0');
+    bool given = node != NULL && !(node->kind == KEK_DOC_SCALAR && node->text[0] == '\0');
     if (given) {
         enum kek_rc rc =
             encryption_take_ruled(reader, node, node, is_version, "v1 or v2", &version);
@@ -157,10 +158,10 @@ static enum kek_rc take_version(struct encryption_reader *reader, const struct d
     return KEK_OK;
 }
 
-static enum kek_rc take_kms(struct encryption_reader *reader, const struct doc_node *node,
+static enum kek_rc take_kms(struct encryption_reader *reader, const struct kek_doc_node *node,
                             struct kek_encryption_provider *provider)
 {
-    const struct doc_node *values[ENCRYPTION_NAMES_MAX];
+    const struct kek_doc_node *values[ENCRYPTION_NAMES_MAX];
     enum kek_rc rc = encryption_take_mapping(reader, node, kms_fields, values);
     for (size_t i = 0; rc == KEK_OK && i < ENCRYPTION_NAMES_MAX; i++) {
         size_t mark = encryption_enter(reader, ".%s", kms_fields[i]);
@@ -174,10 +175,10 @@ static enum kek_rc take_kms(struct encryption_reader *reader, const struct doc_n
     return rc;
 }
 
-static enum kek_rc take_identity(struct encryption_reader *reader, const struct doc_node *node)
+static enum kek_rc take_identity(struct encryption_reader *reader, const struct kek_doc_node *node)
 {
     static const char *const names[] = {NULL};
-    const struct doc_node *values[ENCRYPTION_NAMES_MAX];
+    const struct kek_doc_node *values[ENCRYPTION_NAMES_MAX];
     return encryption_take_mapping(reader, node, names, values);
 }
 
@@ -190,11 +191,12 @@ static const struct {
              {"identity", KEK_KUBE_PLAIN},
              {"kms", KEK_KUBE_KMS_V1}};
 
-enum kek_rc encryption_take_provider(struct encryption_reader *reader, const struct doc_node *node,
+enum kek_rc encryption_take_provider(struct encryption_reader *reader,
+                                     const struct kek_doc_node *node,
                                      struct kek_encryption_provider *provider)
 {
     static const char *const names[] = {"aescbc", "aesgcm", "secretbox", "identity", "kms", NULL};
-    const struct doc_node *values[ENCRYPTION_NAMES_MAX], *only = NULL;
+    const struct kek_doc_node *values[ENCRYPTION_NAMES_MAX], *only = NULL;
     enum kek_rc rc = encryption_take_mapping(reader, node, names, values);
     for (size_t i = 0; rc == KEK_OK && i < ENCRYPTION_NAMES_MAX; i++) {
         if (values[i] != NULL && only != NULL) {

@@ -6,7 +6,7 @@
 #include "encryption_rules.h"
 #include "kek/text.h"
 
-enum kek_rc encryption_refuse(struct encryption_reader *reader, const struct doc_node *node,
+enum kek_rc encryption_refuse(struct encryption_reader *reader, const struct kek_doc_node *node,
                               const char *format, ...)
 {
     char text[KEK_WHY_TEXT];
@@ -53,28 +53,28 @@ static const char *meant(const char *key, const char *const *names)
     return best;
 }
 
-static enum kek_rc refuse_key(struct encryption_reader *reader, const struct doc_node *key,
+static enum kek_rc refuse_key(struct encryption_reader *reader, const struct kek_doc_node *key,
                               const char *const *names)
 {
-    char shown[DOC_SHOWN_MAX];
+    char shown[KEK_DOC_SHOWN_MAX];
     const char *name = meant(key->text, names);
-    doc_show(key->text, shown);
+    kek_doc_show(key->text, shown);
     return encryption_refuse(reader, key, "unknown field \"%s\"%s%s%s", shown,
                              name == NULL ? "" : ": is it \"", name == NULL ? "" : name,
                              name == NULL ? "" : "\"?");
 }
 
 /* The values by the order of the names, which end with NULL; one that is not there or null is NULL. */
-enum kek_rc encryption_take_mapping(struct encryption_reader *reader, const struct doc_node *node,
-                                    const char *const *names,
-                                    const struct doc_node *values[static ENCRYPTION_NAMES_MAX])
+enum kek_rc encryption_take_mapping(struct encryption_reader *reader,
+                                    const struct kek_doc_node *node, const char *const *names,
+                                    const struct kek_doc_node *values[static ENCRYPTION_NAMES_MAX])
 {
-    const struct doc_node *seen[ENCRYPTION_NAMES_MAX] = {NULL};
+    const struct kek_doc_node *seen[ENCRYPTION_NAMES_MAX] = {NULL};
     memset(values, 0, ENCRYPTION_NAMES_MAX * sizeof values[0]);
-    if (node->kind != DOC_MAPPING) {
+    if (node->kind != KEK_DOC_MAPPING) {
         return encryption_refuse(reader, node, "expected a mapping");
     }
-    for (const struct doc_node *member = node->members; member != NULL; member = member->next) {
+    for (const struct kek_doc_node *member = node->members; member != NULL; member = member->next) {
         size_t i = 0;
         while (names[i] != NULL && strcmp(names[i], member->key->text) != 0) {
             i++;
@@ -88,26 +88,26 @@ enum kek_rc encryption_take_mapping(struct encryption_reader *reader, const stru
                                      seen[i]->key->line, seen[i]->key->column);
         }
         seen[i] = member;
-        values[i] = doc_node_is_null(member) ? NULL : member;
+        values[i] = kek_doc_node_is_null(member) ? NULL : member;
     }
     return KEK_OK;
 }
 
 /* A list that is not empty. at: where it would have stood. */
-enum kek_rc encryption_take_list(struct encryption_reader *reader, const struct doc_node *node,
-                                 const struct doc_node *at)
+enum kek_rc encryption_take_list(struct encryption_reader *reader, const struct kek_doc_node *node,
+                                 const struct kek_doc_node *at)
 {
-    if (node == NULL || node->kind != DOC_LIST || node->members == NULL) {
+    if (node == NULL || node->kind != KEK_DOC_LIST || node->members == NULL) {
         return encryption_refuse(reader, node == NULL ? at : node,
                                  "expected a list with at least one item");
     }
     return KEK_OK;
 }
 
-enum kek_rc encryption_take_text(struct encryption_reader *reader, const struct doc_node *node,
-                                 const struct doc_node *at, char **text)
+enum kek_rc encryption_take_text(struct encryption_reader *reader, const struct kek_doc_node *node,
+                                 const struct kek_doc_node *at, char **text)
 {
-    if (node == NULL || node->kind != DOC_SCALAR || node->text[0] == '\0') {
+    if (node == NULL || node->kind != KEK_DOC_SCALAR || node->text[0] == '\0') {
         return encryption_refuse(reader, node == NULL ? at : node, "expected a text");
     }
     if (node->plain && !encryption_is_text(node->text)) {
@@ -119,15 +119,15 @@ enum kek_rc encryption_take_text(struct encryption_reader *reader, const struct 
 }
 
 /* A text for which the rule holds. */
-enum kek_rc encryption_take_ruled(struct encryption_reader *reader, const struct doc_node *node,
-                                  const struct doc_node *at, bool (*good)(const char *),
+enum kek_rc encryption_take_ruled(struct encryption_reader *reader, const struct kek_doc_node *node,
+                                  const struct kek_doc_node *at, bool (*good)(const char *),
                                   const char *expected, char **text)
 {
-    char shown[DOC_SHOWN_MAX];
+    char shown[KEK_DOC_SHOWN_MAX];
     enum kek_rc rc = encryption_take_text(reader, node, at, text);
     if (rc != KEK_OK || good(*text)) {
         return rc;
     }
-    doc_show(*text, shown);
+    kek_doc_show(*text, shown);
     return encryption_refuse(reader, node, "expected %s, found \"%s\"", expected, shown);
 }

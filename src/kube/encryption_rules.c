@@ -113,17 +113,17 @@ bool encryption_overlap(const char *one, const char *other)
     return encryption_covers(one, other) || encryption_covers(other, one);
 }
 
+const char encryption_base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 bool encryption_secret_len(const char *base64, size_t *len)
 {
-    static const char letters[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     size_t taken = 0, padding = 0;
     for (const char *at = base64; *at != '\0'; at++) {
         if (*at == '\n' || *at == '\r') {
             continue;
         }
         padding += *at == '=' ? 1 : 0;
-        if (*at != '=' && (padding > 0 || strchr(letters, *at) == NULL)) {
+        if (*at != '=' && (padding > 0 || strchr(encryption_base64, *at) == NULL)) {
             return false;
         }
         taken++;
@@ -153,9 +153,9 @@ static double take_unit(const char **text)
     return 0;
 }
 
-bool encryption_duration(const char *text)
+/* In nanoseconds; 0: it is none. */
+static double read_duration(const char *text)
 {
-    const double longest = 9.2e18; /* a little less than 64 bits have */
     double total = 0;
     text += *text == '+' ? 1 : 0;
     do {
@@ -173,11 +173,26 @@ bool encryption_duration(const char *text)
         }
         double unit = whole + part == 0 ? 0 : take_unit(&text);
         if (unit == 0) {
-            return false;
+            return 0;
         }
         total += value * unit;
     } while (*text != '\0');
+    return total;
+}
+
+bool encryption_duration(const char *text)
+{
+    const double longest = 9.2e18; /* a little less than 64 bits have */
+    double total = read_duration(text);
     return total >= 1 && total <= longest;
+}
+
+#define DEFAULT_TIMEOUT_MS 3000 /* of the API server */
+
+uint64_t kek_encryption_timeout_ms(const struct kek_encryption_provider *provider)
+{
+    return provider->timeout == NULL ? DEFAULT_TIMEOUT_MS
+                                     : (uint64_t)(read_duration(provider->timeout) / 1e6);
 }
 
 bool encryption_endpoint(const char *text)

@@ -17,6 +17,9 @@ bool encryption_covers(const char *wide, const char *resource);
 /* May two names stand in one list? The API server refuses a pair of which one masks the other. */
 bool encryption_overlap(const char *one, const char *other);
 
+/* The letters of standard base64, in their order. */
+extern const char encryption_base64[];
+
 /* Bytes of a secret of standard base64; false: it is none. */
 bool encryption_secret_len(const char *base64, size_t *len);
 

@@ -17,13 +17,11 @@ libkek_kube_a_SOURCES = \
 	src/kube/open.c \
 	src/kube/places.c \
 	src/kube/places.h \
-	src/kube/protobuf.c \
-	src/kube/protobuf.h \
+	src/kube/secretbox.c \
+	src/kube/secretbox.h \
 	src/kube/split.c \
 	src/kube/split.h \
-	src/kube/stored.c \
-	src/kube/utf8.c \
-	src/kube/utf8.h
+	src/kube/stored.c
 KUBE_LIBS = libkek-kube.a $(ENVELOPE_LIBS) $(YAML_LIBS)
 
 if HAVE_CHECK

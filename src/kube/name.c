@@ -1,6 +1,5 @@
 #include "kek/kube.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "places.h"
@@ -100,10 +99,26 @@ bool kek_kube_name(struct kek_bytes etcd_key, struct kek_bytes prefix, struct ke
     return true;
 }
 
+/* Past `size` it is only counted. A key may have any byte, and a NUL would end the text before its length. */
+static size_t put(char *out, size_t size, size_t len, struct kek_bytes bytes)
+{
+    for (size_t i = 0; i < bytes.len; i++, len++) {
+        if (len + 1 < size) {
+            out[len] = (char)(bytes.data[i] == '\0' ? '?' : bytes.data[i]);
+        }
+    }
+    return len;
+}
+
 size_t kek_kube_resource(const struct kek_kube_name *name, char *out, size_t size)
 {
-    int len = snprintf(out, size, "%.*s%s%.*s", (int)name->resource.len,
-                       (const char *)name->resource.data, name->group.len > 0 ? "." : "",
-                       (int)name->group.len, (const char *)name->group.data);
-    return len < 0 ? 0 : (size_t)len;
+    size_t len = put(out, size, 0, name->resource);
+    if (name->group.len > 0) {
+        len = put(out, size, len, kek_bytes_of("."));
+        len = put(out, size, len, name->group);
+    }
+    if (size > 0) {
+        out[len < size ? len : size - 1] = '\0';
+    }
+    return len;
 }

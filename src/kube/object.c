@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "protobuf.h"
-#include "utf8.h"
+#include "kek/protobuf.h"
+#include "kek/text.h"
 
 /* k8s.io/apiserver pkg/storage/value/encrypt/envelope/kmsv2/envelope.go */
 #define KEY_ID_MAX 1024u
@@ -62,20 +62,20 @@ static enum kek_rc read_annotation(struct kek_bytes entry, size_t start, size_t 
 {
     struct kek_bytes key = {0};
     size_t value_len = 0;
-    size_t at = 0;
-    while (at < entry.len) {
-        struct kube_field field;
-        if (!kek_kube_next_field(entry, &at, &field)) {
+    struct kek_bytes rest = entry;
+    while (rest.len > 0) {
+        struct kek_protobuf_field field;
+        if (!kek_protobuf_take(&rest, &field)) {
             return kek_fail(why, KEK_DAMAGED, "offset %zu: an annotation that is no protobuf",
-                            start + at);
+                            start + entry.len - rest.len);
         }
-        if (field.type == KUBE_FIELD_BYTES && field.number == 1) {
+        if (field.type == KEK_PROTOBUF_BYTES && field.number == 1) {
             key = field.bytes;
-            if (!kek_kube_utf8(key)) {
+            if (!kek_text_is_utf8(key)) {
                 return kek_fail(why, KEK_DAMAGED, "offset %zu: an annotation's key is not UTF-8",
                                 start);
             }
-        } else if (field.type == KUBE_FIELD_BYTES && field.number == 2) {
+        } else if (field.type == KEK_PROTOBUF_BYTES && field.number == 2) {
             value_len = field.bytes.len;
         }
     }
@@ -114,15 +114,15 @@ static enum kek_rc check_object(const struct kek_kube_stored *stored, size_t ann
 }
 
 /* The last of several counts; one of another wire type, or of another number, counts for nothing. */
-static enum kek_rc take_field(const struct kube_field *field, size_t start,
+static enum kek_rc take_field(const struct kek_protobuf_field *field, size_t start,
                               struct kek_kube_stored *stored, size_t *annotations,
                               struct kek_why *why)
 {
-    if (field->type == KUBE_FIELD_VARINT && field->number == 5) {
+    if (field->type == KEK_PROTOBUF_VARINT && field->number == 5) {
         stored->source_type = (uint32_t)field->varint; /* as Go cuts an enum */
         return KEK_OK;
     }
-    if (field->type != KUBE_FIELD_BYTES) {
+    if (field->type != KEK_PROTOBUF_BYTES) {
         return KEK_OK;
     }
     switch (field->number) {
@@ -130,7 +130,7 @@ static enum kek_rc take_field(const struct kube_field *field, size_t start,
         stored->data = field->bytes;
         return KEK_OK;
     case 2:
-        if (!kek_kube_utf8(field->bytes)) {
+        if (!kek_text_is_utf8(field->bytes)) {
             return kek_fail(why, KEK_DAMAGED, "offset %zu: the keyID is not UTF-8", start);
         }
         stored->key_id = field->bytes;
@@ -149,16 +149,16 @@ enum kek_rc kek_kube_read_object(struct kek_bytes message, size_t start,
                                  struct kek_kube_stored *stored, struct kek_why *why)
 {
     size_t annotations = 0;
-    size_t at = 0;
-    while (at < message.len) {
-        struct kube_field field;
-        if (!kek_kube_next_field(message, &at, &field)) {
+    struct kek_bytes rest = message;
+    while (rest.len > 0) {
+        struct kek_protobuf_field field;
+        if (!kek_protobuf_take(&rest, &field)) {
             return kek_fail(why, KEK_DAMAGED,
                             "offset %zu: EncryptedObject ends here, or is no protobuf from here on",
-                            start + at);
+                            start + message.len - rest.len);
         }
-        enum kek_rc rc =
-            take_field(&field, start + at - field.bytes.len, stored, &annotations, why);
+        size_t value = start + message.len - rest.len - field.bytes.len;
+        enum kek_rc rc = take_field(&field, value, stored, &annotations, why);
         if (rc != KEK_OK) {
             return rc;
         }

@@ -8,6 +8,8 @@
 
 #include <openssl/evp.h>
 
+#include "secretbox.h"
+
 #define NONCE_LEN 12
 #define TAG_LEN 16
 #define BLOCK_LEN 16
@@ -95,10 +97,12 @@ static bool is_padded_object(const struct opening *opening)
             return false;
         }
     }
-    return opening->first[0] == '{' || memcmp(opening->first, "k8s", 4) == 0;
+    static const uint8_t cbor[] = {0xd9, 0xd9, 0xf7}; /* RFC 8949 section 3.4.6 */
+    return opening->first[0] == '{' || memcmp(opening->first, "k8s", 4) == 0 ||
+           memcmp(opening->first, cbor, sizeof cbor) == 0;
 }
 
-/* IV | ciphertext, padded: what KMS v1 wrote up to Kubernetes 1.24 */
+/* IV | ciphertext, padded: aescbc, and what KMS v1 wrote up to Kubernetes 1.24 */
 static enum kek_rc open_cbc(struct opening *opening, struct kek_bytes data)
 {
     const EVP_CIPHER *aes = cipher_for(opening->key.len, false);
@@ -139,6 +143,16 @@ static enum kek_rc open_seeded(struct opening *opening, struct kek_bytes data)
 
 static enum kek_rc open_with(struct opening *opening, const struct kek_kube_stored *stored)
 {
+    switch (stored->kind) {
+    case KEK_KUBE_AESCBC:
+        return open_cbc(opening, stored->data);
+    case KEK_KUBE_AESGCM:
+        return open_gcm(opening, stored->data);
+    case KEK_KUBE_SECRETBOX:
+        return secretbox_opens(opening->key, stored->data);
+    default:
+        break;
+    }
     if (stored->source_type == KEK_KUBE_SOURCE_SEED) {
         return open_seeded(opening, stored->data);
     }
@@ -160,15 +174,15 @@ static enum kek_rc say(enum kek_rc rc, struct kek_why *why)
     case KEK_EXHAUSTED:
         return kek_fail(why, rc, "locked arena is full: no room for an object's key");
     default:
-        return kek_fail(why, rc, "AES or HMAC-SHA-256 failed in OpenSSL");
+        return kek_fail(why, rc, "AES, HMAC-SHA-256 or Poly1305 failed in OpenSSL");
     }
 }
 
 enum kek_rc kek_kube_open(const struct kek_kube_stored *stored, struct kek_bytes etcd_key,
-                          const struct kek_secret *dek_source, struct kek_why *why)
+                          const struct kek_secret *key, struct kek_why *why)
 {
-    if (stored->kind != KEK_KUBE_KMS_V1 && stored->kind != KEK_KUBE_KMS_V2) {
-        return kek_fail(why, KEK_INVALID, "the object is not under a KMS plugin, but %s",
+    if (stored->kind == KEK_KUBE_PLAIN || stored->kind == KEK_KUBE_UNKNOWN) {
+        return kek_fail(why, KEK_INVALID, "the object is under no key, but %s",
                         kek_kube_kind_name(stored->kind));
     }
     if (etcd_key.len > INT32_MAX) {
@@ -176,7 +190,7 @@ enum kek_rc kek_kube_open(const struct kek_kube_stored *stored, struct kek_bytes
     }
     KEK_UNFILLED struct opening opening;
     memset(opening.first, 0, sizeof opening.first);
-    opening.key = kek_secret_bytes(dek_source);
+    opening.key = kek_secret_bytes(key);
     opening.aad = etcd_key;
     opening.cipher = EVP_CIPHER_CTX_new();
     if (opening.cipher == NULL) {

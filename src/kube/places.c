@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kek/kube.h"
+
 /* Sorted by the folder's bytes. */
 static const struct kube_place places[] = {
     {"certificatesigningrequests", NULL, "certificates.k8s.io", false},
@@ -98,4 +100,30 @@ static int compare(const void *folder, const void *row)
 const struct kube_place *kek_kube_place(struct kek_bytes folder)
 {
     return bsearch(&folder, places, sizeof places / sizeof places[0], sizeof places[0], compare);
+}
+
+/* "services", "deployments.apps" */
+static bool is_called(const struct kube_place *place, const char *resource)
+{
+    const char *name = place->resource == NULL ? place->folder : place->resource;
+    size_t len = strlen(name);
+    bool begins = strncmp(resource, name, len) == 0;
+    return begins && (place->group[0] == '\0'
+                          ? resource[len] == '\0'
+                          : resource[len] == '.' && strcmp(resource + len + 1, place->group) == 0);
+}
+
+bool kek_kube_is_known(const char *resource, bool *custom)
+{
+    const char *dot = strchr(resource, '.');
+    const char *group = dot == NULL ? "" : dot + 1;
+    *custom = true;
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        *custom = *custom && strcmp(places[i].group, group) != 0;
+        if (is_called(&places[i], resource)) {
+            return true;
+        }
+    }
+    *custom = *custom && strchr(group, '.') != NULL;
+    return false;
 }

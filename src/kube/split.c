@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "utf8.h"
+#include "kek/text.h"
 
 #define AES_BLOCK 16
 #define GCM_LEAST (12 + 16)       /* nonce, tag */
@@ -52,7 +52,7 @@ static size_t text_len(struct kek_bytes rest)
 {
     size_t at = 0;
     while (at < rest.len && rest.data[at] >= 0x20) {
-        size_t len = kek_kube_char_len(rest.data + at, rest.len - at);
+        size_t len = kek_text_utf8_len(kek_bytes(rest.data + at, rest.len - at));
         if (len == 0) {
             break;
         }

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "kek/text.h"
 #include "object.h"
 #include "split.h"
 
@@ -81,8 +82,8 @@ static enum kek_rc read_v1(struct kek_bytes rest, size_t start, struct kek_kube_
     }
     size_t len = (size_t)rest.data[0] << 8 | rest.data[1];
     if (len > rest.len - 2) {
-        return kek_fail(why, KEK_DAMAGED, "offset %zu: %zu bytes, and a wrapped key of %zu",
-                        start + 2, rest.len - 2, len);
+        return kek_fail(why, KEK_DAMAGED, "offset %zu: %s, and a wrapped key of %zu", start + 2,
+                        kek_counted(rest.len - 2, "byte").text, len);
     }
     stored->source = kek_bytes(rest.data + 2, len);
     stored->data = behind(rest, 2 + len);
@@ -128,9 +129,9 @@ static enum kek_rc check_data(struct kek_bytes value, const struct kek_kube_stor
     if (kek_kube_data_fits(stored->kind, seed, stored->data.len)) {
         return KEK_OK;
     }
-    return kek_fail(why, KEK_DAMAGED, "offset %zu: %zu bytes, which %s never covers",
-                    (size_t)(stored->data.data - value.data), stored->data.len,
-                    kek_kube_kind_name(stored->kind));
+    return kek_fail(why, KEK_DAMAGED, "offset %zu: %s, which %s never covers",
+                    (size_t)(stored->data.data - value.data),
+                    kek_counted(stored->data.len, "byte").text, kek_kube_kind_name(stored->kind));
 }
 
 static enum kek_rc read_encrypted(struct kek_bytes value, struct kek_bytes rest,

@@ -15,6 +15,7 @@
 
 struct status {
     char message[MESSAGE_MAX], reason[64];
+    bool is_named; /* it is about an object, which it names */
     uint64_t retry_s;
 };
 
@@ -31,6 +32,8 @@ static void read_status(struct kek_kubeapi_call *call, struct status *status)
     shown = json_string_value(json_object_get(json, "message"));
     kek_text_copy(status->message, sizeof status->message,
                   shown != NULL ? shown : call->remote.why.text);
+    const char *named = json_string_value(json_object_get(details, "name"));
+    status->is_named = named != NULL && named[0] != '\0';
     if (json_is_integer(later) && json_integer_value(later) > 0) {
         status->retry_s = (uint64_t)json_integer_value(later);
     }
@@ -91,6 +94,20 @@ static enum kek_kubeapi_answer busy(struct kek_kubeapi_call *call, const struct 
     return say(call, KEK_UNAVAILABLE, KEK_KUBEAPI_BUSY, status);
 }
 
+/* One that names no object is of the path: the resource is not served any more, or not yet (apimachinery
+ * pkg/api/errors NewNotFound; what an API server's mux says has no name). */
+static enum kek_kubeapi_answer missing(struct kek_kubeapi_call *call, const struct status *status)
+{
+    bool is_object = call->resource != NULL && !call->is_list;
+    if (is_object && !status->is_named) {
+        kek_fail_native(&call->why, KEK_NOT_FOUND, KEK_NATIVE_HTTP, 404,
+                        "HTTP status 404: the API server does not serve the resource now: %s",
+                        status->message);
+        return KEK_KUBEAPI_REFUSED;
+    }
+    return say(call, KEK_NOT_FOUND, KEK_KUBEAPI_MISSING, status);
+}
+
 static enum kek_kubeapi_answer refused(struct kek_kubeapi_call *call, const struct status *status)
 {
     read_webhook(status->message, call->by, sizeof call->by);
@@ -110,7 +127,7 @@ static enum kek_kubeapi_answer of_status(struct kek_kubeapi_call *call)
     case 403:
         return is_rbac(&status) ? forbidden(call, &status) : refused(call, &status);
     case 404:
-        return say(call, KEK_NOT_FOUND, KEK_KUBEAPI_MISSING, &status);
+        return missing(call, &status);
     case 409:
         return say(call, KEK_PRECONDITION, KEK_KUBEAPI_CONFLICT, &status);
     case 410:

@@ -1,13 +1,10 @@
 #include "api.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "kek/clock.h"
-#include "kek/durable.h"
+#include "kek/small_file.h"
 #include "objects.h"
 
 struct kek_kubeapi {
@@ -117,49 +114,34 @@ static bool is_same(const struct stat *a, const struct stat *b)
 /* Tokens of a ServiceAccount are exchanged under our feet, before they expire. */
 static enum kek_rc read_token(struct kek_kubeapi *api, struct kek_why *why)
 {
-    const char *path = api->config->token_file;
+    const struct kek_small_file file = {
+        .what = "tokenFile ", .path = api->config->token_file, .max = KEK_KUBEAPI_TOKEN_MAX};
     struct stat now;
-    KEK_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0 || fstat(fd, &now) != 0) {
-        return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                               "cannot read the tokenFile %.200s", path);
-    }
-    if (api->token != NULL && is_same(&now, &api->token_file)) {
+    if (api->token != NULL && stat(file.path, &now) == 0 && is_same(&now, &api->token_file)) {
         return KEK_OK;
     }
-    KEK_AUTO_BUF struct kek_buf content;
-    kek_buf_init(&content, KEK_KUBEAPI_TOKEN_MAX);
-    enum kek_rc rc = kek_durable_read_open(fd, path, KEK_KUBEAPI_TOKEN_MAX, &content, why);
-    if (rc != KEK_OK) {
-        return rc;
+    KEK_AUTO(kek_secret) token = NULL;
+    enum kek_rc rc = kek_small_file_line(&file, &token, &now, why);
+    if (rc == KEK_OK) {
+        rc = set_token(api, kek_secret_bytes(token), why);
     }
-    size_t len = content.len;
-    while (len > 0 && content.data[len - 1] <= ' ') {
-        len--;
+    if (rc == KEK_OK) {
+        api->token_file = now;
     }
-    if (len == 0) {
-        return kek_fail(why, KEK_DENIED, "the tokenFile %.200s is empty", path);
-    }
-    rc = set_token(api, kek_bytes(content.data, len), why);
-    api->token_file = now;
     return rc;
 }
 
-static enum kek_rc give_credential(struct kek_kubeapi *api, struct kek_kubeapi_call *call)
+/* A file that is away or empty while it is exchanged leaves the token that was: where that is no good any more, the
+ * API server says so. */
+static enum kek_rc have_token(struct kek_kubeapi *api, struct kek_why *why)
 {
-    enum kek_rc rc = KEK_OK;
     if (api->config->token_file != NULL) {
-        rc = read_token(api, &call->why);
-    } else if (api->config->token != NULL && api->token == NULL) {
-        rc = set_token(api, kek_secret_bytes(api->config->token), &call->why);
+        enum kek_rc rc = read_token(api, why);
+        return api->token != NULL && rc != KEK_NO_MEMORY ? KEK_OK : rc;
     }
-    if (rc == KEK_OK && api->token != NULL) {
-        call->credential = kek_secret_dup(kek_secret_bytes(api->token));
-        rc = call->credential != NULL
-                 ? KEK_OK
-                 : kek_fail(&call->why, KEK_NO_MEMORY, "no locked memory for a token");
-    }
-    return rc;
+    return api->config->token != NULL && api->token == NULL
+               ? set_token(api, kek_secret_bytes(api->config->token), why)
+               : KEK_OK;
 }
 
 /* ---- calls ---- */
@@ -199,7 +181,7 @@ void api_start(struct kek_kubeapi *api, struct kek_kubeapi_call *call, const cha
                const char *accept, const char *content_type)
 {
     size_t headers = 0;
-    if (give_credential(api, call) != KEK_OK || !add(api, call)) {
+    if (have_token(api, &call->why) != KEK_OK || !add(api, call)) {
         api_failed(call);
         return;
     }
@@ -216,7 +198,7 @@ void api_start(struct kek_kubeapi *api, struct kek_kubeapi_call *call, const cha
         .plain = strncmp(call->url, "http://", 7) == 0,
         .http2 = strncmp(call->url, "http://", 7) != 0,
         .headers = call->headers,
-        .credential = call->credential,
+        .credential = api->token,
         .send = kek_bytes_of(call->send),
         .deadline_ms = kek_clock_ms() + API_TIMEOUT_MS,
         .take = call->objects == NULL ? NULL : objects_take,
@@ -226,6 +208,7 @@ void api_start(struct kek_kubeapi *api, struct kek_kubeapi_call *call, const cha
     };
     kek_buf_init(&call->remote.body, call->objects == NULL ? KEK_KUBEAPI_JSON_MAX : API_ERROR_MAX);
     kek_remote_start(api->remote, &call->remote);
+    call->remote.credential = NULL; /* another may take its place */
 }
 
 static void finish(struct kek_kubeapi_call *call)
@@ -274,7 +257,6 @@ void kek_kubeapi_end(struct kek_kubeapi *api, struct kek_kubeapi_call *call)
     }
     kek_buf_done(&call->remote.body);
     kek_buf_done(&call->text);
-    kek_secret_free(call->credential);
     objects_free(call->objects);
     json_decref(call->json);
     free(call->continue_);

@@ -4,12 +4,21 @@
 
 #include <string.h>
 
+/* "http://127.example.com" is none. */
 static bool is_loopback(const char *server)
 {
-    return strncmp(server, "http://127.", 11) == 0 || strncmp(server, "http://[::1]", 12) == 0;
+    static const char v4[] = "http://127.", v6[] = "http://[::1]";
+    const char *end = server;
+    if (strncmp(server, v6, sizeof v6 - 1) == 0) {
+        end = server + sizeof v6 - 1;
+    } else if (strncmp(server, v4, sizeof v4 - 1) == 0) {
+        end = server + sizeof v4 - 1;
+        end += strspn(end, "0123456789.");
+    }
+    return end > server && (end[0] == '\0' || end[0] == ':' || end[0] == '/');
 }
 
-static enum kek_rc take_server(const struct reading *reading, yaml_node_t *cluster,
+static enum kek_rc take_server(const struct reading *reading, const struct kek_doc_node *cluster,
                                struct kek_kubeconfig *config)
 {
     const char *server;
@@ -41,7 +50,8 @@ static enum kek_rc take_server(const struct reading *reading, yaml_node_t *clust
     return KEK_OK;
 }
 
-static enum kek_rc refuse_unverified(const struct reading *reading, yaml_node_t *cluster)
+static enum kek_rc refuse_unverified(const struct reading *reading,
+                                     const struct kek_doc_node *cluster)
 {
     const char *skip;
     enum kek_rc rc = reading_text(reading, cluster, "insecure-skip-tls-verify", &skip);
@@ -56,7 +66,7 @@ static enum kek_rc refuse_unverified(const struct reading *reading, yaml_node_t 
 }
 
 /* libcurl knows more schemes than are meant here. */
-static enum kek_rc take_proxy(const struct reading *reading, yaml_node_t *cluster,
+static enum kek_rc take_proxy(const struct reading *reading, const struct kek_doc_node *cluster,
                               struct kek_kubeconfig *config)
 {
     static const char *const schemes[] = {"http://", "https://", "socks5://", "socks5h://"};
@@ -72,7 +82,7 @@ static enum kek_rc take_proxy(const struct reading *reading, yaml_node_t *cluste
                      "proxy-url: expected http://, https:// or socks5:// and an address");
 }
 
-enum kek_rc kubeconfig_cluster(const struct reading *reading, yaml_node_t *cluster,
+enum kek_rc kubeconfig_cluster(const struct reading *reading, const struct kek_doc_node *cluster,
                                struct kek_kubeconfig *config)
 {
     enum kek_rc rc = take_server(reading, cluster, config);

@@ -22,10 +22,11 @@ static const struct {
     {"as-user-extra", "acts as somebody else (as-user-extra), which is not done here: " INSTEAD},
 };
 
-static enum kek_rc refuse_others(const struct reading *reading, yaml_node_t *user, const char *name)
+static enum kek_rc refuse_others(const struct reading *reading, const struct kek_doc_node *user,
+                                 const char *name)
 {
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
-        yaml_node_t *found;
+        const struct kek_doc_node *found;
         enum kek_rc rc = reading_member(reading, user, refused[i].key, &found);
         if (rc != KEK_OK) {
             return rc;
@@ -37,7 +38,7 @@ static enum kek_rc refuse_others(const struct reading *reading, yaml_node_t *use
     return KEK_OK;
 }
 
-static enum kek_rc take_token(const struct reading *reading, yaml_node_t *user,
+static enum kek_rc take_token(const struct reading *reading, const struct kek_doc_node *user,
                               struct kek_kubeconfig *config)
 {
     const char *token;
@@ -53,7 +54,7 @@ static enum kek_rc take_token(const struct reading *reading, yaml_node_t *user,
     return config->token == NULL ? values_no_memory(reading) : KEK_OK;
 }
 
-static enum kek_rc take_certificate(const struct reading *reading, yaml_node_t *user,
+static enum kek_rc take_certificate(const struct reading *reading, const struct kek_doc_node *user,
                                     struct kek_kubeconfig *config)
 {
     enum kek_rc rc = values_pem(reading, user, "client-certificate", "CERTIFICATE", &config->cert);
@@ -69,8 +70,8 @@ static enum kek_rc take_certificate(const struct reading *reading, yaml_node_t *
     return rc;
 }
 
-static enum kek_rc check(const struct reading *reading, const yaml_node_t *user, const char *name,
-                         const struct kek_kubeconfig *config)
+static enum kek_rc check(const struct reading *reading, const struct kek_doc_node *user,
+                         const char *name, const struct kek_kubeconfig *config)
 {
     bool has_cert = config->cert.len > 0 || config->cert_file != NULL;
     bool has_key = config->key != NULL || config->key_file != NULL;
@@ -95,8 +96,8 @@ static enum kek_rc check(const struct reading *reading, const yaml_node_t *user,
     return KEK_OK;
 }
 
-enum kek_rc kubeconfig_user(const struct reading *reading, yaml_node_t *user, const char *name,
-                            struct kek_kubeconfig *config)
+enum kek_rc kubeconfig_user(const struct reading *reading, const struct kek_doc_node *user,
+                            const char *name, struct kek_kubeconfig *config)
 {
     enum kek_rc rc = refuse_others(reading, user, name);
     if (rc == KEK_OK) {

@@ -16,9 +16,9 @@ libkek_kubeapi_a_SOURCES = \
 	src/kubeapi/scan.h \
 	src/kubeapi/values.c \
 	src/kubeapi/values.h
-libkek_kubeapi_a_CFLAGS = $(AM_CFLAGS) $(YAML_CFLAGS) $(JANSSON_CFLAGS)
+libkek_kubeapi_a_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 
-KUBEAPI_LIBS = libkek-kubeapi.a $(REMOTE_LIBS) $(YAML_LIBS) $(JANSSON_LIBS) $(BASE_LIBS)
+KUBEAPI_LIBS = libkek-kubeapi.a $(REMOTE_LIBS) $(JANSSON_LIBS) $(BASE_LIBS) $(YAML_LIBS)
 
 if HAVE_CHECK
 KUBEAPI_TESTS = tests/unit/test_kubeapi tests/unit/test_kubeconfig

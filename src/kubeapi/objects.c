@@ -78,11 +78,26 @@ static enum kek_rc take_kind(struct objects *objects, const char *kind, struct k
                                        expected, kind);
 }
 
+/* Without its place a list would seem to end here. */
+static enum kek_rc take_long(const struct objects *objects, const char (*keys)[SCAN_KEY_MAX],
+                             size_t depth, struct kek_why *why)
+{
+    bool is_place = objects->on_object != NULL && depth == 2 && is(keys, 0, "metadata") &&
+                    is(keys, 1, "continue");
+    return is_place ? kek_fail(why, KEK_TOO_LARGE,
+                               "the place at which the list goes on has more than %u bytes",
+                               SCAN_VALUE_MAX)
+                    : KEK_OK;
+}
+
 static enum kek_rc on_value(void *arg, const char (*keys)[SCAN_KEY_MAX], size_t depth,
                             const char *value, struct kek_why *why)
 {
     struct objects *objects = arg;
     bool is_list = objects->on_object != NULL;
+    if (value == NULL) {
+        return take_long(objects, keys, depth, why);
+    }
     if (depth == 1 && is(keys, 0, "kind")) {
         return take_kind(objects, value, why);
     }

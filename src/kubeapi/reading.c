@@ -5,7 +5,7 @@
 
 #define NAME_SHOWN 80
 
-enum kek_rc reading_refuse(const struct reading *reading, const yaml_node_t *node,
+enum kek_rc reading_refuse(const struct reading *reading, const struct kek_doc_node *node,
                            const char *format, ...)
 {
     char text[KEK_WHY_TEXT];
@@ -13,75 +13,67 @@ enum kek_rc reading_refuse(const struct reading *reading, const yaml_node_t *nod
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    return kek_fail(reading->why, KEK_INVALID, "%s:%zu: %s", reading->file,
-                    node == NULL ? (size_t)1 : node->start_mark.line + 1, text);
+    node = node == NULL ? reading->root : node;
+    return kek_fail(reading->why, KEK_INVALID, "%s:%zu:%zu: %s", reading->file, node->line,
+                    node->column, text);
 }
 
-static bool is_key(const yaml_node_t *node, const char *key)
+enum kek_rc reading_member(const struct reading *reading, const struct kek_doc_node *mapping,
+                           const char *key, const struct kek_doc_node **found)
 {
-    return node != NULL && node->type == YAML_SCALAR_NODE &&
-           node->data.scalar.length == strlen(key) &&
-           memcmp(node->data.scalar.value, key, node->data.scalar.length) == 0;
-}
-
-static bool is_null(const yaml_node_t *node)
-{
-    return node->type == YAML_SCALAR_NODE && node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
-           (node->data.scalar.length == 0 || is_key(node, "~") || is_key(node, "null"));
-}
-
-enum kek_rc reading_member(const struct reading *reading, yaml_node_t *mapping, const char *key,
-                           yaml_node_t **found)
-{
+    const struct kek_doc_node *first = NULL;
     *found = NULL;
-    if (mapping == NULL || is_null(mapping)) {
+    if (mapping == NULL || kek_doc_node_is_null(mapping)) {
         return KEK_OK;
     }
-    if (mapping->type != YAML_MAPPING_NODE) {
+    if (mapping->kind != KEK_DOC_MAPPING) {
         return reading_refuse(reading, mapping, "expected a mapping that may have %s", key);
     }
-    for (yaml_node_pair_t *pair = mapping->data.mapping.pairs.start;
-         pair < mapping->data.mapping.pairs.top; pair++) {
-        if (!is_key(yaml_document_get_node(reading->doc, pair->key), key)) {
+    for (const struct kek_doc_node *member = mapping->members; member != NULL;
+         member = member->next) {
+        if (strcmp(member->key->text, key) != 0) {
             continue;
         }
-        yaml_node_t *value = yaml_document_get_node(reading->doc, pair->value);
-        if (*found != NULL) {
-            return reading_refuse(reading, value, "%s is here twice", key);
+        if (first != NULL) {
+            return reading_refuse(reading, member->key, "%s is here twice", key);
         }
-        *found = value;
+        first = member;
     }
-    if (*found != NULL && is_null(*found)) {
-        *found = NULL;
-    }
+    *found = first == NULL || kek_doc_node_is_null(first) ? NULL : first;
     return KEK_OK;
 }
 
-enum kek_rc reading_text(const struct reading *reading, yaml_node_t *mapping, const char *key,
-                         const char **text)
+enum kek_rc reading_scalar(const struct reading *reading, const struct kek_doc_node *mapping,
+                           const char *key, const struct kek_doc_node **scalar)
 {
-    yaml_node_t *node;
-    *text = NULL;
-    enum kek_rc rc = reading_member(reading, mapping, key, &node);
-    if (rc != KEK_OK || node == NULL) {
+    enum kek_rc rc = reading_member(reading, mapping, key, scalar);
+    if (rc != KEK_OK || *scalar == NULL) {
         return rc;
     }
-    if (node->type != YAML_SCALAR_NODE) {
-        return reading_refuse(reading, node, "%s: expected a text", key);
+    if ((*scalar)->kind != KEK_DOC_SCALAR) {
+        return reading_refuse(reading, *scalar, "%s: expected a text", key);
     }
-    const char *value = (const char *)node->data.scalar.value;
-    if (strlen(value) != node->data.scalar.length) {
-        return reading_refuse(reading, node, "%s: a text with a NUL character in it", key);
+    if ((*scalar)->text[0] == '\0') {
+        *scalar = NULL;
     }
-    *text = value[0] == '\0' ? NULL : value;
     return KEK_OK;
 }
 
-static enum kek_rc match(const struct reading *reading, yaml_node_t *item, const char *key,
-                         const char *name, const char *of, yaml_node_t **found)
+enum kek_rc reading_text(const struct reading *reading, const struct kek_doc_node *mapping,
+                         const char *key, const char **text)
+{
+    const struct kek_doc_node *scalar;
+    enum kek_rc rc = reading_scalar(reading, mapping, key, &scalar);
+    *text = rc == KEK_OK && scalar != NULL ? scalar->text : NULL;
+    return rc;
+}
+
+static enum kek_rc match(const struct reading *reading, const struct kek_doc_node *item,
+                         const char *key, const char *name, const char *of,
+                         const struct kek_doc_node **found)
 {
     const char *own;
-    yaml_node_t *value;
+    const struct kek_doc_node *value;
     enum kek_rc rc = reading_text(reading, item, "name", &own);
     if (rc != KEK_OK || own == NULL || strcmp(own, name) != 0) {
         return rc;
@@ -99,17 +91,17 @@ static enum kek_rc match(const struct reading *reading, yaml_node_t *item, const
 }
 
 enum kek_rc reading_named(const struct reading *reading, const char *key, const char *name,
-                          const char *of, yaml_node_t **found)
+                          const char *of, const struct kek_doc_node **found)
 {
-    yaml_node_t *list, *root = yaml_document_get_root_node(reading->doc);
+    const struct kek_doc_node *list;
     *found = NULL;
-    enum kek_rc rc = reading_member(reading, root, key, &list);
-    if (rc == KEK_OK && list != NULL && list->type != YAML_SEQUENCE_NODE) {
+    enum kek_rc rc = reading_member(reading, reading->root, key, &list);
+    if (rc == KEK_OK && list != NULL && list->kind != KEK_DOC_LIST) {
         return reading_refuse(reading, list, "%s: expected a list", key);
     }
-    yaml_node_item_t *item = list == NULL ? NULL : list->data.sequence.items.start;
-    for (; rc == KEK_OK && item != NULL && item < list->data.sequence.items.top; item++) {
-        rc = match(reading, yaml_document_get_node(reading->doc, *item), key, name, of, found);
+    const struct kek_doc_node *item = list == NULL ? NULL : list->members;
+    for (; rc == KEK_OK && item != NULL; item = item->next) {
+        rc = match(reading, item, key, name, of, found);
     }
     if (rc == KEK_OK && *found == NULL) {
         return reading_refuse(reading, list, "%s: none is called \"%.*s\"", key, NAME_SHOWN, name);

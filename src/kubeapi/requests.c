@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kek/text.h"
 #include "objects.h"
 
 #define AS_ONE "Accept: application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -34,22 +35,12 @@ static char *text(const char *format, ...)
     return made;
 }
 
-/* Of a continue token, or a name, in a URL: RFC 3986 section 2.3. */
+/* Of a continue token, or a name, in a URL. */
 static char *escape(const char *from)
 {
-    static const char plain[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
-    char *to = malloc(3 * strlen(from) + 1);
-    size_t at = 0;
-    for (; to != NULL && *from != '\0'; from++) {
-        if (strchr(plain, *from) != NULL) {
-            to[at++] = *from;
-        } else {
-            at += (size_t)snprintf(to + at, 4, "%%%02X", (unsigned char)*from);
-        }
-    }
+    char *to = malloc(KEK_TEXT_ESCAPED(strlen(from)));
     if (to != NULL) {
-        to[at] = '\0';
+        kek_text_escape(from, to);
     }
     return to;
 }

@@ -92,11 +92,12 @@ static enum kek_rc tell(struct scan *scan, struct kek_why *why)
 {
     scan->value[scan->len] = '\0';
     /* A NUL within would end it early for whoever reads. */
-    bool told = !scan->is_long && scan->depth <= SCAN_KEYS && strlen(scan->value) == scan->len;
+    bool told = !scan->is_long && strlen(scan->value) == scan->len;
     after(scan);
-    return told ? scan->into.value(scan->into.arg, (const char(*)[SCAN_KEY_MAX])scan->keys,
-                                   scan->depth, scan->value, why)
-                : KEK_OK;
+    return scan->depth <= SCAN_KEYS
+               ? scan->into.value(scan->into.arg, (const char(*)[SCAN_KEY_MAX])scan->keys,
+                                  scan->depth, told ? scan->value : NULL, why)
+               : KEK_OK;
 }
 
 static void take_key(struct scan *scan)

@@ -2,8 +2,8 @@
  * JSON in pieces, as it comes off a connection: of a list of any size only the value being read is in memory.
  *
  * Whoever reads is told each text, number and word (true, false, null) together with the keys that lead to it, and
- * the end of each object.  Of a value longer than SCAN_VALUE_MAX, and of what is deeper than SCAN_KEYS, nothing
- * is kept or told: no caller wants it, and it may be what must not be kept (an annotation can hold a whole
+ * the end of each object.  Of a value longer than SCAN_VALUE_MAX it is told that there is one, and of what is
+ * deeper than SCAN_KEYS nothing; neither is kept: no caller wants it, and it may be what must not be kept (an annotation can hold a whole
  * Secret).  RFC 8259; what is not JSON is refused, as is nesting of more than SCAN_DEPTH_MAX.  Pure.
  */
 #ifndef KUBEAPI_SCAN_H
@@ -18,7 +18,7 @@
 
 struct scan;
 
-/* depth: how many keys lead there; the element of a list has the key "[]". */
+/* depth: how many keys lead there; the element of a list has the key "[]".  value: NULL for one that is not told. */
 typedef enum kek_rc scan_value_fn(void *arg, const char (*keys)[SCAN_KEY_MAX], size_t depth,
                                   const char *value, struct kek_why *why);
 /* An object that these keys lead to has ended. */

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <openssl/evp.h>
+#include "kek/base64.h"
 
 #define PEM_MAX (256u * 1024) /* bytes of a chain */
 
@@ -12,8 +12,8 @@ enum kek_rc values_no_memory(const struct reading *reading)
     return kek_fail(reading->why, KEK_NO_MEMORY, "no memory to read %s", reading->file);
 }
 
-enum kek_rc values_text(const struct reading *reading, yaml_node_t *mapping, const char *key,
-                        char **text)
+enum kek_rc values_text(const struct reading *reading, const struct kek_doc_node *mapping,
+                        const char *key, char **text)
 {
     const char *value;
     enum kek_rc rc = reading_text(reading, mapping, key, &value);
@@ -24,8 +24,8 @@ enum kek_rc values_text(const struct reading *reading, yaml_node_t *mapping, con
     return *text == NULL ? values_no_memory(reading) : KEK_OK;
 }
 
-enum kek_rc values_path(const struct reading *reading, yaml_node_t *mapping, const char *key,
-                        const char *file, char **path)
+enum kek_rc values_path(const struct reading *reading, const struct kek_doc_node *mapping,
+                        const char *key, const char *file, char **path)
 {
     const char *value, *slash = strrchr(file, '/');
     enum kek_rc rc = reading_text(reading, mapping, key, &value);
@@ -49,42 +49,22 @@ static bool has_kind(struct kek_bytes pem, const char *kind)
            memmem(pem.data, pem.len, begin, (size_t)len) != NULL;
 }
 
-/* Into `out`, which has room for 3 bytes of each 4 of the text. False: it is no base64. */
-static bool decode(const char *text, size_t len, uint8_t *out, size_t *out_len)
-{
-    size_t pad = 0;
-    while (pad < 2 && len > pad && text[len - 1 - pad] == '=') {
-        pad++;
-    }
-    int got = len == 0 || len % 4 != 0 || memchr(text, '=', len - pad) != NULL
-                  ? -1
-                  : EVP_DecodeBlock(out, (const uint8_t *)text, (int)len);
-    *out_len = got < 0 ? 0 : (size_t)got - pad;
-    return got == (int)(len / 4 * 3);
-}
-
 /* The base64 of `KEY-data`; NULL in *node: it is not there. */
-static enum kek_rc find_data(const struct reading *reading, yaml_node_t *mapping, const char *name,
-                             yaml_node_t **node)
+static enum kek_rc find_data(const struct reading *reading, const struct kek_doc_node *mapping,
+                             const char *name, const struct kek_doc_node **node)
 {
-    const char *text;
-    enum kek_rc rc = reading_text(reading, mapping, name, &text);
-    *node = NULL;
-    if (rc != KEK_OK || text == NULL) {
-        return rc;
-    }
-    rc = reading_member(reading, mapping, name, node);
-    if (rc == KEK_OK && strlen(text) > PEM_MAX) {
+    enum kek_rc rc = reading_scalar(reading, mapping, name, node);
+    if (rc == KEK_OK && *node != NULL && strlen((*node)->text) > PEM_MAX) {
         return reading_refuse(reading, *node, "%s: more than %u bytes", name, PEM_MAX);
     }
     return rc;
 }
 
 /* Into memory of `out`'s size at least, which is the caller's kind of memory. */
-static enum kek_rc take_data(const struct reading *reading, const yaml_node_t *node,
+static enum kek_rc take_data(const struct reading *reading, const struct kek_doc_node *node,
                              const char *name, const char *kind, uint8_t *out, size_t *len)
 {
-    if (!decode((const char *)node->data.scalar.value, node->data.scalar.length, out, len)) {
+    if (!kek_unbase64(node->text, out, strlen(node->text), len)) {
         return reading_refuse(reading, node, "%s: this is no base64 (one line, with its padding)",
                               name);
     }
@@ -94,18 +74,18 @@ static enum kek_rc take_data(const struct reading *reading, const yaml_node_t *n
     return KEK_OK;
 }
 
-enum kek_rc values_pem(const struct reading *reading, yaml_node_t *mapping, const char *key,
-                       const char *kind, struct kek_buf *pem)
+enum kek_rc values_pem(const struct reading *reading, const struct kek_doc_node *mapping,
+                       const char *key, const char *kind, struct kek_buf *pem)
 {
     char name[64];
     size_t len = 0;
-    yaml_node_t *node;
+    const struct kek_doc_node *node;
     snprintf(name, sizeof name, "%s-data", key);
     enum kek_rc rc = find_data(reading, mapping, name, &node);
     if (rc != KEK_OK || node == NULL) {
         return rc;
     }
-    uint8_t *out = kek_buf_reserve(pem, node->data.scalar.length, reading->why);
+    uint8_t *out = kek_buf_reserve(pem, strlen(node->text), reading->why);
     if (out == NULL) {
         return values_no_memory(reading);
     }
@@ -114,18 +94,18 @@ enum kek_rc values_pem(const struct reading *reading, yaml_node_t *mapping, cons
     return rc;
 }
 
-enum kek_rc values_pem_secret(const struct reading *reading, yaml_node_t *mapping, const char *key,
-                              const char *kind, struct kek_secret **pem)
+enum kek_rc values_pem_secret(const struct reading *reading, const struct kek_doc_node *mapping,
+                              const char *key, const char *kind, struct kek_secret **pem)
 {
     char name[64];
     size_t len = 0;
-    yaml_node_t *node;
+    const struct kek_doc_node *node;
     snprintf(name, sizeof name, "%s-data", key);
     enum kek_rc rc = find_data(reading, mapping, name, &node);
     if (rc != KEK_OK || node == NULL) {
         return rc;
     }
-    KEK_AUTO(kek_secret) wide = kek_secret_new(node->data.scalar.length);
+    KEK_AUTO(kek_secret) wide = kek_secret_new(strlen(node->text));
     if (wide == NULL) {
         return values_no_memory(reading);
     }

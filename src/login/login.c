@@ -94,19 +94,20 @@ static enum kek_rc refusal(const struct kek_login_provider *provider,
                            const struct kek_login_entry *entry, const char *path,
                            struct kek_why *why)
 {
-    char source[160], met[96];
+    char source[160], met[96], code[32];
+    bool service = kek_config_setting(provider->config, "uri") == NULL;
     if (!entry->refused && entry->tries < KEK_LOGIN_TRIES) {
         return KEK_OK;
     }
     bool file = kek_login_pin_source(provider, source, sizeof source);
-    snprintf(met, sizeof met, "was refused (0x%lx)", entry->code);
+    snprintf(code, sizeof code, service ? "HTTP %lu" : "0x%lx", entry->code);
+    snprintf(met, sizeof met, "was refused (%s)", code);
     if (!entry->refused) {
-        snprintf(met, sizeof met,
-                 "may have been tried %u times without a clear answer (last 0x%lx)", entry->tries,
-                 entry->code);
+        snprintf(met, sizeof met, "may have been tried %u times without a clear answer (last %s)",
+                 entry->tries, code);
     }
-    return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_PKCS11, entry->code,
-                           "%s, not tried again: %srun kekctl pin retry (%s)", met,
+    return kek_fail_native(why, KEK_DENIED, service ? KEK_NATIVE_HTTP : KEK_NATIVE_PKCS11,
+                           entry->code, "%s, not tried again: %srun kekctl pin retry (%s)", met,
                            file ? "change that file, or " : "", path);
 }
 

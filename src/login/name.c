@@ -1,14 +1,12 @@
 #include "record.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 
 #include <openssl/evp.h>
 
-#include "kek/durable.h"
+#include "kek/lock_file.h"
+#include "kek/text.h"
 
 /* What a login is known by: its token's lock and record, and its credential. */
 
@@ -67,6 +65,10 @@ bool kek_login_pin_source(const struct kek_login_provider *provider, char *out, 
 {
     const char *uri = kek_config_setting(provider->config, "uri"), *at = NULL;
     size_t len = 0;
+    if (uri == NULL) { /* a service's credential, whose file the worker names */
+        snprintf(out, size, "in %s", provider->pin_path);
+        return true;
+    }
     if (provider->officer) {
         at = kek_login_attribute(uri, "admin-pin-source=", &len);
     }
@@ -114,6 +116,12 @@ static enum kek_rc digest_way(const struct kek_config_provider *config,
         const char *value = kek_login_attribute(kek_config_setting(config, "uri"), names[i], &len);
         rc = add_field(&buf, value == NULL ? "" : value, len, why);
     }
+    /* A service's credential is of all that leads to it. */
+    bool service = kek_config_setting(config, "uri") == NULL;
+    for (size_t i = 0; service && i < config->setting_count && rc == KEK_OK; i++) {
+        const char *value = config->settings[i].value;
+        rc = add_field(&buf, value, strlen(value), why);
+    }
     const char *args = kek_config_setting(config, "init_args");
     args = args == NULL ? "" : args;
     rc = rc == KEK_OK ? add_field(&buf, args, strlen(args), why) : rc;
@@ -137,6 +145,7 @@ enum kek_rc kek_login_init(struct kek_login *login, struct kek_login_provider *p
                 .size = token->pin_size,
             },
     };
+    kek_text_copy(provider->pin_path, sizeof provider->pin_path, token->pin_path);
     snprintf(fresh.now.provider, sizeof fresh.now.provider, "%s", provider->config->name);
     enum kek_rc rc = digest_token(token, fresh.now.credential.token, why);
     rc = rc == KEK_OK ? digest_way(provider->config, fresh.now.credential.way, why) : rc;
@@ -153,21 +162,5 @@ enum kek_rc login_take_lock(const char *state_dir, const char *slot, int *fd, st
 {
     char path[PATH_MAX];
     enum kek_rc rc = login_path(state_dir, "login-", slot, ".lock", path, why);
-    if (rc != KEK_OK) {
-        return rc;
-    }
-    KEK_AUTO_CLOSE int lock =
-        open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-    if (lock < 0) {
-        return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                               "opening %s", path);
-    }
-    kek_durable_give(path, lock);
-    if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
-        return kek_fail_native(why, errno == EWOULDBLOCK ? KEK_UNAVAILABLE : KEK_INTERNAL,
-                               KEK_NATIVE_ERRNO, (unsigned long)errno, "locking %s", path);
-    }
-    *fd = lock;
-    lock = -1;
-    return KEK_OK;
+    return rc == KEK_OK ? kek_lock_file_take(path, fd, why) : rc;
 }

@@ -1,4 +1,4 @@
-/* An operator's word that a PIN may be tried once more. */
+/* The records of all tokens: what they say of a provider, and an operator's word that a PIN may be tried once more. */
 #include "record.h"
 
 #include <dirent.h>
@@ -77,6 +77,63 @@ static bool is_record(const char *name, char slot[static KEK_LOGIN_SLOT_TEXT])
     }
     memcpy(slot, name + head, KEK_LOGIN_SLOT_TEXT);
     return true;
+}
+
+static bool is_worse(const struct kek_login_entry *entry, const struct kek_login_entry *than)
+{
+    return !than->refused && (entry->refused || entry->tries > than->tries);
+}
+
+/* A record that goes meanwhile said nothing that counts. */
+static enum kek_rc find_worst(const char *state_dir, const char *slot, const char *provider,
+                              const struct kek_login_pin *pin, struct kek_login_entry *worst,
+                              struct kek_why *why)
+{
+    char path[PATH_MAX];
+    struct login_record record;
+    enum kek_rc rc = login_path(state_dir, RECORD, slot, "", path, why);
+    rc = rc == KEK_OK ? login_record_read(path, &record, why) : rc;
+    if (rc != KEK_OK) {
+        return rc == KEK_NOT_FOUND ? KEK_OK : rc;
+    }
+    for (size_t i = 0; i < record.count; i++) {
+        const struct kek_login_entry *entry = &record.entries[i];
+        const struct kek_login_pin *its = &entry->credential.pin;
+        bool same = pin == NULL || (its->inode == pin->inode && its->mtime_ns == pin->mtime_ns &&
+                                    its->size == pin->size);
+        if (same && !entry->officer && strcmp(entry->provider, provider) == 0 &&
+            is_worse(entry, worst)) {
+            *worst = *entry;
+        }
+    }
+    return KEK_OK;
+}
+
+enum kek_rc kek_login_on_record(const char *state_dir, const char *provider,
+                                const struct kek_login_pin *pin, struct kek_login_entry *worst,
+                                struct kek_why *why)
+{
+    enum kek_rc rc = KEK_OK;
+    struct kek_login_entry found = {0};
+    DIR *folder = opendir(state_dir);
+    if (folder == NULL && errno != ENOENT) {
+        return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "opening %s", state_dir);
+    }
+    const struct dirent *item = folder == NULL ? NULL : readdir(folder);
+    for (; item != NULL && rc == KEK_OK; item = readdir(folder)) {
+        char slot[KEK_LOGIN_SLOT_TEXT];
+        if (is_record(item->d_name, slot)) {
+            rc = find_worst(state_dir, slot, provider, pin, &found, why);
+        }
+    }
+    if (folder != NULL) {
+        (void)closedir(folder);
+    }
+    if (rc == KEK_OK) {
+        *worst = found;
+    }
+    return rc;
 }
 
 enum kek_rc kek_login_retry(const char *state_dir, const char *provider, size_t *forgotten,

@@ -1,43 +1,45 @@
 #include "kek/audit.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "audit_file.h"
 #include "audit_log.h"
+#include "audit_store.h"
 #include "kek/clock.h"
 #include "kek/log.h"
+#include "kek/text.h"
 
 #define GATHER_MS 10             /* lines that come within it share a write */
 #define GATHER_BYTES (64 * 1024) /* more than this is written without waiting */
 #define RETRY_MS 1000
+#define LOCKED_MS 50 /* that another process may take to write, before it is tried later */
 #define NODE_BYTES (HOST_NAME_MAX + 1)
 
 struct kek_audit {
     uv_loop_t *loop;
     uv_timer_t timer;
-    char *path;
+    char *file, *head, *journal, *syslog; /* as place has them */
+    struct kek_audit_place place;
     char node[NODE_BYTES];
-    int fd;
     struct audit_stamp stamp;
 
-    /* Lines go into `filling`; `writing` is the thread pool's while `busy`. */
+    /* Lines go into `filling`; `writing` and `store` are the thread pool's while `busy`. */
+    struct audit_store store;
     struct kek_buf filling, writing;
-    size_t written;    /* bytes of `writing` that are in the file */
+    size_t written;    /* bytes of `writing` that are in the log: whole lines */
     size_t queued;     /* lines in filling */
     size_t in_writing; /* lines in writing */
     bool busy;
-    bool due;     /* what was gathered has waited long enough */
-    bool failing; /* the last write failed; the timer runs to the next try */
-    uv_fs_t request;
-
-    uv_work_t reopening;
+    bool due;       /* what was gathered has waited long enough */
+    bool failing;   /* the last write failed; the timer runs to the next try */
+    uv_work_t work; /* of the one that is busy */
+    size_t taken;
+    enum kek_rc rc;
+    struct kek_why why;
     bool reopen_wanted;
-    int new_fd;
-    struct kek_why reopen_why;
+    struct kek_audit_end written_end; /* of the chain, after the last write */
 
     uint64_t lost; /* dropped lines that no line tells of yet */
     struct kek_audit_stats stats;
@@ -135,7 +137,8 @@ static void finish_stop(struct kek_audit *audit)
     size_t lines = audit->queued + audit->in_writing;
     if (lines > 0) {
         audit->stats.dropped += lines;
-        kek_log(KEK_LOG_ERROR, "audit: %zu lines could not be written before the end", lines);
+        kek_log(KEK_LOG_ERROR, "audit: %s could not be written before the end",
+                kek_counted(lines, "line").text);
     }
     uv_close((uv_handle_t *)&audit->timer, on_timer_closed);
 }
@@ -147,12 +150,11 @@ static void on_timer(uv_timer_t *timer)
     kick(audit);
 }
 
-static void write_failed(struct kek_audit *audit, int error)
+static void write_failed(struct kek_audit *audit, const char *why)
 {
     audit->stats.errors++;
     if (!audit->failing) {
-        kek_log(KEK_LOG_ERROR, "audit: writing %s: %s; trying again every second", audit->path,
-                uv_strerror(error));
+        kek_log(KEK_LOG_ERROR, "audit: %s; trying again every second", why);
     }
     audit->failing = true;
     if (audit->stopping) {
@@ -165,38 +167,61 @@ static void write_failed(struct kek_audit *audit, int error)
     }
 }
 
-static void on_written(uv_fs_t *request)
+/* What the store had to say for itself. */
+static void pass_on(struct kek_audit *audit)
 {
-    struct kek_audit *audit = request->data;
-    ssize_t result = request->result;
-    uv_fs_req_cleanup(request);
+    if (audit->store.told[0] != '\0') {
+        kek_log(KEK_LOG_WARN, "audit: %s", audit->store.told);
+        audit->store.told[0] = '\0';
+    }
+}
+
+static void run_write(uv_work_t *work)
+{
+    struct kek_audit *audit = work->data;
+    struct kek_bytes rest =
+        kek_bytes(audit->writing.data + audit->written, audit->writing.len - audit->written);
+    audit->rc = audit_store_append(&audit->store, rest, &audit->taken, &audit->why);
+    if (audit->rc == KEK_OK && audit->stopping) {
+        audit->rc = audit_store_sync(&audit->store, &audit->why);
+    }
+}
+
+static void on_written(uv_work_t *work, int status)
+{
+    struct kek_audit *audit = work->data;
+    (void)status; /* nothing cancels it */
     audit->busy = false;
-    if (result <= 0) {
-        write_failed(audit, result == 0 ? UV_EIO : (int)result);
+    audit->written += audit->taken;
+    audit->written_end = audit->store.end;
+    audit->stats.uncopied = audit->store.receivers[0].lost + audit->store.receivers[1].lost;
+    pass_on(audit);
+    if (audit->rc != KEK_OK) {
+        if (audit->written == audit->writing.len) {
+            forget_written(
+                audit); /* the lines are there: the record, or the disk, failed after them */
+        }
+        write_failed(audit, audit->why.text);
         return;
     }
-    audit->written += (size_t)result;
     if (audit->failing) {
-        kek_log(KEK_LOG_INFO, "audit: writing %s works again", audit->path);
+        kek_log(KEK_LOG_INFO, "audit: writing to %s works again",
+                kek_audit_place_log(&audit->place));
         audit->failing = false;
     }
-    if (audit->written == audit->writing.len) {
-        forget_written(audit);
-        note_dropped(audit);
-    }
+    forget_written(audit);
+    note_dropped(audit);
     kick(audit);
 }
 
 static void submit(struct kek_audit *audit)
 {
-    uv_buf_t rest = uv_buf_init((char *)audit->writing.data + audit->written,
-                                (unsigned)(audit->writing.len - audit->written));
-    audit->request.data = audit;
+    audit->work.data = audit;
     audit->due = false;
     uv_timer_stop(&audit->timer);
-    int error = uv_fs_write(audit->loop, &audit->request, audit->fd, &rest, 1, -1, on_written);
+    int error = uv_queue_work(audit->loop, &audit->work, run_write, on_written);
     if (error != 0) {
-        write_failed(audit, error);
+        write_failed(audit, uv_strerror(error));
         return;
     }
     audit->busy = true;
@@ -205,26 +230,20 @@ static void submit(struct kek_audit *audit)
 static void run_reopen(uv_work_t *work)
 {
     struct kek_audit *audit = work->data;
-    audit->new_fd = audit_file_open(audit->path, O_CREAT, &audit->reopen_why);
-    if (audit->new_fd >= 0) {
-        close(audit->fd);
-    }
+    audit->rc = audit_store_reopen(&audit->store, &audit->why);
 }
 
 static void on_reopened(uv_work_t *work, int status)
 {
     struct kek_audit *audit = work->data;
+    (void)status; /* nothing cancels it */
     audit->busy = false;
-    if (status != 0 || audit->new_fd < 0) {
+    pass_on(audit);
+    if (audit->rc != KEK_OK) {
         audit->stats.errors++;
-        kek_log(KEK_LOG_ERROR, "audit: %s; going on with the old file", audit->reopen_why.text);
+        kek_log(KEK_LOG_ERROR, "audit: %s; going on with the old file", audit->why.text);
     } else {
-        audit->fd = audit->new_fd;
         audit->due = audit->failing; /* another disk perhaps: try at once */
-        /* The line that was cut in the old file is written whole in the new one. */
-        while (audit->written > 0 && audit->writing.data[audit->written - 1] != '\n') {
-            audit->written--;
-        }
     }
     kick(audit);
 }
@@ -232,11 +251,12 @@ static void on_reopened(uv_work_t *work, int status)
 static bool start_reopen(struct kek_audit *audit)
 {
     audit->reopen_wanted = false;
-    audit->reopening.data = audit;
-    int error = uv_queue_work(audit->loop, &audit->reopening, run_reopen, on_reopened);
+    audit->work.data = audit;
+    int error = uv_queue_work(audit->loop, &audit->work, run_reopen, on_reopened);
     if (error != 0) {
         audit->stats.errors++;
-        kek_log(KEK_LOG_ERROR, "audit: cannot reopen %s: %s", audit->path, uv_strerror(error));
+        kek_log(KEK_LOG_ERROR, "audit: cannot reopen %s: %s", kek_audit_place_log(&audit->place),
+                uv_strerror(error));
         return false;
     }
     audit->busy = true;
@@ -293,6 +313,12 @@ void kek_audit_reopen(struct kek_audit *audit)
     }
 }
 
+bool kek_audit_where(const struct kek_audit *audit, struct kek_audit_end *end)
+{
+    *end = audit->written_end;
+    return end->n > 0;
+}
+
 void kek_audit_stats(const struct kek_audit *audit, struct kek_audit_stats *stats)
 {
     *stats = audit->stats;
@@ -316,12 +342,13 @@ void kek_audit_stop(struct kek_audit *audit, void (*stopped)(void *arg), void *a
 
 static void free_parts(struct kek_audit *audit)
 {
-    if (audit->fd >= 0) {
-        close(audit->fd);
-    }
+    audit_store_close(&audit->store);
     kek_buf_done(&audit->filling);
     kek_buf_done(&audit->writing);
-    free(audit->path);
+    free(audit->file);
+    free(audit->head);
+    free(audit->journal);
+    free(audit->syslog);
     free(audit);
 }
 
@@ -332,8 +359,28 @@ void kek_audit_free(struct kek_audit *audit)
     }
 }
 
-struct kek_audit *kek_audit_new(uv_loop_t *loop, const char *path, const char *node,
-                                struct kek_why *why)
+static enum kek_rc take_place(struct kek_audit *audit, const struct kek_audit_place *place,
+                              struct kek_why *why)
+{
+    audit->file = place->file == NULL ? NULL : strdup(place->file);
+    audit->head = strdup(place->head);
+    audit->journal = place->journal == NULL ? NULL : strdup(place->journal);
+    audit->syslog = place->syslog == NULL ? NULL : strdup(place->syslog);
+    if (audit->head == NULL || (place->file != NULL && audit->file == NULL) ||
+        (place->journal != NULL && audit->journal == NULL) ||
+        (place->syslog != NULL && audit->syslog == NULL)) {
+        return kek_fail(why, KEK_NO_MEMORY, "no memory for the audit log");
+    }
+    audit->place = (struct kek_audit_place){.file = audit->file,
+                                            .head = audit->head,
+                                            .journal = audit->journal,
+                                            .syslog = audit->syslog};
+    return audit_store_open(&audit->store, &audit->place, audit->node, AUDIT_FILE_MAKE, LOCKED_MS,
+                            why);
+}
+
+struct kek_audit *kek_audit_new(uv_loop_t *loop, const struct kek_audit_place *place,
+                                const char *node, struct kek_why *why)
 {
     struct kek_audit *audit = calloc(1, sizeof *audit);
     if (audit == NULL) {
@@ -341,24 +388,16 @@ struct kek_audit *kek_audit_new(uv_loop_t *loop, const char *path, const char *n
         return NULL;
     }
     audit->loop = loop;
-    audit->fd = -1;
     audit->seen.state = KEK_KEYRING_STARTING;
     kek_buf_init(&audit->filling, KEK_AUDIT_BOUND);
     kek_buf_init(&audit->writing, KEK_AUDIT_BOUND);
-    audit->path = strdup(path);
-    if (audit->path == NULL) {
-        kek_fail(why, KEK_NO_MEMORY, "no memory for the audit log");
-        free_parts(audit);
-        return NULL;
-    }
     if (node != NULL) {
         snprintf(audit->node, sizeof audit->node, "%s", node);
     } else if (gethostname(audit->node, sizeof audit->node - 1) != 0) {
         memcpy(audit->node, "unknown", sizeof "unknown");
     }
     audit->stamp = (struct audit_stamp){.node = audit->node, .second = -1};
-    audit->fd = audit_file_open(path, O_CREAT, why);
-    if (audit->fd < 0) {
+    if (take_place(audit, place, why) != KEK_OK) {
         free_parts(audit);
         return NULL;
     }

@@ -1,47 +1,59 @@
 /* What an operator did, in one line: blocking, and by itself, since the program that did it ends. */
-#include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "audit_file.h"
-#include "audit_text.h"
+#include "audit_store.h"
 #include "kek/audit_act.h"
 #include "kek/auto.h"
 #include "kek/clock.h"
 
-/* Made before kekd was ever started: it must be able to open it, and its user owns the folder. */
-static enum kek_rc give_to_kekd(int fd, const char *path, struct kek_why *why)
+#define LOCKED_MS 5000 /* that kekd may take to write */
+
+struct kek_audit_acts {
+    struct audit_store store;
+    char node[HOST_NAME_MAX + 1];
+    char *file, *head;
+    const char *root; /* borrowed */
+    struct kek_audit_place place;
+};
+
+void kek_audit_acts_free(struct kek_audit_acts *acts)
 {
-    struct stat st;
-    KEK_AUTO_FREE char *copy = strdup(path);
-    if (copy == NULL || stat(dirname(copy), &st) != 0 || fchown(fd, st.st_uid, st.st_gid) != 0) {
-        enum kek_rc rc =
-            kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                            "giving the new audit file %s to the owner of its folder", path);
-        unlink(path);
-        return rc;
+    if (acts != NULL) {
+        audit_store_close(&acts->store);
+        free(acts->file);
+        free(acts->head);
+        free(acts);
     }
-    return KEK_OK;
 }
 
-int kek_audit_act_open(const char *path, struct kek_why *why)
+struct kek_audit_acts *kek_audit_acts_new(const struct kek_audit_place *place, const char *root,
+                                          struct kek_why *why)
 {
-    int fd = audit_file_open(path, 0, why);
-    if (fd >= 0 || why->code != ENOENT) {
-        return fd;
+    KEK_AUTO(kek_audit_acts) acts = calloc(1, sizeof *acts);
+    if (acts != NULL) {
+        acts->file = place->file == NULL ? NULL : strdup(place->file);
+        acts->head = strdup(place->head);
     }
-    fd = audit_file_open(path, O_CREAT | O_EXCL, why);
-    if (fd >= 0 && give_to_kekd(fd, path, why) != KEK_OK) {
-        close(fd);
-        return -1;
+    if (acts == NULL || acts->head == NULL || (place->file != NULL && acts->file == NULL)) {
+        kek_fail(why, KEK_NO_MEMORY, "no memory for the audit log");
+        return NULL;
     }
-    return fd;
+    acts->root = root;
+    acts->place = *place; /* the sockets' paths are borrowed */
+    acts->place.file = acts->file;
+    acts->place.head = acts->head;
+    (void)gethostname(acts->node, sizeof acts->node - 1);
+    enum kek_rc rc =
+        audit_store_open(&acts->store, &acts->place, acts->node, AUDIT_FILE_GIVE, LOCKED_MS, why);
+    if (rc != KEK_OK || audit_store_reach(&acts->store, why) != KEK_OK) {
+        return NULL;
+    }
+    return KEK_STEAL(acts);
 }
 
 /* Who logged in, whoever they became since: audit(8)'s loginuid.  False: nobody did, as in a boot script. */
@@ -69,11 +81,16 @@ static void put_who(struct audit_text *line)
     }
 }
 
-static size_t render(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
+static size_t render(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp, const char *root,
                      const struct kek_audit_act *act)
 {
     struct audit_text line = audit_text_begin(out, stamp, act->event);
     put_who(&line);
+    if (act->command != NULL) {
+        PUT(&line, ",\"command\":");
+        audit_put_text(&line, act->command, WORDS_MAX);
+    }
+    audit_put_root(&line, root);
     if (act->provider != NULL) {
         audit_put_provider(&line, act->provider);
     }
@@ -81,11 +98,21 @@ static size_t render(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
         PUT(&line, ",\"token\":");
         audit_put_text(&line, act->token, TOKEN_MAX);
     }
+    if (act->mac_key != NULL) {
+        char id[KEK_ID_TEXT];
+        kek_id_format(act->mac_key, id);
+        PUT(&line, ",\"mac_key\":");
+        audit_put_text(&line, id, SIZE_MAX);
+    }
     if (act->kek_id != NULL) {
         audit_put_version(&line, act->version);
         audit_put_kek_id(&line, act->kek_id);
         PUT(&line, ",\"state\":");
         audit_put_text(&line, act->state, SIZE_MAX);
+    }
+    if (act->said != NULL) {
+        PUT(&line, ",\"said\":");
+        audit_put_text(&line, act->said, WORDS_MAX);
     }
     if (act->forgotten != NULL) {
         PUT(&line, ",\"forgotten\":");
@@ -99,18 +126,12 @@ static size_t render(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
     return audit_text_finish(&line, out);
 }
 
-enum kek_rc kek_audit_act(int fd, const struct kek_audit_act *act, struct kek_why *why)
+enum kek_rc kek_audit_act(struct kek_audit_acts *acts, const struct kek_audit_act *act,
+                          struct kek_why *why)
 {
-    char node[HOST_NAME_MAX + 1] = "", line[AUDIT_LINE_MAX];
-    (void)gethostname(node, sizeof node - 1);
-    struct audit_stamp stamp = {.wall_ms = kek_clock_wall_ms(), .node = node, .second = -1};
-    size_t len = render(line, &stamp, act);
-    /* In one piece: kekd appends to the file, too. */
-    ssize_t written = write(fd, line, len);
-    if (written != (ssize_t)len) {
-        return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO,
-                               (unsigned long)(written < 0 ? errno : ENOSPC),
-                               "writing the audit file");
-    }
-    return KEK_OK;
+    char line[AUDIT_LINE_MAX];
+    struct audit_stamp stamp = {.wall_ms = kek_clock_wall_ms(), .node = acts->node, .second = -1};
+    size_t taken, len = render(line, &stamp, acts->root, act);
+    enum kek_rc rc = audit_store_append(&acts->store, kek_bytes(line, len), &taken, why);
+    return rc == KEK_OK ? audit_store_sync(&acts->store, why) : rc;
 }

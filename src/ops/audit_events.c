@@ -42,7 +42,22 @@ void kek_audit_login(struct kek_audit *audit, const struct kek_config *config,
     const char *provider = config->providers[login->provider].name;
     struct audit_stamp *stamp;
     char *line = audit_begin(audit, &stamp);
-    audit_end(audit, line == NULL ? 0 : audit_line_login(line, stamp, login, provider));
+    audit_end(audit,
+              line == NULL ? 0 : audit_line_login(line, stamp, login, config->root, provider));
+}
+
+void kek_audit_mac(struct kek_audit *audit, const struct kek_audit_mac *mac)
+{
+    struct audit_stamp *stamp;
+    char *line = audit_begin(audit, &stamp);
+    audit_end(audit, line == NULL ? 0 : audit_line_mac(line, stamp, mac));
+}
+
+void kek_audit_mac_failed(struct kek_audit *audit, const char *provider, const struct kek_why *why)
+{
+    struct audit_stamp *stamp;
+    char *line = audit_begin(audit, &stamp);
+    audit_end(audit, line == NULL ? 0 : audit_line_mac_failed(line, stamp, provider, why));
 }
 
 /* ---- the keyring: what is now, against what was said last ---- */
@@ -122,8 +137,11 @@ static void watch_versions(struct kek_audit *audit, const struct kek_config *con
     seen->count = count;
 }
 
-static void watch_primary(struct kek_audit *audit, const struct kek_keyring_primary *primary)
+static void watch_primary(struct kek_audit *audit, const struct kek_config *config,
+                          const struct kek_keyring_primary *primary,
+                          const struct kek_keyring_version *versions, size_t count)
 {
+    const char *roots[KEK_ENVELOPE_ENTRIES_MAX];
     struct audit_seen *seen = audit_seen(audit);
     struct audit_stamp *stamp;
     if (seen->announced && strcmp(seen->key_id, primary->generation.key_id) == 0) {
@@ -131,8 +149,12 @@ static void watch_primary(struct kek_audit *audit, const struct kek_keyring_prim
     }
     seen->announced = true;
     memcpy(seen->key_id, primary->generation.key_id, sizeof seen->key_id);
+    for (size_t i = 0; i < primary->generation.count; i++) {
+        roots[i] = kek_keyring_root_of(versions, count, &primary->generation.kek_ids[i]);
+    }
+    bool several = kek_config_root_count(config) > 1;
     char *line = audit_begin(audit, &stamp);
-    audit_end(audit, line == NULL ? 0 : audit_line_primary(line, stamp, primary));
+    audit_end(audit, line == NULL ? 0 : audit_line_primary(line, stamp, primary, roots, several));
 }
 
 static void watch_health(struct kek_audit *audit, const struct kek_config *config,
@@ -157,7 +179,7 @@ void kek_audit_keyring(struct kek_audit *audit, const struct kek_config *config,
 {
     watch_versions(audit, config, versions, count);
     if (primary != NULL) {
-        watch_primary(audit, primary);
+        watch_primary(audit, config, primary, versions, count);
     }
     watch_health(audit, config, verdict);
 }

@@ -38,6 +38,24 @@ static struct method method_of(enum kek_kms_method method)
     return methods[method];
 }
 
+/* The KEKs of a call, where there are several roots of trust. */
+static void put_keks(struct audit_text *line, const struct kek_kms_kek *keks, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        audit_put_kek(line, i == 0, keks[i].root, keks[i].version, &keks[i].kek_id);
+        if (keks[i].provider != NULL) {
+            audit_put_provider(line, keks[i].provider);
+        }
+        if (keks[i].unopened) {
+            PUT(line, ",\"opened\":false");
+        }
+        PUT(line, "}");
+    }
+    if (count > 0) {
+        PUT(line, "]");
+    }
+}
+
 size_t audit_line_call(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
                        const struct kek_kms_event *event)
 {
@@ -67,6 +85,11 @@ size_t audit_line_call(char out[static AUDIT_LINE_MAX], struct audit_stamp *stam
     }
     if (event->provider != NULL) {
         audit_put_provider(&line, event->provider);
+    }
+    put_keks(&line, event->keks, event->kek_count);
+    if (event->damaged_root != NULL) {
+        PUT(&line, ",\"damaged_root\":");
+        audit_put_text(&line, event->damaged_root, ROOT_MAX);
     }
     if (event->why != NULL) {
         audit_put_why(&line, event->why);
@@ -117,9 +140,10 @@ size_t audit_line_dropped(char out[static AUDIT_LINE_MAX], struct audit_stamp *s
 }
 
 size_t audit_line_login(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
-                        const struct kek_pool_login *login, const char *provider)
+                        const struct kek_pool_login *login, const char *root, const char *provider)
 {
     struct audit_text line = audit_text_begin(out, stamp, "login");
+    audit_put_root(&line, root);
     audit_put_provider(&line, provider);
     PUT(&line, ",\"token\":");
     audit_put_text(&line, login->token, TOKEN_MAX);
@@ -134,13 +158,20 @@ size_t audit_line_login(char out[static AUDIT_LINE_MAX], struct audit_stamp *sta
 }
 
 size_t audit_line_primary(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
-                          const struct kek_keyring_primary *primary)
+                          const struct kek_keyring_primary *primary, const char *const *roots,
+                          bool several)
 {
     const struct kek_generation *generation = &primary->generation;
+    struct kek_kms_kek keks[KEK_ENVELOPE_ENTRIES_MAX];
     struct audit_text line = audit_text_begin(out, stamp, "primary");
     audit_put_version(&line, generation->numbers[0]);
     audit_put_kek_id(&line, &generation->kek_ids[0]);
     audit_put_key_id(&line, generation->key_id);
+    for (size_t i = 0; several && i < generation->count; i++) {
+        keks[i] = (struct kek_kms_kek){
+            .root = roots[i], .kek_id = generation->kek_ids[i], .version = generation->numbers[i]};
+    }
+    put_keks(&line, keks, several ? generation->count : 0);
     return audit_text_finish(&line, out);
 }
 
@@ -149,6 +180,7 @@ size_t audit_line_canary(char out[static AUDIT_LINE_MAX], struct audit_stamp *st
                          bool fails)
 {
     struct audit_text line = audit_text_begin(out, stamp, "canary");
+    audit_put_root(&line, version->root);
     audit_put_version(&line, version->number);
     audit_put_kek_id(&line, &version->kek_id);
     audit_put_key_id(&line, version->key_id);
@@ -163,6 +195,7 @@ size_t audit_line_version(char out[static AUDIT_LINE_MAX], struct audit_stamp *s
                           enum kek_keyring_key key)
 {
     struct audit_text line = audit_text_begin(out, stamp, "version");
+    audit_put_root(&line, version->root);
     audit_put_version(&line, version->number);
     audit_put_kek_id(&line, &version->kek_id);
     audit_put_key_id(&line, version->key_id);
@@ -172,6 +205,39 @@ size_t audit_line_version(char out[static AUDIT_LINE_MAX], struct audit_stamp *s
     if (version->surplus) {
         PUT(&line, ",\"surplus\":true");
     }
+    return audit_text_finish(&line, out);
+}
+
+static void put_hex(struct audit_text *line, struct kek_bytes bytes)
+{
+    char hex[2 * KEK_PROVIDER_MAC_MAX + 1];
+    kek_hex(bytes, hex);
+    audit_put_text(line, hex, SIZE_MAX);
+}
+
+size_t audit_line_mac(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
+                      const struct kek_audit_mac *mac)
+{
+    struct audit_text line = audit_text_begin(out, stamp, "mac");
+    audit_put_provider(&line, mac->provider);
+    PUT(&line, ",\"outcome\":\"ok\",\"covers\":");
+    audit_put_uint(&line, mac->covers->n);
+    PUT(&line, ",\"mechanism\":");
+    audit_put_text(&line, mac->maced->mechanism, SIZE_MAX);
+    PUT(&line, ",\"mac_key\":");
+    put_hex(&line, kek_bytes(mac->maced->key_id.bytes, KEK_ID_LEN));
+    PUT(&line, ",\"mac\":");
+    put_hex(&line, kek_bytes(mac->maced->mac, mac->maced->len));
+    return audit_text_finish(&line, out);
+}
+
+size_t audit_line_mac_failed(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
+                             const char *provider, const struct kek_why *why)
+{
+    struct audit_text line = audit_text_begin(out, stamp, "mac");
+    audit_put_provider(&line, provider);
+    PUT(&line, ",\"outcome\":\"failed\"");
+    audit_put_why(&line, why);
     return audit_text_finish(&line, out);
 }
 

@@ -118,3 +118,27 @@ void audit_put_provider(struct audit_text *line, const char *provider)
     PUT(line, ",\"provider\":");
     audit_put_text(line, provider, PROVIDER_MAX);
 }
+
+void audit_put_root(struct audit_text *line, const char *root)
+{
+    if (root != NULL && root[0] != '\0') {
+        PUT(line, ",\"root\":");
+        audit_put_text(line, root, ROOT_MAX);
+    }
+}
+
+void audit_put_kek(struct audit_text *line, bool first, const char *root, uint32_t version,
+                   const struct kek_id *kek_id)
+{
+    if (first) {
+        PUT(line, ",\"keks\":[");
+    } else {
+        PUT(line, ",");
+    }
+    PUT(line, "{\"root\":");
+    audit_put_text(line, root, ROOT_MAX);
+    if (version > 0) {
+        audit_put_version(line, version);
+    }
+    audit_put_kek_id(line, kek_id);
+}

@@ -18,7 +18,9 @@
 #define KEY_ID_MAX 64
 #define PATH_MAX_SHOWN 128
 #define PROVIDER_MAX 64
+#define ROOT_MAX 32
 #define TOKEN_MAX 64
+#define WORDS_MAX 64                   /* of a command line */
 #define ERROR_MAX (KEK_WHY_TEXT + 128) /* a verdict is the longest: none is cut */
 
 /* What every line begins with. The text of a second is kept for the lines that follow in it. */
@@ -52,5 +54,9 @@ void audit_put_version(struct audit_text *line, uint32_t number);
 void audit_put_kek_id(struct audit_text *line, const struct kek_id *kek_id);
 void audit_put_key_id(struct audit_text *line, const char *key_id);
 void audit_put_provider(struct audit_text *line, const char *provider);
+void audit_put_root(struct audit_text *line, const char *root); /* NULL or empty: nothing */
+/* The beginning of a KEK in the list `keks`, and of the list at the first one; version 0: not known.  The caller ends both. */
+void audit_put_kek(struct audit_text *line, bool first, const char *root, uint32_t version,
+                   const struct kek_id *kek_id);
 
 #endif

@@ -7,11 +7,11 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "kek/lock_file.h"
 #include "kek/text.h"
 
 #define PATH_BYTES sizeof((struct sockaddr_un *)NULL)->sun_path
@@ -95,6 +95,20 @@ static enum kek_rc check_folder(const char *path, struct kek_why *why)
     return KEK_OK;
 }
 
+static enum kek_rc not_a_socket(const char *path, struct kek_why *why)
+{
+    return kek_fail(why, KEK_DENIED, "%s exists and is not a socket: it is left alone", path);
+}
+
+enum kek_rc kek_listen_check(const char *path, struct kek_why *why)
+{
+    struct stat st;
+    enum kek_rc rc = check_path(path, why);
+    rc = rc == KEK_OK ? check_folder(path, why) : rc;
+    return rc == KEK_OK && lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode) ? not_a_socket(path, why)
+                                                                          : rc;
+}
+
 /* Errno of a connection attempt that never waits: 0 if somebody accepts, with *pid who listens. */
 static int try_connect(const char *path, pid_t *pid)
 {
@@ -123,7 +137,7 @@ static enum kek_rc remove_if_stale(const char *path, struct kek_why *why)
         return errno == ENOENT ? KEK_OK : errno_why(why, KEK_DENIED, "looking at", path);
     }
     if (!S_ISSOCK(st.st_mode)) {
-        return kek_fail(why, KEK_DENIED, "%s exists and is not a socket: it is left alone", path);
+        return not_a_socket(path, why);
     }
     pid_t pid = 0;
     int error = try_connect(path, &pid);
@@ -147,19 +161,10 @@ static enum kek_rc lock_path(struct kek_listen *listen, struct kek_why *why)
     char name[PATH_BYTES + sizeof LOCK_SUFFIX];
     snprintf(name, sizeof name, "%s%s", listen->path, LOCK_SUFFIX);
     mode_t before = umask(0);
-    KEK_AUTO_CLOSE int fd =
-        open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, S_IRUSR | S_IWUSR);
+    enum kek_rc rc = kek_lock_file_take(name, &listen->lock, why);
     (void)umask(before);
-    if (fd < 0) {
-        return errno_why(why, KEK_DENIED, "opening", name);
-    }
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
-        listen->lock = fd;
-        fd = -1;
-        return KEK_OK;
-    }
-    if (errno != EWOULDBLOCK) {
-        return errno_why(why, KEK_INTERNAL, "locking", name);
+    if (rc != KEK_UNAVAILABLE) {
+        return rc;
     }
     pid_t pid = 0;
     if (try_connect(listen->path, &pid) != 0) {

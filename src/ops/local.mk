@@ -5,11 +5,24 @@ libkek_ops_a_SOURCES = \
 	src/ops/audit_events.c \
 	src/ops/audit_file.c \
 	src/ops/audit_file.h \
+	src/ops/audit_find.c \
+	src/ops/audit_find.h \
+	src/ops/audit_head.c \
+	src/ops/audit_head.h \
 	src/ops/audit_line.c \
 	src/ops/audit_line.h \
+	src/ops/audit_link.c \
 	src/ops/audit_log.h \
+	src/ops/audit_receiver.c \
+	src/ops/audit_receiver.h \
+	src/ops/audit_store.c \
+	src/ops/audit_store.h \
+	src/ops/audit_tail.c \
+	src/ops/audit_tail.h \
 	src/ops/audit_text.c \
 	src/ops/audit_text.h \
+	src/ops/audit_write.c \
+	src/ops/audit_write.h \
 	src/ops/exposition.c \
 	src/ops/exposition.h \
 	src/ops/http.c \
@@ -35,12 +48,16 @@ libkek_ops_a_SOURCES = \
 
 if HAVE_CHECK
 # Some of this room's sources ask other rooms: the tests of those link them.
-OPS_ROOMS = libkek-ops.a $(SSL_LIBS) libkek-kms.a libkek-datakey.a libkek-keyring.a $(POOL_LIBS) $(CONFIG_LIBS) \
+OPS_ROOMS = libkek-ops.a $(SSL_LIBS) libkek-kms.a libkek-datakey.a libkek-roots.a libkek-keyring.a $(POOL_LIBS) $(CONFIG_LIBS) \
 	$(ENVELOPE_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
 OPS_TESTS = \
 	tests/unit/test_audit \
 	tests/unit/test_audit_act \
 	tests/unit/test_audit_file \
+	tests/unit/test_audit_find \
+	tests/unit/test_audit_receiver \
+	tests/unit/test_audit_sink \
+	tests/unit/test_audit_store \
 	tests/unit/test_http \
 	tests/unit/test_listen \
 	tests/unit/test_metrics \
@@ -50,7 +67,7 @@ OPS_TESTS = \
 	tests/unit/test_tls
 check_PROGRAMS += $(OPS_TESTS)
 TESTS += $(OPS_TESTS)
-noinst_HEADERS += tests/unit/audit_help.h tests/unit/certificate.h tests/unit/http_client.h tests/unit/man_items.h tests/unit/ops_folder.h
+noinst_HEADERS += tests/unit/audit_help.h tests/unit/audit_listener.h tests/unit/certificate.h tests/unit/http_client.h tests/unit/man_items.h tests/unit/ops_folder.h
 OPS_TEST_LIBS = libkek-ops.a $(SSL_LIBS) $(BASE_LIBS) $(UNIT_LIBS)
 tests_unit_test_audit_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_unit_test_audit_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
@@ -61,6 +78,18 @@ tests_unit_test_audit_act_LDADD = $(OPS_ROOMS)
 tests_unit_test_audit_file_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_unit_test_audit_file_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_audit_file_LDADD = $(OPS_ROOMS)
+tests_unit_test_audit_find_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -I$(top_srcdir)/src/ops
+tests_unit_test_audit_find_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_audit_find_LDADD = $(OPS_ROOMS)
+tests_unit_test_audit_receiver_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -I$(top_srcdir)/src/ops
+tests_unit_test_audit_receiver_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_audit_receiver_LDADD = $(OPS_ROOMS)
+tests_unit_test_audit_sink_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -I$(top_srcdir)/src/ops
+tests_unit_test_audit_sink_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_audit_sink_LDADD = $(OPS_ROOMS)
+tests_unit_test_audit_store_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -I$(top_srcdir)/src/ops
+tests_unit_test_audit_store_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_audit_store_LDADD = $(OPS_ROOMS)
 tests_unit_test_listen_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_listen_LDADD = $(OPS_TEST_LIBS)
 tests_unit_test_http_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)

@@ -70,17 +70,20 @@ static void collect_process(const struct kek_metrics *metrics, struct kek_metric
     s->process.start_ms = metrics->start_ms;
 }
 
-static void collect_pool(const struct kek_pool *pool, struct kek_metrics_snapshot *s)
+static void collect_pools(const struct kek_roots *roots, struct kek_metrics_snapshot *s)
 {
-    size_t count = kek_pool_provider_count(pool);
-    s->provider_count = count < KEK_CONFIG_PROVIDERS_MAX ? count : KEK_CONFIG_PROVIDERS_MAX;
-    for (size_t i = 0; i < s->provider_count; i++) {
-        kek_pool_provider_get(pool, i, &s->providers[i]);
-        for (size_t op = 0; op < KEK_POOL_OPS_TIMED; op++) {
-            s->timings[i][op] = *kek_pool_timing(pool, i, (enum kek_pool_op)op);
+    for (size_t r = 0; r < kek_roots_count(roots); r++) {
+        const struct kek_pool *pool = kek_roots_at(roots, r)->pool;
+        size_t count = kek_pool_provider_count(pool);
+        for (size_t i = 0; i < count && s->provider_count < KEK_CONFIG_PROVIDERS_MAX; i++) {
+            size_t at = s->provider_count++;
+            kek_pool_provider_get(pool, i, &s->providers[at]);
+            for (size_t op = 0; op < KEK_POOL_OPS_TIMED; op++) {
+                s->timings[at][op] = *kek_pool_timing(pool, i, (enum kek_pool_op)op);
+            }
         }
+        s->queued += kek_pool_queued(pool);
     }
-    s->queued = kek_pool_queued(pool);
 }
 
 void kek_metrics_collect(const struct kek_metrics *metrics, struct kek_metrics_snapshot *snapshot)
@@ -95,14 +98,14 @@ void kek_metrics_collect(const struct kek_metrics *metrics, struct kek_metrics_s
     if (from->transport != NULL) {
         from->transport(from->arg, &snapshot->transport);
     }
-    collect_pool(from->pool, snapshot);
+    collect_pools(from->roots, snapshot);
     kek_datakey_stats(from->store, &snapshot->datakeys);
-    kek_keyring_verdict(from->ring, &snapshot->verdict);
+    kek_roots_verdict(from->roots, &snapshot->verdict);
     snapshot->remark_count =
-        kek_keyring_remarks(from->ring, snapshot->remarks, KEK_KEYRING_REMARKS_MAX);
-    snapshot->announced = kek_keyring_primary(from->ring, &snapshot->primary);
+        kek_roots_remarks(from->roots, snapshot->remarks, KEK_KEYRING_REMARKS_MAX);
+    snapshot->announced = kek_roots_primary(from->roots, &snapshot->primary);
     snapshot->version_count =
-        kek_keyring_versions(from->ring, snapshot->versions, KEK_AUDIT_VERSIONS_MAX);
+        kek_roots_versions(from->roots, snapshot->versions, KEK_AUDIT_VERSIONS_MAX);
     snapshot->status_ok = kek_kms_healthz(from->kms, healthz, sizeof healthz, NULL) == KEK_OK &&
                           strcmp(healthz, "ok") == 0;
     snapshot->log_dropped = kek_log_dropped();

@@ -249,42 +249,84 @@ static void render_datakeys(struct exposition *e, const struct kek_datakey_stats
                 d->flights);
 }
 
+/* Labels that tell a version from all others: its root of trust, where that has a name, and of a surplus key its kek id,
+ * since a number may then be two keys'. */
+struct version_labels {
+    char number[16], kek_id[KEK_ID_TEXT];
+    struct exposition_label labels[6]; /* with room for two more, and the end */
+    size_t count;
+};
+
+static void label(struct version_labels *l, const char *name, const char *value)
+{
+    l->labels[l->count++] = (struct exposition_label){name, value};
+}
+
+static void label_version(struct version_labels *l, const struct kek_keyring_version *version)
+{
+    *l = (struct version_labels){.count = 0};
+    snprintf(l->number, sizeof l->number, "%u", version->number);
+    kek_id_format(&version->kek_id, l->kek_id);
+    if (version->root != NULL && version->root[0] != '\0') {
+        label(l, "root", version->root);
+    }
+    label(l, "version", l->number);
+}
+
+static void label_surplus(struct version_labels *l, const struct kek_keyring_version *version)
+{
+    if (version->surplus) {
+        label(l, "surplus", l->kek_id);
+    }
+}
+
+/* A line for each root of trust that the generation has a KEK of. */
+static void render_primary_family(struct exposition *e, const struct kek_metrics_snapshot *s,
+                                  bool info)
+{
+    const struct kek_generation *generation = &s->primary.generation;
+    char hash[KEK_KEY_ID_HASH_TEXT];
+    kek_key_id_hash(generation->key_id, hash);
+    for (size_t i = 0; s->announced && i < generation->count; i++) {
+        const struct kek_keyring_version of = {
+            .root = kek_keyring_root_of(s->versions, s->version_count, &generation->kek_ids[i]),
+            .number = generation->numbers[i],
+            .kek_id = generation->kek_ids[i]};
+        struct version_labels l;
+        label_version(&l, &of);
+        if (info) {
+            label(&l, "key_id", generation->key_id);
+            label(&l, "key_id_hash", hash);
+            exposition_uint(e, "", l.labels, 1);
+        } else {
+            bool named = of.root != NULL && of.root[0] != '\0';
+            l.labels[1] = (struct exposition_label){NULL, NULL};
+            exposition_uint(e, "", named ? l.labels : NULL, of.number);
+        }
+    }
+}
+
 static void render_primary(struct exposition *e, const struct kek_metrics_snapshot *s)
 {
     exposition_family(e, "kekd_kek_primary_info", "gauge",
                       "The announced KEK version; key_id_hash is as in kube-apiserver's metrics.");
-    if (s->announced) {
-        char number[16], hash[KEK_KEY_ID_HASH_TEXT];
-        snprintf(number, sizeof number, "%u", s->primary.generation.numbers[0]);
-        kek_key_id_hash(s->primary.generation.key_id, hash);
-        exposition_uint(e, "",
-                        LABELS({"version", number}, {"key_id", s->primary.generation.key_id},
-                               {"key_id_hash", hash}),
-                        1);
-    }
+    render_primary_family(e, s, true);
     exposition_family(e, "kekd_kek_primary_version", "gauge",
                       "The number of the announced KEK version.");
-    if (s->announced) {
-        exposition_uint(e, "", NULL, s->primary.generation.numbers[0]);
-    }
+    render_primary_family(e, s, false);
 }
 
-/* A number may be two keys': the surplus one has its kek id as a label more. `state`: NULL, or that label. */
+/* `state`: NULL, or that label. */
 static void render_version(struct exposition *e, const struct kek_keyring_version *version,
                            const char *state, uint64_t value)
 {
-    char number[16], kek_id[KEK_ID_TEXT];
-    struct exposition_label labels[4] = {{"version", number}};
-    size_t count = 1;
-    snprintf(number, sizeof number, "%u", version->number);
-    kek_id_format(&version->kek_id, kek_id);
+    struct version_labels l;
+    label_version(&l, version);
     if (state != NULL) {
-        labels[count++] = (struct exposition_label){"state", state};
+        label(&l, "state", state);
     }
-    if (version->surplus) {
-        labels[count++] = (struct exposition_label){"surplus", kek_id};
-    }
-    exposition_uint(e, "", labels, value);
+    label_surplus(&l, version);
+    exposition_uint(e, "", l.labels, value);
 }
 
 static void render_version_states(struct exposition *e, const struct kek_metrics_snapshot *s)
@@ -320,20 +362,16 @@ static void render_canaries(struct exposition *e, const struct kek_metrics_snaps
     for (size_t i = 0; i < s->version_count; i++) {
         const struct kek_keyring_version *version = &s->versions[i];
         for (size_t p = 0; p < s->provider_count; p++) {
-            char number[16], kek_id[KEK_ID_TEXT];
-            struct exposition_label labels[4] = {{"version", number},
-                                                 {"provider", s->providers[p].name}};
+            struct version_labels l;
             uint64_t opened_ms = version->canary[p].opened_ms;
             bool fails = version->canary[p].fails;
-            snprintf(number, sizeof number, "%u", version->number);
-            kek_id_format(&version->kek_id, kek_id);
-            if (version->surplus) {
-                labels[2] = (struct exposition_label){"surplus", kek_id};
-            }
+            label_version(&l, version);
+            label(&l, "provider", s->providers[p].name);
+            label_surplus(&l, version);
             if (age && opened_ms > 0) {
-                exposition_seconds(e, "", labels, age_us(s, opened_ms));
+                exposition_seconds(e, "", l.labels, age_us(s, opened_ms));
             } else if (!age && (opened_ms > 0 || fails)) {
-                exposition_uint(e, "", labels,
+                exposition_uint(e, "", l.labels,
                                 !fails && version->proven[p] &&
                                     version->held[p] > KEK_KEYRING_KEY_SUSPENDED);
             }
@@ -355,10 +393,9 @@ static void render_uses(struct exposition *e, const struct kek_metrics_snapshot 
                       "How long ago a Decrypt last came for a KEK version.");
     for (size_t i = 0; i < s->version_count; i++) {
         if (s->versions[i].asked_ms > 0) {
-            char number[16];
-            snprintf(number, sizeof number, "%u", s->versions[i].number);
-            exposition_seconds(e, "", LABELS({"version", number}),
-                               age_us(s, s->versions[i].asked_ms));
+            struct version_labels l;
+            label_version(&l, &s->versions[i]);
+            exposition_seconds(e, "", l.labels, age_us(s, s->versions[i].asked_ms));
         }
     }
 }
@@ -397,7 +434,8 @@ static void render_remarks(struct exposition *e, const struct kek_metrics_snapsh
                                {"version", number},
                                {"provider", remark->provider < s->provider_count
                                                 ? s->providers[remark->provider].name
-                                                : ""}),
+                                                : ""},
+                               {remark->root == NULL ? NULL : "root", remark->root}),
                         1);
     }
 }
@@ -407,8 +445,10 @@ static void render_audit(struct exposition *e, const struct kek_audit_stats *a)
     family_uint(e, "kekd_audit_lines_total", "counter", "Audit lines written.", a->lines);
     family_uint(e, "kekd_audit_dropped_total", "counter", "Audit lines lost.", a->dropped);
     family_uint(e, "kekd_audit_errors_total", "counter",
-                "Writes and reopenings of the audit file that failed.", a->errors);
-    family_uint(e, "kekd_audit_waiting_bytes", "gauge", "Audit lines that wait for the disk.",
+                "Writes and reopenings of the audit log that failed.", a->errors);
+    family_uint(e, "kekd_audit_uncopied_total", "counter",
+                "Copies of audit lines that journal or syslog did not take.", a->uncopied);
+    family_uint(e, "kekd_audit_waiting_bytes", "gauge", "Audit lines that wait to be written.",
                 a->waiting);
 }
 

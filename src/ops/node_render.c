@@ -3,29 +3,16 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include <jansson.h>
-#include <openssl/evp.h>
 
+#include "kek/clock.h"
+#include "kek/digest.h"
 #include "kek/json.h"
 #include "kek/text.h"
 
-#define DATE_TEXT 32
 #define TEXT_MAX 1024 /* bytes of a text from outside */
-#define HEX_TEXT 65   /* SHA-256 in hex, with the NUL */
-
-/* RFC 3339, in UTC. */
-static const char *show_date(int64_t wall_ms, char text[static DATE_TEXT])
-{
-    struct tm utc;
-    time_t when = (time_t)(wall_ms / 1000);
-    char date[24];
-    gmtime_r(&when, &utc);
-    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &utc);
-    snprintf(text, DATE_TEXT, "%s.%03dZ", date, (int)(wall_ms % 1000));
-    return text;
-}
+#define HEX_TEXT KEK_SHA256_TEXT
 
 /* The wall clock at a moment of the monotonic one. */
 static int64_t wall_of(const struct kek_node_snapshot *s, uint64_t ms)
@@ -48,19 +35,45 @@ static json_t *hex_id(const struct kek_id *kek_id)
     return json_string(text);
 }
 
+/* null: it is not known. */
+static json_t *date_or_null(int64_t wall_ms)
+{
+    char date[KEK_CLOCK_TEXT];
+    return wall_ms == 0 ? json_null() : json_string(kek_clock_text(wall_ms, date));
+}
+
+/* A line for each KEK of what is announced. */
+static json_t *keks_json(const struct kek_node_snapshot *s)
+{
+    const struct kek_generation *generation = &s->primary.generation;
+    json_t *list = json_array();
+    for (size_t k = 0; k < generation->count; k++) {
+        const char *root =
+            kek_keyring_root_of(s->versions, s->version_count, &generation->kek_ids[k]);
+        json_t *item =
+            json_pack("{s:s, s:I, s:o, s:o}", "root", root, "version",
+                      (json_int_t)generation->numbers[k], "kek_id", hex_id(&generation->kek_ids[k]),
+                      "announced_at", date_or_null(s->primary.each_announced_ms[k]));
+        if (json_array_append_new(list, item) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
 static json_t *primary_json(const struct kek_node_snapshot *s)
 {
-    char hash[KEK_KEY_ID_HASH_TEXT], date[DATE_TEXT];
+    char hash[KEK_KEY_ID_HASH_TEXT];
     const struct kek_generation *generation = &s->primary.generation;
     if (!s->announced) {
         return json_null();
     }
     kek_key_id_hash(generation->key_id, hash);
-    const char *since =
-        s->primary.announced_ms == 0 ? NULL : show_date(s->primary.announced_ms, date);
-    return json_pack("{s:I, s:o, s:s, s:s, s:s?}", "version", (json_int_t)generation->numbers[0],
-                     "kek_id", hex_id(&generation->kek_ids[0]), "key_id", generation->key_id,
-                     "key_id_hash", hash, "announced_at", since);
+    return json_pack("{s:I, s:o, s:s, s:s, s:o, s:o}", "version",
+                     (json_int_t)generation->numbers[0], "kek_id", hex_id(&generation->kek_ids[0]),
+                     "key_id", generation->key_id, "key_id_hash", hash, "announced_at",
+                     date_or_null(s->primary.announced_ms), "keks", keks_json(s));
 }
 
 /* A line for each KEK of each generation. */
@@ -84,8 +97,8 @@ static json_t *sealing_json(const struct kek_node_snapshot *s)
 
 static json_t *date_json(const struct kek_node_snapshot *s, uint64_t ms)
 {
-    char date[DATE_TEXT];
-    return ms == 0 ? json_null() : json_string(show_date(wall_of(s, ms), date));
+    char date[KEK_CLOCK_TEXT];
+    return ms == 0 ? json_null() : json_string(kek_clock_text(wall_of(s, ms), date));
 }
 
 /* When each provider last opened it, and which of them fail to. */
@@ -108,17 +121,11 @@ static json_t *canary_json(const struct kek_node_snapshot *s,
 /* Under `since` and `ms`; null: it is not so. */
 static json_t *lasting_json(const struct kek_keyring_lasting *lasting)
 {
-    char date[DATE_TEXT];
+    char date[KEK_CLOCK_TEXT];
     return lasting->since_ms == 0
                ? json_null()
-               : json_pack("{s:s, s:I}", "since", show_date(lasting->since_ms, date), "ms",
+               : json_pack("{s:s, s:I}", "since", kek_clock_text(lasting->since_ms, date), "ms",
                            (json_int_t)lasting->ms);
-}
-
-static json_t *date_or_null(int64_t wall_ms)
-{
-    char date[DATE_TEXT];
-    return wall_ms == 0 ? json_null() : json_string(show_date(wall_ms, date));
 }
 
 static json_t *asked_json(const struct kek_keyring_history *history)
@@ -153,7 +160,8 @@ static json_t *version_json(const struct kek_node_snapshot *s, size_t i)
         return NULL;
     }
     const struct kek_keyring_history *history = &version->history;
-    return json_pack("{s:I, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "version",
+    return json_pack("{s:s, s:I, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o}",
+                     "root", version->root == NULL ? "" : version->root, "version",
                      (json_int_t)version->number, "kek_id", hex_id(&version->kek_id), "key_id",
                      version->key_id, "state", kek_keyring_key_name(version->state), "providers",
                      held, "proven", proven, "inactive", lasting_json(&history->inactive),
@@ -174,12 +182,24 @@ static json_t *remark_json(const struct kek_node_snapshot *s, size_t i)
                      "what", safe_text(remark->what), "todo", safe_text(remark->todo));
 }
 
+static const char *root_of_provider(const struct kek_config *config, size_t provider)
+{
+    for (size_t r = 0; r < config->root_count; r++) {
+        const struct kek_config_root *root = &config->roots[r];
+        if (provider >= root->first_provider &&
+            provider < root->first_provider + root->provider_count) {
+            return root->name;
+        }
+    }
+    return "";
+}
+
 static json_t *provider_json(const struct kek_node_snapshot *s, size_t i)
 {
     const struct kek_pool_provider *provider = &s->providers[i];
-    return json_pack("{s:s, s:o, s:o, s:b}", "name", s->config->providers[i].name, "serial",
-                     safe_text(provider->serial), "label", safe_text(provider->label), "answers",
-                     provider->workers_ready > 0);
+    return json_pack("{s:s, s:s, s:o, s:o, s:b}", "root", root_of_provider(s->config, i), "name",
+                     s->config->providers[i].name, "serial", safe_text(provider->serial), "label",
+                     safe_text(provider->label), "answers", provider->workers_ready > 0);
 }
 
 typedef json_t *item_fn(const struct kek_node_snapshot *s, size_t i);
@@ -247,26 +267,32 @@ static json_t *destruction_json(const struct kek_node_snapshot *s)
 
 static bool context_digest(const char *context, char hex[static HEX_TEXT])
 {
-    unsigned char digest[32];
-    unsigned int len = 0;
-    if (EVP_Digest(context, strlen(context), digest, &len, EVP_sha256(), NULL) != 1) {
-        return false;
-    }
-    kek_hex(kek_bytes(digest, sizeof digest), hex);
-    return true;
+    return kek_sha256_text(kek_bytes_of(context), hex);
+}
+
+/* Which etcds the configuration names; not by which endpoints, which each node has its own of. */
+static json_t *etcd_json(const struct kek_node_snapshot *s, size_t i)
+{
+    const struct kek_config_etcd *etcd = &s->config->etcd[i];
+    char context[HEX_TEXT];
+    return context_digest(etcd->context, context)
+               ? json_pack("{s:s, s:o, s:s}", "name", etcd->name, "prefix", safe_text(etcd->prefix),
+                           "context_sha256", context)
+               : NULL;
 }
 
 static json_t *page_json(const struct kek_node_snapshot *s)
 {
     const struct kek_config *config = s->config;
-    char now[DATE_TEXT], since[DATE_TEXT], context[HEX_TEXT];
+    char now[KEK_CLOCK_TEXT], since[KEK_CLOCK_TEXT], context[HEX_TEXT];
     if (!context_digest(config->context, context)) {
         return NULL;
     }
-    show_date(s->wall_ms, now);
-    show_date(wall_of(s, s->verdict.since_ms), since);
+    kek_clock_text(s->wall_ms, now);
+    kek_clock_text(wall_of(s, s->verdict.since_ms), since);
     return json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
+        "s:o, "
         "s:o, "
         "s:I, "
         "s:I, s:I}",
@@ -277,7 +303,8 @@ static json_t *page_json(const struct kek_node_snapshot *s)
         list_json(s, s->remark_count, remark_json), "primary", primary_json(s), "sealing",
         sealing_json(s), "versions", list_json(s, s->version_count, version_json), "destroyed",
         list_json(s, s->destroyed_count, destroyed_json), "providers",
-        list_json(s, s->provider_count, provider_json), "rotation", rotation_json(s), "destruction",
+        list_json(s, s->provider_count, provider_json), "etcd",
+        list_json(s, config->etcd_count, etcd_json), "rotation", rotation_json(s), "destruction",
         destruction_json(s), "settle_ms", (json_int_t)config->settle_ms, "refresh_ms",
         (json_int_t)config->refresh_ms, "max_age_ms", (json_int_t)config->data_key.max_age_ms);
 }

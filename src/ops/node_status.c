@@ -41,15 +41,17 @@ static void collect(struct kek_node_status *status, const struct job *job)
     s->config = from->config;
     s->wall_ms = kek_clock_wall_ms();
     s->now_ms = kek_clock_ms();
-    kek_keyring_verdict(from->ring, &s->verdict);
-    s->remark_count = kek_keyring_remarks(from->ring, s->remarks, KEK_KEYRING_REMARKS_MAX);
-    s->announced = kek_keyring_primary(from->ring, &s->primary);
+    kek_roots_verdict(from->roots, &s->verdict);
+    s->remark_count = kek_roots_remarks(from->roots, s->remarks, KEK_KEYRING_REMARKS_MAX);
+    s->announced = kek_roots_primary(from->roots, &s->primary);
     s->sealing_count = kek_kms_sealing(from->kms, s->sealing, KEK_NODE_SEALING_MAX);
-    s->version_count = kek_keyring_versions(from->ring, s->versions, KEK_AUDIT_VERSIONS_MAX);
-    s->destroyed_count = kek_keyring_destroyed(from->ring, s->destroyed, KEK_KEYRING_HISTORY_MAX);
-    s->provider_count = from->config->provider_count;
-    for (size_t i = 0; i < s->provider_count; i++) {
-        kek_pool_provider_get(from->pool, i, &s->providers[i]);
+    s->version_count = kek_roots_versions(from->roots, s->versions, KEK_AUDIT_VERSIONS_MAX);
+    s->destroyed_count = kek_roots_destroyed(from->roots, s->destroyed, KEK_KEYRING_HISTORY_MAX);
+    for (size_t r = 0; r < kek_roots_count(from->roots); r++) {
+        const struct kek_pool *pool = kek_roots_at(from->roots, r)->pool;
+        for (size_t i = 0; i < kek_pool_provider_count(pool); i++) {
+            kek_pool_provider_get(pool, i, &s->providers[s->provider_count++]);
+        }
     }
     s->rotation = kek_buf_bytes(&job->rotation);
     s->destroy = kek_buf_bytes(&job->destroy);

@@ -1,14 +1,10 @@
 #include "tls_files.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
-
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+
+#include "kek/small_file.h"
 
 #define FILE_MAX (256 * 1024) /* bytes of a PEM file */
 
@@ -19,39 +15,21 @@ const char *tls_files_reason(void)
     return reason == NULL ? "no reason is known" : reason;
 }
 
-/* A file on its way in. OpenSSL's own readers would tell less of what is wrong with it. */
-static BIO *open_file(const char *what, const char *path, bool secret, struct kek_why *why)
+/* OpenSSL's own readers would tell less of what is wrong with a file. What comes reads from `content`. */
+static BIO *open_file(const char *what, const char *path, mode_t forbidden, struct kek_buf *content,
+                      struct kek_why *why)
 {
-    struct stat st;
-    KEK_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &st) != 0) {
-        kek_fail_native(why, errno == ENOENT ? KEK_NOT_FOUND : KEK_DENIED, KEK_NATIVE_ERRNO,
-                        (unsigned long)errno, "status.%s: opening %s", what, path);
+    const struct kek_small_file file = {
+        .what = what, .path = path, .max = FILE_MAX, .forbidden = forbidden};
+    kek_buf_init(content, FILE_MAX);
+    if (kek_small_file_read(&file, content, NULL, why) != KEK_OK) {
         return NULL;
     }
-    if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX) {
-        kek_fail(why, KEK_INVALID, "status.%s: %s is no regular file of at most %d bytes", what,
-                 path, FILE_MAX);
-        return NULL;
-    }
-    if (secret && (st.st_mode & (S_IRWXO | S_IWGRP)) != 0) {
-        kek_fail(why, KEK_DENIED,
-                 "status.%s: %s has mode %03o, so that others than its owner and group may read "
-                 "it, or others than its owner write it: chmod 0640 or 0600",
-                 what, path, (unsigned)st.st_mode & 0777);
-        return NULL;
-    }
-    FILE *file = fdopen(fd, "r");
-    BIO *bio = file == NULL ? NULL : BIO_new_fp(file, BIO_CLOSE);
+    BIO *bio =
+        BIO_new_mem_buf(content->len == 0 ? "" : (const void *)content->data, (int)content->len);
     if (bio == NULL) {
-        if (file != NULL) {
-            fd = -1;
-            fclose(file);
-        }
         kek_fail(why, KEK_NO_MEMORY, "no memory to read %s", path);
-        return NULL;
     }
-    fd = -1;
     return bio;
 }
 
@@ -60,35 +38,6 @@ static enum kek_rc no_pem(struct kek_why *why, const char *what, const char *pat
 {
     return kek_fail(why, KEK_INVALID, "status.%s: %s has no %s as PEM (%s)", what, path, wanted,
                     tls_files_reason());
-}
-
-/* The first certificate is this node's, those after it lead from it to the CA. */
-static enum kek_rc load_cert(SSL_CTX *context, const char *path, struct kek_why *why)
-{
-    BIO *bio = open_file("cert", path, false, why);
-    if (bio == NULL) {
-        return why->rc;
-    }
-    X509 *own = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-    if (own == NULL) {
-        BIO_free(bio);
-        return no_pem(why, "cert", path, "certificate");
-    }
-    bool good = SSL_CTX_use_certificate(context, own) == 1;
-    X509 *next = good ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-    while (next != NULL && good) {
-        good = SSL_CTX_add1_chain_cert(context, next) == 1;
-        X509_free(next);
-        next = good ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-    }
-    X509_free(own);
-    BIO_free(bio);
-    if (!good) {
-        return kek_fail(why, KEK_INVALID, "status.cert: %s cannot be used (%s)", path,
-                        tls_files_reason());
-    }
-    ERR_clear_error(); /* that there was no further one */
-    return KEK_OK;
 }
 
 /* Nobody is asked for a passphrase. */
@@ -101,10 +50,64 @@ static int no_passphrase(char *out, int size, int writing, void *asked)
     return -1;
 }
 
+/* The next one of a file, freed by the caller. NULL: there is none, or *good is false; OpenSSL's queue says which. */
+static X509 *next_certificate(BIO *bio, bool *good)
+{
+    bool asked = false;
+    X509 *one = PEM_read_bio_X509(bio, NULL, no_passphrase, &asked);
+    unsigned long error = ERR_peek_last_error();
+    *good = one != NULL ||
+            (ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE);
+    return one;
+}
+
+static enum kek_rc bad_certificate(struct kek_why *why, const char *what, const char *path,
+                                   size_t number)
+{
+    return kek_fail(why, KEK_INVALID,
+                    "status.%s: %s: certificate %zu cannot be used (%s): correct it", what, path,
+                    number, tls_files_reason());
+}
+
+/* The first certificate is this node's, those after it lead from it to the CA. */
+static enum kek_rc load_cert(SSL_CTX *context, const char *path, struct kek_why *why)
+{
+    KEK_AUTO_BUF struct kek_buf content;
+    BIO *bio = open_file("status.cert: ", path, 0, &content, why);
+    if (bio == NULL) {
+        return why->rc;
+    }
+    bool good;
+    X509 *own = next_certificate(bio, &good);
+    if (own == NULL) {
+        BIO_free(bio);
+        return no_pem(why, "cert", path, "certificate");
+    }
+    good = SSL_CTX_use_certificate(context, own) == 1;
+    X509_free(own);
+    size_t number = 1;
+    while (good) {
+        number++;
+        X509 *next = next_certificate(bio, &good);
+        if (next == NULL) {
+            break;
+        }
+        good = SSL_CTX_add1_chain_cert(context, next) == 1;
+        X509_free(next);
+    }
+    BIO_free(bio);
+    if (!good) {
+        return bad_certificate(why, "cert", path, number);
+    }
+    ERR_clear_error(); /* that there was no further one */
+    return KEK_OK;
+}
+
 static enum kek_rc load_key(SSL_CTX *context, const char *path, struct kek_why *why)
 {
     bool asked = false;
-    BIO *bio = open_file("key", path, true, why);
+    KEK_AUTO_BUF struct kek_buf content;
+    BIO *bio = open_file("status.key: ", path, S_IRWXO | S_IWGRP, &content, why);
     if (bio == NULL) {
         return why->rc;
     }
@@ -134,23 +137,29 @@ static enum kek_rc load_key(SSL_CTX *context, const char *path, struct kek_why *
 
 static enum kek_rc load_ca(SSL_CTX *context, const char *path, struct kek_why *why)
 {
-    BIO *bio = open_file("ca", path, false, why);
+    KEK_AUTO_BUF struct kek_buf content;
+    BIO *bio = open_file("status.ca: ", path, 0, &content, why);
     if (bio == NULL) {
         return why->rc;
     }
     X509_STORE *store = SSL_CTX_get_cert_store(context);
-    size_t count = 0;
+    size_t number = 0;
     bool good = true;
-    X509 *ca = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-    while (ca != NULL && good) {
+    while (good) {
+        number++;
+        X509 *ca = next_certificate(bio, &good);
+        if (ca == NULL) {
+            break;
+        }
         /* The names that a client is told to have a certificate of. */
         good = X509_STORE_add_cert(store, ca) == 1 && SSL_CTX_add_client_CA(context, ca) == 1;
-        count++;
         X509_free(ca);
-        ca = good ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
     }
     BIO_free(bio);
-    if (!good || count == 0) {
+    if (!good) {
+        return bad_certificate(why, "ca", path, number);
+    }
+    if (number == 1) {
         return no_pem(why, "ca", path, "certificate");
     }
     ERR_clear_error();

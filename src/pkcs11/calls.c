@@ -171,6 +171,19 @@ struct kek_p11_outcome kek_p11_decrypt(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE se
     return CALL(f, C_Decrypt, session, (CK_BYTE *)in, in_len, out, out_len);
 }
 
+struct kek_p11_outcome kek_p11_sign_init(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
+                                         CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key)
+{
+    return CALL(f, C_SignInit, session, mechanism, key);
+}
+
+struct kek_p11_outcome kek_p11_sign(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
+                                    const uint8_t *in, size_t in_len, uint8_t *out,
+                                    CK_ULONG *out_len)
+{
+    return CALL(f, C_Sign, session, (CK_BYTE *)in, in_len, out, out_len);
+}
+
 struct kek_p11_outcome kek_p11_generate_key(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session,
                                             CK_MECHANISM *mechanism, CK_ATTRIBUTE *attributes,
                                             CK_ULONG count, CK_OBJECT_HANDLE *key)

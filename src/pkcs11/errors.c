@@ -1,7 +1,6 @@
 #include "errors.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 static const struct {
@@ -67,7 +66,7 @@ static const struct {
     RV(CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT, KEK_P11_STATE),
     RV(CKR_USER_ALREADY_LOGGED_IN, KEK_P11_AMBIGUOUS), /* C_Login: as good as CKR_OK */
     RV(CKR_USER_NOT_LOGGED_IN, KEK_P11_LINK),
-    RV(CKR_USER_PIN_NOT_INITIALIZED, KEK_P11_PIN),
+    RV(CKR_USER_PIN_NOT_INITIALIZED, KEK_P11_LINK), /* there was none to compare with */
     RV(CKR_USER_TYPE_INVALID, KEK_P11_AMBIGUOUS),
     RV(CKR_USER_ANOTHER_ALREADY_LOGGED_IN, KEK_P11_LINK),
     RV(CKR_USER_TOO_MANY_TYPES, KEK_P11_BUSY),
@@ -136,14 +135,10 @@ static Kek__Provider__Cause cause_of(enum kek_p11_class class)
 bool kek_p11_fail(struct kek_provider_failure *failure, Kek__Provider__Step step,
                   Kek__Provider__Cause cause, const char *format, ...)
 {
-    char text[KEK_WHY_TEXT];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    (void)kek_provider_fail(failure, (int)step, (int)cause, format, args);
     va_end(args);
-    failure->step = step;
-    failure->cause = cause;
-    kek_fail(&failure->why, kek_wire_rc(cause), "%s", text);
     return false;
 }
 

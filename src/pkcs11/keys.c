@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kek/text.h"
+
 const CK_ATTRIBUTE_TYPE kek_p11_flag_types[KEK_P11_FLAGS] = {
     [KEK_P11_PRIVATE] = CKA_PRIVATE,
     [KEK_P11_SENSITIVE] = CKA_SENSITIVE,
@@ -124,7 +126,7 @@ static bool is_kept_inside(const struct kek_p11_facts *facts, const struct kek_p
                            struct kek_version *version)
 {
     if (facts->id_len != KEK_ID_LEN) {
-        refuse(version, "CKA_ID has %zu bytes, not 16", facts->id_len);
+        refuse(version, "CKA_ID has %s, not 16", kek_counted(facts->id_len, "byte").text);
         return false;
     }
     if (facts->key_type != CKK_AES) {

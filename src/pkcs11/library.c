@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -158,4 +159,50 @@ CK_FUNCTION_LIST *kek_p11_library_load(const struct kek_p11_uri *uri, struct kek
     const char *path = kek_p11_uri_module_path(uri);
     p11_kit_be_quiet();
     return path != NULL ? load_path(path, why) : load_name(kek_p11_uri_module_name(uri), why);
+}
+
+/* Libraries that are told by a variable where their configuration is (their vendors' manuals). */
+static const struct {
+    const char *file; /* how its name begins */
+    const char *variable;
+} told[] = {{"libsofthsm2", "SOFTHSM2_CONF"},
+            {"libCryptoki2", "ChrystokiConfigurationPath"}, /* Thales Luna */
+            {"libcs_pkcs11_R3", "CS_PKCS11_R3_CFG"},        /* Utimaco */
+            {"libcs_pkcs11_R2", "CS_PKCS11_R2_CFG"},
+            {"yubihsm_pkcs11", "YUBIHSM_PKCS11_CONF"},
+            {"libtpm2_pkcs11", "TPM2_PKCS11_STORE"}};
+
+static const char *variable_of(const struct kek_p11_uri *uri)
+{
+    const char *path = kek_p11_uri_module_path(uri), *name = kek_p11_uri_module_name(uri);
+    const char *slash = path == NULL ? NULL : strrchr(path, '/');
+    for (size_t i = 0; i < sizeof told / sizeof told[0]; i++) {
+        const char *file = told[i].file;
+        const char *bare = strncmp(file, "lib", 3) == 0 ? file + 3 : file;
+        if ((slash != NULL && strncmp(slash + 1, file, strlen(file)) == 0) ||
+            (path == NULL && strncmp(name, bare, strlen(bare)) == 0)) {
+            return told[i].variable;
+        }
+    }
+    return NULL;
+}
+
+void kek_p11_library_say_where(const struct kek_p11_uri *uri, struct kek_why *why)
+{
+    const char *variable = variable_of(uri);
+    const char *value = variable == NULL ? NULL : getenv(variable);
+    size_t at = strlen(why->text), room = sizeof why->text - at;
+    if (variable == NULL) {
+        return;
+    }
+    if (value == NULL) {
+        snprintf(why->text + at, room,
+                 " (%s is not set; where it is needed, `env` of the provider sets it)", variable);
+    } else if (access(value, R_OK) != 0) {
+        snprintf(why->text + at, room, " (%s is %s, which uid %u cannot read: %s)", variable, value,
+                 (unsigned)geteuid(), strerror(errno));
+    } else {
+        /* Its place is no word for an API server's log. */
+        snprintf(why->text + at, room, " (as %s has it)", variable);
+    }
 }

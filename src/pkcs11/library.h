@@ -12,4 +12,8 @@
  * C_GetFunctionList, or what the loader says (a library that it needs is missing). */
 CK_FUNCTION_LIST *kek_p11_library_load(const struct kek_p11_uri *uri, struct kek_why *why);
 
+/* Adds to what failed inside the library where it looks for its own configuration, as this process has it: a
+ * library that finds none, or another than was meant, says no more than CKR_GENERAL_ERROR or shows other tokens. */
+void kek_p11_library_say_where(const struct kek_p11_uri *uri, struct kek_why *why);
+
 #endif

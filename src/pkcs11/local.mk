@@ -1,6 +1,7 @@
 # The worker. Everything but main() is an archive, so that its tests link with it.
 noinst_LIBRARIES += libkek-pkcs11.a
 libkek_pkcs11_a_SOURCES = \
+	src/pkcs11/audit_key.c \
 	src/pkcs11/calls.c \
 	src/pkcs11/calls.h \
 	src/pkcs11/copies.c \
@@ -16,6 +17,7 @@ libkek_pkcs11_a_SOURCES = \
 	src/pkcs11/library.h \
 	src/pkcs11/login.c \
 	src/pkcs11/make.c \
+	src/pkcs11/mac.c \
 	src/pkcs11/module.c \
 	src/pkcs11/objects.c \
 	src/pkcs11/officer.c \
@@ -47,7 +49,7 @@ kekd_pkcs11_LDADD = $(PKCS11_LIBS)
 
 if HAVE_CHECK
 # What the tests that drive the real program share.
-noinst_HEADERS += tests/unit/fault.h tests/unit/worker.h
+noinst_HEADERS += tests/unit/fault.h tests/unit/pkcs11_list.h tests/unit/worker.h
 WORKER_TEST_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(P11_KIT_CFLAGS) -I$(top_srcdir)/src/pkcs11
 WORKER_TEST_LIBS = libkek-proto.a libkek-base.a $(PROTOBUF_C_LIBS) $(OPENSSL_LIBS) $(UNIT_LIBS) -ldl
 
@@ -55,13 +57,17 @@ PKCS11_TESTS = \
 	tests/unit/test_pkcs11_faults \
 	tests/unit/test_pkcs11_keep \
 	tests/unit/test_pkcs11_keys \
+	tests/unit/test_pkcs11_copies \
 	tests/unit/test_pkcs11_list \
+	tests/unit/test_pkcs11_login \
+	tests/unit/test_pkcs11_other_key \
 	tests/unit/test_pkcs11_proof \
 	tests/unit/test_pkcs11_returns \
 	tests/unit/test_pkcs11_start \
 	tests/unit/test_pkcs11_states \
 	tests/unit/test_pkcs11_token \
-	tests/unit/test_pkcs11_worker
+	tests/unit/test_pkcs11_worker \
+	tests/unit/test_pkcs11_worker_keys
 check_PROGRAMS += $(PKCS11_TESTS)
 TESTS += $(PKCS11_TESTS)
 
@@ -82,6 +88,21 @@ tests_unit_test_pkcs11_list_SOURCES = tests/unit/test_pkcs11_list.c tests/unit/f
 	tests/unit/worker.c
 tests_unit_test_pkcs11_list_CFLAGS = $(WORKER_TEST_CFLAGS)
 tests_unit_test_pkcs11_list_LDADD = $(WORKER_TEST_LIBS)
+
+tests_unit_test_pkcs11_login_SOURCES = tests/unit/test_pkcs11_login.c tests/unit/fault.c \
+	tests/unit/worker.c
+tests_unit_test_pkcs11_login_CFLAGS = $(WORKER_TEST_CFLAGS)
+tests_unit_test_pkcs11_login_LDADD = $(WORKER_TEST_LIBS)
+
+tests_unit_test_pkcs11_other_key_SOURCES = tests/unit/test_pkcs11_other_key.c tests/unit/fault.c \
+	tests/unit/worker.c
+tests_unit_test_pkcs11_other_key_CFLAGS = $(WORKER_TEST_CFLAGS)
+tests_unit_test_pkcs11_other_key_LDADD = $(WORKER_TEST_LIBS)
+
+tests_unit_test_pkcs11_copies_SOURCES = tests/unit/test_pkcs11_copies.c tests/unit/fault.c \
+	tests/unit/worker.c
+tests_unit_test_pkcs11_copies_CFLAGS = $(WORKER_TEST_CFLAGS)
+tests_unit_test_pkcs11_copies_LDADD = $(WORKER_TEST_LIBS)
 
 tests_unit_test_pkcs11_proof_SOURCES = tests/unit/test_pkcs11_proof.c tests/unit/fault.c \
 	tests/unit/worker.c
@@ -110,6 +131,10 @@ tests_unit_test_pkcs11_token_LDADD = $(WORKER_TEST_LIBS)
 tests_unit_test_pkcs11_worker_SOURCES = tests/unit/test_pkcs11_worker.c tests/unit/worker.c
 tests_unit_test_pkcs11_worker_CFLAGS = $(WORKER_TEST_CFLAGS)
 tests_unit_test_pkcs11_worker_LDADD = $(WORKER_TEST_LIBS)
+
+tests_unit_test_pkcs11_worker_keys_SOURCES = tests/unit/test_pkcs11_worker_keys.c tests/unit/worker.c
+tests_unit_test_pkcs11_worker_keys_CFLAGS = $(WORKER_TEST_CFLAGS)
+tests_unit_test_pkcs11_worker_keys_LDADD = $(WORKER_TEST_LIBS)
 endif
 
 # A module to load at run time: plain, whatever the sanitizers of the build.

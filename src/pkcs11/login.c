@@ -71,7 +71,11 @@ static bool fail_login(struct kek_provider *provider, CK_FLAGS before,
         return kek_p11_fail_as(failure, KEK__PROVIDER__STEP__LOGIN,
                                KEK__PROVIDER__CAUSE__PIN_REFUSED, outcome);
     }
-    return kek_p11_fail_rv(failure, KEK__PROVIDER__STEP__LOGIN, outcome);
+    /* SoftHSM says so too to a process that read the token's file while another one, which logged in,
+     * wrote it: another process is told better. */
+    bool had_none = outcome.rv == CKR_USER_PIN_NOT_INITIALIZED;
+    return kek_p11_fail_rv(
+        failure, had_none ? KEK__PROVIDER__STEP__TOKEN : KEK__PROVIDER__STEP__LOGIN, outcome);
 }
 
 /* A worker is killed when kekd dies, except here: SoftHSM rewrites its token file in place at each

@@ -195,6 +195,7 @@ bool kek_p11_open(const Kek__Provider__Hello *hello, bool officer, struct kek_pr
         return false;
     }
     if (!initialize(fresh->f, kek_provider_setting(hello, "init_args"), failure)) {
+        kek_p11_library_say_where(uri, &failure->why);
         return false;
     }
     CK_INFO library = {0};
@@ -211,6 +212,9 @@ bool kek_p11_open(const Kek__Provider__Hello *hello, bool officer, struct kek_pr
     }
     CK_TOKEN_INFO info;
     if (!kek_p11_token_find(fresh->f, uri, hello->seen, &fresh->slot, &info, failure)) {
+        if (failure->cause == KEK__PROVIDER__CAUSE__LINK) {
+            kek_p11_library_say_where(uri, &failure->why);
+        }
         return false;
     }
     keep_texts(fresh, &library, &info);

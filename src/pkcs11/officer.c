@@ -11,8 +11,7 @@ static bool look(struct kek_provider_session *session, struct kek_provider_failu
     return kek_p11_scan(session, CALL_STEP, failure);
 }
 
-/* The first thing that an officer's operation asks. */
-static bool may_change(const struct kek_provider *provider, struct kek_provider_failure *failure)
+bool kek_p11_may_change(const struct kek_provider *provider, struct kek_provider_failure *failure)
 {
     if (provider->read_only) {
         return kek_p11_fail(
@@ -148,10 +147,8 @@ static bool is_named_as_asked(const struct kek_provider_session *session, CK_OBJ
                         "the token names the new key otherwise than it was told to: %s", text);
 }
 
-/* Nothing is under the key yet, and kekd would not use it; by the handle in hand, since a search may not
- * find it. */
-static void take_back(struct kek_provider_session *session, CK_OBJECT_HANDLE key,
-                      struct kek_provider_failure *failure)
+void kek_p11_take_back(struct kek_provider_session *session, CK_OBJECT_HANDLE key,
+                       struct kek_provider_failure *failure)
 {
     struct kek_p11_outcome outcome =
         kek_p11_destroy_object(session->provider->f, session->handle, key);
@@ -170,7 +167,7 @@ static void take_back(struct kek_provider_session *session, CK_OBJECT_HANDLE key
 }
 
 bool kek_p11_generate(struct kek_provider_session *session, uint32_t number,
-                      const struct kek_id *kek_id, enum kek_state state,
+                      const struct kek_id *kek_id, enum kek_state state, struct kek_id *made,
                       struct kek_provider_failure *failure)
 {
     char label[KEK_LABEL_MAX];
@@ -179,7 +176,7 @@ bool kek_p11_generate(struct kek_provider_session *session, uint32_t number,
         return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__BAD_REQUEST,
                             "the keyring's name is too long for a label");
     }
-    if (!may_change(session->provider, failure) || !look(session, failure) ||
+    if (!kek_p11_may_change(session->provider, failure) || !look(session, failure) ||
         !is_free(session, number, kek_id, failure)) {
         return false;
     }
@@ -200,12 +197,13 @@ bool kek_p11_generate(struct kek_provider_session *session, uint32_t number,
     }
     if (is_named_as_asked(session, key, &making, failure) &&
         kek_p11_is_in_state(session, kek_id, state, failure)) {
+        *made = *kek_id;
         return true;
     }
     /* A token that is away or busy has said nothing of the key: whoever asked for it looks later. */
     if (failure->cause != KEK__PROVIDER__CAUSE__LINK &&
         failure->cause != KEK__PROVIDER__CAUSE__BUSY) {
-        take_back(session, key, failure);
+        kek_p11_take_back(session, key, failure);
     }
     return false;
 }
@@ -215,7 +213,7 @@ struct kek_p11_entry *kek_p11_pick(struct kek_provider_session *session,
                                    const struct kek_id *kek_id,
                                    struct kek_provider_failure *failure)
 {
-    if (!may_change(session->provider, failure) || !look(session, failure)) {
+    if (!kek_p11_may_change(session->provider, failure) || !look(session, failure)) {
         return NULL;
     }
     struct kek_p11_entry *found = NULL;

@@ -118,7 +118,7 @@ struct kek_provider {
     bool anchor_serves;
 };
 
-/* module.c, login.c, session.c, requests.c, officer.c, states.c, trial.c, try_key.c: the
+/* module.c, login.c, session.c, requests.c, mac.c, audit_key.c, officer.c, states.c, trial.c, try_key.c: the
  * provider's table. */
 bool kek_p11_open(const Kek__Provider__Hello *hello, bool officer, struct kek_provider **provider,
                   Kek__Provider__Token *token, struct kek_provider_failure *failure);
@@ -134,8 +134,13 @@ bool kek_p11_wrap(struct kek_provider_session *session, const struct kek_id *kek
 bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *kek_id,
                     uint64_t handle, enum kek_wrap_alg alg, struct kek_bytes blob,
                     struct kek_secret **data_key, struct kek_provider_failure *failure);
+bool kek_p11_mac(struct kek_provider_session *session, const struct kek_id *key_id,
+                 struct kek_bytes text, struct kek_provider_maced *maced,
+                 struct kek_provider_failure *failure);
+bool kek_p11_make_audit_key(struct kek_provider_session *session, const struct kek_id *key_id,
+                            struct kek_provider_failure *failure);
 bool kek_p11_generate(struct kek_provider_session *session, uint32_t number,
-                      const struct kek_id *kek_id, enum kek_state state,
+                      const struct kek_id *kek_id, enum kek_state state, struct kek_id *made,
                       struct kek_provider_failure *failure);
 bool kek_p11_set_state(struct kek_provider_session *session, const struct kek_id *kek_id,
                        enum kek_state state, struct kek_provider_failure *failure);
@@ -318,12 +323,34 @@ void kek_p11_throwaway_end(const struct kek_provider *provider,
 bool kek_p11_keep(const struct kek_provider *provider, enum kek_p11_strategy strategy,
                   struct kek_provider_keeping *keeping, struct kek_provider_failure *failure);
 
+/* mac.c */
+#define KEK_P11_AUDIT_LABEL (KEK_LABEL_MAX + sizeof ".audit")
+/* "<keyring>.audit". */
+void kek_p11_audit_label(const struct kek_provider *provider,
+                         char label[static KEK_P11_AUDIT_LABEL]);
+/* What a key of this type signs with; name: NULL where there is nothing. */
+struct kek_p11_mac_way {
+    CK_KEY_TYPE key_type;
+    CK_MECHANISM_TYPE type;
+    const char *name;
+};
+struct kek_p11_mac_way kek_p11_mac_way_of(CK_KEY_TYPE key_type);
+struct kek_p11_outcome kek_p11_mac_by(struct kek_provider_session *session, CK_OBJECT_HANDLE key,
+                                      const struct kek_p11_mac_way *way, struct kek_bytes text,
+                                      struct kek_provider_maced *maced);
+
 /* officer.c */
 /* The one key of the keyring with this CKA_ID, as the token shows it now.  NULL after saying why not: the
  * token cannot be written, there is none, or two. */
 struct kek_p11_entry *kek_p11_pick(struct kek_provider_session *session,
                                    const struct kek_id *kek_id,
                                    struct kek_provider_failure *failure);
+/* The first thing that an officer's operation asks. */
+bool kek_p11_may_change(const struct kek_provider *provider, struct kek_provider_failure *failure);
+/* Destroys a key that nothing is under yet, and that kekd would not use; by the handle in hand, since a search may not
+ * find it. */
+void kek_p11_take_back(struct kek_provider_session *session, CK_OBJECT_HANDLE key,
+                       struct kek_provider_failure *failure);
 /* Looks anew: is the key there, of use, and in that state by its own attributes? */
 bool kek_p11_is_in_state(struct kek_provider_session *session, const struct kek_id *kek_id,
                          enum kek_state state, struct kek_provider_failure *failure);

@@ -2,11 +2,8 @@
  * The PIN, from the file that a pin-source names: "file:/absolute/path" or "credential:NAME", which
  * is $CREDENTIALS_DIRECTORY/NAME.
  *
- * The file is opened once, and what was opened is what is checked: a regular file of 1 to 255 bytes
- * after one line end (LF or CR LF) is taken off, no other line end, byte order mark or control
- * character in it, since each would cost a try of the PIN, and nobody but its owner may read it.
- * Symbolic links are followed (Kubernetes mounts secrets behind two of them): what counts is the
- * file at their end.  A credential may be readable by its group but not writable: the service
+ * It is one line of 1 to 255 bytes (small_file.h), since whatever else is in the file would cost a try of
+ * the PIN, and nobody but its owner may use it.  A credential may be readable by its group but not writable: the service
  * manager shows a file mask so where it let one user in by an access list, and keeps the folder.
  */
 #ifndef KEK_PKCS11_PIN_H

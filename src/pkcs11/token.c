@@ -25,27 +25,37 @@ void kek_p11_text(const uint8_t *text, size_t width, char *out)
     out[len] = '\0';
 }
 
-/* The tokens that there are, for messages. */
+/* The tokens that there are, for messages: "'a' serial 1, 'b' serial 2, and more". */
 struct roll {
-    char text[200];
+    char text[240];
     size_t len;
+    bool cut;
 };
 
-static void roll_add(struct roll *roll, const char *label)
+static void roll_add(struct roll *roll, const CK_TOKEN_INFO *info)
 {
-    size_t room = sizeof roll->text - roll->len;
-    int len = snprintf(roll->text + roll->len, room, "%s'%s'", roll->len > 0 ? ", " : "", label);
+    static const char more[] = ", and more";
+    if (roll->cut) {
+        return;
+    }
+    char label[sizeof info->label + 1], serial[sizeof info->serialNumber + 1];
+    size_t room = sizeof roll->text - sizeof more - roll->len;
+    kek_p11_text(info->label, sizeof info->label, label);
+    kek_p11_text(info->serialNumber, sizeof info->serialNumber, serial);
+    int len = snprintf(roll->text + roll->len, room, "%s'%s' serial %s", roll->len > 0 ? ", " : "",
+                       label, serial);
     if (len > 0 && (size_t)len < room) {
         roll->len += (size_t)len;
     } else {
-        roll->text[roll->len] = '\0';
+        memcpy(roll->text + roll->len, more, sizeof more);
+        roll->cut = true;
     }
 }
 
 struct search {
     CK_FUNCTION_LIST *f;
     const struct kek_p11_uri *uri;
-    size_t matches;
+    size_t matches, blank; /* blank: tokens that nobody has initialized */
     CK_SLOT_ID slot;
     CK_TOKEN_INFO info;
     struct roll all, matching;
@@ -81,18 +91,14 @@ static bool look_into(struct search *search, CK_SLOT_ID slot)
         return false;
     }
     if ((info.flags & CKF_TOKEN_INITIALIZED) == 0) {
+        search->blank++;
         return true;
     }
-    char label[sizeof info.label + 1], serial[sizeof info.serialNumber + 1];
-    kek_p11_text(info.label, sizeof info.label, label);
-    roll_add(&search->all, label);
+    roll_add(&search->all, &info);
     if (!kek_p11_uri_matches_token(search->uri, slot, &slot_info, &info)) {
         return true;
     }
-    char name[sizeof label + sizeof serial + 16];
-    kek_p11_text(info.serialNumber, sizeof info.serialNumber, serial);
-    snprintf(name, sizeof name, "%s serial %s", label, serial);
-    roll_add(&search->matching, name);
+    roll_add(&search->matching, &info);
     search->matches++;
     search->slot = slot;
     search->info = info;
@@ -172,16 +178,18 @@ static bool look_into_all(struct search *search, struct kek_provider_failure *fa
 
 static bool no_match(const struct search *search, struct kek_provider_failure *failure)
 {
+    const char *shown = search->all.len > 0  ? search->all.text
+                        : search->blank == 0 ? "none at all"
+                                             : "none that is initialized";
     if (kek_p11_good(search->trouble)) {
         return kek_p11_fail(failure, STEP, KEK__PROVIDER__CAUSE__LINK,
-                            "no token matches the URI; the module shows %s",
-                            search->all.len > 0 ? search->all.text : "none at all");
+                            "no token matches the URI; the module shows %s", shown);
     }
     kek_p11_fail_as(failure, STEP, KEK__PROVIDER__CAUSE__LINK, search->trouble);
     (void)kek_fail_within(&failure->why, failure->why.rc,
                           "no token matches the URI, and not all could be asked; the module "
                           "shows %s",
-                          search->all.len > 0 ? search->all.text : "none");
+                          shown);
     return false;
 }
 

@@ -29,19 +29,21 @@ static bool is_wrapped(const struct kek_flight *flight, const Kek__Provider__Rep
            (opened == NULL || (flight->opens && is_data_key(opened)));
 }
 
-static bool is_listed(struct kek_pool *pool, const Kek__Provider__Reply *reply,
+static bool is_listed(struct kek_backend *backend, const Kek__Provider__Reply *reply,
                       struct kek_pool_result *result)
 {
+    struct kek_pool *pool = backend->pool;
     if (reply->result_case != KEK__PROVIDER__REPLY__RESULT_LISTED ||
         !kek_message_versions(reply->listed->n_versions, reply->listed->versions, &pool->listed)) {
         return false;
     }
+    kek_known_listed(backend, &pool->listed);
     result->versions = pool->listed.items;
     result->version_count = pool->listed.count;
     return true;
 }
 
-/* What was probed, or described below, is the caller's to free. Without memory for it the worker counts as broken and is replaced,
+/* What was probed, or described or attested below, is the caller's to free. Without memory for it the worker counts as broken and is replaced,
  * which costs an officer's pool nothing. */
 static bool is_probed(const Kek__Provider__Reply *reply, struct kek_pool_result *result)
 {
@@ -69,6 +71,19 @@ static bool is_described(const Kek__Provider__Reply *reply, struct kek_pool_resu
     return true;
 }
 
+static bool is_attested(const Kek__Provider__Reply *reply, struct kek_pool_result *result)
+{
+    if (reply->result_case != KEK__PROVIDER__REPLY__RESULT_ATTESTED) {
+        return false;
+    }
+    KEK_AUTO_FREE struct kek_provider_attested *attested = calloc(1, sizeof *attested);
+    if (attested == NULL || !kek_message_attested(reply->attested, attested)) {
+        return false;
+    }
+    result->attested = KEK_STEAL(attested);
+    return true;
+}
+
 static bool is_tried(struct kek_pool *pool, const Kek__Provider__Reply *reply,
                      struct kek_pool_result *result)
 {
@@ -80,13 +95,39 @@ static bool is_tried(struct kek_pool *pool, const Kek__Provider__Reply *reply,
     return true;
 }
 
+static bool is_maced(struct kek_pool *pool, const Kek__Provider__Reply *reply,
+                     struct kek_pool_result *result)
+{
+    result->maced = &pool->maced;
+    return reply->result_case == KEK__PROVIDER__REPLY__RESULT_MACED &&
+           kek_message_maced(reply->maced, &pool->maced);
+}
+
+/* A provider that says no name took the one that it was given. */
+static bool is_made(const struct kek_flight *flight, const Kek__Provider__Reply *reply,
+                    struct kek_pool_result *result)
+{
+    if (reply->result_case != KEK__PROVIDER__REPLY__RESULT_DONE) {
+        return false;
+    }
+    const ProtobufCBinaryData *made = &reply->done->kek_id;
+    if (made->len == sizeof result->made.bytes) {
+        memcpy(result->made.bytes, made->data, sizeof result->made.bytes);
+        return true;
+    }
+    if (flight->call != NULL) {
+        result->made = flight->call->lane->kek_id;
+    }
+    return made->len == 0;
+}
+
 /* Does the reply answer this? A data key is left where it is. */
 static bool is_answer(struct kek_worker *worker, const struct kek_flight *flight,
                       const Kek__Provider__Reply *reply, struct kek_pool_result *result)
 {
     switch (flight->op) {
     case KEK_POOL_LIST:
-        return is_listed(worker->backend->pool, reply, result);
+        return is_listed(worker->backend, reply, result);
     case KEK_POOL_WRAP:
         return is_wrapped(flight, reply, result);
     case KEK_POOL_UNWRAP:
@@ -96,8 +137,14 @@ static bool is_answer(struct kek_worker *worker, const struct kek_flight *flight
         return is_probed(reply, result);
     case KEK_POOL_DESCRIBE:
         return is_described(reply, result);
+    case KEK_POOL_ATTEST:
+        return is_attested(reply, result);
     case KEK_POOL_TRY_KEY:
         return is_tried(worker->backend->pool, reply, result);
+    case KEK_POOL_MAC:
+        return is_maced(worker->backend->pool, reply, result);
+    case KEK_POOL_GENERATE:
+        return is_made(flight, reply, result);
     default:
         return reply->result_case == KEK__PROVIDER__REPLY__RESULT_DONE;
     }
@@ -160,6 +207,7 @@ static void on_reply(struct kek_worker *worker, const Kek__Provider__Reply *repl
     kek_secret_free(result.data_key);
     free((void *)result.probed);
     free((void *)result.described);
+    free((void *)result.attested);
 }
 
 static void on_message(struct kek_worker *worker, size_t len)

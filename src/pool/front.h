@@ -91,7 +91,7 @@ struct kek_pool_call {
     enum kek_state state;
     enum kek_wrap_alg alg;
     uint64_t handle;
-    bool copy;
+    bool copy, audit;
     struct kek_secret *data_key;
     kek_pool_done_fn *done;
     void *arg;
@@ -180,6 +180,12 @@ struct kek_program {
     char uid[12], gid[12], groups[KEK_PROGRAM_GROUPS_MAX * 12];
 };
 
+/* A version that was shown earlier. */
+struct kek_known {
+    uint32_t number;
+    struct kek_id id;
+};
+
 struct kek_backend {
     struct kek_pool *pool;
     size_t index;
@@ -207,6 +213,8 @@ struct kek_backend {
     struct kek_pool_timing timings[KEK_POOL_OPS_TIMED];
     uint64_t slot;
     enum kek_wrap_alg alg;
+    struct kek_known known[KEK_PROVIDER_VERSIONS_MAX];
+    size_t known_count;
 };
 
 struct kek_poison {
@@ -239,11 +247,16 @@ struct kek_pool {
 
     struct kek_provider_versions listed; /* of the answer at hand */
     struct kek_provider_tried tried;     /* the same */
+    struct kek_provider_maced maced;     /* the same */
     struct kek_arena arena;              /* of arena_bytes */
     alignas(16) uint8_t arena_bytes[KEK_ARENA_BYTES];
     uint8_t in[KEK_PROVIDER_MESSAGE_MAX + 1];
     uint8_t out[KEK_PROVIDER_MESSAGE_MAX];
 };
+
+/* known.c */
+void kek_known_add(struct kek_backend *backend, uint32_t number, const struct kek_id *id);
+void kek_known_listed(struct kek_backend *backend, const struct kek_provider_versions *versions);
 
 /* pool.c */
 struct kek_pool_times *kek_pool_times(struct kek_pool *pool); /* for tests, before start */
@@ -381,12 +394,18 @@ Kek__Provider__Reply *kek_message_unpack(struct kek_pool *pool, size_t len);
 void kek_message_wipe(struct kek_pool *pool);
 size_t kek_message_hello(struct kek_backend *backend, uint64_t id);
 size_t kek_message_call(struct kek_pool *pool, const struct kek_flight *flight, bool say_memory);
+/* What was proven of a key, if anything was. */
+bool kek_message_is_alg(Kek__Provider__WrapAlg alg);
 bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
                           struct kek_provider_versions *versions);
 bool kek_message_probed(const Kek__Provider__Probed *message, struct kek_provider_probed *probed);
 /* describe.c: the same of Described. */
 bool kek_message_described(const Kek__Provider__Described *message,
                            struct kek_provider_described *described);
+/* attest.c: and of Attested. */
+bool kek_message_attested(const Kek__Provider__Attested *message,
+                          struct kek_provider_attested *attested);
+bool kek_message_maced(const Kek__Provider__Maced *message, struct kek_provider_maced *maced);
 void kek_message_tried(const Kek__Provider__Tried *message, struct kek_provider_tried *tried);
 void kek_message_failed(const struct kek_backend *backend, const Kek__Provider__Failed *failed,
                         struct kek_why *why);

@@ -62,6 +62,12 @@ static char *text_or_empty(char *text)
     return text == NULL ? empty : text;
 }
 
+static ProtobufCBinaryData binary(const void *data, size_t len)
+{
+    /* protobuf-c has no const; packing only reads. */
+    return (ProtobufCBinaryData){.len = len, .data = (uint8_t *)(uintptr_t)data};
+}
+
 size_t kek_message_hello(struct kek_backend *backend, uint64_t id)
 {
     const struct kek_config_provider *config = backend->config;
@@ -69,6 +75,8 @@ size_t kek_message_hello(struct kek_backend *backend, uint64_t id)
     Kek__Provider__NamedVersion *pointers[KEK_PROVIDER_VERSIONS_MAX];
     Kek__Provider__Setting settings[KEK_PROVIDER_SETTINGS_MAX];
     Kek__Provider__Setting *setting_pointers[KEK_PROVIDER_SETTINGS_MAX];
+    Kek__Provider__Known known[KEK_PROVIDER_VERSIONS_MAX];
+    Kek__Provider__Known *known_pointers[KEK_PROVIDER_VERSIONS_MAX];
     if (config->version_count > KEK_PROVIDER_VERSIONS_MAX ||
         config->setting_count > KEK_PROVIDER_SETTINGS_MAX) {
         return 0;
@@ -86,6 +94,12 @@ size_t kek_message_hello(struct kek_backend *backend, uint64_t id)
         versions[i].state = (Kek__Provider__State)config->versions[i].state;
         pointers[i] = &versions[i];
     }
+    for (size_t i = 0; i < backend->known_count; i++) {
+        kek__provider__known__init(&known[i]);
+        known[i].number = backend->known[i].number;
+        known[i].kek_id = binary(backend->known[i].id.bytes, KEK_ID_LEN);
+        known_pointers[i] = &known[i];
+    }
     Kek__Provider__Hello hello = KEK__PROVIDER__HELLO__INIT;
     hello.protocol = KEK_PROVIDER_PROTOCOL;
     hello.provider = config->name;
@@ -95,8 +109,12 @@ size_t kek_message_hello(struct kek_backend *backend, uint64_t id)
     hello.settings = setting_pointers;
     hello.n_versions = config->version_count;
     hello.versions = pointers;
+    hello.n_known = backend->known_count;
+    hello.known = known_pointers;
     hello.alg = (Kek__Provider__WrapAlg)backend->alg;
     hello.peak_sessions = backend->status.peak_sessions;
+    hello.call_ms = (uint32_t)config->timeout_ms;
+    hello.start_ms = (uint32_t)config->start_timeout_ms;
     Kek__Provider__Seen seen = KEK__PROVIDER__SEEN__INIT;
     seen.slot = backend->slot;
     seen.serial = backend->status.serial;
@@ -110,96 +128,184 @@ size_t kek_message_hello(struct kek_backend *backend, uint64_t id)
 
 _Static_assert((int)KEK_STATE_COMPROMISED == (int)KEK__PROVIDER__STATE__COMPROMISED, "states");
 
-static ProtobufCBinaryData binary(const void *data, size_t len)
+static bool is_zero(const struct kek_id *id)
 {
-    /* protobuf-c has no const; packing only reads. */
-    return (ProtobufCBinaryData){.len = len, .data = (uint8_t *)(uintptr_t)data};
+    static const struct kek_id zero = {{0}};
+    return kek_id_equal(id, &zero);
+}
+
+/* What a request points at. */
+struct parts {
+    union {
+        Kek__Provider__List list;
+        Kek__Provider__Wrap wrap;
+        Kek__Provider__Unwrap unwrap;
+        Kek__Provider__Mac mac;
+        Kek__Provider__Generate generate;
+        Kek__Provider__SetState set_state;
+        Kek__Provider__Destroy destroy;
+        Kek__Provider__Probe probe;
+        Kek__Provider__Describe describe;
+        Kek__Provider__TryKey try_key;
+        Kek__Provider__Attest attest;
+    };
+    Kek__Provider__Witness witness;
+};
+
+static ProtobufCBinaryData kek_id_of(const struct kek_lane *lane)
+{
+    return binary(lane->kek_id.bytes, KEK_ID_LEN);
+}
+
+static void fill_wrap(const struct kek_flight *flight, struct parts *parts)
+{
+    const struct kek_pool_call *call = flight->call;
+    struct kek_bytes key = kek_secret_bytes(call->data_key);
+    kek__provider__wrap__init(&parts->wrap);
+    kek__provider__witness__init(&parts->witness);
+    parts->wrap.kek_id = kek_id_of(call->lane);
+    parts->wrap.data_key = binary(key.data, key.len);
+    parts->witness.alg = (Kek__Provider__WrapAlg)call->alg;
+    parts->witness.blob = binary(call->blob, call->blob_len);
+    parts->wrap.witness = flight->opens ? &parts->witness : NULL;
+}
+
+static void fill_unwrap(const struct kek_pool_call *call, Kek__Provider__Unwrap *unwrap)
+{
+    kek__provider__unwrap__init(unwrap);
+    unwrap->kek_id = kek_id_of(call->lane);
+    unwrap->alg = (Kek__Provider__WrapAlg)call->alg;
+    unwrap->blob = binary(call->blob, call->blob_len);
+    unwrap->handle = call->handle;
+}
+
+static void fill_mac(const struct kek_pool_call *call, Kek__Provider__Mac *mac)
+{
+    kek__provider__mac__init(mac);
+    mac->kek_id = is_zero(&call->lane->kek_id) ? binary(NULL, 0) : kek_id_of(call->lane);
+    mac->text = binary(call->blob, call->blob_len);
+}
+
+static void fill_generate(const struct kek_pool_call *call, Kek__Provider__Generate *generate)
+{
+    kek__provider__generate__init(generate);
+    generate->number = call->number;
+    generate->kek_id = kek_id_of(call->lane);
+    generate->state = (Kek__Provider__State)call->state;
+    generate->audit = call->audit;
+}
+
+static void fill_try_key(const struct kek_pool_call *call, Kek__Provider__TryKey *try_key)
+{
+    kek__provider__try_key__init(try_key);
+    try_key->kek_id = kek_id_of(call->lane);
+    try_key->alg = (Kek__Provider__WrapAlg)call->alg;
+    try_key->blob = binary(call->blob, call->blob_len);
+    try_key->copy = call->copy;
+}
+
+/* What looks at a keyring or its keys, and changes none. */
+static void fill_look(const struct kek_pool_call *call, Kek__Provider__Request *request,
+                      struct parts *parts)
+{
+    switch (call->lane->op) {
+    case KEK_POOL_PROBE:
+        kek__provider__probe__init(&parts->probe);
+        request->op_case = KEK__PROVIDER__REQUEST__OP_PROBE;
+        request->probe = &parts->probe;
+        break;
+    case KEK_POOL_DESCRIBE:
+        kek__provider__describe__init(&parts->describe);
+        parts->describe.name = binary(call->blob, call->blob_len);
+        parts->describe.skip = call->number;
+        request->op_case = KEK__PROVIDER__REQUEST__OP_DESCRIBE;
+        request->describe = &parts->describe;
+        break;
+    case KEK_POOL_ATTEST:
+        kek__provider__attest__init(&parts->attest);
+        parts->attest.kek_id = kek_id_of(call->lane);
+        parts->attest.skip = call->number;
+        request->op_case = KEK__PROVIDER__REQUEST__OP_ATTEST;
+        request->attest = &parts->attest;
+        break;
+    default:
+        kek__provider__list__init(&parts->list);
+        request->op_case = KEK__PROVIDER__REQUEST__OP_LIST;
+        request->list = &parts->list;
+        break;
+    }
 }
 
 size_t kek_message_call(struct kek_pool *pool, const struct kek_flight *flight, bool say_memory)
 {
     const struct kek_pool_call *call = flight->call;
-    const struct kek_lane *lane = call->lane;
-    ProtobufCBinaryData kek_id = binary(lane->kek_id.bytes, KEK_ID_LEN);
     Kek__Provider__Request request = KEK__PROVIDER__REQUEST__INIT;
-    Kek__Provider__List list = KEK__PROVIDER__LIST__INIT;
-    Kek__Provider__Wrap wrap = KEK__PROVIDER__WRAP__INIT;
-    Kek__Provider__Witness witness = KEK__PROVIDER__WITNESS__INIT;
-    Kek__Provider__Unwrap unwrap = KEK__PROVIDER__UNWRAP__INIT;
-    Kek__Provider__Generate generate = KEK__PROVIDER__GENERATE__INIT;
-    Kek__Provider__SetState set_state = KEK__PROVIDER__SET_STATE__INIT;
-    Kek__Provider__Destroy destroy = KEK__PROVIDER__DESTROY__INIT;
-    Kek__Provider__Probe probe = KEK__PROVIDER__PROBE__INIT;
-    Kek__Provider__Describe describe = KEK__PROVIDER__DESCRIBE__INIT;
-    Kek__Provider__TryKey try_key = KEK__PROVIDER__TRY_KEY__INIT;
+    struct parts parts;
     request.id = flight->id;
     request.say_memory = say_memory;
-    switch (lane->op) {
+    switch (call->lane->op) {
     case KEK_POOL_LIST:
-        request.op_case = KEK__PROVIDER__REQUEST__OP_LIST;
-        request.list = &list;
+    case KEK_POOL_PROBE:
+    case KEK_POOL_DESCRIBE:
+    case KEK_POOL_ATTEST:
+        fill_look(call, &request, &parts);
         break;
-    case KEK_POOL_WRAP: {
-        struct kek_bytes key = kek_secret_bytes(call->data_key);
-        wrap.kek_id = kek_id;
-        wrap.data_key = binary(key.data, key.len);
-        witness.alg = (Kek__Provider__WrapAlg)call->alg;
-        witness.blob = binary(call->blob, call->blob_len);
-        wrap.witness = flight->opens ? &witness : NULL;
+    case KEK_POOL_WRAP:
+        fill_wrap(flight, &parts);
         request.op_case = KEK__PROVIDER__REQUEST__OP_WRAP;
-        request.wrap = &wrap;
+        request.wrap = &parts.wrap;
         break;
-    }
     case KEK_POOL_UNWRAP:
-        unwrap.kek_id = kek_id;
-        unwrap.alg = (Kek__Provider__WrapAlg)call->alg;
-        unwrap.blob = binary(call->blob, call->blob_len);
-        unwrap.handle = call->handle;
+        fill_unwrap(call, &parts.unwrap);
         request.op_case = KEK__PROVIDER__REQUEST__OP_UNWRAP;
-        request.unwrap = &unwrap;
+        request.unwrap = &parts.unwrap;
+        break;
+    case KEK_POOL_MAC:
+        fill_mac(call, &parts.mac);
+        request.op_case = KEK__PROVIDER__REQUEST__OP_MAC;
+        request.mac = &parts.mac;
         break;
     case KEK_POOL_GENERATE:
-        generate.number = call->number;
-        generate.kek_id = kek_id;
-        generate.state = (Kek__Provider__State)call->state;
+        fill_generate(call, &parts.generate);
         request.op_case = KEK__PROVIDER__REQUEST__OP_GENERATE;
-        request.generate = &generate;
+        request.generate = &parts.generate;
         break;
     case KEK_POOL_SET_STATE:
-        set_state.kek_id = kek_id;
-        set_state.state = (Kek__Provider__State)call->state;
+        kek__provider__set_state__init(&parts.set_state);
+        parts.set_state.kek_id = kek_id_of(call->lane);
+        parts.set_state.state = (Kek__Provider__State)call->state;
         request.op_case = KEK__PROVIDER__REQUEST__OP_SET_STATE;
-        request.set_state = &set_state;
+        request.set_state = &parts.set_state;
         break;
     case KEK_POOL_DESTROY:
-        destroy.kek_id = kek_id;
+        kek__provider__destroy__init(&parts.destroy);
+        parts.destroy.kek_id = kek_id_of(call->lane);
         request.op_case = KEK__PROVIDER__REQUEST__OP_DESTROY;
-        request.destroy = &destroy;
-        break;
-    case KEK_POOL_PROBE:
-        request.op_case = KEK__PROVIDER__REQUEST__OP_PROBE;
-        request.probe = &probe;
-        break;
-    case KEK_POOL_DESCRIBE:
-        describe.name = binary(call->blob, call->blob_len);
-        describe.skip = call->number;
-        request.op_case = KEK__PROVIDER__REQUEST__OP_DESCRIBE;
-        request.describe = &describe;
+        request.destroy = &parts.destroy;
         break;
     case KEK_POOL_TRY_KEY:
-        try_key.kek_id = kek_id;
-        try_key.alg = (Kek__Provider__WrapAlg)call->alg;
-        try_key.blob = binary(call->blob, call->blob_len);
-        try_key.copy = call->copy;
+        fill_try_key(call, &parts.try_key);
         request.op_case = KEK__PROVIDER__REQUEST__OP_TRY_KEY;
-        request.try_key = &try_key;
+        request.try_key = &parts.try_key;
         break;
     }
     return kek_message_pack(pool, &request);
 }
 
-/* What was proven of a key, if anything was. */
-static bool is_alg(Kek__Provider__WrapAlg alg)
+bool kek_message_maced(const Kek__Provider__Maced *message, struct kek_provider_maced *maced)
+{
+    if (message->kek_id.len != KEK_ID_LEN || message->mac.len < KEK_PROVIDER_MAC_MIN ||
+        message->mac.len > sizeof maced->mac) {
+        return false;
+    }
+    memcpy(maced->key_id.bytes, message->kek_id.data, KEK_ID_LEN);
+    kek_text_copy(maced->mechanism, sizeof maced->mechanism, message->mechanism);
+    maced->len = message->mac.len;
+    memcpy(maced->mac, message->mac.data, maced->len);
+    return true;
+}
+
+bool kek_message_is_alg(Kek__Provider__WrapAlg alg)
 {
     return alg == KEK__PROVIDER__WRAP_ALG__NONE || kek_wrap_alg_known((enum kek_wrap_alg)alg);
 }
@@ -213,7 +319,8 @@ bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
     for (size_t i = 0; i < count; i++) {
         size_t len = wire[i]->kek_id.len;
         if (len > KEK_ID_LEN || (len < KEK_ID_LEN && wire[i]->eligible) || wire[i]->number == 0 ||
-            !is_alg(wire[i]->alg)) {
+            !kek_message_is_alg(wire[i]->alg) || (int)wire[i]->attestation < 0 ||
+            wire[i]->attestation > KEK__PROVIDER__ATTESTATION__REQUIRED) {
             return false;
         }
     }
@@ -231,6 +338,8 @@ bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
         version->can_unwrap = wire[i]->can_unwrap;
         version->compromised = wire[i]->compromised;
         version->eligible = wire[i]->eligible;
+        version->destroy_s = wire[i]->destroy_s;
+        version->attestation = (enum kek_attestation)wire[i]->attestation;
         kek_text_copy(version->label, sizeof version->label, wire[i]->label);
         kek_text_copy(version->refusal, sizeof version->refusal, wire[i]->refusal);
     }
@@ -250,7 +359,7 @@ bool kek_message_probed(const Kek__Provider__Probed *message, struct kek_provide
     for (size_t i = 0; i < message->n_trials; i++) {
         const Kek__Provider__Trial *wire = message->trials[i];
         struct kek_provider_trial *trial = &probed->trials[i];
-        if (!is_alg(wire->alg) || (int)wire->verdict < 0 ||
+        if (!kek_message_is_alg(wire->alg) || (int)wire->verdict < 0 ||
             wire->verdict > KEK__PROVIDER__VERDICT__REFUSED ||
             (wire->strategy != KEK__PROVIDER__STRATEGY__WRAP_KEY &&
              wire->strategy != KEK__PROVIDER__STRATEGY__ENCRYPT)) {
@@ -306,7 +415,9 @@ void kek_message_failed(const struct kek_backend *backend, const Kek__Provider__
     kek_fail(why, kek_wire_rc((int)failed->cause), "%s: %s", backend->config->name,
              text[0] == '\0' ? "failed without a word" : text);
     if (failed->native != 0) {
-        why->native = failed->native_is_errno ? KEK_NATIVE_ERRNO : KEK_NATIVE_PKCS11;
+        why->native = failed->native_is_errno  ? KEK_NATIVE_ERRNO
+                      : failed->native_is_http ? KEK_NATIVE_HTTP
+                                               : KEK_NATIVE_PKCS11;
         why->code = (unsigned long)failed->native;
     }
 }

@@ -135,7 +135,8 @@ static void lost_last(struct kek_pool_call *call, enum kek_lost how)
                             kek_pool_op_name(lane->op));
         }
         kek_call_fail(call, &call->why);
-    } else if (lane->worker != 0 && how != KEK_LOST_BUSY) {
+    } else if ((lane->worker != 0 && how != KEK_LOST_BUSY) ||
+               (lane->op == KEK_POOL_MAC && how != KEK_LOST_BUSY && how != KEK_LOST_UNSENT)) {
         kek_fail_within(&call->why, KEK_UNAVAILABLE, KEK_WORKER_IS_GONE);
         kek_call_fail(call, &call->why);
     } else {

@@ -200,6 +200,12 @@ static enum kek_rc check_request(const struct kek_pool *pool,
                    : kek_fail(why, KEK_INVALID, "a key's name has 1 to %d bytes",
                               KEK_PROVIDER_NAME_MAX);
     }
+    if (request->op == KEK_POOL_MAC) {
+        return request->blob.len > 0 && request->blob.len <= KEK_PROVIDER_MAC_TEXT_MAX
+                   ? KEK_OK
+                   : kek_fail(why, KEK_INVALID, "a text to be MACed has 1 to %d bytes",
+                              KEK_PROVIDER_MAC_TEXT_MAX);
+    }
     if (request->op != KEK_POOL_UNWRAP && request->blob.len == 0) {
         return KEK_OK;
     }
@@ -239,6 +245,7 @@ static struct kek_pool_call *new_call(struct kek_pool *pool, const struct kek_po
     call->alg = request->alg;
     call->handle = request->handle;
     call->copy = request->copy;
+    call->audit = request->audit;
     return call;
 }
 

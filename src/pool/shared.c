@@ -9,11 +9,17 @@
 const char *kek_pool_op_name(enum kek_pool_op op)
 {
     static const char *const names[] = {
-        [KEK_POOL_LIST] = "list",           [KEK_POOL_WRAP] = "wrap",
-        [KEK_POOL_UNWRAP] = "unwrap",       [KEK_POOL_GENERATE] = "generate",
-        [KEK_POOL_SET_STATE] = "set_state", [KEK_POOL_DESTROY] = "destroy",
-        [KEK_POOL_PROBE] = "probe",         [KEK_POOL_DESCRIBE] = "describe",
+        [KEK_POOL_LIST] = "list",
+        [KEK_POOL_WRAP] = "wrap",
+        [KEK_POOL_UNWRAP] = "unwrap",
+        [KEK_POOL_GENERATE] = "generate",
+        [KEK_POOL_SET_STATE] = "set_state",
+        [KEK_POOL_DESTROY] = "destroy",
+        [KEK_POOL_PROBE] = "probe",
+        [KEK_POOL_DESCRIBE] = "describe",
         [KEK_POOL_TRY_KEY] = "try_key",
+        [KEK_POOL_ATTEST] = "attest",
+        [KEK_POOL_MAC] = "mac",
     };
     return names[op];
 }
@@ -28,7 +34,7 @@ const char *kek_pool_login_name(enum kek_pool_login_outcome outcome)
 
 bool kek_pool_op_once(enum kek_pool_op op)
 {
-    return op >= KEK_POOL_GENERATE;
+    return op >= KEK_POOL_GENERATE && op != KEK_POOL_MAC;
 }
 
 uint64_t kek_pool_jitter(uint64_t value)

@@ -111,14 +111,19 @@ void kek_start_failed(struct kek_worker *worker, bool kill, const struct kek_why
     leave(worker, kill);
 }
 
-/* No Login is sent: not now, and not before something has changed. */
-static void stay_out(struct kek_worker *worker, struct kek_why *why)
+/* No Login is sent: not now, and not before something has changed.  `why` goes on behind "the PIN in FILE", as "was refused" does,
+ * or, with `colon`, is a sentence of its own. */
+static void stay_out(struct kek_worker *worker, bool colon, const struct kek_why *why)
 {
     struct kek_backend *backend = worker->backend;
+    struct kek_why said;
     char source[160];
     (void)kek_login_pin_source(&backend->logins, source, sizeof source);
-    kek_fail_within(why, KEK_DENIED, "%s: the PIN %s", backend->config->name, source);
-    kek_backend_pin_refused(backend, why);
+    kek_fail(&said, KEK_DENIED, "%s: the PIN %s%s %s", backend->config->name, source,
+             colon ? ":" : "", kek_text_after_name(why->text, backend->config->name));
+    said.native = why->native;
+    said.code = why->code;
+    kek_backend_pin_refused(backend, &said);
     leave(worker, false);
     kek_call_fail_hopeless(backend->pool);
 }
@@ -180,7 +185,7 @@ static void begin_login(struct kek_worker *worker)
     case KEK_DENIED:
     case KEK_INVALID:
     case KEK_TOO_LARGE:
-        stay_out(worker, &why);
+        stay_out(worker, rc != KEK_DENIED, &why);
         break;
     default:
         on_recorded(worker, &why);
@@ -221,6 +226,7 @@ static void on_token(struct kek_worker *worker, const Kek__Provider__Token *toke
     kek_text_copy(backend->status.library, sizeof backend->status.library, token->library);
     backend->status.pin_count_low = token->pin_count_low;
     backend->status.max_sessions = token->max_sessions;
+    backend->status.names_keys = token->names_keys;
     backend->slot = token->slot;
     backend->slot_known = true;
     backend->slot_doubted = false;
@@ -233,13 +239,13 @@ static void on_token(struct kek_worker *worker, const Kek__Provider__Token *toke
     kek_backend_watch_pin(backend, token->pin_path);
     if (token->pin_locked) {
         kek_fail(&why, KEK_DENIED, "is locked by the token: its officer must set it anew");
-        stay_out(worker, &why);
+        stay_out(worker, false, &why);
         return;
     }
     if (token->pin_final_try) {
         kek_fail(&why, KEK_DENIED,
                  "has one try left on the token, and kekd does not take it: log in once by hand");
-        stay_out(worker, &why);
+        stay_out(worker, false, &why);
         return;
     }
     try_login(worker);
@@ -274,7 +280,7 @@ static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *read
     kek_login_end(&worker->login, KEK_LOGIN_GOOD, 0);
     tell_login(worker, KEK_POOL_LOGIN_OK, NULL);
     struct kek_provider_versions *versions = &backend->pool->listed;
-    if ((int)ready->alg < 0 || (int)ready->alg > KEK_WRAP_AES_CBC ||
+    if (!kek_message_is_alg(ready->alg) ||
         !kek_message_versions(ready->n_versions, ready->versions, versions)) {
         kek_worker_broken(worker, "its list of versions is malformed");
         return;
@@ -287,6 +293,7 @@ static void on_ready(struct kek_worker *worker, const Kek__Provider__Ready *read
         return;
     }
     keep_others(backend, ready);
+    kek_known_listed(backend, versions);
     uv_timer_stop(&worker->timer);
     /* A start that could try none (every key only unwraps) does not make the others forget. */
     if (ready->alg != KEK__PROVIDER__WRAP_ALG__NONE) {
@@ -308,7 +315,7 @@ static void on_counted(struct kek_worker *worker, enum kek_login_end how, struct
                why);
     struct kek_why refusal;
     if (kek_login_refusal(&worker->login, &refusal) != KEK_OK) {
-        stay_out(worker, &refusal);
+        stay_out(worker, false, &refusal);
         return;
     }
     say_unsure(worker, why);
@@ -347,7 +354,8 @@ static void on_login_failed(struct kek_worker *worker, const Kek__Provider__Fail
     case KEK_LOGIN_NOT_TRIED:
         kek_login_end(&worker->login, KEK_LOGIN_NOT_TRIED, 0);
         if (failed->cause == KEK__PROVIDER__CAUSE__PIN_REFUSED) {
-            stay_out(worker, why); /* the worker did not try it: the token would lock itself */
+            stay_out(worker, true,
+                     why); /* the worker did not try it: the token would lock itself */
             return;
         }
         break;

@@ -81,6 +81,14 @@ static enum kek_rc say_files(struct transfer *transfer, const char *error)
                     or (with->key_name, "its key"), or (with->ca_name, "the CA"));
 }
 
+/* Without an answer over http://: what a port of TLS does, too. */
+static enum kek_rc say_plain(struct transfer *transfer, const char *error)
+{
+    return kek_fail(&transfer->call->why, KEK_UNAVAILABLE,
+                    "%s: %s: %s has ended there, or this port is one of TLS: then it is https://",
+                    transfer->shown, error, peer(transfer));
+}
+
 /* With TLS 1.3 a certificate is refused after the handshake: by an alert, which the end of the connection may
  * overtake. */
 static enum kek_rc say_broken(struct transfer *transfer, const char *error)
@@ -90,7 +98,7 @@ static enum kek_rc say_broken(struct transfer *transfer, const char *error)
     if (strstr(error, "alert") != NULL) {
         return say_tls(transfer, error);
     }
-    if (transfer->call->plain || transfer->call->status != 0) {
+    if (transfer->call->status != 0) {
         return kek_fail(&transfer->call->why, KEK_UNAVAILABLE, "%s: %s", transfer->shown, error);
     }
     return kek_fail(&transfer->call->why, KEK_UNAVAILABLE,
@@ -99,12 +107,21 @@ static enum kek_rc say_broken(struct transfer *transfer, const char *error)
                     or (with->cert_name, "the certificate"));
 }
 
+static bool is_broken(CURLcode code)
+{
+    return code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR || code == CURLE_GOT_NOTHING ||
+           code == CURLE_HTTP2 || code == CURLE_HTTP2_STREAM || code == CURLE_PARTIAL_FILE;
+}
+
 enum kek_rc transfer_say_failure(struct transfer *transfer, CURLcode code)
 {
     struct kek_why *why = &transfer->call->why;
     const char *shown = transfer->shown;
     const char *error = transfer->error[0] == '\0' ? curl_easy_strerror(code) : transfer->error;
     kek_text_clean(transfer->error);
+    if (is_broken(code) && transfer->call->plain && transfer->call->status == 0) {
+        return say_plain(transfer, error);
+    }
     switch (code) {
     case CURLE_OPERATION_TIMEDOUT:
         return kek_fail(why, KEK_DEADLINE,

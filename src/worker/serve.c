@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "kek/log.h"
+#include "kek/text.h"
 
 #define ARENA (64u * 1024) /* a PIN, and a few keys a session: 64 sessions fit many times */
 
@@ -115,7 +116,8 @@ static _Noreturn void serve_sessions(struct kek_serve *serve)
     for (uint32_t i = 0; i < serve->session_count; i++) {
         struct thread *thread = calloc(1, sizeof *thread);
         if (thread == NULL) {
-            kek_log(KEK_LOG_ERROR, "no memory for %u sessions", serve->session_count);
+            kek_log(KEK_LOG_ERROR, "no memory for %s",
+                    kek_counted(serve->session_count, "session").text);
             leave(1);
         }
         thread->serve = serve;
@@ -214,7 +216,7 @@ int kek_provider_main(int argc, char **argv, const struct kek_provider_ops *ops)
                   format != NULL && strcmp(format, "json") == 0 ? KEK_LOG_JSON : KEK_LOG_TEXT);
     struct kek_why why;
     bool locked;
-    if (kek_secret_setup(ARENA, &locked, &why) != KEK_OK) {
+    if (kek_secret_setup(ops->arena == 0 ? ARENA : ops->arena, &locked, &why) != KEK_OK) {
         kek_log(KEK_LOG_ERROR, "%s", why.text);
         leave(1);
     }

@@ -26,7 +26,7 @@ enum kek_serve_stage {
 
 struct kek_serve {
     const struct kek_provider_ops *ops;
-    bool officer; /* knows Generate, SetState, Destroy, Probe, Describe */
+    bool officer; /* knows Generate, SetState, Destroy, Probe, Describe, TryKey, Attest */
     /* Written by kek_serve_start() alone, before any other thread runs. */
     enum kek_serve_stage stage;
     struct kek_provider *provider;
@@ -40,8 +40,9 @@ bool kek_serve_start(struct kek_serve *serve, struct kek_bytes packet,
 bool kek_serve_request(const struct kek_serve *serve, struct kek_provider_session *session,
                        struct kek_bytes packet, struct kek_buf *reply) KEK_MUST_CHECK;
 
-/* What a packet that is too long gets. */
-bool kek_serve_refuse(struct kek_buf *reply, const char *text) KEK_MUST_CHECK;
+/* serve_officer.c: the requests of that role alone, of a worker that has it. */
+bool kek_serve_officer(const struct kek_serve *serve, struct kek_provider_session *session,
+                       const Kek__Provider__Request *request, struct kek_buf *reply) KEK_MUST_CHECK;
 
 /* serve_message.c: requests and replies as bytes. */
 
@@ -67,7 +68,23 @@ bool kek_serve_message_probed(struct kek_buf *reply, uint64_t id,
                               const struct kek_provider_probed *probed) KEK_MUST_CHECK;
 bool kek_serve_message_described(struct kek_buf *reply, uint64_t id,
                                  const struct kek_provider_described *described) KEK_MUST_CHECK;
+/* With as many certificates behind the first `skip` as there is room for. */
+bool kek_serve_message_attested(struct kek_buf *reply, uint64_t id, uint32_t skip,
+                                const struct kek_provider_attested *attested) KEK_MUST_CHECK;
 bool kek_serve_message_reply(struct kek_buf *reply,
                              const Kek__Provider__Reply *message) KEK_MUST_CHECK;
+
+/* What a packet that is too long gets. */
+bool kek_serve_refuse(struct kek_buf *reply, const char *text) KEK_MUST_CHECK;
+/* One failure of the protocol itself. */
+bool kek_serve_refuse_with(struct kek_buf *reply, uint64_t id, Kek__Provider__Cause cause,
+                           const char *text) KEK_MUST_CHECK;
+
+/* False: not 16 bytes. */
+bool kek_serve_take_id(ProtobufCBinaryData bytes, struct kek_id *id) KEK_MUST_CHECK;
+
+#define KEK_SERVE_BAD_ID "a kek id has 16 bytes"
+#define KEK_SERVE_NO_AUDIT_KEYS \
+    "this type of provider makes no MACs: the audit log needs a PKCS#11 token for them"
 
 #endif

@@ -82,6 +82,7 @@ bool kek_serve_message_failed(struct kek_buf *reply, uint64_t id,
     failed.cause = (Kek__Provider__Cause)failure->cause;
     failed.native = failure->why.code;
     failed.native_is_errno = failure->why.native == KEK_NATIVE_ERRNO;
+    failed.native_is_http = failure->why.native == KEK_NATIVE_HTTP;
     failed.text = (char *)failure->why.text;
     Kek__Provider__Reply message = KEK__PROVIDER__REPLY__INIT;
     message.id = id;
@@ -101,6 +102,8 @@ static void version_message(const struct kek_version *version, Kek__Provider__Ve
     message->can_unwrap = version->can_unwrap;
     message->compromised = version->compromised;
     message->eligible = version->eligible;
+    message->destroy_s = version->destroy_s;
+    message->attestation = (Kek__Provider__Attestation)version->attestation;
     message->label = (char *)version->label;
     message->refusal = (char *)version->refusal;
 }
@@ -223,4 +226,26 @@ bool kek_serve_message_tried(struct kek_buf *reply, uint64_t id,
     message.result_case = KEK__PROVIDER__REPLY__RESULT_TRIED;
     message.tried = &result;
     return kek_serve_message_reply(reply, &message);
+}
+
+bool kek_serve_refuse_with(struct kek_buf *reply, uint64_t id, Kek__Provider__Cause cause,
+                           const char *text)
+{
+    struct kek_provider_failure failure = {.step = KEK__PROVIDER__STEP__PROTOCOL, .cause = cause};
+    kek_fail(&failure.why, KEK_INVALID, "%s", text);
+    return kek_serve_message_failed(reply, id, &failure);
+}
+
+bool kek_serve_refuse(struct kek_buf *reply, const char *text)
+{
+    return kek_serve_refuse_with(reply, 0, KEK__PROVIDER__CAUSE__BAD_REQUEST, text);
+}
+
+bool kek_serve_take_id(ProtobufCBinaryData bytes, struct kek_id *id)
+{
+    if (bytes.len != sizeof id->bytes) {
+        return false;
+    }
+    memcpy(id->bytes, bytes.data, sizeof id->bytes);
+    return true;
 }

@@ -6,11 +6,8 @@ the rounds, low and high its extremes; a ratio is the ratio of the medians.  Not
 fails by speed: the exit code is 0 if everything could be measured and every answer was right.
 """
 import argparse
-import copy
-import itertools
 import json
 import os
-import random
 import shutil
 import signal
 import statistics
@@ -20,287 +17,30 @@ import tempfile
 import threading
 import time
 import types
-import urllib.request
 
+import audit_file
+import bridge
 import h2load
+from node import KEYRING, LATENCY_MS, TOKEN, Failed, Kekd, Peak, Token, anonymous, run
+from report import Report, number
+import two_roots
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "interop"))
 import p11  # noqa: E402
 
-KEYRING = "bench"
-TOKEN = "kek-bench"
 MIB = 1024 * 1024
 
 # How much of each; every number is calls unless it says otherwise.
 PLANS = {
     "default": {"rounds": 7, "ping": 20000, "serial": 5000, "parallel": 100000, "strict": 10000,
-                "raw": 10000, "items": 10000, "starts": 5, "warm": 100000, "growth": 1000000,
-                "slow_sessions": [2, 8, 16], "slow_seconds": 1, "rotations": 10, "rotation_seconds": 3},
+                "raw": 10000, "items": 10000, "starts": 5, "warm": 100000, "growth": 1000000, "lines": 1000000,
+                "slow_sessions": [2, 8, 16], "slow_seconds": 1, "rotations": 10, "rotation_seconds": 3,
+                "bridge": 300, "bridge_parallel": 3000},
     "smoke": {"rounds": 1, "ping": 200, "serial": 50, "parallel": 500, "strict": 100,
-              "raw": 50, "items": 200, "starts": 1, "warm": 200, "growth": 500,
-              "slow_sessions": [4], "slow_seconds": 0.1, "rotations": 1, "rotation_seconds": 0.1},
+              "raw": 50, "items": 200, "starts": 1, "warm": 200, "growth": 500, "lines": 1000,
+              "slow_sessions": [4], "slow_seconds": 0.1, "rotations": 1, "rotation_seconds": 0.1,
+              "bridge": 10, "bridge_parallel": 64},
 }
 PLANS["long"] = {**PLANS["default"], "warm": 1000000, "growth": 10000000}
-LATENCY_MS = 5  # of a network HSM, about
-GENERATIONS = 4  # data keys under which the cold start's ciphertexts were made, at least
-
-
-class Failed(Exception):
-    """Something could not be measured, or an answer was wrong."""
-
-
-def run(command, **options):
-    """A program's standard output."""
-    try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                              timeout=600, check=False, **options)
-    except subprocess.TimeoutExpired as late:
-        raise Failed(f"{command[0]}: no end in 600 s") from late
-    if done.returncode != 0:
-        raise Failed(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stderr}")
-    return done.stdout
-
-
-class Token:
-    """A SoftHSM token with a keyring of one version, and what it takes to use it."""
-
-    def __init__(self, source, folder):
-        lines = run([f"{source}/softhsm-conf/make-token.sh", f"{folder}/token", TOKEN]).splitlines()
-        self.softhsm2_conf = lines[0].partition("=")[2]
-        self.uri = lines[1].partition("=")[2]
-        query = dict(part.split("=", 1) for part in self.uri.partition("?")[2].split("&"))
-        self.module = query["module-path"]
-        self.pin_file = query["pin-source"].removeprefix("file:")
-        self.env = {"SOFTHSM2_CONF": self.softhsm2_conf}
-
-    def slowed(self, build, folder):
-        """The same token behind the fault module, where each wrap and unwrap takes LATENCY_MS more."""
-        slow = copy.copy(self)
-        control = f"{folder}/slow"
-        text = "".join(f"{call} every delay {LATENCY_MS}\n" for call in ("C_WrapKey", "C_UnwrapKey"))
-        with open(control, "wb") as file:
-            file.write(text.encode().ljust(8192, b"\0"))
-        slow.uri = self.uri.replace(self.module, f"{build}/tests/faults/fault.so")
-        slow.env = {**self.env, "KEK_FAULT_CONTROL": control}
-        return slow
-
-
-class Kekd:
-    """A kekd process on its own folder; its workers are its children."""
-
-    def __init__(self, build, token, folder, settings="", provider=""):
-        os.makedirs(f"{folder}/state", mode=0o700, exist_ok=True)
-        self.build, self.folder, self.process = build, folder, None
-        self.socket, self.config = f"{folder}/kms.sock", f"{folder}/kekd.yaml"
-        self.address = own_address()
-        with open(self.config, "w", encoding="ascii") as file:
-            file.write(
-                f"listen: unix://{self.socket}\nkeyring: {KEYRING}\ncontext: bench\n"
-                f"state_dir: {folder}/state\nmetrics: {self.address}\n"
-                f"log: {{level: warn}}\n{settings}"
-                f"providers:\n  - name: softhsm\n    type: pkcs11\n    uri: \"{token.uri}\"\n"
-                f"    env: {json.dumps(token.env)}\n{provider}")
-
-    def generate(self):
-        run([f"{self.build}/kekctl", "--config", self.config, "key", "generate"])
-
-    def start(self):
-        """Starts it; returns milliseconds from there to the first good Status."""
-        waiter = subprocess.Popen(
-            [f"{self.build}/tests/bench/load", "--socket", self.socket, "--wait", "60"],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        log = open(f"{self.folder}/kekd.log", "ab")
-        started = time.monotonic_ns()
-        self.process = subprocess.Popen([f"{self.build}/kekd", "--config", self.config],
-                                        stdin=subprocess.DEVNULL, stderr=log)
-        log.close()
-        try:
-            out, err = waiter.communicate(timeout=90)
-        except subprocess.TimeoutExpired:
-            waiter.kill()
-            out, err = waiter.communicate()
-        if waiter.returncode != 0:
-            raise Failed(f"kekd gave no good Status: {err}{self.log_tail()}")
-        return (json.loads(out)["answered_ns"] - started) / 1e6
-
-    def stop(self):
-        if self.process is None:
-            return
-        process, self.process = self.process, None
-        process.send_signal(signal.SIGTERM)
-        try:
-            code = process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise Failed("kekd did not leave within 60 s of SIGTERM") from None
-        if code != 0:
-            raise Failed(f"kekd left with {code}{self.log_tail()}")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        try:
-            self.stop()
-        except Failed:
-            if kind is None:
-                raise
-
-    def log_tail(self):
-        with open(f"{self.folder}/kekd.log", encoding="utf-8", errors="replace") as file:
-            return "\n" + "".join(file.readlines()[-10:])
-
-    def load(self, method, calls, streams=1, **options):
-        command = [f"{self.build}/tests/bench/load", "--socket", self.socket, "--method", method,
-                   "--calls", str(calls), "--streams", str(streams)]
-        for name, value in options.items():
-            command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-        cpu = cpu_seconds(self.process.pid)
-        result = json.loads(run(command))
-        spent = cpu_seconds(self.process.pid) - cpu
-        result["server_cpu_us"] = spent / (calls + options.get("warmup", 0)) * 1e6
-        result["client_cpu_us"] = result["client_cpu"] / calls * 1e6
-        return result
-
-    def workers(self):
-        children = []
-        for name in os.listdir("/proc"):
-            if name.isdigit() and parent_of(name) == self.process.pid:
-                children.append(int(name))
-        return children
-
-    def settled_workers(self, want):
-        """The workers' pids once there are `want` of them and their memory stands still."""
-        last = None
-        for _ in range(600):
-            pids = self.workers()
-            now = [anonymous(pid) for pid in pids]
-            if len(pids) >= want and now == last:
-                return pids
-            last = now
-            time.sleep(0.1)
-        raise Failed(f"kekd has {len(self.workers())} workers, not {want}")
-
-    def metric(self, name):
-        """The sum over a metric's labels; None if kekd shows no such metric."""
-        with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=60) as answer:
-            text = answer.read().decode("utf-8")
-        values = [float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
-                  if line.split("{")[0].split(" ")[0] == name]
-        return sum(values) if values else None
-
-
-PORTS = itertools.count(random.randrange(10000, 20000))  # below those that are given to anybody who asks
-
-
-def own_address():
-    """Where nobody else listens: a host of this process alone, and each time another port."""
-    pid = os.getpid()
-    return f"127.{64 | pid >> 16 & 63}.{pid >> 8 & 255}.{pid & 255}:{next(PORTS)}"
-
-
-def parent_of(pid):
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return int(file.read().rpartition(")")[2].split()[1])
-    except OSError:
-        return None  # it has left
-
-
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def anonymous(pid):
-    """RssAnon in bytes; 0 for a process that has left."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.startswith("RssAnon:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0
-
-
-class Peak(threading.Thread):
-    """The largest RssAnon of any worker while it runs, looked at four times a second."""
-
-    def __init__(self, kekd):
-        super().__init__(daemon=True)
-        self.kekd, self.bytes, self.over = kekd, 0, threading.Event()
-
-    def look(self):
-        self.bytes = max([self.bytes] + [anonymous(pid) for pid in self.kekd.workers()])
-
-    def run(self):
-        while not self.over.wait(0.25):
-            self.look()
-
-    def __exit__(self, *_):
-        self.look()
-        self.over.set()
-        self.join()
-
-    def __enter__(self):
-        self.start()
-        return self
-
-
-class Report:
-    """The rows of the table, as they are measured."""
-
-    def __init__(self, quiet):
-        self.rows, self.notes, self.quiet = [], {}, quiet
-
-    def say(self, text):
-        if not self.quiet:
-            print(f"... {text}", file=sys.stderr, flush=True)
-
-    def add(self, figure, values, unit, goal, limit=None, limit_name="", at_least=False):
-        """`goal` is for the ratio to the limit where there is one, else for the figure itself."""
-        row = {"figure": figure, "unit": unit, "measured": statistics.median(values),
-               "low": min(values), "high": max(values), "rounds": len(values), "goal": goal,
-               "goal_is": "at least" if at_least else "at most"}
-        judged = row["measured"]
-        if limit is not None:
-            row |= {"limit_name": limit_name, "limit": statistics.median(limit),
-                    "limit_low": min(limit), "limit_high": max(limit)}
-            row["ratio"] = judged = row["measured"] / row["limit"]
-        row["met"] = judged >= goal if at_least else judged <= goal
-        self.rows.append(row)
-
-    def table(self):
-        head = ("figure", "measured (low .. high)", "limit of the same run", "ratio", "goal", "met?")
-        lines = [head]
-        for row in self.rows:
-            unit = row["unit"]
-            measured = (f"{number(row['measured'])} {unit} "
-                        f"({number(row['low'])} .. {number(row['high'])})")
-            limit = ratio = "-"
-            goal = f"{'>=' if row['goal_is'] == 'at least' else '<='} {number(row['goal'])}"
-            if "limit" in row:
-                limit = (f"{row['limit_name']} {number(row['limit'])} {unit} "
-                         f"({number(row['limit_low'])} .. {number(row['limit_high'])})")
-                ratio = f"{row['ratio']:.2f}"
-                goal += " x"
-            else:
-                goal += f" {unit}"
-            lines.append((row["figure"], measured, limit, ratio, goal,
-                          "yes" if row["met"] else "NO"))
-        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-        for line in lines:
-            print(" | ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
-            if line is head:
-                print("-|-".join("-" * width for width in widths))
-
-
-def number(value):
-    if value >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
 def measure_calls(report, kekd, plan):
@@ -422,26 +162,11 @@ def measure_latency(report, build, token, folder, plan):
 def measure_cold_start(report, kekd, folder, plan):
     """Ciphertexts of several data keys, made by v1 Encrypts, opened by a kekd that just started."""
     report.say(f"cold start: {plan['items']} v1 ciphertexts")
-    lots = []
-    each = plan["items"] // GENERATIONS
-    for lot in range(GENERATIONS):
-        kekd.start()
-        lots.append(f"{folder}/lot{lot}")
-        kekd.load("encrypt", each, streams=64, v1=True, save=lots[-1])
-        kekd.stop()
+    lots = kekd.seal_lots(folder, plan["items"])
     for streams, how in ((1, "one at a time"), (64, "64 streams")):
-        kekd.start()
-        before = kekd.metric("kekd_datakey_unwraps_total")
-        if before is None:
-            raise Failed("kekd shows no kekd_datakey_unwraps_total")
-        spent = sum(kekd.load("decrypt", each, streams=streams, v1=True, **{"from": lot})["seconds"]
-                    for lot in lots)
-        unwraps = kekd.metric("kekd_datakey_unwraps_total") - before
-        kekd.stop()
-        count = f"{each * GENERATIONS:,}"
-        report.add(f"cold start, {count} v1 ciphertexts, {how}", [spent * 1e3], "ms", 1000)
-        report.add(f"  HSM unwraps for each of {GENERATIONS} data keys", [unwraps / GENERATIONS],
-                   "unwraps", 10)
+        spent, unwraps = kekd.open_cold(lots, plan["items"], streams)
+        report.add(f"cold start, {plan['items']:,} v1 ciphertexts, {how}", [spent * 1e3], "ms", 1000)
+        report.add(f"  HSM unwraps for each of {len(lots)} data keys", [unwraps / len(lots)], "unwraps", 10)
 
 
 def measure_memory(report, kekd):
@@ -537,6 +262,25 @@ def measure_rotations(report, kekd, token, plan):
                [one["p99_ns"] / 1e3 for one in quiet], "without")
 
 
+def measure_audit(report, build, folder, plan):
+    """kekctl audit verify."""
+    if not audit_file.installed():
+        print("bench: NO FIGURE FOR kekctl audit verify: jq is not installed", file=sys.stderr)
+        return
+    report.say(f"{plan['lines']} audit lines")
+    path = f"{folder}/audit.jsonl"
+    audit_file.make(path, plan["lines"])
+    figure, limit = [], []
+    for _ in range(plan["starts"]):
+        try:
+            limit.append(plan["lines"] / audit_file.seconds(["jq", "empty", path]))
+            figure.append(plan["lines"] / audit_file.seconds([f"{build}/kekctl", "audit", "verify", path]))
+        except subprocess.SubprocessError as failure:
+            raise Failed(failure) from failure
+    os.remove(path)
+    report.add("kekctl audit verify, lines", figure, "/s", 5, limit, "jq", at_least=True)
+
+
 def measure_starts(report, kekd, plan):
     report.say(f"{plan['starts']} starts")
     spent = []
@@ -575,6 +319,9 @@ def measure(report, build, source, folder, plan):
         kekd.start()
         kekd.settled_workers(2)
         measure_rotations(report, kekd, token, plan)
+    measure_audit(report, build, folder, plan)
+    two_roots.measure(report, build, source, folder, plan)
+    bridge.measure(report, build, folder, plan)
 
 
 def main():

@@ -16,7 +16,8 @@ tests_bench_raw_pkcs11_SOURCES = tests/bench/raw_pkcs11.c \
 tests_bench_raw_pkcs11_CFLAGS = $(AM_CFLAGS) $(P11_KIT_CFLAGS)
 tests_bench_raw_pkcs11_LDADD = -ldl
 
-EXTRA_DIST += tests/bench/bench.py tests/bench/etcd.py tests/bench/h2load.py
+EXTRA_DIST += tests/bench/audit_file.py tests/bench/bench.py tests/bench/bridge.py tests/bench/etcd.py \
+	tests/bench/h2load.py tests/bench/node.py tests/bench/report.py tests/bench/two_roots.py
 dist_check_SCRIPTS += tests/bench/test_smoke.py
 TESTS += tests/bench/test_smoke.py
 

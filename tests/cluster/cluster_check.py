@@ -20,7 +20,7 @@ import rig as rigs
 
 SECRETS = "/registry/secrets/"
 # After so long every API server writes under the key that kekd announces, and kekctl reencrypt does not wait any more.
-FOLLOWED = 210  # seconds
+FOLLOWED = 60 + 180 + 5  # seconds
 # What Kubernetes' documentation has one do after a change of key.
 SEED = """"$KUBECTL" --kubeconfig="$KUBECONFIG" get secrets -A -o json |
 "$KUBECTL" --kubeconfig="$KUBECONFIG" annotate --overwrite -f - kekd-reencrypt-time="$(date +%s%N)" >/dev/null"""

@@ -7,27 +7,23 @@ from conformance import main
 from tokens import OpenCryptoki
 
 EXPECTED = {
+    "conformance": "pass: 29 passed, 0 failed, 2 not supported, 0 skipped",
     "generate": "pass",
     "probe": "pass",
-    "list": "pass: AES-CBC",
-    "round trip": "pass",
-    "tampered": "cannot: AES-CBC takes a damaged blob, and another key comes out",
-    "truncated": "pass",
-    "another key's": "cannot: AES-CBC takes another key's blob, and another key comes out",
-    "missing key": "pass",
-    "concurrent": "pass",
-    "two processes": "pass",
     "logout elsewhere": "pass",
-    "killed and restarted": "pass",
     "other strategies": "pass: wrap-key AES-CBC",
     "remembered algorithm": "pass: AES-GCM gives AES-CBC",
     "kekd serves": "pass",
-    "states": "pass: enforced: C_UnwrapKey: CKR_KEY_FUNCTION_NOT_PERMITTED (0x68), "
-              "C_WrapKey: CKR_KEY_FUNCTION_NOT_PERMITTED (0x68)",
     "crash between two changes": "pass",
-    "destroy": "pass",
+    "audit key": "pass: CKM_SHA256_HMAC",
     "wrong PIN": "pass: C_Login: CKR_PIN_INCORRECT (0xa0)",
 }
+
+# What kekctl conformance finds, where that is worth saying.
+CASES = {
+    "list": "PASS: AES-CBC", "mechanism": "PASS: wrap-key CKM_AES_CBC, which takes damaged data",
+    "states-enforced": r"PASS: C_WrapKey: CKR_KEY_FUNCTION_NOT_PERMITTED \(0x68\)",
+    **{name: "NOT SUPPORTED: AES-CBC takes .* blob, and another data key comes out" for name in ("tamper-changed", "other-key")}}
 
 MATRIX = [
     "wrap-key CKM_AES_KEY_WRAP (not advertised): refused: C_WrapKey: CKR_MECHANISM_INVALID (0x70)",
@@ -53,4 +49,4 @@ MATRIX = [
 ]
 
 if __name__ == "__main__":
-    sys.exit(main(OpenCryptoki(), EXPECTED, MATRIX))
+    sys.exit(main(OpenCryptoki(), EXPECTED, MATRIX, CASES))

@@ -74,7 +74,27 @@ class Token:
     """What all have. A folder that goes with the test, and the daemons that the token needs."""
 
     strategy = "auto"
+    type = "pkcs11"
     init_args = ""
+    # Checks for which there is nothing to try, and why.
+    not_applicable = {
+        **dict.fromkeys(("outage", "slow", "garbage"), "a module of this machine and no service; tests/faults has a module "
+                        "that fails, hangs and ends at each call"),
+        "credentials end": "a PIN has no end; `wrong PIN` has one that is refused",
+        "clock off": "nothing that it is shown has a time in it",
+        **dict.fromkeys(("disabled key", "destroy"), "`conformance` has it"),
+    }
+
+    def through_faults(self):
+        """The same, reached so that its answers can be spoilt."""
+        return self
+
+    def settings(self):
+        """The keys of its type."""
+        found = {"uri": self.uri, "strategy": self.strategy}
+        if self.init_args:
+            found["init_args"] = self.init_args
+        return found
 
     def __init__(self, name, module):
         self.name = name
@@ -125,6 +145,13 @@ class Token:
     def objects(self):
         """What would show that something stayed on the token, where files show it."""
         return None
+
+    def spare_keys(self):
+        """Names for --existing-key, where kekctl conformance cannot make its keys; they are made now."""
+        return []
+
+    def make_audit_key(self, kek_id):
+        """The same of the audit log's key; returns None where there is no such tool."""
 
     def make_key(self, number, kek_id):
         """By the token's own tools, where the worker cannot; returns the CKA_ID that it got."""
@@ -194,7 +221,9 @@ class OpenCryptoki(Token):
         self.located("1234567", token="t1")
 
     def objects(self):
-        # Its list of them; beside it stand files of its own.
+        # Its list of them, once there was one; beside it stand files of its own.
+        if not os.path.exists(os.path.join(self.FOLDERS[0], "OBJ.IDX")):
+            return []
         with open(os.path.join(self.FOLDERS[0], "OBJ.IDX"), encoding="ascii") as index:
             return sorted(index.read().split())
 
@@ -284,6 +313,20 @@ class TPM2(Token):
             "--key-label=" + label, "--id=" + name, "--path", self.path("store"), env=self.env)
         if number == 1:
             self.versions.append({"n": number, "label": label, "state": "active"})
+        return name.encode()
+
+    def spare_keys(self):
+        labels = ["spare-1", "spare-2"]
+        for label in labels:
+            run(self.ptool, "addkey", "--algorithm=aes256", "--label=t1", "--userpin=userpin", "--key-label=" + label,
+                "--path", self.path("store"), env=self.env)
+        return labels
+
+    def make_audit_key(self, kek_id):
+        """Returns the CKA_ID that it got."""
+        name = kek_id.hex()[:16]
+        run(self.ptool, "addkey", "--algorithm=hmac:sha256", "--label=t1", "--userpin=userpin", "--key-label=ring.audit",
+            "--id=" + name, "--path", self.path("store"), env=self.env)
         return name.encode()
 
 

@@ -44,6 +44,8 @@ static const char *const functions[] = {
     "C_EncryptInit",
     "C_Encrypt",
     "C_DecryptInit",
+    "C_SignInit",
+    "C_Sign",
     "C_Decrypt",
     "C_GenerateKey",
     "C_WrapKey",
@@ -78,6 +80,7 @@ enum deed {
     FLIP,
     FORGE,
     KEEP,
+    STALE,
     ORPHAN,
 };
 
@@ -110,6 +113,7 @@ static const struct {
     [FLIP] = {"flip", 16},
     [FORGE] = {"forge", 0},
     [KEEP] = {"keep", 16},
+    [STALE] = {"stale", 0},
     [ORPHAN] = {"orphan", 0},
 };
 
@@ -458,6 +462,9 @@ static void tell_of_token(const struct rule *rule, struct control_verdict *verdi
         break;
     case KEEP:
         verdict->keeps = rule->value;
+        break;
+    case STALE:
+        verdict->stale = true;
         break;
     default:
         reject(deeds[rule->deed].name);

@@ -32,6 +32,7 @@ struct control_verdict {
     unsigned long sessions; /* that the token says it allows; 0: as it is */
     bool has_pad;           /* a PIN is entered at the token */
     bool forges;            /* a copy is a key that may leave */
+    bool stale;             /* it shall unwrap what the call before it was given */
     unsigned flip_count;
     unsigned long flips[CONTROL_FLIPS]; /* the yes-or-no attributes that a new key has otherwise */
     unsigned long shortens; /* the attribute that a key gets half of; CONTROL_ANY: none */

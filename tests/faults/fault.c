@@ -5,6 +5,7 @@
  * Only for tests: it trusts its environment.
  */
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "control.h"
 #include "handles.h"
 
+#define BLOB_MAX 512
 #define SOFTHSM "/usr/lib/softhsm/libsofthsm2.so"
 
 static CK_FUNCTION_LIST *real;
@@ -74,14 +76,47 @@ WRAP_KEY(C_DecryptInit, c, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HAND
          (a, b, handles_key(real, a, c, &verdict)))
 WRAP(C_Decrypt, (CK_SESSION_HANDLE a, CK_BYTE *b, CK_ULONG c, CK_BYTE *d, CK_ULONG *e),
      (a, b, c, d, e))
+WRAP_KEY(C_SignInit, c, (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c),
+         (a, b, handles_key(real, a, c, &verdict)))
+WRAP(C_Sign, (CK_SESSION_HANDLE a, CK_BYTE *b, CK_ULONG c, CK_BYTE *d, CK_ULONG *e),
+     (a, b, c, d, e))
 WRAP_KEY(C_WrapKey, c,
          (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c, CK_OBJECT_HANDLE d, CK_BYTE *e,
           CK_ULONG *f),
          (a, b, handles_key(real, a, c, &verdict), d, e, f))
-WRAP_KEY(C_UnwrapKey, c,
-         (CK_SESSION_HANDLE a, CK_MECHANISM *b, CK_OBJECT_HANDLE c, CK_BYTE *d, CK_ULONG e,
-          CK_ATTRIBUTE *f, CK_ULONG g, CK_OBJECT_HANDLE *h),
-         (a, b, handles_key(real, a, c, &verdict), d, e, f, g, h))
+
+/* Keeps what is to be unwrapped, for the call after this one; returns how long the one before was. */
+static CK_ULONG exchange(const CK_BYTE *blob, CK_ULONG len, CK_BYTE before[static BLOB_MAX])
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static CK_BYTE kept[BLOB_MAX];
+    static CK_ULONG kept_len;
+    pthread_mutex_lock(&lock);
+    CK_ULONG before_len = kept_len;
+    memcpy(before, kept, kept_len);
+    kept_len = len < BLOB_MAX ? len : BLOB_MAX;
+    memcpy(kept, blob, kept_len);
+    pthread_mutex_unlock(&lock);
+    return before_len;
+}
+
+static CK_RV fault_C_UnwrapKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism,
+                               CK_OBJECT_HANDLE key, CK_BYTE *blob, CK_ULONG len,
+                               CK_ATTRIBUTE *template, CK_ULONG count, CK_OBJECT_HANDLE *unwrapped)
+{
+    struct control_verdict verdict = control_by_key("C_UnwrapKey", session, key);
+    CK_BYTE before[BLOB_MAX];
+    if (verdict.fails) {
+        return verdict.rv;
+    }
+    CK_ULONG before_len = exchange(blob, len, before);
+    if (verdict.stale && before_len > 0) {
+        blob = before;
+        len = before_len;
+    }
+    return real->C_UnwrapKey(session, mechanism, handles_key(real, session, key, &verdict), blob,
+                             len, template, count, unwrapped);
+}
 
 static bool is_sick(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object)
 {
@@ -344,6 +379,8 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **out)
     USE(C_Encrypt);
     USE(C_DecryptInit);
     USE(C_Decrypt);
+    USE(C_SignInit);
+    USE(C_Sign);
     USE(C_GenerateKey);
     USE(C_WrapKey);
     USE(C_UnwrapKey);

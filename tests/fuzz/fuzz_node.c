@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (page == NULL) {
         return 0;
     }
-    bool good = node_parse(page, &status, &why);
+    bool good = node_parse(page, "", &status, &why);
     is_text(status.node, sizeof status.node);
     is_text(status.what, sizeof status.what);
     is_text(status.health, sizeof status.health);

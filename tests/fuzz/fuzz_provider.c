@@ -93,10 +93,11 @@ static bool unwrap(struct kek_provider_session *s, const struct kek_id *kek_id, 
 }
 
 static bool generate(struct kek_provider_session *s, uint32_t number, const struct kek_id *kek_id,
-                     enum kek_state state, struct kek_provider_failure *failure)
+                     enum kek_state state, struct kek_id *made,
+                     struct kek_provider_failure *failure)
 {
     (void)s;
-    (void)kek_id;
+    *made = *kek_id;
     FUZZ_CHECK(number >= 1 && (state == KEK_STATE_ACTIVE || state == KEK_STATE_PRE_ACTIVE));
     return flip(failure);
 }

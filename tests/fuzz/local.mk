@@ -44,7 +44,7 @@ tests_fuzz_fuzz_grpc_LDADD = $(FUZZ_LIBS) $(GRPC_LIBS)
 
 FUZZ_TARGETS += tests/fuzz/fuzz_record
 tests_fuzz_fuzz_record_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
-tests_fuzz_fuzz_record_LDADD = $(FUZZ_LIBS) libkek-keyring.a $(POOL_LIBS) $(ENVELOPE_LIBS) \
+tests_fuzz_fuzz_record_LDADD = $(FUZZ_LIBS) libkek-keyring.a $(POOL_LIBS) $(ENVELOPE_LIBS) $(CONFIG_LIBS) \
 	$(JANSSON_LIBS)
 
 FUZZ_TARGETS += tests/fuzz/fuzz_tls
@@ -55,8 +55,15 @@ FUZZ_TARGETS += tests/fuzz/fuzz_node
 tests_fuzz_fuzz_node_SOURCES = tests/fuzz/fuzz_node.c src/kekctl/node/node_parse.c
 tests_fuzz_fuzz_node_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_fuzz_fuzz_node_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
-tests_fuzz_fuzz_node_LDADD = $(FUZZ_LIBS) libkek-keyring.a $(POOL_LIBS) $(ENVELOPE_LIBS) \
+tests_fuzz_fuzz_node_LDADD = $(FUZZ_LIBS) libkek-keyring.a $(POOL_LIBS) $(ENVELOPE_LIBS) $(CONFIG_LIBS) \
 	$(JANSSON_LIBS)
+
+FUZZ_TARGETS += tests/fuzz/fuzz_audit
+tests_fuzz_fuzz_audit_SOURCES = tests/fuzz/fuzz_audit.c \
+	src/kekctl/audit/check.c src/kekctl/audit/pace.c src/kekctl/audit/telling.c
+tests_fuzz_fuzz_audit_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_audit_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_fuzz_fuzz_audit_LDADD = $(FUZZ_LIBS) libkek-ops.a $(JANSSON_LIBS) $(BASE_LIBS)
 
 FUZZ_TARGETS += tests/fuzz/fuzz_kubeconfig tests/fuzz/fuzz_kubeapi
 tests_fuzz_fuzz_kubeconfig_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
@@ -68,6 +75,18 @@ tests_fuzz_fuzz_kubeapi_LDADD = $(FUZZ_LIBS) $(KUBEAPI_LIBS)
 FUZZ_TARGETS += tests/fuzz/fuzz_etcd
 tests_fuzz_fuzz_etcd_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_fuzz_fuzz_etcd_LDADD = $(FUZZ_LIBS) libkek-etcd.a $(BASE_LIBS)
+
+FUZZ_TARGETS += tests/fuzz/fuzz_protobuf
+tests_fuzz_fuzz_protobuf_LDADD = $(FUZZ_LIBS) $(BASE_LIBS)
+
+if BRIDGE
+FUZZ_TARGETS += tests/fuzz/fuzz_gcpkms tests/fuzz/fuzz_statement
+tests_fuzz_fuzz_statement_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/gcpkms
+tests_fuzz_fuzz_statement_LDADD = $(FUZZ_LIBS) $(GCPKMS_LIBS)
+tests_fuzz_fuzz_gcpkms_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_gcpkms_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src/gcpkms
+tests_fuzz_fuzz_gcpkms_LDADD = $(FUZZ_LIBS) $(GCPKMS_LIBS)
+endif
 
 check_PROGRAMS += $(FUZZ_TARGETS)
 if FUZZING

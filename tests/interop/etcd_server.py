@@ -11,6 +11,7 @@ It skips, or fails where KEKD_REQUIRE_KUBE=1, without etcd."""
 import base64
 import collections
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -54,6 +55,32 @@ def after(prefix):
             return coded(bytes(key))
         key.pop()
     return coded(b"\0")
+
+
+def covered(dek, plain):
+    """What an API server up to 1.24 wrote behind a v1 key: IV, AES-CBC with PKCS#7."""
+    iv = os.urandom(16)
+    sealed = subprocess.run(["openssl", "enc", "-aes-%d-cbc" % (8 * len(dek)), "-K", dek.hex(), "-iv", iv.hex()],
+                            input=plain, stdout=subprocess.PIPE, check=True).stdout
+    return iv + sealed
+
+
+def covered_by_gcm(dek, key, plain):
+    """What an API server writes behind a v1 key since: nonce, AES-GCM bound to the key in etcd, tag."""
+    crypto = ctypes.CDLL("libcrypto.so.3")
+    for name in ("EVP_CIPHER_CTX_new", "EVP_aes_256_gcm"):
+        getattr(crypto, name).restype = ctypes.c_void_p
+    cipher, context = (ctypes.c_void_p(make()) for make in (crypto.EVP_aes_256_gcm, crypto.EVP_CIPHER_CTX_new))
+    nonce, aad, size = os.urandom(12), key.encode(), ctypes.c_int()
+    out, tag = ctypes.create_string_buffer(len(plain)), ctypes.create_string_buffer(16)
+    done = (crypto.EVP_EncryptInit_ex(context, cipher, None, dek, nonce),
+            crypto.EVP_EncryptUpdate(context, None, ctypes.byref(size), aad, len(aad)),
+            crypto.EVP_EncryptUpdate(context, out, ctypes.byref(size), plain, len(plain)),
+            crypto.EVP_EncryptFinal_ex(context, tag, ctypes.byref(size)),
+            crypto.EVP_CIPHER_CTX_ctrl(context, 0x10, len(tag), tag))  # EVP_CTRL_AEAD_GET_TAG
+    crypto.EVP_CIPHER_CTX_free(context)
+    assert done == (1,) * len(done), done
+    return nonce + out.raw + tag.raw
 
 
 class Refused(Exception):

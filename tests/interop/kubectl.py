@@ -1,22 +1,42 @@
-"""kubectl and kekctl, as the pages' blocks call them, for a cluster of apiserver.py.
+"""kubectl, kekctl and what else the pages' blocks call, for a cluster of apiserver.py, and the desk at which they are run.
 
-    env = kubectl.environment(cluster)      # for the processes that run a block
-    env["NAME_OPTION"] = "--name kekd-b"    # what `kekctl kube config` gets besides"""
+    desk = kubectl.Desk(case, cluster)
+    desk.run(block, FILE="a.yaml")          # in a folder of its own; it must end with 0
+    desk.run(block, code=3)
+    desk.until(block)                       # as one who looks again until it ends so: SoftHSM shows no token while
+                                            # another node logs in
+    desk.sit_at(cluster.kekds[1])           # at another node"""
 
 import os
+import re
+import shutil
+import subprocess
 
 import rig as rigs
 
 PROGRAMS = {
-    # The only node of this cluster, which has no `status` section: the pages' clusters have.
-    "kekctl": """case "$*" in
-*--check*) set -- "$@" --single-node ;;
+    # A cluster of one node has no `status` section; the pages' clusters have. kekd-b.yaml is where a second kekd has its own.
+    "kekctl": """case "$1 $2" in
+"--config /etc/kekd/kekd-b.yaml") shift 2; set -- --config "$CONFIG_B" "$@" ;;
+"--config "*) ;;
+*) set -- --config "$CONFIG" "$@" ;;
 esac
-case "$1 $2" in
-"kube config") set -- "$@" $NAME_OPTION ;;
+case "$ALONE $*" in
+"yes "*--check*) set -- "$@" --single-node ;;
 esac
-exec "$KEKCTL" --config "$CONFIG" "$@"
+exec "$KEKCTL" "$@"
 """,
+    "runuser": 'test "$1 $2 $3" = "-u kekd --" && shift 3 && exec "$@"\n',
+    # The desk does it, once the block has ended.
+    "systemctl": 'echo "$*" >>"$ASKED"\n',
+    # There is no user kekd.
+    "install": """kept=
+for word; do
+    case $word in -o | -g | kekd) ;; *) kept="$kept $word" ;; esac
+done
+exec /usr/bin/install $kept
+""",
+    "etcdutl": 'ETCDCTL_API=3 exec etcdctl "$@"\n',  # before etcd 3.5
     # As much of it as the page asks for.
     "kubectl": """#!/usr/bin/env python3
 import json, os, ssl, sys, urllib.request
@@ -49,11 +69,67 @@ else:
 def environment(cluster):
     folder = cluster.path("bin")
     os.mkdir(folder)
-    for name, text in PROGRAMS.items():
+    for name, does in PROGRAMS.items():
+        if name == "etcdutl" and shutil.which(name):
+            continue
         with open(os.path.join(folder, name), "w", encoding="ascii") as file:
-            file.write(text if text.startswith("#!") else "#!/bin/sh\n" + text)
+            file.write(does if does.startswith("#!") else "#!/bin/sh\n" + does)
         os.chmod(os.path.join(folder, name), 0o755)
     cert, key = cluster.user("admin")
-    return dict(os.environ, PATH=folder + ":" + os.environ["PATH"], CONFIG=cluster.kekd.path,
-                KEKCTL=rigs.program("kekctl"), SERVERS=" ".join(server.url for server in cluster.servers),
-                KUBECONFIG=cluster.kubeconfig(), NAME_OPTION="", TEST_CA=cluster.ca.cert, TEST_CERT=cert, TEST_KEY=key)
+    return dict(os.environ, PATH=folder + ":" + os.environ["PATH"], KEKCTL=rigs.program("kekctl"),
+                ASKED=cluster.path("asked"), SERVERS=" ".join(server.url for server in cluster.servers),
+                KUBECONFIG=cluster.kubeconfig(), TEST_CA=cluster.ca.cert, TEST_CERT=cert, TEST_KEY=key,
+                ETCDCTL_API="3", ETCDCTL_ENDPOINTS=cluster.etcd.endpoint)
+
+
+class Desk:
+    """Blocks of a page, one after the other, at one node at a time."""
+
+    def __init__(self, case, cluster):
+        self.case, self.env = case, environment(cluster)
+        self.folder = cluster.path("work")
+        os.mkdir(self.folder)
+        self.sit_at(cluster.kekd)
+
+    def sit_at(self, kekd):
+        self.kekd = kekd
+        self.env.update(CONFIG=kekd.path, KEKD=kekd.path, ALONE="no" if "status" in kekd.config else "yes",
+                        RECORD="%s/%s.json" % (kekd.config["state_dir"], kekd.config["keyring"]))
+
+    def ask(self, block, **env):
+        done = subprocess.run(["sh", "-euc", block], cwd=self.folder, env=dict(self.env, **env), stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=rigs.PATIENCE, check=False)
+        self.systemd()
+        return done
+
+    def run(self, block, code=0, **env):
+        done = self.ask(block, **env)
+        self.case.assertEqual(done.returncode, code, block + done.stdout + done.stderr)
+        return done
+
+    def until(self, block, code=0, says="", **env):
+        found = []
+
+        def ends():
+            found[:] = [self.ask(block, **env)]
+            return found[0].returncode == code and says in found[0].stdout + found[0].stderr
+        try:
+            rigs.wait_for(ends, "%r to end with %d" % (block, code))
+        except AssertionError:
+            print(found[0].stdout, found[0].stderr, flush=True)
+            raise
+        return found[0]
+
+    def systemd(self):
+        """What systemctl was asked for, of this node's kekd."""
+        if not os.path.exists(self.env["ASKED"]):
+            return
+        with open(self.env["ASKED"], encoding="ascii") as file:
+            asked = file.read().splitlines()
+        os.remove(self.env["ASKED"])
+        for words in asked:
+            verb = re.fullmatch(r"(enable --now|start|stop|restart) (?:kekd\.socket )?kekd\.service", words)[1]
+            if verb in ("stop", "restart"):
+                self.kekd.stop()
+            if verb in ("start", "restart", "enable --now"):
+                self.kekd.spawn().serving()

@@ -12,41 +12,62 @@ tests_interop_stored_LDADD = $(KUBE_LIBS)
 dist_check_SCRIPTS += tests/interop/test_recovery.py
 TESTS += tests/interop/test_recovery.py
 
-# The C-core gRPC client of Debian, and raw bytes.  Each file is one theme and one test.
+# The C-core gRPC client of Debian, and raw bytes.  Each file is one theme and one test.  What takes a minute or more
+# begins first, the longest ahead of all.
 INTEROP_TESTS = \
-	tests/interop/test_adopt.py \
+	tests/interop/test_faults.py \
+	tests/interop/test_oom.py \
+	tests/interop/test_token.py \
+	tests/interop/test_conformance.py \
 	tests/interop/test_apiserver.py \
-	tests/interop/test_audit.py \
-	tests/interop/test_badinput.py \
-	tests/interop/test_canary.py \
-	tests/interop/test_changes.py \
-	tests/interop/test_config.py \
-	tests/interop/test_cost.py \
+	tests/interop/test_audit_join.py \
+	tests/interop/test_audit_mac.py \
 	tests/interop/test_destroy.py \
+	tests/interop/test_views.py \
+	tests/interop/test_swap.py \
+	tests/interop/test_providers.py \
+	tests/interop/test_report.py \
+	tests/interop/test_canary.py \
+	tests/interop/test_roots.py \
+	tests/interop/test_changes.py \
+	tests/interop/test_cost.py \
+	tests/interop/test_adopt.py \
+	tests/interop/test_audit.py \
+	tests/interop/test_audit_renamed.py \
+	tests/interop/test_audit_roots.py \
+	tests/interop/test_audit_sink.py \
+	tests/interop/test_badinput.py \
+	tests/interop/test_config.py \
+	tests/interop/test_destroy_page.py \
 	tests/interop/test_disaster.py \
+	tests/interop/test_doctor.py \
+	tests/interop/test_doctor_audit.py \
+	tests/interop/test_doctor_keys.py \
+	tests/interop/test_doctor_kube.py \
+	tests/interop/test_doctor_start.py \
 	tests/interop/test_encryption.py \
 	tests/interop/test_etcd.py \
 	tests/interop/test_fault_module.py \
-	tests/interop/test_faults.py \
 	tests/interop/test_inventory.py \
+	tests/interop/test_inventory_roots.py \
 	tests/interop/test_lifecycle.py \
 	tests/interop/test_log.py \
 	tests/interop/test_recovery_of_kekd.py \
-	tests/interop/test_providers.py \
 	tests/interop/test_reencrypt_cluster.py \
 	tests/interop/test_nodes.py \
-	tests/interop/test_oom.py \
 	tests/interop/test_rotation.py \
 	tests/interop/test_rotate.py \
+	tests/interop/test_roots_all.py \
+	tests/interop/test_roots_openbao.py \
+	tests/interop/test_roots_tpm2.py \
+	tests/interop/test_roots_views.py \
 	tests/interop/test_roundtrip.py \
 	tests/interop/test_schedules.py \
 	tests/interop/test_separation.py \
 	tests/interop/test_states.py \
 	tests/interop/test_status.py \
-	tests/interop/test_swap.py \
-	tests/interop/test_token.py \
+	tests/interop/test_transit.py \
 	tests/interop/test_verdict.py \
-	tests/interop/test_views.py \
 	tests/interop/test_wire.py \
 	tests/interop/test_workers.py
 TESTS += $(INTEROP_TESTS)
@@ -55,21 +76,30 @@ EXTRA_DIST += \
 	$(INTEROP_TESTS) \
 	tests/interop/apiserver.py \
 	tests/interop/certs.py \
+	tests/interop/clean_root.py \
 	tests/interop/cluster.py \
+	tests/interop/doctoring.py \
+	tests/interop/etcd_fake.py \
 	tests/interop/etcd_server.py \
 	tests/interop/fault.py \
 	tests/interop/h2.py \
 	tests/interop/kms.py \
 	tests/interop/kubectl.py \
+	tests/interop/moved.py \
+	tests/interop/openbao.py \
 	tests/interop/p11.py \
 	tests/interop/pages.py \
 	tests/interop/proc.py \
 	tests/interop/protowire.py \
 	tests/interop/rig.py \
+	tests/interop/roots.py \
 	tests/interop/rotation.py \
+	tests/interop/scan.py \
 	tests/interop/softhsm.py \
+	tests/interop/start_page.py \
 	tests/interop/swap.py \
-	tests/interop/traffic.py
+	tests/interop/traffic.py \
+	tests/interop/transit_server.py
 
 # Loaded into kekd ahead of the C library: plain, whatever the sanitizers of the build.
 EXTRA_DIST += tests/interop/clock_off.c

@@ -6,7 +6,11 @@ import signal
 import time
 
 # Generous: a slow machine must never make a good kekd fail. What is waited for ends the wait.
-PATIENCE = 60.0
+PATIENCE = float(os.environ.get("KEK_PATIENCE", 60))
+
+# A shell makes what it runs in the background ignore SIGINT, and so all that this would start: they are to hear it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_for(condition, what, seconds=PATIENCE):

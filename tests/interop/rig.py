@@ -10,6 +10,7 @@ a test that is interrupted or told to end leaves neither processes nor folders.
 import atexit
 import contextlib
 import itertools
+import json
 import os
 import random
 import pwd
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 import urllib.error
 import urllib.request
@@ -187,6 +189,20 @@ class Rig:
         return done
 
     # Starting.
+
+    def announced_before(self, seconds):
+        """Has the record say that the key was announced so long ago, for kekctl reencrypt, which waits for API servers."""
+        path = "%s/%s.json" % (self.config["state_dir"], self.config["keyring"])
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+        record["primary"]["announced_ms"] = int(1000 * (time.time() - seconds))
+        was = os.stat(path)
+        with open(path + ".next", "w", encoding="utf-8") as file:
+            json.dump(record, file)
+        os.chmod(path + ".next", was.st_mode)
+        with contextlib.suppress(PermissionError):
+            os.chown(path + ".next", was.st_uid, was.st_gid)
+        os.replace(path + ".next", path)
 
     def spawn(self, activated=False, shell=None):
         """Starts kekd and returns at once. shell: a line of sh that becomes it, by exec "$0" "$@"."""

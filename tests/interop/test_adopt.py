@@ -106,14 +106,14 @@ class Adopt(rigs.Case):
         node.token.tool("--keypairgen", "--key-type", "rsa:2048", "--label", "shared", "--id", "0a")
         node.token.tool("--keypairgen", "--key-type", "rsa:2048", "--label", "pair", "--id", ID.hex())
         _, (key,) = self.adopt(node, "shared")
-        self.assertIn("4 objects that are no secret keys have its label or CKA_ID", self.found(key, "risk"))
+        self.assertIn("4 objects of another class have its label or CKA_ID", self.found(key, "risk"))
         done = node.kekctl("key", "adopt", "pair")
         self.assertEqual((done.returncode, done.stdout), (1, b""))
         self.assertIn('hsm-a has no secret key of label or CKA_ID "pair", though other objects are called so',
                       done.stderr.decode())
         p11.plant(node.token, "twin", ID)
         _, keys = self.adopt(node, ID.hex())
-        self.assertEqual([self.found(key, "risk")[0] for key in keys], ["1 other keys have its CKA_ID"] * 2)
+        self.assertEqual([self.found(key, "risk")[0] for key in keys], ["1 other key has its CKA_ID"] * 2)
         self.assertEqual(len({key["entry"] for key in keys}), 2)
 
     def test_two_providers(self):

@@ -2,12 +2,18 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 
 import h2
 import p11
 import rig as rigs
 from grpc import StatusCode
+
+sys.path.insert(0, os.path.join(os.environ["abs_top_srcdir"], "tests", "unit"))
+import audit_chain  # noqa: E402
 
 DEK = bytes(range(32))
 
@@ -145,6 +151,73 @@ class Audit(rigs.Case):
                          (kek_id.hex(), 1, True, "hsm-a"))
         node.stop()
 
+    def verify(self, node, *files):
+        done = node.kekctl("audit", "verify", "--output", "json", *files)
+        return done.returncode, json.loads(done.stdout)
+
+    def test_what_kekd_and_kekctl_write_is_one_chain_over_files_crashes_and_changes(self):
+        node = self.node({"refresh": "1s"}).start()
+        old = node.audit + ".1"
+        with node.client() as client:
+            for _ in range(50):
+                client.encrypt(DEK)
+            os.rename(node.audit, old)
+            node.signal(signal.SIGHUP)
+            rigs.wait_for(lambda: os.path.exists(node.audit), "the new file")
+            node.kekctl("key", "generate", check=True)
+            for _ in range(50):
+                client.encrypt(DEK)
+            self.line(node, event="version", version=2)
+        node.kill()
+        with open(node.audit, "ab") as file:
+            file.write(b'{"time":"20')  # as if it had been in the middle of a line
+        node.spawn().serving()
+        self.line_after_torn(node)
+        node.stop()
+        code, told = self.verify(node, node.audit, old)
+        self.assertEqual((code, told["good"], told["record"], told["torn"]), (0, True, True, 1), told)
+        chain, = told["chains"]
+        with open(old, "rb") as one, open(node.audit, "rb") as two:
+            lines = [line for line in one.readlines() + two.readlines() if line != b'{"time":"20\n']
+        self.assertEqual([line["n"] for line in audit_chain.check(lines)], list(range(1, chain["last"] + 1)))
+        # The record knows the end.
+        with open(node.audit, "r+b") as file:
+            file.truncate(os.path.getsize(node.audit) - len(lines[-1]))
+        code, told = self.verify(node, node.audit, old)
+        self.assertEqual((code, [problem["kind"] for problem in told["problems"]]), (3, ["record"]))
+        self.assertEqual(self.verify(node, old)[0], 3)
+
+    def test_a_kekd_that_is_refused_because_another_holds_the_state_dir_writes_nothing(self):
+        """Neither into the file that both have nor, which would end the live one's chain, into another."""
+        node = self.node().start()
+        pid = node.kekd.pid
+        with node.client() as client:
+            client.encrypt(DEK)
+        other = node.folder + "/other.jsonl"
+        path = node.folder + "/second.yaml"
+        for file in (node.audit, other):
+            second = dict(node.config, listen="unix://" + node.socket + ".second", audit={"file": file})
+            with open(path, "w", encoding="ascii") as out:
+                out.write("\n".join(rigs.yaml_lines(second)) + "\n")
+            done = subprocess.run([rigs.program("kekd"), "--config", path], stdin=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE, timeout=rigs.PATIENCE, check=False)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn(b"another kekd uses this state_dir", done.stderr)
+        self.assertFalse(os.path.exists(other))
+        with node.client() as client:
+            client.encrypt(DEK)
+        node.stop()
+        self.assertEqual([line["pid"] for line in self.lines(node) if line["event"] in ("start", "stop")],
+                         [pid] * 2)
+        code, told = self.verify(node, node.audit)
+        self.assertEqual((code, len(told["chains"])), (0, 1), told)
+
+    def line_after_torn(self, node):
+        def torn():
+            with open(node.audit, "rb") as file:
+                return [line for line in file if b'"event":"torn"' in line]
+        rigs.wait_for(torn, "a line about the piece of one")
+
     def test_each_login_and_a_refused_pin_leave_a_line(self):
         node = self.node(provider={"processes": 2}).start()
         rigs.wait_for(lambda: len(self.lines(node, event="login")) > 1, "two logins")
@@ -189,6 +262,53 @@ class Audit(rigs.Case):
         line, = self.lines(node, event="pin-retry")
         self.assertEqual((line["provider"], line["outcome"], line["forgotten"]), ("hsm-a", "ok", 1))
         node.stop()
+
+    def test_each_login_by_kekctl_is_told_whatever_the_command(self):
+        node = self.node().start()
+        commands = (["key", "list"], ["doctor"], ["probe"], ["key", "adopt", "k8s-test.v1"],
+                    ["report", "--out", node.folder + "/report"])
+        with node.client() as client:  # whose lines come between
+            for command in commands:
+                words = " ".join(command[:2] if command[0] == "key" else command[:1])
+                client.encrypt(DEK)
+                self.assertIn(node.kekctl(*command).returncode, (0, 1, 3), words)
+                client.encrypt(DEK)
+                logins = self.lines(node, event="login", command=words)
+                # With the processes that change and use the key that a probe makes.
+                self.assertGreaterEqual(len(logins), 4 if words == "probe" else 1, words)
+                for line in logins:
+                    self.assertEqual((line["provider"], line["outcome"], line["peer_uid"], line["seq"], "worker" in line),
+                                     ("hsm-a", "ok", os.getuid(), 0, False))
+        with open(node.token.pin_file, "w", encoding="ascii") as file:
+            file.write("not-the-pin")
+        self.assertEqual(node.kekctl("key", "list").returncode, 1)
+        line, = self.lines(node, event="login", command="key list", outcome="refused")
+        self.assertEqual(line["code"], 0xa0)
+        node.close_clients()
+        node.stop()
+        with open(node.audit, "rb") as file:
+            lines = audit_chain.check(file.readlines())  # kekd's and kekctl's, of one chain
+        self.assertGreater(len({line["seq"] for line in lines}), 1)
+
+    def test_a_login_that_cannot_be_told_stops_no_command_that_only_looks(self):
+        node = self.node(pair=True)  # two providers, so two logins at least
+        node.write(audit={"file": node.folder + "/later/audit.jsonl"})
+        done = node.kekctl("key", "list", check=True)
+        self.assertEqual(done.stderr.decode().count("to be mended: the audit log does not have this command's logins: "), 1)
+        self.assertIn(node.folder + "/later/audit.jsonl", done.stderr.decode())
+        # On a disk that takes no more.
+        node.write(audit={"file": node.audit})
+        while not os.path.exists(node.audit) or os.path.getsize(node.audit) < 8192:
+            node.kekctl("key", "list", check=True)
+        full = subprocess.run(["prlimit", "--fsize=%d" % os.path.getsize(node.audit), rigs.program("kekctl"), "--config",
+                               node.path, "key", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True)
+        self.assertEqual(full.stderr.decode().count("to be mended: the audit log does not have this command's logins: writing"), 1)
+        judged = subprocess.run(["prlimit", "--fsize=%d" % os.path.getsize(node.audit), rigs.program("kekctl"), "--config",
+                                 node.path, "doctor"], stdout=subprocess.PIPE, check=False).stdout.decode()
+        self.assertRegex(judged, r"(?m)^WARN +workers +the audit log does not have this command's logins: writing")
+        node.write(audit=None)
+        self.assertEqual(node.kekctl("key", "list", check=True).stderr, b"")
+        self.assertFalse(os.path.exists(node.folder + "/later"))
 
 
 if __name__ == "__main__":

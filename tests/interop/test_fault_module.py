@@ -54,6 +54,13 @@ class Module(rigs.Case):
         blobs = [process.wrap(key, PLAIN) for _ in range(3)]
         self.assertEqual([process.unwrap(key, blob) for blob in blobs], [PLAIN, None, None])
 
+    def test_a_stale_unwrap_gives_what_the_call_before_it_was_to(self):
+        process, key = self.process()
+        first, second = process.wrap(key, PLAIN), process.wrap(key, PLAIN[::-1])
+        self.fault.put("C_UnwrapKey 2+ stale")
+        self.assertEqual([process.unwrap(key, blob) for blob in (first, second, b"\0" * 40, first)],
+                         [PLAIN, PLAIN, PLAIN[::-1], None])
+
     def test_whoever_was_blind_once_is_blind_for_ever_but_uses_what_it_found(self):
         process, key = self.process()
         self.fault.put("C_FindObjects every blind 0 pid=%d" % process.child.pid)

@@ -42,6 +42,7 @@ ENCRYPTING = SERVING["encrypt"]  # at a start by that strategy
 OFFICER = {"C_GenerateKey": ("key", "generate"), "C_GetMechanismInfo": ("probe",), "C_CopyObject": ("probe",)}
 # kekctl has no command for these yet; tests/unit/test_pkcs11_returns.c drives them.
 UNIT = {"C_SetAttributeValue"}
+MACING = {"C_SignInit", "C_Sign"}  # test_audit_mac.py drives these
 
 # The classes of return values, each with its most telling members.
 LINK = {"DEVICE_REMOVED": 0x32, "TOKEN_NOT_PRESENT": 0xE0, "CRYPTOKI_NOT_INITIALIZED": 0x190,
@@ -199,7 +200,7 @@ class Everything(FaultCase):
 
     def test_every_call_that_the_worker_makes_is_in_a_table(self):
         made = set(re.findall(r"CALL\(f, (C_\w+)", self.read("src/pkcs11/calls.c")))
-        driven = set(STARTING) | set(OFFICER) | UNIT
+        driven = set(STARTING) | set(OFFICER) | UNIT | MACING
         for functions in SERVING.values():
             driven |= set(functions)
         self.assertGreater(len(made), 20)
@@ -344,6 +345,25 @@ class Starting(FaultCase):
                           self.once)
         for node in nodes:
             self.end(node)
+
+    def test_a_first_try_that_fails_is_no_outage(self):
+        node = self.node(processes=1)
+        node.start()
+        node.close_clients()
+        node.stop()
+        node.fault.put("C_GetTokenInfo 1 rv 5")
+        node.spawn().serving()
+        said = set()
+        with node_client(node) as client:
+            def seals():
+                said.add(client.status().healthz)
+                try:
+                    return node.fault.done() and client.encrypt(DEK, timeout=0.2)
+                except RpcError:
+                    return False
+            rigs.wait_for(seals, "kekd to seal")
+        self.assertEqual(said, {"ok"})
+        self.end(node)
 
     def always(self, node, function, what):
         node.fault.put("%s every %s" % (function, what))

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """kekctl inventory on a real etcd: what it counts, what it opens, what it says of what cannot be read."""
 
+import base64
 import contextlib
 import json
 import os
@@ -28,14 +29,6 @@ def golden():
     with open(rigs.TOP_SRC + "/tests/kube/stored.golden", encoding="ascii") as file:
         rows = [line.split() for line in file if not line.startswith("#")]
     return [(row[7], bytes.fromhex(row[8])) for row in rows if row[6] == "/registry"]
-
-
-def covered(plain):
-    """What an API server up to 1.24 wrote behind a v1 key: IV, AES-CBC with PKCS#7."""
-    iv = os.urandom(16)
-    sealed = subprocess.run(["openssl", "enc", "-aes-256-cbc", "-K", DEK.hex(), "-iv", iv.hex()],
-                            input=plain, stdout=subprocess.PIPE, check=True).stdout
-    return iv + sealed
 
 
 class Between:
@@ -100,7 +93,7 @@ class Inventory(rigs.Case):
     def v1(self, name, sealed=None, ns="default"):
         """A Secret as v1 writes it, which opens."""
         sealed = sealed or self.seal()
-        value = V1 + len(sealed).to_bytes(2, "big") + sealed + covered(b"k8s\0" + b"x" * 40)
+        value = V1 + len(sealed).to_bytes(2, "big") + sealed + etcd_server.covered(DEK, b"k8s\0" + b"x" * 40)
         key = "/registry/secrets/%s/%s" % (ns, name)
         self.etcd.put(key, value)
         return key
@@ -214,7 +207,10 @@ class Inventory(rigs.Case):
         self.assertEqual(state([identity, kekd]), (0, "DECRYPTED"))
         with open(path, "w", encoding="ascii") as file:
             file.write("kind: Secret\n")
-        self.assertIn(path, self.inventory(2, "--encryption-config", path)[1])
+        self.assertIn(path + ":1:7: expected kind EncryptionConfiguration",
+                      self.inventory(2, "--encryption-config", path)[1])
+        os.remove(path)
+        self.assertIn("--encryption-config: %s cannot be opened" % path, self.inventory(1, "--encryption-config", path)[1])
 
     def test_what_is_wrong_where_it_lies_is_named(self):
         self.node.start()
@@ -232,6 +228,14 @@ class Inventory(rigs.Case):
         self.assertEqual((found["state"], found["etcds"][0]["unreadable"]), ("ENCRYPTION_ERROR", 2))
         self.assertIn("fails every LIST of its resource", said)
         self.assertEqual(self.records()[-1]["unreadable"], 2)
+        self.assertEqual(self.records()[-1]["disagreeing"], 1)
+        # Nothing stands beside what kms v1 wrote, but no version has such an id.
+        self.v1("whole")
+        sealed = bytearray(self.seal())
+        sealed[8] ^= 4
+        self.v1("flipped", bytes(sealed))
+        self.inventory(3)
+        self.assertEqual(self.records()[-1]["disagreeing"], 2)
 
     def test_what_does_not_open_is_told_from_what_cannot_be_looked_at(self):
         self.node.start()
@@ -263,6 +267,24 @@ class Inventory(rigs.Case):
         self.assertIn("NOT damaged", said)
         self.assertIn("unsafe delete while kekd's /readyz is not ok", said)
         self.assertEqual((found["versions_known_from"], found["primary"]["known_from"]), ("record", "record"))
+
+    def test_many_keks_are_told_apart(self):
+        # Whoever writes etcd can name as many as he likes: what is known of one is not what is known of another.
+        self.node.start()
+        sealed = self.seal()
+        damaged = bytearray(self.seal())
+        damaged[30] ^= 1  # in the wrapped data key
+
+        def foreign(name, number):
+            self.v1(name, sealed[:8] + number.to_bytes(16, "big") + sealed[24:])
+        for i in range(260):
+            foreign("a%04d" % i, i)
+        self.v1("good", sealed)
+        foreign("more", 1000)
+        self.v1("wrapped", bytes(damaged))
+        found, _ = self.inventory(3, "--verify")
+        objects = found["etcds"][0]["verify"]["objects"]
+        self.assertEqual([objects[word] for word in ("opens", "no-key", "damaged", "undecided")], [1, 261, 1, 0])
 
     def test_who_holds_another_key_or_gets_no_login_calls_nothing_damaged(self):
         node = self.node = self.rig(config={"etcd": [self.etcd.entry()]}, pair=True)
@@ -310,6 +332,66 @@ class Inventory(rigs.Case):
         found, _ = self.inventory(3, "--verify")
         self.assertEqual({trouble for trouble, *_ in self.named(found)}, {"no-key", "key-id"})
 
+    def test_what_opens_in_another_clusters_context_alone_does_not_open_here(self):
+        # kms v1 has no key_id that would tell: only opening does.
+        self.node.write(etcd=[self.etcd.entry(context="elsewhere")])
+        self.node.start()
+        self.v1("one")
+        found, said = self.inventory(3, "--verify")
+        objects = found["etcds"][0]["verify"]["objects"]
+        self.assertEqual((objects["opens"], objects["other-context"]), (0, 1))
+        self.assertEqual((found["state"], self.named(found)),
+                         ("ENCRYPTION_ERROR", [("other-context", "secrets", "default", "one")]))
+        self.assertIn("a context that the kekd of their etcd does not open", said)
+
+    def test_what_was_not_found_is_not_called_encrypted(self):
+        self.node.start()
+        found, said = self.inventory(3)
+        self.assertEqual((found["state"], found["good"]), (None, False))
+        self.assertIn("main: there is no object below /registry: is that the API server's etcd, and its", said)
+        self.assertIn("not known, since no object was found", self.inventory(3, json_=False)[0])
+        # A prefix that is too short, and one that is too long, which do not see what they count.
+        self.etcd.put("/registry/prod/secrets/default/a", "{}")
+        self.etcd.put("/registry/prod/namespaces/default", "{}")
+        for prefix in ("/registry", "/registry/prod/secrets"):
+            self.node.write(etcd=[self.etcd.entry(prefix=prefix)])
+            found, said = self.inventory(3)
+            self.assertEqual((found["state"], found["good"]), (None, False))
+            self.assertIn("main: there is no object of a resource that Kubernetes has below %s: is" % prefix, said)
+            self.assertIn("not known, since an etcd has no object that", self.inventory(3, json_=False)[0])
+            self.assertEqual(self.records()[-1]["unreadable"], self.records()[-1]["objects"])
+        self.node.write(etcd=[self.etcd.entry()])
+        for key in ("secrets/default/a", "namespaces/default"):
+            self.etcd.delete("/registry/prod/" + key)
+        self.etcd.put("/registry/configmaps/default/a", "{}")
+        self.etcd.put("/registry/masterleases/10.0.0.1", "{}")
+        self.etcd.put("/registry/example.com/things/default/a", "{}")
+        self.inventory(0)  # no Secret yet
+        # A name that is no resource's, here or in the API server's file, which takes any.
+        for name in ("secret", "pods.v1", "deployment.apps"):
+            found, said = self.inventory(3, "--resource", name)
+            self.assertFalse(found["good"])
+            self.assertIn("nothing is stored as %s: Kubernetes up to 1.37 has no such resource" % name, said)
+        found, said = self.inventory(0, "--resource", "thing.example.com")
+        self.assertIn("remark: nothing is stored as thing.example.com", said)
+        path = self.node.folder + "/encryption.yaml"
+
+        def wanted(*resources):
+            with open(path, "w", encoding="ascii") as file:
+                file.write("{apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfiguration, resources: [\n"
+                           "{resources: %s, providers: [{kms: {name: kekd-v1, endpoint: 'unix:///s'}}, "
+                           "{identity: {}}]}]}"
+                           % json.dumps(resources))
+            return "--encryption-config", path
+        self.assertIn("nothing is stored as secret:", self.inventory(3, *wanted("secret"))[1])
+        # What no configuration reaches keeps nobody from being done.
+        for key in ("configmaps/default/a", "example.com/things/default/a"):
+            self.etcd.delete("/registry/" + key)
+        self.v1("one")
+        found, _ = self.inventory(0, *wanted("*.*"))
+        self.assertEqual({r["resource"]: r["state"] for r in found["etcds"][0]["resources"]},
+                         {"masterleases": None, "secrets": "ENCRYPTED"})
+
     def test_a_misspelt_keyring_is_told(self):
         self.node.start()
         self.v1("one")
@@ -327,6 +409,12 @@ class Inventory(rigs.Case):
         other.put("/other/events/default/e", "{}")
         found, _ = self.inventory(0)
         self.assertEqual([(e["name"], e["objects"]) for e in found["etcds"]], [("main", 1), ("events", 1)])
+        # Endpoints that lead elsewhere, which a restored etcd does, too.
+        self.node.write(etcd=[self.etcd.entry(), self.etcd.entry("events", prefix="/other")])
+        self.etcd.put("/other/events/default/e", "{}")
+        self.assertIn("remark: events is etcd cluster %016x, and was %016x at its last inventory" % (
+            int(found["etcds"][0]["cluster_id"], 16), int(found["etcds"][1]["cluster_id"], 16)), self.inventory(0)[1])
+        self.node.write(etcd=[self.etcd.entry(), other.entry("events")])
         other.stop()
         found, said = self.inventory(1)
         self.assertIn("events", said)
@@ -334,7 +422,7 @@ class Inventory(rigs.Case):
         self.assertIsNone(found["state"])
         self.assertEqual([(e["name"], e["complete"], e["recorded"]) for e in found["etcds"]],
                          [("main", True, True), ("events", False, False)])
-        self.assertEqual([r["etcd"] for r in self.records()], ["main", "events", "main"])
+        self.assertEqual([r["etcd"] for r in self.records()], ["main", "events"] * 2 + ["main"])
         self.assertEqual(len(self.inventory(0, "--etcd", "main")[0]["etcds"]), 1)
         # Two entries that lead to the same keys would count them twice.
         twice = dict(self.etcd.entry("again"), prefix="/registry/secrets")
@@ -351,10 +439,26 @@ class Inventory(rigs.Case):
         with open(path, encoding="ascii") as file:
             self.assertEqual(file.read(), "{")
 
+    def test_an_envelope_of_two_keks_spoils_no_record(self):
+        # Whoever writes etcd can make one: whole, and of no kekd that there is yet.
+        self.node.start()
+        sealed = self.seal()
+        entry = sealed[7:7 + 1 + 16 + 2 + int.from_bytes(sealed[24:26], "big")]
+        other = entry[:1] + bytes(16) + entry[17:]
+        self.v1("one", sealed)
+        self.v1("two", sealed[:6] + b"\2" + entry + other + sealed[7 + len(entry):])
+        for count in (1, 2):
+            found, _ = self.inventory(3)
+            self.assertEqual(found["etcds"][0]["unreadable"], 1)
+            self.assertEqual(len(self.records()), count)
+        last = self.records()[-1]
+        self.assertEqual((last["objects"], last["unreadable"], list(last["by_kek"].values())), (2, 1, [1]))
+
     def test_certificates_and_passwords(self):
         authority = certs.Authority(self.node.folder + "/tls")
         secure = etcd_server.Etcd(self, tls=authority, name="secure").start()
         secure.put("/registry/secrets/default/a", "{}")
+        self.etcd.put("/registry/configmaps/default/a", "{}")
         self.node.write(etcd=[secure.entry()])
         self.assertEqual(self.inventory(3)[0]["etcds"][0]["objects"], 1)
         stranger = certs.Authority(self.node.folder + "/stranger", name="stranger")
@@ -387,7 +491,14 @@ class Inventory(rigs.Case):
         token = self.etcd.call("auth/authenticate", name="root", password="r")["token"]
         self.etcd.call("auth/role/grant", token, name="reader", perm={
             "permType": "READ", "key": etcd_server.coded("/registry/"), "range_end": etcd_server.coded("/registry0")})
-        self.assertEqual(self.inventory(0)[0]["etcds"][0]["objects"], 0)
+        self.assertEqual(self.inventory(0)[0]["etcds"][0]["objects"], 1)
+        # Also where no key is needed, and no arena for keys was made.
+        named = ("--endpoints", self.etcd.endpoint, "--user", "kekd", "--password-file", password)
+        done = subprocess.run([rigs.program("kekctl"), "--output", "json", "inventory", *named], timeout=60,
+                              env={k: v for k, v in os.environ.items() if k != "KEKD_CONFIG"}, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.check(0)
         with open(password, "w", encoding="ascii") as file:
             file.write("wrong-pw\n")
         self.assertNotIn("wrong-pw", self.inventory(1)[1])
@@ -410,6 +521,69 @@ class Inventory(rigs.Case):
             self.assertEqual((alone["keyring"], alone["primary"], alone["state"]), (None, None, "ENCRYPTED"))
             self.assertEqual(alone["foreign_keks"], {found["primary"]["kek_id"]: 1})
 
+    def check(self, code, *options, providers="[{identity: {}}, {kms: {apiVersion: v2, name: kekd, endpoint: %s}}]"):
+        """kube config --check of the last file of disable, which needs no kekd: its rows, and what it said."""
+        path = self.node.folder + "/present.yaml"
+        with open(path, "w", encoding="ascii") as file:
+            file.write("{apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfiguration, resources: [\n"
+                       "{resources: [secrets], providers: %s}]}\n" % providers
+                       .replace("%s", "'unix://%s'" % self.node.socket))
+        done = self.node.kekctl("kube", "config", "--phase", "disable", "--from", path, "--check", "--output", "json",
+                                *options)
+        said = done.stderr.decode()
+        self.assertEqual(done.returncode, code, said)
+        return {row["check"]: (row["result"], row["evidence"]) for row in json.loads(done.stdout)["checks"]}, said
+
+    def test_a_phase_is_safe_once_each_etcd_says_so(self):
+        far = etcd_server.Etcd(self, name="far").start()
+        events = etcd_server.Etcd(self, name="events").start()
+        self.node.write(etcd=[self.etcd.entry(), events.entry("events"), far.entry("far", context="elsewhere")])
+        for etcd in (self.etcd, far):
+            etcd.put("/registry/secrets/default/a", "{}")
+        found, said = self.check(3)
+        self.assertEqual(found["etcd events"][0], "not good")
+        self.assertIn("etcd events: there is no object of a resource that Kubernetes has below /registry", said)
+        events.put("/registry/events/default/a", "{}")
+        self.check(0)
+        far.put("/registry/secrets/default/b", "k8s:enc:kms:v2:kekd:x")
+        found, said = self.check(3)
+        self.assertEqual((found["etcd main"][0], found["etcd far"][0]), ("good", "not good"))
+        self.assertIn("secrets: 1 under the entry kekd, and not kekd's", said)
+        self.assertIn("etcd far is of context elsewhere", said)
+        # It is another cluster's: then those of this one are named, each.
+        found, _ = self.check(0, "--etcd", "main", "--etcd", "events")
+        self.assertEqual(found["etcd far"],
+                         ("not looked at", "--etcd does not name it, and it is of context elsewhere"))
+        found, _ = self.check(3, "--etcd", "main")
+        self.assertEqual((found["etcd main"][0], found["etcd events"][0]), ("good", "not looked at"))
+
+    def test_a_key_of_the_same_name_that_is_another_key(self):
+        for key, value in golden():
+            if key.endswith(("/cbc", "/gcm", "/box", "/cbc-colon")):
+                self.etcd.put(key, value)
+        path = self.node.folder + "/encryption.yaml"
+
+        def providers(secret):
+            keys = "{keys: [{name: key1, secret: %s}, {name: 'team:a', secret: %s}]}" % (secret, secret)
+            return "[{aescbc: %s}, {aesgcm: %s}, {secretbox: %s}, {identity: {}}, " \
+                "{kms: {apiVersion: v2, name: kekd, endpoint: %%s}}]" % (keys, keys, keys)
+        right, wrong = (base64.b64encode(key).decode() for key in (b"kekd test key 32" * 2, bytes(32)))
+        found, _ = self.check(0, providers=providers(right))
+        self.assertIn("each with a reader; 4 objects opened by keys of the file", found["etcd main"][1])
+        found, said = self.check(3, providers=providers(wrong))
+        self.assertEqual(found["etcd main"][0], "not good")
+        self.assertIn("4 objects do not open by the key of that name", said)
+        self.assertNotIn(wrong, said)
+        for secret, code, opened in ((right, 3, 4), (wrong, 3, 0)):  # not all are under the first provider
+            with open(path, "w", encoding="ascii") as file:
+                file.write("{apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfiguration, resources: [\n"
+                           "{resources: [secrets], providers: %s}]}\n" % providers(secret).replace("%s", "'unix:///s'"))
+            found, _ = self.inventory(code, "--encryption-config", path)
+            (main,) = found["etcds"]
+            self.assertEqual((main["opened_by_file"], main["troubles"]["other-key"]), (opened, 4 - opened))
+        self.assertEqual(found["state"], "ENCRYPTION_ERROR")
+        self.assertEqual({trouble for trouble, *_ in self.named(found)}, {"other-key"})
+
     def test_usage(self):
         bare = self.rig(generate=False)
         for node, options, text in (
@@ -423,6 +597,9 @@ class Inventory(rigs.Case):
                 (self.node, ("--endpoints", "https://h:1", "--prefix", "registry"), "--prefix"),
                 (self.node, ("--endpoints", "https://h:1", "--snapshot", "/s"), "one of"),
                 (self.node, ("--ca", "/ca"), "go with --endpoints"),
+                (self.node, ("--user", "u", "--password-file", "/p"), "go with --endpoints or --snapshot"),
+                (self.node, ("--snapshot", "/s", "--user", "u"), "--user and --password-file go together"),
+                (self.node, ("--endpoints", "https://u:word@h:1"), "found \"one with a user in it\""),
                 (self.node, ("--prefix", "/x"), "goes with"),
                 (self.node, ("--resource", "Secret"), "expected a resource"),
                 (self.node, ("--resource", "secrets", "--encryption-config", "/e"), "not both")):
@@ -458,6 +635,23 @@ class Inventory(rigs.Case):
         (entry,) = found["etcds"]
         self.assertEqual((entry["snapshot"], entry["objects"], entry["verify"]["objects"]["opens"]), (path, 1, 1))
         self.assertEqual(self.records(), [])
+        # One of an etcd that lets users in alone.
+        for call, body in (("user/add", {"name": "root", "password": "secret-pw"}), ("role/add", {"name": "root"}),
+                           ("user/grant", {"user": "root", "role": "root"}), ("enable", {})):
+            self.etcd.call("auth/" + call, **body)
+        self.etcd.call("kv/put", self.etcd.call("auth/authenticate", name="root", password="secret-pw")["token"],
+                       key=etcd_server.coded("/registry/configmaps/default/a"), value=etcd_server.coded("{}"))
+        os.remove(path)
+        subprocess.run(["etcdctl", "--endpoints", self.etcd.endpoint, "--user", "root:secret-pw", "snapshot", "save",
+                        path], check=True, env=dict(os.environ, ETCDCTL_API="3"), stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        self.assertIn("none is named", self.inventory(1, "--snapshot", path)[1])
+        password = self.node.folder + "/password"
+        with open(os.open(password, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="ascii") as file:
+            file.write("secret-pw\n")
+        found, said = self.inventory(0, "--snapshot", path, "--user", "root", "--password-file", password)
+        self.assertEqual(found["etcds"][0]["objects"], 1)
+        self.assertNotIn("secret-pw", said)
         with open(path, "wb") as file:
             file.write(b"no snapshot")
         self.assertIn(path, self.inventory(1, "--snapshot", path)[1])

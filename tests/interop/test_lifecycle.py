@@ -111,7 +111,7 @@ class Lifecycle(rigs.Case):
         with node.client() as client:
             def meets_it():
                 self.assertEqual(client.open(client.encrypt(DEK)), DEK)
-                return "file too large" in node.log()
+                return "File too large" in node.log()
             rigs.wait_for(meets_it, "a limit that is met")
             self.assertEqual(client.open(client.encrypt(DEK)), DEK)
         node.stop()

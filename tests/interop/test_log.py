@@ -130,7 +130,10 @@ class Log(rigs.Case):
             node.spawn().serving()
             node.wait_log("provider hsm-a is down: ")
             with node.client() as client:
-                told = {"Status": rigs.wait_for(lambda: client.status().healthz, "a Status")}
+                def trouble():
+                    text = client.status().healthz
+                    return text if text != "ok" else None  # a restart is given a second
+                told = {"Status": rigs.wait_for(trouble, "a Status")}
             told["readyz"] = node.page("/readyz")[1].rstrip("\n")
             told["notify"] = rigs.wait_for(lambda: [word for word in manager.heard() if module in word], "a status")[-1]
             node.stop()

@@ -216,6 +216,13 @@ class Nodes(rigs.SharedCase):
                                (120, "remark: the clock of FAKE is 1[12][0-9] s ahead of ours")):
             then = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() + seconds))
             self.assertRegex(say(lambda p, t=then: p.update(now=t, node="cp3"), code=0)[1], words)
+            # To doctor it is a WARN, once.
+            changed = dict(page, now=then, node="cp3")
+            with self.fake_node(changed) as fake:
+                lines = json.loads(self.node.kekctl("doctor", "--output", "json", "--node", fake).stdout)["lines"]
+            said = [line for line in lines if "the clock of " in line["seen"]]
+            self.assertEqual([(line["subject"], line["verdict"], line["do"]) for line in said],
+                             [("clock", "WARN", "timedatectl set-ntp true")])
 
     @contextlib.contextmanager
     def fake_node(self, page):

@@ -15,6 +15,7 @@ import ssl
 import tempfile
 
 import certs
+import etcd_server
 import fault as faults
 import rig as rigs
 from grpc import RpcError, StatusCode
@@ -22,6 +23,8 @@ from grpc import RpcError, StatusCode
 STRIDE = int(os.environ.get("KEK_OOM_STRIDE", "1009"))
 SIDE_BY_SIDE = 4
 UNLIKE_STRIDE = 1 if STRIDE == 1 else 11  # of kekd's own allocations, where others try each
+ROOTS_STRIDE = 1 if STRIDE == 1 else 23  # likewise, with two roots of trust
+READING_STRIDE = 1 if STRIDE == 1 else 5  # of kekctl's own, while it reads an etcd: there are hundreds more
 BEGINNING = 50  # libraries' allocations of which each is tried: there OpenSSL sets itself up
 MISSES = 3  # beyond the last one that was reached: further allocations are not reached either
 CLEAN = {StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.INTERNAL,
@@ -34,6 +37,13 @@ TRACES = ("Sanitizer", "runtime error:", "stack smashing", "double free", "corru
 PRESENT = """{apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfiguration, resources: [
   {resources: [configmaps, secrets], providers: [
     {aescbc: {keys: [{name: a, secret: MDEyMzQ1Njc4OWFiY2RlZg==}]}}, {identity: {}}]}]}
+"""
+
+
+# The same, once a Secret is under kekd and a ConfigMap under aescbc; the last step away from another kms entry.
+STORED = """{apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfiguration, resources: [
+  {resources: [configmaps], providers: [{aescbc: {keys: [{name: a, secret: MDEyMzQ1Njc4OWFiY2RlZg==}]}}]},
+  {resources: [secrets], providers: [%s{kms: {name: kekd-v1, endpoint: 'unix:///s'}}]}]}
 """
 
 
@@ -218,6 +228,45 @@ class Oom(rigs.Case):
             return self.kekd(node, number, first=False)
         self.every(nodes, once, UNLIKE_STRIDE)
 
+    def two_roots(self, index, mode):
+        """The same with a second root of trust, on a token of its own."""
+        node = self.node(index)
+        node.other = rigs.Token(node.folder + "/other", "kek-other")
+        first = node.config["providers"][0]
+        node.config["providers"].append({**first, **node.provider("hsm-b", node.other), "timeout": first["timeout"]})
+        node.write(mode=mode, roots=[{"name": "site", "providers": ["hsm-a"]},
+                                     {"name": "spare", "providers": ["hsm-b"]}])
+        node.kekctl("--root", "spare", "key", "generate", check=True)
+        return node
+
+    def test_kekd_with_two_roots(self):
+        """At a first start; and at another, while the workers of one root are wrong and blind."""
+        for mode in ("any", "all"):
+            for first in (True, False):
+                with self.subTest(mode=mode, first_start=first):
+                    nodes = [self.two_roots(n, mode) for n in range(SIDE_BY_SIDE)]
+                    for node in [] if first else nodes:
+                        node.start()
+                        node.stop()
+                        node.fault = faults.inject(node)
+                        self.addCleanup(node.fault.close)
+
+                    def once(node, number, first=first):
+                        if not first:
+                            node.fault.put("* every wrongkey 1 proc=1", "C_Initialize 1 blind 0 proc=2")
+                        return self.kekd(node, number, first)
+                    self.every(nodes, once, ROOTS_STRIDE)
+
+    def test_kekctl_with_two_roots(self):
+        node = self.two_roots(0, "all").start()
+        for arguments in (("config", "check"), ("kms", "status"), ("key", "list"), ("node", "status")):
+            with self.subTest(" ".join(arguments)):
+                expected = node.kekctl(*arguments, check=True).stdout
+                node.right = lambda output, expected=expected: output == expected
+                self.every([node], lambda node, number, arguments=arguments: self.kekctl(node, number, arguments, None),
+                           ROOTS_STRIDE)
+        node.stop()
+
     # Its worker
 
     def test_workers_from_start_to_end(self):
@@ -244,10 +293,55 @@ class Oom(rigs.Case):
             return "exit %d without a word" % done.returncode
         return None
 
+    @staticmethod
+    def placed(node, arguments, number):
+        """A report goes to a folder of its own each time."""
+        return (*arguments, "%s/report-%d" % (node.folder, number)) if arguments[-1] == "--out" else arguments
+
+    def fill(self, node, sealed):
+        """An etcd with an object of each kind that is opened, and the commands that read it."""
+        if shutil.which("etcd") is None:
+            print("SKIP: etcd not found: inventory was not tried", flush=True)
+            return ()
+        etcd = etcd_server.Etcd(self).start()
+        node.write(etcd=[etcd.entry()])
+        content = b"k8s\0" + bytes(40)
+        etcd.put("/registry/secrets/default/a", b"k8s:enc:kms:v1:kekd-v1:" + len(sealed).to_bytes(2, "big") + sealed +
+                 etcd_server.covered(DEK, content))
+        etcd.put("/registry/configmaps/default/a", b"k8s:enc:aescbc:v1:a:" +
+                 etcd_server.covered(b"0123456789abcdef", content))
+        files = []
+        for name, first in (("stored", ""), ("last", "{identity: {}}, {kms: {apiVersion: v2, name: kekd, endpoint: "
+                                                "'unix://%s'}}, " % node.socket)):
+            files.append("%s/%s.yaml" % (node.folder, name))
+            with open(files[-1], "w", encoding="ascii") as file:
+                file.write(STORED % first)
+        return ("inventory", "--verify", "--output", "json", "--encryption-config", files[0]), \
+            ("kube", "config", "--phase", "disable", "--check", "--from", files[1])
+
+    @staticmethod
+    def is_whole(output):
+        """An inventory that found all there is, opened it, and put it on record."""
+        found = json.loads(output)
+        (etcd,) = found["etcds"]
+        return (found["good"], found["state"], etcd["objects"], etcd["opened_by_file"],
+                etcd["verify"]["objects"]["opens"], etcd["recorded"]) == (True, "ENCRYPTED", 2, 1, 1, True)
+
+    @staticmethod
+    def is_report(output):
+        """One whose sections are all there, in files that are."""
+        found = json.loads(output)
+        with open(found["folder"] + "/report.json", encoding="utf-8") as file:
+            report = json.load(file)
+        (root,) = report["roots"]
+        return (os.path.exists(found["folder"] + "/report.html"), len(found["sections"]), root["tokens"]["filled"],
+                [row["outcome"] for row in root["proofs"]["witnesses"]]) == (True, 12, "yes", ["opened"])
+
     def every_command(self, step, everybody):
         node = self.node().start()
         client = node.client()
         sealed = client.encrypt1(DEK)
+        reading = [(command, None) for command in self.fill(node, sealed)]
         present = node.folder + "/present.yaml"
         with open(present, "w", encoding="ascii") as file:
             file.write(PRESENT)
@@ -256,15 +350,64 @@ class Oom(rigs.Case):
                                  (("kms", "--api", "v1", "decrypt"), sealed),
                                  (("kms", "--api", "v1", "encrypt"), DEK), (("kms", "status"), None),
                                  (("key", "list"), None), (("node", "status"), None),
-                                 (("node", "status", "--node", "self"), None), (("pin", "retry"), None)):
+                                 (("node", "status", "--node", "self"), None), (("pin", "retry"), None),
+                                 (("report", "--output", "json", "--out"), None), *reading):
             with self.subTest(" ".join(arguments)):
-                expected = node.kekctl(*arguments, input=given, check=True).stdout
+                expected = node.kekctl(*self.placed(node, arguments, 0), input=given, check=True).stdout
                 node.right = lambda output, expected=expected: output == expected
+                if "inventory" in arguments:
+                    self.assertTrue(self.is_whole(expected))
+                    node.right = self.is_whole
+                if "report" in arguments:
+                    self.assertTrue(self.is_report(expected))
+                    node.right = self.is_report
                 if "encrypt" in arguments:
                     node.right = lambda output: client.decrypt1(output) == DEK
+                reads = (arguments, given) in reading or "report" in arguments
                 self.every([node], lambda node, number, arguments=arguments, given=given:
-                           self.kekctl(node, number, arguments, given, everybody),
-                           step, BEGINNING if everybody else 1)
+                           self.kekctl(node, number, self.placed(node, arguments, number), given, everybody),
+                           max(step, READING_STRIDE) if reads else step,
+                           BEGINNING if everybody and not reads else 1)
+        node.stop()
+
+    # kekctl doctor, which says on standard output what it met.
+
+    @staticmethod
+    def subjects(output):
+        return [(line["subject"], line["verdict"]) for line in json.loads(output)["lines"]]
+
+    def doctor(self, node, number, arguments, expected):
+        done = node.kekctl(*arguments, env=dict(os.environ, **self.fail(node, "kekctl", number, False)))
+        node.reached = os.path.exists(node.mark)
+        error = done.stderr.decode(errors="replace")
+        if self.traces(error):
+            return error
+        if done.returncode == -signal.SIGABRT or (error.strip() and done.returncode in (1, 2)):
+            return None
+        if done.returncode not in (0, 1, 3):
+            return "kekctl ended with %d: %s" % (done.returncode, error)
+        found, worst = self.subjects(done.stdout), json.loads(done.stdout)["verdict"]
+        if worst != "FAIL" and [item for item in expected if item not in found and (item[0], "WARN") not in found]:
+            return "a line is missing, without a word: %s" % done.stdout.decode()
+        return None
+
+    def test_kekctl_doctor(self):
+        node = self.node().start()
+        unit, present = rigs.program("deploy/kekd.service"), node.folder + "/present.yaml"
+        with open(present, "w", encoding="ascii") as file:
+            file.write(PRESENT)
+        server = node.folder + "/apiserver"
+        with open(server, "w", encoding="ascii") as file:
+            file.write("kube-apiserver --encryption-provider-config=%s\n" % present)
+        with open(unit, encoding="utf-8") as file:
+            text = file.read()
+        unit = node.folder + "/kekd.service"
+        with open(unit, "w", encoding="utf-8") as file:
+            file.write("\n".join(line for line in text.splitlines() if line[:5] not in ("User=", "Group")))
+        arguments = ("doctor", "--output", "json", "--unit", unit, "--api-server", server)
+        expected = self.subjects(node.kekctl(*arguments).stdout)
+        self.assertIn(("token of hsm-a", "OK"), expected)
+        self.every([node], lambda node, number: self.doctor(node, number, arguments, expected), 1)
         node.stop()
 
     def test_kekctl(self):

@@ -3,7 +3,6 @@
 stays as it is, and nothing of the objects changes."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -46,7 +45,7 @@ class Reencrypt(rigs.Case):
     def run_it(cluster, *args, **options):
         """The nodes' announcement is by the record of this one, which is made old here: nobody waits."""
         kekd = cluster.kekd
-        os.utime("%s/%s.json" % (kekd.config["state_dir"], kekd.config["keyring"]), (time.time() - 3600,) * 2)
+        kekd.announced_before(3600)
         done = kekd.kekctl("reencrypt", "--kubeconfig", cluster.kubeconfig(**options), "--output", "json", *args)
         return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr.decode()
 
@@ -121,7 +120,7 @@ class Reencrypt(rigs.Case):
         cluster.fill(300)
         key_id = self.rotate(cluster)
         kekd, config = cluster.kekd, cluster.kubeconfig()
-        os.utime("%s/%s.json" % (kekd.config["state_dir"], kekd.config["keyring"]), (time.time() - 3600,) * 2)
+        kekd.announced_before(3600)
         ends = []
         for number in range(10):
             with subprocess.Popen([rigs.program("kekctl"), "--config", kekd.path, "reencrypt", "--kubeconfig", config,
@@ -169,6 +168,46 @@ class Reencrypt(rigs.Case):
         cluster.reencryption(lambda socket: [(["secrets"], [apiserver.kms(socket), {"identity": {}}])])
         code, report, err = self.run_it(cluster)
         self.assertEqual((code, self.counts(report)), (0, [{"rewritten": 5}]), err)
+        cluster.stop()
+
+    def plain(self, cluster):
+        return sum(not value.value.startswith(b"k8s:enc:") for value in cluster.etcd.values(SECRETS).values())
+
+    def test_away_from_kekd_and_never_by_mistake(self):
+        cluster = self.cluster()
+        cluster.fill(20)
+        self.rotate(cluster)
+        cluster.create("secrets", "newer", {"k": b"v"})
+        writes = lambda socket: [(["secrets"], [{"identity": {}}, apiserver.kms(socket)])]
+        file = cluster.write("disable-2.yaml", apiserver.encryption(*writes(cluster.kekd.socket)))
+        # The API server does not have that file yet: nothing is written, and it is told.
+        code, report, err = self.run_it(cluster, "--decrypt", "--from", file)
+        self.assertEqual((code, report["inventory"]["state"]), (3, "DECRYPTION_PENDING"), err)
+        self.assertEqual((report["inventory"]["left"], self.plain(cluster)), (21, 0), err)
+        # It has it, and nobody said --decrypt: one object tells, and no other is written in clear.
+        cluster.reencryption(writes)
+        code, report, err = self.run_it(cluster, "--single-node")
+        self.assertEqual((code, report["state"], self.counts(report)), (3, "stopped", [{"rewritten": 1}]), err)
+        self.assertIn("the first that was written, is in etcd in clear", err)
+        self.assertEqual(self.plain(cluster), 1)
+        code, report, err = self.run_it(cluster, "--via", "storage-version-migration")
+        self.assertEqual((code, report), (1, None), err)
+        self.assertIn("the first that was written, is in etcd in clear", err)
+        self.assertEqual(self.plain(cluster), 2)
+        code, report, err = self.run_it(cluster, "--decrypt", "--from", file)
+        self.assertEqual((code, self.counts(report)), (0, [{"rewritten": 19}]), err)
+        self.assertEqual((report["inventory"]["state"], report["inventory"]["left"]), ("DECRYPTED", 0))
+        self.assertEqual(self.plain(cluster), 21)
+        cluster.stop()
+
+    def test_an_etcd_that_is_not_the_api_servers(self):
+        cluster = self.cluster()
+        cluster.fill(3)
+        self.rotate(cluster)
+        cluster.kekd.write(etcd=[dict(cluster.etcd.entry(), prefix="/another")])
+        code, report, err = self.run_it(cluster)
+        self.assertEqual((code, report), (1, None), err)
+        self.assertIn("the API server has secrets, and no etcd of this context", err)
         cluster.stop()
 
     def test_kms_v1_does_not_move_and_a_second_entry_moves_it(self):

@@ -16,6 +16,8 @@ import select
 import signal
 import struct
 import subprocess
+import sys
+import tempfile
 import termios
 import threading
 import time
@@ -28,6 +30,9 @@ import pages
 import rig as rigs
 from grpc import RpcError
 from traffic import Traffic
+
+sys.path.insert(0, os.path.join(os.environ["abs_top_srcdir"], "tests", "unit"))
+import kube_server  # pylint: disable=wrong-import-position
 
 BACKUP = "--i-have-a-backup"
 ALL = os.environ.get("KEK_ROTATE_KILLS") == "all"
@@ -86,9 +91,21 @@ class Whole(RotateCase):
         self.assertEqual(status["primary"]["key_id_hash"], last["key_id_hash"])
         after = time.strptime(last["reencrypt_after"], "%Y-%m-%dT%H:%M:%SZ")
         self.assertAlmostEqual(time.mktime(after) - time.timezone - time.time(), 240, delta=60)
+        self.reencrypt_says(cluster, last["reencrypt_after"])
         for sealed in old:
             self.assertEqual(sealed.open(cluster.nodes[2].client()), sealed.plain)
         cluster.stop()
+
+    def reencrypt_says(self, cluster, after):
+        """Whoever asks later is told the same moment, and kekctl reencrypt waits for it."""
+        again = self.good(cluster.rotate("--output", "json"))
+        self.assertEqual(json.loads(again.stdout.splitlines()[-1])["reencrypt_after"], after)
+        with tempfile.TemporaryDirectory() as folder:
+            kube_server.certificates(folder)
+            with contextlib.closing(kube_server.Server(folder)) as server:
+                done = cluster.nodes[1].kekctl("reencrypt", "--kubeconfig", server.kubeconfig(), "--timeout", "1s")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn(b"may write under the one before until " + after.encode(), done.stderr)
 
     def test_with_two_tokens_it_waits_for_the_replication_and_changes_both(self):
         cluster = self.cluster(nodes=2, pair=True).start()

@@ -45,6 +45,17 @@ class Separation(rigs.Case):
                 self.assertIn("libsofthsm2", file.read(), "this test would see a module")
         node.stop()
 
+    def test_only_programs_that_ask_others_link_an_http_client(self):
+        linked = {}
+        for name in ("kekd", "kekd-pkcs11", "kekctl", "kekd-transit"):
+            if os.path.exists(rigs.program(name)):  # --disable-bridge builds no kekd-transit
+                linked[name] = subprocess.run(["ldd", rigs.program(name)], check=True, text=True,
+                                              stdout=subprocess.PIPE).stdout
+        for name in ("kekd", "kekd-pkcs11"):
+            self.assertIsNone(re.search(r"libcurl|libldap|libssh", linked.pop(name)), name)
+        for name, text in linked.items():
+            self.assertIn("libcurl", text, "this test would see an HTTP client in %s" % name)
+
     def test_front_and_workers_are_not_dumpable(self):
         # What lies in /proc/PID of a process that is not dumpable is root's, whoever runs it.
         options = {"user": "nobody"} if os.geteuid() == 0 else {}

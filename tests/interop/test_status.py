@@ -330,14 +330,14 @@ class Start(rigs.Case):
         shutil.copy(key, open_key)
         os.chmod(open_key, 0o644)
         cases = (
-            ({"cert": "/nowhere/x.pem"}, "status.cert: opening /nowhere/x.pem: No such file"),
+            ({"cert": "/nowhere/x.pem"}, "status.cert: /nowhere/x.pem cannot be opened by uid [0-9]*: No such file"),
             ({"cert": key}, "status.cert: .*cp1.key has no certificate as PEM"),
             ({"cert": node.folder}, "status.cert: .* is no regular file"),
             ({"key": cert}, "status.key: .*"),
-            ({"key": "/nowhere/x.key"}, "status.key: opening /nowhere/x.key: No such file"),
+            ({"key": "/nowhere/x.key"}, "status.key: /nowhere/x.key cannot be opened by uid [0-9]*: No such file"),
             ({"key": ca.key}, "status.key: .*ca.key is not the key of the certificate in status.cert"),
             ({"key": locked}, "status.key: .*locked.key has a passphrase, and nobody is there"),
-            ({"key": open_key}, "status.key: .*open.key has mode 644, .*: chmod 0640 or 0600"),
+            ({"key": open_key}, "status.key: .*open.key has mode 0644: .*: chmod 0640 or 0600"),
             ({"ca": key}, "status.ca: .*cp1.key has no certificate as PEM"),
             ({"ca": other.cert}, "status.cert: .*held against status.ca .*: .*it must lead there"),
             (dict(zip(("cert", "key"), ca.issue("/CN=cp1", usage="clientAuth", name="client"))),

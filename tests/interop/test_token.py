@@ -345,7 +345,7 @@ class TokenTrouble(rigs.Case):
             node.token.tool("--keygen", "--key-type", "AES:16", "--label", "k8s-test.v1", "--id", "01")
             p11.plant(node.token, "k8s-test.v1", kek_id, extractable=True)
             p11.plant(node.token, "k8s-test.v3", kek_id)
-            node.wait_log(r"CKA_ID has 1 bytes, not 16")
+            node.wait_log(r"CKA_ID has 1 byte, not 16")
             node.wait_log(r"CKA_EXTRACTABLE is true")
             listed = node.kekctl("key", "list")
             self.assertEqual(listed.returncode, 3)

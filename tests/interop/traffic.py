@@ -64,12 +64,12 @@ class Failure:
 
 class Caller:
     """on_good(method, begun, ended), on_sealed(Sealed), on_failure(Failure) and on_wrong(text) are the
-    sinks."""
+    sinks. old: the list of what may be opened again, if others share it. options: of its channel."""
 
-    def __init__(self, path, sink, timeout=10.0, seed=0):
+    def __init__(self, path, sink, timeout=10.0, seed=0, old=None, options=()):
         self.path, self.sink, self.timeout = path, sink, timeout
-        self.random = random.Random(seed)
-        self.old = []
+        self.options, self.random = options, random.Random(seed)
+        self.old = [] if old is None else old
 
     def call(self, method, function, *arguments):
         """The answer, or None."""
@@ -114,7 +114,7 @@ class Caller:
             self.open(client, self.random.choice(self.old), "what was sealed earlier")
 
     def run(self, stop):
-        with kms.Client(self.path, timeout=self.timeout) as client:
+        with kms.Client(self.path, timeout=self.timeout, options=self.options) as client:
             while not stop.is_set():
                 self.step(client)
 
@@ -122,10 +122,10 @@ class Caller:
 class Traffic:
     """Callers in threads; failures and wrong answers are kept, and all that was sealed."""
 
-    def __init__(self, path, threads=3, timeout=10.0):
+    def __init__(self, path, threads=3, timeout=10.0, old=None, options=()):
         self.failures, self.wrong, self.sealed, self.done = [], [], [], 0
         self.stop = threading.Event()
-        self.threads = [threading.Thread(target=Caller(path, self, timeout, seed).run,
+        self.threads = [threading.Thread(target=Caller(path, self, timeout, seed, old, options).run,
                                          args=(self.stop,)) for seed in range(threads)]
 
     def on_good(self, _method, _begun, _ended):

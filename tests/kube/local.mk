@@ -12,6 +12,7 @@ EXTRA_DIST += \
 	tests/kube/inventory_test.go \
 	tests/kube/kube_test.go \
 	tests/kube/phases_test.go \
+	tests/kube/platforms_test.go \
 	tests/kube/poll_test.go \
 	tests/kube/schema_test.go \
 	tests/kube/stored_test.go \

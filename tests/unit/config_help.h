@@ -19,6 +19,9 @@
     "    type: pkcs11\n"             \
     "    uri: \"" URI "\"\n"
 
+/* Nine lines: the providers a and b. */
+#define TWO BASE "  - name: b\n    type: pkcs11\n    uri: \"" URI "\"\n"
+
 /* Filler of `count` bytes between two texts. */
 static inline char *filled(const char *before, char filler, size_t count, const char *after)
 {

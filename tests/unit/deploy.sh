@@ -15,6 +15,12 @@ fail()
     failed=1
 }
 
+# A folder that is configured anew for another prefix compiles anew what has the workers' folder in it.
+object=src/pool/libkek_pool_a-program.o
+code=0
+env -u MAKEFLAGS -u MAKELEVEL make -C "${abs_top_builddir:?}" -q -W Makefile "$object" >/dev/null 2>&1 || code=$?
+test "$code" = 1 || fail "$object stays as it is when configure is run anew ($code)"
+
 # Every metric that an alert asks for is in the manual (the histogram's suffixes and up{} aside).
 for name in $(grep -oE '\bkekd_[a-z_]+' "$deploy/prometheus-rules.yaml" | sort -u); do
     grep -q "^\.It Ic $name Pq" "$manual" || fail "prometheus-rules.yaml asks for $name, which is no metric"

@@ -259,7 +259,9 @@ static void on_hello(uint64_t id, const Kek__Provider__Hello *hello)
                        hello->settings[i]->value);
     }
     if ((size_t)at < sizeof more) {
-        snprintf(more + at, sizeof more - (size_t)at, " peak=%u seen=%d/%s", hello->peak_sessions,
+        snprintf(more + at, sizeof more - (size_t)at,
+                 " peak=%u call=%u start=%u known=%zu seen=%d/%s", hello->peak_sessions,
+                 hello->call_ms, hello->start_ms, hello->n_known,
                  hello->seen == NULL ? -1 : (int)hello->seen->slot,
                  hello->seen == NULL ? "" : hello->seen->serial);
     }

@@ -39,7 +39,7 @@ static inline void notice(void *arg, enum kek_log_level level, const struct kek_
     (void)level;
     (void)fields;
     snprintf(last_text, sizeof last_text, "%s", text);
-    if (strstr(text, "destroyed") != NULL) {
+    if (strstr(text, "destroyed") != NULL || strstr(text, "used again") != NULL) {
         snprintf(last_of_destruction, sizeof last_of_destruction, "%s", text);
     }
 }

@@ -42,6 +42,10 @@ def status(code, message, reason="", **more):
                   "reason": reason, "code": code, **more}
 
 
+def gone(name):
+    return status(404, 'secrets "%s" not found' % name, "NotFound", details={"name": name, "kind": "secrets"})
+
+
 class Server:
     """`rule`: called with (method, path, query, body); None: as an API server would answer, else (code, JSON or
     bytes, headers...), or "drop" for a connection that ends."""
@@ -123,7 +127,7 @@ class Server:
         with self.lock:
             one = self.objects.get(key)
             if one is None:
-                return status(404, 'secrets "%s" not found' % key[1], "NotFound")
+                return gone(key[1])
             metadata = json.loads(body)["metadata"]
             if json.loads(body) != {"metadata": metadata} or \
                     set(metadata) - {"uid", "resourceVersion"}:
@@ -159,15 +163,16 @@ class Server:
             if method == "PATCH":
                 return self.patch(key, body)
             with self.lock:
-                return (200, self.describe(key)) if key in self.objects else \
-                    status(404, "not found", "NotFound")
+                return (200, self.describe(key)) if key in self.objects else gone(key[1])
         return status(404, "the server could not find the requested resource", "NotFound")
 
     def migrate(self, method, parts, body):
         if method == "POST":
-            self.migrations["m1"] = 0
-            spec = json.loads(body)["spec"]
-            return (201, {"metadata": {"name": "m1"}, "spec": spec}) \
+            name, spec = json.loads(body)["metadata"]["name"], json.loads(body)["spec"]
+            if name in self.migrations:
+                return status(409, 'storageversionmigrations "%s" already exists' % name, "AlreadyExists")
+            self.migrations[name] = 0
+            return (201, {"metadata": {"name": name}, "spec": spec}) \
                 if spec == {"resource": {"group": "", "resource": "secrets"}} else \
                 status(422, "no such spec", "Invalid")
         if parts[-1] not in self.migrations:

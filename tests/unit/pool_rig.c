@@ -1,11 +1,12 @@
 #include "pool_rig.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 const struct kek_id rig_key = {{7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7}};
@@ -276,21 +277,12 @@ void rig_close(struct rig *rig)
     check_processes_gone(rig);
 }
 
-static void remove_folder(const char *folder)
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
 {
-    char path[600];
-    DIR *dir = opendir(folder);
-    if (dir == NULL) {
-        return;
-    }
-    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
-        if (entry->d_name[0] != '.') {
-            snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-            unlink(path);
-        }
-    }
-    closedir(dir);
-    rmdir(folder);
+    (void)status;
+    (void)type;
+    (void)place;
+    return remove(path);
 }
 
 void rig_done(struct rig *rig)
@@ -298,9 +290,7 @@ void rig_done(struct rig *rig)
     if (rig->pool != NULL) {
         rig_close(rig);
     }
-    remove_folder(rig->state);
-    remove_folder(rig->workers);
-    remove_folder(rig->folder);
+    ck_assert_int_eq(nftw(rig->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -510,4 +500,15 @@ struct kek_pool_request rig_to_worker(uint64_t worker, const char *command)
     struct kek_pool_request request = rig_request(0, command);
     request.worker = worker;
     return request;
+}
+
+int rig_hold_lock(struct rig *rig)
+{
+    char slot[KEK_LOGIN_SLOT_TEXT], path[200];
+    ck_assert_int_eq(kek_login_slot("S-1", slot, NULL), KEK_OK);
+    snprintf(path, sizeof path, "%s/login-%s.lock", rig->state, slot);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(flock(fd, LOCK_EX | LOCK_NB), 0);
+    return fd;
 }

@@ -83,6 +83,9 @@ uint64_t rig_serial(struct rig *rig, size_t provider); /* of the only ready one 
 void rig_end(struct rig *rig, uint64_t worker, const char *why);
 void rig_retire(struct rig *rig, uint64_t worker);
 
+/* The lock file of the fake's token, held as another process would; close() lets go. */
+int rig_hold_lock(struct rig *rig);
+
 extern const struct kek_id rig_key; /* the fake's KEK */
 
 /* Submits; the call must be accepted. in_ms 0: no deadline. */

@@ -82,6 +82,11 @@ static void provider_changed(void *arg, size_t provider)
     kek_keyring_provider_changed(((struct rig *)arg)->ring, provider);
 }
 
+static void ring_changed(void *arg)
+{
+    kek_roots_review(((struct rig *)arg)->roots);
+}
+
 static void changed(void *arg)
 {
     kek_datakey_review(((struct rig *)arg)->store);
@@ -119,16 +124,30 @@ void rig_start(struct rig *rig, const char *yaml)
                                      .arg = rig};
     rig->pool = kek_pool_new(&rig->loop, &pool, &why);
     ck_assert_msg(rig->pool != NULL, "%s", why.text);
-    struct kek_keyring_settings ring = {
-        .config = rig->config, .pool = rig->pool, .changed = changed, .notice = notice, .arg = rig};
+    struct kek_keyring_settings ring = {.config = rig->config,
+                                        .pool = rig->pool,
+                                        .changed = ring_changed,
+                                        .notice = notice,
+                                        .arg = rig};
     rig->ring = kek_keyring_new(&rig->loop, &ring, &why);
     ck_assert_msg(rig->ring != NULL, "%s", why.text);
-    struct kek_datakey_settings store = {
-        .config = rig->config, .pool = rig->pool, .ring = rig->ring};
+    struct kek_roots_settings roots = {
+        .config = rig->config,
+        .mode = KEK_ENVELOPE_MODE_ANY,
+        .mode_accept = KEK_ENVELOPE_MODE_ANY,
+        .roots =
+            {{.name = "", .pool = rig->pool, .ring = rig->ring, .seals = true, .needed = true}},
+        .count = 1,
+        .changed = changed,
+        .arg = rig,
+    };
+    rig->roots = kek_roots_new(&rig->loop, &roots, &why);
+    ck_assert_ptr_nonnull(rig->roots);
+    struct kek_datakey_settings store = {.config = rig->config, .roots = rig->roots};
     rig->store = kek_datakey_store_new(&rig->loop, &store, &why);
     ck_assert_ptr_nonnull(rig->store);
     struct kek_kms_settings kms = {.config = rig->config,
-                                   .ring = rig->ring,
+                                   .roots = rig->roots,
                                    .store = rig->store,
                                    .observer = observed,
                                    .arg = rig};
@@ -148,11 +167,13 @@ void rig_stop(struct rig *rig)
     bool closed = false;
     kek_datakey_store_stop(rig->store);
     kek_keyring_stop(rig->ring);
+    kek_roots_stop(rig->roots);
     kek_pool_close(rig->pool, note_closed, &closed);
     uv_run(&rig->loop, UV_RUN_DEFAULT);
     ck_assert(closed);
     kek_kms_free(rig->kms);
     kek_datakey_store_free(rig->store);
+    kek_roots_free(rig->roots);
     kek_keyring_free(rig->ring);
     kek_pool_free(rig->pool);
     ck_assert_int_eq(uv_loop_close(&rig->loop), 0);

@@ -14,6 +14,7 @@ struct rig {
     struct kek_config *config;
     struct kek_pool *pool;
     struct kek_keyring *ring;
+    struct kek_roots *roots;
     struct kek_datakey_store *store;
     struct kek_kms *kms;
     unsigned events;        /* calls observed */

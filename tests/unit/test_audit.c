@@ -55,6 +55,54 @@ START_TEST(call_says_who_asked_for_what_under_which_key_and_what_became_of_it)
 }
 END_TEST
 
+/* What stands between the words that every line has and those that chain it. */
+static const char *rest_of(const char *line, size_t len, char rest[static AUDIT_LINE_MAX])
+{
+    const char *from = strstr(line, ",\"api\"");
+    ck_assert_ptr_nonnull(from);
+    snprintf(rest, AUDIT_LINE_MAX, "%.*s", (int)(len - (size_t)(from - line)), from);
+    return rest;
+}
+
+#define KEK_A "aa000000000000000000000000000000"
+#define KEK_B "bb000000000000000000000000000000"
+#define CALLED                                                                              \
+    ",\"api\":\"v2\",\"method\":\"Decrypt\",\"uid\":\"u\",\"key_id\":"                      \
+    "\"kek1-00112233445566778899aabbccddeeff\",\"kek_id\":\"" KEK_A "\",\"version\":3,"     \
+    "\"peer_uid\":0,\"peer_pid\":4321,\"status\":\"OK\",\"duration_us\":1234,\"hsm\":true," \
+    "\"provider\":\"hsm-a\""
+
+START_TEST(call_names_each_root_whose_kek_it_used_and_of_one_root_nothing_is_added)
+{
+    char out[AUDIT_LINE_MAX + 1] = "", rest[AUDIT_LINE_MAX];
+    struct audit_stamp stamp = {.node = "n", .second = -1};
+    struct kek_kms_event event = event_of(KEK_KMS_V2_DECRYPT, KEK_RPC_OK, "u");
+    event.kek_id = &(struct kek_id){{0xaa}};
+    event.version = 3;
+    event.hsm = true;
+    event.provider = hsm_a;
+    size_t len = audit_line_call(out, &stamp, &event);
+    ck_assert_str_eq(rest_of(out, len, rest), CALLED "}\n");
+
+    const struct kek_kms_kek keks[] = {
+        {.root = "site", .kek_id = {{0xaa}}, .version = 3, .provider = hsm_a},
+        {.root = "spare", .kek_id = {{0xbb}}, .unopened = true},
+    };
+    event.keks = keks;
+    event.kek_count = 2;
+    len = audit_line_call(out, &stamp, &event);
+    ck_assert_str_eq(rest_of(out, len, rest),
+                     CALLED ",\"keks\":[{\"root\":\"site\",\"version\":3,\"kek_id\":\"" KEK_A
+                            "\",\"provider\":\"hsm-a\"},{\"root\":\"spare\",\"kek_id\":\"" KEK_B
+                            "\",\"opened\":false}]}\n");
+    event.kek_count = 1;
+    len = audit_line_call(out, &stamp, &event);
+    ck_assert_str_eq(rest_of(out, len, rest),
+                     CALLED ",\"keks\":[{\"root\":\"site\",\"version\":3,\"kek_id\":\"" KEK_A
+                            "\",\"provider\":\"hsm-a\"}]}\n");
+}
+END_TEST
+
 START_TEST(polls_that_went_well_leave_no_line_and_all_else_does)
 {
     struct kek_audit *audit = new_ok(folder_path("audit"));
@@ -137,6 +185,16 @@ START_TEST(the_longest_line_that_can_be_fits)
         event.kek_id = &(struct kek_id){{0xff}};
         event.duration_us = UINT64_MAX;
         event.why = &why;
+        /* As long as the configuration lets it be, which takes nothing that is escaped. */
+        static const char name[] = "abcdefghijklmnopqrstuvwxyz-01234";
+        struct kek_kms_kek keks[KEK_ENVELOPE_ENTRIES_MAX];
+        for (size_t i = 0; i < KEK_ENVELOPE_ENTRIES_MAX; i++) {
+            keks[i] = (struct kek_kms_kek){
+                .root = name, .version = UINT32_MAX, .provider = name, .unopened = true};
+        }
+        event.keks = keks;
+        event.kek_count = KEK_ENVELOPE_ENTRIES_MAX;
+        event.damaged_root = name;
         size_t len = audit_line_call(out, &stamp, &event);
         ck_assert_uint_gt(len, 0);
         json_t *line = json_loadb(out, len, JSON_DECODE_INT_AS_REAL, NULL);
@@ -243,6 +301,50 @@ START_TEST(keyring_lines_tell_each_change_once)
 }
 END_TEST
 
+/* Two roots of trust, each with the versions of its own. */
+START_TEST(keyring_lines_name_the_root_where_it_has_a_name)
+{
+    struct kek_config_root names[2];
+    struct kek_config roots = config;
+    roots.roots = names;
+    roots.root_count = 2;
+    struct kek_audit *audit = new_ok(folder_path("audit"));
+    struct kek_keyring_version versions[2] = {
+        {.root = "site", .number = 1, .kek_id = {{0xaa}}, .held = {KEK_KEYRING_KEY_ACTIVE}},
+        {.root = "spare",
+         .number = 7,
+         .kek_id = {{0xbb}},
+         .held = {KEK_KEYRING_KEY_UNSEEN, KEK_KEYRING_KEY_ACTIVE},
+         .canary = {{.fails = false}, {.fails = true}}},
+    };
+    struct kek_keyring_primary primary = {
+        .generation = {
+            .count = 2, .numbers = {1, 7}, .kek_ids = {{{0xaa}}, {{0xbb}}}, .key_id = "kek1-both"}};
+    struct kek_keyring_verdict verdict = {.state = KEK_KEYRING_STARTING, .provider = KEK_POOL_ANY};
+    kek_audit_keyring(audit, &roots, &primary, versions, 2, &verdict);
+    roots.root = hsm_b; /* its view: whose worker it is */
+    kek_audit_login(audit, &roots, &(struct kek_pool_login){.provider = 1, .token = "0123"});
+    stop(audit);
+
+    ck_assert_uint_eq(read_lines(folder_path("audit")), 7);
+    static const char *const expected[] = {"version site", "version spare", "canary spare"};
+    for (size_t i = 0; i < 3; i++) {
+        char said[64];
+        snprintf(said, sizeof said, "%s %s", text_of(lines[i + 1], "event"),
+                 text_of(lines[i + 1], "root"));
+        ck_assert_str_eq(said, expected[i]);
+    }
+    ck_assert_str_eq(text_of(lines[4], "event"), "primary");
+    const json_t *keks = json_object_get(lines[4], "keks");
+    ck_assert_uint_eq(json_array_size(keks), 2);
+    ck_assert_str_eq(text_of(json_array_get(keks, 0), "root"), "site");
+    ck_assert_str_eq(text_of(json_array_get(keks, 1), "root"), "spare");
+    ck_assert_int_eq(number_of(json_array_get(keks, 1), "version"), 7);
+    ck_assert_str_eq(text_of(json_array_get(keks, 1), "kek_id"), KEK_B);
+    ck_assert_str_eq(text_of(lines[5], "root"), hsm_b);
+}
+END_TEST
+
 START_TEST(login_says_which_worker_gave_a_pin_to_which_token_and_what_it_said)
 {
     struct kek_audit *audit = new_ok(folder_path("audit"));
@@ -278,6 +380,8 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, call_says_who_asked_for_what_under_which_key_and_what_became_of_it);
+    tcase_add_test(tcase, call_names_each_root_whose_kek_it_used_and_of_one_root_nothing_is_added);
+    tcase_add_test(tcase, keyring_lines_name_the_root_where_it_has_a_name);
     tcase_add_test(tcase, polls_that_went_well_leave_no_line_and_all_else_does);
     tcase_add_test(tcase, texts_from_outside_are_escaped_and_cut);
     tcase_add_test(tcase, the_longest_line_that_can_be_fits);

@@ -13,7 +13,9 @@
 #include <linux/magic.h>
 
 #include "kek/bytes.h"
+#include "kek/clock.h"
 #include "kek/descriptors.h"
+#include "kek/digest.h"
 #include "kek/arena.h"
 #include "kek/durable.h"
 #include "kek/kek.h"
@@ -100,6 +102,27 @@ START_TEST(hex_is_lower_case)
     char text[KEK_ID_TEXT];
     kek_id_format(&id, text);
     ck_assert_str_eq(text, "00112233445566778899aabbccddeeff");
+}
+END_TEST
+
+START_TEST(hex_digit_is_of_either_case)
+{
+    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+    for (int c = 0; c < 256; c++) {
+        const char *at = c == 0 ? NULL : strchr(digits, c);
+        ck_assert_int_eq(kek_hex_digit((char)c), at == NULL ? -1 : (at - digits) % 16);
+    }
+}
+END_TEST
+
+/* FIPS 180-2, B.1; and of nothing. */
+START_TEST(digest_is_sha256_in_hex)
+{
+    char text[KEK_SHA256_TEXT];
+    ck_assert(kek_sha256_text(kek_bytes_of("abc"), text));
+    ck_assert_str_eq(text, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    ck_assert(kek_sha256_text(kek_bytes_of(""), text));
+    ck_assert_str_eq(text, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 }
 END_TEST
 
@@ -444,7 +467,9 @@ START_TEST(a_wrapped_data_key_is_as_long_as_its_algorithm_allows)
         {KEK_WRAP_AES_GCM, "AES-GCM", 60, 60},
         {KEK_WRAP_AES_CBC, "AES-CBC", 48, 48},
         {KEK_WRAP_NONE, "none", 1, 0},
-        {5, "none", 1, 0},
+        {KEK_WRAP_TRANSIT, "TRANSIT", 60, 72},
+        {KEK_WRAP_GCP_KMS, "GCP-KMS", 48, 512},
+        {7, "none", 1, 0},
         {255, "none", 1, 0},
         {-1, "none", 1, 0},
     };
@@ -528,6 +553,24 @@ START_TEST(a_slip_is_told_from_another_word)
 }
 END_TEST
 
+START_TEST(a_count_has_its_noun_in_the_right_number)
+{
+    static const struct {
+        uint64_t count;
+        const char *noun, *text;
+    } rows[] = {{1, "object", "1 object"},
+                {0, "object", "0 objects"},
+                {2, "data key", "2 data keys"},
+                {1, "entry", "1 entry"},
+                {3, "entry", "3 entries"},
+                {2, "process", "2 processes"},
+                {UINT64_MAX, "y", "18446744073709551615 ys"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        ck_assert_str_eq(kek_counted(rows[i].count, rows[i].noun).text, rows[i].text);
+    }
+}
+END_TEST
+
 START_TEST(a_folder_in_memory_forgets)
 {
     struct statfs about;
@@ -552,6 +595,8 @@ int main(void)
     tcase_add_test(tcase, every_rc_has_a_name_and_a_status);
     tcase_add_test(tcase, buffer_refuses_to_pass_its_maximum_and_stays_as_it_was);
     tcase_add_test(tcase, hex_is_lower_case);
+    tcase_add_test(tcase, hex_digit_is_of_either_case);
+    tcase_add_test(tcase, digest_is_sha256_in_hex);
     tcase_add_test(tcase, a_kek_id_is_read_only_as_it_is_written);
     tcase_add_test(tcase, an_arena_hands_out_what_it_has_and_wipes_what_it_gave);
     tcase_add_test(tcase, every_cause_of_a_worker_has_its_class);
@@ -564,6 +609,7 @@ int main(void)
     tcase_add_loop_test(tcase, descriptors_are_filled_so_that_using_them_still_fails, 0, 8);
     tcase_add_test(tcase, text_is_cut_before_it_is_cleaned);
     tcase_add_test(tcase, a_slip_is_told_from_another_word);
+    tcase_add_test(tcase, a_count_has_its_noun_in_the_right_number);
     tcase_add_test(tcase, a_folder_in_memory_forgets);
     tcase_add_loop_test(tcase, text_stands_in_json_as_far_as_it_fits, 0,
                         sizeof jsons / sizeof jsons[0]);

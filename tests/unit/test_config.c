@@ -3,6 +3,12 @@
 
 #include <stdio.h>
 
+#ifdef KEK_BRIDGE
+#define TYPES "pkcs11, transit or gcpkms"
+#else
+#define TYPES "pkcs11 (this kekd is built without transit and gcpkms: --disable-bridge)"
+#endif
+
 struct wrong {
     const char *yaml;
     const char *said;
@@ -68,18 +74,68 @@ static const struct wrong keys[] = {
      "f:8:5: providers[0].strategy: expected once, found again (first at 7:5)"},
     {BASE "strategy: auto\n",
      "f:7:1: strategy: expected one of listen, allow_uids, keyring, context, context_accept, "
-     "data_key, health, refresh, settle, destroy_after, quarantine, state_dir, providers, metrics, "
-     "status, etcd, audit, log"},
+     "data_key, health, refresh, settle, destroy_after, quarantine, state_dir, providers, mode, "
+     "mode_accept, roots, metrics, status, etcd, audit, log"},
+    {BASE "mode: any\n", "f:7:7: mode: expected `roots` beside it: with one root of trust there is "
+                         "nothing to choose"},
+    {BASE "mode_accept: any\n", "f:7:14: mode_accept: expected several `roots` beside it: with one "
+                                "root of trust there is one mode"},
+    {BASE "mode_accept: all\nroots: [{name: x, providers: [a]}]\n",
+     "f:7:14: mode_accept: expected several `roots` beside it: with one root of trust there is one "
+     "mode"},
+    {TWO "roots: [{name: x, providers: [a]}, {name: y, providers: [b]}]\n",
+     "f:10:8: roots: expected `mode` beside it: any (each root opens alone) or all (every one is "
+     "needed)"},
+    {TWO "mode: any\nroots: [{name: x, providers: [a]}, {name: x, providers: [b]}]\n",
+     "f:11:43: roots[1].name: expected each name once, found \"x\" again"},
+    {TWO "mode: any\nroots: [{name: x, providers: [a]}, {name: y, providers: [c]}]\n",
+     "f:11:57: roots[1].providers: expected names of `providers`, found \"c\""},
+    {TWO "mode: any\nroots: [{name: x, providers: [a]}, {name: y, providers: [b, a]}]\n",
+     "f:11:57: roots[1].providers: expected each provider in one root, found \"a\" again"},
+    {TWO "mode: any\nroots: [{name: x, providers: [a]}, {name: y, providers: []}]\n",
+     "f:11:57: roots[1].providers: expected at least one provider, found \"\""},
+    {TWO "roots: [{name: x, providers: [a]}]\n",
+     "f:10:8: roots: expected each provider in one root, found one in none: b"},
+    {BASE "mode: all\nroots: [{name: x, providers: [a]}]\n",
+     "f:7:7: mode: expected several `roots`, or no mode: with one root of trust nothing is shared "
+     "out"},
+    {TWO
+     "mode: any\nroots: [{name: x, providers: [a]}, {name: y, needed: false, providers: [b]}]\n",
+     "f:11:54: roots[1].needed: expected `mode` or `mode_accept` all beside it, found \"false\": "
+     "in "
+     "mode any no root is needed"},
+    {TWO "mode: all\nroots: [{name: x, providers: [a]}, {name: y, seals: false, providers: [b]}]\n",
+     "f:11:8: roots: expected with mode all two or more roots that seal and are needed: found one, "
+     "whose HSM alone would open everything"},
+    {TWO
+     "mode: all\nroots: [{name: x, needed: false, providers: [a]}, {name: y, providers: [b]}]\n",
+     "f:11:8: roots: expected with mode all two or more roots that seal and are needed: found one, "
+     "whose HSM alone would open everything"},
+    {TWO "mode: all\nroots: [{name: x, needed: false, providers: [a]}, {name: y, needed: false, "
+         "providers: [b]}]\n",
+     "f:11:8: roots: expected with mode all two or more roots that seal and are needed: found "
+     "none"},
+    {TWO "mode: any\nroots: [{name: x, seals: false, providers: [a]}, {name: y, seals: false, "
+         "providers: [b]}]\n",
+     "f:11:8: roots: expected a root that seals, found none"},
+    {TWO
+     "mode: any\nmode_accept: any\nroots: [{name: x, providers: [a]}, {name: y, providers: [b]}]\n",
+     "f:11:14: mode_accept: expected the other mode than `mode`, which opens anyhow"},
+    {TWO
+     "mode: all\nmode_accept: all\nroots: [{name: x, providers: [a]}, {name: y, providers: [b]}]\n",
+     "f:11:14: mode_accept: expected the other mode than `mode`, which opens anyhow"},
+    {TWO "mode: both\n", "f:10:7: mode: expected any or all, found \"both\""},
     {"providers: [{uri: \"" URI "\", strategy: auto, type: pkcs12}]\n",
-     "f:1:98: providers[0].type: expected pkcs11, found \"pkcs12\""},
+     "f:1:98: providers[0].type: expected " TYPES ", found \"pkcs12\""},
     {"listen: unix:///s\nkeyring: k\nproviders:\n  - uri: \"" URI "\"\n    name: a\n",
      "f:4:5: providers[0].type: expected this key, found it missing"},
     {BASE "health: {frobnicate: 1}\n",
      "f:7:10: health.frobnicate: expected one of probe_interval, canary_interval, grace"},
-    {BASE "\"a\\e[31m\": 1\n", "f:7:1: a\\x1b[31m: expected one of listen, allow_uids, keyring, "
-                               "context, context_accept, data_key, health, refresh, settle, "
-                               "destroy_after, quarantine, "
-                               "state_dir, providers, metrics, status, etcd, audit, log"},
+    {BASE "\"a\\e[31m\": 1\n",
+     "f:7:1: a\\x1b[31m: expected one of listen, allow_uids, keyring, "
+     "context, context_accept, data_key, health, refresh, settle, "
+     "destroy_after, quarantine, "
+     "state_dir, providers, mode, mode_accept, roots, metrics, status, etcd, audit, log"},
     {BASE "keyring: other\n", "f:7:1: keyring: expected once, found again (first at 2:1)"},
     {BASE "log: {level: info, level: warn}\n",
      "f:7:20: log.level: expected once, found again (first at 7:7)"},
@@ -89,7 +145,9 @@ static const struct wrong keys[] = {
     {"listen: unix:///s\nkeyring: k\n", "f:1:1: providers: expected this key, found it missing"},
     {"\nlisten: unix:///s\nkeyring: k\nproviders:\n  - name: a\n    type: pkcs11\n",
      "f:5:5: providers[0].uri: expected this key, found it missing"},
-    {BASE "audit: {}\n", "f:7:8: audit.file: expected this key, found it missing"},
+    {BASE "audit: {}\n", "f:7:8: audit: expected file, journal or syslog, found none of them"},
+    {BASE "audit: {mac_interval: 1m}\n",
+     "f:7:8: audit: expected file, journal or syslog, found none of them"},
     {BASE "    versions: [{n: 1}]\n",
      "f:7:16: providers[0].versions[0].state: expected this key, found it missing"},
 };
@@ -186,6 +244,8 @@ static const struct wrong values[] = {
      "f:7:12: state_dir: expected an absolute path of at most 4000 bytes, found \"var/lib\""},
     {BASE "audit: {file: a.log}\n",
      "f:7:15: audit.file: expected an absolute path of at most 4000 bytes, found \"a.log\""},
+    {BASE "audit: {file: /a, syslog: log}\n",
+     "f:7:27: audit.syslog: expected an absolute path of at most 107 bytes, found \"log\""},
     {BASE "audit: /var/log\n", "f:7:8: audit: expected a mapping, found \"/var/log\""},
     {BASE "allow_uids: 0\n",
      "f:7:13: allow_uids: expected a list of 1 to 64 user ids, found \"0\""},
@@ -220,7 +280,36 @@ static const struct wrong values[] = {
     {"providers: [{name: A}]\n",
      "f:1:20: providers[0].name: expected 1 to 32 of a-z, 0-9 and \"-\", found \"A\""},
     {"providers: [{type: pkcs12}]\n",
-     "f:1:20: providers[0].type: expected pkcs11, found \"pkcs12\""},
+     "f:1:20: providers[0].type: expected " TYPES ", found \"pkcs12\""},
+#ifdef KEK_BRIDGE
+    {"providers: [{type: gcpkms, key: kek}]\n",
+     "f:1:33: providers[0].key: expected projects/P/locations/L/keyRings/R/cryptoKeys/K, without a "
+     "version, found \"kek\""},
+    {"providers: [{type: gcpkms, credentials: /etc/kekd/gcp.json}]\n",
+     "f:1:41: providers[0].credentials: expected file:/absolute/path, credential:NAME or metadata, "
+     "found \"/etc/kekd/gcp.json\""},
+    {"providers: [{type: gcpkms, protection: software}]\n",
+     "f:1:40: providers[0].protection: expected hsm, hsm-single-tenant or any, found \"software\""},
+    {"providers: [{type: gcpkms, endpoint: 'http://cloudkms.googleapis.com:80'}]\n",
+     "f:1:38: providers[0].endpoint: expected https://HOST:PORT (or http:// to 127.0.0.1, [::1] or "
+     "localhost), found \"http://cloudkms.googleapis.com:80\""},
+    {"providers: [{type: gcpkms, proxy: 'proxy:3128'}]\n",
+     "f:1:35: providers[0].proxy: expected http://, https:// or socks5h://HOST:PORT, found "
+     "\"proxy:3128\""},
+    {"providers: [{name: a, type: gcpkms, credentials: metadata}]\n",
+     "f:1:13: providers[0].key: expected this key, found it missing"},
+    {"providers: [{type: gcpkms, attestation: yes}]\n",
+     "f:1:41: providers[0].attestation: expected off, warn or require, found \"yes\""},
+    {"providers: [{name: a, type: gcpkms, credentials: metadata, "
+     "key: projects/p/locations/l/keyRings/r/cryptoKeys/k, owner_root: /a, attestation: warn}]\n",
+     "f:1:13: providers[0].attestation: expected manufacturer_root and owner_root beside it: a "
+     "statement is verified by both"},
+    {"providers: [{name: a, type: gcpkms, credentials: metadata, "
+     "key: projects/p/locations/l/keyRings/r/cryptoKeys/k, "
+     "versions: [{n: 1, state: active}, {n: 2, label: x, state: active}]}]\n",
+     "f:1:154: providers[0].versions[1].label: expected no such key: a version of Cloud KMS has "
+     "only its number"},
+#endif
     {"providers: [{uri: []}]\n", "f:1:19: providers[0].uri: expected a PKCS#11 URI, found a list"},
     {"providers: [{uri: 'pkcs11:token=a?pin-value=1234'}]\n",
      "f:1:19: providers[0].uri: expected pin-source=file:/path, found pin-value (a PIN must not "

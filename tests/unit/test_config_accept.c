@@ -144,6 +144,9 @@ START_TEST(example_parses_and_shows_the_defaults)
     ck_assert_str_eq(c->metrics_host, "127.0.0.1");
     ck_assert_uint_eq(c->metrics_port, 9478);
     ck_assert_str_eq(c->audit_file, "/var/log/kekd/audit.jsonl");
+    ck_assert_ptr_null(c->audit_journal);
+    ck_assert_ptr_null(c->audit_syslog);
+    ck_assert_uint_eq(c->audit_mac_interval_ms, 60000);
 }
 END_TEST
 
@@ -166,7 +169,7 @@ START_TEST(example_parses_with_everything_in_it)
         line = strchr(line, '\n');
         line = line == NULL ? NULL : line + 1;
     }
-    ck_assert_uint_eq(taken, 25);
+    ck_assert_uint_eq(taken, 27);
     KEK_AUTO(kek_config) c = accept(text);
     free(text);
     const struct kek_config_provider *p = &c->providers[0];
@@ -178,6 +181,8 @@ START_TEST(example_parses_with_everything_in_it)
     ck_assert_str_eq(p->versions[0].label, "made-by-the-officers");
     ck_assert_str_eq(c->status.host, "10.0.0.11");
     ck_assert_str_eq(c->status.nodes[2], "cp3:9479");
+    ck_assert_str_eq(c->audit_journal, "/run/systemd/journal/socket");
+    ck_assert_str_eq(c->audit_syslog, "/dev/log");
     ck_assert_uint_eq(c->etcd_count, 1);
     ck_assert_str_eq(c->etcd[0].endpoints[1], "https://10.0.0.12:2379");
 }
@@ -207,38 +212,32 @@ static void check_etcds(const struct kek_config *c)
     ck_assert_str_eq(other->context, "a b"); /* what the file has as its own */
 }
 
-START_TEST(every_key_reaches_its_member)
+/* Every key of a configuration whose providers are tokens. */
+static const char every_key[] =
+    "listen: unix:///s\nallow_uids: [7, 8]\nkeyring: 0.k-1\ncontext: \"a b\"\n"
+    "context_accept: [\"\", x]\n"
+    "data_key: {max_uses: 1, max_age: 90s, cache_entries: 7, cache_ttl: 2m}\n"
+    "health: {probe_interval: 5s, canary_interval: 24h, grace: 0s}\nrefresh: 1h\nsettle: 1500ms\n"
+    "state_dir: /s\n"
+    "destroy_after: 90s\nquarantine: 2h\n"
+    "providers:\n"
+    "- {name: a-1, type: pkcs11, uri: \"" URI "\", strategy: encrypt, processes: 16,\n"
+    "   sessions: 64, timeout: 250ms, start_timeout: 1m, recycle_after: 9,\n"
+    "   recycle_memory: 2GiB, env: {LD_LIBRARY_PATH: /v, B_2: \"\"}, init_args: \"a='b'\",\n"
+    "   user: _u, groups: [g, h.1], versions: [{n: 4294967295, state: pre-active},\n"
+    "   {n: 2, label: two, state: deactivated}]}\n"
+    "- {name: b, type: pkcs11, uri: \"" URI "\", strategy: wrap-key}\n"
+    "metrics: \"[::1]:65535\"\n"
+    "status: {listen: \"[::2]:1\", cert: /c, key: /k, ca: /a, allow: [\"a b\", c.d],\n"
+    "  nodes: [\"[::1]:9479\", cp_2.example.org:1], name: n-1}\n"
+    "etcd:\n- {name: main, endpoints: [https://cp1:2379, \"https://[::1]:2379\"], ca: /ca,\n"
+    "   cert: /cert, key: /key, user: u, password_file: /pw, prefix: /a/b, context: c2}\n"
+    "- {name: e-2, endpoints: [http://10.0.0.1:1]}\n"
+    "audit: {file: /a, journal: /j, syslog: /dev/log, mac_interval: 90s}\nlog: {level: debug, "
+    "format: json}\n";
+
+static void check_times_and_counts(const struct kek_config *c)
 {
-    KEK_AUTO(kek_config)
-    c = accept(
-        "listen: unix:///s\nallow_uids: [7, 8]\nkeyring: 0.k-1\ncontext: \"a b\"\n"
-        "context_accept: [\"\", x]\n"
-        "data_key: {max_uses: 1, max_age: 90s, cache_entries: 7, cache_ttl: 2m}\n"
-        "health: {probe_interval: 5s, canary_interval: 24h, grace: 0s}\nrefresh: 1h\nsettle: "
-        "1500ms\nstate_dir: /s\n"
-        "destroy_after: 90s\nquarantine: 2h\n"
-        "providers:\n"
-        "- {name: a-1, type: pkcs11, uri: \"" URI "\", strategy: encrypt, processes: 16,\n"
-        "   sessions: 64, timeout: 250ms, start_timeout: 1m, recycle_after: 9,\n"
-        "   recycle_memory: 2GiB, env: {LD_LIBRARY_PATH: /v, B_2: \"\"}, init_args: \"a='b'\",\n"
-        "   user: _u, groups: [g, h.1], versions: [{n: 4294967295, state: pre-active},\n"
-        "   {n: 2, label: two, state: deactivated}]}\n"
-        "- {name: b, type: pkcs11, uri: \"" URI "\", strategy: wrap-key}\n"
-        "metrics: \"[::1]:65535\"\n"
-        "status: {listen: \"[::2]:1\", cert: /c, key: /k, ca: /a, allow: [\"a b\", c.d],\n"
-        "  nodes: [\"[::1]:9479\", cp_2.example.org:1], name: n-1}\n"
-        "etcd:\n- {name: main, endpoints: [https://cp1:2379, \"https://[::1]:2379\"], ca: /ca,\n"
-        "   cert: /cert, key: /key, user: u, password_file: /pw, prefix: /a/b, context: c2}\n"
-        "- {name: e-2, endpoints: [http://10.0.0.1:1]}\n"
-        "audit: {file: /a}\nlog: {level: debug, format: json}\n");
-    check_etcds(c);
-    ck_assert_uint_eq(c->allow_uid_count, 2);
-    ck_assert_uint_eq(c->allow_uids[1], 8);
-    ck_assert_str_eq(c->keyring, "0.k-1");
-    ck_assert_str_eq(c->context, "a b");
-    ck_assert_str_eq(c->context_accept[0], "");
-    ck_assert_str_eq(c->context_accept[1], "x");
-    ck_assert_ptr_null(c->context_accept[2]);
     ck_assert_uint_eq(c->data_key.max_uses, 1);
     ck_assert_uint_eq(c->data_key.max_age_ms, 90000);
     ck_assert_uint_eq(c->data_key.cache_entries, 7);
@@ -250,9 +249,10 @@ START_TEST(every_key_reaches_its_member)
     ck_assert_uint_eq(c->settle_ms, 1500);
     ck_assert_uint_eq(c->destroy_after_ms, 90000);
     ck_assert_uint_eq(c->quarantine_ms, 2 * 3600 * 1000);
-    ck_assert_str_eq(c->state_dir, "/s");
-    ck_assert_str_eq(c->metrics_host, "::1");
-    ck_assert_uint_eq(c->metrics_port, 65535);
+}
+
+static void check_status(const struct kek_config *c)
+{
     ck_assert_str_eq(c->status.host, "::2");
     ck_assert_uint_eq(c->status.port, 1);
     ck_assert_str_eq(c->status.cert, "/c");
@@ -265,9 +265,10 @@ START_TEST(every_key_reaches_its_member)
     ck_assert_str_eq(c->status.nodes[1], "cp_2.example.org:1");
     ck_assert_ptr_null(c->status.nodes[2]);
     ck_assert_str_eq(c->status.name, "n-1");
-    ck_assert_str_eq(c->audit_file, "/a");
-    ck_assert_int_eq(c->log_level, KEK_LOG_DEBUG);
-    ck_assert_int_eq(c->log_format, KEK_LOG_JSON);
+}
+
+static void check_providers(const struct kek_config *c)
+{
     ck_assert_uint_eq(c->provider_count, 2);
     const struct kek_config_provider *p = &c->providers[0];
     ck_assert_str_eq(kek_config_setting(p, "strategy"), "encrypt");
@@ -294,12 +295,57 @@ START_TEST(every_key_reaches_its_member)
     ck_assert_int_eq(p->versions[1].state, KEK_STATE_DEACTIVATED);
     ck_assert_str_eq(kek_config_setting(&c->providers[1], "strategy"), "wrap-key");
 }
+
+START_TEST(every_key_reaches_its_member)
+{
+    KEK_AUTO(kek_config) c = accept(every_key);
+    check_etcds(c);
+    check_times_and_counts(c);
+    check_status(c);
+    check_providers(c);
+    ck_assert_uint_eq(c->allow_uid_count, 2);
+    ck_assert_uint_eq(c->allow_uids[1], 8);
+    ck_assert_str_eq(c->keyring, "0.k-1");
+    ck_assert_str_eq(c->context, "a b");
+    ck_assert_str_eq(c->context_accept[0], "");
+    ck_assert_str_eq(c->context_accept[1], "x");
+    ck_assert_ptr_null(c->context_accept[2]);
+    ck_assert_str_eq(c->state_dir, "/s");
+    ck_assert_str_eq(c->metrics_host, "::1");
+    ck_assert_uint_eq(c->metrics_port, 65535);
+    ck_assert_str_eq(c->audit_file, "/a");
+    ck_assert_str_eq(c->audit_journal, "/j");
+    ck_assert_str_eq(c->audit_syslog, "/dev/log");
+    ck_assert_uint_eq(c->audit_mac_interval_ms, 90000);
+    ck_assert_int_eq(c->log_level, KEK_LOG_DEBUG);
+    ck_assert_int_eq(c->log_format, KEK_LOG_JSON);
+}
 END_TEST
 
 START_TEST(a_version_directive_and_a_byte_order_mark_are_accepted)
 {
     kek_config_free(accept("%YAML 1.1\n---\n" BASE "...\n"));
     kek_config_free(accept("\xef\xbb\xbf" BASE));
+}
+END_TEST
+
+START_TEST(audit_log_is_the_first_of_file_journal_and_syslog)
+{
+    static const struct {
+        const char *audit, *log;
+    } rows[] = {
+        {"", NULL},
+        {"audit: {file: /a, journal: /j, syslog: /s}\n", "/a"},
+        {"audit: {syslog: /s, journal: /j}\n", "/j"},
+        {"audit: {syslog: /s}\n", "/s"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[1024];
+        snprintf(text, sizeof text, BASE "%s", rows[i].audit);
+        KEK_AUTO(kek_config) c = accept(text);
+        const char *log = kek_config_audit_log(c);
+        ck_assert(rows[i].log == NULL ? log == NULL : strcmp(log, rows[i].log) == 0);
+    }
 }
 END_TEST
 
@@ -314,6 +360,7 @@ int main(void)
     tcase_add_test(right, example_parses_and_shows_the_defaults);
     tcase_add_test(right, example_parses_with_everything_in_it);
     tcase_add_test(right, every_key_reaches_its_member);
+    tcase_add_test(right, audit_log_is_the_first_of_file_journal_and_syslog);
     tcase_add_test(right, a_version_directive_and_a_byte_order_mark_are_accepted);
     suite_add_tcase(suite, right);
     return suite_run(suite);

@@ -32,12 +32,6 @@ static void add(struct keys *keys, const char *path, const char *preset, bool re
     key->required = required;
 }
 
-static void from_schema(void *arg, const char *path, const char *preset, bool required)
-{
-    const char *text = preset == NULL ? "" : preset[0] == '\0' ? "\\(dq\\(dq" : preset;
-    add(arg, path, text, required);
-}
-
 /* ".It Ic data_key.max_uses : Cm 100000" or ".It Ic listen : Ar ..."; "Required." in the next line. */
 static void read_page(struct keys *keys)
 {
@@ -71,6 +65,19 @@ static const struct key *find(const struct keys *keys, const char *path)
         }
     }
     return NULL;
+}
+
+/* Two types of providers may have a key of one name, which the page then has once. */
+static void from_schema(void *arg, const char *path, const char *preset, bool required)
+{
+    const char *text = preset == NULL ? "" : preset[0] == '\0' ? "\\(dq\\(dq" : preset;
+    const struct key *before = find(arg, path);
+    if (before == NULL) {
+        add(arg, path, text, required);
+        return;
+    }
+    ck_assert_msg(strcmp(before->preset, text) == 0 && before->required == required,
+                  "%s is two different keys", path);
 }
 
 static void setup(void)

@@ -177,6 +177,22 @@ START_TEST(uri_refused_when_there_is_too_much_of_it)
 }
 END_TEST
 
+START_TEST(an_attribute_is_given_decoded_and_by_its_whole_name)
+{
+    static const char uri[] = "pkcs11:token=a%20b;serial=1?module-path=/m%2cx&pin-source=file:/p";
+    char value[32] = "before";
+    ck_assert(kek_config_pkcs11_attribute(uri, "token", value, sizeof value));
+    ck_assert_str_eq(value, "a b");
+    ck_assert(kek_config_pkcs11_attribute(uri, "module-path", value, sizeof value));
+    ck_assert_str_eq(value, "/m,x");
+    ck_assert(kek_config_pkcs11_attribute(uri, "pin-source", value, sizeof value));
+    ck_assert_str_eq(value, "file:/p");
+    ck_assert(!kek_config_pkcs11_attribute(uri, "module", value, sizeof value));
+    ck_assert(!kek_config_pkcs11_attribute(uri, "pin-source", value, 7));
+    ck_assert_str_eq(value, "file:/p");
+}
+END_TEST
+
 #define COUNT(array) (int)(sizeof(array) / sizeof(array)[0])
 
 int main(void)
@@ -187,6 +203,7 @@ int main(void)
     tcase_add_loop_test(all, uri_refused, 0, COUNT(wrong));
     tcase_add_loop_test(all, uri_refused_without_showing_a_pin, 0, COUNT(pins));
     tcase_add_test(all, uri_refused_when_there_is_too_much_of_it);
+    tcase_add_test(all, an_attribute_is_given_decoded_and_by_its_whole_name);
     suite_add_tcase(suite, all);
     return suite_run(suite);
 }

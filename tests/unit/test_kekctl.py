@@ -230,9 +230,28 @@ class Kms(unittest.TestCase):
                 self.assertRaises(BlockingIOError, server.accept)
                 client.stdin.close()
                 server.settimeout(60)
-                server.accept()[0].close()
+                taken, _ = server.accept()
+                server.close()  # nobody takes it a second time
+                taken.close()
                 self.assertEqual(client.wait(60), 1)
                 self.assertIn(b"kms encrypt: UNAVAILABLE", client.stderr.read())
+
+    def test_a_call_that_a_server_ends_unseen_is_sent_to_the_next_one(self):
+        """As of a kekd that is restarted under a socket that stays."""
+        path = self.socket + "3"
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path)
+            server.listen(4)
+            server.settimeout(60)
+            with subprocess.Popen([KEKCTL, "kms", "status", "--socket", path, "--timeout", "50s"],
+                                  stderr=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+                for _ in range(3):
+                    server.accept()[0].close()
+                taken, _ = server.accept()
+                server.close()
+                taken.close()
+                self.assertEqual(client.wait(60), 1)
+                self.assertIn(b"kms status: UNAVAILABLE", client.stderr.read())
 
     def test_an_answer_that_is_no_message_exits_1(self):
         self.plugin.answers[V2 + "Status"] = b"\xff\xff\xff"
@@ -290,28 +309,40 @@ class Usage(unittest.TestCase):
 
     def test_wrong_usage_exits_2(self):
         self.check(2, "a command is missing")
-        self.check(2, "key list: cannot open missing.yaml: No such file or directory\n", "-c", "missing.yaml", "key", "list")
+        self.check(2, f"key list: missing.yaml cannot be opened by uid {os.geteuid()}: No such file or directory\n", "-c", "missing.yaml", "key", "list")
         self.check(2, "-c needs a value", "key", "list", "-c")
         if not os.path.exists("/etc/kekd/kekd.yaml"):
             self.check(2, "No such file or directory (--config names another, kekctl config example prints one)", "key", "list")
-        self.check(2, 'unknown command "kms": there is kms status, kms encrypt, kms decrypt (see', "kms")
-        self.check(2, 'unknown command "kms stats": there is kms status, kms encrypt', "kms", "stats")
-        self.check(2, 'unknown command "status": there is kms status', "status")
+        self.check(2, 'unknown command "kms": there are kms status, kms encrypt, kms decrypt (see', "kms")
+        self.check(2, 'unknown command "kms stats": did you mean "kms status"? (see kekctl --help)\n', "kms", "stats")
+        self.check(2, 'unknown command "kms frob": there are kms status, kms encrypt', "kms", "frob")
+        self.check(2, 'unknown command "status": there are node status, kms status (see', "status")
         self.check(2, 'unknown command "list": there is key list', "list")
-        self.check(2, 'unknown command "keys list": there is key list', "keys", "list")
+        self.check(2, 'unknown command "keys list": did you mean "key list"?', "keys", "list")
         self.check(2, 'unknown command "k" (see', "k")
         self.check(2, 'unknown command "KEY LIST" (see', "KEY", "LIST")
         self.check(2, 'kms status: does not take "now"', "kms", "status", "now")
         self.check(2, 'probe: does not take "hsm-a"', "probe", "hsm-a", "hsm-b")
-        self.check(2, "unknown option --frobnicate", "--frobnicate")
+        self.check(2, 'report: does not take "verfy"', "report", "verfy", "a", "b")
+        self.check(2, "report: --out FOLDER is missing", "report")
+        self.check(2, "report verify: the REPORT SIGNATURE is missing", "report", "verify")
+        self.check(2, "report verify: the SIGNATURE is missing", "report", "verify", "a")
+        self.check(2, 'report verify: does not take "c"', "report", "verify", "a", "b", "c")
+        self.check(2, "report verify: --key FILE is missing", "report", "verify", "a", "b")
+        self.check(2, "kekctl: unknown option --frobnicate (see kekctl --help)\n", "--frobnicate")
+        self.check(2, "unknown option --kubeconfg: did you mean --kubeconfig? (see", "reencrypt", "--kubeconfg=x")
+        self.check(2, "unknown option --kube: did you mean --kubeconfig or --kube-context? (see", "reencrypt", "--kube", "x")
         self.check(2, "unknown option -x", "config", "check", "-x")
         self.check(2, "--config needs a value", "config", "check", "--config")
-        self.check(2, '--output: expected table or json, found "xml"', "--output", "xml", "config", "example")
+        self.check(2, '--output: expected table or json, or of conformance junit, found "xml"', "--output", "xml", "config", "example")
+        self.check(2, '--output: expected table or json, found "junit"', "--output", "junit", "config", "example")
         self.check(2, '--api: expected v1 or v2, found "v3"', "kms", "status", "--api", "v3")
         for wrong in ("5", "0s", "2h"):
             self.check(2, f'--timeout: expected a duration (a number and ms, s, m or h) from 1ms to 1h, found "{wrong}"',
                        "kms", "status", "--timeout", wrong)
-        self.check(2, "kms status: takes no --key-id", "kms", "status", "--key-id", "x")
+        self.check(2, "kms status: takes no --key-id (see kekctl kms status --help)\n", "kms", "status", "--key-id", "x")
+        for command, words in (("version", []), ("completion", ["bash"]), ("config example", [])):
+            self.check(2, command + ": takes no --root", *command.split(), *words, "--root", "site")
         self.check(2, "config check: takes no --socket", "config", "check", "--socket", "/s")
         self.check(2, 'unknown command "' + "a" * 60, "a" * 5000)
         self.check(2, 'key list: does not take "f"', "key", "list", "f")
@@ -321,25 +352,51 @@ class Usage(unittest.TestCase):
         self.check(2, "config check: takes a file or --config, not both", "config", "check", "f", "--config", "f")
 
     def test_help_and_version(self):
-        for words in (["--help"], ["-h"], ["help"], ["kms", "-h"]):
+        for words in (["--help"], ["-h"], ["help"], ["nonsense", "-h"]):
             code, out, err = kekctl(*words)
             self.assertEqual((code, err), (0, ""))
             self.assertIn(b"kms encrypt", out)
+            self.assertIn(b"key list", out)
+        for words in (["kms", "-h"], ["kms", "--help"], ["help", "kms"], ["kms", "nonsense", "--help"]):
+            code, out, err = kekctl(*words)
+            self.assertEqual((code, err), (0, ""))
+            self.assertEqual(re.findall(r"^  ([a-z]+(?: [a-z]+)?) ", out.decode(), re.MULTILINE),
+                             ["kms status", "kms encrypt", "kms decrypt"])
         for words in (["key", "rotate", "--help"], ["--help", "key", "rotate"]):
             code, out, err = kekctl(*words)
             self.assertEqual((code, err), (0, ""))
             self.assertIn(b"usage: kekctl key rotate", out)
             self.assertIn(b"  --until STEP ", out)
+            self.assertIn(b"how long it waits in all before it stops", out)
             self.assertNotIn(b"--compromised", out)
         for words in (["--version"], ["version"]):
             code, out, _ = kekctl(*words)
             self.assertEqual(code, 0)
             self.assertRegex(out.decode(), r"\Akekctl [0-9]+\.[0-9]+\.[0-9]+\n\Z")
 
+    def test_no_line_of_help_is_wider_than_a_terminal(self):
+        commands = re.findall(r"^  ([a-z]+(?: [a-z]+)?) ", kekctl("--help")[1].decode(), re.MULTILINE)
+        for command in [""] + commands:
+            for line in kekctl(*command.split(), "--help")[1].decode().splitlines():
+                self.assertLessEqual(len(line), 80, line)
+        self.assertIn(b"usage: kekctl key promote [OPTION...] VERSION\n", kekctl("key", "promote", "--help")[1])
+
     def test_no_socket_is_said_with_its_reason(self):
-        self.check(1, "kms status: cannot connect to /nonexistent/s: No such file or directory",
+        self.check(1, "kms status: cannot connect to /nonexistent/s: No such file or directory; does kekd run "
+                      "(systemctl status kekd)? The path is that of --socket\n",
                    "kms", "status", "--socket", "/nonexistent/s")
-        self.check(2, "cannot open /nonexistent/f", "kms", "status", "--config", "/nonexistent/f")
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "kekd.yaml")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(GOOD.format(socket=os.path.join(folder, "s")))
+            self.check(1, f"(systemctl status kekd)? The path is `listen` of {path}\n", "--config", path, "kms", "status")
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(os.path.join(folder, "s"))
+                self.check(1, "/s: Connection refused; does kekd run", "--config", path, "kms", "status")
+                server.listen(1)
+                self.check(1, "kms status: DEADLINE_EXCEEDED: no answer in time; is kekd well (systemctl status kekd)?",
+                           "--config", path, "kms", "status", "--timeout", "100ms")
+        self.check(2, "/nonexistent/f cannot be opened by uid ", "kms", "status", "--config", "/nonexistent/f")
 
 
 class Manual(unittest.TestCase):
@@ -353,11 +410,32 @@ class Manual(unittest.TestCase):
             page = file.read()
         commands = re.findall(r"^  ([a-z]+(?: [a-z]+)?) ", out, re.MULTILINE)
         self.assertGreater(len(commands), 5)
-        self.assertEqual(sorted(re.findall(r"^\.It Ic ([a-z]+(?: [a-z]+)?)", page, re.MULTILINE)),
-                         sorted(commands))
+        said = re.findall(r"^\.It Ic ([a-z]+(?: [a-z]+)?)(.*?)(?=^\.It Ic |^\.Sh )", page, re.MULTILINE | re.DOTALL)
+        self.assertEqual([command for command, _ in said if command not in ("help", "version")],
+                         [command for command in commands if command not in ("help", "version")])
+        for command, text in said:
+            own = set(re.findall(r"^ .*?--([a-z-]+)", kekctl(*command.split(), "--help")[1].decode(), re.MULTILINE))
+            self.assertEqual(own - set(re.findall(r"[ ,]-([a-z-]+)", text))
+                             - {"config", "output", "root", "help", "version"}, set(), command)
         options = {option for command in commands
                    for option in re.findall(r"--([a-z-]+)", kekctl(*command.split(), "--help")[1].decode())}
         self.assertEqual(set(re.findall(r"Fl -([a-z-]+)", page)) | {"version"}, options)
+
+    def test_the_page_of_evidence_names_each_member_as_the_reports_page_does(self):
+        folder = os.path.join(os.environ["abs_top_srcdir"], "src", "kekctl", "report")
+
+        def source(name):
+            with open(os.path.join(folder, name + ".c"), encoding="utf-8") as file:
+                return file.read()
+        with open(os.path.join(self.PAGES, "evidence.md"), encoding="utf-8") as file:
+            rows = dict(re.findall(r"^\| `([a-z]+)` \| (`.*) \|$", file.read(), re.MULTILINE))
+        sections = re.findall(r'\.name = "([a-z]+)"', source("sections"))
+        self.assertGreater(len(sections), 10)
+        self.assertEqual(list(rows), sections)
+        for section in sections:
+            columns = dict.fromkeys(re.findall(r'\{"([a-z0-9_]+)",\s*"([^"]+)"\}', source(section)))
+            self.assertGreater(len(columns), 2, section)
+            self.assertEqual(rows[section], " · ".join("`%s` %s" % column for column in columns))
 
     def test_the_pages_name_the_same_exit_codes(self):
         for page, source, prefix in (("kekctl.1", "src/kekctl/kekctl.h", "CTL"), ("kekd.8", "src/kekd/main.c", "EXIT")):
@@ -424,7 +502,7 @@ class Config(unittest.TestCase):
         self.assertEqual(json.loads(out)["file"], self.path)
         code, _, err = kekctl("config", "check", self.path + "x")
         self.assertEqual(code, 2)
-        self.assertIn(f"cannot open {self.path}x: No such file", err)
+        self.assertIn(f"{self.path}x cannot be opened by uid {os.geteuid()}: No such file", err)
 
     @unittest.skipUnless(subprocess.run(["stat", "-f", "-c", "%T", "/dev/shm"], stdout=subprocess.PIPE,
                                         check=False).stdout == b"tmpfs\n", "/dev/shm is no tmpfs")
@@ -439,6 +517,28 @@ class Config(unittest.TestCase):
         self.assertEqual(code, 0)
         self.assertIn(b"strict", out)
 
+    def test_several_roots_are_named_in_their_order_with_their_mode(self):
+        good = GOOD.format(socket="/s") + '''  - name: b
+    type: pkcs11
+    uri: "pkcs11:token=u?module-path=/m.so&pin-source=file:/pin"
+mode: %s
+roots:
+  - {name: %s, providers: [%s]}
+  - {name: %s, providers: [%s], seals: %s}
+'''
+        for order, mode, seals, says in ((("z", "b", "c", "a"), "any", "false", "any: each root opens alone"),
+                                         (("c", "a", "z", "b"), "all", "true", "all: every root is needed to open")):
+            text = (good % (mode, *order, seals)).encode()
+            code, out, err = self.check(text)
+            self.assertEqual((code, err), (0, ""))
+            shown = "%s, %s%s" % (order[0], order[2], "" if seals == "true" else r" \(only opens\)")
+            self.assertRegex(out.decode(), r"(?m)^roots of trust +%s$" % shown)
+            self.assertRegex(out.decode(), r"(?m)^mode of the roots +%s$" % says)
+            found = json.loads(self.check(text, "--output", "json")[1])
+            self.assertEqual((found["roots"], found["roots_mode"]), ([order[0], order[2]], mode))
+        found = json.loads(self.check(GOOD.format(socket="/s").encode(), "--output", "json")[1])
+        self.assertNotIn("roots", found)
+
     def test_a_name_that_is_not_utf8_is_no_matter(self):
         self.path = os.fsencode(self.path) + b"\xff"
         code, out, err = self.check(GOOD.format(socket="/s").encode(), "--output", "json")
@@ -451,7 +551,7 @@ class Config(unittest.TestCase):
         self.assertIn(f"kekctl: config check: {self.path}:7:1: frobnicate: expected one of", err)
         code, out, err = self.check(GOOD.format(socket="/s").encode(), mode=0o666)
         self.assertEqual((code, out), (2, b""))
-        self.assertIn("found mode 0666", err)
+        self.assertIn("has mode 0666: nobody but its owner may write it", err)
 
 
 if __name__ == "__main__":

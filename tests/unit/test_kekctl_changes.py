@@ -67,6 +67,21 @@ class Good(Changes):
                     self.assertEqual(self.steps(*args)[:2], (0, ["already", "already"]))
                     self.assertEqual(self.sent("a"), [state])
 
+    def test_what_is_resumed_is_called_as_it_is_then(self):
+        """Newer than what is active it is pre-active again, and one that is marked stays marked."""
+        self.record(2)
+        for versions, number, state in (
+                ((self.version(2, "WU"), self.version(3, "")), 3, "pre-active"),
+                ((self.version(1, ""), self.version(2, "WU")), 1, "deactivated"),
+                ((self.version(1, "", compromised=True), self.version(2, "WU")), 1, "compromised")):
+            with self.subTest(state):
+                self.both(*versions)
+                code, out, err = self.run_it("resume", str(number), "--dry-run")
+                self.assertEqual((code, err), (0, ""))
+                self.assertEqual(out.splitlines()[1].split(), ["a", str(number), "suspended", state, "todo"])
+                found = json.loads(self.run_it("resume", str(number), "--dry-run", "--output", "json")[1])
+                self.assertEqual((found["state"], found["steps"][1]["wanted"]), (state, state))
+
     def test_the_table_says_what_is_and_what_is_to_be(self):
         self.both(self.version(1, "WU"), self.version(2, "U"))
         code, out, err = self.run_it("promote", "2", "--dry-run")
@@ -91,7 +106,8 @@ class Good(Changes):
         self.both(self.version(1, "WU"), self.version(2, "U"))
         self.token("b", self.version(1, "WU"), self.version(2, "U"), set_state="fail")
         self.assertEqual(self.run_it("promote", "2", "--dry-run")[0], 0)
-        self.assertFalse(os.path.exists(self.path("audit")))
+        with open(self.path("audit"), encoding="utf-8") as file:
+            self.assertEqual({json.loads(line)["event"] for line in file}, {"login"})
         self.assertEqual(self.run_it("promote", "2")[0], 3)
         with open(self.path("audit"), encoding="utf-8") as file:
             lines = [json.loads(line) for line in file]
@@ -233,7 +249,7 @@ class ByConfig(Changes):
 class Refused(Changes):
     def test_what_is_no_version(self):
         self.both(self.version(1, "WU"), self.version(5, "U"))
-        self.assertIn("nothing was changed: no provider shows a version 4 of keyring k: there are 1, 5",
+        self.assertIn("nothing was changed: no provider shows a version 4 of keyring k, only 1, 5",
                       self.refused("promote", "4"))
         self.assertIn(f"no provider shows a version {4:032x}", self.refused("promote", f"{4:032x}"))
         for text in ("x", "-", "01x", "4294967296", "g" * 32):
@@ -257,7 +273,7 @@ class Refused(Changes):
                 (("retire", "1"), (self.version(1, ""), two), 2, "version 1 is suspended on a: resume it first"),
                 (("suspend", "1"), (bad, two), 2, "version 1 is compromised on a: it stays so"),
                 (("resume", "1"), (bad, two), 2, "version 1 is compromised on a: it is not resumed"),
-                (("resume", "3"), (two, three), 2, "version 3 is not suspended on any provider")):
+                (("resume", "3"), (two, three), 2, "version 3 is pre-active, not suspended on any provider")):
             with self.subTest(args):
                 if os.path.exists(self.path("state/k.json")):
                     os.remove(self.path("state/k.json"))

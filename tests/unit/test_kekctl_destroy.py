@@ -11,11 +11,16 @@ import re
 import socket
 import stat
 import subprocess
+import sys
 import threading
 import time
 import unittest
 
 from test_kekctl_changes import Changes, SUSPENDED
+from test_kekctl_keys import INTEROP
+
+sys.path.insert(0, INTEROP)
+import etcd_fake  # noqa: E402  pylint: disable=wrong-import-position,import-error
 
 HOUR = 3600
 SELF = socket.gethostname()  # what a node calls itself that is told no name
@@ -33,6 +38,16 @@ SSH = '#!/bin/sh\nexec cat "%s"\n'
 
 def date(seconds):
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def boot(begun, ended):
+    """As an inventory of that time says the time since boot."""
+    up, now = time.clock_gettime(time.CLOCK_BOOTTIME), time.time()
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        this = file.read().strip()
+    if now - begun < up:
+        return {"id": this, "begun_ms": int((up - now + begun) * 1000), "ended_ms": int((up - now + ended) * 1000)}
+    return {"id": "00000000-0000-4000-8000-000000000000", "begun_ms": int(begun * 1000), "ended_ms": int(ended * 1000)}
 
 
 class Page(http.server.BaseHTTPRequestHandler):
@@ -61,6 +76,10 @@ class Destroy(Changes):
             file.write(SSH % self.path("n2.json"))
         os.chmod(self.path("bin/ssh"), stat.S_IRWXU)
         self.env = dict(os.environ, PATH=self.path("bin") + ":" + os.environ["PATH"])
+        self.other = etcd_fake.Fake(self, cluster=0x2222222222222222)
+        for key in (b"/other/x", b"/registry2/x"):
+            self.other.pairs[key] = b"k8s\0"
+        self.main = etcd_fake.Fake(self)
         self.config()
         self.record(2)
         self.both(self.version(1, "U"), self.version(2, "WU"))
@@ -73,6 +92,7 @@ class Destroy(Changes):
         super().tearDown()
 
     def config(self, destroy_after="72h", quarantine="24h", etcd="[{name: main, endpoints: [https://e:2379]}]"):
+        etcd = etcd.replace("https://e:2379", self.main.endpoint).replace("https://f:2379", self.other.endpoint)
         self.configure("a", "b", extra=(
             f"metrics: 127.0.0.1:{self.server.server_port}\n"
             f"audit: {{file: {self.path('audit')}}}\ndestroy_after: {destroy_after}\nquarantine: {quarantine}\n"
@@ -97,7 +117,7 @@ class Destroy(Changes):
                 {"version": 2, "kek_id": f"{2:032x}", "key_id": "kek1-2", "state": "active",
                  "providers": {"a": "active", "b": "active"}, "proven": ["a", "b"], "inactive": None,
                  "superseded": None, "suspended": None, "asked_for": None}],
-            "destroyed": [], "rotation": None, "destruction": None,
+            "destroyed": [], "etcd": [], "rotation": None, "destruction": None,
             "providers": [{"name": p, "serial": "serial-" + p, "label": "t", "answers": True} for p in "ab"],
             "settle_ms": 1000, "refresh_ms": 1000, "max_age_ms": HOUR * 1000}
 
@@ -108,7 +128,7 @@ class Destroy(Changes):
         """As both nodes say it in the quarantine."""
         for page in self.pages.values():
             page["versions"][0].update(
-                state="suspended", suspended={"since": date(self.started - hours * HOUR), "ms": hours * HOUR * 1000},
+                state="suspended", suspended={"since": date(self.started - hours * HOUR), "ms": int(hours * HOUR * 1000)},
                 asked_for={"count": asked, "last": date(self.started)} if asked else None)
 
     # What inventories say.
@@ -117,7 +137,13 @@ class Destroy(Changes):
         return dict({"etcd": "main", "cluster_id": "cdf818194e3a8c32", "prefix": "/registry", "context": "",
                      "revision": revision, "begun": date(self.started - hours_ago * HOUR),
                      "ended": date(self.started - hours_ago * HOUR + 60), "objects": 10, "unreadable": 0,
-                     "verified": False, "by_kek": {f"{2:032x}": 9}}, **more)
+                     "disagreeing": 0, "verified": False, "by_kek": {f"{2:032x}": 9},
+                     "boot": boot(self.started - hours_ago * HOUR, self.started - hours_ago * HOUR + 60)}, **more)
+
+    @staticmethod
+    def set_boot(inventory):
+        inventory["boot"] = boot(*(datetime.datetime.fromisoformat(inventory[at].replace("Z", "+00:00")).timestamp()
+                                   for at in ("begun", "ended")))
 
     def write_inventories(self):
         with open(self.path("state/k.inventories"), "w", encoding="utf-8") as file:
@@ -174,8 +200,18 @@ class Destroy(Changes):
         self.assertIn(said, row["evidence"])
         self.assertIn(todo, row["todo"])
         self.assertNotEqual(row["todo"], "")
-        self.assertIn("nothing was changed: 1 of", err)
+        self.assertRegex(err, "nothing was changed: (1 of [0-9]+ conditions? is not met|version 1 is in use, )")
         self.assertEqual((self.objects(), self.step()), before)
+
+    def stays_not(self, condition, said, **more):
+        """The same where more than that one follows."""
+        before = self.objects()
+        code, found, err = self.destroy(**more)
+        self.assertEqual(code, 3, err)
+        rows = {row["condition"]: row for row in found["conditions"]}
+        self.assertFalse(rows[condition]["met"])
+        self.assertIn(said, rows[condition]["evidence"])
+        self.assertEqual(self.objects(), before)
 
     def acts(self):
         with open(self.path("audit"), encoding="utf-8") as file:
@@ -192,7 +228,7 @@ class Good(Destroy):
             "providers", "nodes", "others", "version", "deactivated", "superseded", "asked-for", "inventory main",
             "backups"])
         self.assertEqual((self.objects(), self.step()), (before, None))
-        self.assertFalse(os.path.exists(self.path("audit")))
+        self.assertEqual(self.acts(), [])  # but logins
 
         code, found, err = self.destroy()
         self.assertEqual(code, 0, err)
@@ -238,6 +274,27 @@ class Good(Destroy):
         self.assertIn("NOT MET", next(line for line in lines if line.startswith("backups")))
         self.assertIn("kekctl inventory --snapshot FILE", out)
 
+    def test_on_a_terminal_the_table_breaks_between_words(self):
+        self.write_inventories()
+        words = ("destroy", "1", "--single-node", "--node", "self")
+        rows = json.loads(self.run_it(*words, "--output", "json")[1])["conditions"]
+        lines = self.on_terminal(100, *words)
+        self.assertLessEqual(max(map(len, lines)), 100)
+        for row in rows:
+            self.assertLessEqual(set((row["evidence"] + " " + row["todo"]).split()), set(" ".join(lines).split()))
+
+    def test_of_a_version_in_use_only_that_is_said(self):
+        """What else its end would take is of no use to anybody who has to rotate first."""
+        for version, said in (
+                ("2", f"version 2 is in use, {SELF} announces it and seals under it: rotate first (kekctl key "
+                      "rotate). What else its end takes, this command says then\n"),
+                ("3", "version 3 is in use, it is active: rotate first (kekctl key rotate)."),
+                ("1", "version 1 is in use, it is active: retire it first (kekctl key retire 1).")):
+            self.both(self.version(1, "WU"), self.version(2, "WU"), self.version(3, "WU"))
+            code, out, err = self.run_it("destroy", version, "--single-node", "--node", "self")
+            self.assertEqual((code, out), (3, ""), err)
+            self.assertIn("kekctl: key destroy: nothing was changed: " + said, err)
+
     def test_a_compromised_version_may_go_too_and_comes_back_marked(self):
         self.both(self.version(1, "U", compromised=True), self.version(2, "WU"))
         self.assertEqual(self.destroy()[0], 0)
@@ -262,6 +319,62 @@ class Good(Destroy):
         self.assertEqual((self.step(), self.ids("b")[0]), ("quarantined", (1, "")))
         self.assertEqual(self.destroy("--dry-run")[0], 3)
 
+    def test_resume_does_what_it_can_where_a_provider_is_away_and_the_rest_later(self):
+        for away, there in (("b", "a"), ("a", "b")):
+            with self.subTest(away):
+                self.inventories = [self.inventory(1, 60), self.inventory(2, 40)]
+                self.quarantined()
+                self.token(away, self.version(1, ""), self.version(2, "WU"), login="pin file")
+                for outcome in ("done", "already"):
+                    code, steps, err = self.steps("resume", "1", "--node", "self")
+                    self.assertEqual((code, dict(zip("ab", steps))), (3, {there: outcome, away: "unclear"}), err)
+                    self.assertIn(f"{away}: whether it is done is not known: ", err)
+                    self.assertIn("once it answers, run this again", err)
+                    self.assertEqual((self.step(), self.ids(there)[0]), (None, (1, "U")))
+                self.token(away, self.version(1, ""), self.version(2, "WU"))
+                code, steps, err = self.steps("resume", "1", "--node", "self")
+                self.assertEqual((code, dict(zip("ab", steps))), (0, {there: "already", away: "done"}), err)
+        self.both(self.version(1, ""), self.version(2, "WU"), login="pin file")
+        self.assertIn("nothing was changed: a provider must answer first", self.refused("resume", "1", "--node", "self"))
+
+    def test_what_is_back_with_a_tokens_backup_is_said(self):
+        found = lambda: self.run_it("list")
+        self.quarantined()
+        self.assertNotIn("in quarantine since", found()[2])
+        for tokens, where in (("b", "b"), ("ab", "a, b, which are all")):
+            for token in tokens:
+                self.token(token, self.version(1, "U"), self.version(2, "WU"))
+            said = r"version 1, which is in quarantine since 20\S+, may be used again on %s: its token was restored" % where
+            code, _, err = found()
+            self.assertEqual(code, 3)
+            self.assertRegex(err, said)
+            self.assertNotIn("finish its change there", err)
+            self.assertRegex(self.destroy("--dry-run")[2], said)
+        self.quarantined(step="destroyed", since="2026-01-02T03:04:05Z")
+        for tokens, where in (("b", "b"), ("ab", "a, b, which are all")):
+            self.both(self.version(2, "WU"))
+            for token in tokens:
+                self.token(token, self.version(1, "U"), self.version(2, "WU"))
+            said = ("version 1, which was destroyed at 2026-01-02T03:04:05Z by alice (uid 7), is back on %s: its token was "
+                    "restored from a backup that has the key" % where)
+            code, _, err = found()
+            self.assertEqual(code, 3)
+            self.assertIn(said, err)
+            self.assertNotIn("bring its key there", err)
+            self.assertIn(said, self.destroy("--dry-run")[2])
+        # Destroyed from another node: kekd has seen it, and that it is back or not yet.
+        os.remove(self.path("state/k.destroy"))
+        with open(self.path("state/k.json"), encoding="utf-8") as file:
+            state = json.load(file)
+        for returned in (0, 1767323046000):
+            state["history"] = [{"number": 1, "kek_id": f"{1:032x}", "destroyed_ms": 1767323045000,
+                                 "returned_ms": returned}]
+            with open(self.path("state/k.json"), "w", encoding="utf-8") as file:
+                json.dump(state, file)
+            code, _, err = found()
+            self.assertEqual(code, 3)
+            self.assertIn("version 1, which was destroyed at 2026-01-02T03:04:05Z, is back on a, b, which are all", err)
+
     def test_short_times_are_warned_of(self):
         self.config(destroy_after="1h", quarantine="10s")
         _, _, err = self.destroy("--dry-run")
@@ -279,7 +392,7 @@ class Refused(Destroy):
         age = lambda key, hours, name="n2": one(name).update({key: {"since": date(self.started - hours * HOUR),
                                                                     "ms": hours * HOUR * 1000}})
         put = lambda name, **more: self.pages[name].update(more)
-        inventory = lambda at, **more: self.inventories[at].update(more)
+        inventory = lambda at, **more: self.inventories[at].update(more) or self.set_boot(self.inventories[at])
         for label, spoil, condition, said in (
                 ("a node away", lambda: put("n2", node=None), "nodes", "n2"),
                 ("another keyring", lambda: put("n2", keyring="other"), "nodes", "n2 has another keyring"),
@@ -326,6 +439,8 @@ class Refused(Destroy):
                  "an Encrypt of n2 may still seal under it"),
                 ("objects", lambda: inventory(1, by_kek={f"{1:032x}": 1}), "inventory main",
                  "it found objects that this version sealed"),
+                ("a KEK id that may be damaged", lambda: inventory(1, disagreeing=1), "inventory main",
+                 "it found objects whose KEK id may be damaged"),
                 ("objects in the one before", lambda: inventory(0, by_kek={f"{1:032x}": 1}), "inventory main",
                  "1 of 2 inventories"),
                 ("unreadable objects", lambda: inventory(1, unreadable=1), "inventory main", "nobody can say"),
@@ -361,22 +476,14 @@ class Refused(Destroy):
                     self.stays(condition, said)
 
     def restart(self):
+        self.main.stop()
+        self.main = etcd_fake.Fake(self)
         self.config()
         self.both(self.version(1, "U"), self.version(2, "WU"))
         self.pages = {name: self.usual(name) for name in (SELF, "n2")}
         self.inventories[:] = [self.inventory(1, 60), self.inventory(2, 40)]
         if os.path.exists(self.path("state/k.destroy")):
             os.remove(self.path("state/k.destroy"))
-
-    def stays_not(self, condition, said, **more):
-        """The same where more than that one follows."""
-        before = self.objects()
-        code, found, err = self.destroy(**more)
-        self.assertEqual(code, 3, err)
-        rows = {row["condition"]: row for row in found["conditions"]}
-        self.assertFalse(rows[condition]["met"])
-        self.assertIn(said, rows[condition]["evidence"])
-        self.assertEqual(self.objects(), before)
 
     def test_a_version_that_a_node_announces_or_announced_a_moment_ago(self):
         primary = {"version": 1, "kek_id": f"{1:032x}", "key_id": "kek1-1", "key_id_hash": "sha256:1",
@@ -386,6 +493,9 @@ class Refused(Destroy):
         self.stays_not("superseded", "n2 does not announce a newer version")
         self.pages["n2"] = dict(self.usual("n2"), primary=None)
         self.stays_not("superseded", "n2 does not announce a newer version")
+        for key in ("max_age_ms", "refresh_ms"):
+            self.pages["n2"] = dict(self.usual("n2"), **{key: (1 << 63) - 1})
+            self.stays_not("superseded", "n2 has seen it superseded for 100 h, of 277")
         # 1 h of a data key, 1 s of refresh, and 5 minutes.
         self.pages["n2"] = self.usual("n2")
         for ms, met in ((3900999, False), (3901000, True)):
@@ -443,6 +553,16 @@ class Refused(Destroy):
         self.pages[SELF]["node"] = "n3"
         self.stays("nodes", f"this node, {SELF}, is not among those that are asked")
 
+    def test_a_node_of_another_cluster_that_has_the_name_of_this_one(self):
+        self.config(etcd="[{name: main, endpoints: [https://e:2379]}, {name: events, endpoints: [https://f:2379], "
+                         "context: c2, prefix: /other}]")
+        more = {"etcd": "events", "prefix": "/other", "context": "c2", "cluster_id": "2" * 16}
+        self.inventories += [self.inventory(1, 15, **more), self.inventory(2, 14, **more)]
+        self.pages["n2"].update(node=SELF, context_sha256=hashlib.sha256(b"c2").hexdigest())
+        self.assertEqual(self.destroy("--dry-run")[0], 0)
+        self.pages["n2"].update(destruction={"node": SELF, "step": "quarantined", "version": 1})
+        self.stays("others", f"{SELF} has the destruction of version 1 on record", todo="ssh:n2")
+
     def test_no_etcd_is_configured(self):
         self.config(etcd="")
         self.stays("inventory", "no etcd is configured", todo="by etcd: in " + self.path("f.yaml"))
@@ -457,24 +577,118 @@ class Refused(Destroy):
         self.inventories += [self.inventory(1, 15, **more), self.inventory(2, 14, **more)]
         self.assertEqual(self.destroy("--dry-run")[0], 0)
 
+    def test_a_context_whose_etcd_is_not_configured(self):
+        self.config(etcd="[{name: events, endpoints: [https://f:2379], context: c2, prefix: /other}]")
+        more = {"etcd": "events", "prefix": "/other", "context": "c2", "cluster_id": "2" * 16}
+        self.inventories = [self.inventory(1, 15, **more), self.inventory(2, 14, **more)]
+        self.pages["n2"].update(context_sha256=hashlib.sha256(b"c2").hexdigest())
+        self.stays("nodes", f"{SELF} has a context that is of none of the etcds here", todo="name its etcd")
+
     def test_two_entries_that_led_to_one_etcd(self):
         self.config(etcd="[{name: main, endpoints: [https://e:2379]}, {name: events, endpoints: [https://f:2379]}]")
         self.inventories += [self.inventory(at, 30 - at, etcd="events") for at in (3, 4)]
         said = "it read the same etcd and keys as that of "
         self.stays_not("inventory main", said + "events")
         self.stays_not("inventory events", said + "main")
-        for spoil in ({"cluster_id": "2" * 16}, {"prefix": "/registry2"}):
+        self.main.pairs[b"/registry2/x"] = b"k8s\0"
+        for spoil, where in (({"cluster_id": "2" * 16}, "f"), ({"prefix": "/registry2"}, "e")):
             with self.subTest(spoil):
-                self.config(etcd="[{name: main, endpoints: [https://e:2379]}, {name: events, endpoints: [https://f:2379]"
-                                 ", prefix: %s}]" % spoil.get("prefix", "/registry"))
+                self.config(etcd="[{name: main, endpoints: [https://e:2379]}, {name: events, endpoints: [https://%s:2379]"
+                                 ", prefix: %s}]" % (where, spoil.get("prefix", "/registry")))
                 self.inventories[2:] = [self.inventory(at, 30 - at, etcd="events", **spoil) for at in (3, 4)]
                 self.assertEqual(self.destroy("--dry-run")[0], 0)
+
+    def test_an_etcd_that_is_not_what_it_was_at_the_last_inventory(self):
+        sealed = (b"KEK\1\1\1\1\1" + (1).to_bytes(16, "big") + (40).to_bytes(2, "big") + bytes(40 + 16 + 16 + 32))
+        sealed = {b"/registry/secrets/a/x": b"k8s:enc:kms:v1:kekd:" + len(sealed).to_bytes(2, "big") + sealed + bytes(48)}
+
+        for stage in ("quarantine", "destroy"):
+            for label, spoil, said, todo in (
+                    ("restored and in use since", lambda: self.main.pairs.update(sealed),
+                     "2 objects, 1 that the version sealed", "see what was restored there"),
+                    ("restored to an older state", lambda: setattr(self.main, "revision", 1),
+                     "it is at revision 1 now, and was at ", "see what was restored there"),
+                    ("a member of another cluster", lambda: setattr(self.main, "cluster", 7),
+                     "it is cluster 0000000000000007 now, and was cdf818194e3a8c32", "see what was restored there"),
+                    ("empty", lambda: self.main.pairs.clear(), "it has 0 objects", "see what was restored there"),
+                    ("away", lambda: self.main.stop(), "it cannot be looked at now: etcd main: ",
+                     "only one that is gone for good, with all its backups, is taken out of etcd:")):
+                with self.subTest(label, stage=stage):
+                    self.restart()
+                    if stage == "destroy":
+                        self.quarantined()
+                    self.assertEqual(self.destroy("--dry-run")[1]["next"], stage)
+                    self.assertGreater(self.main.asked, 0)
+                    spoil()
+                    self.stays("inventory main", said, todo=todo)
+
+    def test_an_etcd_that_only_another_node_names(self):
+        none, c2 = hashlib.sha256(b"").hexdigest(), hashlib.sha256(b"c2").hexdigest()
+        main = {"name": "main", "prefix": "/registry", "context_sha256": none}
+        for label, etcds in (("one more", [main, dict(main, name="events")]), ("a prefix", [dict(main, prefix="/r")]),
+                             ("a context", [dict(main, context_sha256=c2)])):
+            with self.subTest(label):
+                self.pages["n2"]["etcd"] = etcds
+                self.stays("nodes", "the configuration of n2 names etcd " + etcds[-1]["name"],
+                           todo="name each etcd alike on all nodes")
+        self.pages["n2"]["etcd"] = [main]
+        self.assertEqual(self.destroy("--dry-run")[0], 0)
+        self.pages["n2"].pop("etcd")
+        self.stays("nodes", "n2 has a kekd that does not say which etcds", todo="update it")
+
+    def test_a_clock_that_was_set_beside_an_inventory(self):
+        shift = lambda at, key, ms: self.inventories[at]["boot"].update({key: self.inventories[at]["boot"][key] + ms})
+        recent = lambda: self.inventories.__setitem__(slice(None), [self.inventory(1, 0.06), self.inventory(2, 0.04)])
+        for label, spoil, said in (
+                ("forward before it ended", lambda: shift(1, "begun_ms", 59000) or shift(1, "ended_ms", 1000),
+                 "the wall clock was set while it was made or since"),
+                ("between it and now", lambda: shift(1, "begun_ms", -60000) or shift(1, "ended_ms", -60000),
+                 "the wall clock was set while it was made or since"),
+                ("no time since boot", lambda: self.inventories[1].pop("boot"),
+                 "it does not say the time since boot: a kekctl before this one made it"),
+                ("of an earlier boot, and begun in this one", lambda: self.inventories[1]["boot"].update(
+                    id="00000000-0000-4000-8000-000000000000"), "the wall clock was set while it was made or since"),
+                ("between two", lambda: [self.inventories[i].update(boot={
+                    "id": "00000000-0000-4000-8000-000000000000", "begun_ms": 100000 + i, "ended_ms": 160000 + i})
+                                         for i in (0, 1)], None)):
+            with self.subTest(label):
+                self.restart()
+                recent()
+                for page in self.pages.values():
+                    for key in ("inactive", "superseded"):
+                        page["versions"][0][key].update(since=date(self.started - 100 * HOUR), ms=100 * HOUR * 1000)
+                spoil()
+                if said is None:
+                    self.inventories = [dict(record, begun=date(self.started - hours * HOUR),
+                                             ended=date(self.started - hours * HOUR + 60))
+                                        for record, hours in zip(self.inventories, (60, 40))]
+                    said = "the wall clock was set between it and the one after it"
+                    if time.clock_gettime(time.CLOCK_BOOTTIME) > 40 * HOUR:
+                        continue  # this machine was not booted since
+                self.stays("inventory main", said, todo="run kekctl inventory")
+
+    def test_a_clock_that_was_set_between_the_quarantine_and_the_inventory_after_it(self):
+        up = int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1000)
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            this = file.read().strip()
+        for ago, met in ((120000, True), (10000, False)):
+            self.restart()
+            self.config(quarantine="30s")
+            self.quarantined(120 / HOUR, boot={"id": this, "quarantined_ms": up - ago})
+            self.inventories[-1:] = [self.inventory(3, 0.02)]
+            rows = {row["condition"]: row for row in self.destroy("--dry-run")[1]["conditions"]}
+            self.assertEqual((rows["quarantine"]["met"], rows["inventory main"]["met"]), (met, met), rows)
 
     def test_providers_that_do_not_answer(self):
         for away in ("a", "b"):
             self.restart()
             self.token(away, self.version(1, "U"), self.version(2, "WU"), login="pin file")
             self.stays_not("providers", f"provider {away} does not answer")
+        for name in "ab":
+            self.token(name, self.version(1, "U"), self.version(2, "WU"), login="pin file")
+        code, _, err = self.destroy()
+        self.assertEqual(code, 1, err)
+        self.assertRegex(err, "no provider that answers shows a version 0*1 of keyring k, and not every one answers: ")
 
     def test_in_quarantine(self):
         for label, spoil, condition, said in (
@@ -483,7 +697,7 @@ class Refused(Destroy):
                     ms=23 * HOUR * 1000), "quarantine", "n2 has seen it suspended for 23 h, of 24 h that it takes"),
                 ("not seen by one node", lambda: self.pages["n2"]["versions"][0].update(suspended=None), "quarantine",
                  "n2 does not see it suspended on every provider"),
-                ("asked for", lambda: self.suspended(asked=1), "asked-for", f"1 Decrypts asked {SELF} for it"),
+                ("asked for", lambda: self.suspended(asked=1), "asked-for", f"1 Decrypt asked {SELF} for it"),
                 ("no inventory since", lambda: self.inventories.pop(), "inventory main",
                  "was begun before the quarantine"),
                 ("broken and begun again by another node's kekctl", lambda: self.config(quarantine="5h")
@@ -503,12 +717,26 @@ class Refused(Destroy):
                 else:
                     self.stays(condition, said)
 
+    def test_a_key_that_went_by_another_hand_does_not_keep_its_destruction_on_record(self):
+        self.quarantined()
+        self.both(self.version(2, "WU"))
+        self.stays_not("providers", "no provider has the key, and this destruction did not end it")
+        code, _, err = self.run_it("resume", f"{1:032x}")
+        self.assertEqual((code, self.step()), (0, None), err)
+        self.assertIn("the quarantine of version 1 is given up", err)
+
+    def test_two_that_began_at_once_are_told_how_one_goes_on(self):
+        self.quarantined()
+        self.pages["n2"].update(destruction={"node": "n2", "step": "quarantined", "version": 1})
+        self.stays("others", "n2 has the destruction of version 1 on record",
+                   todo="give it up there by kekctl key resume 1")
+
     def test_what_is_no_version_and_what_another_kekctl_changes(self):
         self.write_inventories()
         before = self.objects()
         code, out, err = self.run_it("destroy", "4")
         self.assertEqual((code, out), (1, ""))
-        self.assertIn("nothing was changed: no provider shows a version 4 of keyring k: there are 1, 2", err)
+        self.assertIn("nothing was changed: no provider shows a version 4 of keyring k, only 1, 2", err)
         self.assertEqual(self.run_it("destroy", "x")[0], 2)
         self.assertEqual(self.run_it("destroy")[0], 2)
         with open(self.path("state/k.destroy"), "w", encoding="utf-8") as file:
@@ -567,8 +795,13 @@ class Partial(Destroy):
                 self.assertIn("a: it is destroyed there", err)
                 self.assertIn(said, err)
                 self.assertEqual(self.step(), "destroying")
+                tokens = [(t["provider"], t["serial"], t["gone"] != "") for t in found["tokens"]]
+                self.assertEqual(tokens, [("a", "serial-a", True), ("b", "serial-b", False)])
+                self.token("b", self.version(1, ""), self.version(2, "WU"), serial="another")
+                self.stays_not("providers", "token serial-b of provider b had the key when its destruction began")
                 self.token("b", self.version(1, ""), self.version(2, "WU"))
                 code, found, err = self.destroy()
+                self.assertRegex(err, r"a \(token serial-a\): it was destroyed there before, at 20")
                 self.assertEqual((code, [s["outcome"] for s in found["steps"]]), (0, ["already", "done"]), err)
                 self.assertEqual(self.data("a")["destroyed"], [f"{1:032x}"])  # once
 
@@ -588,6 +821,16 @@ class Partial(Destroy):
                 self.assertEqual(code, 3 if gone else 1, err)
                 self.assertIn(f"{away}: version 1 is not destroyed there: it is not suspended any more", err)
                 self.assertEqual(self.ids(away), [(1, "U"), (2, "WU")])
+
+    def test_a_token_that_is_not_done_is_not_forgotten_when_no_other_has_the_key(self):
+        self.quarantined(step="destroying")
+        self.both(self.version(2, "WU"))
+        with open(self.path("state/k.destroy"), encoding="utf-8") as file:
+            record = json.load(file)
+        record["tokens"] = [{"provider": "old", "serial": "far", "gone": ""}]
+        with open(self.path("state/k.destroy"), "w", encoding="utf-8") as file:
+            json.dump(record, file)
+        self.stays("providers", "token far of provider old had the key", todo="configure it again")
 
     def test_where_the_first_fails_the_others_are_left_alone(self):
         self.quarantined()

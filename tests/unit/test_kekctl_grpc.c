@@ -462,7 +462,7 @@ START_TEST(call_fails_with_the_status_it_deserves)
 END_TEST
 
 static void check_failure(struct peer *peer, uint64_t deadline_ms, enum kek_rpc_status code,
-                          const char *message)
+                          const char *message, bool untaken)
 {
     struct grpc_client *client = peer_start(peer);
     struct grpc_reply reply = {0};
@@ -471,13 +471,14 @@ static void check_failure(struct peer *peer, uint64_t deadline_ms, enum kek_rpc_
                                 &reply, &status));
     ck_assert_str_eq(status.message, message);
     ck_assert_uint_eq(status.code, code);
+    ck_assert_int_eq(grpc_client_untaken(client), untaken);
     peer_end(peer, client);
 }
 
 START_TEST(call_fails_when_the_server_closes_first)
 {
     struct peer *peer = peer_new();
-    check_failure(peer, PLENTY_MS, KEK_RPC_UNAVAILABLE, "the server closed the connection");
+    check_failure(peer, PLENTY_MS, KEK_RPC_UNAVAILABLE, "the server closed the connection", false);
 }
 END_TEST
 
@@ -486,8 +487,8 @@ START_TEST(call_fails_when_the_server_goes_away)
     struct peer *peer = peer_new();
     add_frame(&peer->answer, GOAWAY, 0, "\0\0\0\0\0\0\0\0", 8);
     peer->silent = true;
-    check_failure(peer, PLENTY_MS, KEK_RPC_UNAVAILABLE,
-                  "the server reset the call: REFUSED_STREAM");
+    check_failure(peer, PLENTY_MS, KEK_RPC_UNAVAILABLE, "the server reset the call: REFUSED_STREAM",
+                  true);
 }
 END_TEST
 
@@ -500,7 +501,7 @@ START_TEST(call_fails_when_the_server_speaks_something_else)
         add(&peer->answer, garbage[i], strlen(garbage[i]));
         peer->silent = true;
         check_failure(peer, PLENTY_MS, KEK_RPC_UNAVAILABLE,
-                      "the server does not speak HTTP/2 as it must");
+                      "the server does not speak HTTP/2 as it must", false);
     }
 }
 END_TEST
@@ -509,11 +510,13 @@ START_TEST(call_fails_at_its_deadline)
 {
     struct peer *peer = peer_new();
     peer->silent = true;
-    check_failure(peer, 30, KEK_RPC_DEADLINE_EXCEEDED, "no answer in time");
+    check_failure(peer, 30, KEK_RPC_DEADLINE_EXCEEDED,
+                  "no answer in time; is kekd well (systemctl status kekd)?", false);
     peer = peer_new();
     peer->silent = true;
     peer->mute = true;
-    check_failure(peer, 30, KEK_RPC_DEADLINE_EXCEEDED, "no answer in time");
+    check_failure(peer, 30, KEK_RPC_DEADLINE_EXCEEDED,
+                  "no answer in time; is kekd well (systemctl status kekd)?", false);
 }
 END_TEST
 

@@ -11,9 +11,11 @@ import pty
 import re
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import unittest
 
 KEKCTL = os.path.join(os.environ["abs_top_builddir"], "kekctl")
@@ -203,6 +205,22 @@ class Keys(unittest.TestCase):
                               capture_output=True, timeout=120, check=False, stdin=subprocess.DEVNULL)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
+    def on_terminal(self, columns, *args):
+        """What it prints on a terminal so wide, line by line."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        out = b""
+        with subprocess.Popen([self.kekctl, "--config", self.path("f.yaml"), "key", *args], env=self.env,
+                              stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.DEVNULL):
+            os.close(theirs)
+            try:
+                while chunk := os.read(ours, 4096):
+                    out += chunk
+            except OSError:  # the terminal's last writer is gone
+                pass
+        os.close(ours)
+        return out.decode().splitlines()
+
     @staticmethod
     def key_id(number, context=b""):
         """As docs/envelope-format.md has it."""
@@ -255,6 +273,29 @@ class List(Keys):
             ("2", "active", "a", "k.v2"), ("2", "active", "b", "k.v2"),
             ("10", "pre-active", "a", "k.v10")])
         self.assertEqual(rows[1][2:5], [f"{1:032x}", self.key_id(1), "AES-KW"])
+
+    def test_on_a_terminal_the_table_is_no_wider(self):
+        self.token("a", self.version(1, "U", refusal="it is extractable, and whoever reads it has all that it sealed",
+                                     alg=0), self.version(2, "WU"))
+        _, out, _ = self.run_it("list")
+        self.assertGreater(len(out.splitlines()[1]), 160)
+        self.assertRegex(out.splitlines()[1], r" not known +a ")
+        for columns in (160, 100, 80):
+            lines = self.on_terminal(columns, "list")
+            self.assertLessEqual(max(map(len, lines)), columns)
+            self.assertEqual(" ".join(lines).count("extractable"), 1, lines)
+        self.assertIn(f"{2:032x}", " ".join(self.on_terminal(160, "list")))
+        self.assertNotIn(f"{2:032x}", " ".join(self.on_terminal(80, "list")))
+
+    def test_an_environment_that_differs_from_the_shells_is_told_of(self):
+        self.configure("a", extra="    env: {KEK_TEST_CONF: /etc/there, KEK_TEST_SAME: x}\n")
+        self.token("a", login="pin file")
+        self.env = dict(os.environ, KEK_TEST_CONF="/home/here", KEK_TEST_SAME="x")
+        code, _, err = self.run_it("list")
+        self.assertEqual(code, 1)
+        self.assertIn(f"a: `env` in {self.path('f.yaml')} sets KEK_TEST_CONF=/etc/there, and this shell has "
+                      "KEK_TEST_CONF=/home/here: the former counts\n", err)
+        self.assertNotIn("SAME", err)
 
     def test_the_largest_settings_reach_the_worker(self):
         name, keyring, filler = "n" * 32, "k" * 63, "&x=" + "y" * 500
@@ -660,7 +701,7 @@ class Probe(Keys):
         code, out, err = self.probe()
         self.assertEqual((code, out), (1, ""))
         self.assertIn("a", err)
-        for bad in ([3, "KW", 1, 0, 0, "", True], [1, "KW", 5, 0, 0, "", True], [1, "KW", 1, 4, 0, "", True]):
+        for bad in ([3, "KW", 1, 0, 0, "", True], [1, "KW", 200, 0, 0, "", True], [1, "KW", 1, 4, 0, "", True]):
             self.token("a", trials=[bad])
             code, out, err = self.probe()
             self.assertEqual((code, out), (1, ""))

@@ -120,10 +120,15 @@ class KubeConfig(unittest.TestCase):
         def refused(code, text, content=None, path=None):
             path = path or self.write("bad", content)
             self.refused(code, text, "--phase", "add-reader", "--from", path)
-        refused(1, "nowhere: No such file", path=os.path.join(self.folder.name, "nowhere"))
+        refused(1, "--from: ", path=os.path.join(self.folder.name, "nowhere"))
+        refused(1, "nowhere cannot be opened by uid ", path=os.path.join(self.folder.name, "nowhere"))
         refused(2, self.folder.name, path=self.folder.name)
         refused(2, "bad:1:1: expected a mapping, found nothing", "")
         refused(2, "not UTF-8 text", b"kind: \xff")
+        # Another file altogether.
+        refused(2, "expected kind EncryptionConfiguration of apiVersion apiserver.config.k8s.io/v1", CONFIG)
+        refused(2, "bad:2:7: expected kind EncryptionConfiguration of apiVersion apiserver.config.k8s.io/v1, "
+                "found kind Config", "apiVersion: v1\nkind: Config\nclusters: []\n")
         refused(2, "has more than 262144 bytes", "#" * (256 * 1024 + 1))
         refused(2, "bad:6:43: resources[0].providers[0].kms: unknown field \"cachsize\": is it \"cachesize\"?",
                 SECRETS + "  - kms: {name: a, endpoint: 'unix:///a', cachsize: 7}\n")
@@ -151,11 +156,11 @@ class KubeConfig(unittest.TestCase):
     def test_what_cannot_be_looked_at_is_not_safe(self):
         found, err = self.check(3, "--phase", "add-reader")
         self.assertEqual(found, {"nodes": "not good", "etcd": "not good"})
-        self.assertIn("names no etcd of this cluster: add `etcd` to it", err)
+        self.assertIn("names no etcd: add `etcd` to it", err)
         self.assertIn("add-reader is not safe now", err)
         writer = self.write("writer", SECRETS + KEKD + PLAIN)
         found, err = self.check(3, "--phase", "remove-old", "--from", writer)
-        self.assertEqual(found, {"nodes": "not good", "etcd": "not good", "API servers": "yours to see"})
+        self.assertEqual(found, {"nodes": "not good", "etcd": "not good", "API servers": "for you to check"})
         with open(writer, "rb") as file:
             self.assertIn("shows sha256:" + hashlib.sha256(file.read()).hexdigest(), err)
         # Nothing is taken out, and the file says what the API servers have.
@@ -163,7 +168,7 @@ class KubeConfig(unittest.TestCase):
         self.assertEqual(found["etcd"], "not looked at")
         # The last file of disable needs no kekd, and all the more what is stored.
         found, _ = self.check(3, "--phase", "disable", "--from", self.write("clear", SECRETS + PLAIN + KEKD))
-        self.assertEqual(found, {"etcd": "not good", "API servers": "yours to see"})
+        self.assertEqual(found, {"etcd": "not good", "API servers": "for you to check"})
 
     def test_an_etcd_that_does_not_answer_is_not_safe(self):
         self.config = self.write("kekd.yaml", CONFIG + "etcd:\n  - {name: main, endpoints: ['http://127.0.0.1:1']}\n")
@@ -171,14 +176,18 @@ class KubeConfig(unittest.TestCase):
         self.assertEqual(found["etcd main"], "not good")
         self.assertIn("127.0.0.1:1", err)
 
-    def test_an_etcd_of_another_cluster_says_nothing_unless_it_is_named(self):
+    def test_an_etcd_of_another_context_is_looked_at_or_left_out_by_name(self):
         self.config = self.write("kekd.yaml", CONFIG + "context: here\netcd:\n"
-                                 "  - {name: main, endpoints: ['http://127.0.0.1:1'], context: elsewhere}\n")
+                                 "  - {name: main, endpoints: ['http://127.0.0.1:1']}\n"
+                                 "  - {name: events, endpoints: ['http://127.0.0.1:2']}\n"
+                                 "  - {name: far, endpoints: ['http://127.0.0.1:3'], context: elsewhere}\n")
         clear = self.write("clear", SECRETS + PLAIN + KEKD)
-        found, _ = self.check(3, "--phase", "disable", "--from", clear)
-        self.assertEqual(found, {"etcd main": "not looked at", "etcd": "not good", "API servers": "yours to see"})
+        found, err = self.check(3, "--phase", "disable", "--from", clear)
+        self.assertEqual({found.pop("etcd " + name) for name in ("main", "events", "far")}, {"not good"})
+        self.assertIn("etcd far is of context elsewhere: if that is another cluster, name those of this one", err)
         found, _ = self.check(3, "--phase", "disable", "--from", clear, "--etcd", "main")
-        self.assertEqual(found["etcd main"], "not good")
+        self.assertEqual(found, {"etcd main": "not good", "etcd events": "not looked at", "etcd far": "not looked at",
+                                 "API servers": "for you to check"})
 
     def test_a_phase_that_is_not_the_next_is_not_safe(self):
         code, out, err = self.run_it("--check", "--phase", "make-writer", "--from", self.write("p", SECRETS + PLAIN))

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <jansson.h>
 #include <openssl/evp.h>
@@ -43,6 +44,48 @@ static void write_record(const char *text)
     fputs(text, file);
     fclose(file);
 }
+
+/* kekctl's word on each root; what is not as kekctl writes it says nothing of any. */
+START_TEST(word_that_nothing_lacks_a_root_is_of_that_root_alone)
+{
+    static const char *const damaged[] = {
+        "",
+        "{",
+        "{\"format\": 2, \"keyring\": \"k\", \"since\": {\"spare\": \"2026-01-02T03:04:05Z\"}}",
+        "{\"format\": 1, \"keyring\": \"o\", \"since\": {\"spare\": \"2026-01-02T03:04:05Z\"}}",
+        "{\"format\": 1, \"keyring\": \"k\", \"since\": [\"spare\"]}",
+        "{\"format\": 1, \"keyring\": \"k\", \"since\": {\"spare\": \"lately\"}}",
+        "{\"format\": 1, \"keyring\": \"k\", \"since\": {\"spare\": 1767323045000}}",
+    };
+    char folder[] = "/tmp/kekd-test-XXXXXX", path[64];
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/k.protected", folder);
+    char keyring[] = "k", site[] = "site", spare[] = "spare";
+    struct kek_config config = {.state_dir = folder, .keyring = keyring, .root = spare};
+    struct kek_why why;
+    ck_assert_int_eq(kek_keyring_protected(&config), 0);
+    const char *roots[] = {site, spare};
+    ck_assert_int_eq(kek_keyring_put_protected(&config, roots, 2, 1767323045000, &why), KEK_OK);
+    ck_assert_int_eq(kek_keyring_put_protected(&config, roots, 1, 1767323046000, &why), KEK_OK);
+    ck_assert_int_eq(kek_keyring_protected(&config), 1767323045000);
+    config.root = site;
+    ck_assert_int_eq(kek_keyring_protected(&config), 1767323046000);
+    config.root = keyring; /* a root that it does not name */
+    ck_assert_int_eq(kek_keyring_protected(&config), 0);
+    config.root = spare;
+    for (size_t i = 0; i < sizeof damaged / sizeof damaged[0]; i++) {
+        FILE *file = fopen(path, "w");
+        ck_assert_ptr_nonnull(file);
+        fputs(damaged[i], file);
+        fclose(file);
+        ck_assert_int_eq(kek_keyring_protected(&config), 0);
+    }
+    ck_assert_int_eq(kek_keyring_put_protected(&config, roots, 2, 1767323045000, &why), KEK_OK);
+    ck_assert_int_eq(kek_keyring_protected(&config), 1767323045000);
+    unlink(path);
+    ck_assert_int_eq(rmdir(folder), 0);
+}
+END_TEST
 
 static const char *const damaged_records[] = {
     "",
@@ -423,6 +466,7 @@ int main(void)
     suite_add_tcase(suite, tcase);
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, key_id_is_the_published_hash);
+    tcase_add_test(tcase, word_that_nothing_lacks_a_root_is_of_that_root_alone);
     tcase_add_loop_test(tcase, start_is_refused_over_a_damaged_state_file, 0,
                         sizeof damaged_records / sizeof damaged_records[0]);
     tcase_add_test(tcase, first_version_is_announced_and_survives_a_restart_without_the_hsm);

@@ -214,11 +214,77 @@ START_TEST(version_that_is_gone_after_it_was_suspended_was_destroyed_and_is_no_l
     both_list(&seen[1], 1);
     kek_keyring_asked(ring, &seen[0].id);
     ck_assert(strstr(last_text, "asked for KEK version 2, which was destroyed") != NULL);
-    /* A backup was restored. */
-    both_list(seen, 2);
-    ck_assert_ptr_nonnull(strstr(last_of_destruction, "is on an HSM again"));
+    /* A backup was restored, of one of two. */
+    both_list(&seen[1], 1);
+    lists(1, seen, 2);
+    turn();
+    ck_assert_ptr_nonnull(strstr(last_of_destruction, "which was destroyed, is back on b:"));
     ck_assert(!kek_keyring_was_destroyed(ring, &seen[0].id, &number));
     ck_assert_ptr_nonnull(version_find(ring, &seen[0].id));
+}
+END_TEST
+
+/* As it was before its quarantine, so that it may even wrap, on one of two. */
+static void come_back(struct kek_version seen[static 2])
+{
+    retire_v2(seen);
+    suspend_v2(seen);
+    is_gone(&seen[1]);
+    seen[0] = key(2, 0, 'W');
+    lists(1, seen, 2);
+    turn();
+    live(SETTLE_MS + 20000);
+    ck_assert_str_eq(remark(KEK_KEYRING_VERSION_BACK),
+                     "KEK version 2, which was destroyed, is back on b: its token was restored "
+                     "from a backup that has the key");
+    ck_assert_str_eq(remark(KEK_KEYRING_VERSION_LACKING), "");
+    ck_assert_str_eq(remark(KEK_KEYRING_VERSION_LOST), "");
+}
+
+START_TEST(version_that_came_back_and_goes_again_is_no_loss_unless_it_was_needed)
+{
+    for (int used = 0; used < 2; used++) {
+        struct kek_version seen[2];
+        struct kek_keyring_history list[KEK_KEYRING_HISTORY_MAX];
+        size_t count = 0;
+        struct kek_why why;
+        come_back(seen);
+        version_find(ring, &seen[0].id)->agreed = true; /* this node has a witness of it again */
+        make_real(version_find(ring, &seen[0].id));
+        close_node(0); /* what it is goes over a restart */
+        open_node(0);
+        ck_assert_int_eq(kek_keyring_recorded_destroyed(&configs[0], list, &count, &why), KEK_OK);
+        ck_assert_uint_eq(count, 1);
+        ck_assert_uint_eq(kek_keyring_destroyed(ring, list, KEK_KEYRING_HISTORY_MAX), 0);
+        lists(0, &seen[1], 1);
+        lists(1, seen, 2);
+        turn();
+        if (used == 1) {
+            kek_keyring_met(ring, &seen[0].id);
+        }
+        is_gone(&seen[1]);
+        live(2000);
+        ck_assert_uint_eq(kek_keyring_destroyed(ring, list, KEK_KEYRING_HISTORY_MAX),
+                          used == 1 ? 0 : 1);
+        ck_assert_int_eq(remark(KEK_KEYRING_VERSION_LOST)[0] != '\0', used == 1);
+        tear_down();
+        set_up();
+    }
+}
+END_TEST
+
+START_TEST(version_that_may_be_used_again_after_a_suspension_is_told)
+{
+    struct kek_version seen[2];
+    retire_v2(seen);
+    suspend_v2(seen);
+    seen[0] = key(2, 0, 'U');
+    lists(1, seen, 2);
+    turn();
+    ck_assert_str_eq(last_of_destruction,
+                     "KEK version 2, which was suspended on every HSM, may be used again on b: by "
+                     "kekctl key resume, or since the token was restored to an older state");
+    ck_assert_str_eq(remark(KEK_KEYRING_VERSION_LOST), "");
 }
 END_TEST
 
@@ -248,5 +314,7 @@ int main(void)
     tcase_add_test(ageing,
                    version_that_is_gone_after_it_was_suspended_was_destroyed_and_is_no_loss);
     tcase_add_test(ageing, version_that_is_gone_without_a_suspension_was_not_destroyed);
+    tcase_add_test(ageing, version_that_came_back_and_goes_again_is_no_loss_unless_it_was_needed);
+    tcase_add_test(ageing, version_that_may_be_used_again_after_a_suspension_is_told);
     return suite_run(suite);
 }

@@ -80,6 +80,8 @@ END_TEST
 START_TEST(suspended_primary_is_no_loss_and_comes_back)
 {
     struct kek_version seen = key(3, 0, 'W'), none = key(3, 0, '-');
+    static char root[] = "spare";
+    configs[0].root = root;
     both_list(&seen, 1);
     both_list(&none, 1);
     pass(TICK_MS);
@@ -90,7 +92,8 @@ START_TEST(suspended_primary_is_no_loss_and_comes_back)
     ck_assert_int_eq(wraps(&seen), KEK_PRECONDITION);
     ck_assert_int_eq(ring->verdict.state, KEK_KEYRING_SHUT);
     ck_assert_ptr_nonnull(strstr(ring->verdict.what, "KEK version 3 is suspended"));
-    ck_assert_ptr_nonnull(strstr(ring->verdict.todo, "kekctl key resume"));
+    ck_assert_str_eq(ring->verdict.todo, "kekctl key resume --root spare gives it its use back, "
+                                         "kekctl key rotate --root spare makes another one");
     ck_assert_str_eq(remark(KEK_KEYRING_SUSPENDED), ""); /* the verdict has said it */
     both_list(&seen, 1);
     ck_assert_int_eq(ring->verdict.state, KEK_KEYRING_GOOD);
@@ -143,6 +146,55 @@ START_TEST(suspended_version_beside_the_primary_is_remarked_on_where_nobody_open
     turn();
     ck_assert_str_eq(remark(KEK_KEYRING_SUSPENDED), "");
     ck_assert_int_eq(kek_keyring_find(ring, &seen[0].id), KEK_KEYRING_OPENS);
+}
+END_TEST
+
+START_TEST(version_that_its_provider_is_to_destroy_is_told_with_the_date_until_it_is_not)
+{
+    struct kek_version seen[] = {key(2, 0, '-'), key(3, 0, 'W')};
+    both_list(seen, 2);
+    ck_assert_str_eq(remark(KEK_KEYRING_DESTRUCTION_SCHEDULED), "");
+    seen[0].destroy_s = 1798624800;
+    both_list(seen, 2);
+    ck_assert_ptr_nonnull(strstr(remark(KEK_KEYRING_DESTRUCTION_SCHEDULED),
+                                 "destroys KEK version 2 at 2026-12-30 10:00 UTC"));
+    seen[0].destroy_s = INT64_MAX; /* no date that a calendar has */
+    both_list(seen, 2);
+    ck_assert_str_eq(remark(KEK_KEYRING_DESTRUCTION_SCHEDULED), "");
+    seen[0] = key(2, 0, 'U');
+    both_list(seen, 2);
+    ck_assert_str_eq(remark(KEK_KEYRING_DESTRUCTION_SCHEDULED), "");
+    seen[1].destroy_s = 1798624800; /* the announced one */
+    both_list(seen, 2);
+    ck_assert_ptr_nonnull(strstr(remark(KEK_KEYRING_DESTRUCTION_SCHEDULED), "KEK version 3"));
+}
+END_TEST
+
+START_TEST(version_without_an_attestation_is_told_of_and_one_that_requires_it_never_leads)
+{
+    struct kek_version seen[] = {key(3, 0, 'W'), key(4, 0, 'W')};
+    both_list(seen, 1);
+    seen[0].attestation = KEK_ATTESTATION_WANTED;
+    both_list(seen, 1);
+    ck_assert_str_eq(remark(KEK_KEYRING_UNATTESTED),
+                     "KEK version 3 of provider a has no attestation that holds, or it could not "
+                     "be fetched");
+    ck_assert_int_eq(wraps(&seen[0]), KEK_OK);
+    /* What was announced stays, whatever is required of it by now. */
+    seen[0].attestation = KEK_ATTESTATION_REQUIRED;
+    both_list(seen, 1);
+    ck_assert_int_eq(wraps(&seen[0]), KEK_OK);
+    ck_assert_ptr_nonnull(strstr(remark(KEK_KEYRING_UNATTESTED), "KEK version 3"));
+    /* A newer one waits, on whichever provider it is so. */
+    seen[0].attestation = KEK_ATTESTATION_FREE;
+    both_list(seen, 2);
+    seen[1].attestation = KEK_ATTESTATION_REQUIRED;
+    lists(1, seen, 2);
+    turn();
+    pass(TICK_MS);
+    ck_assert(!leads(&seen[1]));
+    ck_assert(leads(&seen[0]));
+    ck_assert_str_eq(remark(KEK_KEYRING_UNATTESTED), "");
 }
 END_TEST
 
@@ -454,6 +506,10 @@ int main(void)
                         2);
     tcase_add_test(states_case,
                    suspended_version_beside_the_primary_is_remarked_on_where_nobody_opens_it);
+    tcase_add_test(states_case,
+                   version_that_its_provider_is_to_destroy_is_told_with_the_date_until_it_is_not);
+    tcase_add_test(states_case,
+                   version_without_an_attestation_is_told_of_and_one_that_requires_it_never_leads);
     tcase_add_test(
         states_case,
         only_version_that_is_suspended_or_compromised_says_so_before_anything_is_announced);

@@ -238,10 +238,11 @@ START_TEST(envelope_of_two_keks_is_refused_under_every_key_id)
     memcpy(two, sealed.bytes, HEAD + entry);
     memcpy(two + HEAD + entry, sealed.bytes + HEAD, sealed.len - HEAD);
     two[6] = 2;
-    ck_assert_int_eq(decrypt_v2(two, sealed.len + entry, both), KEK_RPC_INVALID_ARGUMENT);
-    ck_assert_ptr_nonnull(strstr(rig.why, "2 entries, where this kekd has one root of trust"));
-    ck_assert_int_eq(decrypt_v2(two, sealed.len + entry, sealed.key_id), KEK_RPC_INVALID_ARGUMENT);
-    ck_assert_ptr_nonnull(strstr(rig.why, "2 entries, where this kekd has one root of trust"));
+    ck_assert_int_eq(decrypt_v2(two, sealed.len + entry, both), KEK_RPC_FAILED_PRECONDITION);
+    ck_assert_ptr_nonnull(strstr(rig.why, "with 2 KEKs, and this configuration has one root"));
+    ck_assert_int_eq(decrypt_v2(two, sealed.len + entry, sealed.key_id),
+                     KEK_RPC_FAILED_PRECONDITION);
+    ck_assert_ptr_nonnull(strstr(rig.why, "with 2 KEKs, and this configuration has one root"));
     opens(&sealed, seed);
     finish();
 }

@@ -1,4 +1,5 @@
 /* Values that Kubernetes' own code wrote (tests/kube/stored.golden, which its Go test has Kubernetes read). */
+#include "kek/encryption_config.h"
 #include "kube_help.h"
 
 #define ROWS_MAX 64
@@ -189,6 +190,58 @@ START_TEST(none_opens_when_a_byte_of_its_data_is_changed)
 }
 END_TEST
 
+/* In base64: "kekd test key 32" twice (tests/kube/stored_test.go), and one that is another from its last byte on. */
+#define RIGHT_KEY "a2VrZCB0ZXN0IGtleSAzMmtla2QgdGVzdCBrZXkgMzI="
+#define WRONG_KEY "a2VrZCB0ZXN0IGtleSAzMmtla2QgdGVzdCBrZXkgMzM="
+#define CONFIG(keys)                                                                      \
+    "{apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfiguration, resources: " \
+    "[{resources: ['*.*'], providers: [" keys ", {identity: {}}]}]}"
+#define KEYS(kind, secret)                                         \
+    "{" kind ": {keys: [{name: key1, secret: " secret "}, {name: " \
+    "'team:a', secret: " secret "}]}}"
+#define ALL(secret) \
+    KEYS("aescbc", secret) ", " KEYS("aesgcm", secret) ", " KEYS("secretbox", secret)
+
+static enum kek_rc open_by(const char *yaml, const struct golden *row, const char *key)
+{
+    struct kek_why why = {.text = ""};
+    struct kek_kube_stored stored;
+    KEK_AUTO(kek_encryption_config)
+    config = kek_encryption_config_parse(kek_bytes_of(yaml), "f", &why);
+    ck_assert_msg(config != NULL, "%s", why.text);
+    parses(&row->value, &stored);
+    enum kek_rc rc =
+        kek_encryption_config_open(config, "secrets", &stored, kek_bytes_of(key), &why);
+    ck_assert(strstr(why.text, RIGHT_KEY) == NULL && strstr(why.text, "test key") == NULL);
+    return rc;
+}
+
+START_TEST(what_has_its_key_in_the_file_opens_by_it_and_by_no_other_of_the_name)
+{
+    int tried = 0;
+    for (const struct golden *row = rows; row < rows + row_count; row++) {
+        if (is_kms(row) || strcmp(row->kind, "plain") == 0) {
+            ck_assert_int_eq(open_by(CONFIG(ALL(RIGHT_KEY)), row, row->key), KEK_NOT_FOUND);
+            continue;
+        }
+        tried++;
+        ck_assert_int_eq(open_by(CONFIG(ALL(RIGHT_KEY)), row, row->key), KEK_OK);
+        ck_assert_int_eq(open_by(CONFIG(ALL(WRONG_KEY)), row, row->key), KEK_DAMAGED);
+        /* The API server tries each that has the name. */
+        ck_assert_int_eq(open_by(CONFIG(ALL(WRONG_KEY) ", " ALL(RIGHT_KEY)), row, row->key),
+                         KEK_OK);
+        ck_assert_int_eq(open_by(CONFIG("{identity: {}}"), row, row->key), KEK_NOT_FOUND);
+        bool at_its_place = strcmp(row->kind, "aesgcm") == 0;
+        ck_assert_int_eq(open_by(CONFIG(ALL(RIGHT_KEY)), row, "/registry/secrets/default/other"),
+                         at_its_place ? KEK_DAMAGED : KEK_OK);
+        row->value.data[row->value.len - 1] ^= 1;
+        ck_assert_int_eq(open_by(CONFIG(ALL(RIGHT_KEY)), row, row->key), KEK_DAMAGED);
+        row->value.data[row->value.len - 1] ^= 1;
+    }
+    ck_assert_int_eq(tried, 8);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("kube golden");
@@ -198,6 +251,7 @@ int main(void)
     tcase_add_test(tests, each_opens_at_its_place_alone);
     tcase_add_test(tests, none_opens_when_it_is_cut_but_for_annotations);
     tcase_add_test(tests, none_opens_when_a_byte_of_its_data_is_changed);
+    tcase_add_test(tests, what_has_its_key_in_the_file_opens_by_it_and_by_no_other_of_the_name);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

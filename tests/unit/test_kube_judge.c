@@ -11,11 +11,15 @@
 #define KEKD "  - kms: {apiVersion: v2, name: kekd, endpoint: 'unix:///run/kekd/kms.sock'}\n"
 
 static struct tally *tally;
+static const char *name; /* of kekd's entry */
 static char said[4][KEK_WHY_TEXT];
 static size_t said_count;
 
 static void setup(void)
 {
+    bool locked;
+    name = "kekd-v2";
+    ck_assert_int_eq(kek_secret_setup(64 * 1024, &locked, NULL), KEK_OK);
     tally = tally_new(kek_bytes_of("/registry"), NULL, 0, 0);
     ck_assert_ptr_nonnull(tally);
 }
@@ -60,6 +64,7 @@ static size_t judge(const char *before, const char *after)
 {
     struct ctl ctl = {.from = before == NULL ? NULL : "present.yaml"};
     struct kube_change change = {.ctl = &ctl,
+                                 .name = name,
                                  .before = parse(before),
                                  .after = parse(after),
                                  .step.removes_reader = removes_reader};
@@ -92,8 +97,8 @@ START_TEST(what_only_an_old_provider_reads_is_counted_by_resource_and_key)
                      "phase; have them rewritten (kekctl reencrypt), and check again");
     ck_assert_uint_eq(judge(HEAD SECRETS KEKD AES PLAIN, HEAD SECRETS KEKD), 2);
     ck_assert_str_eq(said[1],
-                     "secrets: 1 in clear: no API server could read them after this phase; have "
-                     "them rewritten (kekctl reencrypt), and check again");
+                     "secrets: 1 in clear: no API server could read it after this phase; have "
+                     "it rewritten (kekctl reencrypt), and check again");
     ck_assert_uint_eq(judge(HEAD SECRETS PLAIN KEKD AES, HEAD SECRETS PLAIN AES), 1);
     ck_assert_ptr_nonnull(strstr(said[0], "secrets: 1 under the kms v2 entry kekd: no API server"));
 }
@@ -105,12 +110,12 @@ START_TEST(what_the_present_file_does_not_read_either_is_another_sentence)
          "k8s:enc:secretbox:v1:box:0123456789abcdef0123456789abcdef0123456789");
     ck_assert_uint_eq(judge(HEAD SECRETS PLAIN, HEAD SECRETS PLAIN KEKD), 1);
     ck_assert_str_eq(said[0],
-                     "secrets: 1 under secretbox, key box: nothing in present.yaml reads them: it "
-                     "is not what the API servers have, or they cannot read these either "
+                     "secrets: 1 under secretbox, key box: nothing in present.yaml reads it: it "
+                     "is not what the API servers have, or they cannot read it either "
                      "(kekctl inventory tells what is damaged)");
     ck_assert_uint_eq(judge(NULL, HEAD SECRETS KEKD PLAIN), 1);
     ck_assert_ptr_nonnull(
-        strstr(said[0], "must have an EncryptionConfiguration already that reads them"));
+        strstr(said[0], "must have an EncryptionConfiguration already that reads it"));
 }
 END_TEST
 
@@ -143,6 +148,44 @@ START_TEST(what_no_list_has_must_be_plain)
 }
 END_TEST
 
+START_TEST(a_key_of_the_right_name_that_is_another_key_is_not_safe)
+{
+    tally->file = parse(HEAD SECRETS AES KEKD);
+    take("/registry/secrets/default/a", "k8s:enc:aescbc:v1:key1:0123456789abcdef0123456789abcdef");
+    ck_assert_uint_eq(judge(HEAD SECRETS AES KEKD, HEAD SECRETS KEKD AES), 1);
+    ck_assert_ptr_nonnull(strstr(said[0], "1 object does not open by the key of that name"));
+    ck_assert_ptr_nonnull(strstr(said[0], "present.yaml"));
+    ck_assert_str_eq(tally->named[TALLY_KEY][0].why, "the file's aescbc key key1 does not open it");
+    ck_assert_uint_eq(tally->opened, 0);
+    kek_encryption_config_free((struct kek_encryption_config *)(uintptr_t)tally->file);
+}
+END_TEST
+
+/* aesgcm's first ':' may be the name's own. */
+START_TEST(a_name_with_a_colon_has_its_reader)
+{
+    static const char colon[] = HEAD SECRETS
+        "  - aesgcm: {keys: [{name: 'team:a', secret: MDEyMzQ1Njc4OWFiY2RlZg==}]}\n" KEKD;
+    tally->file = parse(colon);
+    take("/registry/secrets/default/a",
+         "k8s:enc:aesgcm:v1:team:a:0123456789abcdef0123456789abcdef");
+    ck_assert_uint_eq(judge(colon, colon), 1); /* it does not open, and nothing else is wrong */
+    ck_assert_ptr_nonnull(strstr(said[0], "1 object does not open by the key of that name"));
+    ck_assert_str_eq(tally->named[TALLY_KEY][0].why,
+                     "the file's aesgcm key team:a does not open it");
+    kek_encryption_config_free((struct kek_encryption_config *)(uintptr_t)tally->file);
+}
+END_TEST
+
+START_TEST(what_another_plugin_wrote_under_the_name_has_no_reader)
+{
+    take("/registry/secrets/default/a", "k8s:enc:kms:v2:kekd:x");
+    name = "kekd";
+    ck_assert_uint_eq(judge(HEAD SECRETS KEKD PLAIN, HEAD SECRETS KEKD), 1);
+    ck_assert_ptr_nonnull(strstr(said[0], "secrets: 1 under the entry kekd, and not kekd's"));
+}
+END_TEST
+
 START_TEST(what_nobody_knows_is_not_safe)
 {
     take("/registry/secrets/default/a", "k8s:enc:new:v9:a:x");
@@ -162,6 +205,9 @@ int main(void)
     tcase_add_test(all, what_is_encrypted_under_a_key_that_is_no_objects_keeps_its_reader);
     tcase_add_test(all, a_name_that_was_used_before_is_told_of_before_it_is_used_again);
     tcase_add_test(all, what_no_list_has_must_be_plain);
+    tcase_add_test(all, a_key_of_the_right_name_that_is_another_key_is_not_safe);
+    tcase_add_test(all, a_name_with_a_colon_has_its_reader);
+    tcase_add_test(all, what_another_plugin_wrote_under_the_name_has_no_reader);
     tcase_add_test(all, what_nobody_knows_is_not_safe);
     suite_add_tcase(suite, all);
     return suite_run(suite);

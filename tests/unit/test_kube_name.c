@@ -147,6 +147,34 @@ START_TEST(a_folder_that_begins_as_another_is_another)
 }
 END_TEST
 
+START_TEST(what_kubernetes_stores_is_known_by_its_name)
+{
+    static const struct {
+        const char *resource;
+        bool known, custom;
+    } names[] = {{"secrets", true, false},
+                 {"nodes", true, false},
+                 {"services", true, false},
+                 {"deployments.apps", true, false},
+                 {"secret", false, false},
+                 {"secretss", false, false},
+                 {"minions", false, false},
+                 {"deployments", false, false},
+                 {"deployment.apps", false, false},
+                 {"deployments.app", false, false},
+                 {"secrets.v1", false, false},
+                 {"secrets.example.com", false, true},
+                 {"things.example.com", false, true},
+                 {"certificates.certificates.k8s.io", false, false}};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        bool custom = false;
+        ck_assert_msg(kek_kube_is_known(names[i].resource, &custom) == names[i].known, "%s",
+                      names[i].resource);
+        ck_assert_msg(names[i].known || custom == names[i].custom, "%s", names[i].resource);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("kube name");
@@ -157,6 +185,7 @@ int main(void)
     tcase_add_loop_test(tests, what_is_no_object_is_refused_and_nothing_is_written, 0,
                         sizeof no_objects / sizeof no_objects[0]);
     tcase_add_test(tests, a_folder_that_begins_as_another_is_another);
+    tcase_add_test(tests, what_kubernetes_stores_is_known_by_its_name);
     suite_add_tcase(suite, tests);
     return suite_run(suite);
 }

@@ -101,6 +101,8 @@ static const struct wrong {
     {"server: 10.0.0.1:6443", USER, "server: expected https://HOST:PORT"},
     {"server: 'http://10.0.0.1:6443'", "", "http is for 127.0.0.1"},
     {"server: 'http://127.0.0.1:1'", "token: t", "not sent over http"},
+    {"server: 'http://127.example.com:1'", "", "http is for 127.0.0.1"},
+    {"server: 'http://[::1].example.com'", "", "http is for 127.0.0.1"},
     {"server: 'https://u:hunter2@a'", USER, "server: expected https://HOST:PORT, and no more"},
     {"server: 'https://a', insecure-skip-tls-verify: true", USER, "set certificate-authority-data"},
     {"server: 'https://a', proxy-url: 'file:///x'", USER, "proxy-url: expected http://"},
@@ -138,10 +140,12 @@ END_TEST
 static const struct {
     const char *yaml, *says;
 } broken[] = {
-    {"", "the file is empty"},
-    {"[a", "this is no YAML"},
-    {"a: \xff\xff", "this is no YAML"},
+    {"", "admin.conf:1:1: expected a mapping, found nothing"},
+    {"[a", "admin.conf:2:1: not YAML"},
+    {"a: \xff\xff", "admin.conf:1:4: not UTF-8 text"},
+    {"a: &b 1\n", "admin.conf:1:4: anchors (&) are not accepted"},
     {"- a\n", "expected a mapping"},
+    {"a: 1\ncurrent-context: [x]\n", "admin.conf:2:18: current-context: expected a text"},
     {"contexts: []\n", "there is no current-context: name one by --kube-context"},
     {"current-context: x\n", "contexts: none is called \"x\""},
     {"current-context: x\ncontexts: {}\n", "contexts: expected a list"},
@@ -178,6 +182,28 @@ START_TEST(another_context_is_taken_by_its_name)
 }
 END_TEST
 
+/* Tools keep what they like in `extensions`; a fleet has one kubeconfig for hundreds of clusters. */
+START_TEST(a_kubeconfig_may_be_deep_and_long)
+{
+    KEK_AUTO_BUF struct kek_buf yaml;
+    struct kek_why why;
+    char item[64];
+    const char *head = "current-context: c1999\npreferences: [[[[[[[[[[[[[[1]]]]]]]]]]]]]]\n"
+                       "users: [{name: u, user: {token: t}}]\n"
+                       "clusters: [{name: c, cluster: {server: 'https://a'}}]\ncontexts:\n";
+    kek_buf_init(&yaml, KEK_KUBECONFIG_MAX);
+    ck_assert_int_eq(kek_buf_append(&yaml, kek_bytes_of(head), &why), KEK_OK);
+    for (unsigned i = 0; i < 2000; i++) {
+        snprintf(item, sizeof item, "- {name: c%u, context: {cluster: c, user: u}}\n", i);
+        ck_assert_int_eq(kek_buf_append(&yaml, kek_bytes_of(item), &why), KEK_OK);
+    }
+    KEK_AUTO(kek_kubeconfig)
+    config = kek_kubeconfig_parse(kek_buf_bytes(&yaml), "f", NULL, &why);
+    ck_assert_msg(config != NULL, "%s", why.text);
+    ck_assert_str_eq(config->context, "c1999");
+}
+END_TEST
+
 START_TEST(a_file_says_who_may_read_and_write_it)
 {
     char path[] = "/tmp/kek-kubeconfig-XXXXXX";
@@ -193,14 +219,15 @@ START_TEST(a_file_says_who_may_read_and_write_it)
     }
     ck_assert_int_eq(fchmod(fd, 0660), 0);
     ck_assert_ptr_null(kek_kubeconfig_load(path, NULL, &why));
-    ck_assert_msg(strstr(why.text, "only its owner may write, found mode 0660") != NULL, "%s",
-                  why.text);
+    ck_assert_msg(
+        strstr(why.text, "has mode 0660: nobody but its owner may write it: chmod go-w") != NULL,
+        "%s", why.text);
     close(fd);
     unlink(path);
     ck_assert_ptr_null(kek_kubeconfig_load(path, NULL, &why));
     ck_assert_int_eq(why.rc, KEK_NOT_FOUND);
     ck_assert_ptr_null(kek_kubeconfig_load("/tmp", NULL, &why));
-    ck_assert_msg(strstr(why.text, "expected a regular file") != NULL, "%s", why.text);
+    ck_assert_msg(strstr(why.text, "kubeconfig /tmp is no regular file") != NULL, "%s", why.text);
 }
 END_TEST
 
@@ -235,6 +262,7 @@ int main(void)
     tcase_add_loop_test(tcase, what_is_broken_says_where, 0,
                         (int)(sizeof broken / sizeof broken[0]));
     tcase_add_test(tcase, another_context_is_taken_by_its_name);
+    tcase_add_test(tcase, a_kubeconfig_may_be_deep_and_long);
     tcase_add_test(tcase, a_file_says_who_may_read_and_write_it);
     tcase_add_test(tcase, the_file_is_the_one_that_was_named);
     suite_add_tcase(suite, tcase);

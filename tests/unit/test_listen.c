@@ -384,6 +384,29 @@ START_TEST(open_makes_its_own_where_the_variables_are_meant_for_another_process)
 }
 END_TEST
 
+START_TEST(check_says_what_open_would_and_makes_nothing)
+{
+    static const char *const refused[] = {"relative", "/", "/nowhere-at-all/s"};
+    struct kek_why why;
+    char path[200], file[200];
+    snprintf(path, sizeof path, "%s/s", folder);
+    snprintf(file, sizeof file, "%s/file", folder);
+    ck_assert_int_eq(kek_listen_check(path, &why), KEK_OK);
+    ck_assert(!exists(path));
+    int fd = socket_at(path, SOCK_STREAM, true);
+    ck_assert_int_eq(kek_listen_check(path, &why), KEK_OK);
+    close(fd);
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        ck_assert_int_ne(kek_listen_check(refused[i], &why), KEK_OK);
+    }
+    close(open(file, O_CREAT | O_WRONLY, 0600));
+    ck_assert_int_eq(kek_listen_check(file, &why), KEK_DENIED);
+    ck_assert(strstr(why.text, "is not a socket") != NULL);
+    ck_assert_int_eq(chmod(folder, 0777), 0);
+    ck_assert_int_eq(kek_listen_check(path, &why), KEK_DENIED);
+}
+END_TEST
+
 int main(void)
 {
     /* Keeps descriptor 3 for hand_over(): the test runner must not get it for its own. */
@@ -404,6 +427,7 @@ int main(void)
     tcase_add_test(tcase, open_refuses_what_is_no_socket_and_never_removes_it);
     tcase_add_test(tcase, open_refuses_a_folder_that_is_missing_or_open_to_all);
     tcase_add_test(tcase, open_refuses_paths_that_cannot_be);
+    tcase_add_test(tcase, check_says_what_open_would_and_makes_nothing);
     tcase_add_test(tcase, free_leaves_what_another_put_in_its_place);
     tcase_add_test(tcase, of_twenty_starters_exactly_one_wins_on_a_fresh_and_on_a_stale_path);
     tcase_add_test(tcase, open_takes_an_inherited_socket_and_never_removes_it);

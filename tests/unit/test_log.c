@@ -108,6 +108,24 @@ START_TEST(fields_stand_behind_the_sentence_in_text)
 }
 END_TEST
 
+START_TEST(codes_are_written_as_those_who_number_them_do)
+{
+    static const struct {
+        enum kek_native native;
+        unsigned long code;
+        const char *says;
+    } rows[] = {{KEK_NATIVE_PKCS11, 0xa0, " test warn: it failed origin=pkcs11 code=0xa0\n"},
+                {KEK_NATIVE_HTTP, 503, " test warn: it failed origin=http code=503\n"},
+                {KEK_NATIVE_ERRNO, 110, " test warn: it failed origin=errno code=110\n"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct kek_why why = {.native = rows[i].native, .code = rows[i].code};
+        kek_log_with(KEK_LOG_WARN, KEK_LOG_FIELDS(kek_log_origin(&why), kek_log_code(&why)),
+                     "it failed");
+        ends_as(heard(), rows[i].says);
+    }
+}
+END_TEST
+
 START_TEST(fields_are_members_of_their_own_in_json)
 {
     kek_log_setup("test", KEK_LOG_INFO, KEK_LOG_JSON);
@@ -296,6 +314,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, listen_in, listen_no_more);
     tcase_add_loop_test(tcase, line_is_one_line_of_utf8, 0, sizeof logged / sizeof logged[0]);
     tcase_add_test(tcase, fields_stand_behind_the_sentence_in_text);
+    tcase_add_test(tcase, codes_are_written_as_those_who_number_them_do);
     tcase_add_test(tcase, fields_are_members_of_their_own_in_json);
     tcase_add_test(tcase, line_ends_whole_whatever_does_not_fit);
     tcase_add_test(tcase, lines_to_the_journal_begin_with_their_priority);

@@ -64,7 +64,7 @@ static void setup(void)
                                                         .providers = 2,
                                                         .providers_proven = 2};
     snapshot.status_ok = true;
-    snapshot.audit = (struct kek_audit_stats){21, 22, 23, 24};
+    snapshot.audit = (struct kek_audit_stats){21, 22, 23, 24, 26};
     snapshot.status = (struct kek_node_status_stats){true, 31, 32, 33, 1900000000};
     snapshot.log_dropped = 25;
     kek_buf_init(&text, KEK_METRICS_TEXT_MAX);
@@ -220,6 +220,7 @@ START_TEST(health_and_the_logs_are_said_in_numbers)
         "kekd_audit_lines_total 21",
         "kekd_audit_dropped_total 22",
         "kekd_audit_errors_total 23",
+        "kekd_audit_uncopied_total 26",
         "kekd_audit_waiting_bytes 24",
         "kekd_status_clients_total{result=\"served\"} 31",
         "kekd_status_clients_total{result=\"forbidden\"} 32",

@@ -10,6 +10,7 @@ static uv_loop_t loop;
 static struct kek_config *config;
 static struct kek_pool *pool;
 static struct kek_keyring *ring;
+static struct kek_roots *roots;
 static struct kek_datakey_store *store;
 static struct kek_kms *kms;
 static struct kek_audit *audit;
@@ -60,24 +61,33 @@ static void setup(void)
         &loop, &(struct kek_keyring_settings){.config = config, .pool = pool, .changed = ignore},
         &why);
     ck_assert_msg(ring != NULL, "%s", why.text);
+    struct kek_roots_settings one = {
+        .config = config,
+        .mode = KEK_ENVELOPE_MODE_ANY,
+        .mode_accept = KEK_ENVELOPE_MODE_ANY,
+        .roots = {{.name = "", .pool = pool, .ring = ring, .seals = true, .needed = true}},
+        .count = 1};
+    roots = kek_roots_new(&loop, &one, &why);
+    ck_assert_msg(roots != NULL, "%s", why.text);
     store = kek_datakey_store_new(
-        &loop, &(struct kek_datakey_settings){.config = config, .pool = pool, .ring = ring}, &why);
+        &loop, &(struct kek_datakey_settings){.config = config, .roots = roots}, &why);
     ck_assert_msg(store != NULL, "%s", why.text);
-    kms = kek_kms_new(&(struct kek_kms_settings){.config = config, .ring = ring, .store = store},
+    kms = kek_kms_new(&(struct kek_kms_settings){.config = config, .roots = roots, .store = store},
                       &why);
     ck_assert_msg(kms != NULL, "%s", why.text);
-    audit = kek_audit_new(&loop, folder_path("audit"), NULL, &why);
+    audit = kek_audit_new(
+        &loop,
+        &(struct kek_audit_place){.file = folder_path("audit"), .head = folder_path("audit.head")},
+        NULL, &why);
     ck_assert_msg(audit != NULL, "%s", why.text);
-    status = kek_node_status_new(&loop,
-                                 &(struct kek_node_status_settings){
-                                     .config = config, .pool = pool, .ring = ring, .kms = kms},
-                                 &why);
+    status = kek_node_status_new(
+        &loop, &(struct kek_node_status_settings){.config = config, .roots = roots, .kms = kms},
+        &why);
     ck_assert_msg(status != NULL, "%s", why.text);
     ck_assert_int_eq(kek_node_status_listen(status, &why), KEK_OK); /* nothing is configured */
     kek_node_status_reload(status);
     metrics = kek_metrics_new(&loop,
-                              &(struct kek_metrics_settings){.pool = pool,
-                                                             .ring = ring,
+                              &(struct kek_metrics_settings){.roots = roots,
                                                              .store = store,
                                                              .kms = kms,
                                                              .audit = audit,
@@ -111,11 +121,13 @@ static void teardown(void)
     kek_node_status_free(status);
     kek_audit_stop(audit, ignore_end, NULL);
     kek_keyring_stop(ring);
+    kek_roots_stop(roots);
     kek_datakey_store_stop(store);
     kek_pool_close(pool, ignore_end, NULL);
     uv_run(&loop, UV_RUN_DEFAULT);
     kek_kms_free(kms);
     kek_datakey_store_free(store);
+    kek_roots_free(roots);
     kek_keyring_free(ring);
     uv_run(&loop, UV_RUN_DEFAULT);
     kek_pool_free(pool);

@@ -32,7 +32,9 @@ static const char yaml[] =
     "  allow: [x], name: cp1}\n"
     "providers:\n"
     "- {name: hsm-a, type: pkcs11, uri: \"pkcs11:token=t?module-path=/m\"}\n"
-    "- {name: hsm-b, type: pkcs11, uri: \"pkcs11:token=t?module-path=/m\"}\n";
+    "- {name: hsm-b, type: pkcs11, uri: \"pkcs11:token=t?module-path=/m\"}\n"
+    "etcd: [{name: main, endpoints: [\"https://e:2379\"]},\n"
+    "  {name: events, endpoints: [\"https://f:2379\"], prefix: /events, context: c2}]\n";
 
 static void set_generation(struct kek_generation *generation, uint8_t number)
 {
@@ -98,8 +100,27 @@ static void pass_on(void)
     json_decref(page);
     page = json_loadb((char *)text.data, text.len, JSON_REJECT_DUPLICATES, NULL);
     ck_assert_ptr_nonnull(page);
-    ck_assert_msg(node_parse(page, &status, &why), "%s", why.text);
+    ck_assert_msg(node_parse(page, "", &status, &why), "%s", why.text);
 }
+
+START_TEST(etcds_of_the_configuration_are_read_and_an_older_kekd_does_not_say_them)
+{
+    struct kek_why why;
+    pass_on();
+    ck_assert(status.says_etcds);
+    ck_assert_uint_eq(status.etcd_count, 2);
+    ck_assert_str_eq(status.etcds[0].name, "main");
+    ck_assert_str_eq(status.etcds[0].prefix, "/registry");
+    ck_assert_str_eq(status.etcds[0].context_sha256, status.context_sha256); /* by default */
+    ck_assert_str_eq(status.etcds[1].name, "events");
+    ck_assert_str_eq(status.etcds[1].prefix, "/events");
+    ck_assert_str_ne(status.etcds[1].context_sha256, status.context_sha256);
+    ck_assert_int_eq(json_object_del(page, "etcd"), 0);
+    ck_assert(node_parse(page, "", &status, &why) && !status.says_etcds);
+    ck_assert_int_eq(json_object_set_new(page, "etcd", json_pack("[{}]")), 0);
+    ck_assert(!node_parse(page, "", &status, &why));
+}
+END_TEST
 
 START_TEST(how_long_a_version_is_out_of_use_is_read_and_an_older_kekd_does_not_say_it)
 {
@@ -143,12 +164,12 @@ START_TEST(how_long_a_version_is_out_of_use_is_read_and_an_older_kekd_does_not_s
     }
     json_object_del(page, "destroyed");
     json_object_del(page, "max_age_ms");
-    ck_assert_msg(node_parse(page, &status, &why), "%s", why.text);
+    ck_assert_msg(node_parse(page, "", &status, &why), "%s", why.text);
     ck_assert(!status.versions[0].ages && status.versions[1].ages);
     ck_assert_uint_eq(status.max_age_ms, 0);
     /* What is there and wrong is no status. */
     json_object_set_new(first, "inactive", json_pack("{s:s, s:i}", "since", "yesterday", "ms", 1));
-    ck_assert(!node_parse(page, &status, &why));
+    ck_assert(!node_parse(page, "", &status, &why));
 }
 END_TEST
 
@@ -195,6 +216,36 @@ START_TEST(what_is_rendered_is_what_is_read)
     snapshot.announced = false;
     pass_on();
     ck_assert(!status.announces);
+}
+END_TEST
+
+/* What is announced has a KEK of each root that is not out. */
+START_TEST(of_several_roots_the_one_that_is_asked_for_is_read)
+{
+    struct kek_why why;
+    pass_on();
+    json_t *primary = json_object_get(page, "primary");
+    json_t *keks =
+        json_pack("[{s:s, s:i, s:s, s:n}, {s:s, s:i, s:s, s:n}]", "root", "site", "version", 7,
+                  "kek_id", "07070707070707070707070707070707", "announced_at", "root", "spare",
+                  "version", 2, "kek_id", "02020202020202020202020202020202", "announced_at");
+    ck_assert_int_eq(json_object_set_new(primary, "keks", keks), 0);
+    ck_assert_msg(node_parse(page, "spare", &status, &why), "%s", why.text);
+    ck_assert(status.announces && !status.primary.without_root);
+    ck_assert_uint_eq(status.primary.version, 2);
+    ck_assert_uint_eq(status.primary.root_count, 2);
+    ck_assert_str_eq(status.primary.roots[0], "site");
+    ck_assert_str_eq(status.primary.roots[1], "spare");
+    ck_assert_msg(node_parse(page, "third", &status, &why), "%s", why.text);
+    ck_assert(status.announces && status.primary.without_root); /* another's is not taken for it */
+    ck_assert_uint_eq(status.primary.version, 0);
+    ck_assert_str_ne(status.primary.key_id, "");
+    ck_assert_msg(node_parse(page, "", &status, &why), "%s", why.text);
+    ck_assert(!status.primary.without_root);
+    for (size_t i = json_array_size(keks); i <= KEK_CONFIG_ROOTS_MAX; i++) {
+        ck_assert_int_eq(json_array_append(keks, json_array_get(keks, 0)), 0);
+    }
+    ck_assert(!node_parse(page, "", &status, &why)); /* no kekd has as many */
 }
 END_TEST
 
@@ -293,7 +344,7 @@ static void refused(const char *key, json_t *value)
     } else {
         ck_assert_int_eq(json_object_set_new(page, key, value), 0);
     }
-    ck_assert_msg(!node_parse(page, &status, &why), "%s", key);
+    ck_assert_msg(!node_parse(page, "", &status, &why), "%s", key);
     ck_assert_int_eq(why.rc, KEK_INVALID);
     snprintf(words, sizeof words, "\"%s\" is missing or wrong", key);
     ck_assert_msg(strstr(why.text, words) != NULL, "%s", why.text);
@@ -311,10 +362,10 @@ START_TEST(a_page_without_a_part_is_none)
     }
     refused("now", json_string("2026-01-02 03:04:05Z"));
     refused("now", json_string("2026-01-02T03:04:05"));
-    refused("now", json_string("2026-01-02T03:04:05.12Z"));
+    refused("now", json_string("2026-01-02T03:04:05.Z"));
     refused("settle_ms", json_integer(-1));
     struct kek_why why;
-    ck_assert(!node_parse(NULL, &status, &why));
+    ck_assert(!node_parse(NULL, "", &status, &why));
 }
 END_TEST
 
@@ -327,7 +378,7 @@ START_TEST(words_that_are_not_known_are_borne)
     json_object_set_new(page, "more", json_array());
     json_object_set_new(page, "health", json_string("better than ever before"));
     json_object_set_new(version, "state", json_string("frozen"));
-    ck_assert(node_parse(page, &status, &why));
+    ck_assert(node_parse(page, "", &status, &why));
     ck_assert_int_eq(status.versions[1].state, KEK_KEYRING_KEY_UNSEEN);
     ck_assert_str_eq(status.health, "better than eve");
 }
@@ -340,8 +391,10 @@ int main(void)
     suite_add_tcase(suite, tcase);
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, what_is_rendered_is_what_is_read);
+    tcase_add_test(tcase, etcds_of_the_configuration_are_read_and_an_older_kekd_does_not_say_them);
     tcase_add_test(tcase,
                    how_long_a_version_is_out_of_use_is_read_and_an_older_kekd_does_not_say_it);
+    tcase_add_test(tcase, of_several_roots_the_one_that_is_asked_for_is_read);
     tcase_add_test(tcase, a_rotation_is_whole_or_none);
     tcase_add_test(tcase, the_largest_page_fits);
     tcase_add_test(tcase, without_memory_or_room_nothing_is_rendered);

@@ -1,15 +1,7 @@
 /* The pool and the PIN: refusals, their record, and what allows another try. */
-#include "pool_rig.h"
-
-#include <stdio.h>
-#include <string.h>
+#include "pool_record.h"
 
 #include <openssl/crypto.h>
-
-#include "kek/durable.h"
-
-#define RECORD_NAME 64
-#define RECORD_TEXT 4096
 
 static bool memory_is_full; /* for OpenSSL */
 
@@ -33,49 +25,6 @@ static void release(void *at, const char *file, int line)
     (void)line;
     free(at);
 }
-
-/* Where refused PINs of a token stand, in the rig's folder. */
-static void record_name(const char *token, char record[static RECORD_NAME])
-{
-    char slot[KEK_LOGIN_SLOT_TEXT];
-    ck_assert_int_eq(kek_login_slot(token, slot, NULL), KEK_OK);
-    snprintf(record, RECORD_NAME, "state/pin-refused-%s", slot);
-}
-
-/* The record as text; empty if there is none. */
-static void read_record(struct rig *rig, const char *record, char text[static RECORD_TEXT])
-{
-    char path[200];
-    struct kek_buf content;
-    kek_buf_init(&content, RECORD_TEXT);
-    snprintf(path, sizeof path, "%s/%s", rig->folder, record);
-    enum kek_rc rc = kek_durable_read(path, RECORD_TEXT - 1, &content, NULL);
-    ck_assert(rc == KEK_OK || rc == KEK_NOT_FOUND);
-    if (content.len > 0) {
-        memcpy(text, content.data, content.len);
-    }
-    text[content.len] = '\0';
-    kek_buf_done(&content);
-}
-
-static bool record_says(struct rig *rig, const char *record, const char *what)
-{
-    char text[RECORD_TEXT];
-    read_record(rig, record, text);
-    return strstr(text, what) != NULL;
-}
-
-static bool is_refused_on_record(struct rig *rig, const char *record)
-{
-    return record_says(rig, record, "\"refused\"");
-}
-
-#define ENTRY(provider, role, inode, outcome)                                                   \
-    "{\"provider\": \"" provider "\", \"role\": \"" role                                        \
-    "\", \"token\": \"0123456789abcdef\", \"way\": \"fedcba9876543210\", \"pin_inode\": " inode \
-    ", \"pin_mtime_ns\": -5, \"pin_size\": 4, \"outcome\": \"" outcome                          \
-    "\", \"tries\": 1, \"code\": 160, \"time_ms\": 1}"
-#define RECORD_OF(entries) "{\"format\": 1, \"logins\": [" entries "]}\n"
 
 START_TEST(a_wrong_pin_is_tried_once_over_restarts_and_roles_until_its_file_changes)
 {
@@ -250,6 +199,37 @@ START_TEST(a_retry_that_is_asked_for_is_one_more_try_without_a_restart)
 }
 END_TEST
 
+START_TEST(what_is_on_record_of_a_provider_is_its_worst_and_of_kekd_alone)
+{
+    static const char one[] = "state/pin-refused-0123456789abcdef";
+    static const char two[] = "state/pin-refused-00000000000000ff";
+    struct rig rig;
+    struct kek_why why;
+    struct kek_login_entry worst;
+    struct kek_login_pin other = {.inode = 1, .mtime_ns = 1, .size = 1};
+    rig_init(&rig, 1);
+    ck_assert_int_eq(kek_login_on_record("/nowhere-at-all", "a", NULL, &worst, &why), KEK_OK);
+    ck_assert(!worst.refused && worst.tries == 0);
+    rig_open(&rig);
+    rig_write(&rig, one, RECORD_OF(ENTRY("a", "serve", "1", "unsure")));
+    rig_write(
+        &rig, two,
+        RECORD_OF(ENTRY("a", "serve", "1", "refused") "," ENTRY("b", "officer", "2", "refused")));
+    ck_assert_int_eq(kek_login_on_record(rig.state, "a", NULL, &worst, &why), KEK_OK);
+    ck_assert(worst.refused);
+    ck_assert_int_eq(kek_login_on_record(rig.state, "a", &worst.credential.pin, &worst, &why),
+                     KEK_OK);
+    ck_assert(worst.refused);
+    ck_assert_int_eq(kek_login_on_record(rig.state, "a", &other, &worst, &why), KEK_OK);
+    ck_assert(!worst.refused && worst.tries == 0);
+    ck_assert_int_eq(kek_login_on_record(rig.state, "b", NULL, &worst, &why), KEK_OK);
+    ck_assert(!worst.refused);
+    rig_write(&rig, one, "damaged");
+    ck_assert_int_eq(kek_login_on_record(rig.state, "a", NULL, &worst, &why), KEK_INVALID);
+    rig_done(&rig);
+}
+END_TEST
+
 START_TEST(a_retry_forgets_one_providers_refusals_or_all)
 {
     static const char one[] = "state/pin-refused-0123456789abcdef";
@@ -419,164 +399,6 @@ START_TEST(a_pin_that_has_logged_in_here_is_tried_once_more_without_a_record)
 }
 END_TEST
 
-/* ---- what may have been a try ---- */
-
-/* How a login ends without a clear answer, and what is said of it. */
-static const struct {
-    const char *words, *text;
-} unclear[] = {
-    {"link-login", "an answer to C_Login that may have been a try of the PIN (0x30), 2 of 3"},
-    {"abort-login", "no answer to C_Login that may have been a try of the PIN (0x0), 2 of 3"},
-    {"kill-login", "no answer to C_Login that may have been a try of the PIN (0x0), 2 of 3"},
-    {"never-login", "no answer to C_Login that may have been a try of the PIN (0x0), 2 of 3"},
-};
-
-START_TEST(what_may_have_been_a_try_is_bounded_over_workers_restarts_and_roles)
-{
-    struct rig rig;
-    struct kek_why why;
-    size_t forgotten;
-    char record[RECORD_NAME];
-    record_name("S-1", record);
-    rig_init(&rig, 1);
-    rig.providers[0].start_timeout_ms = strcmp(unclear[_i].words, "never-login") == 0 ? 300 : 30000;
-    rig_write(&rig, "start", unclear[_i].words);
-    rig_open(&rig);
-    rig.pool->backends[0].logins.unsure_ms = 50;
-    kek_pool_start(rig.pool);
-    RIG_UNTIL(&rig, strstr(rig_status(&rig, 0).why.text, unclear[_i].text) != NULL);
-    ck_assert_uint_eq(rig_count(&rig, "login"), 2);
-    for (int restart = 0; restart < 3; restart++) {
-        rig_close(&rig);
-        ck_assert(record_says(&rig, record, restart == 0 ? "\"tries\": 2" : "\"tries\": 3"));
-        rig.settings.officer = restart == 1;
-        rig_open(&rig);
-        rig.pool->backends[0].logins.unsure_ms = 50;
-        kek_pool_start(rig.pool);
-        RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
-        size_t spawned = rig_status(&rig, 0).spawned;
-        RIG_UNTIL(&rig, rig_status(&rig, 0).spawned >= spawned + 3); /* looks, no login */
-        why = rig_status(&rig, 0).why;
-        ck_assert_uint_eq(rig_count(&rig, "login"), 3);
-        ck_assert_uint_eq(rig.logins[KEK_POOL_LOGIN_UNCLEAR], 3);
-        ck_assert(strstr(why.text, "may have been tried 3 times") != NULL);
-        ck_assert(strstr(why.text, "kekctl pin retry") != NULL);
-        ck_assert_uint_eq(why.code, strcmp(unclear[_i].words, "link-login") == 0 ? 0x30 : 0);
-    }
-    /* The operator's word frees it, and so does a changed file. */
-    RIG_UNTIL(&rig, record_says(&rig, record, "\"tries\": 3"));
-    ck_assert_int_eq(kek_login_retry(rig.state, rig.providers[0].name, &forgotten, &why), KEK_OK);
-    ck_assert_uint_eq(forgotten, 1);
-    RIG_UNTIL(&rig, rig_count(&rig, "login") == 6 && rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
-    rig_write(&rig, "pin", "wrong");
-    rig_write(&rig, "pin", "right");
-    rig_remove(&rig, "start");
-    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
-    RIG_UNTIL(&rig, !rig_has(&rig, record));
-    rig_done(&rig);
-}
-END_TEST
-
-START_TEST(a_success_forgets_what_may_have_been_a_try)
-{
-    struct rig rig;
-    struct outcome out;
-    rig_init(&rig, 1);
-    rig_open(&rig);
-    kek_pool_start(rig.pool);
-    for (int round = 0; round < 4; round++) {
-        char blob[32];
-        RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
-        rig_write(&rig, "start", "link-login");
-        snprintf(blob, sizeof blob, "once:kill %d", round);
-        rig_unwrap(&rig, &out, 0, blob, 0);
-        RIG_UNTIL(&rig, strstr(rig_status(&rig, 0).why.text, "1 of 3") != NULL);
-        rig_remove(&rig, "start");
-        rig_wait(&rig, &out);
-        rig_check(&out, blob);
-    }
-    rig_done(&rig);
-}
-END_TEST
-
-START_TEST(a_token_that_was_away_at_the_login_costs_no_try)
-{
-    static const char *const words[] = {"away-login", "probe"}; /* before it, and after it */
-    struct rig rig;
-    char record[RECORD_NAME];
-    record_name("S-1", record);
-    rig_init(&rig, 1);
-    rig_write(&rig, "start", words[_i]);
-    rig_start(&rig);
-    RIG_UNTIL(&rig, rig_count(&rig, "login") >= 6); /* within seconds: quick, and without an end */
-    ck_assert_int_eq(rig_health(&rig, 0), KEK_POOL_DOWN);
-    ck_assert(strstr(rig_status(&rig, 0).why.text, "try of the PIN") == NULL);
-    rig_remove(&rig, "start");
-    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
-    rig_close(&rig);
-    ck_assert(!rig_has(&rig, record));
-    rig_done(&rig);
-}
-END_TEST
-
-START_TEST(the_pauses_after_what_may_have_been_a_try_grow_and_outlast_a_restart)
-{
-    struct rig rig;
-    rig_init(&rig, 1);
-    rig_write(&rig, "start", "link-login");
-    rig_open(&rig);
-    ck_assert_uint_eq(kek_login_pause(&rig.pool->backends[0].logins, 0), 0);
-    ck_assert_uint_eq(kek_login_pause(&rig.pool->backends[0].logins, 1), 1000);
-    ck_assert_uint_eq(kek_login_pause(&rig.pool->backends[0].logins, 2), 30000);
-    rig.pool->backends[0].logins.unsure_ms = RIG_PATIENCE_MS * 10;
-    kek_pool_start(rig.pool);
-    RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_DOWN);
-    ck_assert_uint_ge(rig.pool->backends[0].next_start_ms, kek_clock_ms() + RIG_PATIENCE_MS);
-    rig_close(&rig);
-    rig_remove(&rig, "start");
-    rig_open(&rig);
-    rig.pool->backends[0].logins.unsure_ms = RIG_PATIENCE_MS * 10;
-    kek_pool_start(rig.pool);
-    RIG_UNTIL(&rig, strstr(rig_status(&rig, 0).why.text, "the next one follows") != NULL);
-    ck_assert_uint_ge(rig.pool->backends[0].next_start_ms, kek_clock_ms() + RIG_PATIENCE_MS);
-    ck_assert_uint_eq(rig_count(&rig, "login"), 1);
-    rig_done(&rig);
-}
-END_TEST
-
-START_TEST(a_try_is_on_record_before_it_is_made)
-{
-    struct rig rig;
-    char record[RECORD_NAME];
-    record_name("S-1", record);
-    rig_init(&rig, 1);
-    rig_write(&rig, "start", "late-login");
-    rig_start(&rig);
-    RIG_UNTIL(&rig, rig_count(&rig, "login") == 1);
-    ck_assert(record_says(&rig, record, "\"tries\": 1") && record_says(&rig, record, "\"unsure\""));
-    rig_write(&rig, "go", "");
-    RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1 && !rig_has(&rig, record));
-    rig_done(&rig);
-}
-END_TEST
-
-START_TEST(a_pool_that_closes_before_the_login_is_sent_takes_its_try_back)
-{
-    char record[RECORD_NAME];
-    record_name("S-1", record);
-    for (int turns = 0; turns < 40; turns++) {
-        struct rig rig;
-        rig_init(&rig, 1);
-        rig_start(&rig);
-        RIG_UNTIL(&rig, rig.pool->backends[0].logins.writes > 0 || rig_count(&rig, "login") > 0);
-        rig_close(&rig);
-        size_t tried = rig_count(&rig, "login");
-        ck_assert_msg(tried > 0 || !rig_has(&rig, record), "a try that was none is on record");
-        rig_done(&rig);
-    }
-}
-END_TEST
-
 /* ---- whose refusal it is ---- */
 
 /* Two tokens that say the same serial: what else tells them apart. */
@@ -706,7 +528,7 @@ START_TEST(a_refusal_at_a_pin_pad_names_no_file)
     RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
     struct kek_pool_provider status = rig_status(&rig, 0);
     ck_assert_msg(strstr(status.why.text,
-                         "the PIN from its PIN pad: was refused (0xa0), not tried again: run "
+                         "the PIN from its PIN pad was refused (0xa0), not tried again: run "
                          "kekctl pin retry") != NULL,
                   "%s", status.why.text);
     rig_done(&rig);
@@ -760,19 +582,13 @@ int main(void)
     tcase_add_test(tcase, a_second_wrong_pin_is_tried_once_too);
     tcase_add_test(tcase, a_removed_record_allows_one_more_try);
     tcase_add_test(tcase, a_retry_that_is_asked_for_is_one_more_try_without_a_restart);
+    tcase_add_test(tcase, what_is_on_record_of_a_provider_is_its_worst_and_of_kekd_alone);
     tcase_add_test(tcase, a_retry_forgets_one_providers_refusals_or_all);
     tcase_add_test(tcase, a_damaged_record_lets_nobody_log_in);
     tcase_add_test(tcase, an_officers_login_keeps_the_record_of_kekds_pin);
     tcase_add_test(tcase, a_login_takes_back_its_own_providers_refusals_alone);
     tcase_add_test(tcase, what_cannot_be_recorded_before_is_not_tried);
     tcase_add_test(tcase, a_pin_that_has_logged_in_here_is_tried_once_more_without_a_record);
-    tcase_add_loop_test(tcase, what_may_have_been_a_try_is_bounded_over_workers_restarts_and_roles,
-                        0, (int)(sizeof unclear / sizeof unclear[0]));
-    tcase_add_test(tcase, a_success_forgets_what_may_have_been_a_try);
-    tcase_add_loop_test(tcase, a_token_that_was_away_at_the_login_costs_no_try, 0, 2);
-    tcase_add_test(tcase, the_pauses_after_what_may_have_been_a_try_grow_and_outlast_a_restart);
-    tcase_add_test(tcase, a_try_is_on_record_before_it_is_made);
-    tcase_add_test(tcase, a_pool_that_closes_before_the_login_is_sent_takes_its_try_back);
     tcase_add_loop_test(tcase, a_refusal_keeps_no_other_token_out_that_has_the_same_serial, 0, 4);
     tcase_add_test(tcase,
                    a_provider_that_gets_another_way_to_its_token_does_not_try_a_refused_pin_again);

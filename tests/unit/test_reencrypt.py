@@ -2,7 +2,9 @@
 """kekctl reencrypt against an API server that answers as it is told to, and a plugin that nobody here wrote (grpcio).
 Skipped (77) where grpcio is missing."""
 
+import base64
 import concurrent.futures
+import hashlib
 import json
 import os
 import signal
@@ -20,9 +22,11 @@ except ImportError:
     print("python3-grpcio is missing")
     sys.exit(77)
 
-sys.path.insert(0, os.path.join(os.environ["abs_top_srcdir"], "tests", "unit"))
+for room in ("unit", "interop"):
+    sys.path.insert(0, os.path.join(os.environ["abs_top_srcdir"], "tests", room))
 # pylint: disable=wrong-import-position
 import kube_server
+import proc  # noqa: F401  pylint: disable=unused-import  # so that SIGINT is heard
 from kube_server import status, until
 
 KEKCTL = os.path.join(os.environ["abs_top_builddir"], "kekctl")
@@ -42,11 +46,20 @@ def field(number, value):
     return bytes([number << 3 | 2, len(value)]) + value.encode()
 
 
+def key_id_of(kek_id):
+    """As docs/envelope-format.md has it, without a context."""
+    return "kek1-" + hashlib.sha256(b"kekd/key_id/1" + bytes(2) + b"\x01" + kek_id).hexdigest()[:32]
+
+
+KEK_ID = bytes(15) + b"\x01"
+KEY_ID = key_id_of(KEK_ID)
+
+
 class Plugin(grpc.GenericRpcHandler):
     """kekd's Status."""
 
     def __init__(self):
-        self.healthz, self.key_id = "ok", "kek1-ab"
+        self.healthz, self.key_id = "ok", KEY_ID
 
     def service(self, call):
         if call.method != "/v2.KeyManagementService/Status":
@@ -84,11 +97,13 @@ class Rig(unittest.TestCase):
         self.addCleanup(lambda: self.kekd.stop(None).wait())
 
     def announced(self, ago):
-        """When this node's kekd put its announcement on record."""
-        path = self.folder + "/k.json"
-        with open(path, "w", encoding="utf-8"):
-            pass
-        os.utime(path, (time.time() - ago,) * 2)
+        """When this node's kekd announced its key; the record itself was written a moment ago, for what else is in it."""
+        witness = b"KEK\x01\x01\x01\x01\x01" + KEK_ID + (40).to_bytes(2, "big") + bytes(40 + 16 + 16 + 32)
+        with open(self.folder + "/k.json", "w", encoding="utf-8") as file:
+            json.dump({"format": 1, "keyring": "k", "context": "",
+                       "primary": {"number": 1, "kek_id": KEK_ID.hex(), "announced_ms": int(1000 * (time.time() - ago))},
+                       "versions": [{"number": 1, "kek_id": KEK_ID.hex(), "gcm_wraps": 0,
+                                     "witness": base64.b64encode(witness).decode()}]}, file)
 
     def serve(self, secrets=0, page=None):
         server = kube_server.Server(self.folder, secrets, page)
@@ -123,7 +138,7 @@ class Rewriting(Rig):
         self.assertEqual(set(server.writes.values()), {1})
         self.assertEqual(sum("limit=500" in path for _, path, _ in server.requests), 3)
         self.assertFalse(os.path.exists(self.folder + "/k.reencrypt"))
-        self.assertIn("1234 were written", err)
+        self.assertIn("1234 written", err)
 
     def test_what_is_fresh_is_not_written(self):
         server = self.serve(5)
@@ -166,6 +181,43 @@ class Rewriting(Rig):
         code, report, err = self.run_it(server, "--parallel", "1", kubeconfig=server.kubeconfig(
             {"tokenFile": "token"}))
         self.assertEqual((code, self.counts(report)), (0, {"rewritten": 40}), err)
+
+    def test_a_token_file_that_is_away_for_a_moment(self):
+        server = self.serve(40, page=10)
+        token = self.folder + "/token"
+        with open(token, "w", encoding="utf-8") as file:
+            file.write("a-token\n")
+        server.before_patch = lambda key: os.remove(token) if key[1] == "s00015" else None
+        code, report, err = self.run_it(server, "--parallel", "1", kubeconfig=server.kubeconfig({"tokenFile": "token"}))
+        self.assertEqual((code, self.counts(report)), (0, {"rewritten": 40}), err)
+
+    def test_many_at_once_with_a_large_token(self):
+        server = self.serve(300)
+        server.tokens = {"t" * 9000}
+        code, report, err = self.run_it(server, "--parallel", "256", kubeconfig=server.kubeconfig({"token": "t" * 9000}))
+        self.assertEqual((code, self.counts(report)), (0, {"rewritten": 300}), err)
+
+    def test_a_resource_that_is_named_twice_is_one(self):
+        server = self.serve(3)
+        code, report, err = self.run_it(server, "--resource", "secrets", "--resource", "secrets")
+        self.assertEqual((code, self.counts(report)), (0, {"rewritten": 3}), err)
+
+    def test_two_nodes_that_do_it_at_once_write_each_object_once(self):
+        server = self.serve(300)
+        other = self.folder + "/other"
+        os.mkdir(other)
+        with open(self.folder + "/kekd.yaml", encoding="utf-8") as file:
+            text = file.read().replace("state_dir: " + self.folder, "state_dir: " + other)
+        with open(other + "/kekd.yaml", "w", encoding="utf-8") as file:
+            file.write(text)
+        os.link(self.folder + "/k.json", other + "/k.json")
+        command = self.command(server)
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            ends = [pool.submit(subprocess.run, [*command[:2], where, *command[3:]], check=False, capture_output=True,
+                                timeout=60) for where in (command[2], other + "/kekd.yaml")]
+            for end in ends:
+                self.assertEqual(end.result().returncode, 0, end.result().stderr)
+        self.assertEqual((server.stale(), set(server.writes.values())), (0, {1}))
 
     def test_a_tls_server_name_is_what_the_certificate_must_have(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -263,6 +315,13 @@ class Answers(Rig):
         code, report, err = self.run_it(server)
         self.assertEqual((code, self.counts(report)), (0, {"rewritten": 3}), err)
 
+    def test_409_that_does_not_end_is_named(self):
+        server = self.serve(3)
+        self.on_patch(server, "s00001", status(409, "the object has been modified", "Conflict"))
+        code, report, err = self.run_it(server)
+        self.assertEqual((code, self.counts(report)), (3, {"rewritten": 2, "refused": 1}), err)
+        self.assertIn("s00001: not rewritten: HTTP status 409, 8 times, each for the version", err)
+
     def test_404_is_fine(self):
         server = self.serve(3)
         server.before_patch = lambda key: server.objects.pop(("default", "s00002"), None)
@@ -314,8 +373,112 @@ class Answers(Rig):
         server.rule = rule
         code, report, err = self.run_it(server)
         self.assertEqual((code, len(asked)), (3, 1), err)
-        self.assertIn("the list of secrets: the API server says that the next page begins where this one did", err)
+        self.assertIn("the list of secrets: the list goes round: the next page begins where this one did", err)
         self.assertEqual(self.counts(report)["rewritten"], 10)
+
+    def on_list(self, server, answer):
+        """answer: of how many pages were asked for before, and where this one begins; None: as it is."""
+        asked = []
+
+        def rule(method, path, query, _body):
+            if method != "GET" or path != "/api/v1/secrets":
+                return None
+            start = query.get("continue", [""])[0]
+            asked.append(start)
+            return answer(len(asked) - 1, start)
+        server.rule = rule
+        return asked
+
+    def page(self, server, names, following):
+        metadata = {"resourceVersion": "1", **({"continue": following} if following else {})}
+        return 200, {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+                     "items": [server.describe(("default", name)) for name in names]}
+
+    def test_a_list_that_goes_round_by_ever_other_places(self):
+        server = self.serve(30)
+        asked = self.on_list(server, lambda at, _: self.page(server, ["s%05d" % (at % 30)], "place %d" % at))
+        code, report, err = self.run_it(server)
+        self.assertEqual(code, 3, err)
+        self.assertIn("the list goes round: a page has an object that one before it had", err)
+        self.assertLess(len(asked), 100)
+        self.assertEqual(self.counts(report)["rewritten"], 30)
+
+    def test_pages_without_an_object_and_without_an_end(self):
+        server = self.serve(3)
+        asked = self.on_list(server, lambda at, _: self.page(server, [], "place %d" % at))
+        code, _, err = self.run_it(server)
+        self.assertEqual(code, 1, err)
+        self.assertIn("page after page has no object", err)
+        self.assertLess(len(asked), 20)
+
+    def test_a_place_that_is_too_long_to_keep_is_no_end_of_the_list(self):
+        server = self.serve(3)
+        self.on_list(server, lambda at, _: self.page(server, ["s00000"], "x" * 20000))
+        code, _, err = self.run_it(server)
+        self.assertNotEqual(code, 0, err)
+        self.assertIn("the place at which the list goes on has more than", err)
+
+    def test_410_again_and_again_comes_to_an_end(self):
+        server = self.serve(30, page=10)
+        asked = self.on_list(server, lambda _, start: status(410, "too old", "Expired") if start else None)
+        code, _, err = self.run_it(server)
+        self.assertEqual(code, 3, err)
+        self.assertIn("the list of secrets: HTTP status 410", err)
+        self.assertLess(len(asked), 40)
+
+    def test_an_api_server_that_sends_the_list_away_for_long(self):
+        server = self.serve(3)
+        self.on_list(server, lambda _, start: (*status(429, "later", "TooManyRequests"), ("Retry-After", "300")))
+        began = time.monotonic()
+        code, _, err = self.run_it(server, "--timeout", "1s")
+        self.assertEqual(code, 1, err)
+        self.assertIn("no object was rewritten for 1 s: HTTP status 429: later", err)
+        self.assertLess(time.monotonic() - began, 30)
+
+    def test_a_webhook_that_is_down_for_all_comes_to_an_end(self):
+        server = self.serve(30)
+        self.on_patch(server, "", status(500, 'failed calling webhook "policy.example.com": connection refused'))
+        began = time.monotonic()
+        code, report, err = self.run_it(server, "--timeout", "3s")
+        self.assertEqual((code, report["state"]), (1, "stopped"), err)
+        self.assertIn("failed calling webhook", err)
+        self.assertLess(time.monotonic() - began, 40)
+
+    def test_404_of_the_resource_is_not_taken_for_an_object_that_is_gone(self):
+        server = self.serve(20)
+        self.on_patch(server, "s00003", (404, b"404 page not found\n"))
+        code, report, err = self.run_it(server)
+        self.assertEqual((code, self.counts(report)), (3, {"rewritten": 19, "refused": 1}), err)
+        self.assertIn("the API server does not serve the resource now", err)
+
+    def test_an_answer_of_another_object_is_not_taken(self):
+        for more in ({"name": "s00001"}, {"uid": "uid-of-another"}, {"namespace": "other"}):
+            server = self.serve(3)
+            answer = server.describe(("default", "s00002"))
+            answer["metadata"].update(more, resourceVersion="99")
+            self.on_patch(server, "s00002", (200, answer))
+            code, report, err = self.run_it(server, "--parallel", "1")
+            self.assertEqual((code, report["state"]), (3, "stopped"), err)
+            self.assertIn("secrets default/s00002: the answer is of another object", err)
+
+    def test_a_conflict_is_no_write_where_the_list_has_no_version(self):
+        server = self.serve(3)
+        lists = server.list
+
+        def without(query):
+            code, answer = lists(query)
+            return code, dict(answer, metadata={"resourceVersion": ""})
+        server.list = without
+        touched = []
+
+        def touch(key):
+            if key[1] == "s00001" and not touched:
+                touched.append(key)
+                server.version += 1
+                server.objects[key]["version"] = server.version  # by somebody under the old key
+        server.before_patch = touch
+        code, report, err = self.run_it(server)
+        self.assertEqual((code, self.counts(report)), (0, {"rewritten": 3}), err)
 
     def test_429_slows_down_and_loses_nothing(self):
         server = self.serve(60)
@@ -332,6 +495,19 @@ class Answers(Rig):
         self.assertEqual((code, self.counts(report)), (0, {"rewritten": 60}), err)
         self.assertGreater(time.monotonic() - began, 1)
         self.assertEqual(set(server.writes.values()), {1})
+
+    def test_what_holds_everything_up_is_told_meanwhile(self):
+        server = self.serve(3)
+        until = time.monotonic() + 6.5
+
+        def rule(method, path, _query, _body):
+            if method == "PATCH" and path.endswith("s00001") and time.monotonic() < until:
+                return (*status(429, "too many requests", "TooManyRequests"), ("Retry-After", "1"))
+            return None
+        server.rule = rule
+        code, report, err = self.run_it(server)
+        self.assertEqual((code, self.counts(report)), (0, {"rewritten": 3}), err)
+        self.assertRegex(err, r"no object was rewritten for [56] s: HTTP status 429: too many requests")
 
     def test_500_is_tried_again_and_then_told(self):
         server = self.serve(5)
@@ -465,6 +641,20 @@ class Interrupts(Rig):
         # Behind the last whole page, some were asked for again; each at most once a run.
         self.assertLess(patches, 600 + 12 * 2 * 50)
 
+    def test_before_there_is_anything_to_go_on_from_it_ends_at_once(self):
+        server = self.serve(3)
+        hold = threading.Event()
+        server.rule = lambda *_: hold.wait(20) and "drop"
+        # pylint: disable=consider-using-with
+        process = subprocess.Popen(self.command(server), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        until(lambda: server.requests)
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, -signal.SIGINT)
+        self.assertLess(time.monotonic() - began, 10)
+        hold.set()
+
     def test_a_run_goes_on_with_the_page_that_was_not_done(self):
         server = self.serve(200, page=50)
         hold = threading.Event()
@@ -493,6 +683,45 @@ class Interrupts(Rig):
         code, report, err = self.run_it(server)
         self.assertEqual((code, self.counts(report)), (0, {"rewritten": 3}), err)
         self.assertIn("begins anew", err)
+
+    def interrupted(self, server, done, *args):
+        # pylint: disable=consider-using-with
+        process = subprocess.Popen(self.command(server, *args), text=True, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        until(done)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 3, err)
+        return err
+
+    def test_what_was_refused_is_met_again_by_the_run_that_goes_on(self):
+        server = self.serve(200, page=50)
+        answer = status(422, 'admission webhook "policy.example.com" denied the request: no')
+        server.rule = lambda method, path, _query, _body: \
+            answer if method == "PATCH" and path.endswith("s00060") else None
+        self.interrupted(server, lambda: len(server.writes) >= 140, "--parallel", "2", "--rate", "150")
+        code, report, err = self.run_it(server)
+        self.assertEqual((code, report["resources"][0]["refused"]), (3, 1), err)
+        self.assertEqual(server.stale(), 1)
+        self.assertEqual(set(server.writes.values()), {1})
+
+    def test_a_place_on_record_that_the_server_does_not_know(self):
+        server = self.serve(30, page=10)
+        with open(self.folder + "/k.reencrypt", "w", encoding="utf-8") as file:
+            json.dump({"server": server.url, "key_id": KEY_ID, "resources": ["secrets"], "resource": 0,
+                       "continue": "of another"}, file)
+        lists = server.list
+        server.list = lambda query: status(400, "continue key is not valid", "BadRequest") \
+            if query.get("continue") == ["of another"] else lists(query)
+        code, report, err = self.run_it(server)
+        self.assertEqual((code, self.counts(report)), (0, {"rewritten": 30}), err)
+
+    def test_a_record_that_cannot_be_written_is_told_once(self):
+        server = self.serve(600, page=10)
+        os.mkdir(self.folder + "/k.reencrypt")
+        err = self.interrupted(server, lambda: len(server.writes) >= 350, "--rate", "100")
+        self.assertEqual(err.count("what is done cannot be put on record"), 1, err)
 
     def test_two_at_once_are_one_too_many(self):
         server = self.serve(20)
@@ -528,7 +757,7 @@ class Guard(Rig):
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
         self.assertIn("no other node is known (status.nodes), so none is asked", lines[0])
-        self.assertRegex(lines[1], "waits: .* until 1[0-9] s from now")
+        self.assertRegex(lines[1], "waits: .* for 1[0-9] s more")
         code, report, err = self.run_it(server, "--single-node")
         self.assertEqual((code, self.counts(report)), (0, {"rewritten": 1}), err)
         self.assertNotIn("warning", err)
@@ -550,10 +779,32 @@ class Guard(Rig):
         line = process.stderr.readline()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-        self.assertRegex(line, "waits: .* may write under the one before until 2[23][0-9] s from now")
+        self.assertRegex(line, "waits: .* may write under the one before until 2.*Z, for 2[23][0-9] s more")
         self.assertEqual((process.returncode, out), (3, ""), err)
         self.assertIn("nothing was rewritten", err)
         self.assertEqual(server.stale(), 3)
+
+    def test_a_timeout_ends_that_wait_too(self):
+        server = self.serve(3)
+        self.announced(10)
+        began = time.monotonic()
+        code, _, err = self.run_it(server, "--single-node", "--timeout", "1s")
+        self.assertEqual(code, 1, err)
+        self.assertRegex(err, "nothing was rewritten: .* may write under the one before until 2.*Z")
+        self.assertLess(time.monotonic() - began, 20)
+
+    def test_a_record_without_a_time_is_waited_for_since_it_was_seen(self):
+        server = self.serve(3)
+        with open(self.folder + "/k.json", "w", encoding="utf-8") as file:
+            file.write("{}")
+        code, _, err = self.run_it(server, "--single-node", "--timeout", "2s")
+        self.assertEqual(code, 1, err)
+        self.assertEqual(err.count("waits: "), 1, err)
+
+    def test_a_node_of_without_that_is_none(self):
+        code, _, err = self.run_it(self.serve(3), "--without", "cp7:9443")
+        self.assertEqual(code, 2, err)
+        self.assertIn('--without: there is no node "cp7:9443"', err)
 
     def test_it_holds_while_kekd_is_not_well_and_goes_on(self):
         server = self.serve(2000)
@@ -583,6 +834,7 @@ class Guard(Rig):
             code, report, err = run.result()
         self.assertEqual((code, report["state"]), (3, "stopped"), err)
         self.assertIn("announces another key by now", err)
+        self.assertNotIn("holds: ", err)
 
     def test_an_api_server_that_is_not_ready(self):
         server = self.serve(3)
@@ -649,10 +901,77 @@ class Migration(Rig):
         self.assertIn("the migration failed: no rights", err)
         self.assertEqual(server.migrations, {})
 
+    def test_one_whose_making_was_not_answered_is_not_left_behind(self):
+        server = self.serve(3)
+        server.migration = lambda asked: [{"type": "Succeeded", "status": "True"}]
+        lost = []
+
+        def rule(method, path, _query, body):
+            if method == "POST" and not lost:
+                lost.append(server.migrate(method, path.strip("/").split("/"), body))
+                return "drop"
+            return None
+        server.rule = rule
+        code, _, err = self.run_it(server, "--via", "storage-version-migration")
+        self.assertEqual((code, lost[0][0]), (0, 201), err)
+        self.assertEqual(server.migrations, {})
+
+    def test_a_key_that_changed_meanwhile_is_told(self):
+        server = self.serve(3)
+
+        def ends(asked):
+            self.plugin.key_id = "kek1-cd"
+            return [{"type": "Succeeded", "status": "True"}]
+        server.migration = ends
+        code, _, err = self.run_it(server, "--via", "storage-version-migration")
+        self.assertEqual(code, 3, err)
+        self.assertIn("announces another key by now", err)
+
     def test_a_cluster_without_it(self):
         code, _, err = self.run_it(self.serve(3), "--via", "storage-version-migration")
         self.assertEqual(code, 1, err)
         self.assertIn("has no group storagemigration.k8s.io", err)
+
+
+class Decrypting(Rig):
+    """What keeps a cluster from being decrypted by mistake; tests/interop has what does it."""
+
+    def file(self, *providers, resources=("secrets",)):
+        path = self.folder + "/encryption.yaml"
+        kms = {"kms": {"apiVersion": "v2", "name": "kekd", "endpoint": "unix:///run/kekd/kms.sock"}}
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "EncryptionConfiguration", "resources": [
+                {"resources": list(resources), "providers": [{"identity": {}} if name == "identity" else kms
+                                                             for name in providers]}]}, file)
+        return path
+
+    def test_what_is_not_said_in_full_is_not_done(self):
+        server = self.serve(3)
+        with open(self.folder + "/kekd.yaml", encoding="utf-8") as file:
+            without = file.read()
+        with open(self.folder + "/kekd.yaml", "a", encoding="utf-8") as file:
+            file.write("etcd: [{name: main, endpoints: [https://127.0.0.1:1]}]\n")
+        good = self.file("identity", "kekd")
+        for args, says in ((["--decrypt"], "--decrypt needs --from FILE"),
+                           (["--from", good], "--from FILE is for --decrypt alone"),
+                           (["--decrypt", "--from", good, "--resource", "configmaps"],
+                            "identity is not the first provider of configmaps"),
+                           (["--decrypt", "--from", self.folder + "/none"], "none")):
+            code, _, err = self.run_it(server, *args)
+            self.assertEqual(code, 2, err)
+            self.assertIn(says, err)
+        code, _, err = self.run_it(server, "--decrypt", "--from", self.file("identity", "kekd", resources=["*.apps"]))
+        self.assertEqual(code, 2, err)
+        self.assertIn("warning: what *.apps in", err)
+        code, _, err = self.run_it(server, "--decrypt", "--from", self.file("kekd", "identity"))
+        self.assertEqual(code, 2, err)
+        self.assertIn("identity is the first provider of no resource that it names", err)
+        with open(self.folder + "/kekd.yaml", "w", encoding="utf-8") as file:
+            file.write(without)
+        code, _, err = self.run_it(server, "--decrypt", "--from", self.file("identity", "kekd"))
+        self.assertEqual(code, 2, err)
+        self.assertIn("--decrypt needs an etcd of this context", err)
+        self.assertEqual((server.requests, server.stale()), ([], 3))
 
 
 class Kubeconfigs(Rig):
@@ -665,7 +984,8 @@ class Kubeconfigs(Rig):
             self.assertIn(says, err)
         code, _, err = self.run_it(server, kubeconfig=self.folder + "/none")
         self.assertEqual(code, 2, err)
-        self.assertIn("cannot open the kubeconfig", err)
+        self.assertRegex(err, f"kubeconfig {self.folder}/none cannot be opened by uid .*: No such file")
+        self.assertIn("--kubeconfig", err)
         self.assertEqual(server.requests, [])
 
     def test_one_that_others_may_read_is_told(self):

@@ -7,6 +7,7 @@
 #include "kekctl/reencrypt/reencrypt_guard.h"
 #include "kekctl/reencrypt/reencrypt_pace.h"
 #include "kekctl/reencrypt/reencrypt_show.h"
+#include "kekctl/rotate/rewrite_time.h"
 
 /* ---- the pace ---- */
 
@@ -82,7 +83,7 @@ END_TEST
 /* ---- the time to begin ---- */
 
 #define NOW INT64_C(1000000000)
-#define NEEDED (60000 + 90000 + REENCRYPT_API_SERVER_MS)
+#define NEEDED (60000 + 90000 + REWRITE_API_SERVER_MS)
 
 static struct node nodes[2]; /* too large for a stack */
 
@@ -104,11 +105,13 @@ static void all_is_well(void)
     }
 }
 
-static enum guard_verdict judge(int64_t record_ms, int64_t *wait_ms, struct kek_why *why)
+static enum guard_verdict judge(int64_t *wait_ms, struct kek_why *why)
 {
     static const bool none[2];
+    const struct guard_rules rules = {
+        .keyring = "k", .self = "cp0", .needed_ms = NEEDED, .now_ms = NOW};
     why->text[0] = '\0';
-    return guard_judge(nodes, 2, none, "k", NEEDED, NOW, record_ms, wait_ms, why);
+    return guard_judge(nodes, 2, none, &rules, wait_ms, why);
 }
 
 START_TEST(all_nodes_well_for_long_enough_is_good)
@@ -116,8 +119,86 @@ START_TEST(all_nodes_well_for_long_enough_is_good)
     struct kek_why why;
     int64_t wait_ms;
     all_is_well();
-    ck_assert_int_eq(judge(0, &wait_ms, &why), GUARD_GOOD);
+    ck_assert_int_eq(judge(&wait_ms, &why), GUARD_GOOD);
     ck_assert_int_eq(wait_ms, 0);
+}
+END_TEST
+
+static const struct guard_rules several_roots = {.keyring = "k",
+                                                 .self = "cp0",
+                                                 .sealing = {"site", "spare"},
+                                                 .sealing_count = 2,
+                                                 .needed_ms = NEEDED,
+                                                 .now_ms = NOW};
+
+/* What that node announces has a KEK of each. "": of none. */
+static void announce(size_t node, const char *one, const char *other)
+{
+    struct node_primary *primary = &nodes[node].status.primary;
+    primary->root_count = (one[0] == '\0' ? 0 : 1) + (other[0] == '\0' ? 0 : 1);
+    snprintf(primary->roots[0], sizeof primary->roots[0], "%s", one);
+    snprintf(primary->roots[1], sizeof primary->roots[1], "%s", other);
+}
+
+/* Each on the second node alone; the first one need not answer for that. */
+START_TEST(a_root_that_a_node_announces_nothing_of_is_refused_at_once)
+{
+    static const struct {
+        const char *one, *other, *says;
+    } cases[] = {{"site", "", "cp1 announces no KEK of spare: "},
+                 {"spare", "", "cp1 announces no KEK of site: "},
+                 {"", "", "cp1 announces no KEK of site and spare: "},
+                 {"site", "third", "cp1 announces no KEK of spare: "}};
+    static const bool none[2];
+    struct kek_why why;
+    int64_t wait_ms;
+    for (int answers = 0; answers < 2; answers++) {
+        all_is_well();
+        announce(0, "site", "spare");
+        announce(1, cases[_i].one, cases[_i].other);
+        nodes[0].reachable = answers == 1;
+        ck_assert_int_eq(guard_judge(nodes, 2, none, &several_roots, &wait_ms, &why),
+                         GUARD_REFUSED);
+        ck_assert_msg(strstr(why.text, cases[_i].says) != NULL, "%s", why.text);
+        ck_assert_ptr_nonnull(strstr(why.text, "docs/roots.md")); /* it is not cut */
+        ck_assert_int_eq(wait_ms, 0);
+    }
+}
+END_TEST
+
+/* kekctl inventory wants the primaries of the roots that seal by this configuration, and no more. */
+START_TEST(a_root_that_seals_nothing_here_is_refused_where_it_is_announced)
+{
+    static const bool none[2];
+    struct guard_rules rules = several_roots;
+    struct kek_why why;
+    int64_t wait_ms;
+    rules.sealing_count = 1;
+    all_is_well();
+    announce(0, "site", "");
+    announce(1, "site", "spare");
+    ck_assert_int_eq(guard_judge(nodes, 2, none, &rules, &wait_ms, &why), GUARD_REFUSED);
+    ck_assert_ptr_nonnull(strstr(why.text, "cp1 announces a KEK of spare, which seals nothing"));
+}
+END_TEST
+
+/* A record is of one root's KEK: that it was announced long ago says nothing of all of them together. */
+START_TEST(with_several_roots_a_node_must_say_itself_since_when)
+{
+    static const bool none[2];
+    struct guard_rules rules = several_roots;
+    struct kek_why why;
+    int64_t wait_ms;
+    all_is_well();
+    announce(0, "site", "spare");
+    announce(1, "site", "spare");
+    ck_assert_int_eq(guard_judge(nodes, 2, none, &rules, &wait_ms, &why), GUARD_GOOD);
+    nodes[1].status.partial = true;
+    ck_assert_int_eq(guard_judge(nodes, 2, none, &rules, &wait_ms, &why), GUARD_REFUSED);
+    ck_assert_ptr_nonnull(strstr(why.text, "cp1: since when its key is announced"));
+    ck_assert_ptr_nonnull(strstr(why.text, "set status.listen"));
+    rules.sealing_count = 0; /* --decrypt */
+    ck_assert_int_eq(guard_judge(nodes, 2, none, &rules, &wait_ms, &why), GUARD_GOOD);
 }
 END_TEST
 
@@ -126,7 +207,7 @@ START_TEST(one_node_that_is_not_so_is_waited_for)
 {
     static const char *const says[] = {
         "cp1:9 does not answer", "kekd of cp1 is not well: no HSM", "cp1 announces no key yet",
-        "cp0 announces version 2 and cp1 version 3", "cp1 announces its key since a short time"};
+        "cp0 announces version 2 and cp1 version 3", "cp1 announced its key a short time ago"};
     struct kek_why why;
     int64_t wait_ms;
     struct node_status *status = &nodes[1].status;
@@ -150,7 +231,7 @@ START_TEST(one_node_that_is_not_so_is_waited_for)
         status->primary.announced_ms += 1500;
         break;
     }
-    ck_assert_int_eq(judge(0, &wait_ms, &why), GUARD_WAIT);
+    ck_assert_int_eq(judge(&wait_ms, &why), GUARD_WAIT);
     ck_assert_msg(strstr(why.text, says[_i]) != NULL, "%s", why.text);
     ck_assert_int_eq(wait_ms, _i == 4 ? 1500 : 0);
 }
@@ -160,8 +241,8 @@ END_TEST
 START_TEST(nodes_that_are_not_known_are_given_more_time)
 {
     const struct kek_config config = {.settle_ms = 60000, .refresh_ms = 90000};
-    ck_assert_int_eq(guard_needed_ms(&config, false), NEEDED);
-    ck_assert_int_eq(guard_needed_ms(&config, true), NEEDED + 21 * 90000);
+    ck_assert_int_eq(rewrite_needed_ms(&config, false), NEEDED);
+    ck_assert_int_eq(rewrite_needed_ms(&config, true), NEEDED + 21 * 90000);
 }
 END_TEST
 
@@ -171,7 +252,7 @@ START_TEST(a_node_of_another_keyring_is_refused)
     int64_t wait_ms;
     all_is_well();
     snprintf(nodes[1].status.keyring, sizeof nodes[1].status.keyring, "other");
-    ck_assert_int_eq(judge(0, &wait_ms, &why), GUARD_REFUSED);
+    ck_assert_int_eq(judge(&wait_ms, &why), GUARD_REFUSED);
     ck_assert_msg(strstr(why.text, "cp1 serves keyring other") != NULL, "%s", why.text);
 }
 END_TEST
@@ -183,15 +264,14 @@ START_TEST(a_clock_that_is_off_is_counted_by_ours)
     all_is_well();
     nodes[1].skew_ms = -60000;
     nodes[1].status.primary.announced_ms -= 60000;
-    ck_assert_int_eq(judge(0, &wait_ms, &why), GUARD_GOOD);
+    ck_assert_int_eq(judge(&wait_ms, &why), GUARD_GOOD);
     nodes[1].skew_ms = -61000;
-    ck_assert_int_eq(judge(0, &wait_ms, &why), GUARD_WAIT);
+    ck_assert_int_eq(judge(&wait_ms, &why), GUARD_WAIT);
     ck_assert_int_eq(wait_ms, 1000);
 }
 END_TEST
 
-/* A kekd that was restarted does not say since when it announces: since it was well, at the latest. A node that is
- * asked by its socket alone says nothing: its record was written then or later. */
+/* A record of before has no time: since kekd is well, at the latest. Where nothing is said: since it was heard. */
 START_TEST(what_is_not_said_is_taken_as_late_as_it_can_be)
 {
     struct kek_why why;
@@ -199,14 +279,79 @@ START_TEST(what_is_not_said_is_taken_as_late_as_it_can_be)
     all_is_well();
     nodes[1].status.primary.announced_ms = 0;
     nodes[1].status.since_ms = NOW - NEEDED + 5000;
-    ck_assert_int_eq(judge(NOW - 10 * NEEDED, &wait_ms, &why), GUARD_WAIT);
+    ck_assert_int_eq(judge(&wait_ms, &why), GUARD_WAIT);
     ck_assert_int_eq(wait_ms, 5000);
     nodes[1].status.since_ms = 0;
-    ck_assert_int_eq(judge(NOW - 10 * NEEDED, &wait_ms, &why), GUARD_WAIT);
+    ck_assert_int_eq(judge(&wait_ms, &why), GUARD_WAIT);
     ck_assert_int_eq(wait_ms, NEEDED);
-    nodes[1].status.partial = true;
-    ck_assert_int_eq(judge(NOW - 10 * NEEDED, &wait_ms, &why), GUARD_GOOD);
-    ck_assert_int_eq(judge(0, &wait_ms, &why), GUARD_WAIT);
+    nodes[1].heard_ms = NOW - 7000;
+    ck_assert_int_eq(judge(&wait_ms, &why), GUARD_WAIT);
+    ck_assert_int_eq(wait_ms, NEEDED - 7000);
+}
+END_TEST
+
+/* A clock that was ahead when it announced, and was set right since. */
+START_TEST(a_time_to_come_is_taken_for_the_one_at_which_it_was_heard)
+{
+    struct kek_why why;
+    int64_t wait_ms;
+    all_is_well();
+    nodes[1].status.primary.announced_ms = NOW + 100 * NEEDED;
+    nodes[1].heard_ms = NOW - NEEDED + 3000;
+    ck_assert_int_eq(judge(&wait_ms, &why), GUARD_WAIT);
+    ck_assert_int_eq(wait_ms, 3000);
+}
+END_TEST
+
+/* What waits is told by one node, and what is wrong by another. */
+START_TEST(a_node_that_is_not_well_is_no_matter_of_time)
+{
+    struct kek_why why;
+    int64_t wait_ms;
+    all_is_well();
+    nodes[0].status.primary.announced_ms = NOW;
+    nodes[1].reachable = false;
+    ck_assert_int_eq(judge(&wait_ms, &why), GUARD_WAIT);
+    ck_assert_int_eq(wait_ms, 0);
+    ck_assert_msg(strstr(why.text, "cp1:9 does not answer") != NULL, "%s", why.text);
+}
+END_TEST
+
+START_TEST(this_node_is_to_be_among_them)
+{
+    struct kek_why why;
+    int64_t wait_ms;
+    all_is_well();
+    snprintf(nodes[0].status.node, sizeof nodes[0].status.node, "cp2");
+    ck_assert_int_eq(judge(&wait_ms, &why), GUARD_REFUSED);
+    ck_assert_msg(strstr(why.text, "this node, cp0, is not among the nodes") != NULL, "%s",
+                  why.text);
+}
+END_TEST
+
+/* As `key rotate` tells it. */
+START_TEST(the_last_node_says_from_when_on)
+{
+    const struct kek_id id = {.bytes = {1}}, other = {.bytes = {2}};
+    bool left_out[2] = {false, false};
+    struct kek_why why;
+    int64_t wait_ms;
+    char text[REWRITE_TIME_TEXT];
+    all_is_well();
+    nodes[0].status.primary.kek_id = nodes[1].status.primary.kek_id = id;
+    nodes[1].status.primary.announced_ms += 1500;
+    ck_assert_int_eq(rewrite_after_ms(nodes, 2, left_out, &id, NEEDED, NOW), NOW + 1500);
+    ck_assert_int_eq(rewrite_after_ms(nodes, 2, left_out, &id, NEEDED, NOW + 60000), NOW + 1500);
+    nodes[1].skew_ms = 1900; /* of the network, or of a page that has whole seconds */
+    ck_assert_int_eq(rewrite_after_ms(nodes, 2, left_out, &id, NEEDED, NOW), NOW + 1500);
+    rewrite_time_format(NOW + 1500, text);
+    ck_assert_int_eq(judge(&wait_ms, &why), GUARD_WAIT);
+    ck_assert_msg(strstr(why.text, text) != NULL, "%s", why.text);
+    ck_assert_int_eq(rewrite_after_ms(nodes, 2, left_out, &other, NEEDED, NOW), 0);
+    nodes[1].reachable = false;
+    ck_assert_int_eq(rewrite_after_ms(nodes, 2, left_out, &id, NEEDED, NOW), 0);
+    left_out[1] = true;
+    ck_assert_int_eq(rewrite_after_ms(nodes, 2, left_out, &id, NEEDED, NOW), NOW);
 }
 END_TEST
 
@@ -243,11 +388,18 @@ int main(void)
     tcase_add_test(tcase, pace_keeps_away_for_as_long_as_it_is_told_and_never_stops);
     tcase_add_test(tcase, pace_keeps_a_rate_without_making_up_for_a_long_pause);
     tcase_add_test(tcase, all_nodes_well_for_long_enough_is_good);
+    tcase_add_loop_test(tcase, a_root_that_a_node_announces_nothing_of_is_refused_at_once, 0, 4);
+    tcase_add_test(tcase, a_root_that_seals_nothing_here_is_refused_where_it_is_announced);
+    tcase_add_test(tcase, with_several_roots_a_node_must_say_itself_since_when);
     tcase_add_loop_test(tcase, one_node_that_is_not_so_is_waited_for, 0, 5);
     tcase_add_test(tcase, nodes_that_are_not_known_are_given_more_time);
     tcase_add_test(tcase, a_node_of_another_keyring_is_refused);
     tcase_add_test(tcase, a_clock_that_is_off_is_counted_by_ours);
     tcase_add_test(tcase, what_is_not_said_is_taken_as_late_as_it_can_be);
+    tcase_add_test(tcase, a_time_to_come_is_taken_for_the_one_at_which_it_was_heard);
+    tcase_add_test(tcase, a_node_that_is_not_well_is_no_matter_of_time);
+    tcase_add_test(tcase, this_node_is_to_be_among_them);
+    tcase_add_test(tcase, the_last_node_says_from_when_on);
     tcase_add_test(tcase, a_line_says_how_far_how_fast_and_how_long);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);

@@ -516,6 +516,8 @@ START_TEST(a_version_that_is_suspended_on_one_provider_is_to_be_resumed)
     make_v4("U");
     key(1, 0x44)->can_unwrap = false;
     expect(ROTATION_REFUSED, ROTATION_CHECK, "hsm-b: it is suspended there; run key resume 4");
+    world.facts.root = "spare";
+    expect(ROTATION_REFUSED, ROTATION_CHECK, "run key resume --root spare 4");
 }
 END_TEST
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 
 #include "certificate.h"
@@ -336,6 +337,71 @@ START_TEST(out_of_memory_ends_one_session)
 }
 END_TEST
 
+static void append(const char *name, const char *text)
+{
+    FILE *file = fopen(folder_path(name), "ae");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(text, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static void refuses(const char *cert_file, const char *ca_file, const char *text)
+{
+    struct kek_why why = {.text = ""};
+    const struct tls *loaded = tls_new(&(struct tls_settings){.cert = folder_path(cert_file),
+                                                              .key = folder_path("key"),
+                                                              .ca = folder_path(ca_file),
+                                                              .allow = allow},
+                                       &why);
+    ck_assert_ptr_null(loaded);
+    ck_assert_msg(strstr(why.text, text) != NULL, "%s", why.text);
+}
+
+/* One that is passed over in silence would be missed when the first one is over. */
+START_TEST(a_damaged_certificate_behind_good_ones_is_named)
+{
+    FILE *file = fopen(folder_path("both"), "we");
+    ck_assert(file != NULL && PEM_write_X509(file, cert) == 1 && fclose(file) == 0);
+    append("both", "a remark\n");
+    struct kek_why why = {.text = ""};
+    struct tls *good = tls_new(&(struct tls_settings){.cert = folder_path("both"),
+                                                      .key = folder_path("key"),
+                                                      .ca = folder_path("both"),
+                                                      .allow = allow},
+                               &why);
+    ck_assert_msg(good != NULL, "%s", why.text);
+    tls_free(good);
+    append("both", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
+    refuses("cert", "both", "certificate 2 cannot be used");
+    refuses("both", "cert", "certificate 2 cannot be used");
+}
+END_TEST
+
+/* A terminal is asked before standard input is, so this process leaves its own. */
+START_TEST(nobody_is_asked_for_the_passphrase_of_a_certificate)
+{
+    char left[8] = "", *pem;
+    int ends[2];
+    BIO *bio = BIO_new(BIO_s_mem());
+    ck_assert_int_eq(PEM_ASN1_write_bio((i2d_of_void *)i2d_X509, PEM_STRING_X509, bio, cert,
+                                        EVP_aes_128_cbc(), (unsigned char[]){"secret"}, 6, NULL,
+                                        NULL),
+                     1);
+    ck_assert_int_eq(BIO_write(bio, "", 1), 1);
+    ck_assert_int_gt(BIO_get_mem_data(bio, &pem), 1);
+    append("encrypted", pem);
+    BIO_free(bio);
+    (void)setsid();
+    ck_assert_int_eq(pipe(ends), 0);
+    ck_assert_int_eq(write(ends[1], "secret\n", 7), 7);
+    ck_assert_int_eq(dup2(ends[0], STDIN_FILENO), STDIN_FILENO);
+    ck_assert_int_eq(close(ends[1]), 0);
+    refuses("cert", "encrypted", "certificate 1 cannot be used");
+    refuses("encrypted", "cert", "status.cert");
+    ck_assert_int_eq(read(STDIN_FILENO, left, sizeof left), 7);
+}
+END_TEST
+
 int main(void)
 {
     /* Before anything of OpenSSL's is allocated. */
@@ -354,5 +420,7 @@ int main(void)
     tcase_add_test(tcase, a_handshake_that_is_damaged_or_cut_is_never_open);
     tcase_add_test(tcase, whoever_shows_no_certificate_or_speaks_no_tls_is_refused);
     tcase_add_test(tcase, out_of_memory_ends_one_session);
+    tcase_add_test(tcase, a_damaged_certificate_behind_good_ones_is_named);
+    tcase_add_test(tcase, nobody_is_asked_for_the_passphrase_of_a_certificate);
     return suite_run(suite);
 }

@@ -28,27 +28,33 @@ static enum destroy_stage stage_of(const struct destroy_facts *facts)
         return progress->step == DESTROY_DESTROYED ? DESTROY_NOTHING : DESTROY_FINISH;
     }
     bool waits = progress->step == DESTROY_QUARANTINED || progress->step == DESTROY_DESTROYING;
-    return waits && suspended && progress->quarantined_ms > 0 ? DESTROY_DESTROY : DESTROY_SUSPEND;
+    return waits && suspended && progress->quarantined.wall_ms > 0 ? DESTROY_DESTROY
+                                                                   : DESTROY_SUSPEND;
 }
 
+/* Each word is of one version of one root, and is said again at each run. */
 static void plan_words(const struct destroy_facts *facts, struct destroy_plan *plan)
 {
-    char todo[400];
+    char todo[400], version[64];
+    bool named = facts->root[0] != '\0';
+    snprintf(version, sizeof version, "version %" PRIu32 "%s%s", facts->number, named ? " of " : "",
+             named ? facts->root : "");
     snprintf(todo, sizeof todo,
-             "whoever restores an older snapshot of etcd afterwards cannot read what version "
-             "%" PRIu32 " sealed in it: kekctl inventory --snapshot FILE tells what that would be; "
-             "then say --backups-checked",
-             facts->number);
+             "whoever restores an older snapshot of etcd afterwards cannot read what %s sealed in "
+             "it%s: kekctl inventory --snapshot FILE tells what that would be; then say "
+             "--backups-checked",
+             version, named ? ", unless another root opens it" : "");
     if (facts->backups_checked) {
-        destroy_met(plan, "backups", "--backups-checked was said");
+        destroy_met(plan, "backups", "--backups-checked was said of %s", version);
     } else {
-        destroy_unmet(plan, "backups", todo, "nothing was said of backups of etcd");
+        destroy_unmet(plan, "backups", todo, "nothing was said of backups of etcd that %s sealed",
+                      version);
     }
     if (plan->stage != DESTROY_DESTROY) {
         return;
     }
     if (facts->api_servers_restarted) {
-        destroy_met(plan, "api-servers", "--api-servers-restarted was said");
+        destroy_met(plan, "api-servers", "--api-servers-restarted was said of %s", version);
     } else {
         destroy_unmet(plan, "api-servers",
                       "restart every API server once, one after the other, now that the quarantine "
@@ -61,7 +67,11 @@ static void plan_words(const struct destroy_facts *facts, struct destroy_plan *p
 void destroy_plan(const struct destroy_facts *facts, struct destroy_plan *plan)
 {
     *plan = (struct destroy_plan){.stage = stage_of(facts)};
-    if (plan->stage == DESTROY_FINISH || plan->stage == DESTROY_NOTHING) {
+    if (plan->stage == DESTROY_NOTHING) {
+        return;
+    }
+    if (plan->stage == DESTROY_FINISH) {
+        (void)destroy_plan_tokens(facts, plan);
         return;
     }
     destroy_plan_use(facts, plan);

@@ -5,9 +5,20 @@
 
 #include "destroy_run.h"
 #include "kek/clock.h"
+#include "kek/text.h"
 #include "kekctl/key/key_views.h"
 #include "kekctl/key/on_record.h"
 #include "kekctl/rotate/rotation.h"
+
+/* What was said on the command line of this version, for the audit log; NULL: nothing. */
+static const char *words_of(const struct destroy_run *run)
+{
+    bool backups = run->facts.backups_checked, restarted = run->facts.api_servers_restarted;
+    return backups && restarted ? "backups-checked, api-servers-restarted"
+           : backups            ? "backups-checked"
+           : restarted          ? "api-servers-restarted"
+                                : NULL;
+}
 
 void destroy_on_record(struct destroy_run *run, const char *event, const char *outcome,
                        const char *state, const struct kek_why *why)
@@ -17,30 +28,46 @@ void destroy_on_record(struct destroy_run *run, const char *event, const char *o
                                       .kek_id = &run->facts.kek_id,
                                       .version = run->facts.number,
                                       .state = state,
+                                      .said = words_of(run),
                                       .why = why};
     if (!ctl_audit(run->ctl, run->keys.audit, &act)) {
         run->unrecorded = true;
     }
 }
 
-/* False after saying that the step is not on record, so it is not taken. */
-static bool take_step(struct destroy_run *run, enum destroy_step step, int64_t quarantined_ms)
+/* False after saying that it is not on record, so nothing more is done. */
+static bool put(struct destroy_run *run, const struct destroy_progress *progress)
 {
     struct kek_why why;
-    struct destroy_progress progress = {.step = step,
-                                        .number = run->facts.number,
-                                        .kek_id = run->facts.kek_id,
-                                        .since_ms = kek_clock_wall_ms(),
-                                        .quarantined_ms = quarantined_ms};
-    destroy_who(progress.who);
-    if (destroy_file_write(run->keys.config, &run->record, &progress, &why) != KEK_OK) {
+    if (destroy_file_write(run->keys.config, &run->record, progress, &why) != KEK_OK) {
         ctl_say(run->ctl,
                 "the destruction stops here, since step %s could not be put on record: %s",
-                destroy_step_name(step), why.text);
+                destroy_step_name(progress->step), why.text);
         return false;
     }
     run->facts.progress = run->record.now;
     return true;
+}
+
+static bool take_step(struct destroy_run *run, enum destroy_step step,
+                      const struct moment *quarantined)
+{
+    struct destroy_progress progress = {.step = step,
+                                        .number = run->facts.number,
+                                        .kek_id = run->facts.kek_id,
+                                        .since_ms = kek_clock_wall_ms(),
+                                        .quarantined = *quarantined};
+    const struct destroy_progress *before = &run->record.now;
+    bool same = before->step != DESTROY_NONE && kek_id_equal(&before->kek_id, &progress.kek_id);
+    progress.backups_checked_ms = run->facts.backups_checked ? progress.since_ms
+                                  : same                     ? before->backups_checked_ms
+                                                             : 0;
+    progress.api_servers_restarted_ms = run->facts.api_servers_restarted ? progress.since_ms
+                                        : same ? before->api_servers_restarted_ms
+                                               : 0;
+    kek_text_copy(progress.root, sizeof progress.root, run->facts.root);
+    destroy_who(progress.who);
+    return put(run, &progress);
 }
 
 /* ---- the quarantine ---- */
@@ -68,24 +95,26 @@ static void say_behind(const struct destroy_run *run)
 static void say_quarantined(const struct destroy_run *run)
 {
     char until[ROTATION_TIME_TEXT];
-    rotation_time_format(run->record.now.quarantined_ms + (int64_t)run->facts.quarantine_ms + 999,
-                         until);
+    rotation_time_format(
+        run->record.now.quarantined.wall_ms + (int64_t)run->facts.quarantine_ms + 999, until);
     ctl_say(run->ctl,
             "version %" PRIu32 " is suspended on every provider, and in quarantine until %s. Until "
             "then restart every API server once, one after the other, and make one more kekctl "
-            "inventory; then run this again with --api-servers-restarted. key resume %" PRIu32
+            "inventory; then run this again with --api-servers-restarted. %s %" PRIu32
             " gives it up",
-            run->facts.number, until, run->facts.number);
+            run->facts.number, until, kek_command(run->facts.root, "key resume").text,
+            run->facts.number);
 }
 
 enum ctl_exit destroy_suspend(struct destroy_run *run)
 {
     struct changes *changes = &run->changes;
+    struct moment moment = {.wall_ms = 0};
     *changes = (struct changes){.keys = &run->keys,
                                 .kek_id = run->facts.kek_id,
                                 .number = run->facts.number,
                                 .kind = CHANGE_SUSPEND};
-    if (!take_step(run, DESTROY_SUSPENDING, 0)) {
+    if (!take_step(run, DESTROY_SUSPENDING, &moment)) {
         return CTL_FAILED;
     }
     changes_plan(changes, &run->announced);
@@ -95,7 +124,8 @@ enum ctl_exit destroy_suspend(struct destroy_run *run)
         say_behind(run);
         return code;
     }
-    if (!take_step(run, DESTROY_QUARANTINED, kek_clock_wall_ms())) {
+    moment_now(&moment);
+    if (!take_step(run, DESTROY_QUARANTINED, &moment)) {
         return CTL_CHECK;
     }
     destroy_on_record(run, "quarantine", "ok", kek_state_name(KEK_STATE_SUSPENDED), NULL);
@@ -119,6 +149,7 @@ static void put_on_record(struct destroy_run *run, size_t p)
         .kek_id = &run->facts.kek_id,
         .version = run->facts.number,
         .state = "destroyed",
+        .said = words_of(run),
         .why = why->rc == KEK_OK ? NULL : why,
     };
     if (!ctl_audit(run->ctl, run->keys.audit, &act)) {
@@ -197,9 +228,75 @@ static enum ctl_exit stop(const struct destroy_run *run, size_t failed, size_t g
     return gone > 0 || run->ends[failed].outcome == CHANGE_UNCLEAR ? CTL_CHECK : CTL_FAILED;
 }
 
+/* ---- which tokens are done, on record ---- */
+
+static struct destroy_token *token_of(struct destroy_run *run, size_t p)
+{
+    const struct destroy_provider *provider = &run->facts.providers[p];
+    const struct destroy_token *token =
+        destroy_file_token(&run->record, provider->name, provider->serial);
+    return token == NULL ? NULL : &run->record.tokens[token - run->record.tokens];
+}
+
+/* All that have the key now, beside those that are on record of a run before. */
+static void note_tokens(struct destroy_run *run)
+{
+    struct destroy_record *record = &run->record;
+    record->token_count = record->now.step == DESTROY_DESTROYING ? record->token_count : 0;
+    for (size_t p = 0; p < run->facts.provider_count; p++) {
+        const struct destroy_provider *provider = &run->facts.providers[p];
+        struct destroy_token *token = token_of(run, p);
+        if (destroy_key(&run->facts, p) == NULL) {
+            continue;
+        }
+        if (token == NULL && record->token_count < DESTROY_TOKENS_MAX) {
+            token = &record->tokens[record->token_count++];
+        }
+        if (token != NULL) {
+            *token = (struct destroy_token){.gone_ms = 0};
+            kek_text_copy(token->provider, sizeof token->provider, provider->name);
+            kek_text_copy(token->serial, sizeof token->serial, provider->serial);
+        }
+    }
+}
+
+/* A fresh process no longer found it there. False after saying that this is not on record. */
+static bool note_gone(struct destroy_run *run, size_t p)
+{
+    struct destroy_token *token = token_of(run, p);
+    if (token == NULL || token->gone_ms > 0) {
+        return true;
+    }
+    token->gone_ms = kek_clock_wall_ms();
+    return put(run, &run->record.now);
+}
+
+static void say_done_before(const struct destroy_run *run)
+{
+    for (size_t i = 0; i < run->record.token_count; i++) {
+        const struct destroy_token *token = &run->record.tokens[i];
+        char when[ROTATION_TIME_TEXT];
+        if (token->gone_ms > 0) {
+            rotation_time_format(token->gone_ms, when);
+            ctl_say(run->ctl, "%s (token %s): it was destroyed there before, at %s",
+                    token->provider, token->serial[0] == '\0' ? "without a serial" : token->serial,
+                    when);
+        }
+    }
+}
+
 enum ctl_exit destroy_finish(struct destroy_run *run)
 {
-    if (!take_step(run, DESTROY_DESTROYED, run->record.now.quarantined_ms)) {
+    const struct moment quarantined = run->record.now.quarantined;
+    if (run->plan.stage == DESTROY_FINISH) {
+        say_done_before(run);
+    }
+    for (size_t p = 0; p < run->facts.provider_count; p++) {
+        if (!note_gone(run, p)) {
+            return CTL_CHECK;
+        }
+    }
+    if (!take_step(run, DESTROY_DESTROYED, &quarantined)) {
         return CTL_CHECK;
     }
     destroy_on_record(run, "destroyed", "ok", "destroyed", NULL);
@@ -213,7 +310,10 @@ enum ctl_exit destroy_finish(struct destroy_run *run)
 enum ctl_exit destroy_keys(struct destroy_run *run)
 {
     size_t gone = 0;
-    if (!take_step(run, DESTROY_DESTROYING, run->record.now.quarantined_ms)) {
+    const struct moment quarantined = run->record.now.quarantined;
+    say_done_before(run);
+    note_tokens(run);
+    if (!take_step(run, DESTROY_DESTROYING, &quarantined)) {
         return CTL_FAILED;
     }
     for (size_t p = 0; p < run->facts.provider_count; p++) {
@@ -222,6 +322,9 @@ enum ctl_exit destroy_keys(struct destroy_run *run)
     for (size_t p = 0; p < run->facts.provider_count; p++) {
         if (run->ends[p].outcome == CHANGE_TODO && !destroy_one(run, p)) {
             return stop(run, p, gone);
+        }
+        if (!note_gone(run, p)) {
+            return CTL_CHECK;
         }
         gone++;
     }

@@ -3,26 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <openssl/evp.h>
-
 #include "destroy_run.h"
-#include "kek/clock.h"
+#include "kek/digest.h"
 #include "kek/text.h"
 #include "kekctl/key/key_views.h"
 #include "kekctl/rotate/rotation_file.h"
-
-/* Whose end is on record may be on no token any more. */
-static bool is_recorded(const struct destroy_run *run)
-{
-    const struct destroy_progress *now = &run->record.now;
-    const char *text = run->ctl->argument;
-    char id[KEK_ID_TEXT];
-    uint64_t number;
-    kek_id_format(&now->kek_id, id);
-    return now->step != DESTROY_NONE &&
-           (strcmp(text, id) == 0 ||
-            (kek_text_decimal(text, UINT32_MAX, &number) && number == now->number));
-}
 
 static bool take_version(struct destroy_run *run, enum ctl_exit *code)
 {
@@ -33,7 +18,8 @@ static bool take_version(struct destroy_run *run, enum ctl_exit *code)
         run->facts.number = version.number;
         return true;
     }
-    if (is_recorded(run)) {
+    /* Whose end is on record may be on no token any more. */
+    if (destroy_file_names(&run->record, run->keys.config, run->ctl->argument)) {
         run->facts.kek_id = run->record.now.kek_id;
         run->facts.number = run->record.now.number;
         return true;
@@ -60,14 +46,9 @@ static void take_providers(struct destroy_run *run)
     }
 }
 
-static bool digest(const char *context, char sha256[static 65])
+static bool digest(const char *context, char sha256[static KEK_SHA256_TEXT])
 {
-    unsigned char bytes[32];
-    bool good = EVP_Digest(context, strlen(context), bytes, NULL, EVP_sha256(), NULL) == 1;
-    if (good) {
-        kek_hex(kek_bytes(bytes, sizeof bytes), sha256);
-    }
-    return good;
+    return kek_sha256_text(kek_bytes_of(context), sha256);
 }
 
 static bool take_contexts(struct destroy_run *run)
@@ -94,7 +75,8 @@ static bool take_config(struct destroy_run *run)
     facts->backups_checked = ctl->backups_checked;
     facts->api_servers_restarted = ctl->api_servers_restarted;
     facts->single_node = ctl->single_node;
-    facts->keyring = config->keyring;
+    facts->keyring = kek_config_file_keyring(config);
+    facts->root = config->root == NULL ? "" : config->root;
     facts->self = config->status.name;
     facts->config_path = config->path;
     facts->destroy_after_ms = config->destroy_after_ms;
@@ -121,6 +103,10 @@ static bool take_files(struct destroy_run *run)
     run->facts.evidence = run->evidence;
     run->facts.rotates = rotation.step != ROTATION_CHECK;
     run->facts.progress = run->record.now;
+    if (run->record.now.step == DESTROY_DESTROYING) {
+        run->facts.tokens = run->record.tokens;
+        run->facts.token_count = run->record.token_count;
+    }
     return true;
 }
 
@@ -139,8 +125,7 @@ static bool is_self_alone(const struct destroy_run *run)
     bool alone = true;
     for (size_t i = 0; i < run->nodes.count; i++) {
         const struct node *node = &run->nodes.list[i];
-        alone = alone && node->reachable &&
-                strcmp(node->status.node, run->keys.config->status.name) == 0;
+        alone = alone && node->reachable && destroy_is_self(&run->facts, node);
     }
     return alone || run->nodes.alone;
 }
@@ -173,7 +158,12 @@ bool destroy_look(struct destroy_run *run, enum ctl_exit *code)
     (void)announced_on_record(&run->keys, &run->announced, &why);
     (void)nodes_ask(&run->nodes, run->ctl->timeout_given ? run->ctl->timeout_ms : NODES_TIMEOUT_MS);
     take_nodes(run);
-    run->facts.now_ms = kek_clock_wall_ms();
+    moment_now(&run->facts.now);
     destroy_plan(&run->facts, &run->plan);
+    bool acts = run->plan.stage == DESTROY_SUSPEND || run->plan.stage == DESTROY_DESTROY;
+    if (acts && run->plan.in_use == NULL) {
+        destroy_look_live(run);
+        destroy_plan(&run->facts, &run->plan);
+    }
     return true;
 }

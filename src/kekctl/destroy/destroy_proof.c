@@ -1,18 +1,42 @@
 /*
  * That no etcd holds what the version sealed: of each that is configured, the last two inventories in a row
  * must have found nothing, both begun after nothing could be sealed under it any more; and before the destruction one
- * of them after the quarantine began, so that nobody brought it back.
+ * of them after the quarantine began, so that nobody brought it back.  Each must be the etcd that it was, no older than
+ * it was, and hold nothing of it at this moment: a restore brings back what inventories did not find.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "destroy.h"
+#include "kek/text.h"
 #include "kekctl/rotate/rotation.h"
 
+static const char disagreeing[] =
+    "it found objects whose KEK id may be damaged: the key_id beside it is another one's, or it is "
+    "no version's of this keyring";
 static const char empty[] =
     "it found no object at all: that is another prefix or etcd than the API "
     "server's";
+
+/* A clock that was set before it, while it was made or since would let it be of any time. */
+static const char *flaw_in_time(const struct destroy_facts *facts,
+                                const struct evidence_record *record)
+{
+    if (record->begun.boot[0] == '\0') {
+        return "it does not say the time since boot: a kekctl before this one made it";
+    }
+    if (record->begun.wall_ms > facts->now.wall_ms || record->ended.wall_ms > facts->now.wall_ms ||
+        record->ended.wall_ms < record->begun.wall_ms) {
+        return "it is of the future";
+    }
+    if (!moment_agrees(&record->begun, &record->ended) ||
+        !moment_agrees(&record->begun, &facts->now) ||
+        !moment_agrees(&record->ended, &facts->now)) {
+        return "the wall clock was set while it was made or since, as the time since boot shows";
+    }
+    return NULL;
+}
 
 /* What keeps a record from being proof; NULL: nothing does. */
 static const char *flaw(const struct destroy_facts *facts, const struct destroy_plan *plan,
@@ -24,9 +48,9 @@ static const char *flaw(const struct destroy_facts *facts, const struct destroy_
     if (strcmp(record->context, etcd->context) != 0) {
         return "it is of another context";
     }
-    if (record->begun_ms > facts->now_ms || record->ended_ms > facts->now_ms ||
-        record->ended_ms < record->begun_ms) {
-        return "it is of the future";
+    const char *untimely = flaw_in_time(facts, record);
+    if (untimely != NULL) {
+        return untimely;
     }
     if (record->objects == 0) {
         return empty;
@@ -37,7 +61,10 @@ static const char *flaw(const struct destroy_facts *facts, const struct destroy_
     if (record->unreadable > 0) {
         return "it found objects of which nobody can say what sealed them";
     }
-    if (plan->superseded_ms == 0 || record->begun_ms <= plan->superseded_ms) {
+    if (record->disagreeing > 0) {
+        return disagreeing;
+    }
+    if (plan->superseded_ms == 0 || record->begun.wall_ms <= plan->superseded_ms) {
         return "it was begun before every node had announced a newer version for long enough";
     }
     return NULL;
@@ -53,8 +80,12 @@ static const char *flaw_between(const struct evidence_record *earlier,
     if (earlier->cluster_id != later->cluster_id) {
         return "it is of another etcd cluster than the one after it";
     }
-    if (later->begun_ms < earlier->ended_ms) {
+    if (later->begun.wall_ms < earlier->ended.wall_ms) {
         return "it had not ended when the one after it began";
+    }
+    if (!moment_agrees(&earlier->ended, &later->begun)) {
+        return "the wall clock was set between it and the one after it, as the time since boot "
+               "shows";
     }
     if (later->revision == earlier->revision) {
         return same_revision;
@@ -95,24 +126,31 @@ static struct proof look(const struct destroy_facts *facts, const struct destroy
 static void say_unmet(const struct destroy_facts *facts, struct destroy_plan *plan,
                       const struct proof *proof, const char *condition)
 {
-    char when[ROTATION_TIME_TEXT] = "", todo[200];
+    char when[ROTATION_TIME_TEXT] = "", todo[400];
     size_t has = proof->last == NULL ? 0 : 1;
     bool holds = proof->flawed != NULL && evidence_objects(proof->flawed, &facts->kek_id) > 0;
-    snprintf(todo, sizeof todo, "%srun kekctl inventory %s",
-             holds ? "have what it sealed written anew, then "
-             : proof->flawed != NULL && proof->flawed->unreadable > 0 ? "mend those, then "
-             : proof->flaw == empty
-                 ? "correct prefix or endpoints of that etcd in the configuration, then "
-             : plan->superseded_ms == 0 ? "once superseded is met, "
-                                        : "",
-             proof->flaw == same_revision ? "once more when something was written there"
-             : has == 1                   ? "once more"
-                                          : "twice");
+    snprintf(
+        todo, sizeof todo, "%srun kekctl inventory %s",
+        holds && facts->root[0] != '\0' ? "kekctl reencrypt writes anew what has this KEK in its "
+                                          "envelope, whatever other root opens "
+                                          "it, too; then "
+        : holds                         ? "have what it sealed written anew, then "
+        : proof->flawed != NULL && proof->flawed->unreadable > 0 ? "mend those, then "
+        : proof->flaw == disagreeing
+            ? "see kekctl inventory, restore or remove what it names as key-id and what is under "
+              "a KEK that is no version, then "
+        : proof->flaw == empty
+            ? "correct prefix or endpoints of that etcd in the configuration, then "
+        : plan->superseded_ms == 0 ? "once superseded is met, "
+                                   : "",
+        proof->flaw == same_revision ? "once more when something was written there"
+        : has == 1                   ? "once more"
+                                     : "twice");
     if (proof->flawed == NULL) {
         destroy_unmet(plan, condition, todo, "%zu of %d inventories", has, DESTROY_INVENTORIES);
         return;
     }
-    rotation_time_format(proof->flawed->begun_ms, when);
+    rotation_time_format(proof->flawed->begun.wall_ms, when);
     destroy_unmet(plan, condition, todo,
                   "%zu of %d inventories; the one begun at %s, revision %" PRId64
                   ", does not count: %s",
@@ -146,12 +184,57 @@ static const char *twin_of(const struct destroy_facts *facts, const struct evide
     return NULL;
 }
 
-static void plan_etcd(const struct destroy_facts *facts, struct destroy_plan *plan,
-                      const struct kek_config_etcd *etcd)
+/* What stands against what inventories proved, now that the etcd was looked at; false after a row that says it. */
+static bool check_live(struct destroy_plan *plan, const char *condition,
+                       const struct evidence_record *last, const struct destroy_live *live)
 {
-    char condition[48], when[ROTATION_TIME_TEXT];
+    static const char anew[] = "see what was restored there, have what the version sealed written "
+                               "anew, then run kekctl inventory twice";
+    if (!live->complete) {
+        destroy_unmet(plan, condition,
+                      "mend it, or the way to it; only one that is gone for good, with all its "
+                      "backups, is taken out of etcd: in every node's configuration",
+                      "it cannot be looked at now: %.300s", live->why.text);
+    } else if (live->cluster_id != last->cluster_id) {
+        destroy_unmet(plan, condition, anew,
+                      "it is cluster %016" PRIx64 " now, and was %016" PRIx64
+                      " at the last inventory: another etcd, or one that was restored",
+                      live->cluster_id, last->cluster_id);
+    } else if (live->revision < last->revision) {
+        destroy_unmet(plan, condition, anew,
+                      "it is at revision %" PRId64 " now, and was at %" PRId64
+                      " at the last inventory: it was restored to an older state",
+                      live->revision, last->revision);
+    } else if (live->sealed > 0 || live->unclear > 0 || live->objects == 0) {
+        destroy_unmet(plan, condition, anew,
+                      "at revision %" PRId64 ", now, it has %s, %" PRIu64
+                      " that the version sealed and %" PRIu64
+                      " of which nobody can say what sealed them: it was restored, or they were "
+                      "written since the last inventory",
+                      live->revision, kek_counted(live->objects, "object").text, live->sealed,
+                      live->unclear);
+    } else {
+        return true;
+    }
+    return false;
+}
+
+/* Of one that was begun before the quarantine by either clock nobody knows what came between. */
+static bool is_after_quarantine(const struct destroy_facts *facts, const struct destroy_plan *plan,
+                                const struct evidence_record *record)
+{
+    return record->begun.wall_ms > plan->quarantined_ms &&
+           moment_agrees(&facts->progress.quarantined, &record->begun);
+}
+
+static void plan_etcd(const struct destroy_facts *facts, struct destroy_plan *plan, size_t at)
+{
+    char condition[DESTROY_CONDITION_TEXT], when[ROTATION_TIME_TEXT], now[40] = "";
+    const struct kek_config_etcd *etcd = &facts->etcd[at];
+    const struct destroy_live *live =
+        facts->live != NULL && facts->live[at].looked ? &facts->live[at] : NULL;
     struct proof proof = look(facts, plan, etcd);
-    snprintf(condition, sizeof condition, "inventory %s", etcd->name);
+    destroy_inventory_name(etcd->name, condition);
     if (proof.before == NULL) {
         say_unmet(facts, plan, &proof, condition);
         return;
@@ -165,16 +248,22 @@ static void plan_etcd(const struct destroy_facts *facts, struct destroy_plan *pl
                       proof.last->cluster_id);
         return;
     }
-    rotation_time_format(proof.last->begun_ms, when);
-    if (plan->stage == DESTROY_DESTROY && proof.last->begun_ms <= plan->quarantined_ms) {
+    rotation_time_format(proof.last->begun.wall_ms, when);
+    if (plan->stage == DESTROY_DESTROY && !is_after_quarantine(facts, plan, proof.last)) {
         destroy_unmet(plan, condition, "run kekctl inventory once more",
                       "the last one, begun at %s, was begun before the quarantine", when);
         return;
     }
+    if (live != NULL && !check_live(plan, condition, proof.last, live)) {
+        return;
+    }
+    if (live != NULL) {
+        snprintf(now, sizeof now, ", and at %" PRId64 " now", live->revision);
+    }
     destroy_met(plan, condition,
                 "0 objects at revision %" PRId64 " and %" PRId64 " (%" PRIu64
-                " objects, begun at %s)",
-                proof.before->revision, proof.last->revision, proof.last->objects, when);
+                " objects, begun at %s)%s",
+                proof.before->revision, proof.last->revision, proof.last->objects, when, now);
 }
 
 void destroy_plan_proof(const struct destroy_facts *facts, struct destroy_plan *plan)
@@ -190,6 +279,17 @@ void destroy_plan_proof(const struct destroy_facts *facts, struct destroy_plan *
         return;
     }
     for (size_t i = 0; i < facts->etcd_count; i++) {
-        plan_etcd(facts, plan, &facts->etcd[i]);
+        plan_etcd(facts, plan, i);
     }
+}
+
+bool destroy_is_proven(const struct destroy_plan *plan, const char *etcd)
+{
+    char condition[DESTROY_CONDITION_TEXT];
+    bool proven = false;
+    destroy_inventory_name(etcd, condition);
+    for (size_t i = 0; i < plan->count; i++) {
+        proven = proven || (plan->rows[i].met && strcmp(plan->rows[i].condition, condition) == 0);
+    }
+    return proven;
 }

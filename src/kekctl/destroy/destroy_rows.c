@@ -73,6 +73,17 @@ void destroy_span(int64_t ms, char text[static DESTROY_SPAN_TEXT])
     }
 }
 
+bool destroy_is_self(const struct destroy_facts *facts, const struct node *node)
+{
+    return strcmp(node->status.node, facts->self) == 0 &&
+           strcmp(node->status.context_sha256, facts->context_sha256) == 0;
+}
+
+void destroy_inventory_name(const char *etcd, char condition[static DESTROY_CONDITION_TEXT])
+{
+    snprintf(condition, DESTROY_CONDITION_TEXT, "inventory %s", etcd);
+}
+
 const char *destroy_node_name(const struct node *node)
 {
     return node->reachable && node->status.node[0] != '\0' ? node->status.node : node->name;

@@ -11,6 +11,7 @@
 struct destroy_run {
     const struct ctl *ctl;
     struct keys keys;
+    struct kek_config *whole; /* with all roots of trust, which etcd is read by */
     struct nodes nodes;
     struct evidence *evidence;
     struct destroy_record record;
@@ -19,6 +20,7 @@ struct destroy_run {
     char context_sha256[65];
     char etcd_context_sha256[KEK_CONFIG_ETCDS_MAX][65];
     char serials[KEK_CONFIG_PROVIDERS_MAX][64];
+    struct destroy_live live[KEK_CONFIG_ETCDS_MAX];
     struct changes changes; /* the suspension */
     struct announced announced;
     struct {
@@ -30,6 +32,9 @@ struct destroy_run {
 
 /* False after saying why nothing is known, then *code is the exit code. */
 bool destroy_look(struct destroy_run *run, enum ctl_exit *code);
+
+/* destroy_live.c: reads each etcd of which the plan says that inventories prove it empty. */
+void destroy_look_live(struct destroy_run *run);
 
 /* Each says what it did and what is next. */
 enum ctl_exit destroy_suspend(struct destroy_run *run);

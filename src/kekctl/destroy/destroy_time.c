@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "destroy.h"
+#include "kek/text.h"
 
 enum span { SPAN_INACTIVE, SPAN_SUPERSEDED, SPAN_SUSPENDED };
 
@@ -40,6 +41,12 @@ struct seen {
     int64_t lacks_ms;        /* below 0: it is longer than it must be */
 };
 
+/* Whatever a page says, sums of it are no less. */
+static uint64_t capped(uint64_t ms)
+{
+    return ms < DESTROY_SPAN_MAX_MS ? ms : DESTROY_SPAN_MAX_MS;
+}
+
 static int64_t needs(const struct destroy_facts *facts, const struct node *node, enum span span)
 {
     switch (span) {
@@ -50,7 +57,8 @@ static int64_t needs(const struct destroy_facts *facts, const struct node *node,
     case SPAN_SUPERSEDED:
         break;
     }
-    return (int64_t)(node->status.max_age_ms + node->status.refresh_ms) + DESTROY_SLACK_MS;
+    return (int64_t)(capped(node->status.max_age_ms) + capped(node->status.refresh_ms)) +
+           DESTROY_SLACK_MS;
 }
 
 static struct seen look(const struct destroy_facts *facts, enum span span)
@@ -129,12 +137,32 @@ static const struct node *no_newer(const struct destroy_facts *facts)
     return NULL;
 }
 
+/* What it will announce of that root next it does not say. */
+static const struct node *without_root(const struct destroy_facts *facts)
+{
+    for (size_t i = 0; i < facts->node_count; i++) {
+        const struct node *node = &facts->nodes[i];
+        if (node->reachable && node->status.announces && node->status.primary.without_root) {
+            return node;
+        }
+    }
+    return NULL;
+}
+
 static void plan_superseded(const struct destroy_facts *facts, struct destroy_plan *plan)
 {
     const struct node *node = still_seals(facts);
     if (node != NULL) {
         destroy_unmet(plan, "superseded", "wait two minutes",
                       "an Encrypt of %s may still seal under it", destroy_node_name(node));
+        return;
+    }
+    node = without_root(facts);
+    if (node != NULL) {
+        destroy_unmet(
+            plan, "superseded",
+            "see kekctl node status: it is out there, or seals nothing by the configuration",
+            "%s announces no version of root %s at all", destroy_node_name(node), facts->root);
         return;
     }
     node = no_newer(facts);
@@ -149,7 +177,7 @@ static void plan_superseded(const struct destroy_facts *facts, struct destroy_pl
     }
     if (plan_span(facts, plan, SPAN_SUPERSEDED, "superseded", "superseded",
                   "does not announce a newer version")) {
-        plan->superseded_ms = facts->now_ms + look(facts, SPAN_SUPERSEDED).lacks_ms;
+        plan->superseded_ms = facts->now.wall_ms + look(facts, SPAN_SUPERSEDED).lacks_ms;
     }
 }
 
@@ -164,12 +192,11 @@ static void plan_asked(const struct destroy_facts *facts, struct destroy_plan *p
         if (version != NULL && version->asked > 0) {
             char todo[200];
             snprintf(todo, sizeof todo,
-                     "it is in use: key resume %" PRIu32
+                     "it is in use: %s %" PRIu32
                      ", find what it sealed by kekctl inventory, and have that written anew",
-                     facts->number);
-            destroy_unmet(plan, "asked-for", todo,
-                          "%" PRIu64 " Decrypts asked %s for it since it is suspended",
-                          version->asked, destroy_node_name(node));
+                     kek_command(facts->root, "key resume").text, facts->number);
+            destroy_unmet(plan, "asked-for", todo, "%s asked %s for it since it is suspended",
+                          kek_counted(version->asked, "Decrypt").text, destroy_node_name(node));
             return;
         }
     }
@@ -178,7 +205,7 @@ static void plan_asked(const struct destroy_facts *facts, struct destroy_plan *p
 
 static int64_t quarantined_since(const struct destroy_facts *facts)
 {
-    int64_t latest = facts->progress.quarantined_ms;
+    int64_t latest = facts->progress.quarantined.wall_ms;
     for (size_t i = 0; i < facts->node_count; i++) {
         const struct node *node = &facts->nodes[i];
         const struct node_version *version =
@@ -192,7 +219,8 @@ static int64_t quarantined_since(const struct destroy_facts *facts)
 
 static void plan_quarantine(const struct destroy_facts *facts, struct destroy_plan *plan)
 {
-    int64_t left = (int64_t)facts->quarantine_ms - (facts->now_ms - facts->progress.quarantined_ms);
+    int64_t passed = moment_passed_ms(&facts->progress.quarantined, &facts->now);
+    int64_t left = (int64_t)facts->quarantine_ms - passed;
     char text[DESTROY_SPAN_TEXT], todo[200];
     plan->quarantined_ms = quarantined_since(facts);
     if (left <= 0) {
@@ -202,9 +230,9 @@ static void plan_quarantine(const struct destroy_facts *facts, struct destroy_pl
     }
     destroy_span(left + 999, text);
     snprintf(todo, sizeof todo,
-             "wait for %s more, and restart every API server once meanwhile; key resume gives it "
-             "up",
-             text);
+             "wait for %s more, and restart every API server once meanwhile; %s %" PRIu32
+             " gives it up",
+             text, kek_command(facts->root, "key resume").text, facts->number);
     destroy_span((int64_t)facts->quarantine_ms, text);
     destroy_unmet(plan, "quarantine", todo, "it has not lasted %s", text);
 }

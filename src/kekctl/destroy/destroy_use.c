@@ -4,12 +4,48 @@
 #include <string.h>
 
 #include "destroy.h"
+#include "kek/text.h"
 
 /* ---- who answers ---- */
 
+/* Is the token one of a provider here? */
+static bool is_configured(const struct destroy_facts *facts, const struct destroy_token *token)
+{
+    for (size_t p = 0; p < facts->provider_count; p++) {
+        const struct destroy_provider *provider = &facts->providers[p];
+        if (strcmp(provider->serial, token->serial) == 0 &&
+            (token->serial[0] != '\0' || strcmp(provider->name, token->provider) == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool destroy_plan_tokens(const struct destroy_facts *facts, struct destroy_plan *plan)
+{
+    for (size_t i = 0; i < facts->token_count; i++) {
+        const struct destroy_token *token = &facts->tokens[i];
+        if (token->gone_ms == 0 && !is_configured(facts, token)) {
+            destroy_unmet(
+                plan, "providers",
+                "configure it again; where it is gone for good, or was emptied, say so by "
+                "taking it out of `tokens` in KEYRING.destroy of state_dir",
+                "token %s of provider %s had the key when its destruction began, is not "
+                "done, and is no provider's here",
+                token->serial[0] == '\0' ? "without a serial" : token->serial, token->provider);
+            return false;
+        }
+    }
+    return true;
+}
+
 static void plan_providers(const struct destroy_facts *facts, struct destroy_plan *plan)
 {
+    const struct destroy_progress *progress = &facts->progress;
     size_t has = 0;
+    if (!destroy_plan_tokens(facts, plan)) {
+        return;
+    }
     for (size_t p = 0; p < facts->provider_count; p++) {
         if (!facts->providers[p].answered) {
             destroy_unmet(plan, "providers", "mend it, or the way to it",
@@ -18,8 +54,19 @@ static void plan_providers(const struct destroy_facts *facts, struct destroy_pla
         }
         has += destroy_key(facts, p) != NULL;
     }
-    destroy_met(plan, "providers", "%zu of %zu answer, %zu hold the key", facts->provider_count,
-                facts->provider_count, has);
+    if (has == 0 && progress->step < DESTROY_DESTROYING &&
+        kek_id_equal(&progress->kek_id, &facts->kek_id)) {
+        char todo[200];
+        snprintf(todo, sizeof todo,
+                 "bring its token back; where another hand ended the key, kekctl %s "
+                 "%" PRIu32 " takes this destruction off the record",
+                 kek_command(facts->root, "key resume").text, facts->number);
+        destroy_unmet(plan, "providers", todo,
+                      "no provider has the key, and this destruction did not end it");
+        return;
+    }
+    destroy_met(plan, "providers", "all answer; the key is on %zu of %s", has,
+                kek_counted(facts->provider_count, "provider").text);
 }
 
 /* The node's token is one that is destroyed on from here. */
@@ -32,9 +79,11 @@ static bool is_reached(const struct destroy_facts *facts, const char *serial)
     return reached;
 }
 
+/* What a node seals stands in an etcd of its context, so one of those must be looked at: of this node's own context
+ * too.  Without any etcd here a row of its own says that. */
 static bool is_known_context(const struct destroy_facts *facts, const char *sha256)
 {
-    bool known = strcmp(sha256, facts->context_sha256) == 0;
+    bool known = facts->etcd_count == 0 && strcmp(sha256, facts->context_sha256) == 0;
     for (size_t i = 0; i < facts->etcd_count; i++) {
         known = known || strcmp(sha256, facts->etcd_context_sha256[i]) == 0;
     }
@@ -57,6 +106,70 @@ static const struct kek_config_etcd *unasked(const struct destroy_facts *facts)
     return NULL;
 }
 
+/* False: it was said what is wrong with the node's providers. */
+static bool check_providers(const struct destroy_facts *facts, const struct node *node,
+                            struct destroy_plan *plan)
+{
+    const struct node_status *status = &node->status;
+    const char *name = destroy_node_name(node);
+    for (size_t p = 0; p < status->provider_count; p++) {
+        const struct node_provider *provider = &status->providers[p];
+        if (!provider->answers) {
+            destroy_unmet(plan, "nodes", "mend it, or the way to it",
+                          "%s: its provider %s does not answer", name, provider->name);
+            return false;
+        }
+        if (!is_reached(facts, provider->serial)) {
+            destroy_unmet(plan, "nodes", "run this where all tokens of the keyring are configured",
+                          "%s: its provider %s is token %s, which no provider here is", name,
+                          provider->name, provider->serial);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The etcd that the node's configuration names, as this one names it; NULL: it does not. */
+static const struct kek_config_etcd *same_etcd(const struct destroy_facts *facts,
+                                               const struct node_etcd *etcd)
+{
+    for (size_t i = 0; i < facts->etcd_count; i++) {
+        const struct kek_config_etcd *own = &facts->etcd[i];
+        if (strcmp(own->name, etcd->name) == 0 && strcmp(own->prefix, etcd->prefix) == 0 &&
+            strcmp(facts->etcd_context_sha256[i], etcd->context_sha256) == 0) {
+            return own;
+        }
+    }
+    return NULL;
+}
+
+/* False: it was said which etcd nobody looked at, as far as anybody here knows.  Endpoints are not compared: each
+ * node has its own way to one etcd. */
+static bool check_etcds(const struct destroy_facts *facts, const struct node *node,
+                        struct destroy_plan *plan)
+{
+    const struct node_status *status = &node->status;
+    const char *name = destroy_node_name(node);
+    if (!status->says_etcds) {
+        destroy_unmet(plan, "nodes", "update it",
+                      "%s has a kekd that does not say which etcds its configuration names", name);
+        return false;
+    }
+    for (size_t i = 0; i < status->etcd_count; i++) {
+        if (same_etcd(facts, &status->etcds[i]) == NULL) {
+            destroy_unmet(
+                plan, "nodes",
+                "name each etcd alike on all nodes, by etcd: with name, prefix and "
+                "context; then run kekctl inventory twice",
+                "the configuration of %s names etcd %s, prefix %.100s, and this one names "
+                "none of that name, prefix and context",
+                name, status->etcds[i].name, status->etcds[i].prefix);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* False: it was said what is wrong with that node. */
 static bool check_node(const struct destroy_facts *facts, const struct node *node,
                        struct destroy_plan *plan)
@@ -77,25 +190,10 @@ static bool check_node(const struct destroy_facts *facts, const struct node *nod
         destroy_unmet(
             plan, "nodes",
             "if it seals under this keyring, name its etcd and its context, by etcd: in "
-            "the configuration; otherwise do not name the node",
-            "%s has a context that is neither this configuration's nor of one of its etcds", name);
+            "the configuration, and run kekctl inventory twice; otherwise do not name the node",
+            "%s has a context that is of none of the etcds here", name);
     } else {
-        for (size_t p = 0; p < status->provider_count; p++) {
-            const struct node_provider *provider = &status->providers[p];
-            if (!provider->answers) {
-                destroy_unmet(plan, "nodes", "mend it, or the way to it",
-                              "%s: its provider %s does not answer", name, provider->name);
-                return false;
-            }
-            if (!is_reached(facts, provider->serial)) {
-                destroy_unmet(plan, "nodes",
-                              "run this where all tokens of the keyring are configured",
-                              "%s: its provider %s is token %s, which no provider here is", name,
-                              provider->name, provider->serial);
-                return false;
-            }
-        }
-        return true;
+        return check_providers(facts, node, plan) && check_etcds(facts, node, plan);
     }
     return false;
 }
@@ -119,7 +217,7 @@ static void plan_nodes(const struct destroy_facts *facts, struct destroy_plan *p
         if (!check_node(facts, &facts->nodes[i], plan)) {
             return;
         }
-        self = self || strcmp(facts->nodes[i].status.node, facts->self) == 0;
+        self = self || destroy_is_self(facts, &facts->nodes[i]);
     }
     if (!self) {
         destroy_unmet(plan, "nodes", "name it too, by status.nodes or --node self",
@@ -134,15 +232,34 @@ static void plan_nodes(const struct destroy_facts *facts, struct destroy_plan *p
                       etcd->context, etcd->name);
         return;
     }
-    destroy_met(plan, "nodes", "%zu of %zu answer", facts->node_count, facts->node_count);
+    destroy_met(plan, "nodes", "%s asked, all answer", kek_counted(facts->node_count, "node").text);
 }
 
 /* ---- what else is under way ---- */
+
+/* With one on record here too neither goes on by itself. */
+static void say_other(const struct destroy_facts *facts, const struct node *node,
+                      struct destroy_plan *plan)
+{
+    const struct destroy_progress *own = &facts->progress;
+    uint32_t number = node->status.destroying_version;
+    char todo[300];
+    bool both = own->step != DESTROY_NONE && own->step != DESTROY_DESTROYED;
+    snprintf(todo, sizeof todo,
+             both ? "neither goes on while the other is on record: give it up there by kekctl key "
+                    "resume %" PRIu32 ", on %.100s, then run this again"
+                  : "finish it there, or give it up there by kekctl key resume %" PRIu32
+                    ", on %.100s",
+             number, node->name);
+    destroy_unmet(plan, "others", todo, "%s has the destruction of version %" PRIu32 " on record",
+                  destroy_node_name(node), number);
+}
 
 static void plan_others(const struct destroy_facts *facts, struct destroy_plan *plan)
 {
     static const char let_end[] = "let it end, or finish it there";
     const struct destroy_progress *own = &facts->progress;
+    char todo[160];
     for (size_t i = 0; i < facts->node_count; i++) {
         const struct node_status *status = &facts->nodes[i].status;
         if (facts->nodes[i].reachable && status->rotating) {
@@ -151,21 +268,21 @@ static void plan_others(const struct destroy_facts *facts, struct destroy_plan *
             return;
         }
         if (facts->nodes[i].reachable && status->destroying &&
-            strcmp(status->node, facts->self) != 0) {
-            destroy_unmet(plan, "others", let_end,
-                          "%s has the destruction of version %" PRIu32 " on record",
-                          destroy_node_name(&facts->nodes[i]), status->destroying_version);
+            !destroy_is_self(facts, &facts->nodes[i])) {
+            say_other(facts, &facts->nodes[i], plan);
             return;
         }
     }
     if (facts->rotates) {
-        destroy_unmet(plan, "others", "finish it by key rotate",
-                      "this node has a rotation on record");
+        snprintf(todo, sizeof todo, "finish it by %s", kek_command(facts->root, "key rotate").text);
+        destroy_unmet(plan, "others", todo, "this node has a rotation on record");
     } else if (own->step != DESTROY_NONE && own->step != DESTROY_DESTROYED &&
                !kek_id_equal(&own->kek_id, &facts->kek_id)) {
-        destroy_unmet(plan, "others", "finish that one, or give it up by key resume",
-                      "this node has the destruction of version %" PRIu32 " on record",
-                      own->number);
+        snprintf(todo, sizeof todo, "finish that one, or give it up by %s %" PRIu32,
+                 kek_command(own->root, "key resume").text, own->number);
+        destroy_unmet(plan, "others", todo,
+                      "this node has the destruction of version %" PRIu32 "%s%s on record",
+                      own->number, own->root[0] == '\0' ? "" : " of ", own->root);
     } else {
         destroy_met(plan, "others", "no rotation and no other destruction is on record");
     }
@@ -219,12 +336,19 @@ static void plan_version(const struct destroy_facts *facts, struct destroy_plan 
 {
     struct use use = {.facts = facts};
     const struct node *node = announces(facts);
+    const struct kek_command command = kek_command(facts->root, "key rotate");
+    char rotate[120], retire[120], newer[120];
+    snprintf(rotate, sizeof rotate, "rotate first (kekctl %s)", command.text);
+    snprintf(retire, sizeof retire, "retire it first (kekctl %s %" PRIu32 ")",
+             kek_command(facts->root, "key retire").text, facts->number);
+    snprintf(newer, sizeof newer, "kekctl %s makes a newer one", command.text);
     for (size_t p = 0; p < facts->provider_count; p++) {
         look_at(&use, p);
     }
     if (node != NULL) {
-        destroy_unmet(plan, "version", "kekctl key rotate makes another one",
-                      "%s announces it: it is what is sealed under", destroy_node_name(node));
+        destroy_unmet(plan, "version", rotate, "%s announces it and seals under it",
+                      destroy_node_name(node));
+        plan->in_use = &plan->rows[plan->count - 1];
     } else if (use.unfit != NULL) {
         destroy_unmet(plan, "version",
                       "mend that key by the vendor's tools; whoever removes it there destroys it "
@@ -238,9 +362,10 @@ static void plan_version(const struct destroy_facts *facts, struct destroy_plan 
             "may be removed by the vendor's tools",
             "%s has a second key of its number, kek id %s", use.where, use.surplus);
     } else if (use.wraps) {
-        destroy_unmet(plan, "version", "kekctl key retire takes that from it", "it is active");
+        destroy_unmet(plan, "version", use.newer ? retire : rotate, "it is active");
+        plan->in_use = &plan->rows[plan->count - 1];
     } else if (!use.newer) {
-        destroy_unmet(plan, "version", "kekctl key rotate makes a newer one",
+        destroy_unmet(plan, "version", newer,
                       "no newer version is active: it is the newest, or the only one");
     } else {
         destroy_met(plan, "version", "it seals nothing, and a newer version is active");

@@ -3,8 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "destroy_back.h"
 #include "destroy_run.h"
 #include "kek/auto.h"
+#include "kek/text.h"
 #include "kekctl/key/key_views.h"
 #include "kekctl/key/on_record.h"
 #include "kekctl/output.h"
@@ -65,22 +67,27 @@ static json_t *describe(const struct destroy_run *run, bool acted)
     char id[KEK_ID_TEXT], quarantined[ROTATION_TIME_TEXT] = "";
     bool own = now->step != DESTROY_NONE && kek_id_equal(&now->kek_id, &run->facts.kek_id);
     kek_id_format(&run->facts.kek_id, id);
-    if (own && now->quarantined_ms > 0) {
-        rotation_time_format(now->quarantined_ms, quarantined);
+    if (own && now->quarantined.wall_ms > 0) {
+        rotation_time_format(now->quarantined.wall_ms, quarantined);
     }
-    return json_pack("{s:I, s:s, s:s, s:b, s:s, s:s, s:o, s:o}", "version",
+    return json_pack("{s:I, s:s, s:s, s:b, s:s, s:s, s:o, s:o, s:o}", "version",
                      (json_int_t)run->facts.number, "kek_id", id, "next", stage_name(run),
                      "dry_run", run->ctl->dry_run, "step",
                      destroy_step_name(own ? now->step : DESTROY_NONE), "quarantined", quarantined,
-                     "conditions", rows_json(&run->plan), "steps", steps_json(run, acted));
+                     "conditions", rows_json(&run->plan), "steps", steps_json(run, acted), "tokens",
+                     own ? destroy_file_tokens_json(&run->record) : json_array());
 }
 
+/* No table of a version in use, which was said already: what else its end takes is no news yet. */
 static enum ctl_exit print(const struct destroy_run *run, bool acted)
 {
     static const struct column columns[] = {{"condition", "CONDITION"},
                                             {"state", "STATE"},
                                             {"evidence", "EVIDENCE"},
                                             {"todo", "TO-DO"}};
+    if (run->plan.in_use != NULL && !run->ctl->json) {
+        return CTL_GOOD;
+    }
     json_t *object = describe(run, acted);
     if (object == NULL) {
         ctl_say(run->ctl, "no memory for the output");
@@ -105,8 +112,15 @@ static enum ctl_exit refuse(struct destroy_run *run)
             kek_fail(&why, KEK_PRECONDITION, "%s: %s", row->condition, row->evidence);
         }
     }
-    ctl_say(run->ctl, "nothing was changed: %zu of %zu conditions are not met", open,
-            run->plan.count);
+    if (run->plan.in_use != NULL) {
+        ctl_say(run->ctl,
+                "nothing was changed: version %" PRIu32 " is in use, %s: %s. What else its end "
+                "takes, this command says then",
+                run->facts.number, run->plan.in_use->evidence, run->plan.in_use->todo);
+    } else {
+        ctl_say(run->ctl, "nothing was changed: %zu of %s %s not met", open,
+                kek_counted(run->plan.count, "condition").text, open == 1 ? "is" : "are");
+    }
     if (!run->ctl->dry_run) {
         destroy_on_record(run, "destroy", "refused", "destroyed", &why);
     }
@@ -116,6 +130,8 @@ static enum ctl_exit refuse(struct destroy_run *run)
 static enum ctl_exit act(struct destroy_run *run, bool *acted)
 {
     *acted = false;
+    struct destroy_back back;
+    destroy_back_say(&run->keys, &run->record, &run->facts.kek_id, &back);
     if (run->plan.stage == DESTROY_NOTHING) {
         ctl_say(run->ctl, "version %" PRIu32 " was destroyed before, by %s", run->facts.number,
                 run->record.now.who);
@@ -168,6 +184,18 @@ static enum ctl_exit destroy(struct destroy_run *run)
     return code == CTL_GOOD && run->unrecorded ? CTL_CHECK : code;
 }
 
+/* The configuration as it is, and what the command is about. */
+static bool open_all(struct destroy_run *run, const struct ctl *ctl, enum ctl_exit *code)
+{
+    struct ctl whole = *ctl;
+    whole.root = NULL;
+    whole.roots = CTL_ROOTS_JOINED;
+    bool opened = keys_open(&run->keys, ctl);
+    run->whole = opened ? ctl_config(&whole) : NULL;
+    *code = opened && run->whole == NULL ? CTL_USAGE : run->keys.code;
+    return run->whole != NULL;
+}
+
 enum ctl_exit ctl_key_destroy(struct ctl *ctl)
 {
     enum ctl_exit checked = view_check_argument(ctl);
@@ -180,8 +208,8 @@ enum ctl_exit ctl_key_destroy(struct ctl *ctl)
         return CTL_FAILED;
     }
     run->ctl = ctl;
-    bool opened = keys_open(&run->keys, ctl);
-    enum ctl_exit code = run->keys.code;
+    enum ctl_exit code;
+    bool opened = open_all(run, ctl, &code);
     if (opened &&
         nodes_open(&run->nodes, ctl, run->keys.config, ctl->nodes.list, ctl->nodes.count, &code) &&
         (ctl->dry_run || ctl_audit_open(ctl, run->keys.config, &run->keys.audit)) &&
@@ -192,6 +220,7 @@ enum ctl_exit ctl_key_destroy(struct ctl *ctl)
     }
     nodes_close(&run->nodes);
     keys_close(&run->keys);
+    kek_config_free(run->whole);
     free(run->evidence);
     free(run);
     return code;

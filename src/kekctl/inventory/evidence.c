@@ -1,18 +1,15 @@
 #include "evidence.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
-#include <sys/file.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "kek/durable.h"
+#include "kek/clock.h"
 #include "kek/json.h"
+#include "kek/lock_file.h"
 #include "kek/text.h"
-#include "kekctl/node/node_parse.h"
 
 #define FORMAT 1
 #define FILE_MAX (2u << 20) /* EVIDENCE_MAX records of EVIDENCE_KEKS_MAX KEKs are less than 1 MiB */
@@ -29,15 +26,14 @@ uint64_t evidence_objects(const struct evidence_record *record, const struct kek
     return 0;
 }
 
-static enum kek_rc name_file(const struct kek_config *config, const char *end,
-                             char path[static PATH_MAX], struct kek_why *why)
+uint64_t evidence_without(const struct evidence_record *record, const char *root)
 {
-    int len =
-        snprintf(path, PATH_MAX, "%s/%s.inventories%s", config->state_dir, config->keyring, end);
-    if (len < 0 || len >= PATH_MAX) {
-        return kek_fail(why, KEK_INVALID, "state_dir: the path is too long");
+    for (size_t i = 0; i < record->without_count; i++) {
+        if (strcmp(record->without[i].root, root) == 0) {
+            return record->without[i].objects;
+        }
     }
-    return KEK_OK;
+    return 0;
 }
 
 /* Reading. */
@@ -61,11 +57,13 @@ static bool take_cluster(const char *hex, uint64_t *cluster)
     return true;
 }
 
+/* What was counted once leaves less for the others; an object of several KEKs is counted under each. */
 static bool take_keks(json_t *by_kek, struct evidence_record *record)
 {
     const char *hex;
     json_t *objects;
-    uint64_t left = record->objects - record->unreadable;
+    bool once = record->keks_each == 1;
+    uint64_t left = once ? record->objects - record->unreadable : record->objects;
     if (json_object_size(by_kek) > EVIDENCE_KEKS_MAX) {
         return false;
     }
@@ -77,33 +75,81 @@ static bool take_keks(json_t *by_kek, struct evidence_record *record)
             return false;
         }
         count->objects = (uint64_t)number;
-        left -= count->objects;
+        left -= once ? count->objects : 0;
         record->kek_count++;
     }
     return true;
 }
 
+/* Of no more roots than there may be; NULL: none is without any. */
+static bool take_without(json_t *without, struct evidence_record *record)
+{
+    const char *root;
+    json_t *objects;
+    if (without == NULL) {
+        return true;
+    }
+    if (!json_is_object(without) || json_object_size(without) > KEK_CONFIG_ROOTS_MAX) {
+        return false;
+    }
+    json_object_foreach(without, root, objects)
+    {
+        struct evidence_without *row = &record->without[record->without_count];
+        json_int_t number = json_integer_value(objects);
+        if (!take_text(root, row->root, sizeof row->root) || number < 1 ||
+            (uint64_t)number > record->objects) {
+            return false;
+        }
+        row->objects = (uint64_t)number;
+        record->without_count++;
+    }
+    return true;
+}
+
+/* An older kekctl wrote none. */
+static bool take_boot(json_t *boot, struct evidence_record *record)
+{
+    const char *id;
+    json_int_t begun_ms, ended_ms;
+    if (json_unpack(boot, "{s:s, s:I, s:I !}", "id", &id, "begun_ms", &begun_ms, "ended_ms",
+                    &ended_ms) != 0 ||
+        !moment_is_boot(id) || begun_ms < 0 || ended_ms < begun_ms) {
+        return false;
+    }
+    record->begun.up_ms = begun_ms;
+    record->ended.up_ms = ended_ms;
+    return take_text(id, record->begun.boot, sizeof record->begun.boot) &&
+           take_text(id, record->ended.boot, sizeof record->ended.boot);
+}
+
 static bool take_record(json_t *item, struct evidence_record *record)
 {
     const char *etcd, *cluster, *prefix, *context, *begun, *ended;
-    json_int_t revision, objects, unreadable;
+    json_int_t revision, objects, unreadable, disagreeing = 0, keks_each = 1;
     int verified;
-    json_t *by_kek;
-    if (json_unpack(item, "{s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:b, s:o !}", "etcd",
-                    &etcd, "cluster_id", &cluster, "prefix", &prefix, "context", &context,
-                    "revision", &revision, "begun", &begun, "ended", &ended, "objects", &objects,
-                    "unreadable", &unreadable, "verified", &verified, "by_kek", &by_kek) != 0 ||
+    json_t *by_kek, *boot = NULL, *without = NULL;
+    if (json_unpack(
+            item,
+            "{s:s, s:s, s:s, s:s, s:I, s:s, s:s, s?:o, s:I, s:I, s?:I, s:b, s?:I, s?:o, s:o !}",
+            "etcd", &etcd, "cluster_id", &cluster, "prefix", &prefix, "context", &context,
+            "revision", &revision, "begun", &begun, "ended", &ended, "boot", &boot, "objects",
+            &objects, "unreadable", &unreadable, "disagreeing", &disagreeing, "verified", &verified,
+            "keks_each", &keks_each, "under_protected", &without, "by_kek", &by_kek) != 0 ||
         !json_is_object(by_kek) || revision < 1 || objects < 0 || unreadable < 0 ||
-        unreadable > objects) {
+        unreadable > objects || disagreeing < 0 || disagreeing > objects || keks_each < 1 ||
+        keks_each > KEK_CONFIG_ROOTS_MAX) {
         return false;
     }
     record->revision = revision;
-    record->begun_ms = node_parse_date(begun);
-    record->ended_ms = node_parse_date(ended);
+    record->begun.wall_ms = kek_clock_parse(begun);
+    record->ended.wall_ms = kek_clock_parse(ended);
     record->objects = (uint64_t)objects;
     record->unreadable = (uint64_t)unreadable;
+    record->disagreeing = (uint64_t)disagreeing;
     record->verified = verified != 0;
-    return record->begun_ms > 0 && record->ended_ms >= record->begun_ms &&
+    record->keks_each = (unsigned)keks_each;
+    return record->begun.wall_ms > 0 && record->ended.wall_ms >= record->begun.wall_ms &&
+           (boot == NULL || take_boot(boot, record)) && take_without(without, record) &&
            take_text(etcd, record->etcd, sizeof record->etcd) &&
            take_cluster(cluster, &record->cluster_id) &&
            take_text(prefix, record->prefix, sizeof record->prefix) &&
@@ -119,8 +165,8 @@ static bool take_root(const json_t *root, const struct kek_config *config, struc
     /* jansson's json_unpack() reads alone, but takes what it may write. */
     if (json_unpack((json_t *)(uintptr_t)root, "{s:I, s:s, s:o !}", "format", &format, "keyring",
                     &keyring, "inventories", &items) != 0 ||
-        format != FORMAT || strcmp(keyring, config->keyring) != 0 || !json_is_array(items) ||
-        json_array_size(items) > EVIDENCE_MAX) {
+        format != FORMAT || strcmp(keyring, kek_config_file_keyring(config)) != 0 ||
+        !json_is_array(items) || json_array_size(items) > EVIDENCE_MAX) {
         return false;
     }
     json_array_foreach(items, i, item)
@@ -143,7 +189,7 @@ struct evidence *evidence_load(const struct kek_config *config, struct kek_why *
         kek_fail(why, KEK_NO_MEMORY, "no memory to read the inventories on record");
         return NULL;
     }
-    enum kek_rc rc = name_file(config, "", path, why);
+    enum kek_rc rc = kek_config_state_file(config, "inventories", path, why);
     if (rc == KEK_OK) {
         rc = kek_durable_read(path, FILE_MAX, &content, why);
     }
@@ -161,7 +207,7 @@ struct evidence *evidence_load(const struct kek_config *config, struct kek_why *
         kek_fail(why, KEK_DAMAGED,
                  "%s is not what kekctl inventory writes for keyring %s: restore it, or move it "
                  "away; a key can then be destroyed only after new inventories",
-                 path, config->keyring);
+                 path, kek_config_file_keyring(config));
         return NULL;
     }
     return KEK_STEAL(all);
@@ -171,11 +217,19 @@ struct evidence *evidence_load(const struct kek_config *config, struct kek_why *
 
 static void format_date(int64_t ms, char text[static 32])
 {
-    char seconds[24];
-    time_t whole = (time_t)(ms / 1000);
-    struct tm utc;
-    strftime(seconds, sizeof seconds, "%Y-%m-%dT%H:%M:%S", gmtime_r(&whole, &utc));
-    snprintf(text, 32, "%s.%03dZ", seconds, (int)(ms % 1000));
+    kek_clock_text(ms, text);
+}
+
+/* NULL where no object is without a root, or *good is false: no memory. */
+static json_t *without_json(const struct evidence_record *record, bool *good)
+{
+    json_t *object = record->without_count == 0 ? NULL : json_object();
+    *good = record->without_count == 0 || object != NULL;
+    for (size_t i = 0; *good && i < record->without_count; i++) {
+        *good = json_object_set_new(object, record->without[i].root,
+                                    json_integer((json_int_t)record->without[i].objects)) == 0;
+    }
+    return object;
 }
 
 static json_t *pack_record(const struct evidence_record *record)
@@ -193,14 +247,33 @@ static json_t *pack_record(const struct evidence_record *record)
         return NULL;
     }
     snprintf(cluster, sizeof cluster, "%016" PRIx64, record->cluster_id);
-    format_date(record->begun_ms, begun);
-    format_date(record->ended_ms, ended);
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:b, s:o}", "etcd",
-                     record->etcd, "cluster_id", cluster, "prefix", record->prefix, "context",
-                     record->context, "revision", (json_int_t)record->revision, "begun", begun,
-                     "ended", ended, "objects", (json_int_t)record->objects, "unreadable",
-                     (json_int_t)record->unreadable, "verified", record->verified ? 1 : 0, "by_kek",
-                     by_kek);
+    format_date(record->begun.wall_ms, begun);
+    format_date(record->ended.wall_ms, ended);
+    /* "boot" is left out where it is not known. */
+    json_t *boot = record->begun.boot[0] == '\0'
+                       ? NULL
+                       : json_pack("{s:s, s:I, s:I}", "id", record->begun.boot, "begun_ms",
+                                   (json_int_t)record->begun.up_ms, "ended_ms",
+                                   (json_int_t)record->ended.up_ms);
+    bool good_without = true;
+    json_t *without = without_json(record, &good_without);
+    /* So is "keks_each" where each object has one KEK: an older kekctl reads what it might have written. */
+    json_t *keks_each = record->keks_each > 1 ? json_integer(record->keks_each) : NULL;
+    if ((boot == NULL && record->begun.boot[0] != '\0') ||
+        (keks_each == NULL && record->keks_each > 1) || !good_without) {
+        json_decref(by_kek);
+        json_decref(boot);
+        json_decref(keks_each);
+        json_decref(without);
+        return NULL;
+    }
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:o*, s:I, s:I, s:I, s:b, s:o*, s:o*, s:o}", "etcd",
+        record->etcd, "cluster_id", cluster, "prefix", record->prefix, "context", record->context,
+        "revision", (json_int_t)record->revision, "begun", begun, "ended", ended, "boot", boot,
+        "objects", (json_int_t)record->objects, "unreadable", (json_int_t)record->unreadable,
+        "disagreeing", (json_int_t)record->disagreeing, "verified", record->verified ? 1 : 0,
+        "keks_each", keks_each, "under_protected", without, "by_kek", by_kek);
 }
 
 /* NULL: no memory. */
@@ -215,8 +288,8 @@ static char *render(const struct kek_config *config, const struct evidence *all)
         json_decref(items);
         return NULL;
     }
-    json_t *root = json_pack("{s:i, s:s, s:o}", "format", FORMAT, "keyring", config->keyring,
-                             "inventories", items);
+    json_t *root = json_pack("{s:i, s:s, s:o}", "format", FORMAT, "keyring",
+                             kek_config_file_keyring(config), "inventories", items);
     char *text = root == NULL ? NULL : kek_json_text(root, JSON_INDENT(1));
     json_decref(root);
     return text;
@@ -250,28 +323,17 @@ static void make_room(struct evidence *all)
 static enum kek_rc take_lock(const struct kek_config *config, int *lock, struct kek_why *why)
 {
     char path[PATH_MAX];
-    enum kek_rc rc = name_file(config, ".lock", path, why);
+    enum kek_rc rc = kek_config_state_file(config, "inventories.lock", path, why);
     if (rc != KEK_OK) {
         return rc;
     }
-    KEK_AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) {
-        return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                               "opening %s", path);
-    }
-    kek_durable_give(path, fd);
     const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
-    int tries = LOCK_TRIES;
-    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        if (errno != EWOULDBLOCK || --tries == 0) {
-            return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                                   "locking %s, which another kekctl may hold", path);
-        }
+    rc = kek_lock_file_take(path, lock, why);
+    for (int tries = LOCK_TRIES; rc == KEK_UNAVAILABLE && tries > 1; tries--) {
         nanosleep(&pause, NULL);
+        rc = kek_lock_file_take(path, lock, why);
     }
-    *lock = fd;
-    fd = -1;
-    return KEK_OK;
+    return rc;
 }
 
 enum kek_rc evidence_append(const struct kek_config *config, const struct evidence_record *record,
@@ -279,7 +341,7 @@ enum kek_rc evidence_append(const struct kek_config *config, const struct eviden
 {
     KEK_AUTO_CLOSE int lock = -1;
     char path[PATH_MAX];
-    enum kek_rc rc = name_file(config, "", path, why);
+    enum kek_rc rc = kek_config_state_file(config, "inventories", path, why);
     if (rc == KEK_OK) {
         rc = take_lock(config, &lock, why);
     }

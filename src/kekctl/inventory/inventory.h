@@ -10,6 +10,7 @@
 #include "inventory_keks.h"
 #include "inventory_open.h"
 #include "inventory_wanted.h"
+#include "kekctl/moment.h"
 #include "kek/etcd.h"
 
 #define INVENTORY_ETCDS_MAX KEK_CONFIG_ETCDS_MAX
@@ -28,7 +29,7 @@ struct inventory_etcd {
     struct kek_why why;
     uint64_t cluster_id;
     int64_t revision;
-    int64_t begun_ms, ended_ms;         /* wall clock */
+    struct moment begun, ended;         /* of the count */
     unsigned restarts;                  /* since the revision was compacted in the middle */
     struct tally *tally;                /* NULL: nothing was read */
     struct opener *opener;              /* NULL: --verify was not given, or could not be done */
@@ -44,11 +45,14 @@ struct inventory {
     const struct ctl *ctl;
     const struct kek_config *config; /* NULL: there is none, for an etcd that the options name */
     struct wanted_scope scope;
-    struct inventory_keks keks;
+    const struct kek_encryption_config *file; /* whose keys are tried; borrowed; NULL: none are */
+    struct inventory_keks keks;               /* without inventory_keks_look() none is known */
     struct inventory_etcd etcds[INVENTORY_ETCDS_MAX];
     size_t etcd_count;
     bool complete, good;
+    bool placed;        /* below each prefix lies what Kubernetes stores */
     bool primary_known; /* or no object is under a KEK, or there is no configuration */
+    bool state_known; /* complete, and it was looked where something that was asked about can be */
     enum inventory_state state;
 };
 
@@ -60,10 +64,26 @@ bool inventory_choose(struct inventory *inventory);
  * compacted in the middle is followed by a newer one, once.  Then, with `keys`, it is read once more, and what
  * can be opened is.  False: etcd->why says why not. */
 bool inventory_read(const struct inventory *inventory, struct inventory_etcd *etcd,
-                    struct keys *keys);
+                    struct root_keys *keys);
 
 /* What is over all etcds: complete, good, state. */
 void inventory_judge(struct inventory *inventory);
+
+/* Of a resource that was named. */
+enum inventory_absence {
+    INVENTORY_STORED = 0, /* there are objects of it, or there may be none yet */
+    INVENTORY_CUSTOM,   /* there are none, and nobody here knows whether there is such a resource */
+    INVENTORY_MISSPELT, /* there are none, and Kubernetes has no such resource */
+};
+enum inventory_absence inventory_absence(const struct inventory *inventory, const char *resource);
+
+/* How many objects are under-protected (tally_is_weak()) by lacking one of those roots of trust, by bit. */
+uint64_t inventory_weak(const struct inventory *inventory, unsigned roots);
+
+/* The names of those roots of trust, by bit: "site, spare". */
+#define INVENTORY_ROOTS_TEXT (KEK_CONFIG_ROOTS_MAX * 40)
+void inventory_root_names(const struct inventory *inventory, unsigned roots,
+                          char text[static INVENTORY_ROOTS_TEXT]);
 
 /* False: nobody asked about this resource, and the API server can read it. */
 bool inventory_judge_resource(const struct inventory *inventory, const struct tally *tally,
@@ -75,8 +95,9 @@ json_t *inventory_json(const struct inventory *inventory);
 /* The result on standard output, JSON or tables; advice on standard error. */
 enum ctl_exit inventory_show(const struct inventory *inventory);
 
-/* "k8s-prod.v2" of a kek id, with what is to be said of it in brackets; else its hex. */
-#define INVENTORY_KEK_TEXT 160
+/* "k8s-prod.v2" of a kek id, with what is to be said of it in brackets; else its hex.  Of several roots of trust the root's
+ * name stands before it. */
+#define INVENTORY_KEK_TEXT 200
 void inventory_kek_name(const struct inventory *inventory, const struct kek_id *id,
                         char text[static INVENTORY_KEK_TEXT]);
 

@@ -78,9 +78,10 @@ static bool split_endpoints(struct inventory *inventory)
         char *rest = NULL;
         for (char *word = strtok_r(inventory->words + at, ",", &rest); word != NULL;
              word = strtok_r(NULL, ",", &rest)) {
-            if (!kek_config_is_endpoint(word)) {
+            if (!kek_config_is_endpoint(word)) { /* with a password in it, perhaps */
                 return refuse(inventory,
-                              "--endpoints: expected https://HOST:PORT or http://HOST:PORT", word);
+                              "--endpoints: expected https://HOST:PORT or http://HOST:PORT",
+                              strchr(word, '@') == NULL ? word : "one with a user in it");
             }
             if (count == KEK_ETCD_ENDPOINTS_MAX) {
                 return refuse(inventory, "--endpoints: more than 16", NULL);
@@ -122,7 +123,7 @@ static bool choose_named(struct inventory *inventory)
                       "/registry",
                       prefix);
     }
-    if (ctl->snapshot == NULL && (!split_endpoints(inventory) || !check_together(inventory))) {
+    if ((ctl->snapshot == NULL && !split_endpoints(inventory)) || !check_together(inventory)) {
         return false;
     }
     struct inventory_etcd *etcd = &inventory->etcds[inventory->etcd_count++];
@@ -206,15 +207,18 @@ bool inventory_choose(struct inventory *inventory)
 {
     const struct ctl *ctl = inventory->ctl;
     bool by_endpoints = ctl->endpoints.count > 0;
-    bool details = ctl->ca != NULL || ctl->cert != NULL || ctl->key_file != NULL ||
-                   ctl->user != NULL || ctl->password_file != NULL;
+    bool tls = ctl->ca != NULL || ctl->cert != NULL || ctl->key_file != NULL;
+    bool user = ctl->user != NULL || ctl->password_file != NULL;
     if ((by_endpoints && ctl->snapshot != NULL) ||
         (ctl->etcds.count > 0 && (by_endpoints || ctl->snapshot != NULL))) {
         return refuse(inventory, "takes one of --etcd, --endpoints and --snapshot", NULL);
     }
-    if (details && !by_endpoints) {
-        return refuse(inventory,
-                      "--ca, --cert, --key, --user and --password-file go with --endpoints", NULL);
+    if (tls && !by_endpoints) {
+        return refuse(inventory, "--ca, --cert and --key go with --endpoints", NULL);
+    }
+    if (user && !by_endpoints && ctl->snapshot == NULL) {
+        return refuse(inventory, "--user and --password-file go with --endpoints or --snapshot",
+                      NULL);
     }
     if (ctl->prefix != NULL && !by_endpoints && ctl->snapshot == NULL) {
         return refuse(inventory, "--prefix goes with --endpoints or --snapshot", NULL);

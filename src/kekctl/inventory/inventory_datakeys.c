@@ -12,19 +12,22 @@
 #define PROVIDER_STRIKES 3u /* as keys.h gives a provider up */
 
 struct datakeys {
-    struct keys *keys;
+    struct root_keys *keys;
+    const struct inventory_keks *known;
     struct datakey list[DATAKEYS_MAX];
     size_t count;
-    struct datakey_kek keks[DATAKEYS_KEKS_MAX];
-    size_t kek_count;
+    struct datakey_kek **keks; /* each stays where it is: data keys and results point at it */
+    size_t kek_count, kek_room;
+    struct datakey_kek rest; /* of what found no room */
     struct datakey *last;
     uint64_t clock; /* counts uses */
     uint64_t tried;
     unsigned confirmed[KEK_CONFIG_PROVIDERS_MAX]; /* "damaged", by a fresh process */
 };
 
-static const char *const names[] = {"opens",  "damaged",   "undecided",
-                                    "no-key", "suspended", "unreachable"};
+static const char *const names[] = {"opens",         "damaged",       "undecided",
+                                    "no-key",        "suspended",     "unreachable",
+                                    "other-context", "opens-in-part", "other-form"};
 _Static_assert(sizeof names / sizeof names[0] == OPENING_OUTCOMES, "a name for each");
 
 const char *opening_name(enum opening opening)
@@ -32,11 +35,12 @@ const char *opening_name(enum opening opening)
     return names[opening];
 }
 
-struct datakeys *datakeys_new(struct keys *keys)
+struct datakeys *datakeys_new(struct root_keys *keys, const struct inventory_keks *keks)
 {
     struct datakeys *datakeys = calloc(1, sizeof *datakeys);
     if (datakeys != NULL) {
         datakeys->keys = keys;
+        datakeys->known = keks;
     }
     return datakeys;
 }
@@ -44,7 +48,9 @@ struct datakeys *datakeys_new(struct keys *keys)
 static void forget(struct datakey *datakey)
 {
     free(datakey->header);
-    kek_secret_free(datakey->key);
+    for (size_t i = 0; i < datakey->key_count; i++) {
+        kek_secret_free(datakey->keys[i]);
+    }
     kek_envelope_key_free(datakey->expanded);
     *datakey = (struct datakey){.header = NULL};
 }
@@ -54,6 +60,12 @@ void datakeys_free(struct datakeys *datakeys)
     for (size_t i = 0; datakeys != NULL && i < datakeys->count; i++) {
         forget(&datakeys->list[i]);
     }
+    for (size_t i = 0; datakeys != NULL && i < datakeys->kek_count; i++) {
+        free(datakeys->keks[i]);
+    }
+    if (datakeys != NULL) {
+        free(datakeys->keks);
+    }
     free(datakeys);
 }
 
@@ -62,9 +74,17 @@ uint64_t datakeys_count(const struct datakeys *datakeys)
     return datakeys->tried;
 }
 
-void datakey_proven(struct datakey *datakey)
+unsigned datakey_proven(struct datakey *datakey, size_t key)
 {
-    datakey->kek->proven |= datakey->asked;
+    unsigned legs = 0;
+    for (size_t i = 0; i < datakey->leg_count; i++) {
+        struct datakey_leg *leg = &datakey->legs[i];
+        if (leg->opening == OPENING_GOOD && leg->key == key) {
+            leg->kek->proven |= leg->asked;
+            legs |= 1u << i;
+        }
+    }
+    return legs;
 }
 
 enum opening datakey_final(const struct datakey_kek *kek, uint32_t asked, bool unasked)
@@ -148,103 +168,118 @@ struct round {
 
 /* The first few times that a provider says "damaged", a fresh process is asked too: the library of one that
  * has run for a while may have lost its way. */
-static void unwrap_surely(struct datakeys *datakeys, size_t provider,
-                          const struct kek_envelope_entry *entry, struct unwrapping *unwrapping)
+static void unwrap_surely(struct keys *keys, size_t provider,
+                          const struct kek_envelope_entry *entry, unsigned *confirmed,
+                          struct unwrapping *unwrapping)
 {
-    unwrap_by(datakeys->keys, provider, entry, false, unwrapping);
-    if (unwrapping->rc == KEK_DAMAGED && datakeys->confirmed[provider] < CONFIRM) {
-        datakeys->confirmed[provider]++;
-        unwrap_by(datakeys->keys, provider, entry, true, unwrapping);
+    unwrap_by(keys, provider, entry, false, unwrapping);
+    if (unwrapping->rc == KEK_DAMAGED && *confirmed < CONFIRM) {
+        (*confirmed)++;
+        unwrap_by(keys, provider, entry, true, unwrapping);
     }
 }
 
-static bool ask_one(struct datakeys *datakeys, size_t provider,
-                    const struct kek_envelope_entry *entry, struct datakey *datakey,
-                    struct round *round)
+/* The data key, if this provider of the root opens it. */
+static struct kek_secret *ask_one(struct datakeys *datakeys, size_t root, size_t provider,
+                                  const struct kek_envelope_entry *entry, struct datakey_leg *leg,
+                                  struct round *round)
 {
-    struct keys *keys = datakeys->keys;
+    struct keys *keys = &datakeys->keys->list[root];
+    const size_t place = root_keys_provider(datakeys->keys, root, provider);
     const struct listing *listing = &keys->listings[provider];
     const struct kek_version *version = view_find(keys, provider, &entry->kek_id);
     struct unwrapping unwrapping;
     if (listing->rc != KEK_OK) {
-        datakey->unasked = true;
-        snprintf(datakey->why, sizeof datakey->why, "%s", listing->why.text);
-        return false;
+        leg->unasked = true;
+        snprintf(leg->why, sizeof leg->why, "%s", listing->why.text);
+        return NULL;
     }
     if (version == NULL) {
-        return false;
+        return NULL;
     }
     round->shown = true;
     if (!version->can_unwrap || !version->eligible) {
         round->refused = true;
-        return false;
+        return NULL;
     }
     if (!may_be(listing, entry->alg)) {
-        datakey->asked |= UINT32_C(1) << provider;
-        snprintf(datakey->why, sizeof datakey->why, "%s does not wrap by %s",
+        leg->asked |= UINT32_C(1) << place;
+        snprintf(leg->why, sizeof leg->why, "%s does not wrap by %s",
                  keys->config->providers[provider].name, kek_wrap_alg_name(entry->alg));
-        return false;
+        return NULL;
     }
-    unwrap_surely(datakeys, provider, entry, &unwrapping);
+    unwrap_surely(keys, provider, entry, &datakeys->confirmed[place], &unwrapping);
     if (unwrapping.rc == KEK_OK) {
-        datakey->asked = UINT32_C(1) << provider;
-        datakey->key = unwrapping.key;
-        return true;
+        leg->asked = UINT32_C(1) << place;
+        return unwrapping.key;
     }
-    snprintf(datakey->why, sizeof datakey->why, "%s", unwrapping.why.text);
+    snprintf(leg->why, sizeof leg->why, "%s", unwrapping.why.text);
     if (unwrapping.rc == KEK_DAMAGED) {
-        datakey->asked |= UINT32_C(1) << provider;
+        leg->asked |= UINT32_C(1) << place;
     } else if (unwrapping.rc == KEK_PRECONDITION) {
         round->refused = true;
     } else {
-        datakey->unasked = true; /* a key that is gone since it was listed may be back, too */
+        leg->unasked = true; /* a key that is gone since it was listed may be back, too */
     }
-    return false;
+    return NULL;
 }
 
-static enum opening ask_all(struct datakeys *datakeys, const struct kek_envelope_entry *entry,
-                            struct datakey *datakey)
+/* Whoever may have the KEK: the providers of its root, or, where that is not known, all.  Sets leg->opening. */
+static struct kek_secret *ask_all(struct datakeys *datakeys, const struct kek_envelope_entry *entry,
+                                  struct datakey_leg *leg)
 {
-    struct keys *keys = datakeys->keys;
+    struct root_keys *keys = datakeys->keys;
     struct round round = {.shown = false};
-    if (keys == NULL || keys->pool == NULL) {
-        snprintf(datakey->why, sizeof datakey->why, "there is no provider to ask");
-        datakey->unasked = true;
-        return OPENING_UNREACHABLE;
-    }
-    datakeys->tried++;
-    for (size_t p = 0; p < keys->config->provider_count; p++) {
-        if (ask_one(datakeys, p, entry, datakey, &round)) {
-            return OPENING_GOOD;
+    for (size_t r = 0; r < keys->count; r++) {
+        bool asked = leg->known == NULL || leg->known->root == r;
+        for (size_t p = 0; asked && p < keys->list[r].config->provider_count; p++) {
+            struct kek_secret *key = ask_one(datakeys, r, p, entry, leg, &round);
+            if (key != NULL) {
+                leg->opening = OPENING_GOOD;
+                return key;
+            }
         }
     }
-    if (datakey->asked != 0) {
-        return OPENING_UNDECIDED;
-    }
-    if (datakey->unasked) {
-        return OPENING_UNREACHABLE;
-    }
-    return round.shown ? OPENING_SUSPENDED : OPENING_NO_KEY;
+    leg->opening = leg->asked != 0 ? OPENING_UNDECIDED
+                   : leg->unasked  ? OPENING_UNREACHABLE
+                   : round.shown   ? OPENING_SUSPENDED
+                                   : OPENING_NO_KEY;
+    return NULL;
 }
 
 /* Keeping them. */
 
+/* NULL: no memory. */
+static struct datakey_kek *add_kek(struct datakeys *datakeys, const struct kek_id *id)
+{
+    if (datakeys->kek_count == DATAKEYS_KEKS_MAX) {
+        return &datakeys->rest;
+    }
+    if (datakeys->kek_count == datakeys->kek_room) {
+        size_t room = datakeys->kek_room == 0 ? 16 : 2 * datakeys->kek_room;
+        struct datakey_kek **grown = realloc(datakeys->keks, room * sizeof(struct datakey_kek *));
+        if (grown == NULL) {
+            return NULL;
+        }
+        datakeys->keks = grown;
+        datakeys->kek_room = room;
+    }
+    struct datakey_kek *kek = calloc(1, sizeof *kek);
+    if (kek != NULL) {
+        kek->id = *id;
+        datakeys->keks[datakeys->kek_count++] = kek;
+    }
+    return kek;
+}
+
 static struct datakey_kek *kek_of(struct datakeys *datakeys, const struct kek_id *id)
 {
     for (size_t i = 0; i < datakeys->kek_count; i++) {
-        if (kek_id_equal(&datakeys->keks[i].id, id)) {
-            return &datakeys->keks[i];
+        if (kek_id_equal(&datakeys->keks[i]->id, id)) {
+            return datakeys->keks[i];
         }
     }
-    /* More KEKs than any keyring has: they share the last place, where each one is new. */
-    size_t at = datakeys->kek_count;
-    if (at == DATAKEYS_KEKS_MAX) {
-        at--;
-    } else {
-        datakeys->kek_count++;
-    }
-    datakeys->keks[at] = (struct datakey_kek){.id = *id};
-    return &datakeys->keks[at];
+    return add_kek(datakeys, id);
 }
 
 static bool is_of(const struct datakey *datakey, struct kek_bytes header)
@@ -267,29 +302,148 @@ static struct datakey *make_room(struct datakeys *datakeys)
     return oldest;
 }
 
+/* Why nobody is asked for it, as nothing is to be had by that. NULL: somebody is. */
+static const char *left_alone(const struct datakeys *datakeys, const struct datakey_leg *leg)
+{
+    return leg->kek == &datakeys->rest
+               ? "there are more KEKs than are told apart, and nobody was asked for its own"
+           : leg->kek->strikes >= GIVE_UP
+               ? "its KEK could not be asked for twice, and was left alone"
+               : NULL;
+}
+
+static bool anybody_runs(const struct datakeys *datakeys)
+{
+    bool runs = false;
+    for (size_t r = 0; datakeys->keys != NULL && r < datakeys->keys->count; r++) {
+        runs = runs || datakeys->keys->list[r].pool != NULL;
+    }
+    return runs;
+}
+
+static void is_unreachable(struct datakey_leg *leg, const char *why)
+{
+    leg->opening = OPENING_UNREACHABLE;
+    leg->unasked = true;
+    snprintf(leg->why, sizeof leg->why, "%s", why);
+}
+
+/* *asked: somebody was. */
+static struct kek_secret *look(struct datakeys *datakeys, const struct kek_envelope_entry *entry,
+                               struct datakey_leg *leg, bool *asked)
+{
+    struct kek_secret *key = NULL;
+    const char *alone = left_alone(datakeys, leg);
+    if (alone != NULL) {
+        is_unreachable(leg, alone);
+        return NULL;
+    }
+    if (anybody_runs(datakeys)) {
+        *asked = true;
+        key = ask_all(datakeys, entry, leg);
+    } else {
+        is_unreachable(leg, "there is no provider to ask");
+    }
+    bool unreachable = leg->opening == OPENING_UNREACHABLE;
+    leg->kek->strikes = unreachable ? leg->kek->strikes + 1 : 0;
+    return key;
+}
+
+/* Mode any: takes the key that a leg gave, which others may have given before. */
+static void take_key(struct datakey *datakey, struct datakey_leg *leg, struct kek_secret *key)
+{
+    leg->key = 0;
+    while (leg->key < datakey->key_count && !kek_secret_equal(datakey->keys[leg->key], key)) {
+        leg->key++;
+    }
+    if (leg->key < datakey->key_count) {
+        kek_secret_free(key);
+        return;
+    }
+    datakey->keys[datakey->key_count++] = key;
+}
+
+/* Mode all: the shares together are the key. */
+static enum kek_rc join(struct datakey *datakey, struct kek_secret *const *shares,
+                        struct kek_why *why)
+{
+    size_t len = 0, at = 0;
+    for (size_t i = 0; i < datakey->leg_count; i++) {
+        if (shares[i] == NULL) {
+            return KEK_OK;
+        }
+        len += kek_secret_bytes(shares[i]).len;
+    }
+    struct kek_secret *joined = kek_secret_new(len);
+    if (joined == NULL) {
+        return kek_fail(why, KEK_NO_MEMORY, "no memory for a data key");
+    }
+    for (size_t i = 0; i < datakey->leg_count; i++) {
+        const struct kek_bytes share = kek_secret_bytes(shares[i]);
+        memcpy(kek_secret_data(joined) + at, share.data, share.len);
+        at += share.len;
+    }
+    datakey->keys[datakey->key_count++] = joined;
+    return KEK_OK;
+}
+
+static enum kek_rc open_legs(struct datakeys *datakeys, const struct kek_envelope *envelope,
+                             struct datakey *datakey, struct kek_why *why)
+{
+    struct kek_secret *shares[KEK_ENVELOPE_ENTRIES_MAX] = {NULL};
+    bool asked = false;
+    enum kek_rc rc = KEK_OK;
+    for (size_t i = 0; i < datakey->leg_count; i++) {
+        struct kek_secret *key = look(datakeys, &envelope->entries[i], &datakey->legs[i], &asked);
+        if (key != NULL && datakey->mode == KEK_ENVELOPE_MODE_ANY) {
+            take_key(datakey, &datakey->legs[i], key);
+        } else {
+            shares[i] = key;
+        }
+    }
+    if (datakey->mode == KEK_ENVELOPE_MODE_ALL) {
+        rc = join(datakey, shares, why);
+    }
+    for (size_t i = 0; i < datakey->leg_count; i++) {
+        kek_secret_free(shares[i]);
+    }
+    datakeys->tried += asked ? 1 : 0;
+    return rc;
+}
+
+/* One root of trust opens by one KEK, whatever stands in the envelope. */
+static size_t legs_of(const struct datakeys *datakeys, const struct kek_envelope *envelope)
+{
+    return inventory_keks_rules(datakeys->known) == NULL ? 1 : envelope->count;
+}
+
 static enum kek_rc add(struct datakeys *datakeys, const struct kek_envelope *envelope,
                        struct datakey **out, struct kek_why *why)
 {
-    struct datakey *datakey = make_room(datakeys);
-    datakey->header = malloc(envelope->header.len);
-    if (datakey->header == NULL) {
+    struct datakey_kek *keks[KEK_ENVELOPE_ENTRIES_MAX];
+    size_t count = legs_of(datakeys, envelope);
+    uint8_t *header = malloc(envelope->header.len);
+    bool whole = header != NULL;
+    for (size_t i = 0; whole && i < count; i++) {
+        keks[i] = kek_of(datakeys, &envelope->entries[i].kek_id);
+        whole = keks[i] != NULL;
+    }
+    if (!whole) {
+        free(header);
         return kek_fail(why, KEK_NO_MEMORY, "no memory for a data key");
     }
-    memcpy(datakey->header, envelope->header.data, envelope->header.len);
+    struct datakey *datakey = make_room(datakeys);
+    memcpy(header, envelope->header.data, envelope->header.len);
+    datakey->header = header;
     datakey->header_len = envelope->header.len;
-    datakey->kek = kek_of(datakeys, &envelope->entries[0].kek_id);
-    if (datakey->kek->strikes >= GIVE_UP) {
-        datakey->opening = OPENING_UNREACHABLE;
-        datakey->unasked = true;
-        snprintf(datakey->why, sizeof datakey->why,
-                 "its KEK could not be asked for twice, and was left alone");
-    } else {
-        datakey->opening = ask_all(datakeys, &envelope->entries[0], datakey);
-        bool unreachable = datakey->opening == OPENING_UNREACHABLE;
-        datakey->kek->strikes = unreachable ? datakey->kek->strikes + 1 : 0;
+    datakey->mode = count == 1 ? KEK_ENVELOPE_MODE_ANY : envelope->mode; /* one share is the key */
+    datakey->leg_count = count;
+    for (size_t i = 0; i < count; i++) {
+        datakey->legs[i].kek = keks[i];
+        datakey->legs[i].known = inventory_kek_find(datakeys->known, &envelope->entries[i].kek_id);
     }
     *out = datakey;
-    return KEK_OK;
+    return open_legs(datakeys, envelope, datakey, why);
 }
 
 enum kek_rc datakeys_get(struct datakeys *datakeys, const struct kek_envelope *envelope,

@@ -7,11 +7,11 @@
 bool inventory_judge_resource(const struct inventory *inventory, const struct tally *tally,
                               const struct tally_resource *resource, enum inventory_state *state)
 {
-    const struct kek_id *primary =
-        inventory->keks.primary_source == NULL ? NULL : &inventory->keks.primary;
+    const struct kek_root_form *primary =
+        inventory->keks.primary.count == 0 ? NULL : &inventory->keks.primary;
     struct inventory_wanted wanted = wanted_of(&inventory->scope, resource->name);
     uint64_t unread = wanted_unread(&inventory->scope, tally, resource);
-    if (wanted.wish == WISH_NOTHING && unread == 0) {
+    if ((wanted.wish == WISH_NOTHING && unread == 0) || resource->never_encrypted) {
         return false;
     }
     *state = inventory_state_of(tally, resource, &wanted, primary, unread);
@@ -46,25 +46,43 @@ static bool has_objects(const struct inventory *inventory, const char *resource)
     return false;
 }
 
-/* What was asked about and is nowhere is as it should be. */
-static void add_absent(const struct inventory *inventory, struct inventory_sum *sum)
+enum inventory_absence inventory_absence(const struct inventory *inventory, const char *resource)
+{
+    bool custom;
+    if (has_objects(inventory, resource) || kek_kube_is_known(resource, &custom)) {
+        return INVENTORY_STORED;
+    }
+    return custom ? INVENTORY_CUSTOM : INVENTORY_MISSPELT;
+}
+
+/* What was asked about and is nowhere is as it should be, if there can be such a thing.  False: there cannot. */
+static bool add_absent(const struct inventory *inventory, struct inventory_sum *sum)
 {
     const char *name;
+    bool good = true;
     for (size_t i = 0; (name = wanted_named(&inventory->scope, i)) != NULL; i++) {
         struct inventory_wanted wanted = wanted_of(&inventory->scope, name);
-        if (!has_objects(inventory, name)) {
+        if (inventory_absence(inventory, name) == INVENTORY_MISSPELT) {
+            good = false;
+        } else if (!has_objects(inventory, name)) {
             inventory_sum_add(sum, inventory_state_none(&wanted), &wanted);
         }
     }
+    return good;
 }
 
-/* Nothing in it is in trouble, whatever resource it is of. */
+/* Nothing in it is in trouble, whatever resource it is of.  Where an API server stores
+ * nothing of all that, the prefix is another one. */
 static bool is_sound(const struct inventory_etcd *etcd)
 {
     const struct tally *tally = etcd->tally;
-    bool sound = !tally->resources_full && tally_unreadable(tally) == 0;
+    bool sound =
+        tally_is_kubernetes(tally) && !tally->resources_full && tally_unreadable(tally) == 0;
     for (size_t i = 0; i < TALLY_TROUBLES; i++) {
         sound = sound && tally->troubles[i] == 0;
+    }
+    for (size_t i = 0; i < tally->cover_count; i++) {
+        sound = sound && !tally_is_weak(&tally->covers[i]);
     }
     for (size_t i = OPENING_GOOD + 1; etcd->opened != NULL && i < OPENING_OUTCOMES; i++) {
         sound = sound && etcd->opened->counts[i] == 0;
@@ -75,7 +93,7 @@ static bool is_sound(const struct inventory_etcd *etcd)
 /* Are objects under KEKs, where this configuration's primary should be known and is not? */
 static bool knows_primary(const struct inventory *inventory)
 {
-    if (inventory->config == NULL || inventory->keks.primary_source != NULL) {
+    if (inventory->config == NULL || inventory->keks.primary.count > 0) {
         return true;
     }
     for (size_t i = 0; i < inventory->etcd_count; i++) {
@@ -93,7 +111,7 @@ void inventory_judge(struct inventory *inventory)
 {
     struct inventory_sum sum = {.any = false, .good = true};
     bool sound = true;
-    inventory->complete = true;
+    inventory->complete = inventory->placed = true;
     for (size_t i = 0; i < inventory->etcd_count; i++) {
         const struct inventory_etcd *etcd = &inventory->etcds[i];
         if (!etcd->complete) {
@@ -102,11 +120,14 @@ void inventory_judge(struct inventory *inventory)
         }
         add_resources(inventory, etcd->tally, &sum);
         sound = sound && is_sound(etcd);
+        inventory->placed = inventory->placed && tally_is_kubernetes(etcd->tally);
     }
     if (inventory->complete) {
-        add_absent(inventory, &sum);
+        sound = add_absent(inventory, &sum) && sound;
     }
     inventory->state = sum.state;
+    /* Nobody knows what lies elsewhere; what was found amiss here is amiss all the same. */
+    inventory->state_known = inventory->complete && sum.any && (inventory->placed || !sum.good);
     inventory->primary_known = knows_primary(inventory);
     inventory->good = inventory->complete && sound && sum.good && inventory->primary_known;
 }
@@ -116,17 +137,44 @@ void inventory_kek_name(const struct inventory *inventory, const struct kek_id *
 {
     const struct inventory_keks *keks = &inventory->keks;
     const struct inventory_kek *kek = inventory_kek_find(keks, id);
-    bool primary = keks->primary_source != NULL && kek_id_equal(&keks->primary, id);
     char hex[KEK_ID_TEXT];
-    kek_id_format(id, hex);
     if (kek == NULL) {
+        bool sources = keks->root_count > 0; /* else it may be one of those of which nobody told */
+        for (size_t i = 0; i < keks->root_count; i++) {
+            sources = sources && keks->roots[i].source != NULL;
+        }
+        kek_id_format(id, hex);
         snprintf(text, INVENTORY_KEK_TEXT, "%s (%s)", hex,
-                 keks->source == NULL ? "not known" : "another keyring's");
-    } else {
-        snprintf(text, INVENTORY_KEK_TEXT, "%s.v%u (%s)", inventory->config->keyring,
-                 (unsigned)kek->number,
-                 primary                 ? "primary"
-                 : kek->state[0] != '\0' ? kek->state
-                                         : "not the primary");
+                 sources ? "another keyring's" : "not known");
+        return;
     }
+    const struct inventory_root *root = &keks->roots[kek->root];
+    snprintf(text, INVENTORY_KEK_TEXT, "%s%s%s.v%u (%s)", root->name,
+             root->name[0] == '\0' ? "" : ": ", root->keyring, (unsigned)kek->number,
+             inventory_kek_is_primary(keks, id) ? "primary"
+             : kek->state[0] != '\0'            ? kek->state
+                                                : "not the primary");
+}
+
+void inventory_root_names(const struct inventory *inventory, unsigned roots,
+                          char text[static INVENTORY_ROOTS_TEXT])
+{
+    size_t len = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < inventory->keks.root_count; i++) {
+        if ((roots >> i & 1) != 0) {
+            len += (size_t)snprintf(text + len, INVENTORY_ROOTS_TEXT - len, "%s%s",
+                                    len > 0 ? ", " : "", inventory->keks.roots[i].name);
+        }
+    }
+}
+
+uint64_t inventory_weak(const struct inventory *inventory, unsigned roots)
+{
+    uint64_t objects = 0;
+    for (size_t e = 0; e < inventory->etcd_count; e++) {
+        const struct inventory_etcd *etcd = &inventory->etcds[e];
+        objects += etcd->complete && etcd->tally != NULL ? tally_weak(etcd->tally, roots) : 0;
+    }
+    return objects;
 }

@@ -13,19 +13,27 @@
 
 #define OPENER_NAMED_MAX 200 /* objects that do not open and are named; all are counted */
 
-struct opener_named {
-    struct tally_named place;
-    struct datakey_kek *kek;
-    enum opening opening;
-    uint32_t asked;
-    bool unasked;
+/* Of what did not open, what each KEK came to; all together, once that is known at the end. */
+struct opener_verdict {
+    uint8_t mode;
+    size_t count;
+    struct opener_leg {
+        struct datakey_kek *kek;
+        enum opening opening;
+        uint32_t asked;
+        bool unasked;
+    } legs[KEK_ENVELOPE_ENTRIES_MAX];
 };
 
-/* Objects that tokens said to be damaged, by whom. What they come to is known at the end. */
+struct opener_named {
+    struct tally_named place;
+    enum opening opening;
+    struct opener_verdict verdict; /* OPENING_UNDECIDED: it decides */
+};
+
+/* Objects of the same verdict, which is not known before the end. */
 struct opener_doubt {
-    struct datakey_kek *kek;
-    uint32_t asked;
-    bool unasked;
+    struct opener_verdict verdict;
     uint64_t objects;
 };
 
@@ -34,15 +42,20 @@ struct opener_doubt {
 struct opener_result {
     uint64_t counts[OPENING_OUTCOMES]; /* objects under kekd */
     uint64_t data_keys;                /* that were tried */
+    /* Of several roots of trust: objects whose data key, or share, each opens and does not open. */
+    struct opener_root {
+        uint64_t opens, fails;
+    } roots[KEK_CONFIG_ROOTS_MAX];
     size_t named_count;
     struct opener_named named[OPENER_NAMED_MAX];
 };
 
 struct opener;
 
-/* contexts: all that are tried, in this order; borrowed, as keys is (NULL: nobody can be asked).
- * NULL: no memory. */
-struct opener *opener_new(struct keys *keys, const char *const *contexts, size_t count);
+/* contexts: all that are tried, in this order, of which the first `own` are those that the kekd of this etcd opens;
+ * borrowed, as keks and keys are (keys NULL: nobody can be asked).  NULL: no memory. */
+struct opener *opener_new(struct root_keys *keys, const struct inventory_keks *keks,
+                          const char *const *contexts, size_t count, size_t own);
 void opener_free(struct opener *opener);
 KEK_DEFINE_AUTO(opener);
 

@@ -7,10 +7,13 @@
 #include <unistd.h>
 
 #include "kek/clock.h"
+#include "kek/secret.h"
+#include "kek/text.h"
 
 #define STEP 512 /* objects between two looks at the clock */
 #define SHOWN_EVERY_MS 500
 #define VERIFY_RESTARTS_MAX 100
+#define ARENA (256u * 1024)
 
 /* The line that moves, on a terminal alone. */
 struct progress {
@@ -48,8 +51,8 @@ static void progress_step(struct progress *progress)
     progress->next_ms = now + SHOWN_EVERY_MS;
     progress->shown = true;
     int64_t taken = progress->read->taken, total = progress->read->total;
-    fprintf(stderr, "\r\033[K%s: %s %" PRId64 " of %" PRId64 " objects, %" PRIu64 " a second",
-            progress->name, progress->doing, taken, total,
+    fprintf(stderr, "\r\033[K%s: %s %" PRId64 " of %s, %" PRIu64 " a second", progress->name,
+            progress->doing, taken, kek_counted((uint64_t)total, "object").text,
             (uint64_t)taken * 1000 / (now - progress->begun_ms));
 }
 
@@ -100,11 +103,15 @@ static enum kek_rc count_once(const struct inventory *inventory, struct inventor
         return kek_fail(&etcd->why, KEK_NO_MEMORY, "%s: no memory to count", etcd->settings.name);
     }
     counting.tally = etcd->tally;
+    etcd->tally->file = inventory->file;
+    etcd->tally->rules = inventory_keks_rules(&inventory->keks);
     progress_begin(&counting.progress, inventory->ctl, etcd->settings.name, "read", &read);
-    etcd->begun_ms = kek_clock_wall_ms();
+    moment_now(&etcd->begun);
     enum kek_rc rc = kek_etcd_read(client, &read, &etcd->why);
-    int64_t now = kek_clock_wall_ms();
-    etcd->ended_ms = now > etcd->begun_ms ? now : etcd->begun_ms;
+    moment_now(&etcd->ended);
+    if (etcd->ended.wall_ms < etcd->begun.wall_ms) {
+        etcd->ended.wall_ms = etcd->begun.wall_ms;
+    }
     etcd->revision = read.revision;
     progress_end(&counting.progress);
     return rc;
@@ -159,12 +166,13 @@ static enum kek_rc verify(void *arg, const struct kek_etcd_pair *pair, struct ke
 }
 
 static bool verify_all(const struct inventory *inventory, struct inventory_etcd *etcd,
-                       struct kek_etcd *client, struct keys *keys)
+                       struct kek_etcd *client, struct root_keys *keys)
 {
     struct range range;
     struct verifying verifying = {.tally = etcd->tally};
     enum kek_rc rc = KEK_PRECONDITION;
-    etcd->opener = opener_new(keys, etcd->contexts, etcd->context_count);
+    etcd->opener =
+        opener_new(keys, &inventory->keks, etcd->contexts, etcd->context_count, etcd->own_count);
     if (etcd->opener == NULL) {
         kek_fail(&etcd->why, KEK_NO_MEMORY, "%s: no memory to verify", etcd->settings.name);
         return false;
@@ -214,7 +222,7 @@ static const struct inventory_etcd *twin_of(const struct inventory *inventory,
 }
 
 static bool read_open(const struct inventory *inventory, struct inventory_etcd *etcd,
-                      struct kek_etcd *client, struct keys *keys)
+                      struct kek_etcd *client, struct root_keys *keys)
 {
     etcd->cluster_id = kek_etcd_cluster_id(client);
     tell_members(inventory, client);
@@ -231,11 +239,24 @@ static bool read_open(const struct inventory *inventory, struct inventory_etcd *
            (keys == NULL || verify_all(inventory, etcd, client, keys));
 }
 
-bool inventory_read(const struct inventory *inventory, struct inventory_etcd *etcd,
-                    struct keys *keys)
+/* For etcd's passwords and tokens, and the keys of a file. */
+static bool have_arena(struct inventory_etcd *etcd)
 {
+    bool locked;
+    return kek_secret_setup(ARENA, &locked, &etcd->why) == KEK_OK;
+}
+
+bool inventory_read(const struct inventory *inventory, struct inventory_etcd *etcd,
+                    struct root_keys *keys)
+{
+    if (!have_arena(etcd)) {
+        return false;
+    }
     if (etcd->snapshot != NULL) {
-        const struct kek_etcd_snapshot_settings settings = {.file = etcd->snapshot};
+        const struct kek_etcd_snapshot_settings settings = {.file = etcd->snapshot,
+                                                            .user = etcd->settings.user,
+                                                            .password_file =
+                                                                etcd->settings.password_file};
         __attribute__((cleanup(kek_etcd_snapshot_auto))) struct kek_etcd_snapshot *snapshot = NULL;
         return kek_etcd_snapshot_open(&settings, &snapshot, &etcd->why) == KEK_OK &&
                read_open(inventory, etcd, kek_etcd_snapshot_etcd(snapshot), keys);

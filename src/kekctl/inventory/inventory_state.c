@@ -13,31 +13,34 @@ const char *inventory_state_name(enum inventory_state state)
 /* What the objects of a resource are under, as seen from what was wanted. */
 struct view {
     uint64_t right, plain;
-    const struct kek_id *kek; /* that all must be under; NULL: none was seen */
+    const struct kek_root_form *keks; /* that all must be under; NULL: none were seen */
 };
 
-static bool under_kek(const struct tally_cover *cover, const struct kek_id *primary,
-                      struct view *view)
+/* Where there is one root of trust, nothing is under several KEKs by right. */
+static bool under_keks(const struct tally *tally, const struct tally_cover *cover,
+                       const struct kek_root_form *primary, struct view *view)
 {
-    if (view->kek == NULL) {
-        view->kek = primary != NULL ? primary : &cover->kek_ids[0];
+    if (view->keks == NULL) {
+        view->keks = primary != NULL ? primary : &cover->form;
     }
-    return cover->count == 1 && kek_id_equal(&cover->kek_ids[0], view->kek);
+    bool fits = tally->rules == NULL ? cover->form.count == 1 : !tally_is_weak(cover);
+    return fits && kek_root_form_equal(&cover->form, view->keks);
 }
 
-static bool is_right(const struct tally_cover *cover, const struct inventory_wanted *wanted,
-                     const struct kek_id *primary, struct view *view)
+static bool is_right(const struct tally *tally, const struct tally_cover *cover,
+                     const struct inventory_wanted *wanted, const struct kek_root_form *primary,
+                     struct view *view)
 {
     if (cover->rest) {
         return false;
     }
     switch (wanted->wish) {
     case WISH_KEKD:
-        return cover->is_kekd && under_kek(cover, primary, view);
+        return cover->is_kekd && under_keks(tally, cover, primary, view);
     case WISH_PROVIDER:
         return cover->kind == wanted->kind &&
                kek_bytes_equal(cover->provider, kek_bytes_of(wanted->provider)) &&
-               (!cover->is_kekd || under_kek(cover, primary, view));
+               (!cover->is_kekd || under_keks(tally, cover, primary, view));
     case WISH_PLAIN:
     case WISH_NOTHING:
     default:
@@ -62,9 +65,9 @@ enum inventory_state inventory_state_none(const struct inventory_wanted *wanted)
 enum inventory_state inventory_state_of(const struct tally *tally,
                                         const struct tally_resource *resource,
                                         const struct inventory_wanted *wanted,
-                                        const struct kek_id *primary, uint64_t unread)
+                                        const struct kek_root_form *primary, uint64_t unread)
 {
-    struct view view = {.kek = NULL};
+    struct view view = {.keks = NULL};
     bool plain_wanted = wanted->wish == WISH_PLAIN;
     if (unread > 0 || resource->lost > 0 || troubles_of(resource) > 0) {
         return plain_wanted ? INVENTORY_DECRYPTION_ERROR : INVENTORY_ENCRYPTION_ERROR;
@@ -72,7 +75,7 @@ enum inventory_state inventory_state_of(const struct tally *tally,
     for (size_t i = 0; i < resource->count; i++) {
         const struct tally_cover *cover = &tally->covers[resource->counts[i].cover];
         uint64_t objects = resource->counts[i].objects;
-        view.right += is_right(cover, wanted, primary, &view) ? objects : 0;
+        view.right += is_right(tally, cover, wanted, primary, &view) ? objects : 0;
         view.plain += !cover->rest && cover->kind == KEK_KUBE_PLAIN ? objects : 0;
     }
     if (view.right == resource->objects) {

@@ -34,12 +34,12 @@ struct inventory_wanted {
     const char *provider;    /* of WISH_PROVIDER; borrowed */
 };
 
-/* Of one resource that somebody asked about. primary: NULL where nobody knows it; then all must be under one
- * KEK of kekd's.  unread: how many objects of it no provider that the API server has reads. */
+/* Of one resource that somebody asked about. primary: the form of what is under the primary of each root of trust that
+ * seals; NULL where nobody knows that; then all must be under the same KEKs of kekd's, of every root.  unread: how many objects of it no provider that the API server has reads. */
 enum inventory_state inventory_state_of(const struct tally *tally,
                                         const struct tally_resource *resource,
                                         const struct inventory_wanted *wanted,
-                                        const struct kek_id *primary, uint64_t unread);
+                                        const struct kek_root_form *primary, uint64_t unread);
 
 /* Of a resource of which there is no object. */
 enum inventory_state inventory_state_none(const struct inventory_wanted *wanted);

@@ -3,32 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kek/keyring.h"
-#include "kek/text.h"
+#include "inventory_look.h"
 
 #define PROVIDER_MAX \
-    256        /* bytes of a key's or plugin's name; the API server has no limit of its own */
-#define REST 0 /* the place of what found no room */
-
-static const char *const trouble_names[] = {"malformed", "unknown-prefix", "key-id",
-                                            "other-context"};
-_Static_assert(sizeof trouble_names / sizeof trouble_names[0] == TALLY_TROUBLES, "a name for each");
-
-const char *tally_trouble_name(enum tally_trouble trouble)
-{
-    return trouble_names[trouble];
-}
-
-/* Fit to print, and cut. */
-static void print_bytes(struct kek_bytes bytes, char text[static TALLY_TEXT])
-{
-    size_t len = bytes.len < TALLY_TEXT - 1 ? bytes.len : TALLY_TEXT - 1;
-    for (size_t i = 0; i < len; i++) {
-        text[i] = (char)(bytes.data[i] == '\0' ? '?' : bytes.data[i]);
-    }
-    text[len] = '\0';
-    kek_text_clean(text);
-}
+    256 /* bytes of a key's or plugin's name; the API server has no limit of its own */
 
 /* An own copy; len 0 needs none. False: no memory. */
 static bool copy_bytes(struct kek_bytes bytes, struct kek_bytes *copy)
@@ -66,7 +44,7 @@ struct tally *tally_new(struct kek_bytes prefix, const char *const *contexts, si
     if (tally->covers == NULL || tally->resources == NULL) {
         return NULL;
     }
-    tally->covers[REST] = (struct tally_cover){.kind = KEK_KUBE_UNKNOWN, .rest = true};
+    tally->covers[TALLY_REST] = (struct tally_cover){.kind = KEK_KUBE_UNKNOWN, .rest = true};
     tally->cover_count = tally->resource_count = 1;
     return KEK_STEAL(tally);
 }
@@ -112,7 +90,7 @@ static enum kek_rc add_resource(struct tally *tally, const struct kek_kube_name 
     size_t len = kek_kube_resource(name, text, sizeof text);
     if (tally->resource_count == TALLY_RESOURCES_MAX || len >= sizeof text) {
         tally->resources_full = true;
-        tally->last_resource = REST;
+        tally->last_resource = TALLY_REST;
         return KEK_OK;
     }
     struct tally_resource *resource = &tally->resources[tally->resource_count];
@@ -127,7 +105,7 @@ static enum kek_rc add_resource(struct tally *tally, const struct kek_kube_name 
         memcpy(raw + name->resource.len + 1, name->group.data, name->group.len);
     }
     resource->raw = kek_bytes(raw, len);
-    print_bytes(resource->raw, resource->name);
+    tally_text(resource->raw, resource->name);
     resource->never_encrypted = name->never_encrypted;
     tally->last_resource = tally->resource_count++;
     return KEK_OK;
@@ -153,7 +131,6 @@ static enum kek_rc find_resource(struct tally *tally, const struct kek_kube_name
 
 static bool is_cover(const struct tally_cover *cover, const struct kek_kube_stored *stored)
 {
-    const struct kek_envelope *envelope = &stored->envelope;
     if (cover->rest || cover->kind != stored->kind || cover->is_kekd != stored->is_kekd ||
         !kek_bytes_equal(cover->provider, stored->provider)) {
         return false;
@@ -161,18 +138,40 @@ static bool is_cover(const struct tally_cover *cover, const struct kek_kube_stor
     if (!cover->is_kekd) {
         return true;
     }
-    bool same = cover->mode == envelope->mode && cover->count == envelope->count;
-    for (size_t i = 0; same && i < cover->count; i++) {
-        same = kek_id_equal(&cover->kek_ids[i], &envelope->entries[i].kek_id);
+    const struct kek_root_form form = kek_root_form_of(&stored->envelope);
+    return kek_root_form_equal(&cover->form, &form);
+}
+
+static void judge_form(const struct kek_root_rules *rules, struct tally_cover *cover)
+{
+    unsigned known = kek_root_rules_known(rules, &cover->form);
+    cover->refused = kek_root_rules_check(rules, &cover->form, NULL) != KEK_OK;
+    cover->unknown = (unsigned)cover->form.count - (unsigned)__builtin_popcount(known);
+    for (size_t i = 0; i < rules->count; i++) {
+        cover->missing |= rules->seals[i] ? ~known & 1u << i : 0;
     }
-    return same;
+}
+
+bool tally_is_weak(const struct tally_cover *cover)
+{
+    return !cover->refused && (unsigned)__builtin_popcount(cover->missing) > cover->unknown;
+}
+
+uint64_t tally_weak(const struct tally *tally, unsigned roots)
+{
+    uint64_t objects = 0;
+    for (size_t i = 0; i < tally->cover_count; i++) {
+        const struct tally_cover *cover = &tally->covers[i];
+        objects += tally_is_weak(cover) && (cover->missing & roots) != 0 ? cover->objects : 0;
+    }
+    return objects;
 }
 
 static enum kek_rc add_cover(struct tally *tally, const struct kek_kube_stored *stored,
                              struct kek_why *why)
 {
     if (tally->cover_count == TALLY_COVERS_MAX || stored->provider.len >= PROVIDER_MAX) {
-        tally->last_cover = REST;
+        tally->last_cover = TALLY_REST;
         return KEK_OK;
     }
     struct tally_cover *cover = &tally->covers[tally->cover_count];
@@ -182,11 +181,10 @@ static enum kek_rc add_cover(struct tally *tally, const struct kek_kube_stored *
     cover->kind = stored->kind;
     cover->is_kekd = stored->is_kekd;
     if (stored->is_kekd) {
-        cover->mode = stored->envelope.mode;
-        cover->count = stored->envelope.count;
-        for (size_t i = 0; i < cover->count; i++) {
-            cover->kek_ids[i] = stored->envelope.entries[i].kek_id;
-        }
+        cover->form = kek_root_form_of(&stored->envelope);
+    }
+    if (stored->is_kekd && tally->rules != NULL) {
+        judge_form(tally->rules, cover);
     }
     tally->last_cover = tally->cover_count++;
     return KEK_OK;
@@ -235,165 +233,6 @@ static enum kek_rc count_one(struct tally *tally, struct kek_why *why)
     return KEK_OK;
 }
 
-/* Trouble. */
-
-void tally_name(struct tally_named *named, const struct kek_kube_name *name, struct kek_bytes key,
-                const char *what)
-{
-    *named = (struct tally_named){.resource = ""};
-    if (name == NULL) {
-        print_bytes(key, named->name); /* the whole key */
-    } else {
-        (void)kek_kube_resource(name, named->resource, sizeof named->resource);
-        kek_text_clean(named->resource);
-        print_bytes(name->ns, named->ns);
-        print_bytes(name->name, named->name);
-    }
-    kek_text_copy(named->why, sizeof named->why, what);
-}
-
-static enum kek_rc note(struct tally *tally, enum tally_trouble trouble,
-                        const struct kek_kube_name *name, struct kek_bytes key, const char *what,
-                        struct kek_why *why)
-{
-    struct tally_resource *resource = &tally->resources[tally->last_resource];
-    resource->troubled[trouble]++;
-    tally->troubles[trouble]++;
-    if (tally->named[trouble] == NULL) {
-        tally->named[trouble] = calloc(TALLY_NAMED_MAX, sizeof *tally->named[trouble]);
-        if (tally->named[trouble] == NULL) {
-            return kek_fail(why, KEK_NO_MEMORY, "no memory to name objects");
-        }
-    }
-    if (tally->named_count[trouble] == TALLY_NAMED_MAX) {
-        return KEK_OK;
-    }
-    tally_name(&tally->named[trouble][tally->named_count[trouble]++], name, key, what);
-    return KEK_OK;
-}
-
-/* The key_id that this cover has in a context; NULL: no memory. */
-static const char *key_id_in(struct tally *tally, struct tally_cover *cover, size_t context)
-{
-    if (cover->key_ids[context] == NULL) {
-        char *text = malloc(KEK_KEY_ID_TEXT);
-        if (text != NULL && kek_key_id(kek_bytes_of(tally->contexts[context]), cover->mode,
-                                       cover->kek_ids, cover->count, text, NULL) != KEK_OK) {
-            free(text);
-            text = NULL;
-        }
-        cover->key_ids[context] = text;
-    }
-    return cover->key_ids[context];
-}
-
-/* In which context it follows; SIZE_MAX - 1: in none; SIZE_MAX: no memory. */
-#define IN_NONE (SIZE_MAX - 1)
-static size_t find_context(struct tally *tally, struct tally_cover *cover, struct kek_bytes key_id)
-{
-    for (size_t i = 0; i < tally->context_count; i++) {
-        const char *text = key_id_in(tally, cover, i);
-        if (text == NULL) {
-            return SIZE_MAX;
-        }
-        if (key_id.len == KEK_KEY_ID_TEXT - 1 && memcmp(key_id.data, text, key_id.len) == 0) {
-            return i;
-        }
-    }
-    return IN_NONE;
-}
-
-static enum kek_rc check_key_id(struct tally *tally, const struct kek_kube_stored *stored,
-                                const struct kek_kube_name *name, struct kek_bytes key,
-                                struct kek_why *why)
-{
-    struct tally_cover *cover = &tally->covers[tally->last_cover];
-    char what[256], said[TALLY_TEXT];
-    size_t context = find_context(tally, cover, stored->key_id);
-    if (context == SIZE_MAX) {
-        return kek_fail(why, KEK_NO_MEMORY, "no memory to work out a key_id");
-    }
-    if (context == IN_NONE) {
-        print_bytes(stored->key_id, said);
-        snprintf(what, sizeof what, "beside it stands key_id %.80s, and of its KEK it is %s", said,
-                 cover->key_ids[0]);
-        return note(tally, TALLY_KEY_ID, name, key, what, why);
-    }
-    cover->by_context[context]++;
-    if (context >= tally->own_count) {
-        snprintf(what, sizeof what, "its key_id is that of context \"%.180s\"",
-                 tally->contexts[context]);
-        return note(tally, TALLY_CONTEXT, name, key, what, why);
-    }
-    return KEK_OK;
-}
-
-#define MAGIC_LEN 4
-#define SOURCE_MAX 1024 /* bytes of an envelope that is looked at for what it may have been */
-
-/* Is it an envelope but for the bytes by which one is known? */
-static bool is_envelope_beyond_magic(struct kek_bytes source)
-{
-    static const uint8_t magic[MAGIC_LEN] = {'K', 'E', 'K', 1};
-    uint8_t whole[SOURCE_MAX];
-    struct kek_envelope envelope;
-    struct kek_why why;
-    if (source.len <= MAGIC_LEN || source.len > sizeof whole) {
-        return false;
-    }
-    memcpy(whole, magic, MAGIC_LEN);
-    memcpy(whole + MAGIC_LEN, source.data + MAGIC_LEN, source.len - MAGIC_LEN);
-    return kek_envelope_parse(kek_bytes(whole, source.len), &envelope, &why) == KEK_OK;
-}
-
-/* A later kekd may write another format, and a byte of this one may have been changed: which KEK it needs nobody here can
- * say, but no other plugin begins so, or goes on so. */
-static bool is_of_later_kekd(const struct kek_kube_stored *stored)
-{
-    static const char name[] = "KEK";
-    return !stored->is_kekd && ((stored->source.len > sizeof name - 1 &&
-                                 memcmp(stored->source.data, name, sizeof name - 1) == 0) ||
-                                is_envelope_beyond_magic(stored->source));
-}
-
-/* Does nobody know whether it needs a KEK, or which? */
-static bool is_unreadable(const struct tally *tally, const struct kek_kube_stored *stored,
-                          bool damaged)
-{
-    bool kms = stored->kind == KEK_KUBE_KMS_V1 || stored->kind == KEK_KUBE_KMS_V2;
-    return tally->last_cover == REST || stored->kind == KEK_KUBE_UNKNOWN ||
-           (kms && !stored->is_kekd && (damaged || stored->ambiguous)) || is_of_later_kekd(stored);
-}
-
-/* What is wrong with it is looked at once it is counted. */
-static enum kek_rc look_at(struct tally *tally, const struct kek_kube_stored *stored,
-                           const struct kek_kube_name *name, struct kek_bytes key,
-                           const char *damage, struct kek_why *why)
-{
-    bool unreadable = is_unreadable(tally, stored, damage != NULL);
-    tally->unreadable += unreadable ? 1 : 0;
-    tally->covers[tally->last_cover].readable += unreadable ? 0 : 1;
-    if (damage != NULL) {
-        return note(tally, TALLY_MALFORMED, name, key, damage, why);
-    }
-    if (stored->kind == KEK_KUBE_UNKNOWN) {
-        char what[TALLY_TEXT], text[TALLY_TEXT + 32];
-        print_bytes(stored->provider, what);
-        snprintf(text, sizeof text, "it begins with k8s:enc:%s", what);
-        return note(tally, TALLY_UNKNOWN, name, key, text, why);
-    }
-    if (is_of_later_kekd(stored)) {
-        return note(tally, TALLY_UNKNOWN, name, key,
-                    "its envelope is kekd's, damaged or in a format that this kekctl does not know",
-                    why);
-    }
-    if (stored->kind == KEK_KUBE_KMS_V2 && stored->is_kekd && tally->last_cover != REST &&
-        tally->context_count > 0) {
-        return check_key_id(tally, stored, name, key, why);
-    }
-    return KEK_OK;
-}
-
 enum kek_rc tally_take(struct tally *tally, struct kek_bytes key, struct kek_bytes value,
                        struct kek_why *why)
 {
@@ -406,7 +245,11 @@ enum kek_rc tally_take(struct tally *tally, struct kek_bytes key, struct kek_byt
     if (named) {
         rc = find_resource(tally, &name, why);
     } else {
-        tally->last_resource = REST;
+        tally->last_resource = TALLY_REST;
+    }
+    if (rc == KEK_OK && named && parsed == KEK_OK && tally->file != NULL) {
+        kek_encryption_config_name(tally->file, tally->resources[tally->last_resource].name,
+                                   &stored);
     }
     if (rc == KEK_OK) {
         rc = find_cover(tally, &stored, why);
@@ -417,8 +260,8 @@ enum kek_rc tally_take(struct tally *tally, struct kek_bytes key, struct kek_byt
     if (rc != KEK_OK) {
         return rc;
     }
-    return look_at(tally, &stored, named ? &name : NULL, key, parsed == KEK_OK ? NULL : damage.text,
-                   why);
+    return tally_look(tally, &stored, named ? &name : NULL, key, value,
+                      parsed == KEK_OK ? NULL : damage.text, why);
 }
 
 /* Another plugin's objects, by its name, beside a kekd's under that very name. */
@@ -434,13 +277,32 @@ static bool shares_name(const struct tally *tally, const struct tally_cover *cov
     return false;
 }
 
+uint64_t tally_strangers(const struct tally *tally, const struct tally_cover *cover)
+{
+    return shares_name(tally, cover) ? cover->readable : 0;
+}
+
 uint64_t tally_unreadable(const struct tally *tally)
 {
     uint64_t objects = tally->unreadable;
     for (size_t i = 0; i < tally->cover_count; i++) {
-        objects += shares_name(tally, &tally->covers[i]) ? tally->covers[i].readable : 0;
+        objects += tally_strangers(tally, &tally->covers[i]);
     }
     return objects;
+}
+
+bool tally_is_kubernetes(const struct tally *tally)
+{
+    bool has_custom = false, has_strange = false;
+    for (size_t i = 1; i < tally->resource_count; i++) {
+        bool custom;
+        if (kek_kube_is_known(tally->resources[i].name, &custom)) {
+            return true;
+        }
+        has_custom = has_custom || custom;
+        has_strange = has_strange || !custom;
+    }
+    return has_custom && !has_strange;
 }
 
 struct tally_resource *tally_find(struct tally *tally, const struct kek_kube_name *name)
@@ -459,8 +321,8 @@ uint64_t tally_under(const struct tally *tally, const struct kek_id *kek)
     for (size_t i = 0; i < tally->cover_count; i++) {
         const struct tally_cover *cover = &tally->covers[i];
         bool needs = false;
-        for (size_t j = 0; j < cover->count; j++) {
-            needs = needs || kek_id_equal(&cover->kek_ids[j], kek);
+        for (size_t j = 0; j < cover->form.count; j++) {
+            needs = needs || kek_id_equal(&cover->form.kek_ids[j], kek);
         }
         objects += needs ? cover->objects : 0;
     }

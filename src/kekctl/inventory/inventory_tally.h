@@ -12,7 +12,8 @@
 #ifndef KEKCTL_INVENTORY_TALLY_H
 #define KEKCTL_INVENTORY_TALLY_H
 
-#include "kek/kube.h"
+#include "kek/encryption_config.h"
+#include "kek/root_rules.h"
 
 #define TALLY_RESOURCES_MAX 4096
 #define TALLY_COVERS_MAX 256
@@ -25,8 +26,13 @@ struct tally_cover {
     struct kek_bytes provider; /* the key's or plugin's name, as it stands in etcd; owned */
     bool rest;                 /* what found no room in the table, whatever it is */
     bool is_kekd;              /* and then: */
-    uint8_t mode, count;
-    struct kek_id kek_ids[KEK_ENVELOPE_ENTRIES_MAX];
+    struct kek_root_form form;
+    /* Of several roots of trust: */
+    bool refused; /* the kekd of this configuration opens no envelope of this form */
+    unsigned
+        missing; /* the roots that seal and that it has no KEK of, as far as is known, by bit */
+    unsigned
+        unknown; /* how many of its KEKs are of no root that is known: each may be one of those */
     char *key_ids
         [TALLY_CONTEXTS_MAX]; /* what stands beside it, by context; NULL: not worked out yet */
     uint64_t
@@ -41,10 +47,12 @@ enum tally_trouble {
     TALLY_UNKNOWN,       /* a prefix of encryption that nobody knows */
     TALLY_KEY_ID, /* a key_id that does not follow from the envelope, under any context known here */
     TALLY_CONTEXT, /* it follows under the context of another etcd's kekd */
+    TALLY_KEY,     /* the configuration has a key of its name, under which it does not open */
+    TALLY_FORM,    /* several roots of trust alone: an envelope of a form that kekd refuses */
     TALLY_TROUBLES
 };
 
-/* "malformed", "unknown-prefix", "key-id", "other-context". */
+/* "malformed", "unknown-prefix", "key-id", "other-context", "other-key", "other-form". */
 const char *tally_trouble_name(enum tally_trouble trouble);
 
 struct tally_count {
@@ -74,8 +82,16 @@ struct tally {
     const char *const *contexts; /* borrowed */
     size_t context_count, own_count;
     struct kek_bytes prefix; /* borrowed */
-    uint64_t objects;        /* all keys under the prefix */
-    uint64_t unreadable;     /* so far: see tally_unreadable() */
+    /* Whose keys are tried on what is under aescbc, aesgcm or secretbox; borrowed; NULL, as it begins: none are. */
+    const struct kek_encryption_config *file;
+    /* Of several roots of trust, which forms of envelopes are opened; borrowed; NULL, as it begins: there is one root. */
+    const struct kek_root_rules *rules;
+    uint64_t opened;     /* objects that opened by them */
+    uint64_t objects;    /* all keys under the prefix */
+    uint64_t unreadable; /* so far: see tally_unreadable() */
+    /* Of kms v2, the ones whose key_id does not follow from the KEK that stands in the envelope beside it: which of the
+     * two is damaged, and so which KEK they need, is not known. */
+    uint64_t disagreeing;
     struct tally_cover *covers;
     size_t cover_count;
     struct tally_resource *resources; /* the first one holds keys that are no object's */
@@ -95,7 +111,7 @@ struct tally *tally_new(struct kek_bytes prefix, const char *const *contexts, si
 void tally_free(struct tally *tally);
 KEK_DEFINE_AUTO(tally);
 
-/* Counts one. KEK_NO_MEMORY is its only failure. */
+/* Counts one. KEK_NO_MEMORY, and with `file` KEK_EXHAUSTED and KEK_INTERNAL: see kek_encryption_config_open(). */
 enum kek_rc tally_take(struct tally *tally, struct kek_bytes key, struct kek_bytes value,
                        struct kek_why *why) KEK_MUST_CHECK;
 
@@ -110,7 +126,20 @@ void tally_name(struct tally_named *named, const struct kek_kube_name *name, str
  * stands under the name of a plugin that made envelopes elsewhere is one that was damaged, as far as anybody knows. */
 uint64_t tally_unreadable(const struct tally *tally);
 
-/* How many objects need this KEK. */
+/* Once all are taken: does an API server store such things below that prefix?  Not where nothing is there, or where there
+ * is nothing that Kubernetes has and something that nobody has: the prefix is another one, longer or shorter. */
+bool tally_is_kubernetes(const struct tally *tally);
+
+/* Of those, the ones of this cover that are counted for its name alone. */
+uint64_t tally_strangers(const struct tally *tally, const struct tally_cover *cover);
+
+/* Is it under fewer roots of trust than seal, since one was out, or was none yet, when it was written? */
+bool tally_is_weak(const struct tally_cover *cover);
+
+/* How many objects are so, by lacking one of those roots of trust, by bit. */
+uint64_t tally_weak(const struct tally *tally, unsigned roots);
+
+/* How many objects have this KEK in their envelope. */
 uint64_t tally_under(const struct tally *tally, const struct kek_id *kek);
 
 #endif

@@ -8,21 +8,28 @@
 
 #define FILE_MAX (1024u * 1024)
 
-static bool read_file(struct wanted_scope *scope, const struct ctl *ctl)
+static enum kek_rc read_file(struct wanted_scope *scope, const char *path, struct kek_why *why)
 {
-    struct kek_why why;
     KEK_AUTO_BUF struct kek_buf content;
     kek_buf_init(&content, FILE_MAX);
-    if (kek_durable_read(ctl->encryption_config, FILE_MAX, &content, &why) != KEK_OK) {
-        ctl_say(ctl, "%s", why.text);
-        return false;
+    enum kek_rc rc = kek_durable_read(path, FILE_MAX, &content, why);
+    if (rc != KEK_OK) {
+        return kek_fail_within(why, rc, "--encryption-config");
     }
-    scope->file =
-        kek_encryption_config_parse(kek_buf_bytes(&content), ctl->encryption_config, &why);
-    if (scope->file == NULL) {
-        ctl_say(ctl, "%s", why.text);
+    scope->file = kek_encryption_config_parse(kek_buf_bytes(&content), path, why);
+    return scope->file == NULL ? why->rc : KEK_OK;
+}
+
+/* A file that cannot be read now is no wrong option. */
+static enum ctl_exit take_file(struct wanted_scope *scope, const struct ctl *ctl)
+{
+    struct kek_why why;
+    enum kek_rc rc = read_file(scope, ctl->encryption_config, &why);
+    if (rc == KEK_OK) {
+        return CTL_GOOD;
     }
-    return scope->file != NULL;
+    ctl_say(ctl, "%s", why.text);
+    return rc == KEK_INVALID || rc == KEK_TOO_LARGE ? CTL_USAGE : CTL_FAILED;
 }
 
 static bool is_resource(const char *text)
@@ -33,23 +40,21 @@ static bool is_resource(const char *text)
            text[strspn(text, letters)] == '\0';
 }
 
-bool wanted_open(struct wanted_scope *scope, const struct ctl *ctl)
+enum ctl_exit wanted_open(struct wanted_scope *scope, const struct ctl *ctl)
 {
     *scope = (struct wanted_scope){.resources = &ctl->resources};
     if (ctl->encryption_config != NULL && ctl->resources.count > 0) {
-        (void)ctl_usage(ctl, "takes --resource or --encryption-config, not both");
-        return false;
+        return ctl_usage(ctl, "takes --resource or --encryption-config, not both");
     }
     for (size_t i = 0; i < ctl->resources.count; i++) {
         if (!is_resource(ctl->resources.list[i])) {
-            (void)ctl_usage(ctl,
-                            "--resource: expected a resource such as secrets or "
-                            "things.example.com, found \"%s\"",
-                            ctl->resources.list[i]);
-            return false;
+            return ctl_usage(ctl,
+                             "--resource: expected a resource such as secrets or "
+                             "things.example.com, found \"%s\"",
+                             ctl->resources.list[i]);
         }
     }
-    return ctl->encryption_config == NULL || read_file(scope, ctl);
+    return ctl->encryption_config == NULL ? CTL_GOOD : take_file(scope, ctl);
 }
 
 void wanted_close(struct wanted_scope *scope)

@@ -16,8 +16,9 @@ struct wanted_scope {
     struct kek_encryption_config *file; /* NULL: none was given */
 };
 
-/* False after saying why the file cannot be used, or that a resource's name is none. */
-bool wanted_open(struct wanted_scope *scope, const struct ctl *ctl);
+/* CTL_USAGE after saying why the file is none of these, or that a resource's name is none; CTL_FAILED: the file cannot
+ * be read. */
+enum ctl_exit wanted_open(struct wanted_scope *scope, const struct ctl *ctl);
 void wanted_close(struct wanted_scope *scope);
 #define WANTED_AUTO __attribute__((cleanup(wanted_close)))
 

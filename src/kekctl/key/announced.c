@@ -50,6 +50,9 @@ static bool take_primary(const struct keys *keys, const struct node *node,
                          struct announced *announced, struct kek_why *why)
 {
     const struct node_primary *primary = &node->status.primary;
+    if (primary->without_root) {
+        return true;
+    }
     if (primary->version != 0) {
         add(announced, node->status.node, &primary->kek_id, primary->version);
         return true;
@@ -71,9 +74,10 @@ static bool take_node(const struct keys *keys, const struct node *node, struct a
                       struct kek_why *why)
 {
     const struct node_status *status = &node->status;
-    if (strcmp(status->keyring, keys->config->keyring) != 0) {
+    const char *keyring = kek_config_file_keyring(keys->config);
+    if (strcmp(status->keyring, keyring) != 0) {
         kek_fail(why, KEK_PRECONDITION, "%s has the keyring %s, not %s: it is no node of this one",
-                 node->name, status->keyring, keys->config->keyring);
+                 node->name, status->keyring, keyring);
         return false;
     }
     if (status->announces && !take_primary(keys, node, announced, why)) {

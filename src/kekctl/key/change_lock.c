@@ -2,45 +2,24 @@
  * still active. */
 #include "changes.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
-#include <unistd.h>
 
-#include "kek/durable.h"
+#include "kek/lock_file.h"
 
 bool changes_lock(const struct kek_config *config, int *fd, struct kek_why *why)
 {
     char path[PATH_MAX];
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    int len = snprintf(path, sizeof path, "%s/%s.changing", config->state_dir, config->keyring);
-    if (len < 0 || (size_t)len >= sizeof path) {
-        kek_fail(why, KEK_INVALID, "state_dir: the path is too long");
+    pid_t holder;
+    enum kek_rc rc = kek_config_state_file(config, "changing", path, why);
+    if (rc != KEK_OK) {
         return false;
     }
-    KEK_AUTO_CLOSE int lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (lock < 0) {
-        kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno, "opening %s",
-                        path);
-        return false;
+    rc = kek_lock_file_take_for_process(path, fd, &holder, why);
+    if (rc == KEK_UNAVAILABLE) {
+        kek_fail(why, KEK_UNAVAILABLE,
+                 "another kekctl changes keys of keyring %s (pid %d): wait for its end",
+                 config->keyring, (int)holder);
     }
-    kek_durable_give(path, lock);
-    if (fcntl(lock, F_SETLK, &whole) != 0) {
-        int error = errno;
-        bool held = (error == EACCES || error == EAGAIN) && fcntl(lock, F_GETLK, &whole) == 0 &&
-                    whole.l_type != F_UNLCK;
-        if (held) {
-            kek_fail(why, KEK_UNAVAILABLE,
-                     "another kekctl changes keys of keyring %s (pid %d): wait for its end",
-                     config->keyring, (int)whole.l_pid);
-        } else {
-            kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)error,
-                            "locking %s", path);
-        }
-        return false;
-    }
-    *fd = lock;
-    lock = -1;
-    return true;
+    return rc == KEK_OK;
 }

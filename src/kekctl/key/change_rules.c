@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kek/text.h"
 #include "key_views.h"
 
 /* One question of a rule. */
@@ -23,6 +24,11 @@ static const char *name_of(const struct asked *asked, size_t provider)
 static const struct kek_version *key_on(const struct asked *asked, size_t provider)
 {
     return view_find(asked->keys, provider, &asked->changes->kek_id);
+}
+
+static struct kek_command command(const struct asked *asked, const char *words)
+{
+    return kek_command(asked->keys->config->root, words);
 }
 
 static bool refuse(const struct asked *asked, const char *format, ...) KEK_PRINTF(2, 3);
@@ -45,11 +51,10 @@ static bool is_fit(const struct asked *asked)
         const struct listing *listing = &asked->keys->listings[p];
         const struct kek_version *key = key_on(asked, p);
         if (key != NULL && !key->eligible) {
-            return refuse(
-                asked,
-                "is refused by kekd on %s: %s; mend that key by the vendor's tools, or "
-                "see key adopt; remove it only if kekctl inventory finds nothing under it",
-                name_of(asked, p), key->refusal);
+            return refuse(asked,
+                          "is refused by kekd on %s: %s; mend that key by the vendor's tools, or "
+                          "see %s; remove it only if kekctl inventory finds nothing under it",
+                          name_of(asked, p), key->refusal, command(asked, "key adopt").text);
         }
         for (size_t i = 0; i < listing->count; i++) {
             const struct kek_version *other = &listing->versions[i];
@@ -153,30 +158,44 @@ static bool may_promote(const struct asked *asked)
         return refuse(asked,
                       "is older than version %" PRIu32
                       ", which is announced, and a node never goes "
-                      "back: key generate makes a new one",
-                      newest);
+                      "back: %s makes a new one",
+                      newest, command(asked, "key generate").text);
     }
     if (view_surplus(asked->keys, key, asked->announced)) {
         return refuse(asked,
                       "is also the number of another key, which stands, and kekd seals nothing "
-                      "under this one: key rotate makes the next version");
+                      "under this one: %s makes the next version",
+                      command(asked, "key rotate").text);
     }
     return true;
 }
 
-/* A compromised one that is in quarantine opens again, and stays marked. */
+/* By the first provider that shows it. */
+static enum kek_state state_of(const struct asked *asked)
+{
+    size_t p = 0;
+    while (key_on(asked, p) == NULL) {
+        p++;
+    }
+    size_t i = (size_t)(key_on(asked, p) - asked->keys->listings[p].versions);
+    return view_state(asked->keys, p, i, asked->announced);
+}
+
+/* A compromised one that is in quarantine opens again, and stays marked.  Where a provider does not answer, that is
+ * what is left. */
 static bool may_resume(const struct asked *asked)
 {
     for (size_t p = 0; p < asked->keys->config->provider_count; p++) {
         const struct kek_version *key = key_on(asked, p);
-        if (key != NULL && !key->can_unwrap) {
+        if ((key != NULL && !key->can_unwrap) || asked->keys->listings[p].rc != KEK_OK) {
             return true;
         }
     }
     if (!is_nowhere(asked, KEK_STATE_COMPROMISED, "it is not resumed")) {
         return false;
     }
-    return refuse(asked, "is not suspended on any provider: there is nothing to resume");
+    return refuse(asked, "is %s, not suspended on any provider: there is nothing to resume",
+                  kek_state_name(state_of(asked)));
 }
 
 bool changes_allowed(const struct changes *changes, const struct announced *announced,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backup.h"
 #include "kek/text.h"
 #include "key_views.h"
 #include "on_record.h"
@@ -129,13 +130,39 @@ static void plan_named(const struct changes *changes, const struct kek_config_ve
              "give the key its use back by the vendor's tools, then run this again");
 }
 
+/* Of a provider that does not answer nothing is known, and nothing is sent to it. */
+static void plan_away(const struct listing *listing, struct change_step *step)
+{
+    step->outcome = CHANGE_UNCLEAR;
+    step->why = listing->why;
+    snprintf(step->todo, sizeof step->todo, "once it answers, run this again");
+}
+
+/* What is resumed is new or had its time; and one that any token has marked as compromised stays so. */
+static enum kek_state state_after(const struct changes *changes, const struct announced *announced)
+{
+    enum kek_state state = change_kind_state(changes->kind);
+    for (size_t p = 0; p < changes->keys->config->provider_count; p++) {
+        const struct kek_version *version = view_find(changes->keys, p, &changes->kek_id);
+        if (changes->kind == CHANGE_RESUME && version != NULL && state != KEK_STATE_COMPROMISED) {
+            state = view_state_resumed(changes->keys, version, announced);
+        }
+    }
+    return state;
+}
+
 void changes_plan(struct changes *changes, const struct announced *announced)
 {
     const struct keys *keys = changes->keys;
+    changes->becomes = state_after(changes, announced);
     for (size_t p = 0; p < keys->config->provider_count; p++) {
         struct change_step *step = &changes->steps[p];
         const struct kek_version *version = view_find(keys, p, &changes->kek_id);
         *step = (struct change_step){.there = version != NULL, .outcome = CHANGE_ALREADY};
+        if (keys->listings[p].rc != KEK_OK) {
+            plan_away(&keys->listings[p], step);
+            continue;
+        }
         if (version == NULL) {
             continue;
         }
@@ -221,7 +248,7 @@ static void put_on_record(struct changes *changes, size_t provider)
         .token = status.serial[0] == '\0' ? NULL : status.serial,
         .kek_id = &changes->kek_id,
         .version = changes->number,
-        .state = kek_state_name(change_kind_state(changes->kind)),
+        .state = kek_state_name(changes->becomes),
         .why = step->why.rc == KEK_OK ? NULL : &step->why,
     };
     if (!ctl_audit(changes->keys->ctl, changes->keys->audit, &act)) {
@@ -233,6 +260,17 @@ static void tell(const struct changes *changes, size_t provider)
 {
     if (changes->progress != NULL) {
         changes->progress(changes->arg, changes, provider);
+    }
+}
+
+/* Who promotes with a backup has spoken of one. */
+static void remember_backup(const struct changes *changes)
+{
+    const struct ctl *ctl = changes->keys->ctl;
+    struct kek_why why;
+    if (changes->kind == CHANGE_PROMOTE && ctl->has_backup &&
+        backup_say(changes->keys->config, changes->number, &why) != KEK_OK) {
+        ctl_say(ctl, "that there is a backup is not on record: %s", why.text);
     }
 }
 
@@ -252,7 +290,11 @@ enum ctl_exit changes_run(struct changes *changes)
         put_on_record(changes, p);
         tell(changes, p);
     }
-    return changes_code(changes);
+    enum ctl_exit code = changes_code(changes);
+    if (code == CTL_GOOD) {
+        remember_backup(changes);
+    }
+    return code;
 }
 
 enum ctl_exit changes_code(const struct changes *changes)
@@ -288,5 +330,5 @@ void changes_entry(const struct changes *changes, size_t provider,
     const struct kek_config_version *named =
         version == NULL ? NULL : named_of(changes, provider, version);
     version_entry(changes->keys->config->keyring, changes->number,
-                  named == NULL ? NULL : named->label, change_kind_state(changes->kind), entry);
+                  named == NULL ? NULL : named->label, changes->becomes, entry);
 }

@@ -1,7 +1,8 @@
 /*
  * What one version is to be on every provider: worked out as a table of steps, sent, and verified.
  *
- * The caller has an officer's pool that runs, and a fresh listing of every provider (changes_look).
+ * The caller has an officer's pool that runs, and a fresh listing of every provider (changes_look); where a version is
+ * resumed, of those that answer.
  * changes_plan() makes the table from those listings, changes_allowed() holds it against the rules, and
  * changes_run() sends each step that is to do, once, provider after provider.  It believes only what a fresh
  * worker process of that provider then lists: so a reply that was lost is told from a change that was not
@@ -24,7 +25,7 @@ enum change_kind {
 };
 
 const char *change_kind_name(enum change_kind kind);     /* "promote", "retire", ... */
-enum kek_state change_kind_state(enum change_kind kind); /* what it brings about */
+enum kek_state change_kind_state(enum change_kind kind); /* what a worker is told */
 
 enum change_outcome {
     CHANGE_TODO = 0, /* of a plan: not sent yet */
@@ -50,6 +51,7 @@ struct changes {
     struct kek_id kek_id;
     uint32_t number;
     enum change_kind kind;
+    enum kek_state becomes; /* by changes_plan(): what `key list` calls it once this is done */
     struct change_step steps[KEK_CONFIG_PROVIDERS_MAX]; /* by the provider's index */
     /* Of that provider: its step begins (outcome TODO), or has ended. May be NULL. */
     void (*progress)(void *arg, const struct changes *changes, size_t provider);
@@ -65,7 +67,7 @@ bool changes_lock(const struct kek_config *config, int *fd, struct kek_why *why)
  * each listing has its own. Nothing may be changed then. */
 bool changes_look(struct keys *keys, struct kek_why *why);
 
-/* Fills `steps` from the listings. */
+/* Fills `becomes` and `steps` from the listings. A provider that did not answer is unclear, and is left alone. */
 void changes_plan(struct changes *changes, const struct announced *announced);
 
 /* Is there nothing to do? */

@@ -167,7 +167,8 @@ static bool ask(struct adoption *adoption, size_t provider)
         return false;
     }
     if (listing->rc != KEK_OK) {
-        ctl_say(keys->ctl, "%s: %s", name_of(adoption, provider), listing->why.text);
+        ctl_say(keys->ctl, "%s: %s", name_of(adoption, provider),
+                kek_text_after_name(listing->why.text, name_of(adoption, provider)));
         adoption->all_as_it_is = false;
     } else if (total == 0) {
         ctl_say(keys->ctl, "%s has no secret key of label or CKA_ID \"%s\"%s",
@@ -183,17 +184,10 @@ static enum ctl_exit print(const struct adoption *adoption)
                                             {"id", "CKA-ID"},         {"weight", "WEIGHT"},
                                             {"what", "FOUND"},        {"means", "WHICH-MEANS"}};
     const struct ctl *ctl = adoption->keys->ctl;
-    json_t *object = ctl->json ? json_pack("{s:s, s:O, s:O}", "name", ctl->argument, "providers",
-                                           adoption->providers, "keys", adoption->found)
-                               : json_pack("{s:O}", "rows", adoption->rows);
-    if (object == NULL) {
-        ctl_say(ctl, "no memory for the output");
-        return CTL_FAILED;
-    }
-    enum ctl_exit code =
-        output_list(ctl, object, "rows", columns, sizeof columns / sizeof columns[0]);
-    json_decref(object);
-    return code;
+    return output_rows(ctl,
+                       json_pack("{s:s, s:O, s:O}", "name", ctl->argument, "providers",
+                                 adoption->providers, "keys", adoption->found),
+                       adoption->rows, columns, sizeof columns / sizeof columns[0]);
 }
 
 static const char *text_of(const json_t *object, const char *key)

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "kek/keyring.h"
+#include "kek/text.h"
+#include "kekctl/destroy/destroy_file.h"
 #include "key_views.h"
 
 #define READ_FROM_MEMORY \
@@ -27,6 +29,32 @@ static struct standing standing_of(const struct keys *keys, const struct kek_id 
     return standing;
 }
 
+/* Did key destroy suspend it, from this node? */
+static bool is_quarantined(const struct keys *keys, const struct kek_id *kek_id)
+{
+    struct destroy_record record;
+    struct kek_why why;
+    return destroy_file_read(keys->config, &record, &why) == KEK_OK &&
+           record.now.step != DESTROY_NONE && record.now.step != DESTROY_DESTROYED &&
+           kek_id_equal(&record.now.kek_id, kek_id);
+}
+
+static void say_suspended(const struct keys *keys, const struct kek_keyring_version *version,
+                          const char *id)
+{
+    bool quarantined = is_quarantined(keys, &version->kek_id);
+    ctl_say(keys->ctl,
+            "version %" PRIu32 " (kek id %s) is suspended%s; %s%s %" PRIu32
+            " gives it its use back",
+            version->number, id,
+            quarantined ? ", since key destroy is under way: until it is destroyed, restart every "
+                          "API server once, one after the other"
+                        : ": it unwraps on no provider, and " READ_FROM_MEMORY
+                          ", unless key destroy is under way on another node",
+            quarantined ? "should anything ask for it, " : "",
+            kek_command(keys->config->root, "key resume").text, version->number);
+}
+
 /* No provider lets it unwrap. */
 static size_t say_closed(const struct keys *keys, const struct kek_keyring_version *version,
                          const struct standing *standing)
@@ -35,11 +63,7 @@ static size_t say_closed(const struct keys *keys, const struct kek_keyring_versi
     char id[KEK_ID_TEXT];
     kek_id_format(&version->kek_id, id);
     if (standing->shown > 0) {
-        ctl_say(keys->ctl,
-                "version %" PRIu32
-                " (kek id %s) is suspended: it unwraps on no provider, and " READ_FROM_MEMORY
-                "; key resume gives it its use back",
-                version->number, id);
+        say_suspended(keys, version, id);
         return 1;
     }
     ctl_say(keys->ctl,
@@ -50,23 +74,32 @@ static size_t say_closed(const struct keys *keys, const struct kek_keyring_versi
     return 1;
 }
 
+enum kek_rc canary_ask(struct keys *keys, struct kek_keyring *ring, const struct kek_id *kek_id,
+                       size_t provider, bool *has_witness, struct kek_why *why)
+{
+    enum kek_wrap_alg alg;
+    struct kek_bytes wrapped;
+    KEK_AUTO(kek_secret) data_key = NULL;
+    *has_witness = kek_keyring_witness(ring, kek_id, &alg, &wrapped);
+    if (!*has_witness) {
+        return kek_fail(why, KEK_NOT_FOUND, "this node has no witness of it");
+    }
+    enum kek_rc rc = keys_unwrap(keys, provider, kek_id, alg, wrapped, &data_key, why);
+    if (rc != KEK_OK) {
+        return rc;
+    }
+    rc = kek_keyring_proves(ring, kek_id, data_key);
+    return rc == KEK_OK ? KEK_OK : kek_fail(why, rc, "it is another key");
+}
+
 /* The provider shows it as fit: does it open what it wrapped? */
 static size_t say_failing(struct keys *keys, struct kek_keyring *ring,
                           const struct kek_keyring_version *version, size_t provider)
 {
-    enum kek_wrap_alg alg;
-    struct kek_bytes wrapped;
     struct kek_why why;
-    KEK_AUTO(kek_secret) data_key = NULL;
-    if (!kek_keyring_witness(ring, &version->kek_id, &alg, &wrapped)) {
-        return 0;
-    }
-    enum kek_rc rc = keys_unwrap(keys, provider, &version->kek_id, alg, wrapped, &data_key, &why);
-    if (rc == KEK_OK) {
-        rc = kek_keyring_proves(ring, &version->kek_id, data_key);
-        kek_fail(&why, rc, "it is another key");
-    }
-    if (rc == KEK_OK) {
+    bool has_witness;
+    enum kek_rc rc = canary_ask(keys, ring, &version->kek_id, provider, &has_witness, &why);
+    if (rc == KEK_OK || !has_witness) {
         return 0;
     }
     ctl_say(keys->ctl,

@@ -27,8 +27,8 @@ static json_t *describe(const struct changes *changes, size_t provider)
     return json_pack("{s:s, s:I, s:b, s:s, s:s, s:s, s:o, s:s, s:o}", "provider",
                      name_of(changes, provider), "version", (json_int_t)changes->number, "there",
                      step->there, "before", step->there ? kek_state_name(step->before) : "",
-                     "wanted", step->there ? kek_state_name(change_kind_state(changes->kind)) : "",
-                     "outcome", change_outcome_name(step->outcome), "why",
+                     "wanted", step->there ? kek_state_name(changes->becomes) : "", "outcome",
+                     change_outcome_name(step->outcome), "why",
                      output_text(step->why.rc == KEK_OK ? "" : step->why.text), "todo", step->todo,
                      "entry", output_text(entry));
 }
@@ -50,10 +50,10 @@ static enum ctl_exit print(const struct changes *changes)
     }
     json_t *object = NULL;
     if (good) {
-        object = json_pack("{s:s, s:I, s:s, s:s, s:b, s:O}", "change",
-                           change_kind_name(changes->kind), "version", (json_int_t)changes->number,
-                           "kek_id", id, "state", kek_state_name(change_kind_state(changes->kind)),
-                           "dry_run", ctl->dry_run, "steps", steps);
+        object =
+            json_pack("{s:s, s:I, s:s, s:s, s:b, s:O}", "change", change_kind_name(changes->kind),
+                      "version", (json_int_t)changes->number, "kek_id", id, "state",
+                      kek_state_name(changes->becomes), "dry_run", ctl->dry_run, "steps", steps);
     }
     json_decref(steps);
     if (object == NULL) {
@@ -172,6 +172,32 @@ static bool has_backup(const struct changes *changes, const struct announced *an
     return false;
 }
 
+/* A version that another hand ended in its quarantine is on no token, and its destruction is on record still. False after
+ * saying what is so. */
+static bool give_up_gone(struct keys *keys, const struct kek_why *unknown)
+{
+    struct destroy_record record;
+    struct kek_why why;
+    bool gave_up = false, there = keys->ctl->dry_run;
+    for (size_t p = 0; p < keys->config->provider_count; p++) {
+        there = there || keys->listings[p].rc != KEK_OK;
+    }
+    if (there || destroy_file_read(keys->config, &record, &why) != KEK_OK ||
+        !destroy_file_names(&record, keys->config, keys->ctl->argument)) {
+        return refuse(keys, unknown);
+    }
+    if (destroy_file_give_up(keys->config, &record.now.kek_id, &gave_up, &why) != KEK_OK) {
+        return refuse(keys, &why);
+    }
+    if (!gave_up) { /* it was destroyed */
+        return refuse(keys, unknown);
+    }
+    ctl_say(keys->ctl, "the quarantine of version %" PRIu32 " is given up; no provider has its key",
+            record.now.number);
+    keys->code = CTL_GOOD;
+    return false;
+}
+
 /* What is wanted, and whether it may be; false after saying why it may not. */
 static bool prepare(struct changes *changes)
 {
@@ -179,12 +205,16 @@ static bool prepare(struct changes *changes)
     struct announced announced;
     struct kek_version version;
     struct kek_why why;
-    if (keys_list(keys, true) < keys->config->provider_count) {
-        ctl_say(keys->ctl, "nothing was changed: every provider must answer first");
+    size_t answered = keys_list(keys, true);
+    /* What is resumed is needed now, and opens on those that answer. */
+    if (answered == 0 ||
+        (changes->kind != CHANGE_RESUME && answered < keys->config->provider_count)) {
+        ctl_say(keys->ctl, "nothing was changed: %s provider must answer first",
+                changes->kind == CHANGE_RESUME ? "a" : "every");
         return false;
     }
     if (!view_pick(keys, keys->ctl->argument, &version, &why)) {
-        return refuse(keys, &why);
+        return changes->kind == CHANGE_RESUME ? give_up_gone(keys, &why) : refuse(keys, &why);
     }
     changes->kek_id = version.id;
     changes->number = version.number;

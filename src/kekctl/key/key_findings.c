@@ -140,9 +140,10 @@ static void find_name(const char *keyring, const struct kek_provider_object *obj
         add(findings, FINDING_MUST,
             "whatever is sealed names its KEK by 16 bytes: give the key a random CKA_ID of 16 "
             "bytes by the vendor's tools",
-            "CKA_ID has %s%zu bytes, not 16",
-            object->id_len > sizeof object->id ? "more than " : "",
-            object->id_len > sizeof object->id ? sizeof object->id : object->id_len);
+            "CKA_ID has %s%s, not 16", object->id_len > sizeof object->id ? "more than " : "",
+            kek_counted(object->id_len > sizeof object->id ? sizeof object->id : object->id_len,
+                        "byte")
+                .text);
     }
 }
 
@@ -152,16 +153,19 @@ static void find_company(const struct kek_provider_object *object, struct findin
         add(findings, FINDING_MUST,
             "kekd finds a version by its label and would take them all for this one: give this key "
             "a label of its own",
-            "%" PRIu32 " other keys have its label", object->label_keys);
+            "%s %s its label", kek_counted(object->label_keys, "other key").text,
+            object->label_keys == 1 ? "has" : "have");
     }
     if (object->id_keys > 0) {
         add(findings, FINDING_RISK,
             "kekd cannot tell them apart by it, and uses the one that opens what was sealed",
-            "%" PRIu32 " other keys have its CKA_ID", object->id_keys);
+            "%s %s its CKA_ID", kek_counted(object->id_keys, "other key").text,
+            object->id_keys == 1 ? "has" : "have");
     }
     if (object->shared > 0) {
         add(findings, FINDING_RISK, "another application may use what goes by this name",
-            "%" PRIu32 " objects that are no secret keys have its label or CKA_ID", object->shared);
+            "%s of another class %s its label or CKA_ID",
+            kek_counted(object->shared, "object").text, object->shared == 1 ? "has" : "have");
     }
 }
 

@@ -140,7 +140,7 @@ enum ctl_exit ctl_key_generate(struct ctl *ctl)
         ctl_say(ctl, "no random numbers: %s", strerror(errno));
         return CTL_FAILED;
     }
-    enum kek_state state = number == 1 ? KEK_STATE_ACTIVE : KEK_STATE_PRE_ACTIVE;
+    enum kek_state state = made_state(&keys, provider, number);
     struct kek_why why = {.rc = KEK_OK};
     enum kek_rc rc = keys_generate(&keys, provider, number, &kek_id, state, &why);
     const struct kek_why *failed = rc == KEK_OK ? NULL : &why;

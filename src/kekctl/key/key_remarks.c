@@ -53,8 +53,8 @@ static const struct kek_version *find_number(const struct keys *keys, size_t pro
     return NULL;
 }
 
-/* Each usable version of all providers once: `visit` gets the first provider that shows it. */
-static size_t each_version(const struct keys *keys,
+/* Each usable version of all providers once: `visit` gets the first provider that shows it. Not those that are back. */
+static size_t each_version(const struct keys *keys, const struct destroy_back *back,
                            size_t (*visit)(const struct keys *keys, size_t provider,
                                            const struct kek_version *version))
 {
@@ -63,7 +63,8 @@ static size_t each_version(const struct keys *keys,
         const struct listing *listing = &keys->listings[p];
         for (size_t i = 0; answered(keys, p) && i < listing->count; i++) {
             const struct kek_version *v = &listing->versions[i];
-            bool seen = !v->eligible || view_find(keys, p, &v->id) != v;
+            bool seen = !v->eligible || view_find(keys, p, &v->id) != v ||
+                        (back != NULL && destroy_back_has(back, &v->id));
             for (size_t q = 0; !seen && q < p; q++) {
                 const struct kek_version *other = view_find(keys, q, &v->id);
                 seen = other != NULL && other->eligible;
@@ -241,7 +242,7 @@ static size_t count_one(const struct keys *keys, size_t provider, const struct k
 
 static size_t say_none_active(const struct keys *keys)
 {
-    if (each_version(keys, count_one) == 0 || each_version(keys, is_active) > 0) {
+    if (each_version(keys, NULL, count_one) == 0 || each_version(keys, NULL, is_active) > 0) {
         return 0;
     }
     ctl_say(keys->ctl, "no version is active, so nothing can be sealed: let the newest one wrap");
@@ -269,7 +270,7 @@ static size_t say_named(const struct keys *keys)
     return found;
 }
 
-static size_t say_same_token(const struct keys *keys)
+size_t remarks_same_token(const struct keys *keys)
 {
     size_t found = 0;
     for (size_t p = 0; p < keys->config->provider_count; p++) {
@@ -291,6 +292,21 @@ static bool is_similar(const char *keyring, const char *other)
     size_t len = strlen(keyring), other_len = strlen(other);
     return kek_text_slip(keyring, other) != SIZE_MAX ||
            strncmp(keyring, other, len < other_len ? len : other_len) == 0;
+}
+
+bool remarks_misspelt(const struct keys *keys, char keyring[static KEK_PROVIDER_OTHER_LEN_MAX])
+{
+    for (size_t p = 0; p < keys->config->provider_count; p++) {
+        struct kek_pool_provider status;
+        kek_pool_provider_get(keys->pool, p, &status);
+        for (size_t i = 0; i < KEK_PROVIDER_OTHERS_MAX && status.others[i][0] != '\0'; i++) {
+            if (is_similar(keys->config->keyring, status.others[i])) {
+                memcpy(keyring, status.others[i], KEK_PROVIDER_OTHER_LEN_MAX);
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 /* No version anywhere, and none on record. */
@@ -321,15 +337,15 @@ static size_t say_empty(const struct keys *keys)
         }
     }
     if (found == 0) {
-        ctl_say(keys->ctl, "the keyring %s has no version yet: key generate makes the first",
-                keys->config->keyring);
+        ctl_say(keys->ctl, "the keyring %s has no version yet: %s makes the first",
+                keys->config->keyring, kek_command(keys->config->root, "key generate").text);
     }
     return found;
 }
 
-size_t remarks_say(const struct keys *keys)
+size_t remarks_say(const struct keys *keys, const struct destroy_back *back)
 {
-    return say_primary(keys) + say_empty(keys) + each_version(keys, say_clash) +
-           each_version(keys, say_missing) + each_version(keys, say_uses) + say_none_active(keys) +
-           say_named(keys) + say_same_token(keys);
+    return say_primary(keys) + say_empty(keys) + each_version(keys, NULL, say_clash) +
+           each_version(keys, back, say_missing) + each_version(keys, back, say_uses) +
+           say_none_active(keys) + say_named(keys);
 }

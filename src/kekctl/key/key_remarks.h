@@ -7,10 +7,19 @@
 #define KEKCTL_KEY_REMARKS_H
 
 #include "keys.h"
+#include "kekctl/destroy/destroy_back.h"
 #include "kek/keyring.h"
 
-/* Returns how much it found. Why a key is refused is not among it: the table says so. */
-size_t remarks_say(const struct keys *keys);
+/* Returns how much it found. Why a key is refused is not among it: the table says so; nor is it, of a version that is
+ * back, that not all providers have it alike. */
+size_t remarks_say(const struct keys *keys, const struct destroy_back *back);
+
+/* Says which providers are one token. Returns how many are one that came before. */
+size_t remarks_same_token(const struct keys *keys);
+
+/* Where the keyring has no version: a keyring of a token whose name is so like it that it may be the one that is meant.
+ * False: there is none. */
+bool remarks_misspelt(const struct keys *keys, char keyring[static KEK_PROVIDER_OTHER_LEN_MAX]);
 
 /* Where the primary that this node's kekd announced last is on no provider, so that a new version would only
  * hide the loss. */

@@ -64,14 +64,31 @@ static bool newer_is_active(const struct keys *keys, const struct kek_version *v
     return false;
 }
 
+/* It is not newer than what was announced or is active. */
+static bool had_its_time(const struct keys *keys, const struct kek_version *version,
+                         const struct announced *announced)
+{
+    return version->number <= announced_newest(announced) || newer_is_active(keys, version);
+}
+
 enum kek_state view_state(const struct keys *keys, size_t provider, size_t i,
                           const struct announced *announced)
 {
     const struct listing *listing = &keys->listings[provider];
     const struct kek_version *version = &listing->versions[i];
     enum kek_state state = kek_version_state(listing->versions, listing->count, i);
-    bool old = version->number <= announced_newest(announced) || newer_is_active(keys, version);
-    return state == KEK_STATE_PRE_ACTIVE && old ? KEK_STATE_DEACTIVATED : state;
+    return state == KEK_STATE_PRE_ACTIVE && had_its_time(keys, version, announced)
+               ? KEK_STATE_DEACTIVATED
+               : state;
+}
+
+enum kek_state view_state_resumed(const struct keys *keys, const struct kek_version *version,
+                                  const struct announced *announced)
+{
+    if (version->compromised) {
+        return KEK_STATE_COMPROMISED;
+    }
+    return had_its_time(keys, version, announced) ? KEK_STATE_DEACTIVATED : KEK_STATE_PRE_ACTIVE;
 }
 
 /* ---- which key is meant ---- */
@@ -154,16 +171,30 @@ static void list_numbers(const struct keys *keys, char *text, size_t size)
     }
 }
 
+static bool all_answered(const struct keys *keys)
+{
+    bool all = true;
+    for (size_t p = 0; p < keys->config->provider_count; p++) {
+        all = all && keys->listings[p].rc == KEK_OK;
+    }
+    return all;
+}
+
 static bool fail_unknown(const struct keys *keys, const char *text, struct kek_why *why)
 {
     char numbers[160];
     list_numbers(keys, numbers, sizeof numbers);
-    if (numbers[0] == '\0') {
-        kek_fail(why, KEK_NOT_FOUND, "the keyring %s has no version: key generate makes the first",
-                 keys->config->keyring);
+    if (!all_answered(keys)) {
+        kek_fail(why, KEK_NOT_FOUND,
+                 "no provider that answers shows a version %s of keyring %s, and not every one "
+                 "answers: mend the HSM or the way to it",
+                 text, keys->config->keyring);
+    } else if (numbers[0] == '\0') {
+        kek_fail(why, KEK_NOT_FOUND, "the keyring %s has no version: %s makes the first",
+                 keys->config->keyring, kek_command(keys->config->root, "key generate").text);
     } else {
-        kek_fail(why, KEK_NOT_FOUND, "no provider shows a version %s of keyring %s: there are %s",
-                 text, keys->config->keyring, numbers);
+        kek_fail(why, KEK_NOT_FOUND, "no provider shows a version %s of keyring %s, only %s", text,
+                 keys->config->keyring, numbers);
     }
     return false;
 }

@@ -24,6 +24,10 @@ bool view_surplus(const struct keys *keys, const struct kek_version *version,
 enum kek_state view_state(const struct keys *keys, size_t provider, size_t i,
                           const struct announced *announced);
 
+/* The same of one that is suspended, once it opens again. */
+enum kek_state view_state_resumed(const struct keys *keys, const struct kek_version *version,
+                                  const struct announced *announced);
+
 /* Can the command's argument mean a version at all? CTL_USAGE after saying that it cannot. */
 enum ctl_exit view_check_argument(const struct ctl *ctl);
 

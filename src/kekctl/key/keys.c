@@ -2,11 +2,14 @@
 
 #include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "on_record.h"
 #include "kek/clock.h"
+#include "kek/keyring.h"
+#include "kek/text.h"
 
 #define ARENA (256u * 1024)
 #define PATIENCE_MS 10000 /* beyond a provider's start_timeout */
@@ -15,11 +18,12 @@
 
 bool keys_open(struct keys *keys, const struct ctl *ctl)
 {
-    *keys = (struct keys){.ctl = ctl, .code = CTL_FAILED, .audit = -1};
+    *keys = (struct keys){.ctl = ctl, .code = CTL_FAILED};
     keys->config = ctl_config(ctl);
     if (keys->config == NULL) {
         keys->code = CTL_USAGE;
     }
+    login_log_init(&keys->logins, ctl, keys->config);
     return keys->config != NULL;
 }
 
@@ -41,15 +45,23 @@ static void provider_changed(void *arg, size_t provider)
 
 static void logged_in(void *arg, const struct kek_pool_login *login)
 {
-    const struct keys *keys = arg;
-    const struct kek_audit_act act = {
-        .event = "login",
-        .outcome = kek_pool_login_name(login->outcome),
-        .provider = keys->config->providers[login->provider].name,
-        .token = login->token,
-        .why = login->why,
-    };
-    (void)ctl_audit(keys->ctl, keys->audit, &act);
+    struct keys *keys = arg;
+    login_log_put(&keys->logins, keys->audit, login);
+}
+
+/* What this node's kekd has seen: a service does not show a version that is closed. A record that cannot be read says
+ * nothing; whoever needs it says so. */
+static void know_recorded(const struct keys *keys)
+{
+    struct kek_why why;
+    KEK_AUTO(kek_keyring) ring = kek_keyring_read(keys->config, &why);
+    KEK_AUTO_FREE struct kek_keyring_version *versions =
+        ring == NULL ? NULL : calloc(KEK_PROVIDER_VERSIONS_MAX, sizeof *versions);
+    size_t count =
+        versions == NULL ? 0 : kek_keyring_versions(ring, versions, KEK_PROVIDER_VERSIONS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        kek_pool_know(keys->pool, versions[i].number, &versions[i].kek_id);
+    }
 }
 
 bool keys_start(struct keys *keys, bool officer)
@@ -81,6 +93,7 @@ bool keys_start(struct keys *keys, bool officer)
         ctl_say(keys->ctl, "%s", why.text);
         return false;
     }
+    know_recorded(keys);
     kek_pool_start(keys->pool);
     return true;
 }
@@ -106,11 +119,11 @@ void keys_close(struct keys *keys)
         free(keys->listings[i].versions);
         free(keys->listings[i].probed);
         free(keys->listings[i].described);
+        free(keys->listings[i].attested);
     }
+    login_log_done(&keys->logins);
     kek_config_free(keys->config);
-    if (keys->audit >= 0) {
-        close(keys->audit);
-    }
+    kek_audit_acts_free(keys->audit);
 }
 
 static uint64_t deadline(const struct keys *keys)
@@ -127,11 +140,13 @@ static uint64_t deadline(const struct keys *keys)
 static void tell_who_is_waited_for(uv_timer_t *timer)
 {
     const struct keys *keys = timer->data;
+    struct ctl aloud = *keys->ctl;
+    aloud.hear = NULL; /* whoever waits there is told now, also where the rest is gathered */
     for (size_t i = 0; i < keys->config->provider_count; i++) {
         const struct listing *listing = &keys->listings[i];
         uint64_t now = kek_clock_ms();
         if (listing->call != NULL && listing->deadline_ms > now) {
-            ctl_say(keys->ctl, "%s has not answered yet: waiting for %" PRIu64 " s more",
+            ctl_say(&aloud, "%s has not answered yet: waiting for %" PRIu64 " s more",
                     keys->config->providers[i].name, (listing->deadline_ms - now + 999) / 1000);
         }
     }
@@ -190,6 +205,7 @@ static void answered(void *arg, enum kek_rc rc, struct kek_pool_result *result,
                result->version_count * sizeof *listing->versions);
     }
     listing->count = result->version_count;
+    listing->made = result->made;
     if (result->probed != NULL) {
         listing->probed = malloc(sizeof *listing->probed);
         if (listing->probed == NULL) {
@@ -206,6 +222,14 @@ static void answered(void *arg, enum kek_rc rc, struct kek_pool_result *result,
         }
         *listing->described = *result->described;
     }
+    if (result->attested != NULL) {
+        listing->attested = malloc(sizeof *listing->attested);
+        if (listing->attested == NULL) {
+            listing->rc = kek_fail(&listing->why, KEK_NO_MEMORY, "no memory for the answer");
+            return;
+        }
+        *listing->attested = *result->attested;
+    }
 }
 
 static void ask(struct keys *keys, const struct kek_pool_request *request)
@@ -214,6 +238,7 @@ static void ask(struct keys *keys, const struct kek_pool_request *request)
     free(listing->versions);
     free(listing->probed);
     free(listing->described);
+    free(listing->attested);
     *listing = (struct listing){.keys = keys, .deadline_ms = request->deadline_ms};
     listing->call = kek_pool_submit(keys->pool, request, answered, listing, &listing->why);
     if (listing->call == NULL) {
@@ -228,13 +253,30 @@ static void ask_for_list(struct keys *keys, size_t provider, bool fresh)
     ask(keys, &request);
 }
 
+/* Who sees a library work by hand and not here may have told it something else by hand. */
+static void compare_environments(const struct keys *keys, size_t provider)
+{
+    const struct kek_config_provider *config = &keys->config->providers[provider];
+    for (char **at = config->env; at != NULL && *at != NULL; at++) {
+        char name[64];
+        size_t len = strcspn(*at, "=");
+        snprintf(name, sizeof name, "%.*s", (int)len, *at);
+        const char *here = len < sizeof name ? getenv(name) : NULL;
+        if (here != NULL && strcmp(here, *at + len + 1) != 0) {
+            ctl_say(keys->ctl,
+                    "%s: `env` in %s sets %s, and this shell has %s=%s: the former counts",
+                    config->name, keys->config->path, *at, name, here);
+        }
+    }
+}
+
 static void complain(const struct keys *keys, size_t provider)
 {
     const struct listing *listing = &keys->listings[provider];
     const char *name = keys->config->providers[provider].name;
-    bool named = strncmp(listing->why.text, name, strlen(name)) == 0;
     if (listing->rc != KEK_OK) {
-        ctl_say(keys->ctl, "%s%s%s", named ? "" : name, named ? "" : ": ", listing->why.text);
+        ctl_say(keys->ctl, "%s: %s", name, kek_text_after_name(listing->why.text, name));
+        compare_environments(keys, provider);
     }
 }
 
@@ -279,8 +321,27 @@ static enum kek_rc ask_once(struct keys *keys, const struct kek_pool_request *re
     return listing->rc;
 }
 
+bool keys_names_keys(const struct keys *keys, size_t provider)
+{
+    struct kek_pool_provider status;
+    kek_pool_provider_get(keys->pool, provider, &status);
+    return status.names_keys;
+}
+
+/* Of what was made although its making was not confirmed, where the provider names its keys. */
+static void find_name(struct keys *keys, size_t provider, uint32_t number, struct kek_id *kek_id)
+{
+    const struct listing *listing = &keys->listings[provider];
+    keys_list_one(keys, provider, true);
+    for (size_t i = 0; listing->rc == KEK_OK && i < listing->count; i++) {
+        if (listing->versions[i].number == number && listing->versions[i].id_pad == 0) {
+            *kek_id = listing->versions[i].id;
+        }
+    }
+}
+
 enum kek_rc keys_generate(struct keys *keys, size_t provider, uint32_t number,
-                          const struct kek_id *kek_id, enum kek_state state, struct kek_why *why)
+                          struct kek_id *kek_id, enum kek_state state, struct kek_why *why)
 {
     const struct kek_pool_request request = {.op = KEK_POOL_GENERATE,
                                              .provider = provider,
@@ -288,7 +349,34 @@ enum kek_rc keys_generate(struct keys *keys, size_t provider, uint32_t number,
                                              .number = number,
                                              .state = state,
                                              .deadline_ms = deadline(keys)};
+    enum kek_rc rc = ask_once(keys, &request, why);
+    if (rc == KEK_OK) {
+        *kek_id = keys->listings[provider].made;
+    } else if (keys_names_keys(keys, provider)) {
+        find_name(keys, provider, number, kek_id);
+    }
+    return rc;
+}
+
+enum kek_rc keys_make_audit_key(struct keys *keys, size_t provider, const struct kek_id *key_id,
+                                struct kek_why *why)
+{
+    const struct kek_pool_request request = {.op = KEK_POOL_GENERATE,
+                                             .provider = provider,
+                                             .kek_id = *key_id,
+                                             .audit = true,
+                                             .deadline_ms = deadline(keys)};
     return ask_once(keys, &request, why);
+}
+
+bool keys_makes_macs(struct keys *keys, size_t provider)
+{
+    const struct kek_pool_request request = {.op = KEK_POOL_MAC,
+                                             .provider = provider,
+                                             .blob = kek_bytes_of("kekctl: is there a key?"),
+                                             .deadline_ms = deadline(keys)};
+    struct kek_why why;
+    return ask_once(keys, &request, &why) == KEK_OK;
 }
 
 enum kek_rc keys_set_state(struct keys *keys, size_t provider, const struct kek_id *kek_id,
@@ -300,53 +388,6 @@ enum kek_rc keys_set_state(struct keys *keys, size_t provider, const struct kek_
                                              .state = state,
                                              .deadline_ms = deadline(keys)};
     return ask_once(keys, &request, why);
-}
-
-struct unwrapping {
-    bool over;
-    enum kek_rc rc;
-    struct kek_why why;
-    struct kek_secret *data_key;
-};
-
-static void unwrapped(void *arg, enum kek_rc rc, struct kek_pool_result *result,
-                      const struct kek_why *why)
-{
-    struct unwrapping *unwrapping = arg;
-    unwrapping->over = true;
-    unwrapping->rc = rc;
-    if (rc == KEK_OK) {
-        unwrapping->data_key = KEK_STEAL(result->data_key);
-    } else {
-        unwrapping->why = *why;
-    }
-}
-
-enum kek_rc keys_unwrap(struct keys *keys, size_t provider, const struct kek_id *kek_id,
-                        enum kek_wrap_alg alg, struct kek_bytes wrapped,
-                        struct kek_secret **data_key, struct kek_why *why)
-{
-    const struct kek_pool_request request = {
-        .op = KEK_POOL_UNWRAP,
-        .provider = provider,
-        .kek_id = *kek_id,
-        .alg = alg,
-        .blob = wrapped,
-        .deadline_ms = kek_clock_ms() + 2 * keys->config->providers[provider].timeout_ms,
-    };
-    struct unwrapping unwrapping = {.rc = KEK_OK};
-    if (kek_pool_submit(keys->pool, &request, unwrapped, &unwrapping, why) == NULL) {
-        return why->rc;
-    }
-    while (!unwrapping.over) {
-        (void)uv_run(&keys->loop, UV_RUN_ONCE);
-    }
-    if (unwrapping.rc == KEK_OK) {
-        *data_key = unwrapping.data_key;
-    } else {
-        *why = unwrapping.why;
-    }
-    return unwrapping.rc;
 }
 
 enum kek_rc keys_destroy(struct keys *keys, size_t provider, const struct kek_id *kek_id,
@@ -368,6 +409,43 @@ enum kek_rc keys_describe(struct keys *keys, size_t provider, const char *name, 
                                              .deadline_ms = deadline(keys)};
     struct kek_why why;
     return ask_once(keys, &request, &why);
+}
+
+/* The certificates behind those that are there, if it is the same statement. */
+static enum kek_rc join(struct listing *listing, const struct kek_provider_attested *before)
+{
+    struct kek_provider_attested *more = listing->attested;
+    size_t have = before->certificate_count, room = KEK_PROVIDER_CERTIFICATES_MAX - have;
+    bool same = more->total == before->total && more->statement_len == before->statement_len &&
+                memcmp(more->statement, before->statement, before->statement_len) == 0;
+    if (!same || more->certificate_count == 0 || more->certificate_count > room) {
+        return listing->rc = kek_fail(&listing->why, KEK_UNAVAILABLE,
+                                      "its statement changed while it was read: try again");
+    }
+    memmove(&more->certificates[have], &more->certificates[0],
+            more->certificate_count * sizeof more->certificates[0]);
+    memcpy(&more->certificates[0], &before->certificates[0], have * sizeof before->certificates[0]);
+    more->certificate_count += have;
+    return KEK_OK;
+}
+
+enum kek_rc keys_attest(struct keys *keys, size_t provider, const struct kek_id *kek_id)
+{
+    struct listing *listing = &keys->listings[provider];
+    struct kek_pool_request request = {.op = KEK_POOL_ATTEST,
+                                       .provider = provider,
+                                       .kek_id = *kek_id,
+                                       .deadline_ms = deadline(keys)};
+    struct kek_why why;
+    enum kek_rc rc = ask_once(keys, &request, &why);
+    while (rc == KEK_OK && listing->attested->certificate_count < listing->attested->total) {
+        KEK_AUTO_FREE struct kek_provider_attested *before = listing->attested;
+        listing->attested = NULL;
+        request.number = (uint32_t)before->certificate_count;
+        rc = ask_once(keys, &request, &why);
+        rc = rc == KEK_OK ? join(listing, before) : rc;
+    }
+    return rc;
 }
 
 bool keys_named(struct keys *keys, size_t *provider)

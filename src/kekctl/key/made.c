@@ -14,6 +14,11 @@ const struct kek_version *made_find(const struct keys *keys, size_t provider,
     return NULL;
 }
 
+enum kek_state made_state(const struct keys *keys, size_t provider, uint32_t number)
+{
+    return number == 1 || keys_names_keys(keys, provider) ? KEK_STATE_ACTIVE : KEK_STATE_PRE_ACTIVE;
+}
+
 enum ctl_exit made_verify(struct keys *keys, size_t provider, const struct kek_id *kek_id,
                           enum kek_state state, const struct kek_why *failed)
 {

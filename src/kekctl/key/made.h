@@ -8,6 +8,10 @@
 const struct kek_version *made_find(const struct keys *keys, size_t provider,
                                     const struct kek_id *kek_id);
 
+/* What a new version of this number is made as: the first one is active, and one that wraps at once cannot be
+ * anything else. */
+enum kek_state made_state(const struct keys *keys, size_t provider, uint32_t number);
+
 /* Lists the provider afresh and says what is not as it must be. CTL_GOOD: it is there, and as it must be; CTL_CHECK:
  * it is there; CTL_FAILED: it is not, or nobody knows. `failed`: how making it failed; NULL: it did not. */
 enum ctl_exit made_verify(struct keys *keys, size_t provider, const struct kek_id *kek_id,

@@ -1,24 +1,46 @@
 /* What kekctl puts on record. */
 #include "on_record.h"
 
-bool ctl_audit_open(const struct ctl *ctl, const struct kek_config *config, int *fd)
+#include <limits.h>
+
+struct kek_audit_acts *ctl_audit_look(const struct kek_config *config, struct kek_why *why)
 {
-    struct kek_why why;
-    *fd = -1;
-    if (config->audit_file == NULL) {
-        return true;
+    char head[PATH_MAX];
+    why->rc = KEK_OK;
+    if (kek_config_audit_log(config) == NULL ||
+        kek_config_state_file(config, "audit", head, why) != KEK_OK) {
+        return NULL;
     }
-    *fd = kek_audit_act_open(config->audit_file, &why);
-    if (*fd < 0) {
-        ctl_say(ctl, "nothing was done, since it could not be put on record: %s", why.text);
-    }
-    return *fd >= 0;
+    return kek_audit_acts_new(&(struct kek_audit_place){.file = config->audit_file,
+                                                        .head = head,
+                                                        .journal = config->audit_journal,
+                                                        .syslog = config->audit_syslog},
+                              config->root, why);
 }
 
-bool ctl_audit(const struct ctl *ctl, int fd, const struct kek_audit_act *act)
+bool ctl_audit_open(const struct ctl *ctl, const struct kek_config *config,
+                    struct kek_audit_acts **acts)
 {
     struct kek_why why;
-    if (fd < 0 || kek_audit_act(fd, act, &why) == KEK_OK) {
+    *acts = ctl_audit_look(config, &why);
+    if (*acts == NULL && why.rc != KEK_OK) {
+        ctl_say(ctl, "nothing was done, since it could not be put on record: %s", why.text);
+    }
+    return *acts != NULL || why.rc == KEK_OK;
+}
+
+enum kek_rc ctl_audit_put(const struct ctl *ctl, struct kek_audit_acts *acts,
+                          const struct kek_audit_act *act, struct kek_why *why)
+{
+    struct kek_audit_act told = *act;
+    told.command = ctl->command;
+    return acts == NULL ? KEK_OK : kek_audit_act(acts, &told, why);
+}
+
+bool ctl_audit(const struct ctl *ctl, struct kek_audit_acts *acts, const struct kek_audit_act *act)
+{
+    struct kek_why why;
+    if (ctl_audit_put(ctl, acts, act, &why) == KEK_OK) {
         return true;
     }
     ctl_say(ctl, "what was done is not on record: %s", why.text);

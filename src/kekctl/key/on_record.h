@@ -1,5 +1,5 @@
 /*
- * Where the configuration has an audit file, what changes a key or frees a PIN is put on record in it, and
+ * Where the configuration has an audit log, what changes a key or frees a PIN is put on record in it, and
  * is not done where it cannot be.
  */
 #ifndef KEKCTL_ON_RECORD_H
@@ -8,9 +8,17 @@
 #include "kek/audit_act.h"
 #include "kekctl/kekctl.h"
 
-/* *fd: of the audit file, -1 where none is configured.  False after saying why it cannot be opened. */
-bool ctl_audit_open(const struct ctl *ctl, const struct kek_config *config, int *fd);
-/* False after saying that what was done could not be put on record. */
-bool ctl_audit(const struct ctl *ctl, int fd, const struct kek_audit_act *act);
+/* *acts: NULL where no audit log is configured.  False after saying why it cannot be opened. */
+bool ctl_audit_open(const struct ctl *ctl, const struct kek_config *config,
+                    struct kek_audit_acts **acts);
+/* The same for who changes nothing: it is not said, and NULL with why->rc KEK_OK means that none is configured. */
+struct kek_audit_acts *ctl_audit_look(const struct kek_config *config, struct kek_why *why);
+
+/* With the command, and the root of trust that it names. acts: NULL is nowhere, and KEK_OK. */
+enum kek_rc ctl_audit_put(const struct ctl *ctl, struct kek_audit_acts *acts,
+                          const struct kek_audit_act *act, struct kek_why *why) KEK_MUST_CHECK;
+
+/* The same. False after saying that what was done could not be put on record. */
+bool ctl_audit(const struct ctl *ctl, struct kek_audit_acts *acts, const struct kek_audit_act *act);
 
 #endif

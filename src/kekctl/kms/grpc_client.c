@@ -23,6 +23,8 @@ struct grpc_client {
     const uint8_t *output;    /* nghttp2's, not sent yet */
     size_t output_len;
     bool greeted; /* the server's SETTINGS have come */
+    int32_t last; /* stream that the server may have looked at, by its GOAWAY */
+    bool untaken; /* the call that failed is of no such stream */
     struct call *call;
 };
 
@@ -106,6 +108,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     struct grpc_client *client = user;
     if (frame->hd.type == NGHTTP2_SETTINGS && (frame->hd.flags & NGHTTP2_FLAG_ACK) == 0) {
         client->greeted = true;
+    } else if (frame->hd.type == NGHTTP2_GOAWAY) {
+        client->last = frame->goaway.last_stream_id;
     }
     return 0;
 }
@@ -170,6 +174,7 @@ struct grpc_client *grpc_client_new(int fd, struct kek_why *why)
         return NULL;
     }
     client->fd = fd;
+    client->last = INT32_MAX;
     client->input = kek_secret_new(READ_SIZE);
     int flags = fcntl(fd, F_GETFL);
     if (client->input == NULL || flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
@@ -226,6 +231,25 @@ struct grpc_client *grpc_client_connect(const char *socket_path, uint64_t timeou
     return grpc_client_new(taken, why);
 }
 
+const char *grpc_client_advice(const struct kek_why *why)
+{
+    if (why->native != KEK_NATIVE_ERRNO) {
+        return "look at that path.";
+    }
+    switch (why->code) {
+    case ENOENT:
+    case ECONNREFUSED:
+        return "does kekd run (systemctl status kekd)?";
+    case EAGAIN:
+        return "is kekd well (systemctl status kekd)?";
+    case EACCES:
+    case EPERM:
+        return "root may use it, and whom allow_uids names beside kekd's user.";
+    default:
+        return "see systemctl status kekd.";
+    }
+}
+
 void grpc_reply_done(struct grpc_reply *reply)
 {
     kek_secret_free(reply->body);
@@ -273,7 +297,8 @@ static bool wait_for_socket(struct grpc_client *client, uint64_t deadline_ms, sh
 {
     uint64_t now = kek_clock_ms();
     if (now >= deadline_ms) {
-        return grpc_status_fail(status, KEK_RPC_DEADLINE_EXCEEDED, "no answer in time");
+        return grpc_status_fail(status, KEK_RPC_DEADLINE_EXCEEDED,
+                                "no answer in time; is kekd well (systemctl status kekd)?");
     }
     uint64_t left = deadline_ms - now;
     struct pollfd poll_fd = {.fd = client->fd, .events = POLLIN};
@@ -433,9 +458,17 @@ bool grpc_client_call(struct grpc_client *client, const char *path, struct kek_b
     bool good = run(client, &call, path, deadline_ms, status);
     client->call = NULL;
     if (!good) {
+        client->untaken = status->code == KEK_RPC_UNAVAILABLE && call.http_status == 0 &&
+                          (call.stream == 0 || call.stream > client->last ||
+                           call.reset == NGHTTP2_REFUSED_STREAM);
         return false;
     }
     reply->message = kek_bytes(kek_secret_data(body) + PREFIX, call.body_len - PREFIX);
     reply->body = KEK_STEAL(body);
     return true;
+}
+
+bool grpc_client_untaken(const struct grpc_client *client)
+{
+    return client->untaken;
 }

@@ -28,6 +28,9 @@ void grpc_reply_done(struct grpc_reply *reply);
 struct grpc_client *grpc_client_connect(const char *socket_path, uint64_t timeout_ms,
                                         struct kek_why *why);
 
+/* Whom to look at where that failed, by the errno of `why`: a sentence. Static. */
+const char *grpc_client_advice(const struct kek_why *why);
+
 /* Takes a connected stream socket, also on failure. */
 struct grpc_client *grpc_client_new(int fd, struct kek_why *why);
 void grpc_client_free(struct grpc_client *client);
@@ -37,5 +40,9 @@ KEK_DEFINE_AUTO(grpc_client);
  * caller's to end. A client whose call failed is good for nothing but to be freed. */
 bool grpc_client_call(struct grpc_client *client, const char *path, struct kek_bytes message,
                       uint64_t deadline_ms, struct grpc_reply *reply, struct grpc_status *status);
+
+/* Of a call that failed: did the server say, or can it be told, that it never looked at it, since it ends this connection?
+ * Then it may be sent again on another one (gRPC A6, transparent retries). */
+bool grpc_client_untaken(const struct grpc_client *client);
 
 #endif

@@ -14,23 +14,15 @@ bool grpc_status_fail(struct grpc_status *status, enum kek_rpc_status code, cons
     return false;
 }
 
-static int hex_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 void grpc_status_message(struct grpc_status *status, const uint8_t *value, size_t len)
 {
     size_t out = 0;
     for (size_t i = 0; i < len && out < sizeof status->message - 1; i++) {
         uint8_t c = value[i];
-        if (c == '%' && i + 2 < len && hex_digit(value[i + 1]) >= 0 &&
-            hex_digit(value[i + 2]) >= 0) {
-            c = (uint8_t)(hex_digit(value[i + 1]) << 4 | hex_digit(value[i + 2]));
+        if (c == '%' && i + 2 < len && kek_hex_digit((char)value[i + 1]) >= 0 &&
+            kek_hex_digit((char)value[i + 2]) >= 0) {
+            c = (uint8_t)(kek_hex_digit((char)value[i + 1]) << 4 |
+                          kek_hex_digit((char)value[i + 2]));
             i += 2;
         }
         status->message[out++] = c >= 0x20 && c < 0x7f ? (char)c : '?';

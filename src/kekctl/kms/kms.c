@@ -1,6 +1,7 @@
 #include "kms.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -14,6 +15,8 @@
 
 /* Input, request, answer and its parsed form, each at most 128 KiB in the arena. */
 #define ARENA (1024u * 1024)
+#define TRIES_MAX 10 /* of a call that nobody has taken, PAUSE_MS apart */
+#define PAUSE_MS 20
 
 enum ctl_exit kms_no_memory(struct kms *kms)
 {
@@ -99,7 +102,9 @@ bool kms_connect(struct kms *kms)
     struct kek_why why = {.rc = KEK_OK};
     kms->client = grpc_client_connect(kms->socket, kms->ctl->timeout_ms, &why);
     if (kms->client == NULL) {
-        ctl_say(kms->ctl, "%s", why.text);
+        bool given = kms->ctl->socket != NULL;
+        ctl_say(kms->ctl, "%s; %s The path is %s%s", why.text, grpc_client_advice(&why),
+                given ? "that of --socket" : "`listen` of ", given ? "" : kms->config->path);
     }
     return kms->client != NULL;
 }
@@ -122,6 +127,29 @@ static ProtobufCMessage *failed(struct kms *kms, const struct grpc_status *statu
     return NULL;
 }
 
+/* A kekd that is restarted ends connections that it has not looked at yet: the next one, or the next kekd, takes the call. */
+static bool call_taken(struct kms *kms, const char *method, struct kek_bytes message,
+                       struct grpc_reply *reply, struct grpc_status *status)
+{
+    struct kek_why why;
+    uint64_t deadline_ms = kek_clock_ms() + kms->ctl->timeout_ms;
+    for (int tries = 1; !grpc_client_call(kms->client, method, message, deadline_ms, reply, status);
+         tries++) {
+        (void)poll(NULL, 0, PAUSE_MS);
+        uint64_t now = kek_clock_ms();
+        if (!grpc_client_untaken(kms->client) || now >= deadline_ms || tries == TRIES_MAX) {
+            return false;
+        }
+        struct grpc_client *other = grpc_client_connect(kms->socket, deadline_ms - now, &why);
+        if (other == NULL) {
+            return false;
+        }
+        grpc_client_free(kms->client);
+        kms->client = other;
+    }
+    return true;
+}
+
 ProtobufCMessage *kms_call(struct kms *kms, const char *method, const ProtobufCMessage *request,
                            const ProtobufCMessageDescriptor *answer)
 {
@@ -134,8 +162,7 @@ ProtobufCMessage *kms_call(struct kms *kms, const char *method, const ProtobufCM
     }
     protobuf_c_message_pack(request, kek_secret_data(packed));
     struct grpc_reply reply = {0};
-    if (!grpc_client_call(kms->client, method, kek_bytes(kek_secret_data(packed), len),
-                          kek_clock_ms() + kms->ctl->timeout_ms, &reply, &status)) {
+    if (!call_taken(kms, method, kek_bytes(kek_secret_data(packed), len), &reply, &status)) {
         return failed(kms, &status);
     }
     ProtobufCMessage *message =

@@ -5,15 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <openssl/evp.h>
-
+#include "kek/digest.h"
 #include "kek/doc.h"
 #include "kek/durable.h"
 #include "kekctl/options.h"
 #include "kekctl/output.h"
 
 #define OUTPUT_MAX \
-    (4u << 20) /* of a file that was DOC_BYTES_MAX: every item on a line of its own */
+    (4u << 20) /* of a file that was KEK_DOC_BYTES_MAX: every item on a line of its own */
 
 static const char *const phases[] = {[KEK_ENCRYPTION_ADD_READER] = "add-reader",
                                      [KEK_ENCRYPTION_MAKE_WRITER] = "make-writer",
@@ -34,13 +33,8 @@ static bool find_phase(const char *word, enum kek_encryption_phase *phase)
 
 static bool digest_of(struct kek_bytes bytes, char text[static KUBE_DIGEST_TEXT])
 {
-    unsigned char digest[32];
-    if (EVP_Digest(bytes.data, bytes.len, digest, NULL, EVP_sha256(), NULL) != 1) {
-        return false;
-    }
-    snprintf(text, KUBE_DIGEST_TEXT, "sha256:");
-    kek_hex(kek_bytes(digest, sizeof digest), text + strlen(text));
-    return true;
+    memcpy(text, "sha256:", 8);
+    return kek_sha256_text(bytes, text + 7);
 }
 
 /* What the API servers have now, two times: one is taken further. */
@@ -55,10 +49,10 @@ static enum kek_rc read_present(struct kube_change *change, struct kek_why *why)
                    : KEK_OK;
     }
     KEK_AUTO_BUF struct kek_buf yaml;
-    kek_buf_init(&yaml, DOC_BYTES_MAX);
-    enum kek_rc rc = kek_durable_read(path, DOC_BYTES_MAX, &yaml, why);
+    kek_buf_init(&yaml, KEK_DOC_BYTES_MAX);
+    enum kek_rc rc = kek_durable_read(path, KEK_DOC_BYTES_MAX, &yaml, why);
     if (rc != KEK_OK) {
-        return rc;
+        return kek_fail_within(why, rc, "--from");
     }
     change->before = kek_encryption_config_parse(kek_buf_bytes(&yaml), path, why);
     if (change->before == NULL) {

@@ -105,7 +105,7 @@ static const char *const texts[] = {
         "# Before: every API server has taken the file before this one, in which identity reads.\n"
         "# Then: give this file to one API server after the other, and when every one has taken "
         "it, rewrite\n"
-        "# what is stored: kubectl get ... -o json | kubectl replace -f -\n"
+        "# what is stored: kekctl reencrypt --decrypt --from THIS-FILE\n"
         "# Next, when the check is good:\n"
         "#   kekctl kube config --phase disable --from THIS-FILE@O --check\n"
         "#   kekctl kube config --phase disable --from THIS-FILE@O\n"

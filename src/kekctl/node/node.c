@@ -2,26 +2,21 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "nodes.h"
+#include "kek/clock.h"
 #include "kekctl/output.h"
 
 #define VERSIONS_TEXT 512
 
-static const char *show_date(int64_t ms, char text[static 32])
+/* Empty: it is not known. */
+static const char *show_date(int64_t ms, char text[static KEK_CLOCK_TEXT])
 {
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm utc;
     text[0] = '\0';
-    if (ms > 0) {
-        gmtime_r(&seconds, &utc);
-        strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    }
-    return text;
+    return ms > 0 ? kek_clock_text_seconds(ms, text) : text;
 }
 
-/* "3 active 2/2": on how many providers it is proven. */
+/* "3 active 2/2", "site: 3 active 2/2": on how many providers of its root it is proven. */
 static void show_versions(const struct node_status *status, char text[static VERSIONS_TEXT])
 {
     size_t at = 0;
@@ -30,13 +25,16 @@ static void show_versions(const struct node_status *status, char text[static VER
         const struct node_version *version = &status->versions[i];
         const char *state =
             node_surplus(status, version) ? "surplus" : kek_keyring_key_name(version->state);
-        size_t proven = 0;
+        size_t proven = 0, count = 0;
         for (size_t p = 0; p < status->provider_count; p++) {
-            proven += version->proven[p];
+            bool its = strcmp(status->providers[p].root, version->root) == 0;
+            proven += its && version->proven[p];
+            count += its;
         }
-        at += (size_t)snprintf(text + at, VERSIONS_TEXT - at, "%s%" PRIu32 " %s %zu/%zu",
-                               at == 0 ? "" : ", ", version->number, state, proven,
-                               status->provider_count);
+        at += (size_t)snprintf(text + at, VERSIONS_TEXT - at, "%s%s%s%" PRIu32 " %s %zu/%zu",
+                               at == 0 ? "" : ", ", version->root,
+                               version->root[0] == '\0' ? "" : ": ", version->number, state, proven,
+                               count);
     }
 }
 
@@ -76,7 +74,7 @@ static json_t *describe(const struct node *node)
     show_rotation(status, rotation);
     return json_pack("{s:s, s:b, s:s, s:o, s:s, s:o, s:s, s:s, s:s, s:s, s:o, s:I, s:b, s:O}",
                      "node", node->name, "reachable", true, "error", "", "calls_itself",
-                     output_text(status->node), "health", status->health, "announces",
+                     output_text(status->node), "health", node_health(status), "announces",
                      announced(status), "key_id", status->announces ? status->primary.key_id : "",
                      "key_id_hash", status->announces ? status->primary.key_id_hash : "", "since",
                      show_date(status->announces ? status->primary.announced_ms : 0, since),
@@ -122,7 +120,8 @@ enum ctl_exit ctl_node_status(struct ctl *ctl)
         nodes_open(&nodes, ctl, config, ctl->nodes.list, ctl->nodes.count, &code)) {
         size_t reached = nodes_ask(&nodes, ctl->timeout_given ? ctl->timeout_ms : NODES_TIMEOUT_MS);
         code = print(&nodes);
-        bool good = nodes_say(&nodes) == 0;
+        bool good = nodes_say(&nodes) + nodes_say_roots(&nodes) == 0;
+        (void)nodes_say_clocks(&nodes, "remark: ");
         if (code == CTL_GOOD && !good) {
             code = reached == 0 ? CTL_FAILED : CTL_CHECK;
         }

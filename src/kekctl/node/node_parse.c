@@ -2,19 +2,33 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "kek/clock.h"
 #include "kek/text.h"
 
 /* What is being read, and the first thing that was not as it must be. */
 struct parse {
     struct node_status *status;
+    const char *root;  /* "": any */
     const char *wrong; /* NULL: nothing. Static */
 };
 
 static void wrong(struct parse *parse, const char *what)
 {
     parse->wrong = parse->wrong == NULL ? what : parse->wrong;
+}
+
+/* Is it about the root that is asked for?  A kekd before this one, and one without roots, name none. */
+static bool is_of_root(const struct parse *parse, const json_t *object)
+{
+    const char *root = json_string_value(json_object_get(object, "root"));
+    return parse->root[0] == '\0' || root == NULL || root[0] == '\0' ||
+           strcmp(root, parse->root) == 0;
+}
+
+static void take_root(const json_t *object, char root[static 33])
+{
+    kek_text_copy(root, 33, json_string_value(json_object_get(object, "root")));
 }
 
 static void take_text(struct parse *parse, const json_t *object, const char *key, char *out,
@@ -39,48 +53,19 @@ static uint64_t take_number(struct parse *parse, const json_t *object, const cha
     return (uint64_t)number;
 }
 
-int64_t node_parse_date(const char *text)
-{
-    struct tm utc = {0};
-    uint64_t ms = 0;
-    const char *at = text == NULL ? NULL : strptime(text, "%Y-%m-%dT%H:%M:%S", &utc);
-    if (at == NULL) {
-        return 0;
-    }
-    if (*at == '.') {
-        at++;
-        const char *start = at;
-        if (!kek_text_digits(&at, 999, &ms) || at - start != 3) {
-            return 0;
-        }
-    }
-    return strcmp(at, "Z") == 0 ? (int64_t)timegm(&utc) * 1000 + (int64_t)ms : 0;
-}
-
 static int64_t take_date(struct parse *parse, const json_t *object, const char *key)
 {
-    int64_t ms = node_parse_date(json_string_value(json_object_get(object, key)));
+    int64_t ms = kek_clock_parse(json_string_value(json_object_get(object, key)));
     if (ms == 0) {
         wrong(parse, key);
     }
     return ms;
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static void take_id(struct parse *parse, const json_t *object, struct kek_id *id)
 {
     const char *text = json_string_value(json_object_get(object, "kek_id"));
-    bool good = text != NULL && strlen(text) == 2 * KEK_ID_LEN;
-    for (size_t i = 0; good && i < KEK_ID_LEN; i++) {
-        int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
-        good = high >= 0 && low >= 0;
-        id->bytes[i] = good ? (uint8_t)(high << 4 | low) : 0;
-    }
-    if (!good) {
+    if (text == NULL || !kek_id_parse(text, id)) {
         wrong(parse, "kek_id");
     }
 }
@@ -97,11 +82,38 @@ static enum kek_keyring_key key_of(const json_t *word)
     return KEK_KEYRING_KEY_UNSEEN;
 }
 
+/* Of what is announced, the KEK of that root; what says of no root which it is, is taken as it is.  NULL: it has none of
+ * that root. */
+static const json_t *of_root(const struct parse *parse, const json_t *primary)
+{
+    const json_t *keks = json_object_get(primary, "keks");
+    size_t count = parse->root[0] == '\0' ? 0 : json_array_size(keks);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *kek = json_array_get(keks, i);
+        if (is_of_root(parse, kek)) {
+            return kek;
+        }
+    }
+    return count > 0 ? NULL : primary;
+}
+
+static void take_primary_roots(struct parse *parse, const json_t *primary)
+{
+    struct node_primary *out = &parse->status->primary;
+    const json_t *keks = json_object_get(primary, "keks");
+    if (json_array_size(keks) > KEK_CONFIG_ROOTS_MAX) {
+        wrong(parse, "keks");
+        return;
+    }
+    for (size_t i = 0; i < json_array_size(keks); i++) {
+        take_root(json_array_get(keks, i), out->roots[out->root_count++]);
+    }
+}
+
 static void take_primary(struct parse *parse, const json_t *page)
 {
     struct node_primary *primary = &parse->status->primary;
     const json_t *object = json_object_get(page, "primary");
-    const json_t *since = json_object_get(object, "announced_at");
     parse->status->announces = json_is_object(object);
     if (!parse->status->announces) {
         if (!json_is_null(object)) {
@@ -111,7 +123,13 @@ static void take_primary(struct parse *parse, const json_t *page)
     }
     take_text(parse, object, "key_id", primary->key_id, sizeof primary->key_id);
     take_text(parse, object, "key_id_hash", primary->key_id_hash, sizeof primary->key_id_hash);
-    if (!json_is_null(since)) {
+    take_primary_roots(parse, object);
+    object = of_root(parse, object);
+    primary->without_root = object == NULL;
+    if (primary->without_root) {
+        return;
+    }
+    if (!json_is_null(json_object_get(object, "announced_at"))) {
         primary->announced_ms = take_date(parse, object, "announced_at");
     }
     /* Of a socket alone they are not always known. */
@@ -137,11 +155,32 @@ static void take_providers(struct parse *parse, const json_t *page)
     const json_t *list = take_list(parse, page, "providers", KEK_CONFIG_PROVIDERS_MAX);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *item = json_array_get(list, i);
+        if (!is_of_root(parse, item)) {
+            continue;
+        }
         struct node_provider *provider = &status->providers[status->provider_count++];
+        take_root(item, provider->root);
         take_text(parse, item, "name", provider->name, sizeof provider->name);
         take_text(parse, item, "serial", provider->serial, sizeof provider->serial);
         take_text(parse, item, "label", provider->label, sizeof provider->label);
         provider->answers = json_is_true(json_object_get(item, "answers"));
+    }
+}
+
+static void take_etcds(struct parse *parse, const json_t *page)
+{
+    struct node_status *status = parse->status;
+    status->says_etcds = json_object_get(page, "etcd") != NULL;
+    if (!status->says_etcds) {
+        return;
+    }
+    const json_t *list = take_list(parse, page, "etcd", KEK_CONFIG_ETCDS_MAX);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *item = json_array_get(list, i);
+        struct node_etcd *etcd = &status->etcds[status->etcd_count++];
+        take_text(parse, item, "name", etcd->name, sizeof etcd->name);
+        take_text(parse, item, "prefix", etcd->prefix, sizeof etcd->prefix);
+        take_text(parse, item, "context_sha256", etcd->context_sha256, sizeof etcd->context_sha256);
     }
 }
 
@@ -211,7 +250,11 @@ static void take_versions(struct parse *parse, const json_t *page)
     const json_t *list = take_list(parse, page, "versions", KEK_PROVIDER_VERSIONS_MAX);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *item = json_array_get(list, i);
+        if (!is_of_root(parse, item)) {
+            continue;
+        }
         struct node_version *version = &status->versions[status->version_count++];
+        take_root(item, version->root);
         version->number = (uint32_t)take_number(parse, item, "version", UINT32_MAX);
         take_id(parse, item, &version->kek_id);
         take_text(parse, item, "key_id", version->key_id, sizeof version->key_id);
@@ -249,7 +292,7 @@ static void take_rotation(struct parse *parse, const json_t *page)
     rotation->version = (uint32_t)take_number(parse, object, "version", UINT32_MAX);
     take_id(parse, object, &rotation->kek_id);
     rotation->since_ms =
-        node_parse_date(json_string_value(json_object_get(object, "since"))); /* or not known */
+        kek_clock_parse(json_string_value(json_object_get(object, "since"))); /* or not known */
     rotation->pid = (int64_t)take_number(parse, object, "pid", INT32_MAX);
 }
 
@@ -265,6 +308,18 @@ static void take_destruction(struct parse *parse, const json_t *page)
     parse->status->destroying_version = (uint32_t)take_number(parse, object, "version", UINT32_MAX);
 }
 
+/* Of the remarks only this one is asked for. */
+static void take_remarks(struct parse *parse, const json_t *page)
+{
+    const json_t *list = json_object_get(page, "remarks");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *reason = json_string_value(json_object_get(json_array_get(list, i), "reason"));
+        bool out =
+            reason != NULL && strcmp(reason, kek_keyring_remark_name(KEK_KEYRING_ROOT_OUT)) == 0;
+        parse->status->root_out = parse->status->root_out || out;
+    }
+}
+
 static void take_what_kekd_says(struct parse *parse, const json_t *page)
 {
     struct node_status *status = parse->status;
@@ -274,17 +329,20 @@ static void take_what_kekd_says(struct parse *parse, const json_t *page)
     if (json_object_get(page, "max_age_ms") != NULL) {
         status->max_age_ms = take_number(parse, page, "max_age_ms", INT64_MAX);
     }
+    take_remarks(parse, page);
     take_providers(parse, page);
     take_versions(parse, page);
     take_destroyed(parse, page);
+    take_etcds(parse, page);
     take_sealing(parse, page);
     take_rotation(parse, page);
     take_destruction(parse, page);
 }
 
-bool node_parse(const json_t *page, struct node_status *status, struct kek_why *why)
+bool node_parse(const json_t *page, const char *root, struct node_status *status,
+                struct kek_why *why)
 {
-    struct parse parse = {.status = status};
+    struct parse parse = {.status = status, .root = root};
     memset(status, 0, sizeof *status);
     status->partial = json_is_true(json_object_get(page, "partial"));
     take_text(&parse, page, "node", status->node, sizeof status->node);

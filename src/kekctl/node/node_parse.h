@@ -5,10 +5,8 @@
 #include "nodes.h"
 
 /* False: it is no such page, and why says which part is not. `partial` in it makes all optional that only the
- * page of kekd has. */
-bool node_parse(const json_t *page, struct node_status *status, struct kek_why *why);
-
-/* As the page writes a moment (RFC 3339 in UTC, with milliseconds); 0: it is none. */
-int64_t node_parse_date(const char *text);
+ * page of kekd has.  `root`: what it says of this root of trust; "": of the first, and of the versions of all. */
+bool node_parse(const json_t *page, const char *root, struct node_status *status,
+                struct kek_why *why);
 
 #endif

@@ -3,8 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <openssl/evp.h>
-
+#include "kek/digest.h"
 #include "kek/text.h"
 #include "nodes.h"
 
@@ -56,14 +55,36 @@ static size_t say_health(const struct nodes *nodes)
 }
 
 /* What one node's page says of another kind may be under way, or is said below of all nodes together. */
-static bool is_of_canaries(const json_t *remark)
+static bool is_of_canaries(const struct node *node, const char *reason)
 {
-    const char *reason = json_string_value(json_object_get(remark, "reason"));
-    return reason != NULL &&
-           (strcmp(reason, "version_lost") == 0 || strcmp(reason, "canary_failed") == 0);
+    (void)node;
+    return strcmp(reason, kek_keyring_remark_name(KEK_KEYRING_VERSION_LOST)) == 0 ||
+           strcmp(reason, kek_keyring_remark_name(KEK_KEYRING_CANARY_FAILED)) == 0;
 }
 
-static size_t say_canaries(const struct nodes *nodes)
+static bool is_of_roots(const struct node *node, const char *reason)
+{
+    (void)node;
+    return strcmp(reason, kek_keyring_remark_name(KEK_KEYRING_ROOT_OUT)) == 0;
+}
+
+/* With several roots what a version waits for may be that another root has it, too, which no list of versions shows. */
+static bool is_of_waiting(const struct node *node, const char *reason)
+{
+    return node->status.primary.root_count > 1 &&
+           strcmp(reason, kek_keyring_remark_name(KEK_KEYRING_VERSION_WAITS)) == 0;
+}
+
+static const char *text_of(const json_t *remark, const char *key)
+{
+    const char *text = json_string_value(json_object_get(remark, key));
+    return text == NULL ? "" : text;
+}
+
+/* The remarks of every node that are of this kind. means: NULL: how the node is, in a word. */
+static size_t say_remarks(const struct nodes *nodes,
+                          bool (*is_of_kind)(const struct node *node, const char *reason),
+                          const char *means)
 {
     size_t found = 0, k;
     for (size_t i = 0; i < nodes->count; i++) {
@@ -71,13 +92,13 @@ static size_t say_canaries(const struct nodes *nodes)
         json_t *remark;
         json_array_foreach(json_object_get(node->page, "remarks"), k, remark)
         {
-            char what[sizeof node->status.what];
-            const char *said = json_string_value(json_object_get(remark, "what"));
-            if (node->reachable && said != NULL && is_of_canaries(remark)) {
-                kek_text_copy(what, sizeof what, said);
-                ctl_say(nodes->ctl,
-                        "%s: to be mended, and restart neither kekd nor an API server before: %s",
-                        name_of(node), what);
+            char what[sizeof node->status.what], todo[sizeof node->status.todo];
+            kek_text_copy(what, sizeof what, text_of(remark, "what"));
+            kek_text_copy(todo, sizeof todo, text_of(remark, "todo"));
+            if (node->reachable && what[0] != '\0' && is_of_kind(node, text_of(remark, "reason"))) {
+                ctl_say(nodes->ctl, "%s: %s: %s%s%s", name_of(node),
+                        means == NULL ? node_health(&node->status) : means, what,
+                        todo[0] == '\0' ? "" : "; ", todo);
                 found++;
             }
         }
@@ -85,22 +106,25 @@ static size_t say_canaries(const struct nodes *nodes)
     return found;
 }
 
+size_t nodes_say_roots(const struct nodes *nodes)
+{
+    return say_remarks(nodes, is_of_roots, NULL) +
+           say_remarks(nodes, is_of_waiting, "to be mended");
+}
+
 /* Another cluster's, or one whose context was written differently: what one seals the other cannot open. */
 static size_t say_foreign(const struct nodes *nodes)
 {
     const struct kek_config *config = nodes->config;
-    unsigned char digest[32] = {0};
-    char context[65];
+    char context[KEK_SHA256_TEXT] = "";
     size_t found = 0;
-    bool known =
-        EVP_Digest(config->context, strlen(config->context), digest, NULL, EVP_sha256(), NULL) == 1;
-    kek_hex(kek_bytes(digest, sizeof digest), context);
+    bool known = kek_sha256_text(kek_bytes_of(config->context), context);
     for (size_t i = 0; i < nodes->count; i++) {
         const struct node *node = &nodes->list[i];
-        if (node->reachable && strcmp(node->status.keyring, config->keyring) != 0) {
-            ctl_say(nodes->ctl,
-                    "%s has the keyring %s, and %s here has %s: it is another cluster's",
-                    name_of(node), node->status.keyring, config->path, config->keyring);
+        if (node->reachable && strcmp(node->status.keyring, kek_config_file_keyring(config)) != 0) {
+            ctl_say(
+                nodes->ctl, "%s has the keyring %s, and %s here has %s: it is another cluster's",
+                name_of(node), node->status.keyring, config->path, kek_config_file_keyring(config));
             found++;
         } else if (node->reachable && known && strcmp(node->status.context_sha256, context) != 0) {
             ctl_say(nodes->ctl,
@@ -113,17 +137,19 @@ static size_t say_foreign(const struct nodes *nodes)
     return found;
 }
 
-/* Only worth knowing. */
-static void say_clocks(const struct nodes *nodes)
+size_t nodes_say_clocks(const struct nodes *nodes, const char *weight)
 {
+    size_t found = 0;
     for (size_t i = 0; i < nodes->count; i++) {
         const struct node *node = &nodes->list[i];
         int64_t off = node->skew_ms < 0 ? -node->skew_ms : node->skew_ms;
         if (node->reachable && off > SKEW_MAX_MS) {
-            ctl_say(nodes->ctl, "remark: the clock of %s is %" PRId64 " s %s ours", name_of(node),
+            ctl_say(nodes->ctl, "%sthe clock of %s is %" PRId64 " s %s ours", weight, name_of(node),
                     off / 1000, node->skew_ms < 0 ? "behind" : "ahead of");
+            found++;
         }
     }
+    return found;
 }
 
 static void say_twins(const struct nodes *nodes)
@@ -269,17 +295,29 @@ static size_t say_versions(const struct nodes *nodes)
     return found;
 }
 
-/* One provider lets less be done with a version than another, or lacks it.  What a provider that does not
+/* Is the version one of the root of trust that the provider is of, as far as the node says? */
+static bool is_of_root(const struct node_provider *provider, const struct node_version *version)
+{
+    return provider->root[0] == '\0' || version->root[0] == '\0' ||
+           strcmp(provider->root, version->root) == 0;
+}
+
+/* One provider of its root lets less be done with a version than another, or lacks it.  What a provider that does not
  * answer holds is what it showed last. */
 static size_t say_uneven_version(const struct node *node, const struct node_version *version,
                                  const struct ctl *ctl)
 {
     char held[NAMES_MAX] = "";
+    const enum kek_keyring_key *first = NULL;
     bool even = true;
     for (size_t p = 0; p < node->status.provider_count; p++) {
         const char *name = node->status.providers[p].name;
         char word[64];
-        even = even && version->held[p] == version->held[0];
+        if (!is_of_root(&node->status.providers[p], version)) {
+            continue;
+        }
+        first = first == NULL ? &version->held[p] : first;
+        even = even && version->held[p] == *first;
         snprintf(word, sizeof word, "%s on %s", kek_keyring_key_name(version->held[p]), name);
         add_name(held, word);
     }
@@ -306,10 +344,11 @@ static size_t say_uneven(const struct nodes *nodes)
 size_t nodes_say(const struct nodes *nodes)
 {
     size_t found = say_unreachable(nodes) + say_foreign(nodes) + say_health(nodes) +
-                   say_canaries(nodes) + say_silent(nodes) + say_announced(nodes) +
-                   say_versions(nodes) + say_uneven(nodes);
+                   say_remarks(nodes, is_of_canaries,
+                               "to be mended, and restart neither kekd nor an API server before") +
+                   say_silent(nodes) + say_announced(nodes) + say_versions(nodes) +
+                   say_uneven(nodes);
     say_twins(nodes);
-    say_clocks(nodes);
     say_partial(nodes);
     return found;
 }

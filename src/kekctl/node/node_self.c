@@ -2,12 +2,10 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-
-#include <openssl/evp.h>
 
 #include "kekctl/kms/grpc_client.h"
 #include "kek/clock.h"
+#include "kek/digest.h"
 #include "kek/keyring.h"
 #include "kek/text.h"
 #include "kms_v2.pb-c.h"
@@ -48,6 +46,8 @@ static bool ask_socket(const struct kek_config *config, uint64_t deadline_ms, st
     KEK_AUTO(grpc_client)
     client = grpc_client_connect(config->listen, deadline_ms > now ? deadline_ms - now : 1, why);
     if (client == NULL) {
+        size_t at = strlen(why->text);
+        snprintf(why->text + at, sizeof why->text - at, "; %s", grpc_client_advice(why));
         return false;
     }
     struct grpc_reply reply = {0};
@@ -63,10 +63,24 @@ static bool ask_socket(const struct kek_config *config, uint64_t deadline_ms, st
     return true;
 }
 
-/* The record says which KEK it is, if it is of the same announcement. */
+/* RFC 3339 in UTC, with milliseconds. */
+static json_t *date(int64_t wall_ms)
+{
+    char text[40];
+    struct tm utc;
+    time_t seconds = (time_t)(wall_ms / 1000);
+    if (gmtime_r(&seconds, &utc) == NULL || strftime(text, 24, "%Y-%m-%dT%H:%M:%S", &utc) == 0) {
+        return json_null();
+    }
+    snprintf(text + strlen(text), 8, ".%03dZ", (int)(wall_ms % 1000));
+    return json_string(text);
+}
+
+/* The record says which KEK it is and when it was announced, if it is of the same announcement. */
 static json_t *primary_json(const struct kek_config *config, const struct said *said)
 {
-    struct kek_generation last;
+    struct kek_keyring_primary last;
+    struct kek_why why;
     char hash[KEK_KEY_ID_HASH_TEXT], id[KEK_ID_TEXT];
     if (said->key_id[0] == '\0') {
         return json_null();
@@ -74,40 +88,30 @@ static json_t *primary_json(const struct kek_config *config, const struct said *
     kek_key_id_hash(said->key_id, hash);
     json_t *primary =
         json_pack("{s:s, s:s, s:n}", "key_id", said->key_id, "key_id_hash", hash, "announced_at");
-    bool known = kek_keyring_recorded(config, &last, NULL) == KEK_OK &&
-                 strcmp(last.key_id, said->key_id) == 0;
+    KEK_AUTO(kek_keyring) ring = kek_keyring_read(config, &why);
+    bool known = ring != NULL && kek_keyring_primary(ring, &last) &&
+                 strcmp(last.generation.key_id, said->key_id) == 0;
     if (known) {
-        kek_id_format(&last.kek_ids[0], id);
-        json_object_set_new(primary, "version", json_integer(last.numbers[0]));
+        kek_id_format(&last.generation.kek_ids[0], id);
+        json_object_set_new(primary, "version", json_integer(last.generation.numbers[0]));
         json_object_set_new(primary, "kek_id", json_string(id));
     }
-    return primary;
-}
-
-static bool show_context(const char *context, char hex[static 65])
-{
-    unsigned char digest[32];
-    unsigned int len = 0;
-    if (EVP_Digest(context, strlen(context), digest, &len, EVP_sha256(), NULL) != 1) {
-        return false;
+    if (known && last.announced_ms > 0) {
+        json_object_set_new(primary, "announced_at", date(last.announced_ms));
     }
-    kek_hex(kek_bytes(digest, sizeof digest), hex);
-    return true;
+    return primary;
 }
 
 json_t *node_self(const struct kek_config *config, uint64_t deadline_ms, struct kek_why *why)
 {
     struct said said = {.health = ""};
-    char context[65], now[32];
-    time_t seconds = (time_t)(kek_clock_wall_ms() / 1000);
-    struct tm utc;
+    char context[KEK_SHA256_TEXT], now[KEK_CLOCK_TEXT];
     if (!ask_socket(config, deadline_ms, &said, why)) {
         return NULL;
     }
-    gmtime_r(&seconds, &utc);
-    strftime(now, sizeof now, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    kek_clock_text_seconds(kek_clock_wall_ms(), now);
     json_t *page = NULL;
-    if (show_context(config->context, context)) {
+    if (kek_sha256_text(kek_bytes_of(config->context), context)) {
         page = json_pack("{s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "partial", true,
                          "node", config->status.name, "version", "", "keyring", config->keyring,
                          "context_sha256", context, "config_sha256", config->digest, "now", now,

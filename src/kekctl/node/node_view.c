@@ -1,4 +1,4 @@
-/* What a page says of one key. Pure. */
+/* What a page says of one key, and of the node in a word. Pure. */
 #include "nodes.h"
 
 #include <string.h>
@@ -19,9 +19,10 @@ bool node_surplus(const struct node_status *status, const struct node_version *v
     bool surplus = false;
     for (size_t i = 0; i < status->version_count; i++) {
         const struct node_version *other = &status->versions[i];
-        surplus = surplus || (other->number == version->number &&
-                              (node_announces(status, &other->kek_id) ||
-                               memcmp(other->kek_id.bytes, version->kek_id.bytes, KEK_ID_LEN) < 0));
+        surplus = surplus ||
+                  (other->number == version->number && strcmp(other->root, version->root) == 0 &&
+                   (node_announces(status, &other->kek_id) ||
+                    memcmp(other->kek_id.bytes, version->kek_id.bytes, KEK_ID_LEN) < 0));
     }
     return surplus && !node_announces(status, &version->kek_id);
 }
@@ -29,6 +30,11 @@ bool node_surplus(const struct node_status *status, const struct node_version *v
 bool node_announces(const struct node_status *status, const struct kek_id *kek_id)
 {
     return status->announces && kek_id_equal(&status->primary.kek_id, kek_id);
+}
+
+const char *node_health(const struct node_status *status)
+{
+    return status->root_out && strcmp(status->health, "good") == 0 ? "degraded" : status->health;
 }
 
 bool node_seals(const struct node_status *status, const struct kek_id *kek_id)

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "kek/clock.h"
 #include "kek/remote.h"
@@ -46,6 +47,15 @@ static enum way way_of(const struct nodes *nodes, const struct node *node)
     return nodes->config->metrics_host != NULL ? BY_METRICS : BY_SOCKET;
 }
 
+bool nodes_hear_self(const struct kek_config *config)
+{
+    bool may = config->metrics_host != NULL;
+    for (size_t i = 0; !may && i < config->allow_uid_count; i++) {
+        may = config->allow_uids[i] == geteuid();
+    }
+    return may;
+}
+
 static enum ctl_exit check(const struct nodes *nodes, const char *name)
 {
     bool good = strcmp(name, SELF) == 0 ||
@@ -85,11 +95,12 @@ bool nodes_open(struct nodes *nodes, const struct ctl *ctl, const struct kek_con
     nodes->list = calloc(count, sizeof *nodes->list);
     *code = nodes->list == NULL ? CTL_FAILED : CTL_GOOD;
     if (nodes->list == NULL) {
-        ctl_say(ctl, "no memory for %zu nodes", count);
+        ctl_say(ctl, "no memory for %s", kek_counted(count, "node").text);
     }
     for (size_t i = 0; i < count && *code == CTL_GOOD; i++) {
         *code = check(nodes, names[i]);
         snprintf(nodes->list[i].name, sizeof nodes->list[i].name, "%s", names[i]);
+        nodes->list[i].root = config->root == NULL ? "" : config->root;
         nodes->count++;
     }
     return *code == CTL_GOOD;
@@ -113,17 +124,27 @@ static void is_unreachable(struct node *node, const struct kek_why *why)
     node->why = *why;
 }
 
+static void hear_key(struct node *node)
+{
+    const char *key_id = node->status.announces ? node->status.primary.key_id : "";
+    if (strcmp(node->heard_key_id, key_id) != 0) {
+        snprintf(node->heard_key_id, sizeof node->heard_key_id, "%s", key_id);
+        node->heard_ms = key_id[0] == '\0' ? 0 : kek_clock_wall_ms();
+    }
+}
+
 /* Takes the page. */
 static void heard(struct node *node, json_t *page)
 {
     json_decref(node->page);
     node->page = page;
-    node->reachable = node_parse(page, &node->status, &node->why);
+    node->reachable = node_parse(page, node->root, &node->status, &node->why);
     if (!node->reachable) {
         (void)kek_fail_within(&node->why, node->why.rc, "%s", node->name);
         return;
     }
     node->skew_ms = node->status.now_ms - kek_clock_wall_ms();
+    hear_key(node);
 }
 
 static json_t *load(struct node *node, struct kek_bytes text)

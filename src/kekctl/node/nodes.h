@@ -25,6 +25,10 @@ struct node_primary {
     struct kek_id kek_id;
     char key_id[KEK_KEY_ID_TEXT];
     char key_id_hash[KEK_KEY_ID_HASH_TEXT];
+    bool without_root; /* no KEK in it is of the root of trust that is asked about: version is 0 */
+    /* The root of trust of each KEK in it, "" where that node names none.  A kekd before this one says none of this. */
+    char roots[KEK_CONFIG_ROOTS_MAX][33];
+    size_t root_count;
     int64_t
         announced_ms; /* since 1970; 0: an earlier process of that node did, or it is not known */
 };
@@ -36,6 +40,7 @@ struct node_lasting {
 };
 
 struct node_version {
+    char root[33]; /* of trust; "": that node names none */
     uint32_t number;
     struct kek_id kek_id;
     char key_id[KEK_KEY_ID_TEXT];
@@ -58,10 +63,18 @@ struct node_destroyed {
 };
 
 struct node_provider {
+    char root[33]; /* likewise */
     char name[33];
     char serial[64];
     char label[64];
     bool answers;
+};
+
+/* An etcd that its configuration names. */
+struct node_etcd {
+    char name[33];
+    char prefix[256];
+    char context_sha256[65];
 };
 
 /* The rotation that a node has on record. */
@@ -86,6 +99,7 @@ struct node_status {
     int64_t since_ms;
     char what[1024];
     char todo[256];
+    bool root_out;  /* a root of trust of several cannot wrap, or is sealed without */
     bool announces; /* primary is set */
     struct node_primary primary;
     /* Generations that an Encrypt may still use, by the KEKs in them. */
@@ -95,6 +109,9 @@ struct node_status {
     size_t version_count;
     struct node_provider providers[KEK_CONFIG_PROVIDERS_MAX];
     size_t provider_count;
+    bool says_etcds; /* a kekd before this one does not */
+    struct node_etcd etcds[KEK_CONFIG_ETCDS_MAX];
+    size_t etcd_count;
     bool rotating; /* rotation is set */
     struct node_rotation rotation;
     uint64_t settle_ms, refresh_ms;
@@ -114,7 +131,11 @@ struct node {
     struct kek_why why;
     struct node_status status;
     int64_t skew_ms; /* its clock less ours when its page came */
-    json_t *page;    /* as it came; NULL: none did */
+    /* Of our wall clock: when it was first heard to announce what it announces; 0: it announces nothing. */
+    int64_t heard_ms;
+    char heard_key_id[KEK_KEY_ID_TEXT];
+    json_t *page;     /* as it came; NULL: none did */
+    const char *root; /* of trust, that status is about; "": any. Borrowed */
 };
 
 struct nodes {
@@ -125,6 +146,10 @@ struct nodes {
     bool alone; /* this node, and nobody knows of others */
 };
 
+/* May this process ask the kekd here how it is?  Without `metrics` it is asked by its KMS socket, which counts a stranger's
+ * call. */
+bool nodes_hear_self(const struct kek_config *config);
+
 /* Who they are. names: of --node; none: as the configuration says. False after saying what is wrong, then
  * *code is the exit code. */
 bool nodes_open(struct nodes *nodes, const struct ctl *ctl, const struct kek_config *config,
@@ -134,9 +159,19 @@ bool nodes_open(struct nodes *nodes, const struct ctl *ctl, const struct kek_con
 size_t nodes_ask(struct nodes *nodes, uint64_t timeout_ms);
 
 /* Says in a sentence each, on standard error, who is unreachable or of another keyring or context, and
- * where the nodes differ. Returns how many it said that must be mended; what is only worth knowing (a
- * clock that is off, two names of one node) is said and not counted. */
+ * where the nodes differ. Returns how many it said that must be mended; what is only worth knowing (two
+ * names of one node) is said and not counted. */
 size_t nodes_say(const struct nodes *nodes);
+
+/* The same of clocks that are off. weight: what each sentence begins with: "remark: ", or "". */
+size_t nodes_say_clocks(const struct nodes *nodes, const char *weight);
+
+/* The same of each root of trust that a node does without, and where it has several of each version that waits, as one that is
+ * another root's KEK: it works, and this should not stay. */
+size_t nodes_say_roots(const struct nodes *nodes);
+
+/* How a node is, in a word: what its page says, or "degraded" where it is good and does without a root of trust. Borrowed. */
+const char *node_health(const struct node_status *status);
 
 void nodes_close(struct nodes *nodes);
 #define NODES_AUTO __attribute__((cleanup(nodes_close)))

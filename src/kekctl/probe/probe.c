@@ -1,87 +1,11 @@
 /* kekctl probe: what the tokens can really do. */
 #include <stdio.h>
 
+#include "kek/text.h"
 #include "kekctl/key/keys.h"
 #include "kekctl/output.h"
+#include "probe_describe.h"
 #include "probe_states.h"
-
-static const char *result_of(const struct kek_provider_trial *trial)
-{
-    switch (trial->verdict) {
-    case KEK_VERDICT_WORKS:
-        return "works";
-    case KEK_VERDICT_MALLEABLE:
-        return trial->alg == KEK_WRAP_AES_CBC ? "unauthenticated" : "tampered";
-    case KEK_VERDICT_WRONG:
-        return "wrong";
-    case KEK_VERDICT_REFUSED:
-    case KEK_VERDICT_LOST:
-        break;
-    }
-    return "refused";
-}
-
-static json_t *says(const struct kek_provider_trial *trial)
-{
-    char text[sizeof trial->text + 16];
-    switch (trial->verdict) {
-    case KEK_VERDICT_WORKS:
-        return json_string("works");
-    case KEK_VERDICT_MALLEABLE:
-        return json_string(trial->alg == KEK_WRAP_AES_CBC ? "works, accepts tampered data"
-                                                          : "accepts tampered data");
-    case KEK_VERDICT_WRONG:
-        return json_string("gives back a wrong key");
-    case KEK_VERDICT_REFUSED:
-    case KEK_VERDICT_LOST:
-        break;
-    }
-    snprintf(text, sizeof text, "refused: %s", trial->text);
-    return output_text(text);
-}
-
-static json_t *describe(const struct keys *keys, size_t provider,
-                        const struct kek_provider_trial *trial)
-{
-    char type[24];
-    snprintf(type, sizeof type, "0x%llx", (unsigned long long)trial->type);
-    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:b, s:s, s:o, s:I, s:o, s:b}", "provider",
-                     keys->config->providers[provider].name, "strategy",
-                     trial->encrypts ? "encrypt" : "wrap-key", "mechanism",
-                     output_text(trial->mechanism), "type", type, "alg",
-                     kek_wrap_alg_name(trial->alg), "advertised", trial->advertised, "result",
-                     result_of(trial), "says", says(trial), "code", (json_int_t)trial->native,
-                     "tried_with", output_text(trial->key), "used", trial->chosen);
-}
-
-static const char *keeps(const struct kek_provider_keeping *keeping)
-{
-    switch (keeping->outcome) {
-    case KEK_KEEPING_KEPT:
-        return "yes";
-    case KEK_KEEPING_HANDED_OUT:
-        return "no";
-    case KEK_KEEPING_UNTRIED:
-        break;
-    }
-    return "untried";
-}
-
-static json_t *keeps_says(const struct kek_provider_keeping *keeping)
-{
-    char text[sizeof keeping->text + 16];
-    switch (keeping->outcome) {
-    case KEK_KEEPING_KEPT:
-        return json_string("yes");
-    case KEK_KEEPING_HANDED_OUT:
-        snprintf(text, sizeof text, "NO: %s", keeping->text);
-        return output_text(text);
-    case KEK_KEEPING_UNTRIED:
-        break;
-    }
-    snprintf(text, sizeof text, "not tried: %s", keeping->text);
-    return output_text(text);
-}
 
 /* The last line of a provider in the table. */
 static json_t *keeping_line(const struct keys *keys, size_t provider,
@@ -89,29 +13,19 @@ static json_t *keeping_line(const struct keys *keys, size_t provider,
 {
     return json_pack("{s:s, s:s, s:s, s:s, s:o, s:s}", "provider",
                      keys->config->providers[provider].name, "strategy", "", "mechanism",
-                     "keeps the KEK in", "advertised", "", "says", keeps_says(keeping), "used", "");
-}
-
-static json_t *describe_provider(const struct keys *keys, size_t provider)
-{
-    const struct listing *listing = &keys->listings[provider];
-    struct kek_pool_provider status;
-    kek_pool_provider_get(keys->pool, provider, &status);
-    static const struct kek_provider_keeping none = {.outcome = KEK_KEEPING_UNTRIED};
-    const struct kek_provider_keeping *keeping =
-        listing->probed == NULL ? &none : &listing->probed->keeping;
-    return json_pack("{s:s, s:b, s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o}", "name",
-                     keys->config->providers[provider].name, "answered", listing->probed != NULL,
-                     "keeps_kek", keeps(keeping), "keeps_kek_says", keeps_says(keeping),
-                     "keeps_kek_code", (json_int_t)keeping->native, "serial",
-                     output_text(status.serial), "model", output_text(status.model), "firmware",
-                     output_text(status.firmware), "library", output_text(status.library), "error",
-                     output_text(listing->rc == KEK_OK ? "" : listing->why.text));
+                     "keeps the KEK in", "advertised", "", "says", probe_keeping_says(keeping),
+                     "used", "");
 }
 
 struct lists {
     json_t *providers, *trials, *states, *copies;
 };
+
+/* A service's new version would stay for good: none is made to try its changes by. */
+static bool has_states(const struct keys *keys, size_t provider)
+{
+    return keys->listings[provider].probed != NULL && !keys_names_keys(keys, provider);
+}
 
 /* The providers that were asked. */
 static bool describe_all(const struct keys *keys, const struct probe_states *states,
@@ -123,12 +37,12 @@ static bool describe_all(const struct keys *keys, const struct probe_states *sta
         if (listing->keys == NULL) {
             continue;
         }
-        if (json_array_append_new(providers, describe_provider(keys, p)) != 0) {
+        if (json_array_append_new(providers, probe_describe_provider(keys, p)) != 0) {
             return false;
         }
         for (size_t i = 0; listing->probed != NULL && i < listing->probed->trial_count; i++) {
-            if (json_array_append_new(trials, describe(keys, p, &listing->probed->trials[i])) !=
-                0) {
+            if (json_array_append_new(
+                    trials, probe_describe_trial(keys, p, &listing->probed->trials[i])) != 0) {
                 return false;
             }
         }
@@ -136,7 +50,7 @@ static bool describe_all(const struct keys *keys, const struct probe_states *sta
             json_array_append_new(trials, keeping_line(keys, p, &listing->probed->keeping)) != 0) {
             return false;
         }
-        if (listing->probed != NULL &&
+        if (has_states(keys, p) &&
             !probe_states_rows(&states[p], keys->config->providers[p].name, !keys->ctl->json,
                                lists->states, lists->copies)) {
             return false;
@@ -171,13 +85,35 @@ static enum ctl_exit print(const struct keys *keys, const struct probe_states *s
     }
     enum ctl_exit code =
         output_list(keys->ctl, object, "trials", columns, sizeof columns / sizeof columns[0]);
-    if (code == CTL_GOOD && !keys->ctl->json) {
+    if (code == CTL_GOOD && !keys->ctl->json &&
+        json_array_size(json_object_get(object, "states")) > 0) {
         putchar('\n');
         code = output_list(keys->ctl, object, "states", state_columns,
                            sizeof state_columns / sizeof state_columns[0]);
     }
     json_decref(object);
     return code;
+}
+
+/* A token tries by keys that end with the session; a service's own key is all that there is. */
+static void say_nothing_works(const struct keys *keys, size_t provider)
+{
+    const struct kek_provider_probed *probed = keys->listings[provider].probed;
+    const char *name = keys->config->providers[provider].name;
+    const bool several = keys->config->provider_count > 1;
+    if (!keys_names_keys(keys, provider)) {
+        ctl_say(keys->ctl, "%s: nothing works as the configuration wants it (strategy)", name);
+    } else if (probed->trial_count > 0) {
+        ctl_say(keys->ctl, "%s: nothing works", name);
+    } else if (probed->keeping.outcome == KEK_KEEPING_UNTRIED) {
+        ctl_say(keys->ctl,
+                "%s: %s: the service was reached and took the login, and nothing else could be "
+                "tried; kekctl %s%s%s makes the first version",
+                name, probed->keeping.text, kek_command(keys->config->root, "key generate").text,
+                several ? " --provider " : "", several ? name : "");
+    } else {
+        ctl_say(keys->ctl, "%s: no version may seal, so none was tried", name);
+    }
 }
 
 /* Says of each token that answered what an operator should know; is it fit for use? */
@@ -195,11 +131,14 @@ static bool remark(const struct keys *keys)
             used = used || listing->probed->trials[i].chosen;
         }
         if (listing->probed != NULL && !used) {
-            ctl_say(keys->ctl, "%s: nothing works as the configuration wants it (strategy)", name);
+            say_nothing_works(keys, p);
         }
         bool leaks =
             listing->probed != NULL && listing->probed->keeping.outcome == KEK_KEEPING_HANDED_OUT;
-        if (leaks) {
+        if (leaks && keys_names_keys(keys, p)) {
+            ctl_say(keys->ctl, "%s: the service gives the KEK away to whoever may ask for it: %s",
+                    name, listing->probed->keeping.text);
+        } else if (leaks) {
             ctl_say(keys->ctl,
                     "%s: the token hands out a key that it shows as not extractable (%s): whoever "
                     "has its PIN can take the KEK away",
@@ -219,7 +158,7 @@ enum ctl_exit ctl_probe(struct ctl *ctl)
     static struct probe_states states[KEK_CONFIG_PROVIDERS_MAX];
     bool clean = true, interrupted = false;
     for (size_t p = 0; p < keys.config->provider_count && !interrupted; p++) {
-        if (keys.listings[p].probed != NULL) {
+        if (has_states(&keys, p)) {
             probe_states(ctl, keys.config, p, &states[p]);
             clean = clean && states[p].left[0] == '\0';
             interrupted = states[p].interrupted;

@@ -24,7 +24,8 @@ bool probe_workers_open(struct probe_workers *workers, const struct ctl *ctl,
 {
     static const int numbers[] = {SIGINT, SIGTERM};
     uint64_t name;
-    *workers = (struct probe_workers){.ctl = ctl, .config = *config};
+    *workers = (struct probe_workers){.ctl = ctl, .config = *config, .place = provider};
+    login_log_init(&workers->logins, ctl, config);
     if (getentropy(&name, sizeof name) != 0) {
         ctl_say(ctl, "no random numbers");
         return false;
@@ -71,11 +72,21 @@ static uint64_t spawned(const struct probe_pool *pool)
     return status.spawned;
 }
 
+static void logged_in(void *arg, const struct kek_pool_login *login)
+{
+    struct probe_pool *pool = arg;
+    struct probe_workers *workers = pool->workers;
+    struct kek_pool_login told = *login;
+    told.provider = workers->place;
+    login_log_put(&workers->logins, NULL, &told);
+}
+
 static bool start(struct probe_workers *workers, struct probe_pool *pool, struct kek_why *why)
 {
     const struct kek_pool_settings settings = {.config = &workers->config,
                                                .officer = true,
                                                .provider_changed = provider_changed,
+                                               .logged_in = logged_in,
                                                .arg = pool};
     pool->workers = workers;
     pool->pool = kek_pool_new(&workers->loop, &settings, why);
@@ -200,4 +211,5 @@ void probe_workers_close(struct probe_workers *workers)
     }
     (void)uv_run(&workers->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&workers->loop);
+    login_log_done(&workers->logins);
 }

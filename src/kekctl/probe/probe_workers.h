@@ -12,6 +12,7 @@
 
 #include "kek/pool.h"
 #include "kekctl/kekctl.h"
+#include "kekctl/key/login_log.h"
 
 enum probe_worker { PROBE_OFFICER, PROBE_RUNNING, PROBE_FRESH, PROBE_WORKERS };
 
@@ -20,6 +21,8 @@ struct probe_workers {
     char keyring[40];         /* "kekd-probe-" and 16 hexadecimal digits */
     struct kek_config config; /* the operator's, but for that keyring and the one provider */
     struct kek_config_provider provider; /* all borrowed of the operator's */
+    size_t place;                        /* of that one among the operator's */
+    struct login_log logins;
     uv_loop_t loop;
     bool has_loop;
     uv_signal_t signals[2];

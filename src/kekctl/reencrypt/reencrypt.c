@@ -9,16 +9,17 @@
 #include <time.h>
 
 #include "kek/clock.h"
+#include "kek/text.h"
 #include "kekctl/options.h"
-#include "reencrypt_etcd.h"
-#include "reencrypt_guard.h"
+#include "reencrypt_decrypt.h"
 #include "reencrypt_list.h"
 #include "reencrypt_migrate.h"
+#include "reencrypt_proof.h"
 #include "reencrypt_record.h"
 #include "reencrypt_run.h"
 #include "reencrypt_show.h"
 
-#define ARENA (1024u * 1024)                  /* locked memory: a key, and a token for each call */
+#define ARENA (1024u * 1024)                  /* locked memory: a key and a token */
 #define PATIENCE_MS (UINT64_C(5) * 60 * 1000) /* without any progress */
 #define MIGRATE_PATIENCE_MS (UINT64_C(2) * 60 * 1000)
 #define PARALLEL 16
@@ -32,13 +33,13 @@ static void interrupt(int number)
     interrupted = number;
 }
 
-/* Once is a wish to stop where it can be gone on from; twice ends it. */
+/* Once is a wish to stop where it can be gone on from; twice ends it.  Before there is anything to go on from, once
+ * does. */
 static void catch_signals(void)
 {
     struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
 }
 
 /* A run, from its beginning to its report. */
@@ -48,12 +49,15 @@ struct command {
     struct kek_kubeconfig *kubeconfig;
     struct reencrypt reencrypt;
     struct guard guard;
+    struct decrypt decrypt;
     struct reencrypt_record record;
     struct reencrypt_place place;
     unsigned recorded; /* place.changes, as it is on record */
+    bool unrecorded;   /* it cannot be put there, and that was said */
     struct reencrypt_show show;
     uint64_t still_ms, record_ms, unwell_ms;
     bool unwell;
+    bool changed; /* what is announced, in the middle: what was rewritten last may be under that */
     uint64_t patience_ms, left;
     bool by_etcd; /* names come from etcd, else from the API server's lists */
     struct reencrypt_etcd *etcd;
@@ -90,22 +94,29 @@ static bool open_api(struct command *c)
     return true;
 }
 
+static bool is_named_before(const struct command *c, const struct reencrypt_resource *resource)
+{
+    bool found = false;
+    for (size_t i = 0; i < c->reencrypt.resource_count; i++) {
+        found = found || strcmp(c->reencrypt.resources[i].name, resource->name) == 0;
+    }
+    return found;
+}
+
 static enum ctl_exit find_resources(struct command *c)
 {
-    static const char *const secrets[] = {"secrets"};
-    bool given = c->ctl->resources.count > 0;
-    const char *const *names = given ? c->ctl->resources.list : secrets;
-    size_t count = given ? c->ctl->resources.count : 1;
-    for (size_t i = 0; i < count; i++) {
-        struct reencrypt_resource *resource = &c->reencrypt.resources[i];
+    const struct ctl_names *names = &c->decrypt.names;
+    for (size_t i = 0; i < names->count; i++) {
+        struct reencrypt_resource *resource = &c->reencrypt.resources[c->reencrypt.resource_count];
         struct kek_why why = {.rc = KEK_OK};
-        enum kek_rc rc = kek_kubeapi_discover(c->reencrypt.api, names[i], &resource->api, &why);
+        enum kek_rc rc =
+            kek_kubeapi_discover(c->reencrypt.api, names->list[i], &resource->api, &why);
         if (rc != KEK_OK) {
             ctl_say(c->ctl, "%s", why.text);
             return rc == KEK_INVALID || rc == KEK_NOT_FOUND ? CTL_USAGE : CTL_FAILED;
         }
         kek_kubeapi_resource_name(&resource->api, resource->name);
-        c->reencrypt.resource_count++;
+        c->reencrypt.resource_count += !is_named_before(c, resource);
     }
     return CTL_GOOD;
 }
@@ -144,6 +155,15 @@ static void nap(void)
     (void)nanosleep(&second, NULL);
 }
 
+static void say_waiting(const struct command *c, int64_t wait_ms, const struct kek_why *why)
+{
+    if (wait_ms > 0) {
+        ctl_say(c->ctl, "waits: %s, for %" PRId64 " s more", why->text, (wait_ms + 999) / 1000);
+    } else {
+        ctl_say(c->ctl, "waits: %s", why->text);
+    }
+}
+
 /* Until all is well. CTL_GOOD, or after saying what is not. */
 static enum ctl_exit wait_for_all(struct command *c)
 {
@@ -159,16 +179,15 @@ static enum ctl_exit wait_for_all(struct command *c)
         if (verdict == GUARD_GOOD) {
             return CTL_GOOD;
         }
-        bool over = kek_clock_ms() - began >= c->patience_ms && wait_ms == 0;
+        /* How long the API servers need is known, and waited for unless --timeout says how long at most. */
+        bool over =
+            kek_clock_ms() - began >= c->patience_ms && (wait_ms == 0 || c->ctl->timeout_given);
         if (verdict == GUARD_REFUSED || over) {
             ctl_say(c->ctl, "nothing was rewritten: %s", why.text);
             return CTL_FAILED;
         }
         if (strcmp(said, why.text) != 0) {
-            bool redrawn = said[0] != '\0' && wait_ms > 0; /* the same with fewer seconds */
-            if (!redrawn) {
-                ctl_say(c->ctl, "waits: %s", why.text);
-            }
+            say_waiting(c, wait_ms, &why);
             memcpy(said, why.text, sizeof said);
         }
         nap();
@@ -197,12 +216,13 @@ static enum ctl_exit look(void *arg, struct kek_why *why)
         c->unwell = false;
         return CTL_GOOD;
     }
-    if (!c->unwell) {
+    if (!c->unwell && verdict == GUARD_WAIT) {
         reencrypt_show_end(&c->show);
         ctl_say(c->ctl, "holds: %s", said.text);
-        c->unwell_ms = now;
     }
+    c->unwell_ms = c->unwell ? c->unwell_ms : now;
     c->unwell = true;
+    c->changed = c->changed || verdict == GUARD_REFUSED;
     if (verdict == GUARD_REFUSED || now - c->unwell_ms >= c->patience_ms) {
         *why = said;
         return CTL_FAILED;
@@ -213,17 +233,19 @@ static enum ctl_exit look(void *arg, struct kek_why *why)
 static void put_on_record(struct command *c)
 {
     struct kek_why why = {.rc = KEK_OK};
-    if (c->by_etcd || c->place.changes == c->recorded ||
+    if (c->by_etcd || c->changed || c->place.changes == c->recorded ||
         c->place.resource == c->reencrypt.resource_count) {
         return;
     }
     c->recorded = c->place.changes;
-    if (reencrypt_record_write(&c->record, &c->reencrypt, c->kubeconfig->server, c->guard.key_id,
-                               &c->place, &why) != KEK_OK) {
+    bool good = reencrypt_record_write(&c->record, &c->reencrypt, c->kubeconfig->server,
+                                       c->guard.key_id, &c->place, &why) == KEK_OK;
+    if (!good && !c->unrecorded) {
         reencrypt_show_end(&c->show);
         ctl_say(c->ctl, "what is done cannot be put on record, so another run begins anew: %s",
                 why.text);
     }
+    c->unrecorded = !good;
 }
 
 static void tell(void *arg, uint64_t left)
@@ -236,6 +258,13 @@ static void tell(void *arg, uint64_t left)
         c->record_ms = now + RECORD_EVERY_MS;
         put_on_record(c);
     }
+}
+
+static void stalled(void *arg, const struct kek_why *why)
+{
+    struct command *c = arg;
+    reencrypt_show_end(&c->show);
+    ctl_say(c->ctl, "%s", why->text);
 }
 
 /* ---- and after ---- */
@@ -252,27 +281,10 @@ static void resume(struct command *c)
     }
 }
 
-/* What is in etcd now: what nobody has to believe the API server for. NULL: not configured, or it cannot be read. */
 static json_t *prove(struct command *c, bool *good)
 {
-    struct kek_why why = {.rc = KEK_OK};
-    if (!c->by_etcd || interrupted != 0) {
-        return NULL;
-    }
-    KEK_AUTO(reencrypt_etcd) etcd = reencrypt_etcd_new(&c->reencrypt, &c->guard.kek_id, &why);
-    if (etcd == NULL) {
-        ctl_say(c->ctl, "what is left in etcd is not known: %s", why.text);
-        *good = false;
-        return NULL;
-    }
-    const struct reencrypt_reading *reading = reencrypt_etcd_reading(etcd);
-    ctl_say(c->ctl,
-            "in etcd are %" PRIu64 " objects now, %" PRIu64 " of them not under version %" PRIu32,
-            reading->objects, reading->old, c->guard.version);
-    *good = *good && reading->old == 0;
-    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "version", (json_int_t)c->guard.version,
-                     "objects", (json_int_t)reading->objects, "left", (json_int_t)reading->old,
-                     "damaged", (json_int_t)reading->damaged, "kms_v1", (json_int_t)reading->v1);
+    return c->by_etcd && interrupted == 0 ? reencrypt_proof_end(&c->reencrypt, &c->guard, good)
+                                          : NULL;
 }
 
 static void say_unmoved(const struct command *c, uint64_t unmoved)
@@ -282,11 +294,13 @@ static void say_unmoved(const struct command *c, uint64_t unmoved)
     }
     ctl_say(
         c->ctl,
-        "%" PRIu64
-        " objects are under another key in etcd, and the API server has nothing to write: "
+        "%s %s %s in etcd, and the API server has nothing to write: "
         "%s (docs/operations.md, \"Re-encrypting\")",
-        unmoved,
-        c->v1 > 0
+        kek_counted(unmoved, "object").text, unmoved == 1 ? "is" : "are",
+        c->reencrypt.decrypts ? "encrypted" : "under another key",
+        c->reencrypt.decrypts
+            ? "it does not have the file of --from, in which identity is the first provider"
+        : c->v1 > 0
             ? "under KMS v1 it does not see that the key has changed: put a kms entry of another "
               "name before it, or KMS v2"
             : "its EncryptionConfiguration does not name them, or it does not know the new key");
@@ -310,16 +324,16 @@ static enum ctl_exit report(struct command *c, enum reencrypt_end end, const str
     bool failed = has_failed(&c->reencrypt), whole = end == REENCRYPT_DONE && !failed;
     bool good = whole && sum.refused == 0 && sum.unmoved == 0;
     reencrypt_show_end(&c->show);
-    if (whole) {
+    if (whole || c->changed) {
         reencrypt_record_remove(&c->record);
-        c->left = 0;
+        c->left = whole ? 0 : c->left;
     } else {
         put_on_record(c);
     }
     if (end != REENCRYPT_DONE) {
-        ctl_say(c->ctl, "%s%s%s: at least %" PRIu64 " objects are left; run it again to go on",
-                states[end], end == REENCRYPT_STOPPED ? ": " : "",
-                end == REENCRYPT_STOPPED ? why->text : "", c->left);
+        ctl_say(c->ctl, "%s%s%s: left is at least %s; run it again to go on", states[end],
+                end == REENCRYPT_STOPPED ? ": " : "", end == REENCRYPT_STOPPED ? why->text : "",
+                kek_counted(c->left, "object").text);
     }
     say_unmoved(c, sum.unmoved);
     json_t *proof = prove(c, &good);
@@ -336,8 +350,10 @@ static enum ctl_exit report(struct command *c, enum reencrypt_end end, const str
 static bool open_source(struct command *c, struct reencrypt_source *source)
 {
     struct kek_why why = {.rc = KEK_OK};
-    c->by_etcd = reencrypt_etcd_is_there(c->config) && c->guard.has_kek_id;
+    c->by_etcd = reencrypt_proof_is_there(&c->reencrypt, &c->guard);
     if (!c->by_etcd) {
+        ctl_say(c->ctl, "remark: what is written is not looked at in etcd: none of this context is "
+                        "configured, or the version that is announced is not known");
         resume(c);
         c->list = reencrypt_list_new(&c->reencrypt, &c->place);
         if (c->list == NULL) {
@@ -347,15 +363,12 @@ static bool open_source(struct command *c, struct reencrypt_source *source)
         *source = reencrypt_list_source(c->list);
         return true;
     }
-    c->etcd = reencrypt_etcd_new(&c->reencrypt, &c->guard.kek_id, &why);
+    c->etcd = reencrypt_proof_begin(&c->reencrypt, &c->guard, &why);
     if (c->etcd == NULL) {
         ctl_say(c->ctl, "%s", why.text);
         return false;
     }
     const struct reencrypt_reading *reading = reencrypt_etcd_reading(c->etcd);
-    ctl_say(c->ctl,
-            "in etcd are %" PRIu64 " objects, %" PRIu64 " of them not under version %" PRIu32,
-            reading->objects, reading->old, c->guard.version);
     c->v1 = reading->v1;
     c->left = reading->old;
     *source = reencrypt_etcd_source(c->etcd);
@@ -370,13 +383,14 @@ static enum ctl_exit rewrite(struct command *c)
                                           .rate = c->ctl->rate,
                                           .patience_ms = c->patience_ms,
                                           .interrupted = &interrupted};
-    const struct reencrypt_beside beside = {.look = look, .tell = tell, .arg = c};
+    const struct reencrypt_beside beside = {
+        .look = look, .tell = tell, .stalled = stalled, .arg = c};
     struct reencrypt_source source;
     if (!open_source(c, &source)) {
         return CTL_FAILED;
     }
     c->reencrypt.began_ms = kek_clock_ms();
-    c->still_ms = c->reencrypt.began_ms + STILL_EVERY_MS;
+    c->still_ms = c->reencrypt.began_ms; /* at once: to read an etcd takes its time */
     reencrypt_show_init(&c->show, &c->reencrypt);
     enum reencrypt_end end = reencrypt_run(&c->reencrypt, &source, &beside, &settings, &why);
     c->reencrypt.ended_ms = kek_clock_ms();
@@ -385,11 +399,24 @@ static enum ctl_exit rewrite(struct command *c)
 
 static enum ctl_exit migrate(struct command *c)
 {
-    enum ctl_exit code = reencrypt_migrate(
-        &c->reencrypt, c->ctl->timeout_given ? c->ctl->timeout_ms : MIGRATE_PATIENCE_MS,
-        &interrupted);
+    struct kek_why why = {.rc = KEK_OK};
     bool good = true;
-    c->by_etcd = reencrypt_etcd_is_there(c->config) && c->guard.has_kek_id;
+    c->by_etcd = reencrypt_proof_is_there(&c->reencrypt, &c->guard);
+    if (c->by_etcd && !reencrypt_proof_first(&c->reencrypt, &c->guard, &interrupted, &why)) {
+        ctl_say(c->ctl, "%s", why.text);
+        return CTL_FAILED;
+    }
+    if (interrupted != 0) {
+        ctl_say(c->ctl, "interrupted; no migration was begun");
+        return CTL_CHECK;
+    }
+    enum ctl_exit code = reencrypt_migrate(
+        &c->reencrypt, &c->guard, c->ctl->timeout_given ? c->ctl->timeout_ms : MIGRATE_PATIENCE_MS,
+        &interrupted);
+    if (code == CTL_GOOD && guard_still(&c->guard, &why) == GUARD_REFUSED) {
+        ctl_say(c->ctl, "%s", why.text);
+        code = CTL_CHECK;
+    }
     json_decref(code == CTL_FAILED ? NULL : prove(c, &good));
     return code == CTL_GOOD && !good ? CTL_CHECK : code;
 }
@@ -398,7 +425,8 @@ static enum ctl_exit run(struct command *c)
 {
     struct kek_why why = {.rc = KEK_OK};
     enum ctl_exit code = CTL_USAGE;
-    if (!guard_open(&c->guard, c->ctl, c->config, &code)) {
+    if (!decrypt_open(&c->decrypt, c->ctl, c->config) ||
+        !guard_open(&c->guard, c->ctl, c->config, &code)) {
         return code;
     }
     if (!open_api(c)) {
@@ -410,6 +438,7 @@ static enum ctl_exit run(struct command *c)
     }
     code = find_resources(c);
     if (code == CTL_GOOD) {
+        catch_signals();
         code = wait_for_all(c);
     }
     if (code != CTL_GOOD) {
@@ -428,10 +457,11 @@ enum ctl_exit ctl_reencrypt(struct ctl *ctl)
     c->ctl = ctl;
     c->record.lock = -1;
     c->reencrypt.ctl = ctl;
+    c->reencrypt.decrypts = ctl->decrypt;
     c->patience_ms = ctl->timeout_given ? ctl->timeout_ms : PATIENCE_MS;
     c->config = ctl_config(ctl);
     c->reencrypt.config = c->config;
-    catch_signals();
+    (void)signal(SIGPIPE, SIG_IGN);
     enum ctl_exit code = c->config == NULL ? CTL_USAGE : run(c);
     reencrypt_etcd_free(c->etcd);
     reencrypt_list_free(c->list);
@@ -440,6 +470,7 @@ enum ctl_exit ctl_reencrypt(struct ctl *ctl)
     reencrypt_record_close(&c->record);
     free(c->place.from);
     guard_close(&c->guard);
+    decrypt_close(&c->decrypt);
     kek_config_free(c->config);
     free(c);
     return code;

@@ -50,6 +50,7 @@ struct reencrypt {
     struct kek_kubeapi *api;
     struct reencrypt_resource resources[REENCRYPT_RESOURCES_MAX];
     size_t resource_count;
+    bool decrypts; /* in clear is what is wanted, else under the primary */
     struct reencrypt_cause causes[REENCRYPT_CAUSES_MAX];
     size_t cause_count;
     uint64_t began_ms, ended_ms; /* of kek_clock_ms() */
@@ -80,10 +81,17 @@ enum reencrypt_next {
 
 struct reencrypt_source {
     enum reencrypt_next (*next)(void *arg, struct reencrypt_target *target, struct kek_why *why);
-    /* The target has come to its end, whichever; each that was given comes back once. */
-    void (*handled)(void *arg, const struct reencrypt_target *target);
+    /* The target has come to its end, whichever; each that was given comes back once. is_done: nothing is left to be
+     * done about it. */
+    void (*handled)(void *arg, const struct reencrypt_target *target, bool is_done);
     /* Not given yet, as far as is known. */
     uint64_t (*left)(void *arg);
+    /* Was it stored as is wanted?  Asked of the first one that was written, before another is begun: who writes under
+     * another key, or in clear, is seen by one object.  KEK_NOT_FOUND: it is gone, so the next one is to tell.
+     * NULL: nobody can say. */
+    enum kek_rc (*check)(void *arg, const struct reencrypt_target *target, struct kek_why *why);
+    /* What keeps it waiting, if that is trouble; NULL: nothing does. */
+    const struct kek_why *(*trouble)(void *arg);
     void *arg;
 };
 

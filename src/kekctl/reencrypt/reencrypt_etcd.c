@@ -8,22 +8,27 @@
 #include <unistd.h>
 
 #include "kek/etcd.h"
+#include "kek/keyring.h"
 #include "kek/kube.h"
 #include "kek/text.h"
 
-#define TRIES 3 /* where a revision is compacted before it is read to the end */
+#define KEY_TEXT 4096 /* bytes of a key, with its NUL: the prefix, and names of known sizes */
+#define TRIES 3       /* where a revision is compacted before it is read to the end */
 
 struct reencrypt_etcd {
     struct reencrypt *reencrypt;
-    struct kek_id primary;
-    FILE *names; /* of each: two bytes, resource and what is known; three texts with their NUL */
+    const char *key_id; /* borrowed */
+    /* Of each: three bytes, which etcd, resource and what is known; then its key, and three texts with their NUL. */
+    FILE *names;
     uint64_t kept, given;
     struct reencrypt_reading reading;
+    size_t entry_at;
     const struct kek_config_etcd *entry; /* being read */
     const struct kek_etcd_read *read;
 };
 
-enum known { KNOWN_OLD = 0, KNOWN_V1, KNOWN_DAMAGED };
+/* KNOWN_BY_V1: under the primary, by KMS v1, which the API server may have left for v2. */
+enum known { KNOWN_OLD = 0, KNOWN_V1, KNOWN_DAMAGED, KNOWN_BY_V1 };
 
 bool reencrypt_etcd_is_there(const struct kek_config *config)
 {
@@ -72,11 +77,27 @@ static size_t resource_of(const struct reencrypt_etcd *etcd, const struct kek_ku
     return i;
 }
 
-static bool is_under(const struct kek_kube_stored *stored, const struct kek_id *primary)
+/* By the kek ids inside, of all roots of trust: not by what is written beside it. */
+static bool is_under(const struct kek_envelope *envelope, const struct reencrypt_etcd *etcd)
 {
+    struct kek_id kek_ids[KEK_ENVELOPE_ENTRIES_MAX];
+    char key_id[KEK_KEY_ID_TEXT];
+    for (size_t i = 0; i < envelope->count; i++) {
+        kek_ids[i] = envelope->entries[i].kek_id;
+    }
+    return kek_key_id(kek_bytes_of(etcd->entry->context), envelope->mode, kek_ids, envelope->count,
+                      key_id, NULL) == KEK_OK &&
+           strcmp(key_id, etcd->key_id) == 0;
+}
+
+/* Is it as it is to be? */
+static bool is_as_wanted(const struct reencrypt_etcd *etcd, const struct kek_kube_stored *stored)
+{
+    if (etcd->reencrypt->decrypts) {
+        return stored->kind == KEK_KUBE_PLAIN;
+    }
     bool kms = stored->kind == KEK_KUBE_KMS_V1 || stored->kind == KEK_KUBE_KMS_V2;
-    return kms && stored->is_kekd && stored->envelope.count == 1 &&
-           memcmp(&stored->envelope.entries[0].kek_id, primary, sizeof *primary) == 0;
+    return kms && stored->is_kekd && is_under(&stored->envelope, etcd);
 }
 
 static bool keep_text(FILE *file, struct kek_bytes text)
@@ -85,13 +106,15 @@ static bool keep_text(FILE *file, struct kek_bytes text)
 }
 
 static enum kek_rc keep(struct reencrypt_etcd *etcd, size_t resource, enum known known,
-                        const struct kek_kube_name *name, int64_t mod_revision, struct kek_why *why)
+                        const struct kek_kube_name *name, const struct kek_etcd_pair *pair,
+                        struct kek_why *why)
 {
     char version[32];
-    snprintf(version, sizeof version, "%" PRId64, mod_revision);
-    bool good = fputc((int)resource, etcd->names) != EOF && fputc((int)known, etcd->names) != EOF &&
-                keep_text(etcd->names, name->ns) && keep_text(etcd->names, name->name) &&
-                keep_text(etcd->names, kek_bytes_of(version));
+    snprintf(version, sizeof version, "%" PRId64, pair->mod_revision);
+    bool good = fputc((int)etcd->entry_at, etcd->names) != EOF &&
+                fputc((int)resource, etcd->names) != EOF && fputc((int)known, etcd->names) != EOF &&
+                keep_text(etcd->names, pair->key) && keep_text(etcd->names, name->ns) &&
+                keep_text(etcd->names, name->name) && keep_text(etcd->names, kek_bytes_of(version));
     etcd->kept += good;
     return good ? KEK_OK
                 : kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
@@ -122,18 +145,21 @@ static enum kek_rc take(void *arg, const struct kek_etcd_pair *pair, struct kek_
     }
     etcd->reading.objects++;
     enum kek_rc rc = kek_kube_parse(pair->value, &stored, NULL);
-    if (rc == KEK_OK && is_under(&stored, &etcd->primary)) {
-        return KEK_OK;
-    }
     const struct kek_kubeapi_object *none = NULL;
-    bool named = is_name(name.ns, sizeof none->space) && is_name(name.name, sizeof none->name);
+    bool named = is_name(name.ns, sizeof none->space) && is_name(name.name, sizeof none->name) &&
+                 is_name(pair->key, KEY_TEXT);
+    if (rc == KEK_OK && is_as_wanted(etcd, &stored)) {
+        return named && stored.kind == KEK_KUBE_KMS_V1
+                   ? keep(etcd, place, KNOWN_BY_V1, &name, pair, why)
+                   : KEK_OK;
+    }
     enum known known = rc != KEK_OK || !named           ? KNOWN_DAMAGED
                        : stored.kind == KEK_KUBE_KMS_V1 ? KNOWN_V1
                                                         : KNOWN_OLD;
     etcd->reading.old++;
     etcd->reading.damaged += known == KNOWN_DAMAGED;
     etcd->reading.v1 += known == KNOWN_V1;
-    return named ? keep(etcd, place, known, &name, pair->mod_revision, why) : KEK_OK;
+    return named ? keep(etcd, place, known, &name, pair, why) : KEK_OK;
 }
 
 /* ---- all of them ---- */
@@ -149,9 +175,9 @@ static enum kek_rc read_once(struct reencrypt_etcd *etcd, struct kek_etcd *from,
     return kek_etcd_read(from, &read, why);
 }
 
-static enum kek_rc read_etcd(struct reencrypt_etcd *etcd, struct kek_why *why)
+static enum kek_rc open_etcd(const struct kek_config_etcd *entry, struct kek_etcd **from,
+                             struct kek_why *why)
 {
-    const struct kek_config_etcd *entry = etcd->entry;
     const struct kek_etcd_settings settings = {
         .name = entry->name,
         .endpoints = (const char *const *)entry->endpoints,
@@ -161,8 +187,13 @@ static enum kek_rc read_etcd(struct reencrypt_etcd *etcd, struct kek_why *why)
         .user = entry->user,
         .password_file = entry->password_file,
     };
+    return kek_etcd_open(&settings, from, why);
+}
+
+static enum kek_rc read_etcd(struct reencrypt_etcd *etcd, struct kek_why *why)
+{
     struct kek_etcd *from = NULL;
-    enum kek_rc rc = kek_etcd_open(&settings, &from, why);
+    enum kek_rc rc = open_etcd(etcd->entry, &from, why);
     const struct reencrypt_reading before = etcd->reading;
     const uint64_t kept = etcd->kept;
     const long at = ftell(etcd->names);
@@ -191,7 +222,7 @@ static FILE *open_names(const char *folder)
     return file;
 }
 
-struct reencrypt_etcd *reencrypt_etcd_new(struct reencrypt *reencrypt, const struct kek_id *primary,
+struct reencrypt_etcd *reencrypt_etcd_new(struct reencrypt *reencrypt, const char *key_id,
                                           struct kek_why *why)
 {
     const struct kek_config *config = reencrypt->config;
@@ -201,7 +232,7 @@ struct reencrypt_etcd *reencrypt_etcd_new(struct reencrypt *reencrypt, const str
         return NULL;
     }
     etcd->reencrypt = reencrypt;
-    etcd->primary = *primary;
+    etcd->key_id = key_id;
     etcd->names = open_names(config->state_dir);
     if (etcd->names == NULL) {
         kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
@@ -210,6 +241,7 @@ struct reencrypt_etcd *reencrypt_etcd_new(struct reencrypt *reencrypt, const str
     }
     for (size_t i = 0; i < config->etcd_count; i++) {
         etcd->entry = &config->etcd[i];
+        etcd->entry_at = i;
         if (strcmp(etcd->entry->context, config->context) == 0 && read_etcd(etcd, why) != KEK_OK) {
             return NULL;
         }
@@ -240,10 +272,14 @@ static bool read_name(struct reencrypt_etcd *etcd, struct reencrypt_target *targ
                       enum known *known)
 {
     struct kek_kubeapi_object *object = &target->object;
-    int resource = fgetc(etcd->names), what = fgetc(etcd->names);
-    *target = (struct reencrypt_target){.resource = (size_t)resource, .is_old = true};
+    char key[KEY_TEXT];
+    const long at = ftell(etcd->names);
+    int entry = fgetc(etcd->names), resource = fgetc(etcd->names), what = fgetc(etcd->names);
     *known = (enum known)what;
-    return resource != EOF && what != EOF &&
+    *target = (struct reencrypt_target){
+        .resource = (size_t)resource, .ticket = (uint64_t)at, .is_old = *known != KNOWN_BY_V1};
+    return at >= 0 && entry != EOF && resource != EOF && what != EOF &&
+           read_text(etcd->names, key, sizeof key) &&
            read_text(etcd->names, object->space, sizeof object->space) &&
            read_text(etcd->names, object->name, sizeof object->name) &&
            read_text(etcd->names, object->resource_version, sizeof object->resource_version);
@@ -270,10 +306,79 @@ static enum reencrypt_next next(void *arg, struct reencrypt_target *target, stru
     return REENCRYPT_END;
 }
 
-static void handled(void *arg, const struct reencrypt_target *target)
+static void handled(void *arg, const struct reencrypt_target *target, bool is_done)
 {
     (void)arg;
     (void)target;
+    (void)is_done;
+}
+
+/* ---- the first one that was written ---- */
+
+/* What lies under one key. */
+struct one {
+    const struct reencrypt_etcd *etcd;
+    const char *key;
+    bool is_there, is_wanted, is_plain;
+};
+
+static enum kek_rc take_one(void *arg, const struct kek_etcd_pair *pair, struct kek_why *why)
+{
+    struct one *one = arg;
+    struct kek_kube_stored stored;
+    if (!is_text(pair->key, one->key)) {
+        return KEK_OK; /* another one, whose name goes on */
+    }
+    (void)why;
+    bool parsed = kek_kube_parse(pair->value, &stored, NULL) == KEK_OK;
+    one->is_there = true;
+    one->is_wanted = parsed && is_as_wanted(one->etcd, &stored);
+    one->is_plain = stored.kind == KEK_KUBE_PLAIN;
+    return KEK_OK;
+}
+
+static bool read_key(struct reencrypt_etcd *etcd, uint64_t ticket, char key[static KEY_TEXT],
+                     const struct kek_config_etcd **entry)
+{
+    const long now = ftell(etcd->names);
+    bool good = now >= 0 && fseek(etcd->names, (long)ticket, SEEK_SET) == 0;
+    int at = good ? fgetc(etcd->names) : EOF;
+    good = good && at != EOF && fgetc(etcd->names) != EOF && fgetc(etcd->names) != EOF &&
+           read_text(etcd->names, key, KEY_TEXT) && fseek(etcd->names, now, SEEK_SET) == 0;
+    *entry = good ? &etcd->reencrypt->config->etcd[at] : NULL;
+    return good;
+}
+
+static enum kek_rc check(void *arg, const struct reencrypt_target *target, struct kek_why *why)
+{
+    struct reencrypt_etcd *etcd = arg;
+    const struct kek_config_etcd *entry;
+    char key[KEY_TEXT], name[KEK_KUBEAPI_OBJECT_TEXT];
+    struct one one = {.etcd = etcd, .key = key};
+    if (!read_key(etcd, target->ticket, key, &entry)) {
+        return kek_fail(why, KEK_UNAVAILABLE, "the names that were kept cannot be read back");
+    }
+    struct kek_etcd *from = NULL;
+    struct kek_etcd_read read = {.prefix = kek_bytes_of(key), .take = take_one, .arg = &one};
+    enum kek_rc rc = open_etcd(entry, &from, why);
+    rc = rc == KEK_OK ? kek_etcd_read(from, &read, why) : rc;
+    kek_etcd_free(from);
+    if (rc != KEK_OK || one.is_wanted) {
+        return rc;
+    }
+    if (!one.is_there) {
+        return kek_fail(why, KEK_NOT_FOUND, "it is gone");
+    }
+    kek_kubeapi_object_name(&target->object, name);
+    return kek_fail(
+        why, KEK_PRECONDITION, "%s %s, the first that was written, is in etcd %s",
+        etcd->reencrypt->resources[target->resource].name, name,
+        etcd->reencrypt->decrypts ? "encrypted: this API server does not have the file of --from"
+        : one.is_plain            ? "in clear: identity is the first provider of the API server's "
+                                    "EncryptionConfiguration, and nothing more is rewritten so (--decrypt "
+                                    "is for who wants it)"
+                       : "not under the version that is announced: this API server has not heard "
+                         "of it, or another provider writes");
 }
 
 static uint64_t left(void *arg)
@@ -284,5 +389,6 @@ static uint64_t left(void *arg)
 
 struct reencrypt_source reencrypt_etcd_source(struct reencrypt_etcd *etcd)
 {
-    return (struct reencrypt_source){.next = next, .handled = handled, .left = left, .arg = etcd};
+    return (struct reencrypt_source){
+        .next = next, .handled = handled, .left = left, .check = check, .arg = etcd};
 }

@@ -9,6 +9,7 @@
 #define AHEAD 200u /* the next page is asked for when so few names are left */
 #define PAGES 4u   /* that have names which are not handled yet, at most */
 #define TRIES 8u
+#define EMPTY 8u      /* pages in a row without an object, behind which is another */
 #define PAUSE_MS 500u /* doubled with each try */
 
 struct page {
@@ -33,7 +34,13 @@ struct reencrypt_list {
     uint64_t remaining;       /* behind them, as the server says */
     struct page pages[PAGES]; /* by their number */
     uint64_t first_page, page_count;
-    bool is_stuck; /* a list before failed: whoever resumes begins there */
+    bool is_stuck; /* a list failed, or an object is left: whoever resumes begins there */
+    /* Where the list stands, and how it came there. */
+    unsigned restarts;              /* of this resource */
+    unsigned empty;                 /* pages in a row */
+    uint64_t read, marked;          /* pages since the list began, and when the mark was set */
+    struct kek_kubeapi_object mark; /* one that a list which goes round comes to again */
+    struct kek_why trouble;         /* the last, until a page comes; its text empty: none */
 };
 
 struct reencrypt_list *reencrypt_list_new(struct reencrypt *reencrypt,
@@ -121,9 +128,10 @@ static void move_on(struct reencrypt_list *list)
     }
 }
 
-static void handled(void *arg, const struct reencrypt_target *target)
+static void handled(void *arg, const struct reencrypt_target *target, bool is_done)
 {
     struct reencrypt_list *list = arg;
+    list->is_stuck = list->is_stuck || !is_done;
     list->pages[target->ticket % PAGES].pending--;
     move_on(list);
 }
@@ -149,6 +157,16 @@ static void ask(struct reencrypt_list *list)
                      on_object, list);
 }
 
+/* The mark is set anew in page 1, 2, 4, 8, ...: a circle of any length comes to it again. */
+static void set_mark(struct reencrypt_list *list, size_t unnamed)
+{
+    list->empty = unnamed == 0 ? list->empty + 1 : 0;
+    if (++list->read >= 2 * list->marked && unnamed > 0) {
+        list->marked = list->read;
+        list->mark = list->objects[list->count - 1];
+    }
+}
+
 static void take_page(struct reencrypt_list *list)
 {
     struct reencrypt_resource *resource = resource_of(list);
@@ -162,6 +180,8 @@ static void take_page(struct reencrypt_list *list)
     list->ready = list->count;
     list->remaining = list->call.remaining;
     list->tries = 0;
+    list->trouble.text[0] = '\0';
+    set_mark(list, page->unnamed);
     free(list->from);
     list->from = KEK_STEAL(list->call.continue_);
     page->next = list->from == NULL ? NULL : strdup(list->from);
@@ -181,7 +201,7 @@ static enum reencrypt_next give_up(struct reencrypt_list *list, struct kek_why *
     }
     ctl_say(
         list->reencrypt->ctl, "%s%s", why->text,
-        list->call.answer == KEK_KUBEAPI_TROUBLE
+        list->call.remote.status == 500
             ? ": one object that does not open fails every list of its resource: kekctl inventory "
               "--verify names it"
             : "");
@@ -192,20 +212,64 @@ static enum reencrypt_next give_up(struct reencrypt_list *list, struct kek_why *
     return REENCRYPT_WAIT;
 }
 
-/* The next page begins where this one did: it would be handled for ever. */
-static bool goes_round(const struct reencrypt_list *list)
+static bool is_mark(const struct reencrypt_list *list, const struct kek_kubeapi_object *object)
 {
-    return list->from != NULL && list->call.continue_ != NULL &&
-           strcmp(list->from, list->call.continue_) == 0;
+    return strcmp(object->name, list->mark.name) == 0 &&
+           strcmp(object->space, list->mark.space) == 0;
+}
+
+/* Would it be handled for ever?  NULL: no. */
+static const char *goes_round(const struct reencrypt_list *list)
+{
+    const char *next = list->call.continue_;
+    bool again = next != NULL && list->from != NULL && strcmp(list->from, next) == 0;
+    if (again) {
+        return "the next page begins where this one did";
+    }
+    if (next != NULL && list->empty >= EMPTY) {
+        return "page after page has no object, and there is always a next one";
+    }
+    for (size_t i = list->ready; list->marked > 0 && i < list->count; i++) {
+        if (is_mark(list, &list->objects[i])) {
+            return "a page has an object that one before it had";
+        }
+    }
+    return NULL;
+}
+
+/* At its beginning again: what was met is fresh by now. False: too often. */
+static bool restart(struct reencrypt_list *list)
+{
+    free(list->from);
+    list->from = NULL;
+    list->read = list->marked = 0;
+    return ++list->restarts < TRIES;
+}
+
+/* The place is too old, or none that this server knows: it gives another, or the list begins anew.  False: neither. */
+static bool goes_on_elsewhere(struct reencrypt_list *list)
+{
+    const struct kek_kubeapi_call *call = &list->call;
+    bool expired = call->answer == KEK_KUBEAPI_EXPIRED;
+    bool unknown = call->answer == KEK_KUBEAPI_REFUSED && call->remote.status == 400;
+    if (list->from == NULL || !(expired || unknown)) {
+        return false;
+    }
+    if (call->continue_ == NULL) {
+        return restart(list);
+    }
+    free(list->from);
+    list->from = KEK_STEAL(list->call.continue_);
+    return ++list->tries < TRIES;
 }
 
 static enum reencrypt_next take_answer(struct reencrypt_list *list, struct kek_why *why)
 {
     list->asking = false;
-    if (list->call.answer == KEK_KUBEAPI_GOOD && goes_round(list)) {
+    const char *round = list->call.answer == KEK_KUBEAPI_GOOD ? goes_round(list) : NULL;
+    if (round != NULL) {
         list->call.answer = KEK_KUBEAPI_REFUSED;
-        kek_fail(&list->call.why, KEK_DAMAGED,
-                 "the API server says that the next page begins where this one did");
+        kek_fail(&list->call.why, KEK_DAMAGED, "the list goes round: %s", round);
     }
     if (list->call.answer == KEK_KUBEAPI_GOOD) {
         take_page(list);
@@ -213,11 +277,10 @@ static enum reencrypt_next take_answer(struct reencrypt_list *list, struct kek_w
     }
     list->count = list->ready; /* of half a page nothing is taken */
     bool again = list->call.answer == KEK_KUBEAPI_TROUBLE || list->call.answer == KEK_KUBEAPI_BUSY;
-    if (list->call.answer == KEK_KUBEAPI_EXPIRED && list->from != NULL && ++list->tries < TRIES) {
-        free(list->from);
-        list->from = KEK_STEAL(list->call.continue_);
+    if (goes_on_elsewhere(list)) {
         return REENCRYPT_WAIT;
     }
+    list->trouble = list->call.why;
     if (!again || ++list->tries >= TRIES) {
         return give_up(list, why);
     }
@@ -236,7 +299,9 @@ static enum reencrypt_next next_resource(struct reencrypt_list *list)
     }
     list->resource++;
     list->is_last = false;
-    list->tries = 0;
+    list->tries = list->restarts = list->empty = 0;
+    list->read = list->marked = 0;
+    list->trouble.text[0] = '\0';
     return REENCRYPT_WAIT;
 }
 
@@ -281,7 +346,14 @@ static uint64_t left(void *arg)
     return list->ready - list->at + list->remaining;
 }
 
+static const struct kek_why *trouble(void *arg)
+{
+    const struct reencrypt_list *list = arg;
+    return list->trouble.text[0] == '\0' ? NULL : &list->trouble;
+}
+
 struct reencrypt_source reencrypt_list_source(struct reencrypt_list *list)
 {
-    return (struct reencrypt_source){.next = next, .handled = handled, .left = left, .arg = list};
+    return (struct reencrypt_source){
+        .next = next, .handled = handled, .left = left, .trouble = trouble, .arg = list};
 }

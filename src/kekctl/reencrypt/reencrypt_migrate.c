@@ -1,8 +1,12 @@
 #include "reencrypt_migrate.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "kek/clock.h"
 #include "kek/json.h"
@@ -10,19 +14,24 @@
 
 #define GROUP "storagemigration.k8s.io"
 #define POLL_MS 1000u
-#define NUDGE_MS 10000u /* between pushes of a migration that does not get on */
+#define STILL_EVERY_MS 5000u /* between looks whether the nodes announce what they did */
+#define NUDGE_MS 10000u      /* between pushes of a migration that does not get on */
 #define NUDGE_OBJECTS 64
-#define NAME_MAX_LEN 254
+#define MAKE_TRIES 3u
+#define REMOVE_TRIES 5u
 #define OTHER_WAY "kekctl reencrypt without --via does the same itself"
 
 struct migration {
     struct reencrypt *reencrypt;
+    struct guard *guard;
+    uint64_t still_ms; /* when the nodes are looked at next */
     struct kek_kubeapi_call call;
     char version[32];
     char path[400]; /* of the one that was made; "": none */
     char said[300]; /* the last words of its conditions */
     uint64_t said_ms, nudged_ms;
     bool may_not_nudge; /* and it was said */
+    const volatile sig_atomic_t *interrupted;
     /* What is tried to get it going. */
     struct kek_kubeapi_object objects[NUDGE_OBJECTS];
     size_t object_count;
@@ -34,6 +43,17 @@ static enum kek_kubeapi_answer ask(struct migration *m, const char *method, cons
 {
     kek_kubeapi_ask(m->reencrypt->api, &m->call, method, path, send);
     return kek_kubeapi_wait(m->reencrypt->api, &m->call);
+}
+
+static bool is_trouble(enum kek_kubeapi_answer answer)
+{
+    return answer == KEK_KUBEAPI_TROUBLE || answer == KEK_KUBEAPI_BUSY;
+}
+
+static void pause_a_poll(void)
+{
+    const struct timespec pause = {.tv_sec = POLL_MS / 1000};
+    (void)nanosleep(&pause, NULL);
 }
 
 static bool find_version(struct migration *m)
@@ -58,7 +78,8 @@ static bool find_version(struct migration *m)
 }
 
 /* To be freed; NULL: no memory. v1alpha1 wants the resource's version too. */
-static char *describe(const struct migration *m, const struct kek_kubeapi_resource *resource)
+static char *describe(const struct migration *m, const struct kek_kubeapi_resource *resource,
+                      const char *name)
 {
     bool alpha = strcmp(m->version, "v1alpha1") == 0;
     json_t *what = json_pack("{s:s, s:s}", "group", resource->group, "resource", resource->name);
@@ -67,10 +88,9 @@ static char *describe(const struct migration *m, const struct kek_kubeapi_resour
     }
     char api[64];
     snprintf(api, sizeof api, GROUP "/%s", m->version);
-    json_t *object =
-        json_pack("{s:s, s:s, s:{s:s, s:{s:s}}, s:{s:o}}", "apiVersion", api, "kind",
-                  "StorageVersionMigration", "metadata", "generateName", "kekctl-reencrypt-",
-                  "labels", "app.kubernetes.io/managed-by", "kekctl", "spec", "resource", what);
+    json_t *object = json_pack("{s:s, s:s, s:{s:s, s:{s:s}}, s:{s:o}}", "apiVersion", api, "kind",
+                               "StorageVersionMigration", "metadata", "name", name, "labels",
+                               "app.kubernetes.io/managed-by", "kekctl", "spec", "resource", what);
     char *text = object == NULL ? NULL : kek_json_text(object, JSON_COMPACT);
     json_decref(object);
     return text;
@@ -78,30 +98,42 @@ static char *describe(const struct migration *m, const struct kek_kubeapi_resour
 
 static bool make(struct migration *m, const struct kek_kubeapi_resource *resource)
 {
-    char path[128];
-    KEK_AUTO_FREE char *send = describe(m, resource);
+    char path[128], name[64];
+    uint64_t number;
+    if (getentropy(&number, sizeof number) != 0) {
+        ctl_say(m->reencrypt->ctl, "no random numbers: %s", strerror(errno));
+        return false;
+    }
+    snprintf(name, sizeof name, "kekctl-reencrypt-%016" PRIx64, number);
+    KEK_AUTO_FREE char *send = describe(m, resource, name);
     snprintf(path, sizeof path, "/apis/" GROUP "/%s/storageversionmigrations", m->version);
     if (send == NULL) {
         ctl_say(m->reencrypt->ctl, "no memory for a StorageVersionMigration");
         return false;
     }
+    snprintf(m->path, sizeof m->path, "%s/%s", path, name);
     enum kek_kubeapi_answer answer = ask(m, "POST", path, send);
-    const char *name =
-        json_string_value(json_object_get(json_object_get(m->call.json, "metadata"), "name"));
-    if (answer != KEK_KUBEAPI_GOOD || name == NULL || strlen(name) >= NAME_MAX_LEN ||
-        strpbrk(name, "/?#%") != NULL) {
+    for (unsigned tries = 1; tries < MAKE_TRIES && is_trouble(answer); tries++) {
+        pause_a_poll();
+        answer = ask(m, "POST", path, send);
+    }
+    /* The name is ours: who has it is what an answer that was lost told of. */
+    if (answer != KEK_KUBEAPI_GOOD && answer != KEK_KUBEAPI_CONFLICT) {
         ctl_say(m->reencrypt->ctl, "%s: no StorageVersionMigration could be made: %s",
-                resource->name, answer == KEK_KUBEAPI_GOOD ? "it has no name" : m->call.why.text);
+                resource->name, m->call.why.text);
+        m->path[0] = is_trouble(answer) ? m->path[0] : '\0'; /* it may be there all the same */
         return false;
     }
-    snprintf(m->path, sizeof m->path, "%s/%s", path, name);
     return true;
 }
 
 /* It is asked for more than once where the answer is lost. */
 static void remove_it(struct migration *m)
 {
-    for (unsigned tries = 0; tries < 3 && m->path[0] != '\0'; tries++) {
+    for (unsigned tries = 0; tries < REMOVE_TRIES && m->path[0] != '\0'; tries++) {
+        if (tries > 0) {
+            pause_a_poll();
+        }
         enum kek_kubeapi_answer answer = ask(m, "DELETE", m->path, NULL);
         if (answer == KEK_KUBEAPI_GOOD || answer == KEK_KUBEAPI_MISSING) {
             m->path[0] = '\0';
@@ -182,12 +214,15 @@ static void nudge(struct migration *m, const struct reencrypt_resource *resource
         cannot_nudge(m, resource);
         return;
     }
-    for (size_t i = 0; i < m->object_count; i++) {
+    for (size_t i = 0; i < m->object_count && *m->interrupted == 0; i++) {
         kek_kubeapi_rewrite(api, &m->call, &resource->api, &m->objects[i]);
         enum kek_kubeapi_answer answer = kek_kubeapi_wait(api, &m->call);
         if (answer == KEK_KUBEAPI_FORBIDDEN) {
             cannot_nudge(m, resource);
             return;
+        }
+        if (is_trouble(answer)) {
+            return; /* the next push begins anew */
         }
         if (answer == KEK_KUBEAPI_GOOD &&
             strcmp(m->call.object.resource_version, m->objects[i].resource_version) != 0) {
@@ -223,7 +258,7 @@ static enum ctl_exit look(struct migration *m, const struct reencrypt_resource *
              (now - m->nudged_ms >= NUDGE_MS && now - m->said_ms >= NUDGE_MS))) {
             nudge(m, resource);
         }
-    } else if (answer != KEK_KUBEAPI_TROUBLE && answer != KEK_KUBEAPI_BUSY) {
+    } else if (!is_trouble(answer)) {
         ctl_say(ctl, "%s: the migration is not to be seen any more: %s", resource->name,
                 m->call.why.text);
         return CTL_CHECK;
@@ -238,19 +273,37 @@ static enum ctl_exit look(struct migration *m, const struct reencrypt_resource *
     return CTL_USAGE;
 }
 
-static enum ctl_exit follow(struct migration *m, const struct reencrypt_resource *resource,
-                            uint64_t patience_ms, const volatile sig_atomic_t *interrupted)
+/* False after saying that another key is announced by now.  A kekd that is not well lets nothing be written by itself. */
+static bool is_still_so(struct migration *m, const struct reencrypt_resource *resource)
 {
-    const struct timespec pause = {.tv_sec = POLL_MS / 1000};
+    struct kek_why why = {.rc = KEK_OK};
+    if (kek_clock_ms() < m->still_ms) {
+        return true;
+    }
+    enum guard_verdict verdict = guard_still(m->guard, &why);
+    m->still_ms = kek_clock_ms() + STILL_EVERY_MS;
+    if (verdict == GUARD_REFUSED) {
+        ctl_say(m->reencrypt->ctl, "%s: stopped, and what the migration has rewritten stays so: %s",
+                resource->name, why.text);
+    }
+    return verdict != GUARD_REFUSED;
+}
+
+static enum ctl_exit follow(struct migration *m, const struct reencrypt_resource *resource,
+                            uint64_t patience_ms)
+{
     m->said[0] = '\0';
     m->said_ms = kek_clock_ms();
     m->nudged_ms = 0;
-    while (*interrupted == 0) {
+    while (*m->interrupted == 0) {
         enum ctl_exit code = look(m, resource, patience_ms);
         if (code != CTL_USAGE) {
             return code;
         }
-        (void)nanosleep(&pause, NULL);
+        if (!is_still_so(m, resource)) {
+            return CTL_CHECK;
+        }
+        pause_a_poll();
     }
     ctl_say(m->reencrypt->ctl,
             "%s: interrupted; the migration is removed, and what it has rewritten "
@@ -259,14 +312,15 @@ static enum ctl_exit follow(struct migration *m, const struct reencrypt_resource
     return CTL_CHECK;
 }
 
-enum ctl_exit reencrypt_migrate(struct reencrypt *reencrypt, uint64_t patience_ms,
-                                const volatile sig_atomic_t *interrupted)
+enum ctl_exit reencrypt_migrate(struct reencrypt *reencrypt, struct guard *guard,
+                                uint64_t patience_ms, const volatile sig_atomic_t *interrupted)
 {
-    struct migration m = {.reencrypt = reencrypt};
+    struct migration m = {.reencrypt = reencrypt, .guard = guard, .interrupted = interrupted};
     enum ctl_exit code = find_version(&m) ? CTL_GOOD : CTL_FAILED;
     for (size_t i = 0; i < reencrypt->resource_count && code == CTL_GOOD; i++) {
-        code = make(&m, &reencrypt->resources[i].api)
-                   ? follow(&m, &reencrypt->resources[i], patience_ms, interrupted)
+        code = !is_still_so(&m, &reencrypt->resources[i]) ? CTL_CHECK
+               : make(&m, &reencrypt->resources[i].api)
+                   ? follow(&m, &reencrypt->resources[i], patience_ms)
                : i == 0 ? CTL_FAILED
                         : CTL_CHECK;
         remove_it(&m);

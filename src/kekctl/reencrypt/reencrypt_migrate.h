@@ -8,10 +8,12 @@
 #include <signal.h>
 
 #include "reencrypt.h"
+#include "reencrypt_guard.h"
 
 /* Follows one after the other. CTL_GOOD: all succeeded. CTL_CHECK: one failed, or said nothing new for
- * `patience_ms`, or *interrupted; CTL_FAILED: none could be made. Said on standard error. */
-enum ctl_exit reencrypt_migrate(struct reencrypt *reencrypt, uint64_t patience_ms,
-                                const volatile sig_atomic_t *interrupted);
+ * `patience_ms`, or *interrupted, or another key is announced by now; CTL_FAILED: none could be made. Said on standard
+ * error. */
+enum ctl_exit reencrypt_migrate(struct reencrypt *reencrypt, struct guard *guard,
+                                uint64_t patience_ms, const volatile sig_atomic_t *interrupted);
 
 #endif

@@ -1,15 +1,12 @@
 #include "reencrypt_record.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "kek/durable.h"
 #include "kek/json.h"
+#include "kek/lock_file.h"
 
 #define RECORD_MAX (256u * 1024)
 
@@ -18,23 +15,17 @@ enum kek_rc reencrypt_record_open(struct reencrypt_record *record, const struct 
 {
     char lock[PATH_MAX + 8];
     record->lock = -1;
-    int len = snprintf(record->path, sizeof record->path, "%s/%s.reencrypt", config->state_dir,
-                       config->keyring);
-    if (len < 0 || (size_t)len >= sizeof record->path) {
-        return kek_fail(why, KEK_INVALID, "state_dir is too long a path");
+    enum kek_rc rc = kek_config_state_file(config, "reencrypt", record->path, why);
+    if (rc != KEK_OK) {
+        return rc;
     }
     snprintf(lock, sizeof lock, "%s.lock", record->path);
-    record->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
-    if (record->lock < 0) {
-        return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                               "opening %s", lock);
-    }
-    kek_durable_give(lock, record->lock);
-    if (flock(record->lock, LOCK_EX | LOCK_NB) != 0) {
+    rc = kek_lock_file_take(lock, &record->lock, why);
+    if (rc == KEK_UNAVAILABLE) {
         return kek_fail(why, KEK_UNAVAILABLE,
                         "another kekctl reencrypt runs on this node (it holds %s)", lock);
     }
-    return KEK_OK;
+    return rc;
 }
 
 void reencrypt_record_close(struct reencrypt_record *record)

@@ -27,6 +27,8 @@ struct reencrypt_beside {
     enum ctl_exit (*look)(void *arg, struct kek_why *why);
     /* Each turn, to tell and to put on record. left: names not begun, as far as is known. */
     void (*tell)(void *arg, uint64_t left);
+    /* Now and then while no object comes to its end: what is in the way. */
+    void (*stalled)(void *arg, const struct kek_why *why);
     void *arg;
 };
 
@@ -34,6 +36,7 @@ struct reencrypt_settings {
     size_t parallel;
     uint64_t rate;        /* a second; 0: no limit */
     uint64_t patience_ms; /* without any object's end, all of them failing */
+    bool first_only;      /* no more than one is written, for the source's check */
     const volatile sig_atomic_t *interrupted;
 };
 

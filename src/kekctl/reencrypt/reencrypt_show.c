@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "kek/clock.h"
+#include "kek/text.h"
 #include "kekctl/output.h"
 
 #define BAR 24
@@ -49,8 +50,8 @@ void reencrypt_show_line(uint64_t seen, uint64_t left, double rate, bool bar,
     if (rate >= 0.5) {
         format_left((uint64_t)((double)left / rate) + (left > 0), time);
     }
-    snprintf(line, REENCRYPT_LINE, "%s%" PRIu64 " of %" PRIu64 " objects, %.0f/s, %s left", fill,
-             seen, all, rate, time);
+    snprintf(line, REENCRYPT_LINE, "%s%" PRIu64 " of %s, %.0f/s, %s left", fill, seen,
+             kek_counted(all, "object").text, rate, time);
 }
 
 static void sample(struct reencrypt_show *show, uint64_t seen, uint64_t now)
@@ -133,8 +134,8 @@ static void say_rate(const struct reencrypt *reencrypt, uint64_t seconds_ms)
 {
     struct reencrypt_counts sum = reencrypt_sum(reencrypt);
     uint64_t seen = reencrypt_seen(&sum);
-    ctl_say(reencrypt->ctl, "%" PRIu64 " objects in %.1f s, %.0f/s; %" PRIu64 " were written", seen,
-            (double)seconds_ms / 1000,
+    ctl_say(reencrypt->ctl, "%s in %.1f s, %.0f/s; %" PRIu64 " written",
+            kek_counted(seen, "object").text, (double)seconds_ms / 1000,
             seconds_ms == 0 ? 0 : 1000.0 * (double)seen / (double)seconds_ms, sum.rewritten);
     for (size_t i = 0; i < reencrypt->cause_count; i++) {
         const struct reencrypt_cause *cause = &reencrypt->causes[i];

@@ -8,16 +8,15 @@
 #include <unistd.h>
 
 #include "kek/clock.h"
+#include "kek/text.h"
 #include "kekctl/key/key_remarks.h"
 #include "kekctl/key/on_record.h"
 #include "kekctl/output.h"
+#include "rewrite_time.h"
 #include "rotate.h"
 
 #define TIMEOUT_MS (UINT64_C(3600) * 1000) /* of all waiting, where no --timeout is given */
 #define POLL_MS 1000
-/* An API server polls Status each minute, and may keep a seed for 3 minutes after the last good one
- * (docs/operations.md, "What the API server does"). */
-#define API_SERVER_MS ((60 + 180) * 1000)
 
 static volatile sig_atomic_t interrupted;
 
@@ -80,11 +79,11 @@ static enum ctl_exit stopped(struct rotate *rotate, const char *state, const cha
 {
     rotate_show_end(&rotate->show);
     rotate_show_event(&rotate->show, &rotate->plan, rotate->facts.now_ms, state, NULL);
-    ctl_say(
-        rotate->ctl,
-        "%s at step %s: %s. Nothing is lost, and nothing is retired that is in use: key rotate, "
-        "with the same options, goes on from here",
-        why, rotation_step_name(rotate->plan.step), rotate->plan.text);
+    ctl_say(rotate->ctl,
+            "%s at step %s: %s. Nothing is lost, and nothing is retired that is in use: %s, "
+            "with the same options, goes on from here",
+            why, rotation_step_name(rotate->plan.step), rotate->plan.text,
+            kek_command(rotate->facts.root, "key rotate").text);
     forget_claim(rotate);
     return CTL_CHECK;
 }
@@ -94,7 +93,7 @@ static json_t *summary(const struct rotate *rotate)
     const struct rotation_plan *plan = &rotate->plan;
     struct kek_bytes context = kek_bytes_of(rotate->keys.config->context);
     char id[KEK_ID_TEXT], surplus[KEK_ID_TEXT] = "", key_id[KEK_KEY_ID_TEXT];
-    char hash[KEK_KEY_ID_HASH_TEXT], after[ROTATION_TIME_TEXT] = "";
+    char hash[KEK_KEY_ID_HASH_TEXT], after[REWRITE_TIME_TEXT] = "";
     if (kek_key_id(context, KEK_ENVELOPE_MODE_ANY, &plan->target.id, 1, key_id, NULL) != KEK_OK) {
         return NULL;
     }
@@ -103,8 +102,8 @@ static json_t *summary(const struct rotate *rotate)
     if (plan->surplus.number > 0) {
         kek_id_format(&plan->surplus.id, surplus);
     }
-    if (rotate->announced_ms > 0) {
-        rotation_time_format(rotate->announced_ms + API_SERVER_MS, after);
+    if (rotate->rewrite_after_ms > 0) {
+        rewrite_time_format(rotate->rewrite_after_ms, after);
     }
     return json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:s}", "version",
                      (json_int_t)plan->target.number, "kek_id", id, "key_id", key_id, "key_id_hash",
@@ -123,7 +122,7 @@ static enum ctl_exit print_summary(struct rotate *rotate, const char *state)
         ctl_say(rotate->ctl, "no memory for the output");
         return CTL_FAILED;
     }
-    size_t count = sizeof columns / sizeof columns[0] - (rotate->announced_ms > 0 ? 0 : 1);
+    size_t count = sizeof columns / sizeof columns[0] - (rotate->rewrite_after_ms > 0 ? 0 : 1);
     enum ctl_exit code = CTL_GOOD;
     rotate_show_end(&rotate->show);
     if (rotate->ctl->json) {
@@ -167,8 +166,9 @@ static enum ctl_exit reached(struct rotate *rotate)
         return CTL_FAILED;
     }
     enum ctl_exit code = print_summary(rotate, "reached");
-    ctl_say(rotate->ctl, "%s, as --until %s asked; key rotate goes on from here", rotate->plan.text,
-            rotation_step_name(rotate->facts.until));
+    ctl_say(rotate->ctl, "%s, as --until %s asked; %s goes on from here", rotate->plan.text,
+            rotation_step_name(rotate->facts.until),
+            kek_command(rotate->facts.root, "key rotate").text);
     return code == CTL_GOOD && rotate->unrecorded ? CTL_CHECK : code;
 }
 

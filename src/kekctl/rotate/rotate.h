@@ -19,12 +19,11 @@ struct rotate {
     struct rotation_plan plan;
     struct rotate_show show;
     char context_sha256[65];
-    uint64_t end_ms; /* of kek_clock_ms(): of all waiting */
-    bool drawn;      /* the id on record was drawn by this run, and not sent yet */
-    bool changed;    /* something on a token, by this run */
-    bool unrecorded; /* an audit line could not be written */
-    int64_t
-        announced_ms; /* of the wall clock: when every node was first seen to announce it; 0: not yet */
+    uint64_t end_ms;          /* of kek_clock_ms(): of all waiting */
+    bool drawn;               /* the id on record was drawn by this run, and not sent yet */
+    bool changed;             /* something on a token, by this run */
+    bool unrecorded;          /* an audit line could not be written */
+    int64_t rewrite_after_ms; /* of the wall clock; 0: not every node announces it yet */
 };
 
 /* What does not change during the run.  False after saying why, then *code is the exit code. */

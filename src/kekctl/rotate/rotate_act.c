@@ -102,7 +102,7 @@ static enum ctl_exit create(struct rotate *rotate)
     if (!asked) {
         return CTL_GOOD;
     }
-    const struct rotation_key key = rotate->facts.progress.key;
+    struct rotation_key key = rotate->facts.progress.key;
     KEK_AUTO_CLOSE int lock = -1;
     if (!begin_change(rotate, &lock)) {
         return CTL_CHECK;
@@ -112,10 +112,12 @@ static enum ctl_exit create(struct rotate *rotate)
     }
     rotate->drawn = false;
     rotate->changed = true;
-    enum kek_rc rc = keys_generate(keys, provider, key.number, &key.id, KEK_STATE_PRE_ACTIVE, &why);
+    enum kek_state state = made_state(keys, provider, key.number);
+    enum kek_rc rc = keys_generate(keys, provider, key.number, &key.id, state, &why);
     const struct kek_why *failed = rc == KEK_OK ? NULL : &why;
-    enum ctl_exit code = made_verify(keys, provider, &key.id, KEK_STATE_PRE_ACTIVE, failed);
-    if (!made_on_record(keys, provider, key.number, &key.id, KEK_STATE_PRE_ACTIVE, failed)) {
+    rotate->facts.progress.key.id = key.id;
+    enum ctl_exit code = made_verify(keys, provider, &key.id, state, failed);
+    if (!made_on_record(keys, provider, key.number, &key.id, state, failed)) {
         rotate->unrecorded = true;
     }
     return code;
@@ -147,9 +149,8 @@ static void say_behind(const struct rotate *rotate, const struct changes *change
         if (step->outcome == CHANGE_BEHIND || step->outcome == CHANGE_UNCLEAR ||
             step->outcome == CHANGE_BY_CONFIG) {
             ctl_say(rotate->ctl, "%s is behind: version %" PRIu32 " is not %s there: %s%s%s",
-                    config->providers[p].name, changes->number,
-                    kek_state_name(change_kind_state(changes->kind)), step->why.text,
-                    step->todo[0] == '\0' ? "" : "; ", step->todo);
+                    config->providers[p].name, changes->number, kek_state_name(changes->becomes),
+                    step->why.text, step->todo[0] == '\0' ? "" : "; ", step->todo);
         }
     }
 }

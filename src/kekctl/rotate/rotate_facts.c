@@ -1,11 +1,10 @@
 /* What the plan of a rotation is made from: options, tokens, nodes. */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-
-#include <openssl/evp.h>
 
 #include "kek/clock.h"
+#include "kek/digest.h"
+#include "rewrite_time.h"
 #include "rotate.h"
 
 #define ASK_MIN_MS 1000u
@@ -47,13 +46,11 @@ static bool take_left_out(struct rotate *rotate)
 
 static bool take_context(struct rotate *rotate)
 {
-    const char *context = rotate->keys.config->context;
-    unsigned char digest[32];
-    if (EVP_Digest(context, strlen(context), digest, NULL, EVP_sha256(), NULL) != 1) {
+    struct kek_bytes context = kek_bytes_of(rotate->keys.config->context);
+    if (!kek_sha256_text(context, rotate->context_sha256)) {
         ctl_say(rotate->ctl, "OpenSSL has no SHA-256");
         return false;
     }
-    kek_hex(kek_bytes(digest, sizeof digest), rotate->context_sha256);
     return true;
 }
 
@@ -72,7 +69,8 @@ bool rotate_facts_init(struct rotate *rotate, enum ctl_exit *code)
     facts->single_node = ctl->single_node;
     facts->has_backup = ctl->has_backup;
     facts->again = ctl->again;
-    facts->keyring = config->keyring;
+    facts->keyring = kek_config_file_keyring(config);
+    facts->root = config->root;
     facts->context_sha256 = rotate->context_sha256;
     facts->self = config->status.name;
     facts->refresh_ms = config->refresh_ms;
@@ -150,8 +148,12 @@ bool rotate_look(struct rotate *rotate, bool tokens, bool fresh)
     const struct rotation_plan *plan = &rotate->plan;
     bool announced = plan->step > ROTATION_ANNOUNCED ||
                      (plan->step == ROTATION_ANNOUNCED && plan->verdict == ROTATION_REACHED);
-    if (rotate->announced_ms == 0 && announced) {
-        rotate->announced_ms = rotate->facts.now_ms;
-    }
+    bool is_blind = rotate->nodes.alone && !rotate->ctl->single_node;
+    int64_t needed_ms = rewrite_needed_ms(rotate->keys.config, is_blind);
+    rotate->rewrite_after_ms =
+        announced
+            ? rewrite_after_ms(rotate->nodes.list, rotate->nodes.count, rotate->facts.left_out,
+                               &plan->target.id, needed_ms, rotate->facts.now_ms)
+            : 0;
     return true;
 }

@@ -69,6 +69,7 @@ struct rotation_facts {
     size_t maker; /* the provider that makes the key; SIZE_MAX: not said */
     /* How things are. */
     const char *keyring;
+    const char *root; /* of trust, that is rotated; NULL: there is one */
     const char *context_sha256;
     const char *self; /* this node's name */
     uint64_t refresh_ms, settle_ms;

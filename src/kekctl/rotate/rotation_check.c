@@ -2,6 +2,8 @@
 
 #include <inttypes.h>
 
+#include "kek/text.h"
+
 const char *rotation_node_name(const struct node *node)
 {
     return node->reachable && node->status.node[0] != '\0' ? node->status.node : node->name;
@@ -85,6 +87,13 @@ static bool check_announced(const struct rotation_facts *facts, const struct nod
                             struct rotation_plan *plan)
 {
     char id[KEK_ID_TEXT];
+    if (node->status.primary.without_root) {
+        return rotation_say(
+            plan, ROTATION_REFUSED,
+            "%s announces no version of this root of trust: it is out there, or seals "
+            "nothing by the configuration",
+            rotation_node_name(node));
+    }
     for (size_t p = 0; p < facts->provider_count; p++) {
         const struct kek_version *v =
             rotation_find(&facts->providers[p], &node->status.primary.kek_id);
@@ -168,11 +177,11 @@ static bool check_backup(const struct rotation_facts *facts, enum rotation_targe
     if (!is_new || tokens(facts) > 1 || facts->has_backup || facts->until < ROTATION_PROMOTE) {
         return true;
     }
+    const struct kek_command rotate = kek_command(facts->root, "key rotate");
     return rotation_say(plan, ROTATION_REFUSED,
                         "version %" PRIu32 " would be on the token of %s alone, and be lost with "
-                        "it: run key rotate --until seen, back up the token, then key rotate "
-                        "--i-have-a-backup",
-                        plan->target.number, facts->providers[0].name);
+                        "it: run %s --until seen, back up the token, then %s --i-have-a-backup",
+                        plan->target.number, facts->providers[0].name, rotate.text, rotate.text);
 }
 
 static bool check_maker(const struct rotation_facts *facts, struct rotation_plan *plan)
@@ -210,8 +219,9 @@ static bool check_opens(const struct rotation_facts *facts, struct rotation_plan
         if (v != NULL && !v->can_unwrap) {
             return rotation_say(plan, ROTATION_REFUSED,
                                 "version %" PRIu32 " may not unwrap on %s: it is suspended there; "
-                                "run key resume %" PRIu32,
-                                v->number, facts->providers[p].name, v->number);
+                                "run %s %" PRIu32,
+                                v->number, facts->providers[p].name,
+                                kek_command(facts->root, "key resume").text, v->number);
         }
     }
     return true;
@@ -227,8 +237,8 @@ bool rotation_check(const struct rotation_facts *facts, enum rotation_target kin
     if (kind == ROTATION_TARGET_NONE) {
         return rotation_say(plan, ROTATION_REFUSED,
                             "no version of keyring %s is active, so there is nothing to rotate "
-                            "from: key list shows the states, key generate makes the first version",
-                            facts->keyring);
+                            "from: key list shows the states, %s makes the first version",
+                            facts->keyring, kek_command(facts->root, "key generate").text);
     }
     if (kind == ROTATION_TARGET_THERE && !check_opens(facts, plan)) {
         return false;

@@ -1,28 +1,15 @@
 #include "rotation_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <time.h>
 
+#include "kek/clock.h"
 #include "kek/durable.h"
 #include "kek/json.h"
+#include "kek/lock_file.h"
 
 #define FILE_MAX 4096
-
-static bool parse_time(const char *text, int64_t *ms)
-{
-    struct tm tm = {0};
-    const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
-    if (end == NULL || *end != '\0') {
-        return false;
-    }
-    *ms = (int64_t)timegm(&tm) * 1000;
-    return true;
-}
 
 static bool parse(struct kek_bytes content, struct rotation_progress *progress)
 {
@@ -33,10 +20,11 @@ static bool parse(struct kek_bytes content, struct rotation_progress *progress)
     bool good = json_unpack(object, "{s:s, s:s, s:I, s:s, s:s, s:I, s:I}", "node", &node, "step",
                             &step, "version", &number, "kek_id", &id, "since", &since,
                             "since_boot_ms", &up_ms, "pid", &pid) == 0;
-    *progress = (struct rotation_progress){.step = ROTATION_CHECK};
+    *progress = (struct rotation_progress){.step = ROTATION_CHECK,
+                                           .since_ms = good ? kek_clock_parse(since) : 0};
     good = good && rotation_step_parse(step, &progress->step) && progress->step >= ROTATION_CLAIM &&
-           parse_time(since, &progress->since_ms) && number >= 1 && number <= UINT32_MAX &&
-           up_ms >= 0 && pid > 0 && pid <= INT_MAX;
+           progress->since_ms > 0 && number >= 1 && number <= UINT32_MAX && up_ms >= 0 && pid > 0 &&
+           pid <= INT_MAX;
     if (good) {
         progress->since_up_ms = up_ms;
         progress->key.number = (uint32_t)number;
@@ -70,21 +58,11 @@ static enum kek_rc name_files(struct rotation_file *file, const struct kek_confi
                               const char *node, struct kek_why *why)
 {
     *file = (struct rotation_file){.node = node, .lock = -1};
-    int len = snprintf(file->path, sizeof file->path, "%s/%s.rotation", config->state_dir,
-                       config->keyring);
-    if (len < 0 || (size_t)len >= sizeof file->path) {
-        return kek_fail(why, KEK_INVALID, "state_dir is too long a path");
+    enum kek_rc rc = kek_config_state_file(config, "rotation", file->path, why);
+    if (rc == KEK_OK) {
+        snprintf(file->lock_path, sizeof file->lock_path, "%s.lock", file->path);
     }
-    snprintf(file->lock_path, sizeof file->lock_path, "%s.lock", file->path);
-    return KEK_OK;
-}
-
-/* Who holds the lock may remove the file under it: then what was locked here is nothing any more. */
-static bool is_still(const struct rotation_file *file)
-{
-    struct stat locked, there;
-    return fstat(file->lock, &locked) == 0 && stat(file->lock_path, &there) == 0 &&
-           locked.st_ino == there.st_ino && locked.st_dev == there.st_dev;
+    return rc;
 }
 
 static enum kek_rc refuse_second(const struct rotation_file *file, struct kek_why *why)
@@ -103,32 +81,6 @@ static enum kek_rc refuse_second(const struct rotation_file *file, struct kek_wh
                     file->node, rotation_step_name(first.step), since, first.key.number, first.pid);
 }
 
-static enum kek_rc take_lock(struct rotation_file *file, struct kek_why *why)
-{
-    for (;;) {
-        file->lock =
-            open(file->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
-        if (file->lock < 0) {
-            return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                                   "opening %s", file->lock_path);
-        }
-        kek_durable_give(file->lock_path, file->lock);
-        if (flock(file->lock, LOCK_EX | LOCK_NB) != 0) {
-            int code = errno;
-            close(file->lock);
-            file->lock = -1;
-            return code == EWOULDBLOCK
-                       ? refuse_second(file, why)
-                       : kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)code,
-                                         "locking %s", file->lock_path);
-        }
-        if (is_still(file)) {
-            return KEK_OK;
-        }
-        close(file->lock);
-    }
-}
-
 enum kek_rc rotation_file_look(struct rotation_file *file, const struct kek_config *config,
                                const char *node, struct rotation_progress *progress,
                                struct kek_why *why)
@@ -143,7 +95,10 @@ enum kek_rc rotation_file_open(struct rotation_file *file, const struct kek_conf
 {
     enum kek_rc rc = name_files(file, config, node, why);
     if (rc == KEK_OK) {
-        rc = take_lock(file, why);
+        rc = kek_lock_file_take(file->lock_path, &file->lock, why);
+    }
+    if (rc == KEK_UNAVAILABLE) {
+        return refuse_second(file, why);
     }
     if (rc == KEK_OK) {
         rc = read_progress(file, progress, why);

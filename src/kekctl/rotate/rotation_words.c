@@ -1,7 +1,7 @@
 /* How steps, times and sentences of a rotation are written. */
 #include <stdio.h>
-#include <time.h>
 
+#include "kek/clock.h"
 #include "rotation_target.h"
 
 static const char *const names[ROTATION_STEPS] = {
@@ -29,12 +29,7 @@ bool rotation_step_parse(const char *name, enum rotation_step *step)
 
 void rotation_time_format(int64_t ms, char text[static ROTATION_TIME_TEXT])
 {
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm tm;
-    if (gmtime_r(&seconds, &tm) == NULL ||
-        strftime(text, ROTATION_TIME_TEXT, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0) {
-        snprintf(text, ROTATION_TIME_TEXT, "an unknown time");
-    }
+    kek_clock_text_seconds(ms, text);
 }
 
 bool rotation_say(struct rotation_plan *plan, enum rotation_verdict verdict, const char *format,

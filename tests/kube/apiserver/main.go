@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -121,6 +122,9 @@ func main() {
 	s := newSettings()
 	flags := pflag.NewFlagSet("apiserver", pflag.ExitOnError)
 	s.addFlags(flags)
+	logging := flag.NewFlagSet("klog", flag.ExitOnError)
+	klog.InitFlags(logging)
+	flags.AddGoFlag(logging.Lookup("v"))
 	_ = flags.Parse(os.Args[1:])
 	klog.SetOutput(os.Stderr)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)

@@ -1,0 +1,326 @@
+/* Logins, what was left, and keys as such: made, listed, kept inside, destroyed. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "suite.h"
+
+static const char *const officers_word = "an officer's process";
+
+static void list(struct suite *suite, enum rig_role role, bool fresh,
+                 const struct rig_answer **answer)
+{
+    struct kek_pool_request request = {.op = KEK_POOL_LIST, .fresh = fresh};
+    *answer = rig_ask(&suite->rig, role, &request);
+}
+
+void case_login(struct suite *suite, struct suite_result *result)
+{
+    const struct rig_answer *answer;
+    struct kek_pool_provider *token = &suite->token;
+    list(suite, RIG_OFFICER, false, &answer);
+    if (answer->rc != KEK_OK) {
+        suite_refused(result, officers_word, &answer->why);
+        return;
+    }
+    rig_status(&suite->rig, RIG_OFFICER, token);
+    suite->is_service = token->names_keys;
+    list(suite, RIG_SERVE, false, &answer);
+    if (answer->rc != KEK_OK) {
+        suite_refused(result, "a process as kekd's", &answer->why);
+        return;
+    }
+    suite->logged_in = true;
+    suite_pass(result, "%s%s%s%s%s%s%s%s", token->label[0] == '\0' ? "" : "token ", token->label,
+               token->serial[0] == '\0' ? "" : ", serial ", token->serial,
+               token->model[0] == '\0' ? "" : ", ", token->model,
+               token->firmware[0] == '\0' ? "" : ", firmware ", token->firmware);
+}
+
+void case_leftovers(struct suite *suite, struct suite_result *result)
+{
+    struct leftovers_found found;
+    leftovers_remove(&suite->leftovers, &suite->rig, suite->config, suite->provider, &found);
+    if (suite_was_interrupted(suite)) {
+        suite_skip(result, "interrupted");
+    } else if (found.stuck[0] != '\0') {
+        suite_fail(result, "%s", found.stuck);
+    } else if (found.others[0] != '\0') {
+        suite_pass(result,
+                   "keys of a run that is not on record here and began within the last day are "
+                   "left alone: %s%s",
+                   found.others, found.removed > 0 ? "; others were destroyed" : "");
+    } else if (found.removed > 0) {
+        suite_pass(result, "keys of a run that was cut off, destroyed now: %zu", found.removed);
+    } else if (found.under_way > 0) {
+        suite_pass(result, "another run is under way on this node");
+    }
+}
+
+/* ---- making ---- */
+
+static bool generate(struct suite *suite, uint32_t number, struct suite_key *key,
+                     struct suite_result *result)
+{
+    if (!leftovers_id(&key->id)) {
+        suite_fail(result, "no random numbers");
+        return false;
+    }
+    struct kek_pool_request request = {
+        .op = KEK_POOL_GENERATE, .kek_id = key->id, .number = number, .state = KEK_STATE_ACTIVE};
+    suite->asked = true;
+    const struct rig_answer *answer = rig_ask(&suite->rig, RIG_OFFICER, &request);
+    if (answer->rc != KEK_OK) {
+        suite_refused(result, "making a key", &answer->why);
+        return false;
+    }
+    *key = (struct suite_key){.there = true, .id = key->id, .state = KEK_STATE_ACTIVE};
+    suite->made[suite->made_count++] = key->id;
+    return true;
+}
+
+/* The user's own: of a token as they were named, of a service its newest versions. */
+static void take_existing(struct suite *suite, struct suite_result *result)
+{
+    const struct rig_answer *answer;
+    size_t count = 0;
+    list(suite, RIG_SERVE, true, &answer);
+    if (answer->rc != KEK_OK) {
+        suite_refused(result, "looking for the keys of --existing-key", &answer->why);
+        return;
+    }
+    for (size_t i = 0; i < answer->version_count && count < 2; i++) {
+        size_t at = suite->is_service ? answer->version_count - 1 - i : i;
+        const struct kek_version *version = &answer->versions[at];
+        if (version->eligible && version->can_wrap && version->can_unwrap) {
+            suite->keys[count++] =
+                (struct suite_key){.there = true, .id = version->id, .state = KEK_STATE_ACTIVE};
+        } else {
+            suite_fail(result, "%s: %s", version->label,
+                       version->eligible ? "it may not wrap and unwrap" : version->refusal);
+        }
+    }
+    if (count > 0) {
+        suite_skip(result, "with --existing-key no key is made; to be tried: %zu", count);
+    } else if (result->outcome == SUITE_PASS) {
+        suite_fail(result, "the key of --existing-key is not there");
+    }
+}
+
+void case_generate(struct suite *suite, struct suite_result *result)
+{
+    if (suite->existing) {
+        take_existing(suite, result);
+        return;
+    }
+    if (suite->is_service) {
+        suite_skip(result, "a service keeps every version that is made: name a throw-away key of "
+                           "it by --existing-key");
+        return;
+    }
+    if (!generate(suite, 1, &suite->keys[0], result) ||
+        !generate(suite, 2, &suite->keys[1], result)) {
+        size_t at = strlen(result->says);
+        snprintf(result->says + at, sizeof result->says - at, "%s",
+                 result->outcome != SUITE_NOT_SUPPORTED
+                     ? ""
+                     : "; keys that the vendor's tools made can be named by --existing-key");
+    }
+}
+
+void case_generate_taken(struct suite *suite, struct suite_result *result)
+{
+    struct suite_key again = {.there = false};
+    struct suite_result tried = {.outcome = SUITE_PASS};
+    if (generate(suite, 1, &again, &tried)) {
+        suite_fail(result, "a second key was made with the label of the first");
+    } else if (tried.cause == KEK_PRECONDITION) {
+        suite_pass(result, "%s", tried.says);
+    } else {
+        *result = tried;
+        result->outcome = SUITE_FAIL;
+    }
+}
+
+/* ---- looking ---- */
+
+static const struct kek_version *find(const struct rig_answer *answer, const struct kek_id *kek_id)
+{
+    for (size_t i = 0; i < answer->version_count; i++) {
+        if (kek_id_equal(&answer->versions[i].id, kek_id)) {
+            return &answer->versions[i];
+        }
+    }
+    return NULL;
+}
+
+static bool is_as_made(const struct suite *suite, const struct kek_version *version,
+                       const struct suite_key *key, uint32_t number, struct suite_result *result)
+{
+    char id[KEK_ID_TEXT];
+    kek_id_format(&key->id, id);
+    if (version == NULL) {
+        suite_fail(result, "a fresh process does not see the key with CKA_ID %s", id);
+    } else if (!version->eligible) {
+        suite_fail(result, "the key with CKA_ID %s would not be used: %s", id, version->refusal);
+    } else if (!version->can_wrap || !version->can_unwrap) {
+        suite_fail(result, "a fresh process is told that the key with CKA_ID %s may not %s", id,
+                   version->can_unwrap ? "wrap" : "unwrap");
+    } else if (!suite->existing && version->number != number) {
+        suite_fail(result, "the key with CKA_ID %s has the label %s", id, version->label);
+    } else {
+        return true;
+    }
+    return false;
+}
+
+void case_list(struct suite *suite, struct suite_result *result)
+{
+    const struct rig_answer *answer;
+    list(suite, RIG_SERVE, true, &answer);
+    if (answer->rc != KEK_OK) {
+        suite_refused(result, "listing", &answer->why);
+        return;
+    }
+    for (size_t i = 0; i < 2; i++) {
+        const struct suite_key *key = &suite->keys[i];
+        if (key->there &&
+            !is_as_made(suite, find(answer, &key->id), key, (uint32_t)i + 1, result)) {
+            return;
+        }
+    }
+    suite_pass(result, "%s", kek_wrap_alg_name(find(answer, &suite->keys[0].id)->alg));
+}
+
+static bool probe(struct suite *suite, struct suite_result *result)
+{
+    struct kek_pool_request request = {.op = KEK_POOL_PROBE};
+    const struct rig_answer *answer = rig_ask(&suite->rig, RIG_OFFICER, &request);
+    if (answer->rc != KEK_OK) {
+        suite_refused(result, "trying its mechanisms", &answer->why);
+    }
+    return answer->rc == KEK_OK;
+}
+
+void case_keeps_key(struct suite *suite, struct suite_result *result)
+{
+    if (!probe(suite, result)) {
+        return;
+    }
+    const struct kek_provider_keeping *keeping = &suite->rig.answer.probed.keeping;
+    if (keeping->outcome == KEK_KEEPING_HANDED_OUT) {
+        suite_fail(result, "hands out a key that it shows as not extractable: %s", keeping->text);
+    } else if (keeping->outcome == KEK_KEEPING_UNTRIED) {
+        suite_lacks(result, "not tried: %s", keeping->text);
+        result->native = keeping->native != 0 ? KEK_NATIVE_PKCS11 : KEK_NATIVE_NONE;
+        result->code = keeping->native;
+    }
+}
+
+void case_mechanism(struct suite *suite, struct suite_result *result)
+{
+    if (!probe(suite, result)) {
+        return;
+    }
+    const struct kek_provider_probed *probed = &suite->rig.answer.probed;
+    const struct kek_provider_trial *used = NULL, *last = NULL;
+    for (size_t i = 0; i < probed->trial_count; i++) {
+        used = probed->trials[i].chosen ? &probed->trials[i] : used;
+        last = probed->trials[i].verdict == KEK_VERDICT_REFUSED ? &probed->trials[i] : last;
+    }
+    if (used == NULL) {
+        suite_fail(result, "nothing works as the configuration wants it (strategy)%s%s",
+                   last == NULL ? "" : ": ", last == NULL ? "" : last->text);
+        result->native = last != NULL ? KEK_NATIVE_PKCS11 : KEK_NATIVE_NONE;
+        result->code = last == NULL ? 0 : last->native;
+        return;
+    }
+    suite_pass(result, "%s%s%s",
+               suite->is_service ? ""
+               : used->encrypts  ? "encrypt "
+                                 : "wrap-key ",
+               used->mechanism,
+               used->verdict == KEK_VERDICT_MALLEABLE
+                   ? ", which takes damaged data: the envelope's own tag tells"
+                   : "");
+}
+
+/* ---- destroying ---- */
+
+void case_destroy(struct suite *suite, struct suite_result *result)
+{
+    const struct kek_id *kek_id = &suite->keys[1].id;
+    struct kek_pool_request request = {.op = KEK_POOL_DESTROY, .kek_id = *kek_id};
+    const struct rig_answer *answer = rig_ask(&suite->rig, RIG_OFFICER, &request);
+    if (answer->rc != KEK_OK) {
+        suite_refused(result, "destroying a key", &answer->why);
+        return;
+    }
+    list(suite, RIG_FRESH, true, &answer);
+    if (answer->rc != KEK_OK) {
+        suite_refused(result, "listing afterwards", &answer->why);
+        return;
+    }
+    if (find(answer, kek_id) != NULL) {
+        suite_fail(result, "a fresh process still sees it");
+        return;
+    }
+    suite->destroyed = true;
+    suite->made[1] = suite->made[--suite->made_count];
+    answer = rig_ask(&suite->rig, RIG_OFFICER, &request);
+    if (answer->rc == KEK_OK) {
+        suite_fail(result, "it can be destroyed a second time");
+    } else if (answer->rc != KEK_NOT_FOUND) {
+        suite_refused(result, "destroying it once more: not \"missing\" but", &answer->why);
+        result->outcome = SUITE_FAIL;
+    }
+}
+
+/* By a process of that role; false: it says of the key that was destroyed that it is missing. */
+static bool is_used(struct suite *suite, enum rig_role role, const struct suite_key *key)
+{
+    const struct suite_wrapped *before = &suite->before;
+    (void)rig_unwrap(&suite->rig, role, &key->id, before->alg,
+                     kek_bytes(before->blob, before->len));
+    return suite->rig.answer.rc != KEK_NOT_FOUND;
+}
+
+void case_destroyed_key(struct suite *suite, struct suite_result *result)
+{
+    const struct suite_key *key = &suite->keys[1];
+    if (!suite->destroyed || !suite->before.there) {
+        suite_skip(result, suite->destroyed ? "it wrapped nothing" : "it was not destroyed");
+        return;
+    }
+    if (is_used(suite, RIG_FRESH, key)) {
+        const struct rig_answer *answer = &suite->rig.answer;
+        suite_fail(result, "a fresh process says: %s",
+                   answer->rc == KEK_OK ? "here is a data key" : answer->why.text);
+        return;
+    }
+    if (!suite_open(suite, RIG_FRESH, &suite->keys[0].id, &suite->good, "the other key", result)) {
+        return;
+    }
+    if (is_used(suite, RIG_SERVE, key)) {
+        suite_pass(result, "a process that was there before does not know it: %s",
+                   suite->rig.answer.rc == KEK_OK ? "it opens it" : suite->rig.answer.why.text);
+    }
+}
+
+void case_clean(struct suite *suite, struct suite_result *result)
+{
+    char left[400];
+    size_t removed = 0;
+    suite->rig.interruptible = suite->rig.interrupted; /* another signal ends this, too */
+    if (!suite->asked) {
+        suite_pass(result, "no key was made");
+        return;
+    }
+    suite->left = !leftovers_destroy(&suite->rig, suite->made, suite->made_count, &removed, left,
+                                     sizeof left);
+    if (suite->left) {
+        suite_fail(result, "%s", left);
+    } else {
+        suite_pass(result, "keys that were destroyed now: %zu", removed);
+    }
+}

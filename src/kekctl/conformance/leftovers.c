@@ -1,0 +1,329 @@
+#include "leftovers.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "kek/clock.h"
+#include "kek/descriptors.h"
+#include "kek/durable.h"
+#include "kek/lock_file.h"
+#include "kek/login.h"
+
+#define DIGITS 16
+#define RUNS_MAX 64 /* that are looked for in state_dir */
+#define DAY_S (24 * 3600)
+#define TRIES 3
+#define ROUNDS 16
+#define PROVIDER_MAX 64 /* bytes of a provider's name */
+
+static const uint8_t id_head[8] = {'K', 'E', 'K', 'D', 'T', 'E', 'S', 'T'};
+
+bool leftovers_id(struct kek_id *kek_id)
+{
+    memcpy(kek_id->bytes, id_head, sizeof id_head);
+    return getentropy(kek_id->bytes + sizeof id_head, sizeof kek_id->bytes - sizeof id_head) == 0;
+}
+
+static bool is_ours(const struct kek_id *kek_id)
+{
+    return memcmp(kek_id->bytes, id_head, sizeof id_head) == 0;
+}
+
+/* Is it the name of a run, other than the operator's own keyring? *began_s: since 1970. */
+static bool is_run(const struct kek_config *config, const char *name, uint64_t *began_s)
+{
+    size_t head = strlen(LEFTOVERS_PREFIX);
+    char second[9];
+    if (strncmp(name, LEFTOVERS_PREFIX, head) != 0 || strlen(name) != head + DIGITS ||
+        strspn(name + head, "0123456789abcdef") != DIGITS || strcmp(name, config->keyring) == 0) {
+        return false;
+    }
+    for (size_t i = 0; i < config->root_count; i++) {
+        if (strcmp(name, config->roots[i].keyring) == 0) {
+            return false;
+        }
+    }
+    snprintf(second, sizeof second, "%.8s", name + head);
+    *began_s = strtoull(second, NULL, 16);
+    return true;
+}
+
+static void path_of(const struct kek_config *config, const char *name, char path[static PATH_MAX])
+{
+    snprintf(path, PATH_MAX, "%s/%s", config->state_dir, name);
+}
+
+bool leftovers_begin(struct leftovers *run, const struct ctl *ctl, const struct kek_config *config,
+                     size_t provider)
+{
+    const char *name = config->providers[provider].name;
+    struct kek_why why;
+    char path[PATH_MAX];
+    uint32_t chance;
+    run->lock = -1;
+    if (getentropy(&chance, sizeof chance) != 0) {
+        ctl_say(ctl, "no random numbers");
+        return false;
+    }
+    snprintf(run->keyring, sizeof run->keyring, LEFTOVERS_PREFIX "%08" PRIx32 "%08" PRIx32,
+             (uint32_t)(kek_clock_wall_ms() / 1000), chance);
+    path_of(config, run->keyring, path);
+    if (kek_login_state_dir(config->state_dir, &why) != KEK_OK ||
+        kek_lock_file_take(path, &run->lock, &why) != KEK_OK) {
+        ctl_say(ctl, "%s", why.text);
+        return false;
+    }
+    if (!kek_descriptor_write(run->lock, name, strlen(name))) {
+        ctl_say(ctl, "%s cannot be written: %s", path, strerror(errno));
+        leftovers_end(run, config, true);
+        return false;
+    }
+    return true;
+}
+
+void leftovers_end(struct leftovers *run, const struct kek_config *config, bool clean)
+{
+    char path[PATH_MAX];
+    path_of(config, run->keyring, path);
+    if (run->lock >= 0 && clean) {
+        (void)unlink(path);
+    }
+    if (run->lock >= 0) {
+        (void)close(run->lock);
+    }
+    run->lock = -1;
+}
+
+/* Keys that are to go, each once. */
+struct doomed {
+    struct kek_id ids[2 * KEK_PROVIDER_VERSIONS_MAX];
+    size_t count, removed;
+    struct kek_why why; /* what the last failure was, of looking or of destroying */
+};
+
+static void add(struct doomed *doomed, const struct kek_id *kek_id)
+{
+    for (size_t i = 0; i < doomed->count; i++) {
+        if (kek_id_equal(&doomed->ids[i], kek_id)) {
+            return;
+        }
+    }
+    if (doomed->count < sizeof doomed->ids / sizeof doomed->ids[0]) {
+        doomed->ids[doomed->count++] = *kek_id;
+    }
+}
+
+/* Adds what a process sees of ours; false: it could not look. */
+static bool look(struct rig *rig, enum rig_role role, struct doomed *doomed)
+{
+    struct kek_pool_request request = {.op = KEK_POOL_LIST, .fresh = role == RIG_FRESH};
+    const struct rig_answer *answer = rig_ask(rig, role, &request);
+    if (answer->rc != KEK_OK) {
+        doomed->why = answer->why;
+        return false;
+    }
+    for (size_t i = 0; i < answer->version_count; i++) {
+        const struct kek_version *version = &answer->versions[i];
+        if (is_ours(&version->id) && version->id_pad == 0) {
+            add(doomed, &version->id);
+        }
+    }
+    return true;
+}
+
+/* What is not there has gone only where somebody destroyed it: a process may be blind. */
+static void destroy(struct rig *rig, struct doomed *doomed)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < doomed->count; i++) {
+        struct kek_pool_request request = {.op = KEK_POOL_DESTROY, .kek_id = doomed->ids[i]};
+        const struct rig_answer *answer = rig_ask(rig, RIG_OFFICER, &request);
+        if (answer->rc == KEK_OK) {
+            doomed->removed++;
+        } else {
+            doomed->why = answer->why;
+            doomed->ids[left++] = doomed->ids[i];
+        }
+    }
+    doomed->count = left;
+}
+
+bool leftovers_destroy(struct rig *rig, const struct kek_id *known, size_t known_count,
+                       size_t *removed, char *left, size_t size)
+{
+    struct doomed doomed = {.count = 0};
+    char id[KEK_ID_TEXT] = "";
+    for (size_t i = 0; i < known_count; i++) {
+        add(&doomed, &known[i]);
+    }
+    for (unsigned i = 0; i <= TRIES && rig->interrupted <= rig->interruptible; i++) {
+        bool looked = look(rig, RIG_OFFICER, &doomed) && look(rig, RIG_FRESH, &doomed);
+        *removed = doomed.removed;
+        if (looked && doomed.count == 0) {
+            return true;
+        }
+        if (i < TRIES) {
+            destroy(rig, &doomed);
+        }
+    }
+    *removed = doomed.removed;
+    if (doomed.count > 0) {
+        kek_id_format(&doomed.ids[0], id);
+    }
+    snprintf(left, size, "keys with the label %s.v1 or %s.v2%s%s may be left on the token: %s",
+             rig->keyring, rig->keyring, id[0] == '\0' ? "" : ", CKA_ID ", id,
+             doomed.why.rc != KEK_OK ? doomed.why.text
+                                     : "they were destroyed, and a process still sees them");
+    return false;
+}
+
+/* ---- runs that were cut off ---- */
+
+enum standing { STANDING_NOBODY, STANDING_UNDER_WAY, STANDING_ELSEWHERE };
+
+/* Whose is it?  The lock of one that nobody holds is taken, so that no other run removes the
+ * same. */
+static enum standing stand(const struct kek_config *config, const char *name, uint64_t began_s,
+                           int *lock)
+{
+    char path[PATH_MAX];
+    struct kek_why why;
+    uint64_t now_s = (uint64_t)kek_clock_wall_ms() / 1000;
+    path_of(config, name, path);
+    if (access(path, F_OK) != 0) {
+        return now_s > began_s + DAY_S ? STANDING_NOBODY : STANDING_ELSEWHERE;
+    }
+    return kek_lock_file_take(path, lock, &why) == KEK_OK ? STANDING_NOBODY : STANDING_UNDER_WAY;
+}
+
+static void note(char *text, size_t size, const char *what)
+{
+    size_t at = strlen(text);
+    snprintf(text + at, size - at, "%s%s", at == 0 ? "" : "; ", what);
+}
+
+/* Did that run try this provider's token? */
+static bool tried(const struct kek_config *config, size_t provider, const char *name)
+{
+    char path[PATH_MAX];
+    struct kek_why why;
+    KEK_AUTO_BUF struct kek_buf content;
+    kek_buf_init(&content, PROVIDER_MAX);
+    path_of(config, name, path);
+    return kek_durable_read(path, PROVIDER_MAX, &content, &why) == KEK_OK &&
+           kek_bytes_equal(kek_buf_bytes(&content), kek_bytes_of(config->providers[provider].name));
+}
+
+/* Its keys, by workers of its keyring; and then its file. */
+static void remove_run(struct rig *rig, const struct kek_config *config, size_t provider,
+                       const char *name, struct leftovers_found *found)
+{
+    char left[400], path[PATH_MAX];
+    size_t removed = 0;
+    struct rig other;
+    bool clean = rig_open(&other, rig->ctl, config, provider, name, NULL, 0);
+    if (!clean) {
+        snprintf(left, sizeof left, "%s: no workers for it", name);
+    }
+    clean = clean && leftovers_destroy(&other, NULL, 0, &removed, left, sizeof left);
+    rig_close(&other);
+    found->removed += removed;
+    if (!clean) {
+        note(found->stuck, sizeof found->stuck, left);
+    } else if (tried(config, provider, name)) {
+        path_of(config, name, path);
+        (void)unlink(path);
+    }
+}
+
+static void see_to(const struct leftovers *run, struct rig *rig, const struct kek_config *config,
+                   size_t provider, const char *name, struct leftovers_found *found)
+{
+    int lock = -1;
+    uint64_t began_s;
+    if (!is_run(config, name, &began_s) || strcmp(name, run->keyring) == 0) {
+        return;
+    }
+    switch (stand(config, name, began_s, &lock)) {
+    case STANDING_NOBODY:
+        remove_run(rig, config, provider, name, found);
+        break;
+    case STANDING_UNDER_WAY:
+        found->under_way++;
+        break;
+    case STANDING_ELSEWHERE:
+        note(found->others, sizeof found->others, name);
+        break;
+    }
+    if (lock >= 0) {
+        (void)close(lock);
+    }
+}
+
+/* The files of runs that tried this provider. */
+static size_t list_files(const struct kek_config *config, size_t provider,
+                         char names[static RUNS_MAX][RIG_KEYRING])
+{
+    size_t count = 0;
+    uint64_t began_s;
+    DIR *folder = opendir(config->state_dir);
+    const struct dirent *entry;
+    while (folder != NULL && count < RUNS_MAX && (entry = readdir(folder)) != NULL) {
+        if (is_run(config, entry->d_name, &began_s) && tried(config, provider, entry->d_name)) {
+            snprintf(names[count++], RIG_KEYRING, "%.*s", RIG_KEYRING - 1, entry->d_name);
+        }
+    }
+    if (folder != NULL) {
+        (void)closedir(folder);
+    }
+    return count;
+}
+
+/* Keyrings of this kind that have keys on the token, as its officer was told as it began. */
+static void see_to_others(const struct leftovers *run, struct rig *rig,
+                          const struct kek_config *config, size_t provider,
+                          struct leftovers_found *found)
+{
+    struct kek_pool_provider status;
+    rig_status(rig, RIG_OFFICER, &status);
+    for (size_t i = 0; i < KEK_PROVIDER_OTHERS_MAX && status.others[i][0] != '\0'; i++) {
+        see_to(run, rig, config, provider, status.others[i], found);
+    }
+}
+
+void leftovers_remove(const struct leftovers *run, struct rig *rig, const struct kek_config *config,
+                      size_t provider, struct leftovers_found *found)
+{
+    char names[RUNS_MAX][RIG_KEYRING];
+    size_t count = list_files(config, provider, names), before;
+    *found = (struct leftovers_found){.removed = 0};
+    for (size_t i = 0; i < count && rig->interrupted == 0; i++) {
+        see_to(run, rig, config, provider, names[i], found);
+    }
+    /* An officer names a few, and as they were when it began: the next one those that are left. */
+    if (found->removed > 0) {
+        rig_end(rig, RIG_OFFICER);
+    }
+    for (unsigned round = 0; round < ROUNDS && rig->interrupted == 0; round++) {
+        struct kek_pool_request request = {.op = KEK_POOL_LIST};
+        before = found->removed;
+        found->under_way = 0;
+        found->others[0] = '\0';
+        if (rig_ask(rig, RIG_OFFICER, &request)->rc != KEK_OK) {
+            note(found->stuck, sizeof found->stuck, rig->answer.why.text);
+            return;
+        }
+        see_to_others(run, rig, config, provider, found);
+        if (found->removed == before) {
+            return;
+        }
+        rig_end(rig, RIG_OFFICER);
+    }
+}

@@ -1,0 +1,55 @@
+#include "suite_result.h"
+
+#include <stdio.h>
+
+const char *suite_outcome_name(enum suite_outcome outcome)
+{
+    static const char *const names[] = {[SUITE_PASS] = "PASS",
+                                        [SUITE_FAIL] = "FAIL",
+                                        [SUITE_NOT_SUPPORTED] = "NOT SUPPORTED",
+                                        [SUITE_SKIPPED] = "SKIPPED"};
+    return names[outcome];
+}
+
+static void KEK_PRINTF(3, 0)
+    end(struct suite_result *result, enum suite_outcome outcome, const char *format, va_list args)
+{
+    result->outcome = outcome;
+    vsnprintf(result->says, sizeof result->says, format, args);
+}
+
+#define END(outcome)                      \
+    va_list args;                         \
+    va_start(args, format);               \
+    end(result, (outcome), format, args); \
+    va_end(args)
+
+void suite_pass(struct suite_result *result, const char *format, ...)
+{
+    END(SUITE_PASS);
+}
+
+void suite_fail(struct suite_result *result, const char *format, ...)
+{
+    END(SUITE_FAIL);
+}
+
+void suite_lacks(struct suite_result *result, const char *format, ...)
+{
+    END(SUITE_NOT_SUPPORTED);
+}
+
+void suite_skip(struct suite_result *result, const char *format, ...)
+{
+    END(SUITE_SKIPPED);
+}
+
+void suite_refused(struct suite_result *result, const char *what, const struct kek_why *why)
+{
+    enum suite_outcome outcome = why->rc == KEK_UNIMPLEMENTED ? SUITE_NOT_SUPPORTED : SUITE_FAIL;
+    *result = (struct suite_result){.outcome = why->rc == KEK_CANCELLED ? SUITE_SKIPPED : outcome,
+                                    .cause = why->rc,
+                                    .native = why->native,
+                                    .code = why->code};
+    snprintf(result->says, sizeof result->says, "%s: %s", what, why->text);
+}

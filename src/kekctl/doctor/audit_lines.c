@@ -1,0 +1,226 @@
+/* doctor: the audit log, as kekd's user finds it: its file and disk, and the end of its chain. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "below.h"
+#include "doctor.h"
+#include "kek/auto.h"
+#include "kek/clock.h"
+#include "kek/text.h"
+
+#define AUDIT_BYTES_MIN \
+    (64u << 20) /* free, for a day of a large cluster or a month of a small one */
+#define FILE_SUBJECT "audit"
+#define CHAIN_SUBJECT "audit chain"
+
+/* ---- the file ---- */
+
+static void judge_audit_space(struct doctor *doctor, const char *folder)
+{
+    struct statvfs space;
+    uint64_t room = statvfs(folder, &space) == 0 ? (uint64_t)space.f_bavail * space.f_frsize : 0;
+    if (room < AUDIT_BYTES_MIN) {
+        lines_add(&doctor->lines, DOCTOR_WARN, FILE_SUBJECT,
+                  "make room on that disk, or audit.file: on another",
+                  "%s has %llu MiB free: what does not fit is not on record", folder,
+                  (unsigned long long)(room >> 20));
+    } else {
+        lines_add(&doctor->lines, DOCTOR_OK, FILE_SUBJECT, NULL,
+                  "%s can be written, %llu MiB are free", doctor->config->audit_file,
+                  (unsigned long long)(room >> 20));
+    }
+}
+
+/* As kekd opens it, but that it is not made. */
+static int open_audit(const char *path)
+{
+    KEK_AUTO_CLOSE int fd =
+        open(path, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    return fd < 0 ? errno : 0;
+}
+
+/* False: it is there, and no file that kekd takes. */
+static bool is_audit_file(struct doctor *doctor, const char *path)
+{
+    struct stat about;
+    char target[PATH_MAX], todo[LINES_TODO];
+    if (lstat(path, &about) != 0 || S_ISREG(about.st_mode)) {
+        return true;
+    }
+    if (!S_ISLNK(about.st_mode)) {
+        lines_add(&doctor->lines, DOCTOR_FAIL, FILE_SUBJECT, "audit.file: a file", "%s is no file",
+                  path);
+        return false;
+    }
+    lines_todo(todo, "in %s: audit.file: %s", doctor->config->path,
+               realpath(path, target) == NULL ? "a file" : target);
+    lines_add(&doctor->lines, DOCTOR_FAIL, FILE_SUBJECT, todo,
+              "%s is a symbolic link, which kekd does not follow", path);
+    return false;
+}
+
+static bool opens_audit(struct doctor *doctor, const char *path)
+{
+    int error = open_audit(path);
+    if (error == 0) {
+        return true;
+    }
+    lines_add(&doctor->lines, DOCTOR_FAIL, FILE_SUBJECT, "audit.file: a file on another disk",
+              "user %s cannot open %s to write: %s", doctor->who.name, path, strerror(error));
+    return false;
+}
+
+void doctor_audit_file(struct doctor *doctor)
+{
+    const char *path = doctor->config->audit_file;
+    char folder[PATH_MAX];
+    struct stat about;
+    if (kek_config_audit_log(doctor->config) == NULL) {
+        lines_add(&doctor->lines, DOCTOR_OK, FILE_SUBJECT, NULL,
+                  "no audit log: nothing is put on record");
+    }
+    if (path == NULL || !below_folder(path, folder, sizeof folder)) {
+        return;
+    }
+    if (stat(folder, &about) != 0 && errno == ENOENT) {
+        doctor_say_missing(doctor, DOCTOR_FAIL, FILE_SUBJECT, folder, "0750");
+        return;
+    }
+    bool made = lstat(path, &about) == 0;
+    if (is_audit_file(doctor, path) &&
+        doctor_reaches(doctor, FILE_SUBJECT, made ? path : folder, made ? R_OK | W_OK : W_OK | X_OK,
+                       false) &&
+        (!made || opens_audit(doctor, path))) {
+        judge_audit_space(doctor, folder);
+    }
+}
+
+/* ---- the chain ---- */
+
+/* The command that reads all of it. */
+static void verify_command(const struct doctor *doctor, char todo[static LINES_TODO])
+{
+    char config[PATH_MAX], file[PATH_MAX];
+    lines_quote(doctor->config->path, config, sizeof config);
+    lines_quote(doctor->config->audit_file, file, sizeof file);
+    lines_todo(todo, "kekctl --config %s audit verify %s # the whole chain, and its MACs", config,
+               file);
+}
+
+static void say_problem(struct doctor *doctor, const struct chain_end *end)
+{
+    const struct check_problem *problem = &end->check.problems[0];
+    size_t more = end->check.problem_count - 1 + end->check.more;
+    char todo[LINES_TODO], place[96] = "";
+    verify_command(doctor, todo);
+    if (problem->at.file != NULL && problem->at.line > 0 && problem->at.line < end->lines) {
+        snprintf(place, sizeof place, "%s before the last, ",
+                 kek_counted(end->lines - problem->at.line, "line").text);
+    }
+    lines_add(&doctor->lines, DOCTOR_WARN, CHAIN_SUBJECT, todo, "%s%s%s%s", place, problem->text,
+              more > 0 ? "; and more: " : "", more > 0 ? kek_counted(more, "problem").text : "");
+}
+
+/* False: a line says that they do not come. */
+static bool judge_macs(struct doctor *doctor, const struct chain_macs *macs)
+{
+    const struct kek_config *config = doctor->config;
+    bool keyed = doctor->mac_provider[0] != '\0';
+    char when[KEK_CLOCK_TEXT], todo[LINES_TODO];
+    doctor_user_command(doctor, todo, "audit verify %s # kekd's log says why none is made",
+                        config->audit_file);
+    if (macs->failed_ms > 0) {
+        lines_add(&doctor->lines, DOCTOR_WARN, CHAIN_SUBJECT, todo,
+                  "no token makes its MAC since %s: lines after that are chained and nothing more",
+                  kek_clock_text_seconds(macs->failed_ms, when));
+        return false;
+    }
+    bool late = doctor->runner != 0 &&
+                pace_is_late(macs->waits_ms, config->audit_mac_interval_ms, kek_clock_wall_ms());
+    if (late && (macs->last_ms > 0 || keyed)) {
+        lines_add(&doctor->lines, DOCTOR_WARN, CHAIN_SUBJECT, todo,
+                  "kekd's lines since %s have no MAC%s%s, and audit.mac_interval is %" PRIu64 " s",
+                  kek_clock_text_seconds(macs->waits_ms, when),
+                  keyed ? ", though there is a key for it with " : "", doctor->mac_provider,
+                  config->audit_mac_interval_ms / 1000);
+        return false;
+    }
+    return true;
+}
+
+static void say_good(struct doctor *doctor, const struct chain_end *end)
+{
+    char when[KEK_CLOCK_TEXT], maced[KEK_CLOCK_TEXT + 128];
+    if (end->macs.last_ms > 0) {
+        snprintf(maced, sizeof maced, "MACed at %s",
+                 kek_clock_text_seconds(end->macs.last_ms, when));
+    } else if (doctor->mac_provider[0] != '\0') {
+        snprintf(maced, sizeof maced, "without a MAC yet (%s has a key for it)",
+                 doctor->mac_provider);
+    } else {
+        snprintf(maced, sizeof maced,
+                 "without MACs: no token that answers has a key for them (kekctl audit generate)");
+    }
+    lines_add(&doctor->lines, DOCTOR_OK, CHAIN_SUBJECT, NULL,
+              "its end is whole, and at line %" PRIu64 " of chain %s, as on record or further; %s",
+              end->record.n, end->record.chain, maced);
+}
+
+/* kekd writes on to a file that was taken away, until it is told to open its path anew. */
+static void say_missing_file(struct doctor *doctor, const struct chain_end *end,
+                             char todo[static LINES_TODO])
+{
+    if (doctor->runner != 0) {
+        lines_todo(todo, "kill -HUP %d # kekd opens it anew", (int)doctor->runner);
+    }
+    lines_add(&doctor->lines, DOCTOR_WARN, CHAIN_SUBJECT, todo,
+              "%s is not there, and chain %s is on record with %s: they are in files that were "
+              "renamed, or gone",
+              doctor->config->audit_file, end->record.chain,
+              kek_counted(end->record.n, "line").text);
+}
+
+static void judge_end(struct doctor *doctor, const struct chain_end *end)
+{
+    char todo[LINES_TODO];
+    verify_command(doctor, todo);
+    if (!end->has_file && end->has_record) {
+        say_missing_file(doctor, end, todo);
+    } else if (end->check.problem_count > 0) {
+        say_problem(doctor, end);
+    } else if (!end->has_record) {
+        lines_add(&doctor->lines, DOCTOR_OK, CHAIN_SUBJECT, NULL,
+                  "it is not begun: kekd's or kekctl's first line begins it");
+    } else if (judge_macs(doctor, &end->macs)) {
+        say_good(doctor, end);
+    }
+}
+
+void doctor_audit_look(struct doctor *doctor)
+{
+    struct doctor_chain *chain = &doctor->chain;
+    if (doctor->config->audit_file != NULL) {
+        chain->rc = chain_end_read(&chain->end, doctor->config, &chain->why);
+    }
+}
+
+void doctor_audit_chain(struct doctor *doctor)
+{
+    struct doctor_chain *chain = &doctor->chain;
+    if (doctor->config->audit_file == NULL) {
+        return; /* the line about the file says it */
+    }
+    if (chain->rc == KEK_OK) {
+        judge_end(doctor, &chain->end);
+    } else {
+        lines_add(&doctor->lines, DOCTOR_UNSEEN, CHAIN_SUBJECT,
+                  "the lines of audit and state_dir first", "not looked at: %s", chain->why.text);
+    }
+    chain_end_close(&chain->end);
+}

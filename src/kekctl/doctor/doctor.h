@@ -1,0 +1,133 @@
+/*
+ * kekctl doctor: what would keep kekd, or an API server with it, from starting, found before it does.
+ *
+ * doctor.c looks at what only root may read, becomes the user that kekd runs as, and asks each subject, one file for each.
+ * A subject asks whoever knows: the configuration's reader, the workers, the record, the nodes; what they say becomes a
+ * line.  Nothing is changed anywhere but for the word about a backup, and no lock of kekd's is taken; workers log in
+ * as kekd's own do, honour a PIN's refusal that is on record, and their logins are in the audit log.  It blocks.
+ */
+#ifndef KEKCTL_DOCTOR_DOCTOR_H
+#define KEKCTL_DOCTOR_DOCTOR_H
+
+#include "kek/encryption_config.h"
+#include "kekctl/audit/chain_end.h"
+#include "kekctl/key/root_twins.h"
+#include "lines.h"
+#include "unit.h"
+#include "who.h"
+
+/* The API server's command line, as it was found. */
+struct api_server {
+    char from[PATH_MAX + 32]; /* what it was read from; empty: nothing was found */
+    char config[PATH_MAX];    /* of --encryption-provider-config; empty: it has none */
+    bool reloads;             /* --encryption-provider-config-automatic-reload */
+    bool has_uid;
+    uid_t uid;
+    bool is_pod;      /* it sees what is mounted, and nothing else: */
+    bool sees_socket; /* something of the node's at `listen` */
+    bool sees_config; /* likewise at --encryption-provider-config */
+    char socket_on_host[PATH_MAX], config_on_host[PATH_MAX]; /* what that is on the node */
+};
+
+/* What was read before root was given up. */
+struct outside {
+    struct unit unit, socket; /* kekd.service and kekd.socket */
+    struct kek_why unit_why;  /* rc: NOT_FOUND where there is none */
+    struct api_server server;
+    struct kek_why server_why;      /* rc: KEK_OK, NOT_FOUND, or why it cannot be read */
+    char encryption_path[PATH_MAX]; /* empty: nobody named one */
+    struct kek_encryption_config *encryption;
+    struct kek_why encryption_why; /* where it is NULL */
+};
+
+/* A provider's token, as its worker says. */
+struct doctor_token {
+    bool answered; /* else nothing is known of it */
+    char serial[64], model[64];
+    uint64_t max_sessions; /* 0: no limit is known */
+};
+
+/* What the tokens of one root of trust show. */
+struct doctor_root {
+    bool looked;     /* its workers were asked */
+    size_t answered; /* of its providers */
+    uint32_t newest; /* version that may wrap, on any of them; 0: none */
+    bool wraps;      /* and does, on one of them */
+};
+
+/* The end of the audit log, as it was found. */
+struct doctor_chain {
+    enum kek_rc rc; /* KEK_OK: `end` is set; else why says why not */
+    struct kek_why why;
+    struct chain_end end;
+};
+
+struct doctor {
+    struct ctl ctl; /* what it says becomes lines */
+    struct kek_config *config;
+    struct lines lines;
+    struct outside outside;
+    struct who who;
+    bool became;     /* another user than the one that began */
+    pid_t runner;    /* the kekd that runs on this state_dir; 0: none */
+    bool state_good; /* state_dir can be used: what is on record counts */
+    size_t nodes;    /* that the cluster has, as far as anybody named them; at least 1 */
+    struct doctor_token tokens[KEK_CONFIG_PROVIDERS_MAX];
+    struct doctor_root roots[KEK_CONFIG_ROOTS_MAX]; /* where none has a name, the first */
+    struct root_twins twins;                        /* of those that have */
+    struct doctor_chain chain;
+    /* A provider whose token has a key for the audit log's MACs; empty: none is known. */
+    char mac_provider[33];
+};
+
+/* "kekctl --config FILE ...": a command that works here. */
+void doctor_command(const struct doctor *doctor, char out[static LINES_TODO], const char *format,
+                    ...) KEK_PRINTF(3, 4);
+
+/* The same by the user that kekd runs as: what a library makes on a software token belongs to whoever ran it. */
+void doctor_user_command(const struct doctor *doctor, char out[static LINES_TODO],
+                         const char *format, ...) KEK_PRINTF(3, 4);
+
+/* A line, if this process cannot use the file; true: it can. secret: nobody else may read it. */
+bool doctor_reaches(struct doctor *doctor, const char *subject, const char *path, int mode,
+                    bool secret);
+
+/* That the folder is not there, and the command that makes it. WARN: kekd makes it itself. */
+void doctor_say_missing(struct doctor *doctor, enum doctor_verdict verdict, const char *subject,
+                        const char *path, const char *mode);
+
+void outside_look(struct doctor *doctor);
+void outside_done(struct outside *outside);
+enum kek_rc api_server_read(const char *path, const char *listen, struct api_server *server,
+                            struct kek_why *why) KEK_MUST_CHECK;
+/* Pure. text: a Pod's manifest, or the words of a command line with blanks or NULs between them. */
+enum kek_rc api_server_parse(struct kek_bytes text, const char *name, const char *listen,
+                             struct api_server *server, struct kek_why *why) KEK_MUST_CHECK;
+
+/* From here on lines are about the root of trust that the configuration's provider is of; of one root, and of NULL, about
+ * none in particular. */
+void doctor_about(struct doctor *doctor, const struct kek_config_provider *provider);
+
+/* Are these two providers one token, as far as they say? */
+bool doctor_one_token(const struct doctor *doctor, size_t one, size_t other);
+
+/* Reads the end of the audit log, before doctor's own logins stand there. */
+void doctor_audit_look(struct doctor *doctor);
+
+/* The subjects, in this order. */
+void doctor_unit(struct doctor *doctor);
+void doctor_files(struct doctor *doctor);
+void doctor_audit_file(struct doctor *doctor); /* doctor_files() asks it */
+void doctor_audit_sockets(struct doctor *doctor);
+void doctor_socket(struct doctor *doctor);
+void doctor_listeners(struct doctor *doctor);
+void doctor_system(struct doctor *doctor);
+void doctor_tokens(struct doctor *doctor);
+void doctor_sessions(struct doctor *doctor);
+void doctor_roots(struct doctor *doctor);
+void doctor_audit_chain(struct doctor *doctor); /* after doctor_audit_look() */
+void doctor_nodes(struct doctor *doctor);
+void doctor_kube(struct doctor *doctor);
+void doctor_backup(struct doctor *doctor);
+
+#endif

@@ -1,0 +1,229 @@
+/* doctor: the files and folders that kekd needs, as kekd's user finds them. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "below.h"
+#include "doctor.h"
+#include "kek/descriptors.h"
+#include "kek/durable.h"
+#include "pins.h"
+
+#define STATE_BYTES_MIN (1u << 20) /* free, for a handful of small files */
+
+/* ---- state_dir ---- */
+
+/* A file without a name; on a file system that has none (NFS, some overlays), one whose name is gone at once. */
+static int open_nameless(const char *folder)
+{
+    char path[PATH_MAX + 32];
+    int fd = open(folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, S_IRUSR | S_IWUSR);
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)) {
+        return fd;
+    }
+    snprintf(path, sizeof path, "%s/.doctor-XXXXXX", folder);
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0) {
+        (void)unlink(path);
+    }
+    return fd;
+}
+
+static bool is_synced(const char *folder)
+{
+    static const char text[] = "doctor";
+    KEK_AUTO_CLOSE int fd = open_nameless(folder);
+    return fd >= 0 && kek_descriptor_write(fd, text, sizeof text) && fsync(fd) == 0;
+}
+
+static bool ends_with(const char *name, const char *end)
+{
+    size_t len = strlen(name), end_len = strlen(end);
+    return len >= end_len && strcmp(name + len - end_len, end) == 0;
+}
+
+static bool begins(const char *name, const char *with)
+{
+    return strncmp(name, with, strlen(with)) == 0;
+}
+
+/* Is it one that kekd itself writes? kekctl's, and what somebody left there, it does not need. */
+static bool is_kekds(const struct kek_config *config, const char *name)
+{
+    static const char login[] = "login-";
+    bool keyring = begins(name, config->keyring);
+    for (size_t i = 0; i < config->root_count; i++) {
+        keyring = keyring || begins(name, config->roots[i].keyring);
+    }
+    return begins(name, login) ||
+           (keyring &&
+            (ends_with(name, ".json") || ends_with(name, ".lock") || ends_with(name, ".audit")));
+}
+
+struct foreign {
+    char name[256]; /* empty: there is none */
+    bool is_kekds;
+};
+
+/* A file in it that kekd's user could not write: root ran something there, once. One of kekd's own before others. */
+static void find_foreign(const struct kek_config *config, struct foreign *found)
+{
+    DIR *items = opendir(config->state_dir);
+    *found = (struct foreign){.is_kekds = false};
+    for (const struct dirent *item = items == NULL ? NULL : readdir(items);
+         item != NULL && !found->is_kekds; item = readdir(items)) {
+        char path[PATH_MAX + 256];
+        struct stat about;
+        snprintf(path, sizeof path, "%s/%s", config->state_dir, item->d_name);
+        if (lstat(path, &about) == 0 && S_ISREG(about.st_mode) &&
+            faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS) != 0) {
+            snprintf(found->name, sizeof found->name, "%s", item->d_name);
+            found->is_kekds = is_kekds(config, item->d_name);
+        }
+    }
+    if (items != NULL) {
+        (void)closedir(items);
+    }
+}
+
+static void judge_state_content(struct doctor *doctor, const char *path, const char *shown,
+                                const struct stat *about)
+{
+    struct lines *lines = &doctor->lines;
+    char todo[LINES_TODO];
+    struct foreign foreign;
+    struct statvfs space;
+    find_foreign(doctor->config, &foreign);
+    if (foreign.name[0] != '\0') {
+        lines_todo(todo, "chown -R %s: %s", doctor->who.name, shown);
+        lines_add(lines, foreign.is_kekds ? DOCTOR_FAIL : DOCTOR_WARN, "state_dir", todo,
+                  "%s in %s is not user %s's to write", foreign.name, path, doctor->who.name);
+    }
+    if (foreign.is_kekds) {
+        return;
+    }
+    if (statvfs(path, &space) == 0 && (uint64_t)space.f_bavail * space.f_frsize < STATE_BYTES_MIN) {
+        lines_add(lines, DOCTOR_FAIL, "state_dir", "make room on that disk",
+                  "the disk of %s is full", path);
+    } else if (!is_synced(path)) {
+        lines_add(lines, DOCTOR_FAIL, "state_dir", "put state_dir on another disk",
+                  "what is written in %s cannot be synced to disk: %s", path, strerror(errno));
+    } else if (kek_durable_forgets(path)) {
+        lines_add(lines, DOCTOR_WARN, "state_dir", "state_dir: a folder on a disk",
+                  "%s is in memory (a tmpfs): after the machine's next start nobody knows which "
+                  "key is the right one",
+                  path);
+    } else if ((about->st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+        lines_todo(todo, "chmod 0700 %s", shown);
+        lines_add(lines, DOCTOR_WARN, "state_dir", todo, "others may write in %s (mode %04o)", path,
+                  (unsigned)about->st_mode & 07777);
+    } else if (foreign.name[0] == '\0') {
+        lines_add(lines, DOCTOR_OK, "state_dir", NULL, "%s is user %s's, on a disk, and syncs",
+                  path, doctor->who.name);
+    }
+}
+
+static void judge_state(struct doctor *doctor)
+{
+    const char *path = doctor->config->state_dir;
+    char shown[PATH_MAX], todo[LINES_TODO], folder[PATH_MAX];
+    struct stat about;
+    lines_quote(path, shown, sizeof shown);
+    if (below_folder(path, folder, sizeof folder) && access(folder, F_OK) == 0 &&
+        !doctor_reaches(doctor, "state_dir", folder, X_OK, false)) {
+        return;
+    }
+    if (stat(path, &about) != 0) {
+        bool made = below_folder(path, folder, sizeof folder) &&
+                    faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) == 0;
+        doctor_say_missing(doctor, made ? DOCTOR_WARN : DOCTOR_FAIL, "state_dir", path, "0700");
+    } else if (!S_ISDIR(about.st_mode)) {
+        lines_add(&doctor->lines, DOCTOR_FAIL, "state_dir", "state_dir: a folder",
+                  "%s is not a folder", path);
+    } else if (faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) != 0) {
+        lines_todo(todo, "chown %s: %s && chmod 0700 %s", doctor->who.name, shown, shown);
+        lines_add(&doctor->lines, DOCTOR_FAIL, "state_dir", todo,
+                  "user %s cannot use %s (uid %u, mode %04o)", doctor->who.name, path,
+                  (unsigned)about.st_uid, (unsigned)about.st_mode & 07777);
+    } else {
+        judge_state_content(doctor, path, shown, &about);
+    }
+}
+
+/* ---- what a provider reads ---- */
+
+/* The file that a setting names: "/path", "file:/path"; NULL: it names none. */
+static const char *path_of(const struct kek_config_setting *setting, bool *secret)
+{
+    static const char scheme[] = "file:", end[] = "_file";
+    const char *value = setting->value;
+    size_t len = strlen(setting->key);
+    bool is_uri = strncmp(value, scheme, strlen(scheme)) == 0;
+    value += is_uri ? strlen(scheme) : 0;
+    *secret = is_uri || (len > strlen(end) && strcmp(setting->key + len - strlen(end), end) == 0);
+    return value[0] == '/' ? value : NULL;
+}
+
+static void judge_provider(struct doctor *doctor, const struct kek_config_provider *provider)
+{
+    char subject[64], todo[LINES_TODO];
+    size_t before = doctor->lines.counts[DOCTOR_FAIL];
+    snprintf(subject, sizeof subject, "files of %s", provider->name);
+    if (provider->user != NULL) {
+        doctor_command(doctor, todo, "key list # as root: its workers say what they cannot read");
+        lines_add(&doctor->lines, DOCTOR_UNSEEN, subject, todo,
+                  "not looked at: its workers run as user %s, who reads them", provider->user);
+        return;
+    }
+    for (size_t i = 0; i < provider->setting_count; i++) {
+        bool secret = false;
+        const char *path = path_of(&provider->settings[i], &secret);
+        if (path != NULL) {
+            (void)doctor_reaches(doctor, subject, path, R_OK, secret);
+        }
+    }
+    if (kek_config_setting(provider, "uri") != NULL) {
+        pins_judge(doctor, provider);
+    } else if (doctor->lines.counts[DOCTOR_FAIL] == before) {
+        lines_add(&doctor->lines, DOCTOR_OK, subject, NULL, "all that it names can be read");
+    }
+}
+
+static void judge_status(struct doctor *doctor)
+{
+    const struct kek_config *config = doctor->config;
+    if (config->status.cert == NULL) {
+        return;
+    }
+    bool good = doctor_reaches(doctor, "status", config->status.cert, R_OK, false);
+    good = doctor_reaches(doctor, "status", config->status.key, R_OK, true) && good;
+    good = doctor_reaches(doctor, "status", config->status.ca, R_OK, false) && good;
+    if (good) {
+        lines_add(&doctor->lines, DOCTOR_OK, "status", NULL,
+                  "its certificate, key and CA can be read");
+    }
+}
+
+void doctor_files(struct doctor *doctor)
+{
+    size_t before = doctor->lines.counts[DOCTOR_FAIL];
+    judge_state(doctor);
+    /* Where it is missing, a worker's start would make it. */
+    doctor->state_good =
+        doctor->lines.counts[DOCTOR_FAIL] == before && access(doctor->config->state_dir, F_OK) == 0;
+    doctor_audit_file(doctor);
+    doctor_audit_sockets(doctor);
+    doctor_audit_look(doctor);
+    judge_status(doctor);
+    for (size_t i = 0; i < doctor->config->provider_count; i++) {
+        doctor_about(doctor, &doctor->config->providers[i]);
+        judge_provider(doctor, &doctor->config->providers[i]);
+    }
+    doctor_about(doctor, NULL);
+}

@@ -1,0 +1,155 @@
+#include "pins.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "kek/clock.h"
+#include "kek/login.h"
+#include "kek/text.h"
+
+#define CREDENTIAL "credential:"
+#define FILE_URI "file:"
+#define SUBJECT 64
+
+static bool source_of(const struct kek_config_provider *provider, char *source, size_t size)
+{
+    const char *uri = kek_config_setting(provider, "uri");
+    return uri != NULL && kek_config_pkcs11_attribute(uri, "pin-source", source, size);
+}
+
+/* Of a "file:" source. */
+static const char *path_of(const char *source)
+{
+    const char *path = source + strlen(FILE_URI);
+    return strncmp(path, "///", 3) == 0 ? path + 2 : path;
+}
+
+static bool is_credential(const char *text)
+{
+    return strncmp(text, CREDENTIAL, strlen(CREDENTIAL)) == 0;
+}
+
+bool pins_are_away(const struct kek_config_provider *provider)
+{
+    char source[PATH_MAX];
+    bool away = source_of(provider, source, sizeof source) && is_credential(source);
+    for (size_t i = 0; i < provider->setting_count; i++) {
+        away = away || is_credential(provider->settings[i].value);
+    }
+    return away && getenv("CREDENTIALS_DIRECTORY") == NULL;
+}
+
+static void say_tries(struct doctor *doctor, const struct kek_config_provider *provider,
+                      const struct kek_login_entry *worst, const char *subject, const char *where)
+{
+    char todo[LINES_TODO], retry[LINES_TODO], when[KEK_CLOCK_TEXT];
+    doctor_user_command(doctor, retry, "pin retry --provider %s", provider->name);
+    lines_todo(todo, "put the right PIN into %s; where it is right there: %s", where, retry);
+    kek_clock_text_seconds(worst->time_ms, when);
+    if (worst->refused) {
+        lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo,
+                  "the token refused it at %s (0x%lx): nobody tries it again", when, worst->code);
+    } else {
+        lines_add(&doctor->lines, worst->tries >= KEK_LOGIN_TRIES ? DOCTOR_FAIL : DOCTOR_WARN,
+                  subject, todo, "%u of %d tries had no clear answer, the last at %s (0x%lx)",
+                  worst->tries, KEK_LOGIN_TRIES, when, worst->code);
+    }
+}
+
+/* NULL: whatever its file was. */
+static void judge_record(struct doctor *doctor, const struct kek_config_provider *provider,
+                         const struct kek_login_pin *pin, const char *subject, const char *where)
+{
+    struct kek_login_entry worst;
+    struct kek_why why;
+    char todo[LINES_TODO];
+    enum kek_rc rc =
+        kek_login_on_record(doctor->config->state_dir, provider->name, pin, &worst, &why);
+    if (rc == KEK_DENIED) {
+        lines_add(&doctor->lines, DOCTOR_UNSEEN, subject, "the line of state_dir first",
+                  "not looked at: %s", why.text);
+    } else if (rc != KEK_OK) {
+        doctor_user_command(doctor, todo, "pin retry");
+        lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "%s", why.text);
+    } else if (worst.tries > 0 || worst.refused) {
+        say_tries(doctor, provider, &worst, subject, where);
+    } else {
+        lines_add(&doctor->lines, DOCTOR_OK, subject, NULL, "%s; no failed try of it is on record",
+                  where);
+    }
+}
+
+static void judge_credential(struct doctor *doctor, const struct kek_config_provider *provider,
+                             const char *name, const char *subject)
+{
+    const struct unit *unit = &doctor->outside.unit;
+    char todo[LINES_TODO], entry[300];
+    snprintf(entry, sizeof entry, "%.200s:", name);
+    bool given = false;
+    for (size_t i = 0; i < unit->count; i++) {
+        const char *key = unit->entries[i].key, *value = unit->entries[i].value;
+        given = given || ((strcmp(key, "LoadCredential") == 0 ||
+                           strcmp(key, "LoadCredentialEncrypted") == 0 ||
+                           strcmp(key, "SetCredentialEncrypted") == 0) &&
+                          (strncmp(value, entry, strlen(entry)) == 0 || strcmp(value, name) == 0));
+    }
+    if (unit->path[0] != '\0' && !given) {
+        lines_todo(todo, "in [Service] of %s: LoadCredential=%s:/etc/kekd/%s", unit->path, name,
+                   name);
+        lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "%s does not give the credential %s",
+                  unit->path, name);
+        return;
+    }
+    judge_record(doctor, provider, NULL, subject, "the unit's credential");
+}
+
+static void judge_file(struct doctor *doctor, const struct kek_config_provider *provider,
+                       const char *path, const char *subject)
+{
+    struct stat about;
+    char todo[LINES_TODO], shown[PATH_MAX];
+    lines_quote(path, shown, sizeof shown);
+    if (stat(path, &about) != 0 && errno == ENOENT) {
+        lines_todo(todo, "printf '%%s\\n' \"$PIN\" | install -m 0400 -o %s -g %s /dev/stdin %s",
+                   doctor->who.name, doctor->who.group, shown);
+        lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "%s is not there", path);
+        return;
+    }
+    if (!doctor_reaches(doctor, subject, path, R_OK, true)) {
+        return;
+    }
+    if (stat(path, &about) != 0 || !S_ISREG(about.st_mode) || about.st_size == 0) {
+        lines_todo(todo, "write the PIN into %s", shown);
+        lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "%s is no file with a PIN", path);
+        return;
+    }
+    if ((about.st_mode & 077) != 0) {
+        lines_todo(todo, "chown %s %s && chmod 0600 %s", doctor->who.name, shown, shown);
+        lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo,
+                  "%s has mode %04o, so others may use it, and no worker takes it", path,
+                  (unsigned)about.st_mode & 07777);
+        return;
+    }
+    const struct kek_login_pin pin = {.inode = about.st_ino,
+                                      .mtime_ns = (int64_t)about.st_mtim.tv_sec * 1000000000 +
+                                                  about.st_mtim.tv_nsec,
+                                      .size = (uint64_t)about.st_size};
+    judge_record(doctor, provider, &pin, subject, path);
+}
+
+void pins_judge(struct doctor *doctor, const struct kek_config_provider *provider)
+{
+    char source[PATH_MAX], subject[SUBJECT];
+    snprintf(subject, sizeof subject, "PIN of %s", provider->name);
+    if (!source_of(provider, source, sizeof source)) {
+        judge_record(doctor, provider, NULL, subject, "its PIN pad");
+    } else if (is_credential(source)) {
+        judge_credential(doctor, provider, source + strlen(CREDENTIAL), subject);
+    } else {
+        judge_file(doctor, provider, path_of(source), subject);
+    }
+}

@@ -1,0 +1,13 @@
+/* A PKCS#11 provider's PIN: its file, and what is on record of its logins. The PIN is neither read nor tried. */
+#ifndef KEKCTL_DOCTOR_PINS_H
+#define KEKCTL_DOCTOR_PINS_H
+
+#include "doctor.h"
+
+void pins_judge(struct doctor *doctor, const struct kek_config_provider *provider);
+
+/* Is the PIN, or what a service wants in its place, a credential that the service manager gives kekd alone, and not to this
+ * process?  Then its workers cannot be started here. */
+bool pins_are_away(const struct kek_config_provider *provider);
+
+#endif

@@ -1,0 +1,119 @@
+/* What is to be done: commands that work here, and what opens a file to the user that kekd runs as. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "doctor.h"
+#include "reach.h"
+
+static void put_command(const struct doctor *doctor, const char *before, const char *rest,
+                        char out[static LINES_TODO])
+{
+    char config[PATH_MAX] = "";
+    if (doctor->ctl.config_given) {
+        lines_quote(doctor->ctl.config_path, config, sizeof config);
+    }
+    lines_todo(out, "%skekctl %s%s%s%s", before, config[0] == '\0' ? "" : "--config ", config,
+               config[0] == '\0' ? "" : " ", rest);
+}
+
+void doctor_command(const struct doctor *doctor, char out[static LINES_TODO], const char *format,
+                    ...)
+{
+    char rest[LINES_TODO];
+    va_list args;
+    va_start(args, format);
+    lines_vtodo(rest, format, args);
+    va_end(args);
+    put_command(doctor, "", rest, out);
+}
+
+void doctor_user_command(const struct doctor *doctor, char out[static LINES_TODO],
+                         const char *format, ...)
+{
+    char rest[LINES_TODO], before[128] = "";
+    va_list args;
+    va_start(args, format);
+    lines_vtodo(rest, format, args);
+    va_end(args);
+    if (doctor->became) {
+        snprintf(before, sizeof before, "runuser -u %s -- ", doctor->who.name);
+    }
+    put_command(doctor, before, rest, out);
+}
+
+/* Folders that are everybody's: nobody gives one away, nor opens it, for the sake of a file. */
+static bool is_shared(const char *path)
+{
+    static const char *const shared[] = {
+        "/",    "/dev", "/etc", "/home", "/opt", "/proc",    "/run",     "/root",   "/srv",
+        "/sys", "/tmp", "/usr", "/var",  "/mnt", "/var/lib", "/var/log", "/var/run"};
+    for (size_t i = 0; i < sizeof shared / sizeof shared[0]; i++) {
+        if (strcmp(path, shared[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void move_elsewhere(const struct doctor *doctor, const char *path, const char *at,
+                           char todo[static LINES_TODO])
+{
+    lines_todo(todo,
+               "put %s into a folder of its own, which user %s may use, and correct its path in "
+               "%s: %s is everybody's",
+               path, doctor->who.name, doctor->ctl.config_path, at);
+}
+
+/* Narrower than for everybody, and no wider than is asked for. */
+static void let(const struct doctor *doctor, const char *path, int mode, bool secret,
+                char todo[static LINES_TODO])
+{
+    bool passes = (mode & X_OK) != 0, writes = (mode & W_OK) != 0;
+    if (secret) {
+        lines_todo(todo, "chown %s %s && chmod 0600 %s", doctor->who.name, path, path);
+    } else if (writes) {
+        lines_todo(todo, "chown %s %s && chmod u+rw%s %s", doctor->who.name, path,
+                   passes ? "x" : "", path);
+    } else {
+        lines_todo(todo, "chgrp %s %s && chmod g+%s %s", doctor->who.group, path,
+                   passes ? "x" : "r", path);
+    }
+}
+
+bool doctor_reaches(struct doctor *doctor, const char *subject, const char *path, int mode,
+                    bool secret)
+{
+    struct reach found;
+    char todo[LINES_TODO], at[PATH_MAX];
+    reach(path, mode, &found);
+    if (found.end == REACH_GOOD) {
+        return true;
+    }
+    lines_quote(found.at, at, sizeof at);
+    lines_todo(todo, "put it there, or correct its path in %s", doctor->ctl.config_path);
+    if (found.end != REACH_MISSING && found.error == EACCES && is_shared(found.at)) {
+        move_elsewhere(doctor, path, found.at, todo);
+    } else if (found.end == REACH_SHUT) {
+        let(doctor, at, X_OK, false, todo);
+    } else if (found.end == REACH_DENIED && found.error == EACCES) {
+        let(doctor, at, mode, secret, todo);
+    } else if (found.end == REACH_DENIED) {
+        lines_todo(todo, "let %s be written (a file system that is not read-only)", at);
+    }
+    lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "user %s cannot use %s: %s: %s",
+              doctor->who.name, path, found.at, strerror(found.error));
+    return false;
+}
+
+void doctor_say_missing(struct doctor *doctor, enum doctor_verdict verdict, const char *subject,
+                        const char *path, const char *mode)
+{
+    char shown[PATH_MAX], todo[LINES_TODO];
+    lines_quote(path, shown, sizeof shown);
+    lines_todo(todo, "install -d -m %s -o %s -g %s %s", mode, doctor->who.name, doctor->who.group,
+               shown);
+    lines_add(&doctor->lines, verdict, subject, todo, "%s is not there%s", path,
+              verdict == DOCTOR_WARN ? " yet: kekd makes it when it starts" : "");
+}

@@ -1,0 +1,205 @@
+/* doctor: the KMS socket, and who may call there. No connection is made. */
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "below.h"
+#include "doctor.h"
+#include "kek/listen.h"
+
+#define SUBJECT "socket"
+
+/* systemd makes it and its folder, before kekd is anybody. */
+static bool is_systemds(const struct doctor *doctor)
+{
+    return doctor->outside.socket.path[0] != '\0' &&
+           unit_lists(&doctor->outside.unit, "Unit", "Requires", "kekd.socket");
+}
+
+static void say_unfit(struct doctor *doctor, const struct kek_why *why)
+{
+    const char *path = doctor->config->listen;
+    char folder[PATH_MAX], shown[PATH_MAX], todo[LINES_TODO];
+    struct stat about;
+    (void)below_folder(path, folder, sizeof folder);
+    lines_quote(folder, shown, sizeof shown);
+    if (why->rc == KEK_NOT_FOUND) {
+        lines_todo(todo, "install -d -m 0755 -o %s -g %s %s", doctor->who.name, doctor->who.group,
+                   shown);
+    } else if (why->rc == KEK_INVALID) {
+        lines_todo(todo, "listen: unix:///run/kekd/kms.sock");
+    } else if (lstat(path, &about) == 0 && !S_ISSOCK(about.st_mode)) {
+        lines_quote(path, shown, sizeof shown);
+        lines_todo(todo, "mv %s %s.was-here", shown, shown);
+    } else if (stat(folder, &about) == 0 && (about.st_mode & S_IWOTH) != 0) {
+        lines_todo(todo, "chmod o-w %s", shown);
+    } else {
+        lines_todo(todo, "chown %s %s", doctor->who.name, shown);
+    }
+    lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT, todo, "%s", why->text);
+}
+
+/* Does somebody listen at this path, by the kernel's list (proc_net(5), "unix")?  The sixth digit of its flags says so. */
+static bool is_listened_at(const char *path)
+{
+    char line[PATH_MAX];
+    bool found = false;
+    FILE *file = fopen("/proc/net/unix", "re");
+    while (file != NULL && !found && fgets(line, sizeof line, file) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        const char *at = strchr(line, '/');
+        found = at != NULL && strcmp(at, path) == 0 && strstr(line, " 00010000 ") != NULL;
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    return found;
+}
+
+/* Of a kekd that is to start, or that runs: nobody else listens there, or it is what it made. */
+static bool judge_holder(struct doctor *doctor)
+{
+    const char *path = doctor->config->listen;
+    char shown[PATH_MAX], todo[LINES_TODO];
+    struct stat about;
+    if (doctor->runner == 0 && !is_systemds(doctor) && is_listened_at(path)) {
+        lines_quote(path, shown, sizeof shown);
+        lines_todo(todo, "ss -lxp src %s # who it is: end that, or in %s: listen: another socket",
+                   shown, doctor->config->path);
+        lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT, todo,
+                  "another process listens on %s, which is no kekd on %s: a second one is refused",
+                  path, doctor->config->state_dir);
+        return false;
+    }
+    if (doctor->runner == 0) {
+        return true;
+    }
+    if (lstat(path, &about) != 0) {
+        lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT,
+                  "systemctl restart kekd.socket kekd.service",
+                  "kekd runs (process %d), and %s is gone: nobody can call it", (int)doctor->runner,
+                  path);
+        return false;
+    }
+    if ((about.st_mode & S_IWUSR) == 0) {
+        lines_quote(path, shown, sizeof shown);
+        lines_todo(todo, "chmod 0600 %s", shown);
+        lines_add(&doctor->lines, DOCTOR_WARN, SUBJECT, todo,
+                  "%s has mode %04o: only who may pass over modes can call there", path,
+                  (unsigned)about.st_mode & 07777);
+        return false;
+    }
+    return true;
+}
+
+/* True: kekd, or systemd for it, can listen there. */
+static bool judge_place(struct doctor *doctor)
+{
+    const char *path = doctor->config->listen;
+    const struct unit *socket = &doctor->outside.socket;
+    char folder[PATH_MAX], todo[LINES_TODO];
+    struct kek_why why;
+    const char *stream = unit_value(socket, "Socket", "ListenStream");
+    if (is_systemds(doctor) && stream != NULL && strcmp(stream, path) != 0) {
+        lines_todo(todo, "listen: unix://%s", stream);
+        lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT, todo,
+                  "%s has ListenStream=%s, and %s listens at %s", socket->path, stream,
+                  doctor->config->path, path);
+        return false;
+    }
+    enum kek_rc rc = kek_listen_check(path, &why);
+    if (rc == KEK_NOT_FOUND && is_systemds(doctor) && doctor->runner == 0) {
+        return true;
+    }
+    if (rc != KEK_OK) {
+        say_unfit(doctor, &why);
+        return false;
+    }
+    (void)below_folder(path, folder, sizeof folder);
+    return judge_holder(doctor) && (is_systemds(doctor) || doctor->runner != 0 ||
+                                    doctor_reaches(doctor, SUBJECT, folder, W_OK | X_OK, false));
+}
+
+/* ---- callers ---- */
+
+static bool is_allowed(const struct kek_config *config, uid_t uid)
+{
+    for (size_t i = 0; i < config->allow_uid_count; i++) {
+        if (config->allow_uids[i] == uid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void say_stranger(struct doctor *doctor, uid_t uid)
+{
+    char todo[LINES_TODO];
+    size_t at = (size_t)snprintf(todo, sizeof todo, "allow_uids: [%u", (unsigned)uid);
+    for (size_t i = 0; i < doctor->config->allow_uid_count && at + 16 < sizeof todo; i++) {
+        at += (size_t)snprintf(todo + at, sizeof todo - at, ", %u",
+                               (unsigned)doctor->config->allow_uids[i]);
+    }
+    snprintf(todo + at, sizeof todo - at, "]");
+    lines_add(&doctor->lines, DOCTOR_FAIL, "peer", todo,
+              "the API server (%s) is uid %u, which allow_uids does not name",
+              doctor->outside.server.from, (unsigned)uid);
+}
+
+/* As far as this machine's lists of users and groups say. */
+static bool is_of_group(uid_t uid, gid_t gid)
+{
+    const struct passwd *user = getpwuid(uid);
+    gid_t groups[WHO_GROUPS_MAX];
+    int count = WHO_GROUPS_MAX;
+    if (user == NULL || getgrouplist(user->pw_name, user->pw_gid, groups, &count) < 0) {
+        return false;
+    }
+    for (int i = 0; i < count; i++) {
+        if (groups[i] == gid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A socket of mode 0600 is its owner's and root's, one of 0660 its group's too. */
+static bool may_connect(const struct doctor *doctor, uid_t uid)
+{
+    struct stat about;
+    if (uid == 0 || lstat(doctor->config->listen, &about) != 0) {
+        return true;
+    }
+    mode_t bit = about.st_uid == uid ? S_IWUSR : is_of_group(uid, about.st_gid) ? S_IWGRP : S_IWOTH;
+    return (about.st_mode & bit) != 0;
+}
+
+static void judge_peer(struct doctor *doctor)
+{
+    const struct api_server *server = &doctor->outside.server;
+    uid_t uid = server->has_uid ? server->uid : 0;
+    char todo[LINES_TODO];
+    if (!is_allowed(doctor->config, uid)) {
+        say_stranger(doctor, uid);
+    } else if (!may_connect(doctor, uid)) {
+        lines_todo(todo, "in [Socket] of kekd.socket: SocketUser=%u", (unsigned)uid);
+        lines_add(&doctor->lines, DOCTOR_FAIL, "peer", todo,
+                  "uid %u, the API server's, may not connect to %s", (unsigned)uid,
+                  doctor->config->listen);
+    } else {
+        lines_add(&doctor->lines, DOCTOR_OK, "peer", NULL, "uid %u may call%s", (unsigned)uid,
+                  server->has_uid ? "" : ", which the API server has unless it is told otherwise");
+    }
+}
+
+void doctor_socket(struct doctor *doctor)
+{
+    if (judge_place(doctor)) {
+        lines_add(&doctor->lines, DOCTOR_OK, SUBJECT, NULL, "%s, which %s makes",
+                  doctor->config->listen, is_systemds(doctor) ? "systemd" : "kekd");
+    }
+    judge_peer(doctor);
+}

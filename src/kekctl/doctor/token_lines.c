@@ -1,0 +1,292 @@
+/* doctor: every provider's token, asked by the workers that kekd has: do they start, log in, find the keys, and work? */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "doctor.h"
+#include "kek/text.h"
+#include "kekctl/destroy/destroy_back.h"
+#include "kekctl/key/key_canary.h"
+#include "kekctl/key/key_remarks.h"
+#include "pins.h"
+#include "vendors.h"
+
+#define SUBJECT 64
+
+static const char *name_of(const struct keys *keys, size_t provider)
+{
+    return keys->config->providers[provider].name;
+}
+
+/* ---- one that did not start ---- */
+
+static void say_failed(struct doctor *doctor, const struct keys *keys, size_t provider)
+{
+    const struct listing *listing = &keys->listings[provider];
+    const struct kek_config_provider *config = &keys->config->providers[provider];
+    char subject[SUBJECT], todo[LINES_TODO], retry[LINES_TODO];
+    snprintf(subject, sizeof subject, "token of %s", config->name);
+    doctor_user_command(doctor, retry, "pin retry --provider %s", config->name);
+    if (listing->why.rc == KEK_UNIMPLEMENTED) {
+        lines_todo(todo,
+                   "in %s, provider %s: module-path=(the vendor's library) in uri:, and env: as it "
+                   "needs",
+                   keys->config->path, config->name);
+    } else if (listing->why.rc == KEK_DENIED && listing->why.native == KEK_NATIVE_PKCS11) {
+        lines_todo(todo, "put the right PIN into its file; where it is right: %s", retry);
+    } else if (!vendors_todo(doctor, config, &listing->why, todo)) {
+        lines_todo(todo, "in %s, provider %s: correct what it names, or mend the HSM",
+                   keys->config->path, config->name);
+    }
+    lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "%s", listing->why.text);
+}
+
+/* ---- one that did ---- */
+
+/* Of the whole configuration's provider. */
+static struct doctor_token *token_of(struct doctor *doctor, size_t root, size_t provider)
+{
+    const struct kek_config *config = doctor->config;
+    size_t first = config->root_count > 1 ? config->roots[root].first_provider : 0;
+    return &doctor->tokens[first + provider];
+}
+
+static void note_token(const struct kek_pool_provider *status, struct doctor_token *token)
+{
+    token->answered = true;
+    token->max_sessions = status->max_sessions;
+    kek_text_copy(token->serial, sizeof token->serial, status->serial);
+    kek_text_copy(token->model, sizeof token->model, status->model);
+}
+
+static void say_token(struct doctor *doctor, const struct keys *keys, size_t provider,
+                      struct doctor_token *token)
+{
+    struct kek_pool_provider status;
+    char subject[SUBJECT];
+    kek_pool_provider_get(keys->pool, provider, &status);
+    snprintf(subject, sizeof subject, "token of %s", name_of(keys, provider));
+    if (status.pin_count_low) {
+        lines_add(
+            &doctor->lines, DOCTOR_WARN, subject,
+            "find who tries a wrong PIN, and have the token's officer set the count back",
+            "the token said, before it was logged in to now, that its PIN had been tried wrongly "
+            "before: few tries were left");
+    }
+    lines_add(&doctor->lines, DOCTOR_OK, subject, NULL,
+              "%s%s%s (serial %s) by %s: it starts, logs in and shows %s", status.model,
+              status.model[0] == '\0' ? "" : " ", status.label, status.serial, status.library,
+              kek_counted(keys->listings[provider].count, "version").text);
+    note_token(&status, token);
+}
+
+static void judge_refused(struct doctor *doctor, const struct keys *keys, size_t provider)
+{
+    const struct listing *listing = &keys->listings[provider];
+    char todo[LINES_TODO], subject[SUBJECT];
+    snprintf(subject, sizeof subject, "keys of %s", name_of(keys, provider));
+    for (size_t i = 0; i < listing->count; i++) {
+        const struct kek_version *version = &listing->versions[i];
+        if (!version->eligible) {
+            doctor_user_command(doctor, todo, "key adopt %s # all that is wrong with it",
+                                version->label);
+            lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo,
+                      "version %" PRIu32 " (%s) is not used: %s", version->number, version->label,
+                      version->refusal);
+        }
+    }
+}
+
+/* By the newest that may wrap. */
+static void judge_work(struct doctor *doctor, struct keys *keys, size_t provider,
+                       struct doctor_root *root)
+{
+    const struct listing *listing = &keys->listings[provider];
+    const struct kek_version *newest = NULL;
+    enum kek_wrap_alg alg = KEK_WRAP_NONE;
+    struct kek_why why;
+    char todo[LINES_TODO], subject[SUBJECT];
+    for (size_t i = 0; i < listing->count; i++) {
+        const struct kek_version *version = &listing->versions[i];
+        bool fit = version->eligible && version->can_wrap && version->can_unwrap;
+        newest = fit && (newest == NULL || version->number > newest->number) ? version : newest;
+    }
+    if (newest == NULL) {
+        return; /* the remarks say it */
+    }
+    root->newest = newest->number > root->newest ? newest->number : root->newest;
+    snprintf(subject, sizeof subject, "keys of %s", name_of(keys, provider));
+    doctor_user_command(doctor, todo, "probe --provider %s # what the token can do",
+                        name_of(keys, provider));
+    enum kek_rc rc = keys_round_trip(keys, provider, &newest->id, &alg, &why);
+    root->wraps = root->wraps || rc == KEK_OK;
+    if (rc == KEK_OK) {
+        lines_add(&doctor->lines, DOCTOR_OK, subject, NULL,
+                  "version %" PRIu32 " wraps a data key and unwraps it, by %s", newest->number,
+                  kek_wrap_alg_name(alg));
+    } else {
+        lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "version %" PRIu32 ": %s",
+                  newest->number, why.text);
+    }
+}
+
+/* ---- all together ---- */
+
+static bool is_empty(const struct keys *keys)
+{
+    struct kek_generation last;
+    struct kek_why why;
+    for (size_t p = 0; p < keys->config->provider_count; p++) {
+        if (keys->listings[p].count > 0) {
+            return false;
+        }
+    }
+    return remarks_primary(keys, &last, &why) == REMARKS_PRIMARY_NONE;
+}
+
+/* The option that names the root, where there are several. */
+static void say_what_to_do(const struct doctor *doctor, const struct keys *keys,
+                           char todo[static LINES_TODO])
+{
+    char option[SUBJECT] = "", other[KEK_PROVIDER_OTHER_LEN_MAX];
+    if (doctor->ctl.root != NULL) {
+        snprintf(option, sizeof option, "--root %s ", doctor->ctl.root);
+    }
+    if (!is_empty(keys)) {
+        doctor_user_command(doctor, todo, "%skey list # each version on each provider", option);
+    } else if (remarks_misspelt(keys, other)) {
+        lines_todo(todo, "in %s: keyring: %s", keys->config->path, other);
+    } else {
+        bool several = keys->config->provider_count > 1;
+        doctor_user_command(doctor, todo, "%skey generate%s%s", option,
+                            several ? " --provider " : "", several ? name_of(keys, 0) : "");
+    }
+}
+
+/* "keyring", or "keyring of ROOT" where there are several roots. */
+static void name_subject(const struct doctor *doctor, const char *what,
+                         char subject[static SUBJECT])
+{
+    const char *root = doctor->ctl.root;
+    snprintf(subject, SUBJECT, "%s%s%s", what, root == NULL ? "" : " of ",
+             root == NULL ? "" : root);
+}
+
+static void judge_together(struct doctor *doctor, struct keys *keys, size_t answered)
+{
+    char todo[LINES_TODO], subject[SUBJECT];
+    struct destroy_back back;
+    size_t all = keys->config->provider_count;
+    say_what_to_do(doctor, keys, todo);
+    name_subject(doctor, "keyring", subject);
+    lines_hear(&doctor->lines, DOCTOR_WARN, subject,
+               "a second token (its own uri) for one of them, or one provider less");
+    size_t twins = remarks_same_token(keys);
+    lines_hear(&doctor->lines, DOCTOR_FAIL, subject, todo);
+    destroy_back_look(keys, &back);
+    if (remarks_say(keys, &back) + twins == 0 && back.count == 0) {
+        lines_add(&doctor->lines, DOCTOR_OK, subject, NULL, "%s: %s", keys->config->keyring,
+                  all == 1          ? "as it must be"
+                  : answered == all ? "all providers have it alike"
+                                    : "those that answer have it alike");
+    }
+    name_subject(doctor, "versions in use", subject);
+    lines_hear(&doctor->lines, DOCTOR_FAIL, subject, todo);
+    if (canary_say(keys) == 0) {
+        lines_add(&doctor->lines, DOCTOR_OK, subject, NULL,
+                  "each of which this node has a witness opens it on every provider that answers");
+    }
+}
+
+/* Does one of its tokens make the audit log's MACs?  The listings are gone then. */
+static void find_mac_key(struct doctor *doctor, struct keys *keys)
+{
+    bool asks = doctor->config->audit_file != NULL;
+    for (size_t p = 0; asks && p < keys->config->provider_count; p++) {
+        if (doctor->mac_provider[0] == '\0' && keys->listings[p].rc == KEK_OK &&
+            keys_makes_macs(keys, p)) {
+            kek_text_copy(doctor->mac_provider, sizeof doctor->mac_provider, name_of(keys, p));
+        }
+    }
+}
+
+static void judge_root(struct doctor *doctor, size_t at)
+{
+    struct doctor_root *root = &doctor->roots[at];
+    KEYS_AUTO struct keys keys;
+    char todo[LINES_TODO], subject[SUBJECT];
+    lines_todo(todo, "correct what it names in %s, or install it", doctor->ctl.config_path);
+    lines_hear(&doctor->lines, DOCTOR_FAIL, "workers", todo);
+    if (!keys_open(&keys, &doctor->ctl) || !keys_start(&keys, false)) {
+        return;
+    }
+    root->looked = true;
+    root->answered = keys_look(&keys, false);
+    if (doctor->config->root_count > 1) {
+        root_twins_take(&doctor->twins, doctor->config, at, &keys);
+    }
+    for (size_t p = 0; p < keys.config->provider_count; p++) {
+        if (keys.listings[p].rc != KEK_OK) {
+            say_failed(doctor, &keys, p);
+            continue;
+        }
+        say_token(doctor, &keys, p, token_of(doctor, at, p));
+        judge_refused(doctor, &keys, p);
+        judge_work(doctor, &keys, p, root);
+    }
+    if (root->answered == 0) {
+        name_subject(doctor, "keyring", subject);
+        lines_add(&doctor->lines, DOCTOR_UNSEEN, subject, "the lines of its tokens first",
+                  "not looked at: no provider answers");
+        return;
+    }
+    judge_together(doctor, &keys, root->answered);
+    find_mac_key(doctor, &keys);
+}
+
+/* What this process cannot start, though kekd can. */
+static bool are_away(struct doctor *doctor)
+{
+    char todo[LINES_TODO];
+    doctor_command(doctor, todo, "key list # as root");
+    for (size_t i = 0; i < doctor->config->provider_count; i++) {
+        const struct kek_config_provider *provider = &doctor->config->providers[i];
+        bool other = doctor->became && (provider->user != NULL || provider->groups != NULL);
+        bool away = pins_are_away(provider);
+        if (other || away) {
+            lines_add(&doctor->lines, DOCTOR_UNSEEN, "tokens", todo, "not looked at: %s %s",
+                      provider->name,
+                      other ? "has workers of another user, whom only root can start: kekctl key "
+                              "list as root asks them"
+                            : "has a PIN that systemd gives kekd alone: with its folder in "
+                              "CREDENTIALS_DIRECTORY, doctor asks it");
+            return true;
+        }
+    }
+    return false;
+}
+
+static void judge_roots(struct doctor *doctor)
+{
+    size_t count = doctor->config->root_count;
+    for (size_t i = 0; i < count && count > 1; i++) {
+        doctor->ctl.root = doctor->lines.root = doctor->config->roots[i].name;
+        judge_root(doctor, i);
+    }
+    if (count > 1) {
+        doctor->ctl.root = NULL;
+        doctor->lines.root = "";
+        return;
+    }
+    judge_root(doctor, 0);
+}
+
+void doctor_tokens(struct doctor *doctor)
+{
+    if (!doctor->state_good) {
+        lines_add(&doctor->lines, DOCTOR_UNSEEN, "tokens", "the line of state_dir first",
+                  "not looked at: no PIN is tried where state_dir cannot say that it was refused");
+    } else if (!are_away(doctor)) {
+        judge_roots(doctor);
+    }
+}

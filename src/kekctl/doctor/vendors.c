@@ -1,0 +1,94 @@
+#include "vendors.h"
+
+#include <grp.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TEXT_MAX 256
+
+/* As their packages have it: a library's beginning, and the group that may use its files, sockets or devices. */
+static const struct vendor {
+    const char *library, *group;
+    bool is_softhsm;
+} vendors[] = {
+    {"libsofthsm2", "softhsm", true},
+    {"libopencryptoki", "pkcs11", false},
+    {"libtpm2_pkcs11", "tss", false},
+    {"libcknfast", "nfast", false}, /* nShield */
+};
+
+static bool attribute(const struct kek_config_provider *provider, const char *name,
+                      char value[static TEXT_MAX])
+{
+    const char *uri = kek_config_setting(provider, "uri");
+    return uri != NULL && kek_config_pkcs11_attribute(uri, name, value, TEXT_MAX);
+}
+
+static const struct vendor *vendor_of(const struct kek_config_provider *provider)
+{
+    char module[TEXT_MAX];
+    if (!attribute(provider, "module-path", module)) {
+        return NULL;
+    }
+    const char *slash = strrchr(module, '/'), *name = slash == NULL ? module : slash + 1;
+    for (size_t i = 0; i < sizeof vendors / sizeof vendors[0]; i++) {
+        if (strncmp(name, vendors[i].library, strlen(vendors[i].library)) == 0) {
+            return &vendors[i];
+        }
+    }
+    return NULL;
+}
+
+/* It is there, and the user is not in it. */
+static bool lacks_group(const struct who *who, const char *name)
+{
+    const struct group *group = getgrnam(name);
+    bool has = group == NULL || who->uid == 0 || who->gid == group->gr_gid;
+    for (int i = 0; i < who->group_count; i++) {
+        has = has || who->groups[i] == group->gr_gid;
+    }
+    return !has;
+}
+
+static void say_token(const struct doctor *doctor, const struct kek_config_provider *provider,
+                      bool makes_one, const char *token, char todo[static LINES_TODO])
+{
+    char shown[TEXT_MAX], before[TEXT_MAX] = "";
+    lines_quote(token, shown, sizeof shown);
+    if (!makes_one) {
+        lines_todo(
+            todo,
+            "in %s, provider %s: token= in uri: of one that is there; or have %s made by the "
+            "vendor's means",
+            doctor->config->path, provider->name, shown);
+        return;
+    }
+    if (doctor->became) {
+        snprintf(before, sizeof before, "runuser -u %s -- ", doctor->who.name);
+    }
+    lines_todo(todo,
+               "%ssofthsm2-util --init-token --free --label %s --so-pin \"$SO_PIN\" --pin "
+               "\"$PIN\" # for a trial; else in %s, provider %s: token= in uri:",
+               before, shown, doctor->config->path, provider->name);
+}
+
+bool vendors_todo(const struct doctor *doctor, const struct kek_config_provider *provider,
+                  const struct kek_why *why, char todo[static LINES_TODO])
+{
+    const struct vendor *vendor = vendor_of(provider);
+    char token[TEXT_MAX];
+    /* The worker's words (pkcs11/token.c): no code of the library says it. */
+    const char *no_token = strstr(why->text, "no token matches the URI");
+    if (no_token != NULL && attribute(provider, "token", token)) {
+        bool none = strstr(no_token, "the module shows none") != NULL;
+        say_token(doctor, provider, none && vendor != NULL && vendor->is_softhsm, token, todo);
+        return true;
+    }
+    if (no_token == NULL && why->native == KEK_NATIVE_PKCS11 && vendor != NULL &&
+        lacks_group(&doctor->who, vendor->group)) {
+        lines_todo(todo, "usermod --append --groups %s %s # who may use what is the library's",
+                   vendor->group, doctor->who.name);
+        return true;
+    }
+    return false;
+}

@@ -1,0 +1,34 @@
+/*
+ * This node's audit log for a report: its lines gathered, and verified as by `kekctl audit verify`.
+ *
+ * Every line that can be read counts, whatever its chain says: what is wrong with the chain stands beside it.  Blocks.
+ */
+#ifndef KEKCTL_REPORT_AUDIT_LOG_H
+#define KEKCTL_REPORT_AUDIT_LOG_H
+
+#include "audit_read.h"
+#include "audit_tally.h"
+#include "kekctl/kekctl.h"
+
+struct audit_log {
+    struct audit_read read;
+    struct audit_tally *tally; /* NULL: nothing is known of it, why says why */
+    struct kek_why why;
+    uint64_t lines;
+    uint64_t damaged; /* of them, the ones that are not whole, as audit_read.h has it */
+    /* Of the chain; `chains` and `problems` are as kekctl(1) describes them. */
+    json_t *chains, *problems;
+    json_t *limits;      /* sentences: what nothing vouches for */
+    uint64_t more;       /* problems that are not among them */
+    uint64_t before;     /* lines before the first that has a chain */
+    char *first_problem; /* a sentence; NULL: there is none */
+};
+
+/* The tokens of all roots of trust are asked for MACs. */
+void audit_log_take(struct audit_log *log, const struct ctl *ctl, const struct kek_config *config);
+void audit_log_done(struct audit_log *log);
+
+/* "intact", "not intact", "none" (no line is chained) or "not verified". Static. */
+const char *audit_log_chain(const struct audit_log *log);
+
+#endif

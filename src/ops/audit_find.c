@@ -1,0 +1,228 @@
+#include "audit_find.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "audit_file.h"
+#include "audit_head.h"
+#include "audit_tail.h"
+#include "audit_write.h"
+
+static enum kek_rc begin_chain(struct audit_store *store, struct kek_why *why)
+{
+    if (!kek_audit_end_begin(&store->end)) {
+        return kek_fail(why, KEK_NO_MEMORY, "no random bytes for the audit log's chain");
+    }
+    return audit_head_store(store->head_fd, &store->end, why);
+}
+
+/* Takes up the chain from record and tail. `broken` says what is not as it must be, or is empty. */
+static enum kek_rc take_up(struct audit_store *store, const struct kek_audit_end *record,
+                           const struct audit_tail *tail, uint64_t size,
+                           char broken[static KEK_WHY_TEXT], struct kek_why *why)
+{
+    if (record->chain[0] == '\0') {
+        return begin_chain(store, why);
+    }
+    store->end = *record;
+    if (tail->follows) {
+        store->end = tail->end;
+    } else if (tail->has && tail->end.n > record->n) {
+        snprintf(broken, KEK_WHY_TEXT,
+                 "the file ends with line %llu of chain %s, which does not follow line %llu, the "
+                 "last one on record: a new chain begins",
+                 (unsigned long long)tail->end.n, record->chain, (unsigned long long)record->n);
+        return begin_chain(store, why);
+    } else if (tail->has) {
+        snprintf(broken, KEK_WHY_TEXT,
+                 "the file ends with line %llu of chain %s, and not as it is on record: that ends "
+                 "with line %llu",
+                 (unsigned long long)tail->end.n, record->chain, (unsigned long long)record->n);
+    }
+    if (broken[0] == '\0' && size < store->size) {
+        snprintf(broken, KEK_WHY_TEXT, "the file was cut from %llu to %llu bytes",
+                 (unsigned long long)store->size, (unsigned long long)size);
+    }
+    return KEK_OK;
+}
+
+/* The end of the open file, and what of it is no whole line, which is in store->out. */
+struct seen {
+    uint64_t size;
+    struct audit_tail tail;
+    struct kek_bytes piece;
+};
+
+static enum kek_rc see(struct audit_store *store, const struct kek_audit_end *record,
+                       struct seen *seen, struct kek_why *why)
+{
+    struct stat st;
+    if (fstat(store->fd, &st) != 0) {
+        return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "looking at %s", store->place->file);
+    }
+    uint64_t size = (uint64_t)st.st_size,
+             from = size > AUDIT_STORE_OUT_BYTES ? size - AUDIT_STORE_OUT_BYTES : 0;
+    ssize_t len = pread(store->fd, store->out, AUDIT_STORE_OUT_BYTES, (off_t)from);
+    if (len < 0) {
+        return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "reading %s", store->place->file);
+    }
+    seen->size = size;
+    seen->tail =
+        audit_tail_look(&store->hasher, kek_bytes(store->out, (size_t)len), from == 0, record);
+    seen->piece = kek_bytes(store->out + (size_t)len - seen->tail.torn, seen->tail.torn);
+    return KEK_OK;
+}
+
+/* Finds the end of the chain where another process may have written since, or this one has only begun. */
+static enum kek_rc look(struct audit_store *store, const struct kek_audit_end *record,
+                        char broken[static KEK_WHY_TEXT], struct kek_why *why)
+{
+    struct seen seen;
+    enum kek_rc rc = see(store, record, &seen, why);
+    if (rc == KEK_OK) {
+        rc = take_up(store, record, &seen.tail, seen.size, broken, why);
+    }
+    if (rc == KEK_OK && seen.piece.len > 0) {
+        rc = audit_write_torn(store, seen.piece, why);
+    }
+    if (rc == KEK_OK && broken[0] != '\0') {
+        rc = audit_write_broken(store, broken, why);
+    }
+    return rc;
+}
+
+/* The line on record is the last one that was written here: nobody has gone on in another file. */
+static bool wrote_last(const struct audit_store *store, const struct kek_audit_end *record)
+{
+    return store->size > 0 && record->chain[0] != '\0' && audit_end_equal(record, &store->end);
+}
+
+static bool as_left(const struct audit_store *store, const struct kek_audit_end *record)
+{
+    struct stat st;
+    return wrote_last(store, record) && fstat(store->fd, &st) == 0 &&
+           (uint64_t)st.st_size == store->size;
+}
+
+/* ---- which file the chain goes on in ---- */
+
+/* Before the file is left: what is in it and not on record goes there, and a piece of a line is told where it stands, if
+ * that can be. */
+static enum kek_rc settle(struct audit_store *store, struct kek_audit_end *record,
+                          const struct seen *seen, struct kek_why *why)
+{
+    struct kek_why told_why;
+    if (!seen->tail.follows) {
+        return KEK_OK;
+    }
+    store->end = seen->tail.end;
+    enum kek_rc rc = audit_end_equal(record, &store->end)
+                         ? KEK_OK
+                         : audit_head_store(store->head_fd, &store->end, why);
+    if (rc == KEK_OK && seen->piece.len > 0) {
+        (void)!audit_write_torn(store, seen->piece, &told_why);
+    }
+    if (rc == KEK_OK) {
+        *record = store->end;
+    }
+    return rc;
+}
+
+void audit_find_go_over(struct audit_store *store, int fd)
+{
+    store->left_fd = store->fd;
+    store->fd = fd;
+    store->size = 0;
+}
+
+/* Not of one that was removed: what would be written there is lost. */
+static bool has_name(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && st.st_nlink > 0;
+}
+
+/* Goes over to the file that the path names, or is to name, unless that is the open one, or there is none and the chain
+ * ends in the open one, which was renamed.  *record moves with what it has not yet. */
+static enum kek_rc follow(struct audit_store *store, struct kek_audit_end *record,
+                          struct kek_why *why)
+{
+    struct seen seen = {.size = 0};
+    enum audit_file_at at = audit_file_at(store->place->file, store->fd);
+    bool named = has_name(store->fd);
+    if (at == AUDIT_FILE_THIS || (at == AUDIT_FILE_NONE && named && wrote_last(store, record))) {
+        return KEK_OK;
+    }
+    bool ends_here = named && see(store, record, &seen, why) == KEK_OK &&
+                     (seen.tail.follows || record->chain[0] == '\0'); /* it has begun nowhere */
+    if (at == AUDIT_FILE_NONE && ends_here) {
+        return KEK_OK;
+    }
+    int fd = audit_file_open(store->place->file, store->missing, why);
+    if (fd < 0) {
+        return ends_here ? KEK_OK : KEK_DENIED;
+    }
+    enum kek_rc rc = ends_here ? settle(store, record, &seen, why) : KEK_OK;
+    if (rc != KEK_OK) {
+        close(fd);
+        return rc;
+    }
+    audit_find_go_over(store, fd);
+    return KEK_OK;
+}
+
+void audit_find_settle(struct audit_store *store)
+{
+    struct kek_audit_end record;
+    struct kek_why why;
+    struct seen seen;
+    if (audit_head_load(store->head_fd, &record, &why) == KEK_OK &&
+        see(store, &record, &seen, &why) == KEK_OK) {
+        (void)!settle(store, &record, &seen, &why);
+    }
+}
+
+/* ---- the end of the chain ---- */
+
+/* Without a file: takes up the chain from the record alone. */
+static enum kek_rc go_on(struct audit_store *store, const struct kek_audit_end *record,
+                         char broken[static KEK_WHY_TEXT], struct kek_why *why)
+{
+    enum kek_rc rc = KEK_OK;
+    if (record->chain[0] == '\0') {
+        rc = begin_chain(store, why);
+    } else if (strcmp(record->chain, store->end.chain) == 0 && record->n < store->end.n) {
+        snprintf(broken, KEK_WHY_TEXT, "%s went back from line %llu to line %llu of chain %s",
+                 store->place->head, (unsigned long long)store->end.n,
+                 (unsigned long long)record->n, record->chain);
+    } else {
+        store->end = *record;
+    }
+    return rc == KEK_OK && broken[0] != '\0' ? audit_write_broken(store, broken, why) : rc;
+}
+
+enum kek_rc audit_find_end(struct audit_store *store, struct kek_why *why)
+{
+    struct kek_audit_end record;
+    char broken[KEK_WHY_TEXT] = "";
+    enum kek_rc rc = audit_head_load(store->head_fd, &record, why);
+    if (rc == KEK_DAMAGED) {
+        record = (struct kek_audit_end){.n = 0};
+        snprintf(broken, sizeof broken, "%s is damaged: a new chain begins", store->place->head);
+    } else if (rc != KEK_OK) {
+        return rc;
+    }
+    if (store->log != NULL) {
+        return go_on(store, &record, broken, why);
+    }
+    rc = follow(store, &record, why);
+    if (rc != KEK_OK || as_left(store, &record)) {
+        return rc;
+    }
+    return look(store, &record, broken, why);
+}

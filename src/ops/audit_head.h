@@ -1,0 +1,25 @@
+/*
+ * Where the audit log's chain stands, on record in state_dir: kekd and kekctl go on from there, one at a time.
+ *
+ * The record is one JSON object of HEAD_BYTES, blanks and a line feed included, and is written over in place: it lies
+ * in one page and one sector. Who reads or writes it holds its lock (flock(2)), which ends with the process.  Blocks.
+ */
+#ifndef KEK_OPS_AUDIT_HEAD_H
+#define KEK_OPS_AUDIT_HEAD_H
+
+#include "kek/audit_link.h"
+
+#define AUDIT_HEAD_BYTES 256
+
+/* Made with mode 0600, as its folder's owner's, if it is not there; the name of an empty one is on the disk.  -1: why
+ * says why. */
+int audit_head_open(const char *path, struct kek_why *why);
+/* Waits up to wait_ms for another process that holds it.  KEK_UNAVAILABLE: it still does. */
+enum kek_rc audit_head_lock(int fd, unsigned wait_ms, struct kek_why *why) KEK_MUST_CHECK;
+void audit_head_unlock(int fd);
+/* An empty record is a chain without an id. KEK_DAMAGED: it is no such record. */
+enum kek_rc audit_head_load(int fd, struct kek_audit_end *end, struct kek_why *why) KEK_MUST_CHECK;
+enum kek_rc audit_head_store(int fd, const struct kek_audit_end *end,
+                             struct kek_why *why) KEK_MUST_CHECK;
+
+#endif

@@ -1,0 +1,172 @@
+"""An audit log without a file, of a whole kekd: sent to a syslog daemon that comes, goes and does not look, and to a real journald;
+and verified out of what they have."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import rig as rigs
+
+sys.path.insert(0, os.path.join(os.environ["abs_top_srcdir"], "tests", "unit"))
+import audit_chain  # noqa: E402
+
+DEK = bytes(range(32))
+JOURNALD = "/lib/systemd/systemd-journald"
+
+# A journald of its own, that sees another /run and keeps what it gets there.
+ALONE = """
+mkdir -p "$0/systemd" "$0/log/journal"
+mount --bind "$0" /run
+exec %s
+""" % JOURNALD
+
+
+class Syslog:
+    """A daemon's socket, and what came there."""
+
+    def __init__(self, path):
+        self.path, self.lines = path, []
+
+    def __enter__(self):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.path)
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+        return self
+
+    def run(self):
+        while True:
+            message = self.socket.recv(65536)
+            if not message:
+                return
+            header, line = message.split(b" kekd - audit - ", 1)
+            assert header.startswith(b"<110>1 20"), header
+            self.lines.append(line + b"\n")
+
+    def __exit__(self, *_):
+        os.unlink(self.path)
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.thread.join(rigs.PATIENCE)
+        self.socket.close()
+
+    def events(self, event=None):
+        told = [json.loads(line) for line in list(self.lines)]
+        return [line for line in told if event in (None, line["event"], line.get("method"))]
+
+
+class Sink(rigs.Case):
+    def node(self, **audit):
+        node = self.rig(config={"metrics": rigs.own_address()})
+        node.write(audit=audit, settle="1s")
+        return node
+
+    @staticmethod
+    def call(node, count=1):
+        with node.client() as client:
+            for _ in range(count):
+                client.encrypt(DEK)
+
+    def verify(self, node, data):
+        done = node.kekctl("--output", "json", "audit", "verify", "-", input=data)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return json.loads(done.stdout)
+
+    def test_a_syslog_daemon_that_comes_late_is_away_for_a_while_and_a_kekd_that_is_killed(self):
+        node = self.node(syslog="/nowhere")
+        path = node.folder + "/log"
+        node.write(audit={"syslog": path})
+        refused = node.kekctl("pin", "retry")
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn(b"nothing was done, since it could not be put on record: connecting to " + path.encode(),
+                      refused.stderr)
+        node.start()
+        self.call(node)
+        node.wait_log("audit: sending audit lines to .*/log: No such file.*trying again every second")
+        self.assertEqual((node.metric("kekd_audit_lines_total"), node.metric("kekd_audit_dropped_total")), (0, 0))
+        log = Syslog(path)
+        with log:
+            rigs.wait_for(lambda: log.events("Encrypt"), "the line of a call")
+            node.wait_log("audit: writing to .*/log works again")
+            node.kekctl("pin", "retry", check=True)
+            self.assertEqual([line["event"] for line in log.events()][0], "start")
+            self.call(node, 20)
+            rigs.wait_for(lambda: len(log.events("Encrypt")) == 21, "lines of all calls")
+            node.kill()
+            node.start()
+            rigs.wait_for(lambda: len(log.events("start")) == 2 and log.events("primary"), "the next start's lines")
+            told = len(log.lines)
+        # What finds no room in 1 MiB is lost, counted and told.
+        errors = node.metric("kekd_audit_errors_total")
+        while not node.metric("kekd_audit_dropped_total"):
+            self.call(node, 200)
+        self.call(node, 50)
+        self.assertGreater(node.metric("kekd_audit_errors_total"), errors)
+        self.assertEqual(len(log.lines), told)
+        with log:
+            rigs.wait_for(lambda: log.events("dropped"), "the line about those that are lost")
+            node.stop()
+            rigs.wait_for(lambda: log.events("stop"), "the last line")
+        dropped, = log.events("dropped")
+        starts = [at for at, line in enumerate(log.events()) if line["event"] == "start"]
+        seqs = [line["seq"] for line in log.events()[starts[1]:]]
+        self.assertEqual(seqs[-1] - len(seqs), dropped["lines"])
+        audit_chain.check(log.lines)
+        told = self.verify(node, b"".join(log.lines))
+        self.assertEqual((told["lines"], len(told["chains"]), told["record"]), (len(log.lines), 1, True))
+        cut = node.kekctl("audit", "verify", "-", input=b"".join(log.lines[:-1]))
+        self.assertEqual(cut.returncode, 3)
+        self.assertIn(b"the end is missing", cut.stderr)
+
+    def journald(self, run):
+        """Its socket, in a folder that is its /run."""
+        for program in (JOURNALD, shutil.which("journalctl"), shutil.which("unshare")):
+            if program is None or not os.path.exists(program):
+                self.skipTest("SKIP: no journald here: that it takes an audit log was not tested")
+        rigs.need_root("journald")
+        process = subprocess.Popen(["unshare", "--mount", "sh", "-euc", ALONE, run], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        def end():
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+        self.addCleanup(end)
+        path = run + "/systemd/journal/socket"
+        rigs.wait_for(lambda: process.poll() is None and os.path.exists(path), "journald's socket")
+        return path
+
+    def test_journald_has_a_log_that_can_be_verified_with_its_macs(self):
+        node = self.node(journal="/nowhere", mac_interval="1s")
+        run = node.folder + "/run"
+        node.write(audit={"journal": self.journald(run)})
+        node.kekctl("audit", "generate", check=True)
+        node.start()
+        self.call(node, 100)
+
+        def exported():
+            done = subprocess.run(["journalctl", "--directory", run + "/log/journal", "--output", "cat",
+                                   "--identifier", "kekd-audit"], stdout=subprocess.PIPE, check=True)
+            return done.stdout
+        rigs.wait_for(lambda: b'"event":"mac"' in exported(), "a line with a MAC")
+        node.stop()
+        rigs.wait_for(lambda: b'"event":"stop"' in exported(), "the last line")
+        lines = exported().splitlines(True)
+        told = audit_chain.check(lines)
+        events = [line["event"] for line in told]
+        self.assertEqual((events[0], events[-1]), ("login", "stop"))
+        self.assertEqual([line.get("method") for line in told].count("Encrypt"), 100)
+        self.assertIn("audit-key", events)
+        told = self.verify(node, b"".join(lines))
+        self.assertGreater(told["chains"][0]["maced"], 0)
+        short = subprocess.run(["journalctl", "--directory", run + "/log/journal", "--identifier", "kekd-audit"],
+                               stdout=subprocess.PIPE, check=True).stdout
+        self.assertGreaterEqual(short.count(b"\n"), len(lines))  # verify's own logins are there, too
+        self.assertEqual(self.verify(node, short)["headers"], short.count(b"\n"))
+
+
+if __name__ == "__main__":
+    rigs.main()

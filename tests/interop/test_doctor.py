@@ -1,0 +1,393 @@
+"""kekctl doctor finds what is wrong, names it, and what it says cures it: files, unit, socket, system."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+import doctoring
+import rig as rigs
+from doctoring import edit, write
+
+ROOT = (0, 0)
+
+
+class Files(doctoring.Case):
+    def cured(self, node, subject, seen, verdict="FAIL"):
+        """It is found, by its own command it is cured, and then all is well."""
+        line = self.found(node, subject, seen, verdict)
+        self.run_it(node, line)
+        self.well(node)
+        return line
+
+    def test_a_healthy_node_is_well_within_the_time_that_was_promised(self):
+        node = self.healthy(pair=True)
+        begun = time.monotonic()
+        self.well(node)
+        if not rigs.sanitized():
+            self.assertLess(time.monotonic() - begun, 5)
+        seen = {line.subject for line in self.doctor(node) if line.verdict == "OK"}
+        self.assertLess({"user", "configuration", "unit", "state_dir", "audit", "PIN of hsm-a", "PIN of hsm-b", "socket",
+                         "peer", "locked memory", "descriptors", "token of hsm-a", "token of hsm-b", "sessions of hsm-a",
+                         "keys of hsm-a", "keyring", "versions in use", "API server", "encryption", "backup"}, seen)
+
+    def test_the_table_says_the_same(self):
+        node = self.healthy()
+        os.chmod(node.token.pin_file, 0o644)
+        done = node.kekctl("doctor", "--unit", node.unit)
+        self.assertEqual((done.returncode, done.stderr), (1, b""))
+        self.assertRegex(done.stdout.decode(), r"(?m)^VERDICT +SUBJECT +SEEN +DO")
+        self.assertRegex(done.stdout.decode(), r"(?m)^FAIL +PIN of hsm-a .*chown nobody .*chmod 0600 ")
+
+    def test_what_root_can_read_and_kekd_cannot(self):
+        node = self.healthy()
+        os.chown(node.path, *ROOT)
+        os.chmod(node.path, 0o600)
+        self.cured(node, "configuration", "user nobody cannot use .*kekd.yaml: Permission denied")
+        self.assertEqual(os.stat(node.path).st_mode & 0o777, 0o640)
+        os.chown(node.token.pin_file, *ROOT)
+        self.cured(node, "PIN of hsm-a", "user nobody cannot use .*/pin")
+        folder = node.folder + "/it is root's"
+        os.mkdir(folder, 0o700)
+        shutil.copy2(node.token.pin_file, folder + "/pin")
+        os.chown(folder + "/pin", os.stat(node.token.pin_file).st_uid, 0)
+        entry = node.config["providers"][0]
+        entry["uri"] = entry["uri"].replace(node.token.pin_file, folder.replace(" ", "%20").replace("'", "%27") + "/pin")
+        node.write()
+        os.chmod(node.path, 0o644)
+        self.cured(node, "PIN of hsm-a", "it is root's: Permission denied")
+
+    def test_a_configuration_that_is_missing_or_behind_a_shut_folder(self):
+        node = self.healthy()
+        folder = node.folder + "/etc"
+        os.mkdir(folder, 0o700)
+        was, node.path = node.path, folder + "/kekd.yaml"
+        edit(node.unit, "--config " + was, "--config " + node.path)
+        shutil.copy2(was, node.path)
+        self.cured(node, "configuration", "/etc: Permission denied")
+        os.unlink(node.path)
+        line = self.found(node, "configuration", "No such file")
+        self.run_it(node, line)
+        self.assertTrue(os.path.getsize(node.path))
+        shutil.copy2(was, node.path)
+        self.well(node)
+
+    def test_a_configuration_that_others_may_write(self):
+        node = self.healthy()
+        os.chown(node.path, 1, 1)
+        self.cured(node, "configuration", "is of uid 1")
+        os.chmod(node.path, 0o666)
+        self.cured(node, "configuration", "mode 0666")
+
+    def test_a_configuration_that_is_wrong_is_said_where_and_the_rest_is_not_looked_at(self):
+        node = self.healthy()
+        with open(node.path, "a", encoding="utf-8") as file:
+            file.write("nonsense: 1\n")
+        lines = self.doctor(node)
+        self.assertIn("nonsense", [line for line in lines if line.subject == "configuration"][0].seen)
+        self.assertIn(("all else", "UNSEEN"), [(line.subject, line.verdict) for line in lines])
+        edit(node.path, "nonsense: 1\n", "")
+        self.well(node)
+
+    def test_pin_files(self):
+        node = self.healthy()
+        pin = node.token.pin_file
+        os.chmod(pin, 0o644)
+        self.cured(node, "PIN of hsm-a", "has mode 0644")
+        os.unlink(pin)
+        line = self.found(node, "PIN of hsm-a", "/pin is not there")
+        line.do = "PIN=%s; %s" % (node.token.pin, line.do)
+        self.run_it(node, line)
+        self.well(node)
+        os.truncate(pin, 0)
+        line = self.found(node, "PIN of hsm-a", "no file with a PIN")
+        self.assertEqual(line.do, "write the PIN into " + pin)
+        write(pin, node.token.pin)
+        self.well(node)
+
+    def test_a_pin_that_was_refused_is_not_tried_again(self):
+        node = self.healthy(spy=True)
+        pin, was = node.token.pin_file, os.stat(node.token.pin_file)
+        write(pin, node.token.pin[::-1] + "x")
+        with open(pin, "rb") as file:
+            size = len(file.read())
+        self.assertNotEqual(size, 0)
+        self.found(node, "token of hsm-a", "the PIN .* was refused")
+        logins = node.spy.count("C_Login")
+        line = self.found(node, "PIN of hsm-a", "refused it at .*nobody tries it again")
+        self.assertIn("put the right PIN into %s; where it is right there: " % pin, line.do)
+        self.assertEqual(node.spy.count("C_Login"), logins, "another try")
+        # The right one, in a file that looks as it did.
+        wrong = os.stat(pin)
+        write(pin, node.token.pin.ljust(size, "\n"))
+        os.utime(pin, ns=(wrong.st_atime_ns, wrong.st_mtime_ns))
+        line = self.found(node, "PIN of hsm-a", "refused it")
+        line.do = line.do.split("where it is right there: ")[1]
+        self.run_it(node, line)
+        write(pin, node.token.pin)
+        self.assertEqual(was.st_ino, os.stat(pin).st_ino)
+        self.found(node, "token of hsm-a", "tried wrongly before", "WARN")  # as it was before this login
+        self.well(node)
+
+    def test_state_dir(self):
+        node = self.healthy()
+        os.chown(node.state, *ROOT)
+        self.cured(node, "state_dir", "user nobody cannot use .*uid 0")
+        record = node.state + "/root-was-here"
+        write(record, "")
+        os.chmod(record, 0o600)
+        self.cured(node, "state_dir", "root-was-here in .* is not user nobody's", "WARN")  # kekd does not need it
+        for name, verdict in (("k8s-test.changing", "WARN"), ("k8s-test.backup", "WARN"), ("k8s-test.json", "FAIL")):
+            path = node.state + "/" + name
+            kept = os.path.exists(path)
+            if not kept:
+                write(path, "")
+            os.chown(path, *ROOT)
+            os.chmod(path, 0o600)
+            self.found(node, "state_dir", name + " in .* is not user", verdict)
+            os.chown(path, os.stat(node.state).st_uid, 0)
+            if not kept:
+                os.unlink(path)
+        os.chmod(node.state, 0o770)
+        self.cured(node, "state_dir", "others may write", "WARN")
+        shut = node.folder + "/shut"
+        os.mkdir(shut, 0o700)
+        shutil.copytree(node.state, shut + "/state")
+        subprocess.run(["chown", "-R", doctoring.USER, shut + "/state"], check=True)
+        os.chmod(shut + "/state", 0o700)
+        node.write(state_dir=shut + "/state")
+        line = self.cured(node, "state_dir", "user nobody cannot use .*/shut: Permission denied")
+        self.assertEqual(line.do, "chgrp nogroup %s && chmod g+x %s" % (shut, shut))
+        missing = node.folder + "/run/state"
+        node.write(state_dir=missing)
+        self.found(node, "state_dir", "is not there yet: kekd makes it when it starts", "WARN")
+        self.assertIn("tokens", [line.subject for line in self.doctor(node) if line.verdict == "UNSEEN"])
+        self.assertFalse(os.path.exists(missing), "doctor changes nothing")
+        missing = node.folder + "/of root/state"
+        os.mkdir(os.path.dirname(missing), 0o755)
+        node.write(state_dir=missing)
+        line = self.found(node, "state_dir", "is not there")
+        self.run_it(node, line)
+        # In that folder nobody said so, and there is no record of the audit log's chain.
+        self.assertEqual([line.subject for line in self.lines(node)], ["audit chain", "backup"])
+
+    def test_a_state_dir_that_forgets(self):
+        if subprocess.run(["stat", "-f", "-c", "%T", "/dev/shm"], stdout=subprocess.PIPE, check=False,
+                          text=True).stdout != "tmpfs\n":
+            self.skipTest("SKIP: /dev/shm is no tmpfs: a state_dir in memory was not tested")
+        node = self.healthy()
+        folder = "/dev/shm/" + os.path.basename(node.folder)
+        shutil.copytree(node.state, folder)
+        self.addCleanup(shutil.rmtree, folder)
+        subprocess.run(["chown", "-R", doctoring.USER, folder], check=True)
+        node.write(state_dir=folder)
+        line = self.found(node, "state_dir", "in memory", "WARN")
+        self.assertEqual(line.do, "state_dir: a folder on a disk")
+        node.write(state_dir=node.state)
+        self.well(node)
+
+    def test_the_audit_file(self):
+        node = self.healthy()
+        audit = node.config["audit"]["file"]
+        os.chown(audit, *ROOT)  # which doctor's own logins are in
+        os.chmod(audit, 0o600)
+        self.cured(node, "audit", "cannot use .*audit.log")
+        shutil.rmtree(os.path.dirname(audit))
+        self.run_it(node, self.found(node, "audit", "is not there"))
+        self.found(node, "audit chain", "is not there, and chain [0-9a-f]+ is on record", "WARN")
+        self.well(node)
+
+    def test_audit_lines_that_go_to_a_socket(self):
+        node = self.healthy()
+        node.config["audit"]["syslog"] = path = node.folder + "/log"
+        node.write()
+        line = self.found(node, "audit", "cannot send to %s: No such file.*the copies that go there are lost" % path, "WARN")
+        self.assertIn("audit.syslog: ", line.do)
+        del node.config["audit"]["file"]
+        node.write()
+        self.found(node, "audit", "cannot send to %s: No such file.*kekctl changes no key" % path, "WARN")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+            log.bind(path)
+            self.found(node, "audit", "cannot send to %s: Permission denied" % path, "WARN")
+            os.chmod(path, 0o666)
+            self.well(node)
+            said = [line.seen for line in self.doctor(node) if line.subject == "audit"]
+            self.assertEqual(len(said), 1)
+            self.assertIn("lines go to %s, where somebody listens, and into no file" % path, said[0])
+
+    def test_the_socket(self):
+        node = self.healthy()
+        folder = os.path.dirname(node.socket)
+        os.chmod(folder, 0o777)
+        self.cured(node, "socket", "writable by everybody")
+        write(node.socket, "")
+        self.cured(node, "socket", "exists and is not a socket")
+        os.unlink(node.socket + ".was-here")
+        os.chown(folder, 1, 1)
+        self.cured(node, "socket", "belongs to uid 1")
+        os.rmdir(folder)
+        self.cured(node, "socket", "must be made first")
+        os.chown(folder, *ROOT)
+        line = self.found(node, "socket", "user nobody cannot use .*/run: ")
+        self.run_it(node, line)
+        self.well(node)
+
+    def test_the_socket_that_systemd_makes(self):
+        node = self.healthy()
+        edit(node.unit, "[Unit]\n", "[Unit]\nRequires=kekd.socket\n")
+        write(node.folder + "/kekd.socket", "[Socket]\nListenStream=%s/other.sock\n" % node.folder)
+        line = self.found(node, "socket", "has ListenStream=.*/other.sock, and .* listens at")
+        listen = line.do.split("listen: ")[1]
+        edit(node.encryption, "unix://" + node.socket, listen)
+        node.write(listen=listen)
+        self.well(node)
+        os.rmdir(os.path.dirname(node.socket))
+        write(node.folder + "/kekd.socket", "[Socket]\nListenStream=%s\n" % node.socket)
+        edit(node.encryption, listen, "unix://" + node.socket)
+        node.write(listen="unix://" + node.socket)
+        self.well(node)  # systemd makes the folder, too
+
+    def test_who_may_call(self):
+        node = self.healthy()
+        edit(node.manifest, "spec:\n", "spec:\n  securityContext: {runAsUser: 1234}\n")
+        line = self.found(node, "peer", "is uid 1234, which allow_uids does not name")
+        self.assertRegex(line.do, r"^allow_uids: \[1234, ")
+        node.write(allow_uids=json.loads(line.do.split(": ")[1]))
+        self.well(node)
+
+    def test_a_socket_that_is_its_groups(self):
+        node = self.healthy().start()
+        edit(node.manifest, "spec:\n", "spec:\n  securityContext: {runAsUser: 1}\n")  # daemon
+        node.write(allow_uids=[0, 1, os.stat(node.state).st_uid])
+        os.chmod(node.socket, 0o660)
+        self.found(node, "peer", "uid 1, the API server's, may not connect to")
+        os.chown(node.socket, -1, 1)
+        self.assertEqual([line for line in self.lines(node) if line.subject == "peer"], [])
+        os.chmod(node.socket, 0o600)
+        self.found(node, "peer", "uid 1, the API server's, may not connect to")
+        node.stop()
+
+    def test_nobody_is_told_to_give_a_folder_away_that_is_everybodys(self):
+        node = self.healthy()
+        node.write(audit={"file": "/var/log/kekd-test-audit.jsonl"})
+        line = self.found(node, "audit", "user nobody cannot use .*: /var/log: Permission denied")
+        self.assertIn("into a folder of its own", line.do)
+        self.assertNotRegex(line.do, "chown|chgrp|chmod")
+        self.assertFalse(os.path.exists("/var/log/kekd-test-audit.jsonl"))
+
+    def test_a_record_of_a_root_with_a_keyring_of_its_own(self):
+        node = self.healthy()
+        node.write(keyring="of-all", roots=[{"name": "site", "keyring": "k8s-test", "providers": ["hsm-a"]},
+                                            {"name": "spare", "keyring": "k8s-other", "providers": ["hsm-b"]}],
+                   mode="any", providers=node.config["providers"] + [dict(node.config["providers"][0], name="hsm-b")])
+        path = node.state + "/k8s-other@spare.json"
+        write(path, "")
+        os.chmod(path, 0o600)
+        line = self.found(node, "state_dir", "k8s-other@spare.json in .* is not user nobody's to write")
+        self.run_it(node, line)
+        self.assertEqual([line for line in self.lines(node) if line.subject == "state_dir"], [])
+
+    def test_the_unit(self):
+        node = self.healthy()
+        edit(node.unit, "ProtectSystem=strict\n", "ProtectSystem=no\n")
+        edit(node.unit, "NoNewPrivileges=yes\n", "")
+        line = self.found(node, "unit", "2 more rights", "WARN")
+        self.set_in(line, node.unit, "Service")
+        self.well(node)
+        edit(node.unit, "ReadWritePaths=" + node.folder, "")
+        lines = [line for line in self.lines(node) if "kekd cannot write in" in line.seen]
+        self.assertEqual([line.seen.split(":")[0] for line in lines], ["state_dir", "audit.file"])
+        for line in lines:
+            setting = line.do.split(node.unit + ": ")[1]
+            edit(node.unit, "[Service]\n", "[Service]\n%s\n" % setting)
+        self.well(node)
+        edit(node.unit, "--config " + node.path, "--config /etc/kekd/other.yaml")
+        line = self.found(node, "unit", "another configuration", "WARN")
+        self.assertIn("--config " + node.path, line.do)
+        edit(node.unit, "--config /etc/kekd/other.yaml", "--config " + node.path)
+        self.well(node)
+
+    def test_the_same_configuration_by_another_name(self):
+        node = self.healthy()
+        beside = node.folder + "/beside"
+        os.mkdir(beside, 0o755)
+        os.symlink(node.path, beside + "/k.yaml")
+        whole, node.path = node.path, os.path.relpath(beside + "/k.yaml")
+        self.well(node)
+        edit(node.unit, "--config " + whole, "--config /etc/kekd/other.yaml")
+        line = self.found(node, "unit", "another configuration", "WARN")
+        self.assertTrue(line.do.endswith("--config " + whole), line.do)
+
+    def test_what_the_unit_starts_and_how(self):
+        node = self.healthy()
+        edit(node.unit, "ExecStart=", "ExecStart=-/nope")
+        self.found(node, "unit", "starts what is not there: /nope")
+        edit(node.unit, "[Service]\n", "[Service]\nRootDirectory=/srv/root\n")
+        self.assertEqual([line for line in self.lines(node) if "not there: /nope" in line.seen], [])
+        edit(node.unit, "RootDirectory=/srv/root\n", "")
+        edit(node.unit, "ExecStart=-/nope", "ExecStart=")
+        for was, now in (("Type=notify", "Type=oneshot"), ("Restart=always", "Restart=no")):
+            edit(node.unit, was + "\n", now + "\n")
+            line = self.found(node, "unit", "has " + now, "WARN")
+            self.set_in(line, node.unit, "Service")
+        self.well(node)
+
+    def test_who_is_not_root_is_told_what_that_means(self):
+        node = self.healthy()
+        edit(node.unit, "User=nobody", "User=root")
+        done = node.kekctl("doctor", "--output", "json", "--unit", node.unit, user=doctoring.USER)
+        (line,) = [line for line in json.loads(done.stdout)["lines"] if line["subject"] == "user"]
+        self.assertEqual(line["verdict"], "WARN")
+        self.assertRegex(line["seen"], r"^kekd runs as root \(.*\), and this is judged as uid [0-9]+: as root, doctor")
+
+    def test_a_user_who_does_not_exist(self):
+        node = self.healthy()
+        edit(node.unit, "User=nobody", "User=kekd-nowhere")
+        line = self.found(node, "user", "no user or group kekd-nowhere")
+        self.assertEqual(line.do, "systemd-sysusers kekd.conf")
+
+    def test_a_drop_in_counts(self):
+        node = self.healthy()
+        os.mkdir(node.unit + ".d")
+        write(node.unit + ".d/10.conf", "[Service]\nLimitMEMLOCK=64K\nLimitNOFILE=100\n")
+        for subject, setting in (("locked memory", "LimitMEMLOCK=infinity"), ("descriptors", "LimitNOFILE=4096")):
+            line = self.found(node, subject, "and kekd needs", "WARN")
+            self.assertTrue(line.do.endswith(": " + setting))
+            with open(node.unit + ".d/20.conf", "a", encoding="utf-8") as file:
+                file.write("[Service]\n%s\n" % setting)
+        self.well(node)
+
+    def test_a_credential_that_the_unit_does_not_give(self):
+        node = self.healthy()
+        entry = node.config["providers"][0]
+        entry["uri"] = entry["uri"].replace("file:" + node.token.pin_file, "credential:a.pin")
+        node.write()
+        line = self.found(node, "PIN of hsm-a", "does not give the credential a.pin")
+        edit(node.unit, "[Service]\n", "[Service]\n%s\n" % line.do.split(node.unit + ": ")[1])
+        self.assertEqual([line for line in self.lines(node) if line.subject != "backup"], [])
+        unseen = [line.subject for line in self.doctor(node) if line.verdict == "UNSEEN"]
+        self.assertIn("tokens", unseen)
+
+    def test_a_clock_that_was_set_back(self):
+        node = self.healthy().start()
+        node.stop()
+        node.announced_before(-100000)
+        line = self.found(node, "clock", "this node announced its key at")
+        self.assertEqual(line.do, "timedatectl set-ntp true")
+        node.announced_before(100)
+        self.well(node)
+
+    def test_a_backup_that_nobody_spoke_of(self):
+        node = self.healthy(backup=False)
+        self.cured(node, "backup", "nobody has said", "WARN")
+        with open(node.state + "/k8s-test.backup", encoding="utf-8") as file:
+            word = json.load(file)
+        for change, seen in (({"said_ms": 1000}, "the last one was spoken of"), ({"version": 0}, "is not what kekctl")):
+            write(node.state + "/k8s-test.backup", json.dumps(dict(word, **change)))
+            self.cured(node, "backup", seen, "WARN")
+
+
+if __name__ == "__main__":
+    rigs.main()

@@ -1,0 +1,160 @@
+#!/usr/bin/python3
+"""kekctl doctor on the end of the audit log's chain: as it should be, changed, cut, gone, not MACed, not there at all."""
+
+import json
+import os
+import subprocess
+
+import fault as faults
+import rig as rigs
+
+DEK = bytes(range(32))
+
+
+class Chain(rigs.Case):
+    def node(self, **audit):
+        node = self.rig()
+        node.audit = node.folder + "/audit.jsonl"
+        node.write(audit=dict({"file": node.audit}, **audit))
+        return node
+
+    def chain(self, node, subject="audit chain"):
+        """[(verdict, seen, do)]"""
+        lines = json.loads(node.kekctl("doctor", "--output", "json").stdout)["lines"]
+        return [(line["verdict"], line["seen"], line["do"]) for line in lines if line["subject"] == subject]
+
+    def well(self, node, seen):
+        (verdict, said, todo), = self.chain(node)
+        self.assertEqual((verdict, todo), ("OK", ""), said)
+        self.assertRegex(said, seen)
+
+    def unwell(self, node, seen):
+        (verdict, said, todo), = self.chain(node)
+        self.assertEqual(verdict, "WARN", said)
+        self.assertRegex(said, seen)
+        return todo
+
+    @staticmethod
+    def run_it(todo):
+        """The exit code of exactly that command."""
+        where = os.path.dirname(rigs.program("kekctl"))
+        return subprocess.run(["sh", "-c", todo], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False,
+                              env=dict(os.environ, PATH="%s:%s" % (where, os.environ["PATH"]))).returncode
+
+    @staticmethod
+    def lines(node):
+        with open(node.audit, "rb") as file:
+            return file.readlines()
+
+    @staticmethod
+    def put(node, lines):
+        with open(node.audit, "wb") as file:
+            file.writelines(lines)
+
+    def used(self, node, calls=20):
+        with node.client() as client:
+            for _ in range(calls):
+                client.encrypt(DEK)
+        rigs.wait_for(lambda: len(self.lines(node)) > calls, "the lines")
+
+    def stopped(self, **audit):
+        """One whose log has some lines, and its lines."""
+        node = self.node(**audit).start()
+        self.used(node)
+        node.close_clients()
+        node.stop()
+        return node, self.lines(node)
+
+    def test_a_chain_that_is_whole(self):
+        node = self.node()
+        self.well(node, "it is not begun")
+        self.well(node, r"its end is whole, and at line [1-9]\d* of chain [0-9a-f]{16}.*without MACs: no token that answers")
+        node.start()
+        self.used(node)
+        self.well(node, "its end is whole")
+        with node.client() as client:  # beside one that writes
+            for _ in range(5):
+                client.encrypt(DEK)
+                self.well(node, "its end is whole")
+        # Behind older files it goes on.
+        node.close_clients()
+        node.stop()
+        os.rename(node.audit, node.audit + ".1")
+        node.start()
+        self.used(node)
+        self.well(node, "its end is whole")
+        node.close_clients()
+        node.stop()
+
+    def test_a_changed_line_near_the_end(self):
+        node, whole = self.stopped()
+        line = whole[-5].replace(b'{"time":"2', b'{"time":"1')
+        self.put(node, whole[:-5] + [line] + whole[-4:])
+        todo = self.unwell(node, "^4 lines before the last, was changed: expected SHA-256")
+        self.assertEqual(self.run_it(todo), 3)
+
+    def test_an_end_that_is_missing(self):
+        for cut in (lambda lines: lines[:-2], lambda lines: lines[:-1] + [lines[-1][:20]]):
+            node, whole = self.stopped()
+            self.put(node, cut(whole))
+            self.unwell(node, "as is on record|expected a line feed")
+            # What doctor adds there itself hides nothing.
+            self.assertEqual(self.run_it(self.unwell(node, "missing|tells of what was found")), 3)
+
+    def test_a_line_in_another_place(self):
+        node, whole = self.stopped()
+        self.put(node, whole[:-4] + [whole[-3], whole[-4]] + whole[-2:])
+        self.unwell(node, "1 line before it comes later")
+
+    def test_a_file_or_a_record_that_is_gone(self):
+        node = self.node().start()
+        self.used(node)
+        os.rename(node.audit, node.audit + ".gone")
+        todo = self.unwell(node, "is not there, and chain [0-9a-f]{16} is on record with [0-9]+ lines")
+        self.assertTrue(todo.startswith("kill -HUP %d #" % node.kekd.pid), todo)
+        node.close_clients()
+        node.stop()
+        node, _ = self.stopped()
+        os.unlink(node.state + "/k8s-test.audit")
+        self.unwell(node, "expected a record of the chain in state_dir")
+
+    def test_macs_that_do_not_come(self):
+        node = self.node(mac_interval="1s")
+        node.kekctl("audit", "generate", check=True)
+        fault = faults.inject(node)
+        self.addCleanup(fault.close)
+        self.well(node, r"without a MAC yet \(hsm-a has a key for it\)")
+        node.start()
+        self.used(node)
+        rigs.wait_for(lambda: any(b'"event":"mac"' in line for line in self.lines(node)), "a MAC")
+        self.well(node, "MACed at 20")
+        fault.put("C_SignInit every rv 5")
+
+        def failed():
+            self.used(node, 1)
+            return any(b'"event":"mac"' in line and b'"failed"' in line for line in self.lines(node))
+        rigs.wait_for(failed, "a MAC that fails")
+        todo = self.unwell(node, "no token makes its MAC since 20")
+        self.assertIn("audit verify", todo)
+        node.close_clients()
+        node.stop()
+
+    def test_without_an_audit_log_there_is_no_chain(self):
+        node = self.node()
+        node.write(audit=None)
+        self.assertEqual(self.chain(node), [])
+        self.assertEqual([line[:2] for line in self.chain(node, "audit")],
+                         [("OK", "no audit log: nothing is put on record")])
+
+    def test_what_cannot_be_read_is_not_judged(self):
+        node, _ = self.stopped()
+        os.rename(node.audit, node.audit + ".1")
+        os.symlink(node.audit + ".1", node.audit)
+        (verdict, seen, todo), = self.chain(node)
+        self.assertEqual(verdict, "UNSEEN")
+        self.assertIn("not looked at: opening " + node.audit, seen)
+        self.assertTrue(todo)
+
+
+if __name__ == "__main__":
+    rigs.main()

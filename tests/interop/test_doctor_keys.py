@@ -1,0 +1,400 @@
+"""kekctl doctor finds what is wrong with tokens, keys and what the API server is told, one of several as well as all; and
+changes nothing beside a kekd that works."""
+
+import glob
+import grp
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+
+import certs
+import doctoring
+import fault as faults
+import p11
+import rig as rigs
+import traffic
+from doctoring import edit, write
+from softhsm import SOFTHSM
+from transit_server import TOKEN, Server
+
+
+class Tokens(doctoring.Case):
+    def module(self, node, path, which=0):
+        entry = node.config["providers"][which]
+        entry["uri"] = re.sub(r"module-path=[^&]*", "module-path=" + path, entry["uri"])
+        node.write()
+
+    def only(self, node, provider):
+        """Nothing is said against the other one but that the keyring is not whole."""
+        subjects = {line.subject for line in self.lines(node)}
+        self.assertEqual({subject for subject in subjects if " of " in subject}, {"token of " + provider})
+
+    def test_a_module_that_cannot_be_loaded_on_one_provider_of_two(self):
+        node = self.healthy(pair=True)
+        with open(SOFTHSM, "rb") as file:
+            head = bytearray(file.read(4096))
+        head[18:20] = (243).to_bytes(2, "little")  # RISC-V
+        foreign = node.folder + "/foreign.so"
+        with open(foreign, "wb") as file:
+            file.write(head)
+        cases = [("/nowhere/module.so", "cannot be opened|No such file"), (foreign, "is for RISC-V"),
+                 (node.folder, "is not a file")]
+        cases += [(path, "no C_GetFunctionList") for path in glob.glob("/lib/*-linux-gnu/libc.so.6")[:1]]
+        cases += self.lacking(node)
+        for path, seen in cases:
+            self.module(node, path, which=1)
+            line = self.found(node, "token of hsm-b", seen)
+            self.assertIn("in %s, provider hsm-b: module-path=" % node.path, line.do)
+            self.only(node, "hsm-b")
+        self.module(node, SOFTHSM, which=1)
+        self.well(node)
+
+    @staticmethod
+    def lacking(node):
+        """A library of which a symbol is nowhere, where there is a compiler."""
+        source, path = node.folder + "/lacking.c", node.folder + "/lacking.so"
+        write(source, "int of_the_vendor(void); int C_GetFunctionList(void **l) { return *l = 0, of_the_vendor(); }\n")
+        if shutil.which("cc") is None:
+            return []
+        subprocess.run(["cc", "-shared", "-fPIC", "-Wl,-z,now", "-o", path, source], check=True)
+        return [(path, "undefined symbol: of_the_vendor")]
+
+    def test_a_token_that_is_not_the_one_of_the_uri(self):
+        node = self.healthy()
+        entry = node.config["providers"][0]
+        was = entry["uri"]
+        entry["uri"] = was.replace("token=kek-test", "token=another")
+        node.write()
+        line = self.found(node, "token of hsm-a", "no token matches the URI")
+        self.assertEqual(line.do, "in %s, provider hsm-a: token= in uri: of one that is there; or have another made by the "
+                         "vendor's means" % node.path)
+        entry["env"]["SOFTHSM2_CONF"] = empty = node.folder + "/softhsm2.conf"
+        os.mkdir(node.folder + "/none", 0o755)
+        write(empty, "directories.tokendir = %s/none\nobjectstore.backend = file\n" % node.folder)
+        node.write()
+        line = self.found(node, "token of hsm-a", "the module shows none")
+        self.assertTrue(line.do.startswith("runuser -u nobody -- softhsm2-util --init-token --free --label another "))
+        entry["env"]["SOFTHSM2_CONF"] = node.token.conf
+        entry["uri"] = was
+        node.write()
+        self.well(node)
+
+    def test_a_library_whose_files_are_anothers(self):
+        """It says no more than that it failed; what helps is its group, where the system has that."""
+        node = self.healthy()
+        shut = node.folder + "/shut"
+        os.mkdir(shut, 0o700)
+        shutil.copy(node.token.conf, shut)
+        node.config["providers"][0]["env"]["SOFTHSM2_CONF"] = shut + "/" + os.path.basename(node.token.conf)
+        node.write()
+        line = self.found(node, "token of hsm-a", "C_Initialize")
+        try:
+            grp.getgrnam("softhsm")
+        except KeyError:
+            self.skipTest("SKIP: there is no group softhsm: what doctor says of it was not tested")
+        self.assertTrue(line.do.startswith("usermod --append --groups softhsm nobody #"), line.do)
+
+    def test_workers_of_another_user_are_asked_by_root_alone(self):
+        node = self.healthy()
+        node.config["providers"][0]["user"] = "kekd-nowhere"
+        node.write()
+        unseen = [line.subject for line in self.doctor(node) if line.verdict == "UNSEEN"]
+        self.assertLess({"tokens", "files of hsm-a"}, set(unseen))
+
+    def test_sessions_that_do_not_suffice_for_all_nodes(self):
+        node = self.healthy()
+        fault = faults.inject(node)
+        self.addCleanup(fault.close)
+        subprocess.run(["chown", "nobody", fault.path], check=True)
+        fault.put("C_GetTokenInfo every sessions 30")
+        subprocess.run(["chown", "nobody", fault.path], check=True)
+        self.well(node)
+        line = self.found(node, "sessions of hsm-a", "the token allows 30, and 3 nodes", "FAIL",
+                          *[word for name in ("a", "b", "c") for word in ("--node", "ssh:nowhere-" + name)])
+        node.config["providers"][0]["sessions"] = int(re.search(r"sessions: (\d+), on each node", line.do)[1])
+        node.write()
+        self.assertNotIn("sessions of hsm-a", [line.subject for line in self.lines(
+            node, *[word for name in ("a", "b", "c") for word in ("--node", "ssh:nowhere-" + name)])])
+
+    def test_no_key_yet(self):
+        node = self.healthy(generate=False, backup=False)
+        line = self.found(node, "keyring", "has no version yet")
+        self.assertTrue(line.do.startswith("runuser -u nobody -- kekctl "), line.do)
+        self.run_it(node, line)
+        line = self.found(node, "backup", "nobody has said", "WARN")
+        self.run_it(node, line)
+        self.well(node)
+
+    def test_a_keyring_that_is_misspelt(self):
+        node = self.healthy()
+        node.write(keyring="k8s-tset")
+        line = self.found(node, "keyring", "is the configuration's keyring misspelt?")
+        self.assertEqual(line.do, "in %s: keyring: k8s-test" % node.path)
+        node.write(keyring=line.do.split("keyring: ")[1])
+        self.well(node)
+
+    def test_one_root_of_two_has_no_key(self):
+        node = self.healthy(pair=True, backup=False)
+        providers = [entry["name"] for entry in node.config["providers"]]
+        node.write(roots=[{"name": name, "providers": [provider]}
+                          for name, provider in zip(("site", "spare"), providers)], mode="all", keyring="another-one")
+        for name in ("site", "spare"):
+            line = self.found(node, "keyring of " + name, "has no version yet")
+            self.assertIn(" --root %s key generate" % name, line.do)
+            self.run_it(node, line)
+            self.assertEqual([line for line in self.lines(node) if line.subject == "keyring of " + name], [])
+        for name in ("site", "spare"):
+            self.run_it(node, self.found(node, "backup of " + name, "nobody has said", "WARN"))
+        self.well(node)
+
+    def test_one_replica_lacks_the_newest_version(self):
+        node = self.healthy(pair=True)
+        p11.plant(node.token, "k8s-test.v2", os.urandom(16))
+        subprocess.run(["chown", "-R", "nobody", node.token.folder], check=True)
+        line = self.found(node, "keyring", "version 2 is on hsm-a and not on hsm-b: bring its key there")
+        self.assertIn("key list", line.do)
+        node.twin.replicate(node.token)
+        subprocess.run(["chown", "-R", "nobody", node.twin.folder], check=True)
+        self.run_it(node, self.found(node, "backup", "has version 1, and version 2 may seal now", "WARN"))
+        self.well(node)
+
+    def test_who_promotes_with_a_backup_has_spoken_of_it(self):
+        node = self.healthy(backup=False)
+        kekctl = ["runuser", "-u", doctoring.USER, "--", rigs.program("kekctl"), "--config", node.path, "key"]
+        subprocess.run(kekctl + ["generate"], check=True, stdout=subprocess.DEVNULL)
+        self.found(node, "backup", "nobody has said", "WARN")
+        subprocess.run(kekctl + ["promote", "2", "--i-have-a-backup"], check=True, stdout=subprocess.DEVNULL)
+        self.assertIn("version 2 is in one, as was said 0 days ago",
+                      [line.seen for line in self.doctor(node) if line.subject == "backup"])
+        self.well(node)
+
+    def test_a_key_that_can_be_taken_out(self):
+        node = self.healthy()
+        p11.plant(node.token, "k8s-test.v2", os.urandom(16), extractable=True)
+        subprocess.run(["chown", "-R", "nobody", node.token.folder], check=True)
+        line = self.found(node, "keys of hsm-a", r"version 2 \(k8s-test.v2\) is not used: .*CKA_EXTRACTABLE")
+        self.assertIn("key adopt k8s-test.v2", line.do)
+        node.token.tool("--delete-object", "--type", "secrkey", "--label", "k8s-test.v2")
+        subprocess.run(["chown", "-R", "nobody", node.token.folder], check=True)
+        self.well(node)
+
+    def test_a_version_in_use_that_is_gone(self):
+        node = self.healthy().start()
+        with node.client() as client:
+            sealed = client.encrypt(bytes(32))
+        node.stop()
+        kept = node.folder + "/kept"
+        shutil.copytree(node.token.folder + "/tokens", kept)
+        node.token.tool("--delete-object", "--type", "secrkey", "--label", "k8s-test.v1")
+        line = self.found(node, "keyring", "which this node announced last, is on no provider")
+        self.assertIn("restore the key, and generate no other", line.seen)
+        self.assertNotIn("generate", line.do)
+        shutil.rmtree(node.token.folder + "/tokens")
+        shutil.copytree(kept, node.token.folder + "/tokens")
+        subprocess.run(["chown", "-R", "nobody", node.token.folder], check=True)
+        self.well(node)
+        node.start()
+        with node.client() as client:
+            self.assertEqual(client.open(sealed), bytes(32))
+        node.stop()
+
+    def test_a_service_says_in_its_workers_words_what_is_wrong(self):
+        if not os.path.exists(rigs.program("kekd-transit")):
+            self.skipTest("SKIP: kekd-transit is not built: its words were not heard")
+        node = self.healthy()
+        server = Server()
+        self.addCleanup(server.stop)
+        token = node.folder + "/token"
+        write(token, TOKEN)
+        os.chmod(token, 0o600)
+        node.config["providers"].append({"name": "bao", "type": "transit", "address": server.address, "key": "ring",
+                                         "token_file": token})
+        node.write(roots=[{"name": "site", "providers": ["hsm-a"]}, {"name": "cloud", "providers": ["bao"]}], mode="any")
+        self.run_it(node, self.found(node, "files of bao", "cannot use .*/token: Permission denied", "WARN"))
+        lines = self.doctor(node)
+        self.assertEqual([line.verdict for line in lines if line.subject == "token of bao"], ["OK"], lines)
+        server.stop()
+        line = self.found(node, "token of bao", server.address.split("/")[-1], "WARN")
+        self.assertNotIn(TOKEN, line.seen)
+        self.assertIn("provider bao", line.do)
+        self.assertEqual([(line.verdict) for line in self.doctor(node) if line.subject == "token of hsm-a"], ["OK"])
+
+    def test_googles_worker_says_which_credentials_it_lacks(self):
+        if not os.path.exists(rigs.program("kekd-gcpkms")):
+            self.skipTest("SKIP: kekd-gcpkms is not built: its words were not heard")
+        node = self.healthy()
+        node.config["providers"].append({"name": "cloud", "type": "gcpkms", "credentials": "file:/nowhere/sa.json",
+                                         "key": "projects/p/locations/l/keyRings/r/cryptoKeys/k"})
+        node.write(roots=[{"name": "site", "providers": ["hsm-a"]}, {"name": "far", "providers": ["cloud"]}], mode="any")
+        self.found(node, "files of cloud", "cannot use /nowhere/sa.json", "WARN")
+        line = self.found(node, "token of cloud", "credentials: /nowhere/sa.json cannot be opened by uid", "WARN")
+        self.assertIn("provider cloud", line.do)
+        lines = self.doctor(node)
+        self.assertEqual([line.verdict for line in lines if line.subject == "keyring of site"], ["OK"])
+        self.assertEqual([line.verdict for line in lines if line.subject == "keyring of far"], ["UNSEEN"])
+
+
+class Kubernetes(doctoring.Case):
+    def test_an_encryption_configuration_on_its_way(self):
+        """Each phase is the command that the line before says."""
+        node = self.healthy()
+        write(node.encryption, "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\n"
+              "resources: [{resources: [secrets], providers: [identity: {}]}]\n")
+        node.config["providers"][0]["timeout"] = "1s"
+        node.write()
+        for seen, verdict, phase in (("has no entry for kekd", "WARN", "add-reader"),
+                                     ("written by another provider", "WARN", "make-writer"),
+                                     ("identity is still in the list", "WARN", "remove-old")):
+            line = self.found(node, "encryption", seen, verdict)
+            self.assertIn(" --phase %s --from %s" % (phase, node.encryption), line.do)
+            self.run_it(node, line)
+            self.assertEqual(os.stat(node.encryption + "." + phase).st_mode & 0o777, 0o600)
+            os.replace(node.encryption + "." + phase, node.encryption)
+        self.well(node)
+
+    def test_an_entry_that_does_not_lead_here(self):
+        node = self.healthy()
+        edit(node.encryption, node.socket, "/run/other.sock")
+        line = self.found(node, "encryption", "has endpoint unix:///run/other.sock, and kekd listens at")
+        edit(node.encryption, "unix:///run/other.sock", line.do.split("endpoint: ")[1])
+        self.well(node)
+        edit(node.encryption, "apiVersion: v2, ", "apiVersion: v1, ")
+        line = self.found(node, "encryption", "is of KMS v1", "WARN")
+        self.assertIn("in %s: apiVersion: v2" % node.encryption, line.do)
+        edit(node.encryption, "apiVersion: v1, ", "apiVersion: v2, ")
+        edit(node.encryption, "timeout: 20s", "timeout: 2s")
+        line = self.found(node, "encryption", "waits 2000 ms, and one call of an HSM may take 5000 ms", "WARN")
+        edit(node.encryption, "timeout: 2s", line.do.split(node.encryption + ": ")[1])
+        self.well(node)
+        edit(node.encryption, "name: kekd", "name: old")
+        line = self.found(node, "encryption", "is called old, not kekd", "WARN")
+        self.well(node, *line.do.split(",")[0].split())
+        edit(node.encryption, "name: old", "nmae: old")
+        line = self.found(node, "encryption", r"encryption.yaml:\d+:\d+: .*nmae")
+        self.assertEqual(line.do, "correct %s, before an API server reads it" % node.encryption)
+
+    def test_an_api_server_that_is_not_told(self):
+        node = self.healthy()
+        flag = "    - --encryption-provider-config=%s\n" % node.encryption
+        edit(node.manifest, flag, "")
+        line = self.found(node, "API server", "told of no EncryptionConfiguration", "WARN")
+        edit(node.manifest, "    - kube-apiserver\n", "    - kube-apiserver\n    - %s\n" % line.do.split(": ")[1])
+        self.well(node)
+        edit(node.manifest, node.encryption, "/etc/other.yaml")
+        line = self.found(node, "API server", "another EncryptionConfiguration than .*: /etc/other.yaml", "WARN")
+        edit(node.manifest, "--encryption-provider-config=/etc/other.yaml", line.do.split(": ")[1])
+        self.well(node)
+        mount = "    - {name: kekd, mountPath: %s}\n" % os.path.dirname(node.socket)
+        edit(node.manifest, mount + "    - {name: kubernetes, mountPath: %s}\n" % node.folder, mount)
+        self.found(node, "API server", "its Pod does not see " + node.encryption)
+        edit(node.manifest, mount, "    - {name: kubernetes, mountPath: %s}\n" % node.encryption)
+        line = self.found(node, "API server", "its Pod does not see " + node.socket)
+        self.assertIn("a hostPath %s, mounted at" % os.path.dirname(node.socket), line.do)
+        write(node.manifest, "kube-apiserver --encryption-provider-config %s \\\n --v=2\n" % node.encryption)
+        self.well(node)
+        write(node.manifest, "kind: Deployment\n")
+        self.found(node, "API server", "no Pod's manifest and no command line")
+
+    def test_an_api_server_that_runs_here_is_read_in_proc(self):
+        node = self.healthy()
+        server = node.folder + "/kube-apiserver"
+        write(server, "#!/bin/sh\nsleep 100\n")
+        os.chmod(server, 0o755)
+        # Its processes are this one's alone; a script is called in /proc as its file is.
+        script = '"$1" --encryption-provider-config="$2" & while ! grep -q kube /proc/$!/comm; do :; done; shift 2; ' \
+                 'exec setpriv --clear-groups "$@"'
+        done = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script, "sh", server,
+                               node.encryption, rigs.program("kekctl"), "--config", node.path, "doctor", "--unit",
+                               node.unit, "--output", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        if b"unshare" in done.stderr:
+            self.skipTest("SKIP: no process namespace here: %s" % done.stderr.decode())
+        lines = {line["subject"]: line for line in json.loads(done.stdout)["lines"]}
+        self.assertRegex(lines["API server"]["seen"], r"^/proc/\d+/cmdline: " + node.encryption)
+        self.assertEqual((lines["encryption"]["verdict"], lines["peer"]["seen"]), ("OK", "uid 0 may call"))
+
+
+class Beside(doctoring.Case):
+    def test_beside_a_kekd_that_works_nothing_changes(self):
+        node = self.healthy(pair=True, spy=True)
+        node.start()
+
+        def things():
+            """Files by name, and objects by token."""
+            files = {os.path.join(where, name) for where, _, names in os.walk(node.folder) for name in names
+                     if not name.endswith(".lock")}
+            return files, [len(glob.glob(token.folder + "/tokens/*/*.object")) for token in (node.token, node.twin)]
+        with traffic.Traffic(node.socket) as load:
+            load.more(50)
+            before, workers = things(), set(node.workers())
+            for _ in range(5):
+                self.well(node)
+                load.more(50)
+            self.assertEqual(things(), before)
+            self.assertEqual(set(node.workers()), workers, "kekd lost a worker")
+        self.assertEqual([repr(failure) for failure in load.failures], [])
+        self.assertEqual(load.wrong, [])
+        for sample in ("kekd_grpc_rejected_total", "kekd_grpc_protocol_errors_total", "kekd_grpc_connections_refused_total"):
+            found = {name: value for name, value in node.metrics().items() if name.startswith(sample)}
+            self.assertTrue(found, sample)
+            self.assertEqual(set(found.values()), {0}, found)
+        said = {line.subject: line for line in self.doctor(node) if line.verdict == "OK"}
+        self.assertIn("announcing kek1-", said["nodes"].seen)
+        self.assertIn("process %d" % node.kekd.pid, said["locked memory"].seen)
+        self.assertEqual(glob.glob(node.state + "/pin-refused-*"), [])
+        node.stop()
+
+    def test_a_pin_that_is_refused_beside_kekd_costs_no_try_more(self):
+        node = self.healthy(spy=True)
+        write(node.token.pin_file, "wrong-" + node.token.pin)
+        node.spawn()
+        node.wait_log("was refused")
+        time.sleep(0.5)
+        logins = node.spy.count("C_Login")
+        for _ in range(3):
+            self.found(node, "PIN of hsm-a", "the token refused it")
+        self.assertEqual(node.spy.count("C_Login"), logins)
+        write(node.token.pin_file, node.token.pin)
+        node.good()
+        node.stop()
+
+    def named(self, name, **options):
+        """A node that serves its status, and its address; what lies in its folder for that is root's."""
+        node = self.healthy(config={"settle": "0s"}, **options)
+        address = rigs.own_address()
+        cert, key = self.ca(node).issue("/CN=kekd-status", "DNS:%s,IP:%s" % (name, address.split(":")[0]), name=name)
+        for path in (cert, key, self.authority.cert):
+            os.chmod(path, 0o600)
+        node.write(status={"listen": address, "cert": cert, "key": key, "ca": self.authority.cert,
+                           "allow": ["kekd-status"], "name": name})
+        return node, address
+
+    def ca(self, node):
+        if not hasattr(self, "authority"):
+            self.authority = certs.Authority(node.folder + "/tls")
+            os.chmod(node.folder + "/tls", 0o755)
+        return self.authority
+
+    def test_one_node_of_two_announces_another_key_or_is_away(self):
+        (first, one), (second, two) = self.named("cp1"), self.named("cp2")
+        for node in (first, second):
+            node.write(status={"nodes": [one, two]})
+            lines = [line for line in self.lines(node) if line.subject == "status"]
+            for line in lines:
+                self.assertIn("Permission denied", line.seen)
+                self.run_it(node, line)
+        line = self.found(first, "nodes", "%s: not reached" % two, "WARN")
+        self.assertIn("node status", line.do)
+        for node in (first, second):
+            node.start()
+        line = self.found(first, "nodes", "not all nodes announce one key: version 1 .* on %s" % two)
+        self.assertEqual({line.subject for line in self.lines(first)}, {"nodes"})
+        second.stop()
+        self.found(first, "nodes", "%s: not reached" % two)
+        first.stop()
+
+
+if __name__ == "__main__":
+    rigs.main()

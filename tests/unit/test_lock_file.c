@@ -1,0 +1,132 @@
+/* Locks on files: one at a time, whoever has it is told, and nothing is left behind by one that ends. */
+#include "suite.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kek/lock_file.h"
+
+static char folder[] = "/tmp/kek-lock-file-XXXXXX", path[64];
+
+static void setup(void)
+{
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/lock", folder);
+}
+
+static void teardown(void)
+{
+    (void)unlink(path);
+    ck_assert_int_eq(rmdir(folder), 0);
+}
+
+static enum kek_rc take(bool of_process, int *fd, pid_t *holder, struct kek_why *why)
+{
+    return of_process ? kek_lock_file_take_for_process(path, fd, holder, why)
+                      : kek_lock_file_take(path, fd, why);
+}
+
+/* Another process that holds it until it is killed. */
+static pid_t start_holder(bool of_process)
+{
+    int ready[2];
+    char byte = 0;
+    ck_assert_int_eq(pipe(ready), 0);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        int fd;
+        pid_t holder;
+        byte = take(of_process, &fd, &holder, NULL) == KEK_OK;
+        (void)!write(ready[1], &byte, 1);
+        for (;;) {
+            pause();
+        }
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    ck_assert_int_eq(byte, 1);
+    close(ready[0]);
+    close(ready[1]);
+    return child;
+}
+
+START_TEST(lock_of_another_process_is_refused_and_ends_with_it)
+{
+    char text[160];
+    struct kek_why why;
+    pid_t holder = 0;
+    int fd = -1;
+    pid_t child = start_holder(_i == 1);
+    ck_assert_int_eq(take(_i == 1, &fd, &holder, &why), KEK_UNAVAILABLE);
+    ck_assert_int_eq(fd, -1);
+    if (_i == 1) {
+        ck_assert_int_eq(holder, child);
+        snprintf(text, sizeof text, "process %d holds %s", (int)child, path);
+    } else {
+        snprintf(text, sizeof text, "another process holds %s", path);
+    }
+    ck_assert_str_eq(why.text, text);
+    ck_assert_int_eq(kill(child, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(child, NULL, 0), child);
+    ck_assert_int_eq(take(_i == 1, &fd, &holder, &why), KEK_OK);
+    struct stat st;
+    ck_assert_int_eq(fstat(fd, &st), 0);
+    ck_assert_uint_eq(st.st_mode & 07777, 0600);
+    close(fd);
+}
+END_TEST
+
+START_TEST(lock_of_this_process_is_refused_until_it_is_closed)
+{
+    int first = -1, second = -1;
+    ck_assert_int_eq(kek_lock_file_take(path, &first, NULL), KEK_OK);
+    ck_assert_int_eq(kek_lock_file_take(path, &second, NULL), KEK_UNAVAILABLE);
+    close(first);
+    ck_assert_int_eq(kek_lock_file_take(path, &second, NULL), KEK_OK);
+    close(second);
+}
+END_TEST
+
+START_TEST(file_that_its_holder_removed_is_no_lock)
+{
+    int first = -1, second = -1, third = -1;
+    struct stat one, two;
+    ck_assert_int_eq(kek_lock_file_take(path, &first, NULL), KEK_OK);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_eq(kek_lock_file_take(path, &second, NULL), KEK_OK);
+    ck_assert(stat(path, &one) == 0 && fstat(second, &two) == 0 && one.st_ino == two.st_ino);
+    close(first);
+    ck_assert_int_eq(kek_lock_file_take(path, &third, NULL), KEK_UNAVAILABLE);
+    close(second);
+}
+END_TEST
+
+START_TEST(what_cannot_be_opened_is_named)
+{
+    struct kek_why why;
+    int fd = -1;
+    pid_t holder;
+    ck_assert_int_eq(symlink("/dev/null", path), 0);
+    ck_assert_int_eq(take(_i == 1, &fd, &holder, &why), KEK_DENIED);
+    ck_assert_msg(strstr(why.text, path) != NULL, "%s", why.text);
+    ck_assert_int_eq(fd, -1);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("lock file");
+    TCase *tests = tcase_create("lock file");
+    suite_add_tcase(suite, tests);
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_loop_test(tests, lock_of_another_process_is_refused_and_ends_with_it, 0, 2);
+    tcase_add_test(tests, lock_of_this_process_is_refused_until_it_is_closed);
+    tcase_add_test(tests, file_that_its_holder_removed_is_no_lock);
+    tcase_add_loop_test(tests, what_cannot_be_opened_is_named, 0, 2);
+    return suite_run(suite);
+}
