@@ -21,6 +21,7 @@ work=
 keep=false
 failed_phases=0 # that have no failed test of their own to count
 phase_pid=
+has_go=false
 # shellcheck source=.ci/debian.sh
 . "$source_dir/.ci/debian.sh"
 # shellcheck source=.ci/openbao.sh
@@ -103,6 +104,16 @@ show_failure() {
 phase_prepare() {
     cd "$work/source"
     autoreconf -fi
+}
+
+# Go compiles Kubernetes' code once for a machine, which takes minutes: not beside tests, whose calls have deadlines.
+phase_go() {
+    local module
+    for module in kube kube/oldgrpc monitoring/schema; do
+        cd "$work/source/tests/$module"
+        GOTOOLCHAIN=local GOFLAGS=-mod=readonly go list -export -deps -test ./... >/dev/null ||
+            echo "tests/$module: not compiled; its tests say what is missing"
+    done
 }
 
 configure_in() {
@@ -219,6 +230,7 @@ find_go() {
     for dir in $(command -v go | xargs -r dirname) /usr/local/go/bin /usr/lib/go-1.*/bin; do
         if [ -x "$dir/go" ] && go_is_recent "$dir/go"; then
             PATH=$dir:$PATH
+            has_go=true
             return 0
         fi
     done
@@ -227,6 +239,7 @@ find_go() {
             if apt-cache show "golang-$version-go" >/dev/null 2>&1 &&
                 install_missing_packages "golang-$version-go"; then
                 PATH=/usr/lib/go-$version/bin:$PATH
+                has_go=true
                 return 0
             fi
         done
@@ -267,11 +280,14 @@ find_openbao "$work/openbao"
 copy_sources
 export KEK_CLOUD_PARTS=$work/cloud-parts # one for all builds
 export work jobs test_jobs sanitized_jobs
-export -f configure_in tests_without phase_prepare phase_gcc phase_clang phase_sanitizers \
+export -f configure_in tests_without phase_prepare phase_go phase_gcc phase_clang phase_sanitizers \
     phase_distcheck phase_quickstart phase_format phase_manuals phase_scripts
 
 phase prepare 300 phase_prepare
 [ "$failed_phases" -eq 0 ] || die 'autoreconf failed'
+if $has_go; then
+    phase go 1800 phase_go
+fi
 # Only what hangs is to be ended: a machine that is shared may take several times as long as usual.
 phase gcc 2400 phase_gcc
 phase clang 1200 phase_clang

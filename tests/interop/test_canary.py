@@ -234,7 +234,7 @@ class Hidden(Older):
 
     def test_canaries_beside_64_streams_in_strict_mode(self):
         node = self.older(pair=True, interval="1s", data_key={"max_uses": 1})
-        with traffic.Traffic(node.socket, threads=64) as load:
+        with traffic.Traffic(node.socket, threads=64, connections=4) as load:
             def ages():
                 return [node.metrics()['kekd_kek_canary_age_seconds{version="1",provider="%s"}' % name]
                         for name in ("hsm-a", "hsm-b")]

@@ -6,6 +6,7 @@ threads; run as a program, this file is one Caller in a process of its own (see 
 """
 
 import base64
+import contextlib
 import json
 import os
 import random
@@ -113,20 +114,28 @@ class Caller:
         if self.old:
             self.open(client, self.random.choice(self.old), "what was sealed earlier")
 
-    def run(self, stop):
-        with kms.Client(self.path, timeout=self.timeout, options=self.options) as client:
+    def client(self):
+        return kms.Client(self.path, timeout=self.timeout, options=self.options)
+
+    def run(self, stop, client=None):
+        """client: one that is shared, and stays open."""
+        with contextlib.nullcontext(client) if client else self.client() as mine:
             while not stop.is_set():
-                self.step(client)
+                self.step(mine)
 
 
 class Traffic:
-    """Callers in threads; failures and wrong answers are kept, and all that was sealed."""
+    """Callers in threads; failures and wrong answers are kept, and all that was sealed. connections: that they share; each
+    has one of its own otherwise, and kekd takes 32."""
 
-    def __init__(self, path, threads=3, timeout=10.0, old=None, options=()):
+    def __init__(self, path, threads=3, timeout=10.0, old=None, options=(), connections=None):
         self.failures, self.wrong, self.sealed, self.done = [], [], [], 0
         self.stop = threading.Event()
-        self.threads = [threading.Thread(target=Caller(path, self, timeout, seed, old, options).run,
-                                         args=(self.stop,)) for seed in range(threads)]
+        callers = [Caller(path, self, timeout, seed, old, options) for seed in range(threads)]
+        self.clients = [callers[i].client() for i in range(connections or 0)]
+        self.threads = [threading.Thread(target=caller.run,
+                                         args=(self.stop, self.clients[i % connections] if connections else None))
+                        for i, caller in enumerate(callers)]
 
     def on_good(self, _method, _begun, _ended):
         self.done += 1
@@ -150,6 +159,8 @@ class Traffic:
         self.stop.set()
         for thread in self.threads:
             thread.join()
+        for client in self.clients:
+            client.close()
 
     def more(self, calls, seconds=60.0):
         """Waits until so many more calls have succeeded, or one has not."""
