@@ -144,16 +144,6 @@ void case_generate_taken(struct suite *suite, struct suite_result *result)
 
 /* ---- looking ---- */
 
-static const struct kek_version *find(const struct rig_answer *answer, const struct kek_id *kek_id)
-{
-    for (size_t i = 0; i < answer->version_count; i++) {
-        if (kek_id_equal(&answer->versions[i].id, kek_id)) {
-            return &answer->versions[i];
-        }
-    }
-    return NULL;
-}
-
 static bool is_as_made(const struct suite *suite, const struct kek_version *version,
                        const struct suite_key *key, uint32_t number, struct suite_result *result)
 {
@@ -185,11 +175,11 @@ void case_list(struct suite *suite, struct suite_result *result)
     for (size_t i = 0; i < 2; i++) {
         const struct suite_key *key = &suite->keys[i];
         if (key->there &&
-            !is_as_made(suite, find(answer, &key->id), key, (uint32_t)i + 1, result)) {
+            !is_as_made(suite, rig_version(answer, &key->id), key, (uint32_t)i + 1, result)) {
             return;
         }
     }
-    suite_pass(result, "%s", kek_wrap_alg_name(find(answer, &suite->keys[0].id)->alg));
+    suite_pass(result, "%s", kek_wrap_alg_name(rig_version(answer, &suite->keys[0].id)->alg));
 }
 
 static bool probe(struct suite *suite, struct suite_result *result)
@@ -261,7 +251,7 @@ void case_destroy(struct suite *suite, struct suite_result *result)
         suite_refused(result, "listing afterwards", &answer->why);
         return;
     }
-    if (find(answer, kek_id) != NULL) {
+    if (rig_version(answer, kek_id) != NULL) {
         suite_fail(result, "a fresh process still sees it");
         return;
     }

@@ -10,7 +10,7 @@
 #ifndef KEKCTL_CONFORMANCE_LEFTOVERS_H
 #define KEKCTL_CONFORMANCE_LEFTOVERS_H
 
-#include "rig.h"
+#include "kekctl/rig/rig.h"
 
 #define LEFTOVERS_PREFIX "kekd-conformance-"
 

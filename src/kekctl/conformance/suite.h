@@ -8,8 +8,8 @@
 #ifndef KEKCTL_CONFORMANCE_SUITE_H
 #define KEKCTL_CONFORMANCE_SUITE_H
 
+#include "kekctl/rig/rig.h"
 #include "leftovers.h"
-#include "rig.h"
 #include "suite_result.h"
 
 struct suite_key {

@@ -7,8 +7,8 @@
  * keyring alone.  A question has a deadline, the provider's start_timeout and ten seconds; three
  * failed starts in a row, a refused PIN, SIGINT and SIGTERM end it sooner.  One thread.
  */
-#ifndef KEKCTL_CONFORMANCE_RIG_H
-#define KEKCTL_CONFORMANCE_RIG_H
+#ifndef KEKCTL_RIG_H
+#define KEKCTL_RIG_H
 
 #include "kek/pool.h"
 #include "kekctl/kekctl.h"
@@ -92,6 +92,9 @@ void rig_end(struct rig *rig, enum rig_role role);
 /* Fills in provider and deadline, and waits. Valid until the next question. */
 const struct rig_answer *rig_ask(struct rig *rig, enum rig_role role,
                                  struct kek_pool_request *request);
+
+/* Of the keys that an answer lists, the one with this CKA_ID; NULL: it is not there. */
+const struct kek_version *rig_version(const struct rig_answer *answer, const struct kek_id *kek_id);
 
 /* Asks for nothing else than a key's use. */
 const struct rig_answer *rig_wrap(struct rig *rig, enum rig_role role, const struct kek_id *kek_id,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kek/clock.h"
+#include "kek/text.h"
 
 #define PATIENCE_MS 10000 /* beyond the provider's start_timeout */
 #define STRIKES_MAX 3
@@ -240,13 +241,11 @@ static void give_up(struct rig *rig, struct rig_pool *pool, struct rig_answer *a
     answer->rc = status.why.rc == KEK_OK ? KEK_UNAVAILABLE : status.why.rc;
 }
 
-/* The provider's name stands before each reason, and the result says it too. */
+/* The provider's name stands before each reason, and whoever asked knows it. */
 static void shorten(const char *name, struct kek_why *why)
 {
-    size_t len = strlen(name);
-    if (strncmp(why->text, name, len) == 0 && strncmp(why->text + len, ": ", 2) == 0) {
-        memmove(why->text, why->text + len + 2, strlen(why->text + len + 2) + 1);
-    }
+    const char *rest = kek_text_after_name(why->text, name);
+    memmove(why->text, rest, strlen(rest) + 1);
 }
 
 uint64_t rig_deadline(const struct rig *rig)
@@ -285,6 +284,16 @@ const struct rig_answer *rig_ask(struct rig *rig, enum rig_role role,
     }
     shorten(pool->provider.name, &answer->why);
     return answer;
+}
+
+const struct kek_version *rig_version(const struct rig_answer *answer, const struct kek_id *kek_id)
+{
+    for (size_t i = 0; i < answer->version_count; i++) {
+        if (kek_id_equal(&answer->versions[i].id, kek_id)) {
+            return &answer->versions[i];
+        }
+    }
+    return NULL;
 }
 
 const struct rig_answer *rig_wrap(struct rig *rig, enum rig_role role, const struct kek_id *kek_id,
