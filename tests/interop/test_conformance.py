@@ -4,69 +4,28 @@ a run ends; what a killed run left the next one removes, and never anything else
 
 A real SoftHSM behind the fault module."""
 
-import glob
 import json
 import os
 import re
 import signal
-import subprocess
-import tempfile
-import unittest
 import xml.etree.ElementTree
 
-import fault as faults
 import p11
 import rig as rigs
+import throwaway
 from proc import wait_for
-from softhsm import TOP_SRC, Token
+from softhsm import TOP_SRC
 from traffic import Traffic
 
 # What comes before a case can be looked at: nothing of it is what a row is about.
 GOOD = ("PASS", "NOT SUPPORTED", "SKIPPED")
 
 
-class Suite(unittest.TestCase):
-    def setUp(self):
-        # pylint: disable=consider-using-with
-        self.folder = tempfile.TemporaryDirectory()
-        self.addCleanup(self.folder.cleanup)
-        self.token = Token(os.path.join(self.folder.name, "token"))
-        self.fault = faults.Fault(os.path.join(self.folder.name, "fault"))
-        self.addCleanup(self.fault.close)
-        # A key of somebody else's, which nothing of this may touch.
-        p11.plant(self.token, "ring.v1", bytes(range(16)))
-        self.before = self.objects()
-        self.assertEqual(len(self.before), 1)
-
-    def objects(self):
-        """Each object's bytes."""
-        found = {}
-        for path in glob.glob(self.token.folder + "/tokens/*/*.object"):
-            if not path.endswith("/token.object"):
-                with open(path, "rb") as file:
-                    found[path] = file.read()
-        return found
-
-    def labels(self):
-        return sorted(re.findall("label: *(\\S+)", self.token.tool("--list-objects", "--type", "secrkey")))
-
-    def path(self, name):
-        return os.path.join(self.folder.name, name)
+class Suite(throwaway.Case):
+    command = "conformance"
 
     def state(self):
         return sorted(os.listdir(self.path("state"))) if os.path.exists(self.path("state")) else []
-
-    def start(self, *arguments, state="state", provider=None):
-        config = self.path("kekd.yaml")
-        entry = {"name": "a", "type": "pkcs11", "uri": self.token.uri.replace(p11.SOFTHSM, faults.module()),
-                 "env": {"SOFTHSM2_CONF": self.token.conf, "KEK_FAULT_CONTROL": self.fault.path}, **(provider or {})}
-        with open(config + ".new", "w", encoding="ascii") as file:
-            json.dump({"listen": "unix://" + self.path("s"), "keyring": "ring", "state_dir": self.path(state),
-                       "log": {"level": "error"}, "providers": [entry]}, file)
-        os.replace(config + ".new", config)  # another run may be reading it
-        # pylint: disable=consider-using-with
-        return subprocess.Popen([rigs.program("kekctl"), "--config", config, "conformance", *arguments],
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def run_suite(self, *lines, code=0, **options):
         """{case: its row}; nothing may be left."""
@@ -247,9 +206,6 @@ class Faults(Suite):
 class Leftovers(Suite):
     """What stays, and who removes it."""
 
-    def new(self):
-        return [path for path in self.objects() if path not in self.before]
-
     def cut_off(self, number=signal.SIGKILL, state="state"):
         """A run that a signal ends while its keys are on the token."""
         self.fault.put("C_Login 6 delay 3000")
@@ -264,7 +220,7 @@ class Leftovers(Suite):
         return child.returncode, out, err
 
     def test_an_interrupted_run_leaves_nothing(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in throwaway.SIGNALS:
             code, out, err = self.cut_off(number)
             self.assertEqual((code, self.objects()), (1, self.before), err)
             self.assertIn("interrupted", err)
@@ -345,20 +301,13 @@ class BesideKekd(rigs.Case):
         node.kekctl("audit", "generate", check=True)  # else a MAC that finds no key is kekd's only failure
         node.start()
 
-        def objects():
-            found = {}
-            for path in glob.glob(node.token.folder + "/tokens/*/*.object"):
-                if not path.endswith("/token.object"):
-                    with open(path, "rb") as file:
-                        found[path] = file.read()
-            return found
-        before = objects()
+        before = throwaway.object_files(node.token)
         with Traffic(node.socket, threads=2) as calls:
             done = node.kekctl("conformance", "--output", "json", timeout=300)
             calls.more(100)
         self.assertEqual(done.returncode, 0, done.stderr.decode() + Suite.brief(done.stdout.decode()))
         self.assertEqual((calls.failures, calls.wrong), ([], []))
-        self.assertEqual(objects(), before)
+        self.assertEqual(throwaway.object_files(node.token), before)
         for count in ("workers_killed", "workers_crashed", "workers_ended", "failures"):
             self.assertEqual(node.metric("kekd_hsm_%s_total" % count), 0, count)
         with open(log, encoding="utf-8") as file:
