@@ -230,6 +230,14 @@ class Leftovers(Suite):
             self.assertEqual((outcomes["round-trip"], outcomes["speed"], outcomes["clean"]), ("PASS", "SKIPPED", "PASS"))
             self.assertNotIn("ring.conformance-a", self.state())
 
+    def test_a_hangup_that_is_ignored_ends_nothing(self):
+        self.fault.put("C_Login 6 delay 1500")
+        child = self.start("--output", "json", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        wait_for(lambda: self.fault.counts().get("C_Login", 0) >= 6, "the second login of `logins`")
+        child.send_signal(signal.SIGHUP)
+        out, err = child.communicate(timeout=300)
+        self.assertEqual((child.returncode, err), (0, ""), self.brief(out))
+
     def test_what_a_killed_run_left_goes_with_the_next_and_nothing_else(self):
         # Names that are nearly those of a run, and a run's name on a key that no run made.
         for n, label in enumerate(("kekd-conformance-.v1", "kekd-conformance-6b0c5d743f771eb.v1",

@@ -15,7 +15,7 @@ import rig as rigs
 from softhsm import Token
 
 # What ends a run, which destroys its keys first.
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def object_files(token):

@@ -28,19 +28,29 @@ static void on_signal(uv_signal_t *handle, int number)
     rig->interrupted++;
 }
 
+/* What ends a program; SIGHUP does not where it is ignored, as under nohup(1). */
+static bool is_watched(int number)
+{
+    struct sigaction before;
+    return number != SIGHUP || sigaction(SIGHUP, NULL, &before) != 0 ||
+           before.sa_handler != SIG_IGN;
+}
+
 static bool start_loop(struct rig *rig)
 {
-    static const int numbers[] = {SIGINT, SIGTERM};
+    static const int numbers[RIG_SIGNALS] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
     int rc = uv_loop_init(&rig->loop);
     if (rc != 0) {
         ctl_say(rig->ctl, "cannot make an event loop: %s", uv_strerror(rc));
         return false;
     }
     rig->has_loop = true;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < RIG_SIGNALS; i++) {
         (void)uv_signal_init(&rig->loop, &rig->signals[i]);
         rig->signals[i].data = rig;
-        (void)uv_signal_start(&rig->signals[i], on_signal, numbers[i]);
+        if (is_watched(numbers[i])) {
+            (void)uv_signal_start(&rig->signals[i], on_signal, numbers[i]);
+        }
         uv_unref((uv_handle_t *)&rig->signals[i]);
     }
     return true;
@@ -188,7 +198,7 @@ void rig_close(struct rig *rig)
             kek_pool_close(rig->pools[i].pool, pool_closed, &rig->pools[i]);
         }
     }
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < RIG_SIGNALS; i++) {
         uv_close((uv_handle_t *)&rig->signals[i], NULL);
     }
     (void)uv_run(&rig->loop, UV_RUN_DEFAULT);

@@ -5,7 +5,7 @@
  * Nothing of the operator's keyring is known to them: they are started as kekd and kekctl start
  * theirs, take the token's login turn with all others of this node, and look for keys of that
  * keyring alone.  A question has a deadline, the provider's start_timeout and ten seconds; three
- * failed starts in a row, a refused PIN, SIGINT and SIGTERM end it sooner.  One thread.
+ * failed starts in a row, a refused PIN and a signal that would end the program end it sooner.  One thread.
  */
 #ifndef KEKCTL_RIG_H
 #define KEKCTL_RIG_H
@@ -25,6 +25,7 @@ enum rig_role {
     RIG_ROLES
 };
 
+#define RIG_SIGNALS 4  /* that end a run: SIGINT, SIGTERM, SIGHUP and SIGQUIT */
 #define RIG_KEYRING 40 /* bytes of a keyring's name, with its NUL */
 
 /* What one question brought; each question wipes the last one's answer. */
@@ -60,7 +61,7 @@ struct rig {
     unsigned processes, sessions; /* of the last two roles */
     uv_loop_t loop;
     bool has_loop;
-    uv_signal_t signals[2];
+    uv_signal_t signals[RIG_SIGNALS];
     unsigned interrupted; /* how often */
     unsigned
         interruptible; /* a question is given up once it was interrupted more often than this */
