@@ -172,6 +172,7 @@ struct kek_pool_provider {
     /* No version was there when a worker started: what other keyrings the token has keys of; the first
      * empty name ends them. */
     char others[KEK_PROVIDER_OTHERS_MAX][KEK_PROVIDER_OTHER_LEN_MAX];
+    bool more_others; /* than have room there */
     bool pin_count_low;
     uint64_t birth_memory;  /* a fresh worker's bytes if over recycle_memory, else 0 */
     uint64_t max_sessions;  /* that the token says it allows; 0: no limit is known */

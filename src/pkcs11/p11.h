@@ -61,6 +61,7 @@ struct kek_p11_table {
     struct kek_p11_entry entries[KEK_PROVIDER_VERSIONS_MAX];
     /* Of a look at all keys: the names of keyrings that are not ours; the first empty one ends them. */
     char others[KEK_PROVIDER_OTHERS_MAX][KEK_PROVIDER_OTHER_LEN_MAX];
+    bool more_others; /* than have room there */
 };
 
 #define KEK_P11_SWEEP_SKIP 2048 /* handles that are passed over at once */
@@ -232,6 +233,7 @@ struct kek_p11_streamed {
     struct kek_p11_outcome trouble; /* of the last such one, or of the last that was gone */
     char others[KEK_PROVIDER_OTHERS_MAX]
                [KEK_PROVIDER_OTHER_LEN_MAX]; /* keyrings that are not ours */
+    bool more_others;                        /* than have room there */
 };
 struct kek_p11_outcome kek_p11_stream(struct kek_provider_session *session,
                                       struct kek_p11_streamed *streamed);

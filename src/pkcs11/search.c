@@ -57,23 +57,21 @@ static bool is_in_table(const struct kek_p11_table *table, CK_OBJECT_HANDLE obje
     return false;
 }
 
-/* What kekctl makes to try a token by, and would like to find again. */
-static bool is_trial(const char *name)
-{
-    return strncmp(name, "kekd-", 5) == 0;
-}
-
-/* The first few, and rather a trial's than another. */
+/* The first few, and rather those that kekctl made to try a token by than others. */
 static void note_other(struct kek_p11_streamed *streamed, const char *name)
 {
     size_t i = 0, least = KEK_PROVIDER_OTHERS_MAX;
+    if (name[0] == '\0') {
+        return;
+    }
     while (i < KEK_PROVIDER_OTHERS_MAX && streamed->others[i][0] != '\0' &&
            strcmp(streamed->others[i], name) != 0) {
-        least = is_trial(streamed->others[i]) ? least : i;
+        least = kek_wire_is_trial(streamed->others[i]) ? least : i;
         i++;
     }
-    if (i == KEK_PROVIDER_OTHERS_MAX && is_trial(name)) {
-        i = least;
+    if (i == KEK_PROVIDER_OTHERS_MAX) {
+        streamed->more_others = true;
+        i = kek_wire_is_trial(name) ? least : i;
     }
     if (i < KEK_PROVIDER_OTHERS_MAX) {
         memcpy(streamed->others[i], name, strlen(name) + 1);
