@@ -14,7 +14,7 @@ import p11
 import rig as rigs
 import throwaway
 from proc import wait_for
-from softhsm import TOP_SRC
+from softhsm import TOP_SRC, Token
 from traffic import Traffic
 
 # What comes before a case can be looked at: nothing of it is what a row is about.
@@ -240,18 +240,54 @@ class Leftovers(Suite):
 
     def test_what_a_killed_run_left_goes_with_the_next_and_nothing_else(self):
         # Names that are nearly those of a run, and a run's name on a key that no run made.
-        for n, label in enumerate(("kekd-conformance-.v1", "kekd-conformance-6b0c5d743f771eb.v1",
-                                   "kekd-conformance-000000013f771ebb.v1", "kekd-conformance-6b0c5d743f771ebb")):
+        old = "kekd-conformance-000000013f771ebb"
+        for n, label in enumerate(("kekd-conformance-.v1", "kekd-conformance-6b0c5d743f771eb.v1", old + ".v1",
+                                   "kekd-conformance-6b0c5d743f771ebb")):
             p11.plant(self.token, label, bytes([0x60 + n]) * 16)
+        # What it might have made by its CKA_ID, under labels that it gives to none.
+        for n, end in enumerate((".v6", ".v1.compromised", ".v02", ".v3.compromised")):
+            p11.plant(self.token, old + end, b"KEKDTEST" + bytes([0x70 + n]) * 8)
         self.before = self.objects()
         self.assertEqual(self.cut_off()[0], -signal.SIGKILL)
         self.assertEqual(len(self.new()), 2)
         self.assertTrue(any(name.startswith("kekd-conformance-") for name in self.state()))
         rows = self.run_suite()
-        self.assertEqual(rows["leftovers"]["says"], "keys of a run that was cut off, destroyed now: 2")
+        says = rows["leftovers"]["says"].split("; ")
+        self.assertEqual(says[0], "keys of a run that was cut off, destroyed now: 2")
+        self.assertEqual(sorted([says[1].removeprefix("left alone: "), *says[2:]]), [
+            old + ".v1.compromised: a run makes no key with that label", old + ".v1: its CKA_ID does not begin with KEKDTEST",
+            old + ".v3.compromised: a run makes no key with that label", old + ".v6: a run makes no key with that label"])
         self.assertEqual({row["outcome"] for row in rows.values()}, {"PASS"})
         self.assertEqual(self.objects(), self.before)
         self.assertFalse(any(name.startswith("kekd-conformance-") for name in self.state()))
+
+    def test_a_killed_run_is_found_by_its_token_and_not_by_its_providers_name(self):
+        self.cut_off()
+        file, = [name for name in self.state() if name.startswith("kekd-conformance-")]
+        left = self.new()
+        # Another token, whose provider has the name: nothing is known of the first one's keys, and that is said.
+        other = Token(self.path("other"))
+        rows = self.run_suite(token=other)
+        self.assertRegex(rows["leftovers"]["says"], "^left alone: a run that was cut off may have left keys on another token, with "
+                                                    "serial [0-9a-f]+, of provider a: .*or remove .*/%s if it is gone$" % file)
+        self.assertEqual((self.new(), file in self.state()), (left, True))
+        # The token, under another name.
+        rows = self.run_suite(provider={"name": "renamed"})
+        self.assertEqual(rows["leftovers"]["says"], "keys of a run that was cut off, destroyed now: 2")
+        self.assertEqual((self.objects(), file in self.state()), (self.before, False))
+
+    def test_a_run_that_was_killed_before_it_made_keys_leaves_no_file(self):
+        self.fault.put("C_GenerateKey 1 delay 3000")
+        child = self.start("--output", "json")
+        wait_for(lambda: self.fault.counts().get("C_Login", 0) >= 2, "the logins")
+        self.token.kill([child.pid])
+        child.communicate(timeout=60)
+        for name in ("kekd-conformance-6b0c5d743f771ebb", "kekd-conformance-6b0c5d743f771ebc"):
+            with open(self.path("state/" + name), "wb") as file:  # cut off between making and writing it
+                file.write(b"a"[:int(name.endswith("c"))])
+        rows = self.run_suite()
+        self.assertEqual({row["outcome"] for row in rows.values()}, {"PASS"})
+        self.assertEqual((self.objects(), [name for name in self.state() if name.startswith("kekd-conf")]), (self.before, []))
 
     def test_another_nodes_run_is_left_alone_for_a_day(self):
         self.cut_off(state="elsewhere")
@@ -273,6 +309,23 @@ class Leftovers(Suite):
         rows = self.run_suite()
         self.assertEqual(rows["leftovers"]["says"], "keys of a run that was cut off, destroyed now: 6")
         self.assertEqual(self.objects(), self.before)
+
+    def test_where_more_keyrings_than_are_shown_stay_that_is_said(self):
+        for n in range(5):
+            p11.plant(self.token, "kekd-probe-0000000%d3f771ebb.v1" % n, bytes([0x60 + n]) * 16)
+        self.before = self.objects()
+        p11.plant(self.token, "kekd-conformance-000000013f771ebb.v1", b"KEKDTEST" + bytes(8))
+        rows = self.run_suite()
+        seen = rows["leftovers"]["says"].startswith("keys of a run that was cut off, destroyed now: 1; ")
+        self.assertEqual(len(self.new()), 0 if seen else 1)
+        self.assertRegex(rows["leftovers"]["says"], "more keyrings of such runs may have keys on the token than were looked at$")
+        # Keys of the user's own do not keep it from looking.
+        p11.plant(self.token, "spare", bytes([0x70]) * 16)
+        child = self.start("--existing-key", "spare", "--output", "json")
+        out, err = child.communicate(timeout=300)
+        self.assertEqual((child.returncode, err), (0, ""))
+        says, = [row["says"] for row in json.loads(out)["cases"] if row["name"] == "leftovers"]
+        self.assertRegex(says, "more keyrings of such runs may have keys on the token than were looked at$")
 
     def test_a_key_that_cannot_be_destroyed_is_named_and_goes_with_the_next_run(self):
         rows = self.run_suite("C_DestroyObject every rv 10", code=3)

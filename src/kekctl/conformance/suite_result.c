@@ -1,6 +1,7 @@
 #include "suite_result.h"
 
 #include <stdio.h>
+#include <string.h>
 
 const char *suite_outcome_name(enum suite_outcome outcome)
 {
@@ -42,6 +43,19 @@ void suite_lacks(struct suite_result *result, const char *format, ...)
 void suite_skip(struct suite_result *result, const char *format, ...)
 {
     END(SUITE_SKIPPED);
+}
+
+void suite_also(struct suite_result *result, const char *format, ...)
+{
+    size_t at = strlen(result->says);
+    va_list args;
+    if (at > 0) {
+        snprintf(result->says + at, sizeof result->says - at, "; ");
+        at = strlen(result->says);
+    }
+    va_start(args, format);
+    vsnprintf(result->says + at, sizeof result->says - at, format, args);
+    va_end(args);
 }
 
 void suite_refused(struct suite_result *result, const char *what, const struct kek_why *why)

@@ -39,6 +39,8 @@ void suite_pass(struct suite_result *result, const char *format, ...) KEK_PRINTF
 void suite_fail(struct suite_result *result, const char *format, ...) KEK_PRINTF(2, 3);
 void suite_lacks(struct suite_result *result, const char *format, ...) KEK_PRINTF(2, 3);
 void suite_skip(struct suite_result *result, const char *format, ...) KEK_PRINTF(2, 3);
+/* Behind what it says already, with its outcome as it is. */
+void suite_also(struct suite_result *result, const char *format, ...) KEK_PRINTF(2, 3);
 /* By what a worker answered; what: "wrapping a data key". Not supported where it says so
  * (KEK_UNIMPLEMENTED). */
 void suite_refused(struct suite_result *result, const char *what, const struct kek_why *why);

@@ -8,7 +8,6 @@
 #include "kekctl/output.h"
 #include "kekctl/rig/rig.h"
 
-#define PREFIX "kekd-probe-" /* of the keyring; 16 hexadecimal digits follow */
 #define DESTROY_TRIES 3
 
 static const struct {
@@ -254,12 +253,19 @@ static void say_others(const struct trial *trial, const char *name)
     struct kek_pool_provider status;
     rig_status(&trial->rig, RIG_OFFICER, &status);
     for (size_t i = 0; i < KEK_PROVIDER_OTHERS_MAX && status.others[i][0] != '\0'; i++) {
-        if (strncmp(status.others[i], PREFIX, strlen(PREFIX)) == 0) {
+        if (strncmp(status.others[i], KEK_PROVIDER_PROBE_KEYRING,
+                    strlen(KEK_PROVIDER_PROBE_KEYRING)) == 0) {
             ctl_say(trial->rig.ctl,
                     "%s: a probe that was cut off left a key, unless one is under way elsewhere: "
                     "label %s.v1; destroy it with the vendor's tools",
                     name, status.others[i]);
         }
+    }
+    if (rig_trials_unseen(&status)) {
+        ctl_say(trial->rig.ctl,
+                "%s: there may be more such keys: only %d of the keyrings that kekctl made to try "
+                "this token by were looked at",
+                name, KEK_PROVIDER_OTHERS_MAX);
     }
 }
 
@@ -284,7 +290,7 @@ void probe_states(const struct ctl *ctl, const struct kek_config *config, size_t
         states->failed = true;
         return;
     }
-    snprintf(keyring, sizeof keyring, PREFIX "%016" PRIx64, chance);
+    snprintf(keyring, sizeof keyring, KEK_PROVIDER_PROBE_KEYRING "%016" PRIx64, chance);
     if (rig_open(&trial.rig, ctl, config, provider, keyring, NULL, 0)) {
         run(&trial);
         states->interrupted = trial.rig.interrupted > 0;

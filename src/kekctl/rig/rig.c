@@ -160,6 +160,21 @@ void rig_status(const struct rig *rig, enum rig_role role, struct kek_pool_provi
     }
 }
 
+bool rig_trials_unseen(const struct kek_pool_provider *status)
+{
+    for (size_t i = 0; i < KEK_PROVIDER_OTHERS_MAX; i++) {
+        if (!kek_wire_is_trial(status->others[i])) {
+            return false; /* which one of them would stand in its place */
+        }
+    }
+    return status->more_others;
+}
+
+void rig_take_signals(struct rig *rig)
+{
+    (void)uv_run(&rig->loop, UV_RUN_NOWAIT);
+}
+
 static void pool_closed(void *arg)
 {
     struct rig_pool *pool = arg;

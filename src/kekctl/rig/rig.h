@@ -109,5 +109,10 @@ uint64_t rig_deadline(const struct rig *rig);
 
 struct rig_troubles rig_troubles(const struct rig *rig);
 void rig_status(const struct rig *rig, enum rig_role role, struct kek_pool_provider *status);
+/* Is there room for no other keyring in its `others`, which may be more of those that kekctl made to
+ * try the token by? */
+bool rig_trials_unseen(const struct kek_pool_provider *status);
+/* Counts the signals that came while another rig was at work. */
+void rig_take_signals(struct rig *rig);
 
 #endif
