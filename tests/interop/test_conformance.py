@@ -131,6 +131,22 @@ class Good(Suite):
         self.assertEqual(list(found), list(rows))
         self.assertEqual(self.objects(), self.before)
 
+    def test_a_key_that_is_not_there_or_not_fit_is_told_and_the_other_one_tried(self):
+        p11.plant(self.token, "spare", bytes([0x55]) * 16)
+        p11.plant(self.token, "loose", bytes([0x56]) * 16, extractable=True)
+        missing = "no secret key with the label nokey is on token kek-test, serial [0-9a-f]+"
+        for keys, says, outcome in ((("nokey",), missing, "SKIPPED"), (("nokey", "spare"), missing, "PASS"),
+                                    (("spare", "loose"), "loose: .*CKA_EXTRACTABLE", "PASS")):
+            with self.subTest(keys):
+                self.fault.put()
+                child = self.start(*(word for key in keys for word in ("--existing-key", key)), "--output", "json")
+                out, err = child.communicate(timeout=300)
+                rows = {row["name"]: row for row in json.loads(out)["cases"]}
+                self.assertEqual((child.returncode, rows["round-trip"]["outcome"]), (3, outcome), err)
+                self.assertEqual(rows["generate"]["outcome"], "FAIL")
+                self.assertRegex(rows["generate"]["says"], says)
+                self.assertRegex(err, "--existing-key: .*" + says + ".*; name AES-256 keys that nobody needs, as pkcs11-tool .* lists them")
+
     def test_what_it_takes(self):
         def said(*arguments, **options):
             child = self.start(*arguments, **options)
@@ -143,6 +159,7 @@ class Good(Suite):
         self.assertIn("this configuration uses that key", said(
             "--existing-key", "named", provider={"versions": [{"n": 1, "label": "named", "state": "active"}]}))
         self.assertIn("one key or two", said(*("--existing-key", "x") * 3))
+        self.assertIn("--existing-key x: it is given twice", said(*("--existing-key", "x") * 2))
         self.assertIn("--dry-run lists", said("--dry-run", "--output", "junit"))
         self.assertEqual(self.objects(), self.before)
 

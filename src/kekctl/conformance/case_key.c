@@ -114,7 +114,61 @@ static bool generate(struct suite *suite, uint32_t number, struct suite_key *key
     return true;
 }
 
-/* The user's own: of a token as they were named, of a service its newest versions. */
+static void take(struct suite *suite, const struct kek_version *version, size_t *count)
+{
+    suite->keys[(*count)++] =
+        (struct suite_key){.there = true, .id = version->id, .state = KEK_STATE_ACTIVE};
+}
+
+static bool is_fit(const struct kek_version *version)
+{
+    return version->eligible && version->can_wrap && version->can_unwrap;
+}
+
+/* Of a token: each by its name, the versions of the run's keyring in their order. */
+static void take_named(struct suite *suite, const struct rig_answer *answer, size_t *count)
+{
+    const struct kek_pool_provider *token = &suite->token;
+    char *unfit = suite->unfit;
+    for (size_t n = 0; n < suite->ctl->existing.count; n++) {
+        const struct kek_version *found = NULL;
+        size_t at = strlen(unfit);
+        for (size_t i = 0; i < answer->version_count; i++) {
+            bool is_it = answer->versions[i].number == n + 1;
+            found = is_it ? &answer->versions[i] : found; /* those that are refused come first */
+        }
+        if (found != NULL && is_fit(found)) {
+            take(suite, found, count);
+        } else if (found != NULL) {
+            snprintf(unfit + at, sizeof suite->unfit - at, "%s%s: %s", at == 0 ? "" : "; ",
+                     found->label, found->eligible ? "it may not wrap and unwrap" : found->refusal);
+        } else {
+            snprintf(unfit + at, sizeof suite->unfit - at,
+                     "%sno secret key with the label %.120s is on token %s, serial %s",
+                     at == 0 ? "" : "; ", suite->ctl->existing.list[n], token->label,
+                     token->serial);
+        }
+    }
+}
+
+/* Of a service: the newest two that do; one that was closed since is none of the user's failures. */
+static void take_newest(struct suite *suite, const struct rig_answer *answer, size_t *count)
+{
+    for (size_t i = answer->version_count; i > 0 && *count < 2; i--) {
+        if (is_fit(&answer->versions[i - 1])) {
+            take(suite, &answer->versions[i - 1], count);
+        }
+    }
+    if (*count == 0) {
+        snprintf(suite->unfit, sizeof suite->unfit,
+                 "the key %.200s has no version that wraps and unwraps%s%s",
+                 suite->ctl->existing.list[0], answer->version_count == 0 ? "" : ": ",
+                 answer->version_count == 0 ? ""
+                                            : answer->versions[answer->version_count - 1].refusal);
+    }
+}
+
+/* The user's own. */
 static void take_existing(struct suite *suite, struct suite_result *result)
 {
     const struct rig_answer *answer;
@@ -124,21 +178,15 @@ static void take_existing(struct suite *suite, struct suite_result *result)
         suite_refused(result, "looking for the keys of --existing-key", &answer->why);
         return;
     }
-    for (size_t i = 0; i < answer->version_count && count < 2; i++) {
-        size_t at = suite->is_service ? answer->version_count - 1 - i : i;
-        const struct kek_version *version = &answer->versions[at];
-        if (version->eligible && version->can_wrap && version->can_unwrap) {
-            suite->keys[count++] =
-                (struct suite_key){.there = true, .id = version->id, .state = KEK_STATE_ACTIVE};
-        } else {
-            suite_fail(result, "%s: %s", version->label,
-                       version->eligible ? "it may not wrap and unwrap" : version->refusal);
-        }
+    if (suite->is_service) {
+        take_newest(suite, answer, &count);
+    } else {
+        take_named(suite, answer, &count);
     }
-    if (count > 0) {
+    if (suite->unfit[0] != '\0') {
+        suite_fail(result, "%s", suite->unfit);
+    } else {
         suite_skip(result, "with --existing-key no key is made; to be tried: %zu", count);
-    } else if (result->outcome == SUITE_PASS) {
-        suite_fail(result, "the key of --existing-key is not there");
     }
 }
 
