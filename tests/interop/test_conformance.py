@@ -349,6 +349,7 @@ class Leftovers(Suite):
         self.assertEqual((rows["destroy"]["outcome"], rows["clean"]["outcome"]), ("NOT SUPPORTED", "FAIL"))
         self.assertRegex(rows["clean"]["says"], r"label (kekd-conformance-[0-9a-f]{16})\.v1 or \1\.v2, CKA_ID 4b454b4454455354.*"
                                                 "CKR_ATTRIBUTE_READ_ONLY")
+        self.assertEqual(rows["clean"]["native"], {"kind": "pkcs11", "code": 0x10, "name": "CKR_ATTRIBUTE_READ_ONLY"})
         self.assertEqual(len(self.new()), 2)
         rows = self.run_suite()
         self.assertEqual(rows["leftovers"]["says"], "keys of a run that was cut off, destroyed now: 2")

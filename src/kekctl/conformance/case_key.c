@@ -64,6 +64,7 @@ void case_leftovers(struct suite *suite, struct suite_result *result)
     }
     if (found.stuck[0] != '\0') {
         suite_fail(result, "%s", found.stuck);
+        suite_blame(result, &found.why);
         return;
     }
     if (found.removed > 0) {
@@ -106,7 +107,7 @@ static bool generate(struct suite *suite, uint32_t number, struct suite_key *key
     suite->asked = true;
     const struct rig_answer *answer = rig_ask(&suite->rig, RIG_OFFICER, &request);
     if (answer->rc != KEK_OK) {
-        suite_refused(result, "making a key", &answer->why);
+        suite_declined(result, "making a key", &answer->why);
         return false;
     }
     *key = (struct suite_key){.there = true, .id = key->id, .state = KEK_STATE_ACTIVE};
@@ -201,13 +202,13 @@ void case_generate(struct suite *suite, struct suite_result *result)
                            "it by --existing-key");
         return;
     }
-    if (!generate(suite, 1, &suite->keys[0], result) ||
-        !generate(suite, 2, &suite->keys[1], result)) {
-        size_t at = strlen(result->says);
-        snprintf(result->says + at, sizeof result->says - at, "%s",
-                 result->outcome != SUITE_NOT_SUPPORTED
-                     ? ""
-                     : "; keys that the vendor's tools made can be named by --existing-key");
+    if (generate(suite, 1, &suite->keys[0], result)) {
+        bool both = generate(suite, 2, &suite->keys[1], result);
+        /* What it does once it supports. */
+        result->outcome =
+            !both && result->outcome == SUITE_NOT_SUPPORTED ? SUITE_FAIL : result->outcome;
+    } else if (result->outcome == SUITE_NOT_SUPPORTED) {
+        suite_also(result, "keys that the vendor's tools made can be named by --existing-key");
     }
 }
 
@@ -221,7 +222,8 @@ void case_generate_taken(struct suite *suite, struct suite_result *result)
         suite_pass(result, "%s", tried.says);
     } else {
         *result = tried;
-        result->outcome = SUITE_FAIL;
+        result->outcome =
+            tried.outcome == SUITE_NOT_SUPPORTED ? SUITE_FAIL : tried.outcome; /* it made two */
     }
 }
 
@@ -270,7 +272,7 @@ static bool probe(struct suite *suite, struct suite_result *result)
     struct kek_pool_request request = {.op = KEK_POOL_PROBE};
     const struct rig_answer *answer = rig_ask(&suite->rig, RIG_OFFICER, &request);
     if (answer->rc != KEK_OK) {
-        suite_refused(result, "trying its mechanisms", &answer->why);
+        suite_declined(result, "trying its mechanisms", &answer->why);
     }
     return answer->rc == KEK_OK;
 }
@@ -285,7 +287,8 @@ void case_keeps_key(struct suite *suite, struct suite_result *result)
         suite_fail(result, "hands out a key that it shows as not extractable: %s", keeping->text);
     } else if (keeping->outcome == KEK_KEEPING_UNTRIED) {
         suite_lacks(result, "not tried: %s", keeping->text);
-        result->native = keeping->native != 0 ? KEK_NATIVE_PKCS11 : KEK_NATIVE_NONE;
+        result->native =
+            keeping->native != 0 && !suite->is_service ? KEK_NATIVE_PKCS11 : KEK_NATIVE_NONE;
         result->code = keeping->native;
     }
 }
@@ -304,8 +307,9 @@ void case_mechanism(struct suite *suite, struct suite_result *result)
     if (used == NULL) {
         suite_fail(result, "nothing works as the configuration wants it (strategy)%s%s",
                    last == NULL ? "" : ": ", last == NULL ? "" : last->text);
-        result->native = last != NULL ? KEK_NATIVE_PKCS11 : KEK_NATIVE_NONE;
         result->code = last == NULL ? 0 : last->native;
+        result->native =
+            result->code != 0 && !suite->is_service ? KEK_NATIVE_PKCS11 : KEK_NATIVE_NONE;
         return;
     }
     suite_pass(result, "%s%s%s",
@@ -326,7 +330,7 @@ void case_destroy(struct suite *suite, struct suite_result *result)
     struct kek_pool_request request = {.op = KEK_POOL_DESTROY, .kek_id = *kek_id};
     const struct rig_answer *answer = rig_ask(&suite->rig, RIG_OFFICER, &request);
     if (answer->rc != KEK_OK) {
-        suite_refused(result, "destroying a key", &answer->why);
+        suite_declined(result, "destroying a key", &answer->why);
         return;
     }
     list(suite, RIG_FRESH, true, &answer);
@@ -345,38 +349,46 @@ void case_destroy(struct suite *suite, struct suite_result *result)
         suite_fail(result, "it can be destroyed a second time");
     } else if (answer->rc != KEK_NOT_FOUND) {
         suite_refused(result, "destroying it once more: not \"missing\" but", &answer->why);
-        result->outcome = SUITE_FAIL;
     }
 }
 
-/* By a process of that role; false: it says of the key that was destroyed that it is missing. */
-static bool is_used(struct suite *suite, enum rig_role role, const struct suite_key *key)
+/* What a process of that role makes of what the key wrapped. */
+static const struct rig_answer *open_destroyed(struct suite *suite, enum rig_role role)
 {
     const struct suite_wrapped *before = &suite->before;
-    (void)rig_unwrap(&suite->rig, role, &key->id, before->alg,
-                     kek_bytes(before->blob, before->len));
-    return suite->rig.answer.rc != KEK_NOT_FOUND;
+    return rig_unwrap(&suite->rig, role, &suite->keys[1].id, before->alg,
+                      kek_bytes(before->blob, before->len));
 }
 
 void case_destroyed_key(struct suite *suite, struct suite_result *result)
 {
-    const struct suite_key *key = &suite->keys[1];
     if (!suite->destroyed || !suite->before.there) {
         suite_skip(result, suite->destroyed ? "it wrapped nothing" : "it was not destroyed");
         return;
     }
-    if (is_used(suite, RIG_FRESH, key)) {
-        const struct rig_answer *answer = &suite->rig.answer;
-        suite_fail(result, "a fresh process says: %s",
-                   answer->rc == KEK_OK ? "here is a data key" : answer->why.text);
+    const struct rig_answer *answer = open_destroyed(suite, RIG_FRESH);
+    if (answer->rc == KEK_OK) {
+        suite_fail(result, "a fresh process still opens what it wrapped");
+        return;
+    }
+    if (answer->rc != KEK_NOT_FOUND) {
+        suite_refused(result, "a fresh process does not say that it is missing but", &answer->why);
         return;
     }
     if (!suite_open(suite, RIG_FRESH, &suite->keys[0].id, &suite->good, "the other key", result)) {
         return;
     }
-    if (is_used(suite, RIG_SERVE, key)) {
-        suite_pass(result, "a process that was there before does not know it: %s",
-                   suite->rig.answer.rc == KEK_OK ? "it opens it" : suite->rig.answer.why.text);
+    answer = open_destroyed(suite, RIG_SERVE);
+    if (answer->rc == KEK_OK) {
+        suite_lacks(result, "a process that was there before does not know it, and opens what it "
+                            "wrapped: kekd starts fresh ones");
+    } else if (answer->rc == KEK_UNAVAILABLE || answer->rc == KEK_DEADLINE ||
+               answer->rc == KEK_CANCELLED) {
+        suite_refused(result, "a process that was there before", &answer->why);
+    } else if (answer->rc != KEK_NOT_FOUND) {
+        suite_pass(result,
+                   "a process that was there before does not say that it is missing but: %s",
+                   answer->why.text);
     }
 }
 
@@ -391,6 +403,7 @@ void case_clean(struct suite *suite, struct suite_result *result)
     suite->left = !leftovers_destroy(&suite->rig, suite->made, suite->made_count, &gone);
     if (suite->left) {
         suite_fail(result, "%s", gone.left);
+        suite_blame(result, &gone.why);
     } else {
         suite_pass(result, "keys that were destroyed now: %zu", gone.removed);
     }

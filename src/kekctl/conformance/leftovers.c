@@ -130,7 +130,6 @@ static void note(char *text, size_t size, const char *what)
 struct doomed {
     struct kek_id ids[2 * KEK_PROVIDER_VERSIONS_MAX];
     size_t count;
-    struct kek_why why; /* what the last failure was, of looking or of destroying */
 };
 
 static void add(struct doomed *doomed, const struct kek_id *kek_id)
@@ -169,7 +168,7 @@ static bool look(struct rig *rig, enum rig_role role, struct doomed *doomed,
     struct kek_pool_request request = {.op = KEK_POOL_LIST, .fresh = role == RIG_FRESH};
     const struct rig_answer *answer = rig_ask(rig, role, &request);
     if (answer->rc != KEK_OK) {
-        doomed->why = answer->why;
+        gone->why = answer->why;
         return false;
     }
     for (size_t i = 0; i < answer->version_count; i++) {
@@ -196,7 +195,7 @@ static void destroy(struct rig *rig, struct doomed *doomed, struct leftovers_gon
         if (answer->rc == KEK_OK) {
             gone->removed++;
         } else {
-            doomed->why = answer->why;
+            gone->why = answer->why;
             doomed->ids[left++] = doomed->ids[i];
         }
     }
@@ -227,8 +226,8 @@ bool leftovers_destroy(struct rig *rig, const struct kek_id *known, size_t known
     snprintf(gone->left, sizeof gone->left,
              "keys with the label %s.v1 or %s.v2%s%s may be left on the token: %.200s",
              rig->keyring, rig->keyring, id[0] == '\0' ? "" : ", CKA_ID ", id,
-             doomed.why.rc != KEK_OK ? doomed.why.text
-                                     : "they were destroyed, and a process still sees them");
+             gone->why.rc != KEK_OK ? gone->why.text
+                                    : "they were destroyed, and a process still sees them");
     return false;
 }
 
@@ -271,6 +270,7 @@ static void remove_run(struct rig *rig, const struct kek_config *config, size_t 
     }
     if (!clean) {
         note(found->stuck, sizeof found->stuck, gone.left);
+        found->why = gone.why;
     } else {
         path_of(config, name, path);
         (void)unlink(path);
@@ -424,6 +424,7 @@ void leftovers_remove(const struct leftovers *run, struct rig *rig, const struct
     *found = (struct leftovers_found){.removed = 0};
     if (rig_ask(rig, RIG_OFFICER, &request)->rc != KEK_OK) {
         note(found->stuck, sizeof found->stuck, rig->answer.why.text);
+        found->why = rig->answer.why;
         return;
     }
     rig_status(rig, RIG_OFFICER, &token);
@@ -440,6 +441,8 @@ void leftovers_remove(const struct leftovers *run, struct rig *rig, const struct
         found->under_way = 0;
         if (rig_ask(rig, RIG_OFFICER, &request)->rc != KEK_OK) {
             note(found->stuck, sizeof found->stuck, rig->answer.why.text);
+            found->why = rig->answer.why;
+            found->why = rig->answer.why;
             return;
         }
         see_to_others(run, rig, config, provider, found);

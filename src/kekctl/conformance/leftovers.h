@@ -42,6 +42,7 @@ struct leftovers_found {
     char others[192];          /* keyrings of another node's runs of the last day; empty: none */
     char kept[LEFTOVERS_TEXT]; /* what no run can have made, and what is on another token */
     char stuck[512];           /* what cannot be removed, and why; empty: nothing */
+    struct kek_why why;        /* the last such reason */
 };
 
 /* Removes what runs that were cut off left on the token whose officer is at work in `rig`, and sees
@@ -53,6 +54,7 @@ struct leftovers_gone {
     size_t removed;            /* keys that were destroyed */
     char kept[LEFTOVERS_TEXT]; /* keys of that keyring that no run can have made; empty: none */
     char left[LEFTOVERS_TEXT]; /* what may be left, and why */
+    struct kek_why why;        /* that reason; rc KEK_OK: nobody failed */
 };
 
 /* Destroys every key of the rig's keyring that a run can have made, those that it knows of and those
