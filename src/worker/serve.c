@@ -76,6 +76,7 @@ static void serve_one(struct kek_serve *serve, struct kek_provider_session *sess
         answered = kek_serve_request(serve, session, kek_bytes(buffer, len), reply);
     }
     kek_wipe(buffer, len);
+    kek_serve_add_again(reply);
     if (!answered) {
         kek_log(KEK_LOG_ERROR, "no memory for a reply");
         leave(1);

@@ -171,6 +171,15 @@ class Faults(Suite):
     TABLE = (
         (("C_Login 1 rv 30",), 3, "login", "FAIL", "went well at another try: 1", None),
         (("C_GenerateKey every rv 30",), 3, "generate", "FAIL", "C_GenerateKey: CKR_DEVICE_ERROR", 0x30),
+        # What the worker itself makes again, and whoever asks never sees.
+        (("C_GenerateKey 1 rv 31",), 3, "generate", "FAIL", "another try: 1, the last: C_GenerateKey: CKR_DEVICE_MEMORY", 0x31),
+        (("C_GenerateKey 3 rv 31",), 3, "generate", "FAIL", "another try: 1, the last: C_GenerateKey: CKR_DEVICE_MEMORY", 0x31),
+        (("C_WrapKey 15 rv 31",), 3, "keeps-key", "FAIL", "another try: 1, the last: C_WrapKey: CKR_DEVICE_MEMORY", 0x31),
+        (("C_WrapKey 60 rv 31",), 3, "mechanism", "FAIL", "another try: 1, the last: C_WrapKey: CKR_DEVICE_MEMORY", 0x31),
+        (("C_WrapKey 100 rv 31",), 3, "logins", "FAIL", "another try: 1, the last: C_WrapKey: CKR_DEVICE_MEMORY", 0x31),
+        # What the pool sends again, where refusals are wanted.
+        (("C_UnwrapKey 4 rv 31 proc=14",), 3, "deactivate", "FAIL", "another try: 1, the last: C_UnwrapKey: CKR_DEVICE_MEMORY", 0x31),
+        (("C_GenerateKey 4+ rv 54",), 3, "generate", "FAIL", "making a key: C_GenerateKey: CKR_FUNCTION_NOT_SUPPORTED", 0x54),
         (("C_GenerateKey every flip 162",), 3, "generate", "FAIL", "CKA_EXTRACTABLE is true", None),
         (("C_GenerateKey every rv 54",), 3, "generate", "NOT SUPPORTED", "CKR_FUNCTION_NOT_SUPPORTED.*--existing-key", 0x54),
         (("* every blind 0 proc=3+",), 3, "list", "FAIL", "does not see the key with CKA_ID", None),
@@ -188,6 +197,7 @@ class Faults(Suite):
         (("C_UnwrapKey 40+ stale proc=19+",), 3, "concurrent-sessions", "FAIL", "data keys came back wrong", None),
         (("C_WrapKey 200+ wrongkey 1",), 3, "concurrent-sessions", "FAIL", "calls failed, the first", None),
         (("C_GetTokenInfo every sessions 20",), 0, "concurrent-processes", "SKIPPED", "no room", None),
+        (("C_UnwrapKey 4 segv proc=28",), 3, "recover-lost", "FAIL", "library ended meanwhile: 1", None),
         (("C_DestroyObject every rv 30 proc=1",), 3, "destroy", "FAIL", "CKR_DEVICE_ERROR", 0x30),
     )
 
@@ -209,6 +219,11 @@ class Faults(Suite):
     @staticmethod
     def failed(rows):
         return {name: row["says"] for name, row in rows.items() if row["outcome"] == "FAIL"}
+
+    def test_a_module_that_is_not_there_is_no_lack_of_the_token(self):
+        rows = self.run_suite(code=1, provider={"uri": self.token.uri.replace(p11.SOFTHSM, "/nowhere.so")})
+        self.assertEqual((rows["login"]["outcome"], rows["login"]["cause"]), ("FAIL", "unimplemented"), rows["login"])
+        self.assertIn("/nowhere.so", rows["login"]["says"])
 
     def test_a_refused_pin_is_tried_once_and_all_else_is_skipped(self):
         rows = self.run_suite("C_Login every rv a0", code=1)

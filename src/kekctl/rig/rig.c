@@ -90,6 +90,9 @@ static void provider_changed(void *arg, size_t provider)
     struct rig_pool *pool = arg;
     struct kek_pool_provider status;
     kek_pool_provider_get(pool->pool, provider, &status);
+    if (status.why.rc != KEK_OK) {
+        pool->rig->last = status.why;
+    }
     if (status.health == KEK_POOL_PIN_REFUSED || status.why.rc == KEK_DENIED) {
         pool->strikes = STRIKES_MAX;
     } else if (status.why.rc != KEK_OK && status.spawned > pool->spawned) {
@@ -120,6 +123,7 @@ struct kek_pool *rig_pool(struct rig *rig, enum rig_role role, struct kek_why *w
     pool->provider.processes = roles[role].many_processes ? rig->processes : 1;
     pool->provider.sessions = roles[role].many_sessions ? rig->sessions : 1;
     pool->asked = false;
+    pool->noted = 0;
     pool->pool = kek_pool_new(&rig->loop, &settings, why);
     if (pool->pool != NULL) {
         kek_pool_start(pool->pool);
@@ -127,10 +131,17 @@ struct kek_pool *rig_pool(struct rig *rig, enum rig_role role, struct kek_why *w
     return pool->pool;
 }
 
-static void add_troubles(const struct kek_pool *pool, struct rig_troubles *troubles)
+static void add_troubles(struct rig_pool *from, struct rig_troubles *troubles)
 {
+    const struct kek_pool *pool = from->pool;
     struct kek_pool_provider status;
     kek_pool_provider_get(pool, 0, &status);
+    if (status.resent + status.again > from->noted) {
+        from->noted = status.resent + status.again;
+        from->rig->last = status.again_why;
+    }
+    troubles->resent += status.resent;
+    troubles->again += status.again;
     troubles->spawned += status.spawned;
     troubles->crashed += status.crashed;
     troubles->killed += status.killed;
@@ -141,12 +152,12 @@ static void add_troubles(const struct kek_pool *pool, struct rig_troubles *troub
     }
 }
 
-struct rig_troubles rig_troubles(const struct rig *rig)
+struct rig_troubles rig_troubles(struct rig *rig)
 {
     struct rig_troubles troubles = rig->gone;
     for (size_t i = 0; i < RIG_ROLES; i++) {
         if (rig->pools[i].pool != NULL) {
-            add_troubles(rig->pools[i].pool, &troubles);
+            add_troubles(&rig->pools[i], &troubles);
         }
     }
     return troubles;
@@ -188,7 +199,7 @@ void rig_end(struct rig *rig, enum rig_role role)
     if (pool->pool == NULL) {
         return;
     }
-    add_troubles(pool->pool, &rig->gone);
+    add_troubles(pool, &rig->gone);
     kek_pool_close(pool->pool, pool_closed, pool);
     while (pool->pool != NULL) {
         (void)uv_run(&rig->loop, UV_RUN_ONCE);

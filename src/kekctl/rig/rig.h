@@ -51,6 +51,8 @@ struct rig_troubles {
     uint64_t killed;   /* it did not answer in time */
     uint64_t calls;    /* whose answer was a failure, or did not come */
     uint64_t failures; /* those, and starts that failed */
+    uint64_t resent;   /* calls that were sent once more after a failure that is no answer */
+    uint64_t again; /* calls of the library that a worker made once more, and that went well then */
 };
 
 struct rig {
@@ -67,6 +69,7 @@ struct rig {
         interruptible; /* a question is given up once it was interrupted more often than this */
     struct rig_answer answer;
     struct rig_troubles gone; /* of pools that are closed */
+    struct kek_why last; /* how a start, or a call that went well at another try, failed last */
     struct rig_pool {
         struct rig *rig;
         struct kek_config config; /* the operator's, but for the keyring and the one provider */
@@ -75,6 +78,7 @@ struct rig {
         bool asked;
         unsigned strikes;
         uint64_t spawned; /* workers, when it was last looked at */
+        uint64_t noted;   /* resent and again, when their reason was last looked at */
     } pools[RIG_ROLES];
 };
 
@@ -107,7 +111,7 @@ const struct rig_answer *rig_unwrap(struct rig *rig, enum rig_role role,
 /* How long a question may take, from now on, of kek_clock_ms(). */
 uint64_t rig_deadline(const struct rig *rig);
 
-struct rig_troubles rig_troubles(const struct rig *rig);
+struct rig_troubles rig_troubles(struct rig *rig);
 void rig_status(const struct rig *rig, enum rig_role role, struct kek_pool_provider *status);
 /* Is there room for no other keyring in its `others`, which may be more of those that kekctl made to
  * try the token by? */
