@@ -167,11 +167,16 @@ struct kek_pool_provider {
     size_t workers_ready;
     size_t calls_running;
     uint64_t spawned, killed, crashed, recycled, ended, operations, failures; /* since the start */
+    /* What nobody noticed who asked: calls that were sent once more after a failure that is no answer; calls that a
+     * worker itself made once more, and which then went well; and how the last of both failed first. */
+    uint64_t resent, again;
+    struct kek_why again_why;
     /* Of the token and its library; empty until a worker was ready. */
     char serial[64], label[64], model[64], firmware[32], library[96];
     /* No version was there when a worker started: what other keyrings the token has keys of; the first
      * empty name ends them. */
     char others[KEK_PROVIDER_OTHERS_MAX][KEK_PROVIDER_OTHER_LEN_MAX];
+    bool more_others; /* than have room there */
     bool pin_count_low;
     uint64_t birth_memory;  /* a fresh worker's bytes if over recycle_memory, else 0 */
     uint64_t max_sessions;  /* that the token says it allows; 0: no limit is known */

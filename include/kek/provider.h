@@ -39,6 +39,10 @@ struct kek_provider_failure {
 bool kek_provider_fail(struct kek_provider_failure *failure, int step, int cause,
                        const char *format, va_list args) KEK_PRINTF(4, 0);
 
+/* A call that failed so went well when the provider made it once more, for the request that this thread is at.  Whoever
+ * asked for that is told with the answer: he may live with it, and who judges a token should know. */
+void kek_provider_again(const struct kek_why *first);
+
 struct kek_provider_wrapped {
     enum kek_wrap_alg alg;
     size_t len;

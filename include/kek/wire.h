@@ -21,11 +21,18 @@ enum kek_rc kek_wire_rc(int cause);
 #define KEK_PROVIDER_OTHERS_MAX 4     /* other keyrings of a token that are named */
 #define KEK_PROVIDER_OTHER_LEN_MAX 64 /* bytes of such a name, with its NUL */
 
+/* How the keyrings begin that kekctl makes to try a token by.  One that is found there was left by a run that was cut
+ * off, or is under way, so they are named before all others. */
+#define KEK_PROVIDER_CONFORMANCE_KEYRING "kekd-conformance-"
+#define KEK_PROVIDER_PROBE_KEYRING "kekd-probe-"
+bool kek_wire_is_trial(const char *keyring);
+
 struct kek_provider_versions {
     size_t count;
     struct kek_version items[KEK_PROVIDER_VERSIONS_MAX];
     /* Where there is none: the names of other keyrings, for messages; the first empty one ends them. */
     char others[KEK_PROVIDER_OTHERS_MAX][KEK_PROVIDER_OTHER_LEN_MAX];
+    bool more_others; /* than have room there */
 };
 
 /* What a token can really do: a way to wrap, and how it went. */

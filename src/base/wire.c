@@ -1,5 +1,7 @@
 #include "kek/wire.h"
 
+#include <string.h>
+
 #include "provider.pb-c.h"
 
 enum kek_rc kek_wire_rc(int cause)
@@ -23,4 +25,11 @@ enum kek_rc kek_wire_rc(int cause)
     default: /* INTERNAL, BAD_REQUEST, and what this protocol does not know */
         return KEK_INTERNAL;
     }
+}
+
+bool kek_wire_is_trial(const char *keyring)
+{
+    return strncmp(keyring, KEK_PROVIDER_CONFORMANCE_KEYRING,
+                   strlen(KEK_PROVIDER_CONFORMANCE_KEYRING)) == 0 ||
+           strncmp(keyring, KEK_PROVIDER_PROBE_KEYRING, strlen(KEK_PROVIDER_PROBE_KEYRING)) == 0;
 }

@@ -39,8 +39,6 @@ kekctl_SOURCES = \
 	src/kekctl/conformance/leftovers.h \
 	src/kekctl/conformance/load.c \
 	src/kekctl/conformance/load.h \
-	src/kekctl/conformance/rig.c \
-	src/kekctl/conformance/rig.h \
 	src/kekctl/conformance/suite.c \
 	src/kekctl/conformance/suite.h \
 	src/kekctl/conformance/suite_json.c \
@@ -199,8 +197,6 @@ kekctl_SOURCES = \
 	src/kekctl/probe/probe_describe.h \
 	src/kekctl/probe/probe_states.c \
 	src/kekctl/probe/probe_states.h \
-	src/kekctl/probe/probe_workers.c \
-	src/kekctl/probe/probe_workers.h \
 	src/kekctl/reencrypt/reencrypt.c \
 	src/kekctl/reencrypt/reencrypt.h \
 	src/kekctl/reencrypt/reencrypt_decrypt.c \
@@ -261,6 +257,8 @@ kekctl_SOURCES = \
 	src/kekctl/report/tokens.c \
 	src/kekctl/report/usage.c \
 	src/kekctl/report/versions.c \
+	src/kekctl/rig/rig.c \
+	src/kekctl/rig/rig.h \
 	src/kekctl/rotate/rewrite_time.c \
 	src/kekctl/rotate/rewrite_time.h \
 	src/kekctl/rotate/rotate.h \

@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "kek/clock.h"
+#include "kek/text.h"
 
 static const struct {
     const char *name;
@@ -257,7 +258,7 @@ static void note_canary(struct kek_keyring *ring, const struct version *version,
                 "that HSM, then kekctl key list",
                 "%s of provider %s fails to open KEK version %u: %s",
                 all ? "every worker" : "a worker", source_name(source), version->number,
-                version->held[p].canary.why);
+                kek_text_after_name(version->held[p].canary.why, source_name(source)));
 }
 
 static void note_version(struct kek_keyring *ring, const struct version *version)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kek/clock.h"
+#include "kek/text.h"
 
 #define PROBE_AGAIN_MS 5000u /* between probes of a provider whose last one failed */
 
@@ -87,7 +88,8 @@ static void probe_failed(struct trip *trip, enum kek_pool_op op, enum kek_rc rc,
     }
     if (!state && !ours && (!mismatch || source->mismatches > 1)) {
         ring_notice(ring, source->broken ? KEK_LOG_DEBUG : KEK_LOG_WARN,
-                    "the probe of provider %s failed: %s", source_name(source), text);
+                    "the probe of provider %s failed: %s", source_name(source),
+                    kek_text_after_name(text, source_name(source)));
         source->broken = true;
         /* That a witness opens does not show that what was wrapped comes back. */
         source->broken_at = mismatch ? KEK_POOL_PROBE : op;
@@ -98,8 +100,9 @@ static void probe_failed(struct trip *trip, enum kek_pool_op op, enum kek_rc rc,
 
 static void witness_failed(struct trip *trip, const char *text)
 {
+    const char *name = source_name(&trip->ring->sources[trip->provider]);
     ring_notice(trip->ring, KEK_LOG_DEBUG, "no witness of version %u from provider %s: %s",
-                trip->version->number, source_name(&trip->ring->sources[trip->provider]), text);
+                trip->version->number, name, kek_text_after_name(text, name));
     trip_free(trip);
 }
 

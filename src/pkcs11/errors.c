@@ -152,6 +152,20 @@ bool kek_p11_fail_as(struct kek_provider_failure *failure, Kek__Provider__Step s
     return false;
 }
 
+bool kek_p11_passed(struct kek_p11_outcome first, struct kek_p11_outcome second)
+{
+    return kek_p11_class_of(first.rv) == KEK_P11_BUSY &&
+           kek_p11_class_of(second.rv) != KEK_P11_BUSY;
+}
+
+void kek_p11_again(struct kek_p11_outcome first)
+{
+    struct kek_why why;
+    kek_fail_native(&why, KEK_UNAVAILABLE, KEK_NATIVE_PKCS11, first.rv, "%s: %s (0x%lx)",
+                    first.call, kek_p11_rv_name(first.rv), first.rv);
+    kek_provider_again(&why);
+}
+
 bool kek_p11_fail_rv(struct kek_provider_failure *failure, Kek__Provider__Step step,
                      struct kek_p11_outcome outcome)
 {

@@ -32,6 +32,10 @@ enum kek_p11_class kek_p11_class_of(CK_RV rv);
 /* Both return false, so that a failure is one statement. */
 bool kek_p11_fail(struct kek_provider_failure *failure, Kek__Provider__Step step,
                   Kek__Provider__Cause cause, const char *format, ...) KEK_PRINTF(4, 5);
+/* Did the token have no room for it at first, and then say what it makes of it? */
+bool kek_p11_passed(struct kek_p11_outcome first, struct kek_p11_outcome second);
+/* It failed so, and was done at the second try: told to whoever asked (kek_provider_again()). */
+void kek_p11_again(struct kek_p11_outcome first);
 /* "C_WrapKey: CKR_DEVICE_REMOVED (0x32)", with the cause that its class leads to; never DATA, which only
  * a known answer tells. */
 bool kek_p11_fail_rv(struct kek_provider_failure *failure, Kek__Provider__Step step,

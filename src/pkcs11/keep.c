@@ -62,9 +62,19 @@ static bool wraps(struct hunt *hunt, const struct kek_p11_exporter *exporter, CK
         return false;
     }
     kek_p11_exporter_prepare(exporter, &call);
+    CK_OBJECT_HANDLE by = by_rsa ? hunt->rsa.handle : hunt->aes.handle;
     struct kek_p11_outcome outcome =
-        kek_p11_wrap_key(hunt->provider->f, hunt->session, &call.mechanism,
-                         by_rsa ? hunt->rsa.handle : hunt->aes.handle, key, out, &len);
+        kek_p11_wrap_key(hunt->provider->f, hunt->session, &call.mechanism, by, key, out, &len);
+    if (kek_p11_class_of(outcome.rv) == KEK_P11_BUSY) {
+        /* No room for it is no refusal. */
+        const struct kek_p11_outcome first = outcome;
+        len = sizeof out;
+        outcome =
+            kek_p11_wrap_key(hunt->provider->f, hunt->session, &call.mechanism, by, key, out, &len);
+        if (kek_p11_passed(first, outcome)) {
+            kek_p11_again(first);
+        }
+    }
     if (!kek_p11_good(outcome) || len == 0) {
         return false;
     }

@@ -199,6 +199,7 @@ bool kek_p11_login_and_prove(struct kek_provider *provider, struct kek_provider_
     kek_p11_session_versions(anchor, versions);
     if (versions->count == 0) {
         memcpy(versions->others, anchor->table.others, sizeof versions->others);
+        versions->more_others = anchor->table.more_others;
     }
     *alg = proven_alg(&anchor->table);
     return true;

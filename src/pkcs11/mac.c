@@ -149,6 +149,7 @@ bool kek_p11_mac(struct kek_provider_session *session, const struct kek_id *key_
                  struct kek_bytes text, struct kek_provider_maced *maced,
                  struct kek_provider_failure *failure)
 {
+    struct kek_p11_outcome first = {.rv = CKR_OK};
     for (int attempt = 0;; attempt++) {
         struct found found = {.any = false};
         if (!find(session, key_id, &found, failure)) {
@@ -158,9 +159,13 @@ bool kek_p11_mac(struct kek_provider_session *session, const struct kek_id *key_
         struct kek_p11_outcome outcome =
             kek_p11_mac_by(session, found.handle, &found.way, text, &made);
         if (kek_p11_good(outcome)) {
+            if (attempt > 0) {
+                kek_p11_again(first);
+            }
             *maced = made;
             return true;
         }
+        first = outcome;
         enum kek_p11_class class = kek_p11_class_of(outcome.rv);
         session->broken = session->broken || class == KEK_P11_SESSION;
         if (attempt > 0 || (class != KEK_P11_SESSION && class != KEK_P11_HANDLE)) {

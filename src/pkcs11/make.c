@@ -55,9 +55,9 @@ struct kek_p11_outcome kek_p11_make_key(const struct kek_provider *provider,
 }
 
 /* In a session of its own: sessions that break while it is used leave it be. */
-struct kek_p11_outcome kek_p11_throwaway_make(const struct kek_provider *provider,
-                                              enum kek_p11_strategy strategy,
-                                              struct kek_p11_throwaway *throwaway)
+static struct kek_p11_outcome make_once(const struct kek_provider *provider,
+                                        enum kek_p11_strategy strategy,
+                                        struct kek_p11_throwaway *throwaway)
 {
     static const struct kek_id any = {{0}};
     const struct kek_p11_making making = {
@@ -71,6 +71,21 @@ struct kek_p11_outcome kek_p11_throwaway_make(const struct kek_provider *provide
         (void)kek_p11_close_session(provider->f, throwaway->session);
     }
     return outcome;
+}
+
+struct kek_p11_outcome kek_p11_throwaway_make(const struct kek_provider *provider,
+                                              enum kek_p11_strategy strategy,
+                                              struct kek_p11_throwaway *throwaway)
+{
+    const struct kek_p11_outcome first = make_once(provider, strategy, throwaway);
+    if (kek_p11_good(first)) {
+        return first;
+    }
+    const struct kek_p11_outcome second = make_once(provider, strategy, throwaway);
+    if (kek_p11_good(second)) {
+        kek_p11_again(first);
+    }
+    return second;
 }
 
 void kek_p11_throwaway_end(const struct kek_provider *provider,

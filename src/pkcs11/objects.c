@@ -60,7 +60,11 @@ static struct kek_p11_outcome read_one(struct kek_provider_session *session,
 {
     struct kek_p11_outcome outcome = read_once(session, object, type, value, size, len);
     if (kek_p11_is_of_object(outcome)) {
+        const struct kek_p11_outcome first = outcome;
         outcome = read_once(session, object, type, value, size, len);
+        if (kek_p11_good(outcome)) {
+            kek_p11_again(first);
+        }
     }
     return outcome;
 }

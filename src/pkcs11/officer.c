@@ -131,7 +131,11 @@ static bool is_named_as_asked(const struct kek_provider_session *session, CK_OBJ
     struct kek_p11_outcome outcome = read_name(session, key, &name);
     if (!kek_p11_good(outcome) && !is_untold(outcome)) {
         /* Tried twice: a transient failure must not cost a good key. */
+        const struct kek_p11_outcome first = outcome;
         outcome = read_name(session, key, &name);
+        if (kek_p11_good(outcome) || is_untold(outcome)) {
+            kek_p11_again(first);
+        }
     }
     if (!kek_p11_good(outcome) && !is_untold(outcome)) {
         return kek_p11_fail_as(failure, CALL_STEP, KEK__PROVIDER__CAUSE__LINK, outcome);

@@ -61,6 +61,7 @@ struct kek_p11_table {
     struct kek_p11_entry entries[KEK_PROVIDER_VERSIONS_MAX];
     /* Of a look at all keys: the names of keyrings that are not ours; the first empty one ends them. */
     char others[KEK_PROVIDER_OTHERS_MAX][KEK_PROVIDER_OTHER_LEN_MAX];
+    bool more_others; /* than have room there */
 };
 
 #define KEK_P11_SWEEP_SKIP 2048 /* handles that are passed over at once */
@@ -232,6 +233,7 @@ struct kek_p11_streamed {
     struct kek_p11_outcome trouble; /* of the last such one, or of the last that was gone */
     char others[KEK_PROVIDER_OTHERS_MAX]
                [KEK_PROVIDER_OTHER_LEN_MAX]; /* keyrings that are not ours */
+    bool more_others;                        /* than have room there */
 };
 struct kek_p11_outcome kek_p11_stream(struct kek_provider_session *session,
                                       struct kek_p11_streamed *streamed);
@@ -279,6 +281,12 @@ bool kek_p11_read_blob(struct kek_p11_outcome outcome);
 enum kek_verdict kek_p11_try(struct kek_provider_session *session, enum kek_p11_strategy strategy,
                              const struct kek_p11_way *way, CK_OBJECT_HANDLE kek,
                              struct kek_p11_known *known, struct kek_p11_outcome *outcome);
+/* The same, and once more where it was refused: a failure that passes must not pick a weaker mechanism for good.
+ * believes_no: but not where the token says that it does not do this. */
+enum kek_verdict kek_p11_try_twice(struct kek_provider_session *session,
+                                   enum kek_p11_strategy strategy, const struct kek_p11_way *way,
+                                   CK_OBJECT_HANDLE kek, bool believes_no,
+                                   struct kek_p11_known *known, struct kek_p11_outcome *outcome);
 /* The first way that a round trip proves.  On failure *outcome is the last thing that went wrong. */
 bool kek_p11_prove(struct kek_provider_session *session, enum kek_p11_strategy strategy,
                    CK_OBJECT_HANDLE kek, const struct kek_p11_way **way,
@@ -312,6 +320,7 @@ struct kek_p11_throwaway {
     CK_SESSION_HANDLE session;
     CK_OBJECT_HANDLE key;
 };
+/* Tried twice: a failure that passes must not make another kind of key. */
 struct kek_p11_outcome kek_p11_throwaway_make(const struct kek_provider *provider,
                                               enum kek_p11_strategy strategy,
                                               struct kek_p11_throwaway *throwaway);

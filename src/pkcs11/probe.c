@@ -109,16 +109,27 @@ static bool is_good_enough(enum kek_verdict verdict, const struct kek_p11_way *w
            (verdict == KEK_VERDICT_MALLEABLE && way->alg == KEK_WRAP_AES_CBC);
 }
 
-/* Tried twice: a transient failure must not pick a weaker mechanism for good. */
-static enum kek_verdict try_twice(struct kek_provider_session *session,
-                                  enum kek_p11_strategy strategy, const struct kek_p11_way *way,
-                                  CK_OBJECT_HANDLE kek, struct kek_p11_known *known,
-                                  struct kek_p11_outcome *outcome)
+static bool is_no(struct kek_p11_outcome outcome)
+{
+    enum kek_p11_class class = kek_p11_class_of(outcome.rv);
+    return class == KEK_P11_TEMPLATE || class == KEK_P11_UNSUPPORTED || class == KEK_P11_STATE;
+}
+
+enum kek_verdict kek_p11_try_twice(struct kek_provider_session *session,
+                                   enum kek_p11_strategy strategy, const struct kek_p11_way *way,
+                                   CK_OBJECT_HANDLE kek, bool believes_no,
+                                   struct kek_p11_known *known, struct kek_p11_outcome *outcome)
 {
     enum kek_verdict verdict = kek_p11_try(session, strategy, way, kek, known, outcome);
-    if (verdict == KEK_VERDICT_REFUSED) {
-        session->broken = session->broken || kek_p11_class_of(outcome->rv) == KEK_P11_SESSION;
-        verdict = kek_p11_try(session, strategy, way, kek, known, outcome);
+    if (verdict != KEK_VERDICT_REFUSED || (believes_no && is_no(*outcome))) {
+        return verdict;
+    }
+    const struct kek_p11_outcome first = *outcome;
+    session->broken = session->broken || kek_p11_class_of(first.rv) == KEK_P11_SESSION;
+    verdict = kek_p11_try(session, strategy, way, kek, known, outcome);
+    bool done = verdict != KEK_VERDICT_REFUSED && verdict != KEK_VERDICT_LOST;
+    if (done || kek_p11_passed(first, *outcome)) {
+        kek_p11_again(first);
     }
     return verdict;
 }
@@ -139,7 +150,8 @@ bool kek_p11_prove(struct kek_provider_session *session, enum kek_p11_strategy s
                 (ways[i].vendor && !kek_p11_way_listed(session->provider, &ways[i]))) {
                 continue;
             }
-            enum kek_verdict verdict = try_twice(session, strategy, &ways[i], kek, known, outcome);
+            enum kek_verdict verdict =
+                kek_p11_try_twice(session, strategy, &ways[i], kek, false, known, outcome);
             if (is_good_enough(verdict, &ways[i])) {
                 *way = &ways[i];
                 return true;
@@ -235,8 +247,8 @@ static bool prove_entry_again(struct kek_provider_session *session, struct kek_p
 {
     struct kek_p11_known known;
     struct kek_p11_outcome outcome;
-    enum kek_verdict verdict =
-        try_twice(session, entry->strategy, entry->way, entry->handle, &known, &outcome);
+    enum kek_verdict verdict = kek_p11_try_twice(session, entry->strategy, entry->way,
+                                                 entry->handle, false, &known, &outcome);
     if (is_good_enough(verdict, entry->way)) {
         entry->known = known;
         return true;

@@ -163,6 +163,7 @@ bool kek_p11_wrap(struct kek_provider_session *session, const struct kek_id *kek
                   struct kek_provider_failure *failure)
 {
     struct kek_provider_wrapped blob;
+    struct kek_p11_outcome first = {.rv = CKR_OK};
     for (int attempt = 0;; attempt++) {
         struct kek_p11_entry *entry = find_for(session, kek_id, TO_WRAP, failure);
         if (entry == NULL) {
@@ -179,10 +180,14 @@ bool kek_p11_wrap(struct kek_provider_session *session, const struct kek_id *kek
         struct kek_p11_outcome outcome =
             kek_p11_wrap_by(session, entry->strategy, entry->way, entry->handle, data_key, &blob);
         if (kek_p11_good(outcome)) {
+            if (attempt > 0) {
+                kek_p11_again(first);
+            }
             blob.handle = entry->handle;
             *wrapped = blob;
             return true;
         }
+        first = outcome;
         if (!can_try_again(session, kek_id, outcome, true, false, attempt, failure)) {
             return false;
         }
@@ -287,6 +292,7 @@ bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *k
                     uint64_t handle, enum kek_wrap_alg alg, struct kek_bytes blob,
                     struct kek_secret **data_key, struct kek_provider_failure *failure)
 {
+    struct kek_p11_outcome first = {.rv = CKR_OK};
     for (int attempt = 0;; attempt++) {
         struct kek_p11_entry *entry = find_for(session, kek_id, TO_UNWRAP, failure);
         if (entry == NULL) {
@@ -305,9 +311,13 @@ bool kek_p11_unwrap(struct kek_provider_session *session, const struct kek_id *k
             if (!gives_the_same(session, entry, handle, alg, blob, opened, failure)) {
                 return false;
             }
+            if (attempt > 0) {
+                kek_p11_again(first);
+            }
             *data_key = KEK_STEAL(opened);
             return true;
         }
+        first = outcome;
         if (is_never(session, entry, alg, outcome)) {
             return kek_p11_fail(failure, CALL_STEP, KEK__PROVIDER__CAUSE__DATA,
                                 "key %s never wraps with %s: %s: %s (0x%lx)", entry->version.label,

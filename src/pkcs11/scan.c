@@ -261,6 +261,7 @@ static bool read_all(struct scan *scan, Kek__Provider__Step step,
             streamed.ours_count < KEK_P11_OURS_MAX ? streamed.ours_count : KEK_P11_OURS_MAX;
         scan->table->count = scan->gone = 0;
         memcpy(scan->table->others, streamed.others, sizeof streamed.others);
+        scan->table->more_others = streamed.more_others;
         scan->full = streamed.ours_count > KEK_P11_OURS_MAX;
         outcome = add_all(scan, streamed.ours, count);
         if (!kek_p11_good(outcome)) {

@@ -11,6 +11,13 @@ static CK_OBJECT_CLASS secret_key = CKO_SECRET_KEY;
 static CK_KEY_TYPE aes = CKK_AES;
 static CK_BBOOL yes = CK_TRUE;
 
+static void again(int round, struct kek_p11_outcome first, struct kek_p11_outcome second)
+{
+    if (round > 0 && kek_p11_good(second)) {
+        kek_p11_again(first);
+    }
+}
+
 struct kek_p11_outcome kek_p11_find_exact(struct kek_provider_session *session,
                                           CK_ATTRIBUTE_TYPE type, const void *value, size_t len,
                                           CK_OBJECT_HANDLE *objects, size_t max, size_t *count)
@@ -20,7 +27,7 @@ struct kek_p11_outcome kek_p11_find_exact(struct kek_provider_session *session,
         {CKA_TOKEN, &yes, sizeof yes},
         {type, (void *)value, len},
     };
-    struct kek_p11_outcome outcome = {.rv = CKR_OK};
+    struct kek_p11_outcome outcome = {.rv = CKR_OK}, first = outcome;
     for (int round = 0; round < 2; round++) {
         outcome = kek_p11_session_ready(session);
         if (!kek_p11_good(outcome)) {
@@ -29,8 +36,10 @@ struct kek_p11_outcome kek_p11_find_exact(struct kek_provider_session *session,
         outcome =
             kek_p11_find(session->provider->f, session->handle, attributes, 3, objects, max, count);
         if (kek_p11_class_of(outcome.rv) != KEK_P11_SESSION) {
+            again(round, first, outcome);
             break;
         }
+        first = outcome;
         session->broken = true;
     }
     return outcome;
@@ -57,23 +66,21 @@ static bool is_in_table(const struct kek_p11_table *table, CK_OBJECT_HANDLE obje
     return false;
 }
 
-/* What kekctl makes to try a token by, and would like to find again. */
-static bool is_trial(const char *name)
-{
-    return strncmp(name, "kekd-", 5) == 0;
-}
-
-/* The first few, and rather a trial's than another. */
+/* The first few, and rather those that kekctl made to try a token by than others. */
 static void note_other(struct kek_p11_streamed *streamed, const char *name)
 {
     size_t i = 0, least = KEK_PROVIDER_OTHERS_MAX;
+    if (name[0] == '\0') {
+        return;
+    }
     while (i < KEK_PROVIDER_OTHERS_MAX && streamed->others[i][0] != '\0' &&
            strcmp(streamed->others[i], name) != 0) {
-        least = is_trial(streamed->others[i]) ? least : i;
+        least = kek_wire_is_trial(streamed->others[i]) ? least : i;
         i++;
     }
-    if (i == KEK_PROVIDER_OTHERS_MAX && is_trial(name)) {
-        i = least;
+    if (i == KEK_PROVIDER_OTHERS_MAX) {
+        streamed->more_others = true;
+        i = kek_wire_is_trial(name) ? least : i;
     }
     if (i < KEK_PROVIDER_OTHERS_MAX) {
         memcpy(streamed->others[i], name, strlen(name) + 1);
@@ -134,7 +141,7 @@ static struct kek_p11_outcome stream_once(struct kek_provider_session *session,
 struct kek_p11_outcome kek_p11_stream(struct kek_provider_session *session,
                                       struct kek_p11_streamed *streamed)
 {
-    struct kek_p11_outcome outcome = {.rv = CKR_OK};
+    struct kek_p11_outcome outcome = {.rv = CKR_OK}, first = outcome;
     for (int round = 0; round < 2; round++) {
         outcome = kek_p11_session_ready(session);
         if (!kek_p11_good(outcome)) {
@@ -142,8 +149,10 @@ struct kek_p11_outcome kek_p11_stream(struct kek_provider_session *session,
         }
         outcome = stream_once(session, streamed);
         if (kek_p11_class_of(outcome.rv) != KEK_P11_SESSION) {
+            again(round, first, outcome);
             break;
         }
+        first = outcome;
         session->broken = true;
     }
     return outcome;

@@ -34,7 +34,7 @@ static struct kek_p11_outcome set(struct change *change, CK_ATTRIBUTE_TYPE type,
 {
     struct kek_provider_session *session = change->session;
     CK_ATTRIBUTE attribute = {type, (void *)value, len};
-    struct kek_p11_outcome outcome = {.rv = CKR_OK};
+    struct kek_p11_outcome outcome = {.rv = CKR_OK}, first = outcome;
     for (int attempt = 0; attempt < 2; attempt++) {
         outcome = kek_p11_session_ready(session);
         if (!kek_p11_good(outcome)) {
@@ -51,6 +51,10 @@ static struct kek_p11_outcome set(struct change *change, CK_ATTRIBUTE_TYPE type,
         } else {
             *refused = true;
         }
+        first = attempt == 0 ? outcome : first;
+    }
+    if (kek_p11_good(outcome) && !kek_p11_good(first)) {
+        kek_p11_again(first);
     }
     return outcome;
 }

@@ -26,7 +26,7 @@ static bool is_no(struct kek_provider_session *session, struct kek_p11_outcome o
     }
 }
 
-/* *way is NULL if nothing works.  Tried twice: a failure that passes must not make another kind of key. */
+/* *way is NULL if nothing works. */
 static struct kek_p11_outcome way_by(struct kek_provider_session *session,
                                      enum kek_p11_strategy strategy, const struct kek_p11_way **way)
 {
@@ -35,9 +35,6 @@ static struct kek_p11_outcome way_by(struct kek_provider_session *session,
     *way = NULL;
     struct kek_p11_outcome outcome =
         kek_p11_throwaway_make(session->provider, strategy, &throwaway);
-    if (!kek_p11_good(outcome)) {
-        outcome = kek_p11_throwaway_make(session->provider, strategy, &throwaway);
-    }
     if (!kek_p11_good(outcome)) {
         return is_no(session, outcome) ? decided : outcome;
     }
@@ -185,7 +182,7 @@ static bool fill(struct kek_provider_session *session, enum kek_p11_strategy str
              subject->is_throwaway ? "session key" : subject->entry->version.label);
     struct kek_p11_known known;
     CK_OBJECT_HANDLE key = subject->is_throwaway ? subject->throwaway.key : subject->entry->handle;
-    trial->verdict = kek_p11_try(session, strategy, way, key, &known, outcome);
+    trial->verdict = kek_p11_try_twice(session, strategy, way, key, true, &known, outcome);
     if (trial->verdict == KEK_VERDICT_REFUSED) {
         say(trial, way, *outcome);
     }

@@ -210,12 +210,23 @@ static void on_reply(struct kek_worker *worker, const Kek__Provider__Reply *repl
     free((void *)result.attested);
 }
 
+static void note_again(struct kek_backend *backend, const Kek__Provider__Reply *reply)
+{
+    backend->status.again += reply->again;
+    if (reply->again_last != NULL) {
+        kek_message_failed(backend, reply->again_last, &backend->status.again_why);
+    }
+}
+
 static void on_message(struct kek_worker *worker, size_t len)
 {
     struct kek_pool *pool = worker->backend->pool;
     const Kek__Provider__Reply *reply =
         len > KEK_PROVIDER_MESSAGE_MAX ? NULL : kek_message_unpack(pool, len);
     kek_wipe(pool->in, len < sizeof pool->in ? len : sizeof pool->in);
+    if (reply != NULL && reply->again > 0) {
+        note_again(worker->backend, reply);
+    }
     if (reply == NULL) {
         kek_worker_broken(worker, len > KEK_PROVIDER_MESSAGE_MAX ? "a message is too large"
                                                                  : "a message is malformed");

@@ -140,6 +140,11 @@ static void lost_last(struct kek_pool_call *call, enum kek_lost how)
         kek_fail_within(&call->why, KEK_UNAVAILABLE, KEK_WORKER_IS_GONE);
         kek_call_fail(call, &call->why);
     } else {
+        if (how != KEK_LOST_UNSENT) {
+            struct kek_pool_provider *status = &call->pool->backends[call->avoid].status;
+            status->resent++;
+            status->again_why = call->why;
+        }
         try_again(call, how);
     }
 }

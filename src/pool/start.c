@@ -268,6 +268,7 @@ static bool keep_versions(struct kek_worker *worker, const struct kek_provider_v
 static void keep_others(struct kek_backend *backend, const Kek__Provider__Ready *ready)
 {
     memset(backend->status.others, 0, sizeof backend->status.others);
+    backend->status.more_others = ready->more_others;
     for (size_t i = 0; i < ready->n_others && i < KEK_PROVIDER_OTHERS_MAX; i++) {
         kek_text_copy(backend->status.others[i], sizeof backend->status.others[i],
                       ready->others[i]);

@@ -1,6 +1,7 @@
 # The worker's side: libkek-serve.a.
 noinst_LIBRARIES += libkek-serve.a
 libkek_serve_a_SOURCES = \
+	src/worker/again.c \
 	src/worker/fail.c \
 	src/worker/serve.c \
 	src/worker/serve.h \

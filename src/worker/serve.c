@@ -76,6 +76,7 @@ static void serve_one(struct kek_serve *serve, struct kek_provider_session *sess
         answered = kek_serve_request(serve, session, kek_bytes(buffer, len), reply);
     }
     kek_wipe(buffer, len);
+    kek_serve_add_again(reply);
     if (!answered) {
         kek_log(KEK_LOG_ERROR, "no memory for a reply");
         leave(1);
@@ -186,6 +187,7 @@ static void isolate(void)
     (void)signal(SIGTERM, SIG_IGN);
     (void)signal(SIGINT, SIG_IGN);
     (void)signal(SIGHUP, SIG_IGN);
+    (void)signal(SIGQUIT, SIG_IGN);
     (void)umask(077);
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);

@@ -44,6 +44,9 @@ bool kek_serve_request(const struct kek_serve *serve, struct kek_provider_sessio
 bool kek_serve_officer(const struct kek_serve *serve, struct kek_provider_session *session,
                        const Kek__Provider__Request *request, struct kek_buf *reply) KEK_MUST_CHECK;
 
+/* again.c: adds to a reply what went well at a second try, where there is room for it. */
+void kek_serve_add_again(struct kek_buf *reply);
+
 /* serve_message.c: requests and replies as bytes. */
 
 /* Memory of one unpacked request: wiped when freed, and bounded. */

@@ -140,6 +140,7 @@ bool kek_serve_message_versions(struct kek_buf *reply, uint64_t id, bool ready,
         ready_message.alg = (Kek__Provider__WrapAlg)alg;
         ready_message.n_others = other_names(versions, others);
         ready_message.others = others;
+        ready_message.more_others = versions->more_others;
         message.result_case = KEK__PROVIDER__REPLY__RESULT_READY;
         message.ready = &ready_message;
     } else {

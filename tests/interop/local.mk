@@ -98,6 +98,7 @@ EXTRA_DIST += \
 	tests/interop/softhsm.py \
 	tests/interop/start_page.py \
 	tests/interop/swap.py \
+	tests/interop/throwaway.py \
 	tests/interop/traffic.py \
 	tests/interop/transit_server.py
 

@@ -4,19 +4,15 @@ a run ends; what a killed run left the next one removes, and never anything else
 
 A real SoftHSM behind the fault module."""
 
-import glob
 import json
 import os
 import re
 import signal
-import subprocess
-import tempfile
-import unittest
 import xml.etree.ElementTree
 
-import fault as faults
 import p11
 import rig as rigs
+import throwaway
 from proc import wait_for
 from softhsm import TOP_SRC, Token
 from traffic import Traffic
@@ -25,48 +21,11 @@ from traffic import Traffic
 GOOD = ("PASS", "NOT SUPPORTED", "SKIPPED")
 
 
-class Suite(unittest.TestCase):
-    def setUp(self):
-        # pylint: disable=consider-using-with
-        self.folder = tempfile.TemporaryDirectory()
-        self.addCleanup(self.folder.cleanup)
-        self.token = Token(os.path.join(self.folder.name, "token"))
-        self.fault = faults.Fault(os.path.join(self.folder.name, "fault"))
-        self.addCleanup(self.fault.close)
-        # A key of somebody else's, which nothing of this may touch.
-        p11.plant(self.token, "ring.v1", bytes(range(16)))
-        self.before = self.objects()
-        self.assertEqual(len(self.before), 1)
-
-    def objects(self):
-        """Each object's bytes."""
-        found = {}
-        for path in glob.glob(self.token.folder + "/tokens/*/*.object"):
-            if not path.endswith("/token.object"):
-                with open(path, "rb") as file:
-                    found[path] = file.read()
-        return found
-
-    def labels(self):
-        return sorted(re.findall("label: *(\\S+)", self.token.tool("--list-objects", "--type", "secrkey")))
-
-    def path(self, name):
-        return os.path.join(self.folder.name, name)
+class Suite(throwaway.Case):
+    command = "conformance"
 
     def state(self):
         return sorted(os.listdir(self.path("state"))) if os.path.exists(self.path("state")) else []
-
-    def start(self, *arguments, state="state", provider=None):
-        config = self.path("kekd.yaml")
-        entry = {"name": "a", "type": "pkcs11", "uri": self.token.uri.replace(p11.SOFTHSM, faults.module()),
-                 "env": {"SOFTHSM2_CONF": self.token.conf, "KEK_FAULT_CONTROL": self.fault.path}, **(provider or {})}
-        with open(config + ".new", "w", encoding="ascii") as file:
-            json.dump({"listen": "unix://" + self.path("s"), "keyring": "ring", "state_dir": self.path(state),
-                       "log": {"level": "error"}, "providers": [entry]}, file)
-        os.replace(config + ".new", config)  # another run may be reading it
-        # pylint: disable=consider-using-with
-        return subprocess.Popen([rigs.program("kekctl"), "--config", config, "conformance", *arguments],
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def run_suite(self, *lines, code=0, **options):
         """{case: its row}; nothing may be left."""
@@ -172,6 +131,22 @@ class Good(Suite):
         self.assertEqual(list(found), list(rows))
         self.assertEqual(self.objects(), self.before)
 
+    def test_a_key_that_is_not_there_or_not_fit_is_told_and_the_other_one_tried(self):
+        p11.plant(self.token, "spare", bytes([0x55]) * 16)
+        p11.plant(self.token, "loose", bytes([0x56]) * 16, extractable=True)
+        missing = "no secret key with the label nokey is on token kek-test, serial [0-9a-f]+"
+        for keys, says, outcome in ((("nokey",), missing, "SKIPPED"), (("nokey", "spare"), missing, "PASS"),
+                                    (("spare", "loose"), "loose: .*CKA_EXTRACTABLE", "PASS")):
+            with self.subTest(keys):
+                self.fault.put()
+                child = self.start(*(word for key in keys for word in ("--existing-key", key)), "--output", "json")
+                out, err = child.communicate(timeout=300)
+                rows = {row["name"]: row for row in json.loads(out)["cases"]}
+                self.assertEqual((child.returncode, rows["round-trip"]["outcome"]), (3, outcome), err)
+                self.assertEqual(rows["generate"]["outcome"], "FAIL")
+                self.assertRegex(rows["generate"]["says"], says)
+                self.assertRegex(err, "--existing-key: .*" + says + ".*; name AES-256 keys that nobody needs, as pkcs11-tool .* lists them")
+
     def test_what_it_takes(self):
         def said(*arguments, **options):
             child = self.start(*arguments, **options)
@@ -184,6 +159,7 @@ class Good(Suite):
         self.assertIn("this configuration uses that key", said(
             "--existing-key", "named", provider={"versions": [{"n": 1, "label": "named", "state": "active"}]}))
         self.assertIn("one key or two", said(*("--existing-key", "x") * 3))
+        self.assertIn("--existing-key x: it is given twice", said(*("--existing-key", "x") * 2))
         self.assertIn("--dry-run lists", said("--dry-run", "--output", "junit"))
         self.assertEqual(self.objects(), self.before)
 
@@ -195,6 +171,15 @@ class Faults(Suite):
     TABLE = (
         (("C_Login 1 rv 30",), 3, "login", "FAIL", "went well at another try: 1", None),
         (("C_GenerateKey every rv 30",), 3, "generate", "FAIL", "C_GenerateKey: CKR_DEVICE_ERROR", 0x30),
+        # What the worker itself makes again, and whoever asks never sees.
+        (("C_GenerateKey 1 rv 31",), 3, "generate", "FAIL", "another try: 1, the last: C_GenerateKey: CKR_DEVICE_MEMORY", 0x31),
+        (("C_GenerateKey 3 rv 31",), 3, "generate", "FAIL", "another try: 1, the last: C_GenerateKey: CKR_DEVICE_MEMORY", 0x31),
+        (("C_WrapKey 15 rv 31",), 3, "keeps-key", "FAIL", "another try: 1, the last: C_WrapKey: CKR_DEVICE_MEMORY", 0x31),
+        (("C_WrapKey 60 rv 31",), 3, "mechanism", "FAIL", "another try: 1, the last: C_WrapKey: CKR_DEVICE_MEMORY", 0x31),
+        (("C_WrapKey 100 rv 31",), 3, "logins", "FAIL", "another try: 1, the last: C_WrapKey: CKR_DEVICE_MEMORY", 0x31),
+        # What the pool sends again, where refusals are wanted.
+        (("C_UnwrapKey 4 rv 31 proc=14",), 3, "deactivate", "FAIL", "another try: 1, the last: C_UnwrapKey: CKR_DEVICE_MEMORY", 0x31),
+        (("C_GenerateKey 4+ rv 54",), 3, "generate", "FAIL", "making a key: C_GenerateKey: CKR_FUNCTION_NOT_SUPPORTED", 0x54),
         (("C_GenerateKey every flip 162",), 3, "generate", "FAIL", "CKA_EXTRACTABLE is true", None),
         (("C_GenerateKey every rv 54",), 3, "generate", "NOT SUPPORTED", "CKR_FUNCTION_NOT_SUPPORTED.*--existing-key", 0x54),
         (("* every blind 0 proc=3+",), 3, "list", "FAIL", "does not see the key with CKA_ID", None),
@@ -212,6 +197,7 @@ class Faults(Suite):
         (("C_UnwrapKey 40+ stale proc=19+",), 3, "concurrent-sessions", "FAIL", "data keys came back wrong", None),
         (("C_WrapKey 200+ wrongkey 1",), 3, "concurrent-sessions", "FAIL", "calls failed, the first", None),
         (("C_GetTokenInfo every sessions 20",), 0, "concurrent-processes", "SKIPPED", "no room", None),
+        (("C_UnwrapKey 4 segv proc=28",), 3, "recover-lost", "FAIL", "library ended meanwhile: 1", None),
         (("C_DestroyObject every rv 30 proc=1",), 3, "destroy", "FAIL", "CKR_DEVICE_ERROR", 0x30),
     )
 
@@ -234,6 +220,11 @@ class Faults(Suite):
     def failed(rows):
         return {name: row["says"] for name, row in rows.items() if row["outcome"] == "FAIL"}
 
+    def test_a_module_that_is_not_there_is_no_lack_of_the_token(self):
+        rows = self.run_suite(code=1, provider={"uri": self.token.uri.replace(p11.SOFTHSM, "/nowhere.so")})
+        self.assertEqual((rows["login"]["outcome"], rows["login"]["cause"]), ("FAIL", "unimplemented"), rows["login"])
+        self.assertIn("/nowhere.so", rows["login"]["says"])
+
     def test_a_refused_pin_is_tried_once_and_all_else_is_skipped(self):
         rows = self.run_suite("C_Login every rv a0", code=1)
         self.assertEqual(rows["login"]["native"], {"kind": "pkcs11", "code": 0xa0, "name": ""})
@@ -246,9 +237,6 @@ class Faults(Suite):
 
 class Leftovers(Suite):
     """What stays, and who removes it."""
-
-    def new(self):
-        return [path for path in self.objects() if path not in self.before]
 
     def cut_off(self, number=signal.SIGKILL, state="state"):
         """A run that a signal ends while its keys are on the token."""
@@ -264,7 +252,7 @@ class Leftovers(Suite):
         return child.returncode, out, err
 
     def test_an_interrupted_run_leaves_nothing(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in throwaway.SIGNALS:
             code, out, err = self.cut_off(number)
             self.assertEqual((code, self.objects()), (1, self.before), err)
             self.assertIn("interrupted", err)
@@ -274,20 +262,64 @@ class Leftovers(Suite):
             self.assertEqual((outcomes["round-trip"], outcomes["speed"], outcomes["clean"]), ("PASS", "SKIPPED", "PASS"))
             self.assertNotIn("ring.conformance-a", self.state())
 
+    def test_a_hangup_that_is_ignored_ends_nothing(self):
+        self.fault.put("C_Login 6 delay 1500")
+        child = self.start("--output", "json", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        wait_for(lambda: self.fault.counts().get("C_Login", 0) >= 6, "the second login of `logins`")
+        child.send_signal(signal.SIGHUP)
+        out, err = child.communicate(timeout=300)
+        self.assertEqual((child.returncode, err), (0, ""), self.brief(out))
+
     def test_what_a_killed_run_left_goes_with_the_next_and_nothing_else(self):
         # Names that are nearly those of a run, and a run's name on a key that no run made.
-        for n, label in enumerate(("kekd-conformance-.v1", "kekd-conformance-6b0c5d743f771eb.v1",
-                                   "kekd-conformance-000000013f771ebb.v1", "kekd-conformance-6b0c5d743f771ebb")):
+        old = "kekd-conformance-000000013f771ebb"
+        for n, label in enumerate(("kekd-conformance-.v1", "kekd-conformance-6b0c5d743f771eb.v1", old + ".v1",
+                                   "kekd-conformance-6b0c5d743f771ebb")):
             p11.plant(self.token, label, bytes([0x60 + n]) * 16)
+        # What it might have made by its CKA_ID, under labels that it gives to none.
+        for n, end in enumerate((".v6", ".v1.compromised", ".v02", ".v3.compromised")):
+            p11.plant(self.token, old + end, b"KEKDTEST" + bytes([0x70 + n]) * 8)
         self.before = self.objects()
         self.assertEqual(self.cut_off()[0], -signal.SIGKILL)
         self.assertEqual(len(self.new()), 2)
         self.assertTrue(any(name.startswith("kekd-conformance-") for name in self.state()))
         rows = self.run_suite()
-        self.assertEqual(rows["leftovers"]["says"], "keys of a run that was cut off, destroyed now: 2")
+        says = rows["leftovers"]["says"].split("; ")
+        self.assertEqual(says[0], "keys of a run that was cut off, destroyed now: 2")
+        self.assertEqual(sorted([says[1].removeprefix("left alone: "), *says[2:]]), [
+            old + ".v1.compromised: a run makes no key with that label", old + ".v1: its CKA_ID does not begin with KEKDTEST",
+            old + ".v3.compromised: a run makes no key with that label", old + ".v6: a run makes no key with that label"])
         self.assertEqual({row["outcome"] for row in rows.values()}, {"PASS"})
         self.assertEqual(self.objects(), self.before)
         self.assertFalse(any(name.startswith("kekd-conformance-") for name in self.state()))
+
+    def test_a_killed_run_is_found_by_its_token_and_not_by_its_providers_name(self):
+        self.cut_off()
+        file, = [name for name in self.state() if name.startswith("kekd-conformance-")]
+        left = self.new()
+        # Another token, whose provider has the name: nothing is known of the first one's keys, and that is said.
+        other = Token(self.path("other"))
+        rows = self.run_suite(token=other)
+        self.assertRegex(rows["leftovers"]["says"], "^left alone: a run that was cut off may have left keys on another token, with "
+                                                    "serial [0-9a-f]+, of provider a: .*or remove .*/%s if it is gone$" % file)
+        self.assertEqual((self.new(), file in self.state()), (left, True))
+        # The token, under another name.
+        rows = self.run_suite(provider={"name": "renamed"})
+        self.assertEqual(rows["leftovers"]["says"], "keys of a run that was cut off, destroyed now: 2")
+        self.assertEqual((self.objects(), file in self.state()), (self.before, False))
+
+    def test_a_run_that_was_killed_before_it_made_keys_leaves_no_file(self):
+        self.fault.put("C_GenerateKey 1 delay 3000")
+        child = self.start("--output", "json")
+        wait_for(lambda: self.fault.counts().get("C_Login", 0) >= 2, "the logins")
+        self.token.kill([child.pid])
+        child.communicate(timeout=60)
+        for name in ("kekd-conformance-6b0c5d743f771ebb", "kekd-conformance-6b0c5d743f771ebc"):
+            with open(self.path("state/" + name), "wb") as file:  # cut off between making and writing it
+                file.write(b"a"[:int(name.endswith("c"))])
+        rows = self.run_suite()
+        self.assertEqual({row["outcome"] for row in rows.values()}, {"PASS"})
+        self.assertEqual((self.objects(), [name for name in self.state() if name.startswith("kekd-conf")]), (self.before, []))
 
     def test_another_nodes_run_is_left_alone_for_a_day(self):
         self.cut_off(state="elsewhere")
@@ -310,11 +342,29 @@ class Leftovers(Suite):
         self.assertEqual(rows["leftovers"]["says"], "keys of a run that was cut off, destroyed now: 6")
         self.assertEqual(self.objects(), self.before)
 
+    def test_where_more_keyrings_than_are_shown_stay_that_is_said(self):
+        for n in range(5):
+            p11.plant(self.token, "kekd-probe-0000000%d3f771ebb.v1" % n, bytes([0x60 + n]) * 16)
+        self.before = self.objects()
+        p11.plant(self.token, "kekd-conformance-000000013f771ebb.v1", b"KEKDTEST" + bytes(8))
+        rows = self.run_suite()
+        seen = rows["leftovers"]["says"].startswith("keys of a run that was cut off, destroyed now: 1; ")
+        self.assertEqual(len(self.new()), 0 if seen else 1)
+        self.assertRegex(rows["leftovers"]["says"], "more keyrings of such runs may have keys on the token than were looked at$")
+        # Keys of the user's own do not keep it from looking.
+        p11.plant(self.token, "spare", bytes([0x70]) * 16)
+        child = self.start("--existing-key", "spare", "--output", "json")
+        out, err = child.communicate(timeout=300)
+        self.assertEqual((child.returncode, err), (0, ""))
+        says, = [row["says"] for row in json.loads(out)["cases"] if row["name"] == "leftovers"]
+        self.assertRegex(says, "more keyrings of such runs may have keys on the token than were looked at$")
+
     def test_a_key_that_cannot_be_destroyed_is_named_and_goes_with_the_next_run(self):
         rows = self.run_suite("C_DestroyObject every rv 10", code=3)
         self.assertEqual((rows["destroy"]["outcome"], rows["clean"]["outcome"]), ("NOT SUPPORTED", "FAIL"))
         self.assertRegex(rows["clean"]["says"], r"label (kekd-conformance-[0-9a-f]{16})\.v1 or \1\.v2, CKA_ID 4b454b4454455354.*"
                                                 "CKR_ATTRIBUTE_READ_ONLY")
+        self.assertEqual(rows["clean"]["native"], {"kind": "pkcs11", "code": 0x10, "name": "CKR_ATTRIBUTE_READ_ONLY"})
         self.assertEqual(len(self.new()), 2)
         rows = self.run_suite()
         self.assertEqual(rows["leftovers"]["says"], "keys of a run that was cut off, destroyed now: 2")
@@ -345,20 +395,13 @@ class BesideKekd(rigs.Case):
         node.kekctl("audit", "generate", check=True)  # else a MAC that finds no key is kekd's only failure
         node.start()
 
-        def objects():
-            found = {}
-            for path in glob.glob(node.token.folder + "/tokens/*/*.object"):
-                if not path.endswith("/token.object"):
-                    with open(path, "rb") as file:
-                        found[path] = file.read()
-            return found
-        before = objects()
+        before = throwaway.object_files(node.token)
         with Traffic(node.socket, threads=2) as calls:
             done = node.kekctl("conformance", "--output", "json", timeout=300)
             calls.more(100)
         self.assertEqual(done.returncode, 0, done.stderr.decode() + Suite.brief(done.stdout.decode()))
         self.assertEqual((calls.failures, calls.wrong), ([], []))
-        self.assertEqual(objects(), before)
+        self.assertEqual(throwaway.object_files(node.token), before)
         for count in ("workers_killed", "workers_crashed", "workers_ended", "failures"):
             self.assertEqual(node.metric("kekd_hsm_%s_total" % count), 0, count)
         with open(log, encoding="utf-8") as file:

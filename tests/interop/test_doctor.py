@@ -119,7 +119,7 @@ class Files(doctoring.Case):
         with open(pin, "rb") as file:
             size = len(file.read())
         self.assertNotEqual(size, 0)
-        self.found(node, "token of hsm-a", "the PIN .* was refused")
+        self.found(node, "token of hsm-a", "^the PIN .* was refused")
         logins = node.spy.count("C_Login")
         line = self.found(node, "PIN of hsm-a", "refused it at .*nobody tries it again")
         self.assertIn("put the right PIN into %s; where it is right there: " % pin, line.do)

@@ -2,59 +2,25 @@
 
 A real SoftHSM, and the fault module where a token is to be another one."""
 
-import glob
 import json
-import os
 import signal
-import subprocess
-import tempfile
-import time
 import unittest
 
-import fault as faults
-import p11
-import rig as rigs
-from softhsm import Token
+import throwaway
+from proc import wait_for
 
 CHANGES = ["pre-active to active", "active to deactivated", "deactivated to active", "deactivated to suspended",
            "suspended to deactivated", "deactivated to compromised"]
 REFUSED = "C_WrapKey: CKR_KEY_FUNCTION_NOT_PERMITTED (0x68)"
 
 
-class States(unittest.TestCase):
-    def setUp(self):
-        # pylint: disable=consider-using-with
-        self.folder = tempfile.TemporaryDirectory()
-        self.addCleanup(self.folder.cleanup)
-        self.token = Token(os.path.join(self.folder.name, "token"))
-        self.fault = faults.Fault(os.path.join(self.folder.name, "fault"))
-        self.addCleanup(self.fault.close)
-        # A key of somebody else's, which nothing of this may touch.
-        p11.plant(self.token, "ring.v1", bytes(range(16)))
-        self.before = self.objects()
-        self.assertEqual(len(self.before), 1)
-
-    def objects(self):
-        return {path: os.stat(path).st_size for path in glob.glob(self.token.folder + "/tokens/*/*.object")
-                if not path.endswith("/token.object")}
-
-    def start(self, *arguments, strategy="auto"):
-        config = os.path.join(self.folder.name, "kekd.yaml")
-        uri = self.token.uri.replace(p11.SOFTHSM, faults.module())
-        with open(config, "w", encoding="ascii") as file:
-            json.dump({"listen": "unix://" + self.folder.name + "/s", "keyring": "ring",
-                       "state_dir": self.folder.name + "/state",
-                       "providers": [{"name": "a", "type": "pkcs11", "uri": uri, "strategy": strategy,
-                                      "env": {"SOFTHSM2_CONF": self.token.conf,
-                                              "KEK_FAULT_CONTROL": self.fault.path}}]}, file)
-        # pylint: disable=consider-using-with
-        return subprocess.Popen([rigs.program("kekctl"), "--config", config, "probe", *arguments],
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+class States(throwaway.Case):
+    command = "probe"
 
     def probe(self, *lines, code=0, strategy="auto"):
         """The rows, the copy and what was said; nothing may be left."""
         self.fault.put(*lines)
-        child = self.start("--output", "json", strategy=strategy)
+        child = self.start("--output", "json", provider={"strategy": strategy})
         out, err = child.communicate(timeout=120)
         self.assertEqual(child.returncode, code, err)
         found = json.loads(out)
@@ -159,16 +125,16 @@ class States(unittest.TestCase):
         self.assertEqual(self.objects(), before)
 
     def test_an_interrupted_probe_leaves_nothing(self):
-        self.fault.put("C_SetAttributeValue 4 delay 1500")
-        child = self.start()
-        end = time.monotonic() + 60
-        while self.fault.counts().get("C_SetAttributeValue", 0) < 4 and time.monotonic() < end:
-            time.sleep(0.02)
-        child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=60)
-        self.assertEqual((child.returncode, out), (1, ""), err)
-        self.assertIn("interrupted", err)
-        self.assertEqual(self.objects(), self.before)
+        for number in throwaway.SIGNALS:
+            with self.subTest(number):
+                self.fault.put("C_SetAttributeValue 4 delay 1500")
+                child = self.start()
+                wait_for(lambda: self.fault.counts().get("C_SetAttributeValue", 0) >= 4, "the fourth change")
+                child.send_signal(number)
+                out, err = child.communicate(timeout=60)
+                self.assertEqual((child.returncode, out), (1, ""), err)
+                self.assertIn("interrupted", err)
+                self.assertEqual(self.objects(), self.before)
 
     def test_the_table_says_the_same(self):
         self.fault.put()

@@ -534,7 +534,7 @@ START_TEST(signals_meant_for_the_service_do_not_end_a_worker)
     token_make(&token);
     struct worker worker;
     worker_start(&worker, "serve", token.uri);
-    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE};
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE};
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
         ck_assert_int_eq(kill(worker.pid, signals[i]), 0);
     }

@@ -266,6 +266,39 @@ START_TEST(a_key_is_refused_for_its_attributes)
 }
 END_TEST
 
+/* In whatever order the token lists them. */
+START_TEST(of_many_other_keyrings_those_of_trials_are_named_and_that_there_are_more)
+{
+    static const char *const labels[] = {
+        "kekd-a.v1", "kekd-probes.v1", "kekd-probe-1.v1",       "kekd-b.v1", "kekd-conform.v1",
+        "other.v1",  "kekd-c.v1",      "kekd-conformance-1.v1", "kekd-d.v1", "kekd-e.v1"};
+    struct token token;
+    token_make(&token);
+    for (size_t i = 0; i < sizeof labels / sizeof labels[0]; i++) {
+        struct kek_id id = id_of((uint8_t)(i + 1));
+        struct odd_key key = {.label = labels[i], .id = id.bytes, .id_len = 16};
+        token_make_key(&token, &key);
+    }
+    struct worker worker;
+    Kek__Provider__Hello hello;
+    hello_init(&hello, token.uri);
+    worker_spawn(&worker, "serve");
+    reply_free(worker_hello(&worker, &hello));
+    Kek__Provider__Reply *ready = worker_login(&worker);
+    ck_assert_int_eq(ready->result_case, KEK__PROVIDER__REPLY__RESULT_READY);
+    ck_assert_uint_eq(ready->ready->n_others, KEK_PROVIDER_OTHERS_MAX);
+    ck_assert(ready->ready->more_others);
+    unsigned trials = 0;
+    for (size_t i = 0; i < KEK_PROVIDER_OTHERS_MAX; i++) {
+        trials += strcmp(ready->ready->others[i], "kekd-probe-1") == 0 ? 1 : 0;
+        trials += strcmp(ready->ready->others[i], "kekd-conformance-1") == 0 ? 1 : 0;
+    }
+    ck_assert_uint_eq(trials, 2);
+    reply_free(ready);
+    worker_end(&worker);
+}
+END_TEST
+
 START_TEST(keys_of_other_names_are_not_seen)
 {
     static const char *const labels[] = {"ring.v01", "ring.v0", "ring.v4294967296",
@@ -290,6 +323,7 @@ START_TEST(keys_of_other_names_are_not_seen)
     bool first = strcmp(ready->ready->others[0], "rings") == 0;
     ck_assert_str_eq(ready->ready->others[first ? 0 : 1], "rings");
     ck_assert_str_eq(ready->ready->others[first ? 1 : 0], "Ring");
+    ck_assert(!ready->ready->more_others);
     reply_free(ready);
     Kek__Provider__Reply *list = worker_list(&worker);
     ck_assert_int_eq(list->result_case, LISTED);
@@ -343,6 +377,7 @@ static Suite *suite(void)
     tcase_add_loop_test(c, a_key_is_refused_for_its_attributes, 0,
                         sizeof odd_keys / sizeof odd_keys[0]);
     tcase_add_test(c, keys_of_other_names_are_not_seen);
+    tcase_add_test(c, of_many_other_keyrings_those_of_trials_are_named_and_that_there_are_more);
     tcase_add_test(c, a_named_key_takes_its_state_from_the_configuration);
     suite_add_tcase(s, c);
     return s;

@@ -37,22 +37,53 @@ void case_login(struct suite *suite, struct suite_result *result)
                token->firmware[0] == '\0' ? "" : ", firmware ", token->firmware);
 }
 
+/* An officer that sees keys of its keyring is not told of others: then one that has none is asked. */
+static void remove_leftovers(struct suite *suite, struct leftovers_found *found)
+{
+    struct rig own;
+    if (!suite->existing) {
+        leftovers_remove(&suite->leftovers, &suite->rig, suite->config, suite->provider, found);
+        return;
+    }
+    *found = (struct leftovers_found){.stuck = "no workers to look for it"};
+    if (rig_open(&own, suite->ctl, suite->config, suite->provider, suite->leftovers.keyring, NULL,
+                 0)) {
+        leftovers_remove(&suite->leftovers, &own, suite->config, suite->provider, found);
+    }
+    rig_close(&own);
+    rig_take_signals(&suite->rig);
+}
+
 void case_leftovers(struct suite *suite, struct suite_result *result)
 {
     struct leftovers_found found;
-    leftovers_remove(&suite->leftovers, &suite->rig, suite->config, suite->provider, &found);
+    remove_leftovers(suite, &found);
     if (suite_was_interrupted(suite)) {
         suite_skip(result, "interrupted");
-    } else if (found.stuck[0] != '\0') {
+        return;
+    }
+    if (found.stuck[0] != '\0') {
         suite_fail(result, "%s", found.stuck);
-    } else if (found.others[0] != '\0') {
-        suite_pass(result,
-                   "keys of a run that is not on record here and began within the last day are "
-                   "left alone: %s%s",
-                   found.others, found.removed > 0 ? "; others were destroyed" : "");
-    } else if (found.removed > 0) {
+        suite_blame(result, &found.why);
+        return;
+    }
+    if (found.removed > 0) {
         suite_pass(result, "keys of a run that was cut off, destroyed now: %zu", found.removed);
-    } else if (found.under_way > 0) {
+    }
+    if (found.others[0] != '\0') {
+        suite_also(result,
+                   "keys of a run that is not on record here and began within the last day are "
+                   "left alone: %s",
+                   found.others);
+    }
+    if (found.kept[0] != '\0') {
+        suite_also(result, "left alone: %s", found.kept);
+    }
+    if (found.unseen) {
+        suite_also(result, "more keyrings of such runs may have keys on the token than were "
+                           "looked at");
+    }
+    if (result->says[0] == '\0' && found.under_way > 0) {
         suite_pass(result, "another run is under way on this node");
     }
 }
@@ -62,8 +93,13 @@ void case_leftovers(struct suite *suite, struct suite_result *result)
 static bool generate(struct suite *suite, uint32_t number, struct suite_key *key,
                      struct suite_result *result)
 {
+    struct kek_why why;
     if (!leftovers_id(&key->id)) {
         suite_fail(result, "no random numbers");
+        return false;
+    }
+    if (leftovers_record(&suite->leftovers, suite->config, &suite->token, &why) != KEK_OK) {
+        suite_skip(result, "no key is made that is not on record: %s", why.text);
         return false;
     }
     struct kek_pool_request request = {
@@ -71,7 +107,7 @@ static bool generate(struct suite *suite, uint32_t number, struct suite_key *key
     suite->asked = true;
     const struct rig_answer *answer = rig_ask(&suite->rig, RIG_OFFICER, &request);
     if (answer->rc != KEK_OK) {
-        suite_refused(result, "making a key", &answer->why);
+        suite_declined(result, "making a key", &answer->why);
         return false;
     }
     *key = (struct suite_key){.there = true, .id = key->id, .state = KEK_STATE_ACTIVE};
@@ -79,7 +115,61 @@ static bool generate(struct suite *suite, uint32_t number, struct suite_key *key
     return true;
 }
 
-/* The user's own: of a token as they were named, of a service its newest versions. */
+static void take(struct suite *suite, const struct kek_version *version, size_t *count)
+{
+    suite->keys[(*count)++] =
+        (struct suite_key){.there = true, .id = version->id, .state = KEK_STATE_ACTIVE};
+}
+
+static bool is_fit(const struct kek_version *version)
+{
+    return version->eligible && version->can_wrap && version->can_unwrap;
+}
+
+/* Of a token: each by its name, the versions of the run's keyring in their order. */
+static void take_named(struct suite *suite, const struct rig_answer *answer, size_t *count)
+{
+    const struct kek_pool_provider *token = &suite->token;
+    char *unfit = suite->unfit;
+    for (size_t n = 0; n < suite->ctl->existing.count; n++) {
+        const struct kek_version *found = NULL;
+        size_t at = strlen(unfit);
+        for (size_t i = 0; i < answer->version_count; i++) {
+            bool is_it = answer->versions[i].number == n + 1;
+            found = is_it ? &answer->versions[i] : found; /* those that are refused come first */
+        }
+        if (found != NULL && is_fit(found)) {
+            take(suite, found, count);
+        } else if (found != NULL) {
+            snprintf(unfit + at, sizeof suite->unfit - at, "%s%s: %s", at == 0 ? "" : "; ",
+                     found->label, found->eligible ? "it may not wrap and unwrap" : found->refusal);
+        } else {
+            snprintf(unfit + at, sizeof suite->unfit - at,
+                     "%sno secret key with the label %.120s is on token %s, serial %s",
+                     at == 0 ? "" : "; ", suite->ctl->existing.list[n], token->label,
+                     token->serial);
+        }
+    }
+}
+
+/* Of a service: the newest two that do; one that was closed since is none of the user's failures. */
+static void take_newest(struct suite *suite, const struct rig_answer *answer, size_t *count)
+{
+    for (size_t i = answer->version_count; i > 0 && *count < 2; i--) {
+        if (is_fit(&answer->versions[i - 1])) {
+            take(suite, &answer->versions[i - 1], count);
+        }
+    }
+    if (*count == 0) {
+        snprintf(suite->unfit, sizeof suite->unfit,
+                 "the key %.200s has no version that wraps and unwraps%s%s",
+                 suite->ctl->existing.list[0], answer->version_count == 0 ? "" : ": ",
+                 answer->version_count == 0 ? ""
+                                            : answer->versions[answer->version_count - 1].refusal);
+    }
+}
+
+/* The user's own. */
 static void take_existing(struct suite *suite, struct suite_result *result)
 {
     const struct rig_answer *answer;
@@ -89,21 +179,15 @@ static void take_existing(struct suite *suite, struct suite_result *result)
         suite_refused(result, "looking for the keys of --existing-key", &answer->why);
         return;
     }
-    for (size_t i = 0; i < answer->version_count && count < 2; i++) {
-        size_t at = suite->is_service ? answer->version_count - 1 - i : i;
-        const struct kek_version *version = &answer->versions[at];
-        if (version->eligible && version->can_wrap && version->can_unwrap) {
-            suite->keys[count++] =
-                (struct suite_key){.there = true, .id = version->id, .state = KEK_STATE_ACTIVE};
-        } else {
-            suite_fail(result, "%s: %s", version->label,
-                       version->eligible ? "it may not wrap and unwrap" : version->refusal);
-        }
+    if (suite->is_service) {
+        take_newest(suite, answer, &count);
+    } else {
+        take_named(suite, answer, &count);
     }
-    if (count > 0) {
+    if (suite->unfit[0] != '\0') {
+        suite_fail(result, "%s", suite->unfit);
+    } else {
         suite_skip(result, "with --existing-key no key is made; to be tried: %zu", count);
-    } else if (result->outcome == SUITE_PASS) {
-        suite_fail(result, "the key of --existing-key is not there");
     }
 }
 
@@ -118,13 +202,13 @@ void case_generate(struct suite *suite, struct suite_result *result)
                            "it by --existing-key");
         return;
     }
-    if (!generate(suite, 1, &suite->keys[0], result) ||
-        !generate(suite, 2, &suite->keys[1], result)) {
-        size_t at = strlen(result->says);
-        snprintf(result->says + at, sizeof result->says - at, "%s",
-                 result->outcome != SUITE_NOT_SUPPORTED
-                     ? ""
-                     : "; keys that the vendor's tools made can be named by --existing-key");
+    if (generate(suite, 1, &suite->keys[0], result)) {
+        bool both = generate(suite, 2, &suite->keys[1], result);
+        /* What it does once it supports. */
+        result->outcome =
+            !both && result->outcome == SUITE_NOT_SUPPORTED ? SUITE_FAIL : result->outcome;
+    } else if (result->outcome == SUITE_NOT_SUPPORTED) {
+        suite_also(result, "keys that the vendor's tools made can be named by --existing-key");
     }
 }
 
@@ -138,21 +222,12 @@ void case_generate_taken(struct suite *suite, struct suite_result *result)
         suite_pass(result, "%s", tried.says);
     } else {
         *result = tried;
-        result->outcome = SUITE_FAIL;
+        result->outcome =
+            tried.outcome == SUITE_NOT_SUPPORTED ? SUITE_FAIL : tried.outcome; /* it made two */
     }
 }
 
 /* ---- looking ---- */
-
-static const struct kek_version *find(const struct rig_answer *answer, const struct kek_id *kek_id)
-{
-    for (size_t i = 0; i < answer->version_count; i++) {
-        if (kek_id_equal(&answer->versions[i].id, kek_id)) {
-            return &answer->versions[i];
-        }
-    }
-    return NULL;
-}
 
 static bool is_as_made(const struct suite *suite, const struct kek_version *version,
                        const struct suite_key *key, uint32_t number, struct suite_result *result)
@@ -185,11 +260,11 @@ void case_list(struct suite *suite, struct suite_result *result)
     for (size_t i = 0; i < 2; i++) {
         const struct suite_key *key = &suite->keys[i];
         if (key->there &&
-            !is_as_made(suite, find(answer, &key->id), key, (uint32_t)i + 1, result)) {
+            !is_as_made(suite, rig_version(answer, &key->id), key, (uint32_t)i + 1, result)) {
             return;
         }
     }
-    suite_pass(result, "%s", kek_wrap_alg_name(find(answer, &suite->keys[0].id)->alg));
+    suite_pass(result, "%s", kek_wrap_alg_name(rig_version(answer, &suite->keys[0].id)->alg));
 }
 
 static bool probe(struct suite *suite, struct suite_result *result)
@@ -197,7 +272,7 @@ static bool probe(struct suite *suite, struct suite_result *result)
     struct kek_pool_request request = {.op = KEK_POOL_PROBE};
     const struct rig_answer *answer = rig_ask(&suite->rig, RIG_OFFICER, &request);
     if (answer->rc != KEK_OK) {
-        suite_refused(result, "trying its mechanisms", &answer->why);
+        suite_declined(result, "trying its mechanisms", &answer->why);
     }
     return answer->rc == KEK_OK;
 }
@@ -212,7 +287,8 @@ void case_keeps_key(struct suite *suite, struct suite_result *result)
         suite_fail(result, "hands out a key that it shows as not extractable: %s", keeping->text);
     } else if (keeping->outcome == KEK_KEEPING_UNTRIED) {
         suite_lacks(result, "not tried: %s", keeping->text);
-        result->native = keeping->native != 0 ? KEK_NATIVE_PKCS11 : KEK_NATIVE_NONE;
+        result->native =
+            keeping->native != 0 && !suite->is_service ? KEK_NATIVE_PKCS11 : KEK_NATIVE_NONE;
         result->code = keeping->native;
     }
 }
@@ -231,8 +307,9 @@ void case_mechanism(struct suite *suite, struct suite_result *result)
     if (used == NULL) {
         suite_fail(result, "nothing works as the configuration wants it (strategy)%s%s",
                    last == NULL ? "" : ": ", last == NULL ? "" : last->text);
-        result->native = last != NULL ? KEK_NATIVE_PKCS11 : KEK_NATIVE_NONE;
         result->code = last == NULL ? 0 : last->native;
+        result->native =
+            result->code != 0 && !suite->is_service ? KEK_NATIVE_PKCS11 : KEK_NATIVE_NONE;
         return;
     }
     suite_pass(result, "%s%s%s",
@@ -253,7 +330,7 @@ void case_destroy(struct suite *suite, struct suite_result *result)
     struct kek_pool_request request = {.op = KEK_POOL_DESTROY, .kek_id = *kek_id};
     const struct rig_answer *answer = rig_ask(&suite->rig, RIG_OFFICER, &request);
     if (answer->rc != KEK_OK) {
-        suite_refused(result, "destroying a key", &answer->why);
+        suite_declined(result, "destroying a key", &answer->why);
         return;
     }
     list(suite, RIG_FRESH, true, &answer);
@@ -261,7 +338,7 @@ void case_destroy(struct suite *suite, struct suite_result *result)
         suite_refused(result, "listing afterwards", &answer->why);
         return;
     }
-    if (find(answer, kek_id) != NULL) {
+    if (rig_version(answer, kek_id) != NULL) {
         suite_fail(result, "a fresh process still sees it");
         return;
     }
@@ -272,55 +349,65 @@ void case_destroy(struct suite *suite, struct suite_result *result)
         suite_fail(result, "it can be destroyed a second time");
     } else if (answer->rc != KEK_NOT_FOUND) {
         suite_refused(result, "destroying it once more: not \"missing\" but", &answer->why);
-        result->outcome = SUITE_FAIL;
     }
 }
 
-/* By a process of that role; false: it says of the key that was destroyed that it is missing. */
-static bool is_used(struct suite *suite, enum rig_role role, const struct suite_key *key)
+/* What a process of that role makes of what the key wrapped. */
+static const struct rig_answer *open_destroyed(struct suite *suite, enum rig_role role)
 {
     const struct suite_wrapped *before = &suite->before;
-    (void)rig_unwrap(&suite->rig, role, &key->id, before->alg,
-                     kek_bytes(before->blob, before->len));
-    return suite->rig.answer.rc != KEK_NOT_FOUND;
+    return rig_unwrap(&suite->rig, role, &suite->keys[1].id, before->alg,
+                      kek_bytes(before->blob, before->len));
 }
 
 void case_destroyed_key(struct suite *suite, struct suite_result *result)
 {
-    const struct suite_key *key = &suite->keys[1];
     if (!suite->destroyed || !suite->before.there) {
         suite_skip(result, suite->destroyed ? "it wrapped nothing" : "it was not destroyed");
         return;
     }
-    if (is_used(suite, RIG_FRESH, key)) {
-        const struct rig_answer *answer = &suite->rig.answer;
-        suite_fail(result, "a fresh process says: %s",
-                   answer->rc == KEK_OK ? "here is a data key" : answer->why.text);
+    const struct rig_answer *answer = open_destroyed(suite, RIG_FRESH);
+    if (answer->rc == KEK_OK) {
+        suite_fail(result, "a fresh process still opens what it wrapped");
+        return;
+    }
+    if (answer->rc != KEK_NOT_FOUND) {
+        suite_refused(result, "a fresh process does not say that it is missing but", &answer->why);
         return;
     }
     if (!suite_open(suite, RIG_FRESH, &suite->keys[0].id, &suite->good, "the other key", result)) {
         return;
     }
-    if (is_used(suite, RIG_SERVE, key)) {
-        suite_pass(result, "a process that was there before does not know it: %s",
-                   suite->rig.answer.rc == KEK_OK ? "it opens it" : suite->rig.answer.why.text);
+    answer = open_destroyed(suite, RIG_SERVE);
+    if (answer->rc == KEK_OK) {
+        suite_lacks(result, "a process that was there before does not know it, and opens what it "
+                            "wrapped: kekd starts fresh ones");
+    } else if (answer->rc == KEK_UNAVAILABLE || answer->rc == KEK_DEADLINE ||
+               answer->rc == KEK_CANCELLED) {
+        suite_refused(result, "a process that was there before", &answer->why);
+    } else if (answer->rc != KEK_NOT_FOUND) {
+        suite_pass(result,
+                   "a process that was there before does not say that it is missing but: %s",
+                   answer->why.text);
     }
 }
 
 void case_clean(struct suite *suite, struct suite_result *result)
 {
-    char left[400];
-    size_t removed = 0;
+    struct leftovers_gone gone;
     suite->rig.interruptible = suite->rig.interrupted; /* another signal ends this, too */
     if (!suite->asked) {
         suite_pass(result, "no key was made");
         return;
     }
-    suite->left = !leftovers_destroy(&suite->rig, suite->made, suite->made_count, &removed, left,
-                                     sizeof left);
+    suite->left = !leftovers_destroy(&suite->rig, suite->made, suite->made_count, &gone);
     if (suite->left) {
-        suite_fail(result, "%s", left);
+        suite_fail(result, "%s", gone.left);
+        suite_blame(result, &gone.why);
     } else {
-        suite_pass(result, "keys that were destroyed now: %zu", removed);
+        suite_pass(result, "keys that were destroyed now: %zu", gone.removed);
+    }
+    if (gone.kept[0] != '\0') {
+        suite_also(result, "left alone: %s", gone.kept);
     }
 }

@@ -37,7 +37,12 @@ static const struct kek_provider_tried *try_key(struct suite *suite, enum rig_ro
 static void note_use(struct suite *suite, enum rig_role role, const char *verb, bool allowed,
                      const struct kek_provider_attempt *attempt)
 {
-    if (!attempt->made || allowed) {
+    if (!attempt->made) {
+        return;
+    }
+    if (allowed) {
+        /* A fresh process that is refused fails at keeps_to(). */
+        suite->noticed = suite->noticed && (attempt->done || role != RIG_RUNNING);
         return;
     }
     if (!attempt->done) {
@@ -89,6 +94,23 @@ static bool lists(struct suite *suite, enum kek_state state, struct suite_result
     return false;
 }
 
+static bool is_wanted(const struct rig_answer *answer, enum kek_rc wanted, const char *does,
+                      const char *verb, struct suite_result *result)
+{
+    char what[64];
+    if (answer->rc == wanted) {
+        return true;
+    }
+    if (answer->rc == KEK_OK) {
+        suite_fail(result, "a fresh process %s by it", does);
+        return false;
+    }
+    snprintf(what, sizeof what, "a fresh process%s %s by it",
+             wanted == KEK_OK ? " does not" : ", which is to be told that it may not", verb);
+    suite_refused(result, what, &answer->why);
+    return false;
+}
+
 /* And keeps to it. */
 static bool keeps_to(struct suite *suite, enum kek_state state, struct suite_result *result)
 {
@@ -97,10 +119,7 @@ static bool keeps_to(struct suite *suite, enum kek_state state, struct suite_res
     const struct rig_answer *answer = rig_unwrap(&suite->rig, RIG_FRESH, &key->id, before->alg,
                                                  kek_bytes(before->blob, before->len));
     enum kek_rc wanted = may_unwrap(state) ? KEK_OK : KEK_PRECONDITION;
-    if (answer->rc != wanted) {
-        suite_fail(
-            result, "a fresh process %s%s",
-            answer->rc == KEK_OK ? "unwraps by it" : "does not unwrap by it: ", answer->why.text);
+    if (!is_wanted(answer, wanted, "unwraps", "unwrap", result)) {
         return false;
     }
     if (answer->rc == KEK_OK && !kek_secret_equal(answer->data_key, before->data_key)) {
@@ -109,13 +128,7 @@ static bool keeps_to(struct suite *suite, enum kek_state state, struct suite_res
     }
     wanted = may_wrap(state) ? KEK_OK : KEK_PRECONDITION;
     answer = rig_wrap(&suite->rig, RIG_FRESH, &key->id, before->data_key);
-    if (answer->rc != wanted) {
-        suite_fail(
-            result, "a fresh process %s%s",
-            answer->rc == KEK_OK ? "wraps by it" : "does not wrap by it: ", answer->why.text);
-        return false;
-    }
-    return true;
+    return is_wanted(answer, wanted, "wraps", "wrap", result);
 }
 
 static bool set(struct suite *suite, enum kek_state state, struct suite_result *result)
@@ -124,7 +137,7 @@ static bool set(struct suite *suite, enum kek_state state, struct suite_result *
         .op = KEK_POOL_SET_STATE, .kek_id = suite->keys[1].id, .state = state};
     const struct rig_answer *answer = rig_ask(&suite->rig, RIG_OFFICER, &request);
     if (answer->rc != KEK_OK) {
-        suite_refused(result, "changing the key", &answer->why);
+        suite_declined(result, "changing the key", &answer->why);
         return false;
     }
     suite->keys[1].state = state;
@@ -198,7 +211,7 @@ void case_compromise(struct suite *suite, struct suite_result *result)
         suite_fail(result, "a key that is marked as compromised can be made active again");
     } else if (again.cause != KEK_PRECONDITION) {
         *result = again;
-        result->outcome = SUITE_FAIL;
+        result->outcome = again.outcome == SUITE_NOT_SUPPORTED ? SUITE_FAIL : again.outcome;
     }
 }
 
@@ -206,6 +219,8 @@ void case_states_enforced(struct suite *suite, struct suite_result *result)
 {
     if (suite->changes == 0) {
         suite_skip(result, "no change was taken");
+    } else if (suite->enforced && suite->refused[0] == '\0') {
+        suite_skip(result, "nothing that a state forbids was tried");
     } else if (!suite->enforced) {
         suite_lacks(result, "%s: kekd's own processes hold the key to its state",
                     suite->unenforced);

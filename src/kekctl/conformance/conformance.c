@@ -96,6 +96,11 @@ static bool take_existing(const struct ctl *ctl, struct kek_config *config, size
                         : "expected the name of a key");
             return false;
         }
+        if (i > 0 && strcmp(name, ctl->existing.list[0]) == 0) {
+            ctl_say(ctl, "--existing-key %.60s: it is given twice; expected two keys, or one",
+                    name);
+            return false;
+        }
         versions[i] = (struct kek_config_version){
             .number = (uint32_t)i + 1, .label = (char *)(uintptr_t)name, .state = KEK_STATE_ACTIVE};
     }
@@ -186,6 +191,13 @@ static enum ctl_exit conclude(const struct ctl *ctl, const struct suite *suite)
     if (code != CTL_GOOD || suite_was_interrupted(suite) || !suite->logged_in) {
         return CTL_FAILED; /* nobody could log in: nothing was tried */
     }
+    if (suite->unfit[0] != '\0') {
+        ctl_say(
+            ctl,
+            "--existing-key: %s; name AES-256 keys that nobody needs, as %s lists them, or make "
+            "them there",
+            suite->unfit, suite->is_service ? "the service" : "pkcs11-tool --login --list-objects");
+    }
     if (!suite->good.there && suite_count(suite, SUITE_FAIL) == 0) {
         ctl_say(ctl,
                 "without a key nothing was tried that it would be used for: whether it is fit is "
@@ -205,7 +217,7 @@ static enum ctl_exit run(const struct ctl *ctl, const struct kek_config *config,
     }
     *suite = (struct suite){
         .ctl = ctl, .config = config, .provider = provider, .existing = ctl->existing.count > 0};
-    if (leftovers_begin(&suite->leftovers, ctl, config, provider)) {
+    if (leftovers_begin(&suite->leftovers, ctl, config)) {
         if (rig_open(&suite->rig, ctl, config, provider, suite->leftovers.keyring, versions,
                      named ? ctl->existing.count : 0) &&
             suite_run(suite)) {

@@ -27,7 +27,6 @@ struct run {
     uint64_t began_ms, began_us;
     uint64_t *times[2]; /* of wraps, of unwraps */
     size_t counts[2];
-    bool was_midway;
 };
 
 static void fail(struct run *run, const struct kek_why *why)
@@ -149,9 +148,10 @@ static void drive(struct run *run)
         if (suite_was_interrupted(load->suite)) {
             cancel(run);
         }
-        if (!run->was_midway && load->midway != NULL && run->ended * 2 >= load->pairs) {
-            run->was_midway = true;
-            load->midway(load);
+        bool half =
+            run->ended * 2 >= load->pairs || (kek_clock_ms() - run->began_ms) * 2 >= load->most_ms;
+        if (!load->was_midway && load->midway != NULL && half && is_under_way(run)) {
+            load->was_midway = load->midway(load);
         }
     }
 }
@@ -180,6 +180,7 @@ bool load_run(struct load *load)
     KEK_AUTO_FREE uint64_t *wraps = calloc(load->pairs, sizeof *wraps);
     KEK_AUTO_FREE uint64_t *unwraps = calloc(load->pairs, sizeof *unwraps);
     load->wrong = load->failed = 0;
+    load->was_midway = false;
     if (run == NULL || wraps == NULL || unwraps == NULL) {
         kek_fail(&load->why, KEK_NO_MEMORY, "no memory for the calls");
         return false;

@@ -11,8 +11,10 @@ struct load {
     enum rig_role role;
     unsigned at_once, pairs; /* data keys under way, and in all; a pair is a wrap and an unwrap */
     uint64_t most_ms;        /* none is begun later than that */
-    void (*midway)(struct load *load); /* once, when half of them is done; NULL: nothing */
+    /* Once, when half of them is done, or half of the time is over; again where it is false. NULL: nothing. */
+    bool (*midway)(struct load *load);
     /* What came of it. */
+    bool was_midway;
     uint64_t wrong, failed;
     struct kek_why why; /* the first failure */
     struct suite_measure wraps, unwraps;

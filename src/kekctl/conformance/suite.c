@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "kek/clock.h"
+#include "kek/text.h"
 
 #define SILENT_MAX 3 /* cases in a row, after which nobody is asked any more */
 
@@ -53,19 +54,33 @@ static bool is_due(const struct suite *suite, const struct suite_case *this,
     return false;
 }
 
-/* What the pool made good, by another process or another try, is for kekd to live with and for
- * its HSM to answer for. */
-static void judge_troubles(const struct suite *suite, const struct suite_case *this,
+/* How many calls, or starts, went well at another try only, of the pool's or of a worker's own. */
+static uint64_t count_again(const struct suite_case *this, const struct rig_troubles *before,
+                            const struct rig_troubles *now)
+{
+    uint64_t again = now->again - before->again;
+    if ((this->needs & ENDS_WORKERS) != 0) {
+        return again;
+    }
+    if ((this->needs & LOSES_NOBODY) == 0) {
+        return again + now->resent - before->resent; /* refusals are wanted there */
+    }
+    return again + ((this->needs & LOGS_IN) != 0 ? now->failures - before->failures
+                                                 : now->calls - before->calls);
+}
+
+/* What was made good, by another process or another try, is for kekd to live with and for its HSM to
+ * answer for. */
+static void judge_troubles(struct suite *suite, const struct suite_case *this,
                            const struct rig_troubles *before, struct suite_result *result)
 {
     struct rig_troubles now = rig_troubles(&suite->rig);
+    const struct kek_why *last = &suite->rig.last;
     uint64_t crashed = now.crashed - before->crashed, killed = now.killed - before->killed;
-    bool logs_in = (this->needs & LOGS_IN) != 0;
-    uint64_t failed = logs_in ? now.failures - before->failures : now.calls - before->calls;
-    if ((this->needs & ENDS_WORKERS) != 0 || result->outcome == SUITE_FAIL ||
-        result->outcome == SUITE_SKIPPED) {
+    if (result->outcome == SUITE_FAIL || result->outcome == SUITE_SKIPPED) {
         return;
     }
+    result->again = count_again(this, before, &now);
     if (crashed > 0) {
         suite_fail(result, "processes that the provider's library ended meanwhile: %" PRIu64,
                    crashed);
@@ -73,13 +88,15 @@ static void judge_troubles(const struct suite *suite, const struct suite_case *t
         suite_fail(result,
                    "calls or starts that did not answer within timeout or start_timeout: %" PRIu64,
                    killed);
-    } else if (now.spawned > before->spawned && (this->needs & SAME_PROCESS) != 0 &&
-               result->outcome == SUITE_PASS) {
+    } else if (now.spawned > before->spawned && (this->needs & SAME_PROCESS) != 0) {
         suite_fail(result, "the process had to be replaced meanwhile: what it knows to be good did "
                            "not open there any more");
-    } else if (failed > 0 && (this->needs & LOSES_NOBODY) != 0 && result->outcome == SUITE_PASS) {
-        suite_fail(result, "%s that failed and went well at another try: %" PRIu64,
-                   logs_in ? "calls or starts" : "calls", failed);
+    } else if (result->again > 0) {
+        suite_fail(result, "%s that failed and went well at another try: %" PRIu64 "%s%s",
+                   (this->needs & LOGS_IN) != 0 ? "calls or starts" : "calls", result->again,
+                   last->rc == KEK_OK ? "" : ", the last: ",
+                   kek_text_after_name(last->text, suite->config->providers[suite->provider].name));
+        suite_blame(result, last);
     }
 }
 
@@ -103,6 +120,7 @@ static void run_case(struct suite *suite, size_t i)
         return;
     }
     struct rig_troubles before = rig_troubles(&suite->rig);
+    suite->rig.last = (struct kek_why){.rc = KEK_OK};
     uint64_t began_us = kek_clock_us();
     this->run(suite, result);
     judge_troubles(suite, this, &before, result);

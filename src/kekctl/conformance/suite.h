@@ -8,8 +8,8 @@
 #ifndef KEKCTL_CONFORMANCE_SUITE_H
 #define KEKCTL_CONFORMANCE_SUITE_H
 
+#include "kekctl/rig/rig.h"
 #include "leftovers.h"
-#include "rig.h"
 #include "suite_result.h"
 
 struct suite_key {
@@ -45,6 +45,7 @@ struct suite {
         refused[192]; /* what it did all the same; what it says to what it refuses */
     unsigned silent;  /* cases in a row that nobody answered */
     bool logged_in;
+    char unfit[512];       /* which keys of --existing-key cannot be tried, and why; empty: none */
     bool asked;            /* for keys to be made */
     struct kek_id made[3]; /* and not destroyed yet */
     size_t made_count;

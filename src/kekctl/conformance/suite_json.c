@@ -10,16 +10,18 @@
 
 #define CODE_NAME 64
 
-/* What the worker called it, "CKR_DEVICE_ERROR" in its text; empty where it named none. */
+/* What the worker called that code, "CKR_DEVICE_ERROR (0x30)" in its text; empty where it named none. */
 static void code_name(const struct suite_result *result, char name[static CODE_NAME])
 {
-    const char *at = strstr(result->says, "CKR_");
-    size_t len = 0;
-    while (at != NULL && len < CODE_NAME - 1 &&
-           (isupper((unsigned char)at[len]) || isdigit((unsigned char)at[len]) || at[len] == '_')) {
-        len++;
+    char code[40];
+    snprintf(code, sizeof code, " (0x%lx)", result->code);
+    const char *end = strstr(result->says, code), *at = end;
+    while (at != NULL && at > result->says &&
+           (isupper((unsigned char)at[-1]) || isdigit((unsigned char)at[-1]) || at[-1] == '_')) {
+        at--;
     }
-    snprintf(name, CODE_NAME, "%.*s", (int)len, at == NULL ? "" : at);
+    bool named = at != NULL && strncmp(at, "CKR_", 4) == 0 && end - at < CODE_NAME;
+    snprintf(name, CODE_NAME, "%.*s", named ? (int)(end - at) : 0, named ? at : "");
 }
 
 /* JSON's null where there is nothing. */
@@ -50,12 +52,13 @@ static json_t *measure_json(const struct suite_measure *measure)
 
 static json_t *case_json(const struct suite_case *this, const struct suite_result *result)
 {
-    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:o, s:I, s:o, s:o}", "name", this->name, "title",
-                     this->title, "outcome", suite_outcome_name(result->outcome), "says",
+    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:o, s:I, s:I, s:o, s:o}", "name", this->name,
+                     "title", this->title, "outcome", suite_outcome_name(result->outcome), "says",
                      output_text(result->says), "cause",
                      result->cause == KEK_OK ? "" : kek_rc_name(result->cause), "native",
-                     native_json(result), "took_ms", (json_int_t)(result->took_us / 1000), "wraps",
-                     measure_json(&result->wraps), "unwraps", measure_json(&result->unwraps));
+                     native_json(result), "again", (json_int_t)result->again, "took_ms",
+                     (json_int_t)(result->took_us / 1000), "wraps", measure_json(&result->wraps),
+                     "unwraps", measure_json(&result->unwraps));
 }
 
 json_t *suite_json_cases(void)

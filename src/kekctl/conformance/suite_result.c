@@ -1,6 +1,7 @@
 #include "suite_result.h"
 
 #include <stdio.h>
+#include <string.h>
 
 const char *suite_outcome_name(enum suite_outcome outcome)
 {
@@ -15,6 +16,9 @@ static void KEK_PRINTF(3, 0)
     end(struct suite_result *result, enum suite_outcome outcome, const char *format, va_list args)
 {
     result->outcome = outcome;
+    result->cause = KEK_OK;
+    result->native = KEK_NATIVE_NONE;
+    result->code = 0;
     vsnprintf(result->says, sizeof result->says, format, args);
 }
 
@@ -44,12 +48,40 @@ void suite_skip(struct suite_result *result, const char *format, ...)
     END(SUITE_SKIPPED);
 }
 
+void suite_blame(struct suite_result *result, const struct kek_why *why)
+{
+    result->cause = why->rc;
+    result->native = why->native;
+    result->code = why->code;
+}
+
+void suite_also(struct suite_result *result, const char *format, ...)
+{
+    size_t at = strlen(result->says);
+    va_list args;
+    if (at > 0) {
+        snprintf(result->says + at, sizeof result->says - at, "; ");
+        at = strlen(result->says);
+    }
+    va_start(args, format);
+    vsnprintf(result->says + at, sizeof result->says - at, format, args);
+    va_end(args);
+}
+
 void suite_refused(struct suite_result *result, const char *what, const struct kek_why *why)
 {
-    enum suite_outcome outcome = why->rc == KEK_UNIMPLEMENTED ? SUITE_NOT_SUPPORTED : SUITE_FAIL;
-    *result = (struct suite_result){.outcome = why->rc == KEK_CANCELLED ? SUITE_SKIPPED : outcome,
-                                    .cause = why->rc,
-                                    .native = why->native,
-                                    .code = why->code};
+    *result =
+        (struct suite_result){.outcome = why->rc == KEK_CANCELLED ? SUITE_SKIPPED : SUITE_FAIL,
+                              .cause = why->rc,
+                              .native = why->native,
+                              .code = why->code};
     snprintf(result->says, sizeof result->says, "%s: %s", what, why->text);
+}
+
+void suite_declined(struct suite_result *result, const char *what, const struct kek_why *why)
+{
+    suite_refused(result, what, why);
+    if (why->rc == KEK_UNIMPLEMENTED) {
+        result->outcome = SUITE_NOT_SUPPORTED;
+    }
 }

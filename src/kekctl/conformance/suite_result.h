@@ -28,19 +28,28 @@ struct suite_result {
     enum kek_native native;
     unsigned long code;
     uint64_t took_us;
+    uint64_t again; /* calls, or starts, that failed and went well at another try */
     struct suite_measure wraps, unwraps;
 };
 
 /* "PASS", "NOT SUPPORTED", ... */
 const char *suite_outcome_name(enum suite_outcome outcome);
 
-/* How a case ends, and why; where it says nothing it has passed. */
+/* How a case ends, and why; where it says nothing it has passed.  Who refused, and with what code, is
+ * forgotten. */
 void suite_pass(struct suite_result *result, const char *format, ...) KEK_PRINTF(2, 3);
 void suite_fail(struct suite_result *result, const char *format, ...) KEK_PRINTF(2, 3);
 void suite_lacks(struct suite_result *result, const char *format, ...) KEK_PRINTF(2, 3);
 void suite_skip(struct suite_result *result, const char *format, ...) KEK_PRINTF(2, 3);
-/* By what a worker answered; what: "wrapping a data key". Not supported where it says so
- * (KEK_UNIMPLEMENTED). */
+/* It says already what came of this. */
+void suite_blame(struct suite_result *result, const struct kek_why *why);
+/* Behind what it says already, with its outcome as it is. */
+void suite_also(struct suite_result *result, const char *format, ...) KEK_PRINTF(2, 3);
+/* A failure, by what a worker answered, with its code; skipped where it was interrupted. what:
+ * "wrapping a data key". */
 void suite_refused(struct suite_result *result, const char *what, const struct kek_why *why);
+/* The same of what kekd can live without: not supported where the worker says so
+ * (KEK_UNIMPLEMENTED). */
+void suite_declined(struct suite_result *result, const char *what, const struct kek_why *why);
 
 #endif

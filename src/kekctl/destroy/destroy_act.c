@@ -77,6 +77,7 @@ static void say_behind(const struct destroy_run *run)
     const struct changes *changes = &run->changes;
     for (size_t p = 0; p < run->facts.provider_count; p++) {
         const struct change_step *step = &changes->steps[p];
+        const char *name = run->facts.providers[p].name;
         char entry[CHANGES_ENTRY_TEXT];
         if (step->outcome == CHANGE_BY_CONFIG) {
             changes_entry(changes, p, entry);
@@ -84,10 +85,10 @@ static void say_behind(const struct destroy_run *run)
                     "%s cannot change this key: in every node's kekd.yaml, under providers: %s: "
                     "versions:, let the entry read %s; restart kekd there, one node after the "
                     "other, and run this again",
-                    run->facts.providers[p].name, run->facts.providers[p].name, entry);
+                    name, name, entry);
         } else if (step->outcome == CHANGE_BEHIND || step->outcome == CHANGE_UNCLEAR) {
-            ctl_say(run->ctl, "%s: version %" PRIu32 " is not suspended there: %s; %s",
-                    run->facts.providers[p].name, run->facts.number, step->why.text, step->todo);
+            ctl_say(run->ctl, "%s: version %" PRIu32 " is not suspended there: %s; %s", name,
+                    run->facts.number, kek_text_after_name(step->why.text, name), step->todo);
         }
     }
 }

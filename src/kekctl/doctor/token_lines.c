@@ -38,7 +38,8 @@ static void say_failed(struct doctor *doctor, const struct keys *keys, size_t pr
         lines_todo(todo, "in %s, provider %s: correct what it names, or mend the HSM",
                    keys->config->path, config->name);
     }
-    lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "%s", listing->why.text);
+    lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "%s",
+              kek_text_after_name(listing->why.text, config->name));
 }
 
 /* ---- one that did ---- */
@@ -126,7 +127,7 @@ static void judge_work(struct doctor *doctor, struct keys *keys, size_t provider
                   kek_wrap_alg_name(alg));
     } else {
         lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "version %" PRIu32 ": %s",
-                  newest->number, why.text);
+                  newest->number, kek_text_after_name(why.text, name_of(keys, provider)));
     }
 }
 

@@ -98,6 +98,7 @@ static size_t say_failing(struct keys *keys, struct kek_keyring *ring,
 {
     struct kek_why why;
     bool has_witness;
+    const char *name = keys->config->providers[provider].name;
     enum kek_rc rc = canary_ask(keys, ring, &version->kek_id, provider, &has_witness, &why);
     if (rc == KEK_OK || !has_witness) {
         return 0;
@@ -106,7 +107,7 @@ static size_t say_failing(struct keys *keys, struct kek_keyring *ring,
             "version %" PRIu32
             " on %s does not open what it wrapped: %s; mend it there, and restart "
             "neither kekd nor an API server before, since their memory may hide it",
-            version->number, keys->config->providers[provider].name, why.text);
+            version->number, name, kek_text_after_name(why.text, name));
     return 1;
 }
 

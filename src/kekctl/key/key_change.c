@@ -6,6 +6,7 @@
 #include "changes.h"
 #include "kekctl/destroy/destroy_file.h"
 #include "kek/auto.h"
+#include "kek/text.h"
 #include "key_views.h"
 #include "on_record.h"
 #include "kekctl/output.h"
@@ -90,6 +91,7 @@ static void say(const struct changes *changes)
     for (size_t p = 0; p < changes->keys->config->provider_count; p++) {
         const struct change_step *step = &changes->steps[p];
         const char *name = name_of(changes, p);
+        const char *why = kek_text_after_name(step->why.text, name);
         switch (step->outcome) {
         case CHANGE_TODO:
             break;
@@ -100,17 +102,15 @@ static void say(const struct changes *changes)
             break;
         case CHANGE_DONE:
             if (step->why.rc != KEK_OK) {
-                ctl_say(ctl, "%s: it is done, though that was not confirmed: %s", name,
-                        step->why.text);
+                ctl_say(ctl, "%s: it is done, though that was not confirmed: %s", name, why);
             }
             break;
         case CHANGE_BEHIND:
-            ctl_say(ctl, "%s is behind, as a look at its keys shows: %s; %s", name, step->why.text,
+            ctl_say(ctl, "%s is behind, as a look at its keys shows: %s; %s", name, why,
                     step->todo);
             break;
         case CHANGE_UNCLEAR:
-            ctl_say(ctl, "%s: whether it is done is not known: %s; %s", name, step->why.text,
-                    step->todo);
+            ctl_say(ctl, "%s: whether it is done is not known: %s; %s", name, why, step->todo);
             break;
         case CHANGE_BY_CONFIG:
             say_by_config(changes, p);

@@ -290,8 +290,9 @@ size_t remarks_same_token(const struct keys *keys)
 static bool is_similar(const char *keyring, const char *other)
 {
     size_t len = strlen(keyring), other_len = strlen(other);
-    return kek_text_slip(keyring, other) != SIZE_MAX ||
-           strncmp(keyring, other, len < other_len ? len : other_len) == 0;
+    return !kek_wire_is_trial(other) &&
+           (kek_text_slip(keyring, other) != SIZE_MAX ||
+            strncmp(keyring, other, len < other_len ? len : other_len) == 0);
 }
 
 bool remarks_misspelt(const struct keys *keys, char keyring[static KEK_PROVIDER_OTHER_LEN_MAX])

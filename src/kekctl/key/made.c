@@ -1,5 +1,6 @@
 #include "made.h"
 
+#include "kek/text.h"
 #include "on_record.h"
 
 const struct kek_version *made_find(const struct keys *keys, size_t provider,
@@ -29,7 +30,7 @@ enum ctl_exit made_verify(struct keys *keys, size_t provider, const struct kek_i
     keys_list_one(keys, provider, true);
     if (listing->rc != KEK_OK) {
         ctl_say(keys->ctl, "the key may be on %s, look for its kek id %s: %s", name, id,
-                failed == NULL ? listing->why.text : failed->text);
+                kek_text_after_name(failed == NULL ? listing->why.text : failed->text, name));
         return CTL_FAILED;
     }
     const struct kek_version *made = made_find(keys, provider, kek_id);

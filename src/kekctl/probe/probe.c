@@ -162,6 +162,9 @@ enum ctl_exit ctl_probe(struct ctl *ctl)
             probe_states(ctl, keys.config, p, &states[p]);
             clean = clean && states[p].left[0] == '\0';
             interrupted = states[p].interrupted;
+            if (states[p].failed) {
+                return CTL_FAILED;
+            }
         }
     }
     if (interrupted) {

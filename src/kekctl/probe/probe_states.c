@@ -1,11 +1,12 @@
 #include "probe_states.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "kekctl/output.h"
-#include "probe_workers.h"
+#include "kekctl/rig/rig.h"
 
 #define DESTROY_TRIES 3
 
@@ -18,7 +19,7 @@ static const struct {
 };
 
 struct trial {
-    struct probe_workers workers;
+    struct rig rig; /* RIG_OFFICER changes the key, RIG_RUNNING was there before, RIG_FRESH not */
     struct probe_states *states;
     struct kek_id kek_id;
     enum kek_state now; /* of the key, as far as the token took it */
@@ -30,45 +31,42 @@ struct trial {
     char why[PROBE_SAYS];           /* why what is left is not tried */
 };
 
-static void ask(struct trial *trial, enum probe_worker which, enum kek_pool_op op,
-                enum kek_state state, struct probe_answer *answer)
+static const struct rig_answer *ask(struct trial *trial, enum rig_role role, enum kek_pool_op op,
+                                    enum kek_state state)
 {
     struct kek_pool_request request = {
-        .op = op, .kek_id = trial->kek_id, .number = 1, .state = state};
+        .op = op, .kek_id = trial->kek_id, .number = 1, .state = state, .fresh = role == RIG_FRESH};
     if (op == KEK_POOL_TRY_KEY) {
         request.alg = trial->alg == KEK_WRAP_NONE ? KEK_WRAP_AES_KW : trial->alg;
         request.blob = kek_bytes(trial->blob, trial->blob_len);
-        request.copy = which == PROBE_OFFICER;
+        request.copy = role == RIG_OFFICER;
     }
-    probe_workers_ask(&trial->workers, which, &request, answer);
+    return rig_ask(&trial->rig, role, &request);
 }
 
-static void stop(struct trial *trial, const char *what, const struct probe_answer *answer)
+static void stop(struct trial *trial, const char *what, const char *why)
 {
     trial->over = true;
-    snprintf(trial->why, sizeof trial->why, "%s: %s", what, answer->why.text);
+    snprintf(trial->why, sizeof trial->why, "%s: %s", what, why);
 }
 
 /* The key has to be active once, so that there is something to unwrap later. */
 static bool wrap_once(struct trial *trial)
 {
-    struct probe_answer answer;
+    static const char *const what = "wrapping a data key";
     KEK_AUTO(kek_secret) data_key = kek_secret_random(KEK_DATA_KEY_LEN);
-    struct kek_pool_request request = {
-        .op = KEK_POOL_WRAP, .kek_id = trial->kek_id, .data_key = data_key};
     if (data_key == NULL) {
-        answer.rc = kek_fail(&answer.why, KEK_NO_MEMORY, "no locked memory for a data key");
-        stop(trial, "wrapping a data key", &answer);
+        stop(trial, what, "no locked memory for a data key");
         return false;
     }
-    probe_workers_ask(&trial->workers, PROBE_OFFICER, &request, &answer);
-    if (answer.rc != KEK_OK) {
-        stop(trial, "wrapping a data key", &answer);
+    const struct rig_answer *answer = rig_wrap(&trial->rig, RIG_OFFICER, &trial->kek_id, data_key);
+    if (answer->rc != KEK_OK) {
+        stop(trial, what, answer->why.text);
         return false;
     }
-    trial->alg = answer.alg;
-    trial->blob_len = answer.blob_len;
-    memcpy(trial->blob, answer.blob, answer.blob_len);
+    trial->alg = answer->alg;
+    trial->blob_len = answer->blob_len;
+    memcpy(trial->blob, answer->blob, answer->blob_len);
     return true;
 }
 
@@ -110,18 +108,18 @@ static bool notices(struct trial *trial, const struct kek_provider_tried *tried,
     return !same && shows(tried, state);
 }
 
-static void judge(struct trial *trial, const struct probe_answer *running,
-                  const struct probe_answer *fresh, struct probe_change *change)
+static void judge(struct trial *trial, const struct kek_provider_tried *running,
+                  const struct kek_provider_tried *fresh, struct probe_change *change)
 {
     const struct kek_provider_attempt *old_deviation, *deviation, *refusal, *old_refusal;
-    change->running = notices(trial, &running->tried, change->to) ? PROBE_YES : PROBE_NO;
-    change->fresh = shows(&fresh->tried, change->to) ? PROBE_YES : PROBE_NO;
+    change->running = notices(trial, running, change->to) ? PROBE_YES : PROBE_NO;
+    change->fresh = shows(fresh, change->to) ? PROBE_YES : PROBE_NO;
     if (trial->blob_len == 0) {
         return;
     }
-    bool old = acts_on(&running->tried, change->to, &old_deviation, &old_refusal);
-    bool new = acts_on(&fresh->tried, change->to, &deviation, &refusal);
-    const struct probe_answer *odd = new ? running : fresh;
+    bool old = acts_on(running, change->to, &old_deviation, &old_refusal);
+    bool new = acts_on(fresh, change->to, &deviation, &refusal);
+    const struct kek_provider_tried *odd = new ? running : fresh;
     deviation = new ? old_deviation : deviation;
     change->enforced = old && new ? PROBE_YES : new ? PROBE_FRESH_ONLY : PROBE_NO;
     if (deviation == NULL) {
@@ -129,7 +127,7 @@ static void judge(struct trial *trial, const struct probe_answer *running,
                  refusal == NULL ? "" : refusal->text);
     } else if (deviation->done) {
         snprintf(change->enforced_says, sizeof change->enforced_says, "the token %s all the same",
-                 deviation == &odd->tried.wrap ? "wraps" : "unwraps");
+                 deviation == &odd->wrap ? "wraps" : "unwraps");
     } else {
         snprintf(change->enforced_says, sizeof change->enforced_says, "%s", deviation->text);
     }
@@ -138,32 +136,31 @@ static void judge(struct trial *trial, const struct probe_answer *running,
 /* The running process is asked first, before anything tells it of the change. */
 static void look_at(struct trial *trial, struct probe_change *change)
 {
-    struct probe_answer running, fresh;
-    ask(trial, PROBE_RUNNING, KEK_POOL_TRY_KEY, 0, &running);
-    if (running.rc != KEK_OK) {
-        stop(trial, "a process that was there before", &running);
+    const struct rig_answer *answer = ask(trial, RIG_RUNNING, KEK_POOL_TRY_KEY, 0);
+    if (answer->rc != KEK_OK) {
+        stop(trial, "a process that was there before", answer->why.text);
         return;
     }
-    ask(trial, PROBE_FRESH, KEK_POOL_TRY_KEY, 0, &fresh);
-    if (fresh.rc != KEK_OK) {
-        stop(trial, "a fresh process", &fresh);
+    const struct kek_provider_tried running = answer->tried;
+    answer = ask(trial, RIG_FRESH, KEK_POOL_TRY_KEY, 0);
+    if (answer->rc != KEK_OK) {
+        stop(trial, "a fresh process", answer->why.text);
         return;
     }
-    judge(trial, &running, &fresh, change);
+    judge(trial, &running, &answer->tried, change);
 }
 
 static void try_change(struct trial *trial, struct probe_change *change)
 {
-    struct probe_answer answer;
-    ask(trial, PROBE_OFFICER, KEK_POOL_SET_STATE, change->to, &answer);
-    snprintf(change->says, sizeof change->says, "%s", answer.why.text);
-    change->code = answer.why.native == KEK_NATIVE_PKCS11 ? answer.why.code : 0;
-    if (answer.rc == KEK_UNIMPLEMENTED) {
+    const struct rig_answer *answer = ask(trial, RIG_OFFICER, KEK_POOL_SET_STATE, change->to);
+    snprintf(change->says, sizeof change->says, "%s", answer->why.text);
+    change->code = answer->why.native == KEK_NATIVE_PKCS11 ? answer->why.code : 0;
+    if (answer->rc == KEK_UNIMPLEMENTED) {
         change->taken = PROBE_NO;
         return;
     }
-    if (answer.rc != KEK_OK) {
-        stop(trial, "changing the key", &answer);
+    if (answer->rc != KEK_OK) {
+        stop(trial, "changing the key", answer->why.text);
         return;
     }
     change->says[0] = '\0';
@@ -177,14 +174,13 @@ static void try_change(struct trial *trial, struct probe_change *change)
 
 static void try_changes(struct trial *trial)
 {
-    struct probe_answer answer;
     for (size_t i = 0; i < PROBE_CHANGES; i++) {
         struct probe_change *change = &trial->states->changes[i];
         /* The row before may have left it active. */
         if (!trial->over && change->from == KEK_STATE_DEACTIVATED &&
-            trial->now == KEK_STATE_ACTIVE) {
-            ask(trial, PROBE_OFFICER, KEK_POOL_SET_STATE, KEK_STATE_DEACTIVATED, &answer);
-            trial->now = answer.rc == KEK_OK ? KEK_STATE_DEACTIVATED : trial->now;
+            trial->now == KEK_STATE_ACTIVE &&
+            ask(trial, RIG_OFFICER, KEK_POOL_SET_STATE, KEK_STATE_DEACTIVATED)->rc == KEK_OK) {
+            trial->now = KEK_STATE_DEACTIVATED;
         }
         if (trial->over) {
             snprintf(change->says, sizeof change->says, "%s", trial->why);
@@ -199,13 +195,12 @@ static void try_changes(struct trial *trial)
 
 static void try_copy(struct trial *trial)
 {
-    struct probe_answer answer;
     struct probe_states *states = trial->states;
     if (!trial->over) {
-        ask(trial, PROBE_OFFICER, KEK_POOL_TRY_KEY, 0, &answer);
-        states->copied = answer.rc == KEK_OK && answer.tried.copy.made;
-        states->copy = answer.tried;
-        snprintf(states->copy_says, sizeof states->copy_says, "%s", answer.why.text);
+        const struct rig_answer *answer = ask(trial, RIG_OFFICER, KEK_POOL_TRY_KEY, 0);
+        states->copied = answer->rc == KEK_OK && answer->tried.copy.made;
+        states->copy = answer->tried;
+        snprintf(states->copy_says, sizeof states->copy_says, "%s", answer->why.text);
     } else {
         snprintf(states->copy_says, sizeof states->copy_says, "%s", trial->why);
     }
@@ -214,42 +209,64 @@ static void try_copy(struct trial *trial)
 /* Gone is what a fresh process does not show.  What nobody could look at is named as well. */
 static void clean_up(struct trial *trial)
 {
-    struct probe_answer destroyed = {.rc = KEK_OK}, looked = {.rc = KEK_OK};
+    struct kek_why destroyed = {.rc = KEK_OK}, looked = {.rc = KEK_OK};
     struct probe_states *states = trial->states;
     char id[KEK_ID_TEXT];
     kek_id_format(&trial->kek_id, id);
-    trial->workers.interruptible = trial->workers.interrupted;
+    trial->rig.interruptible = trial->rig.interrupted;
     for (int i = 0; i < DESTROY_TRIES && looked.rc == KEK_OK; i++) {
-        ask(trial, PROBE_OFFICER, KEK_POOL_DESTROY, 0, &destroyed);
-        ask(trial, PROBE_FRESH, KEK_POOL_LIST, 0, &looked);
-        if (looked.rc == KEK_OK && !looked.listed) {
+        destroyed = ask(trial, RIG_OFFICER, KEK_POOL_DESTROY, 0)->why;
+        const struct rig_answer *answer = ask(trial, RIG_FRESH, KEK_POOL_LIST, 0);
+        looked = answer->why;
+        if (answer->rc == KEK_OK && rig_version(answer, &trial->kek_id) == NULL) {
             return;
         }
     }
     snprintf(states->left, sizeof states->left,
-             "label %s.v1 or %s.v1.compromised, CKA_ID %s (%s%.150s%s%.150s)",
-             trial->workers.keyring, trial->workers.keyring, id,
-             destroyed.rc == KEK_OK ? "it was destroyed" : "", destroyed.why.text,
+             "label %s.v1 or %s.v1.compromised, CKA_ID %s (%s%.150s%s%.150s)", trial->rig.keyring,
+             trial->rig.keyring, id, destroyed.rc == KEK_OK ? "it was destroyed" : "",
+             destroyed.text,
              looked.rc == KEK_OK ? ", it is still there" : ", and no fresh process can look: ",
-             looked.why.text);
+             looked.text);
 }
 
 static void run(struct trial *trial)
 {
-    struct probe_answer answer;
-    ask(trial, PROBE_OFFICER, KEK_POOL_GENERATE, KEK_STATE_PRE_ACTIVE, &answer);
-    if (answer.rc != KEK_OK) {
-        trial->over = true;
-        snprintf(trial->why, sizeof trial->why, "no key could be made: %s", answer.why.text);
+    const struct rig_answer *answer =
+        ask(trial, RIG_OFFICER, KEK_POOL_GENERATE, KEK_STATE_PRE_ACTIVE);
+    if (answer->rc != KEK_OK) {
+        stop(trial, "no key could be made", answer->why.text);
     } else {
-        ask(trial, PROBE_RUNNING, KEK_POOL_LIST, 0, &answer);
-        if (answer.rc != KEK_OK) {
-            stop(trial, "a second process", &answer);
+        answer = ask(trial, RIG_RUNNING, KEK_POOL_LIST, 0);
+        if (answer->rc != KEK_OK) {
+            stop(trial, "a second process", answer->why.text);
         }
     }
     try_changes(trial);
     try_copy(trial);
     clean_up(trial);
+}
+
+/* Keyrings of this kind that have keys on the token, as far as the officer was told. */
+static void say_others(const struct trial *trial, const char *name)
+{
+    struct kek_pool_provider status;
+    rig_status(&trial->rig, RIG_OFFICER, &status);
+    for (size_t i = 0; i < KEK_PROVIDER_OTHERS_MAX && status.others[i][0] != '\0'; i++) {
+        if (strncmp(status.others[i], KEK_PROVIDER_PROBE_KEYRING,
+                    strlen(KEK_PROVIDER_PROBE_KEYRING)) == 0) {
+            ctl_say(trial->rig.ctl,
+                    "%s: a probe that was cut off left a key, unless one is under way elsewhere: "
+                    "label %s.v1; destroy it with the vendor's tools",
+                    name, status.others[i]);
+        }
+    }
+    if (rig_trials_unseen(&status)) {
+        ctl_say(trial->rig.ctl,
+                "%s: there may be more such keys: only %d of the keyrings that kekctl made to try "
+                "this token by were looked at",
+                name, KEK_PROVIDER_OTHERS_MAX);
+    }
 }
 
 void probe_states(const struct ctl *ctl, const struct kek_config *config, size_t provider,
@@ -260,24 +277,28 @@ void probe_states(const struct ctl *ctl, const struct kek_config *config, size_t
                           .alg = KEK_WRAP_NONE,
                           .last = {.shown = true, .flag_unwrap = true}};
     const char *name = config->providers[provider].name;
+    char keyring[RIG_KEYRING];
+    uint64_t chance;
     *states = (struct probe_states){.copied = false};
     for (size_t i = 0; i < PROBE_CHANGES; i++) {
         states->changes[i].from = changes[i].from;
         states->changes[i].to = changes[i].to;
     }
-    if (probe_workers_open(&trial.workers, ctl, config, provider) &&
-        getentropy(trial.kek_id.bytes, sizeof trial.kek_id.bytes) == 0) {
-        run(&trial);
-        states->interrupted = trial.workers.interrupted > 0;
-        const char *other;
-        for (size_t i = 0; (other = probe_workers_other(&trial.workers, i)) != NULL; i++) {
-            ctl_say(ctl,
-                    "%s: a probe that was cut off left a key, unless one is under way elsewhere: "
-                    "label %s.v1; destroy it with the vendor's tools",
-                    name, other);
-        }
+    if (getentropy(&chance, sizeof chance) != 0 ||
+        getentropy(trial.kek_id.bytes, sizeof trial.kek_id.bytes) != 0) {
+        ctl_say(ctl, "no random numbers");
+        states->failed = true;
+        return;
     }
-    probe_workers_close(&trial.workers);
+    snprintf(keyring, sizeof keyring, KEK_PROVIDER_PROBE_KEYRING "%016" PRIx64, chance);
+    if (rig_open(&trial.rig, ctl, config, provider, keyring, NULL, 0)) {
+        run(&trial);
+        states->interrupted = trial.rig.interrupted > 0;
+        say_others(&trial, name);
+    } else {
+        states->failed = true;
+    }
+    rig_close(&trial.rig);
     if (states->left[0] != '\0') {
         ctl_say(ctl,
                 "%s: a key that was made for this probe may be left on the token, destroy it with "

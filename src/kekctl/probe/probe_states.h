@@ -34,6 +34,7 @@ struct probe_states {
     char copy_says[PROBE_SAYS]; /* where none was: why */
     char left[512];             /* a key that may be left on the token; empty: none */
     bool interrupted;
+    bool failed; /* on this machine, which was said; nothing was asked */
 };
 
 /* Says on standard error what an operator has to do something about. */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kek/text.h"
 #include "kekctl/key/key_canary.h"
 #include "kekctl/probe/probe_describe.h"
 #include "report.h"
@@ -40,18 +41,18 @@ static bool try_version(const struct report_root *root, const json_t *version,
 {
     struct kek_why why;
     const char *outcome = open_witness(root, version, &why);
+    const char *provider = report_text(version, "provider");
     if (strcmp(outcome, "failed") == 0) {
         report_attend(root->report,
                       "version %" JSON_INTEGER_FORMAT " on %s does not open what it wrapped: %s",
-                      json_integer_value(json_object_get(version, "version")),
-                      report_text(version, "provider"), why.text);
+                      json_integer_value(json_object_get(version, "version")), provider,
+                      kek_text_after_name(why.text, provider));
     }
-    return report_add(proofs->canaries,
-                      json_pack("{s:O, s:s, s:s, s:s, s:o}", "version",
-                                json_object_get(version, "version"), "kek_id",
-                                report_text(version, "kek_id"), "provider",
-                                report_text(version, "provider"), "outcome", outcome, "says",
-                                output_text(strcmp(outcome, "failed") == 0 ? why.text : "")));
+    return report_add(
+        proofs->canaries,
+        json_pack("{s:O, s:s, s:s, s:s, s:o}", "version", json_object_get(version, "version"),
+                  "kek_id", report_text(version, "kek_id"), "provider", provider, "outcome",
+                  outcome, "says", output_text(strcmp(outcome, "failed") == 0 ? why.text : "")));
 }
 
 static bool try_versions(const struct report_root *root, struct proofs *proofs)
@@ -108,8 +109,9 @@ static bool try_token(const struct report_root *root, size_t provider, struct pr
     root->report->ctl->provider = NULL;
     const struct listing *listing = &keys->listings[provider];
     if (listing->rc != KEK_OK || listing->probed == NULL) {
-        report_attend(root->report, "%s could not be tried: %s", name, listing->why.text);
-        return report_say(proofs->why, "%s could not be tried: %s", name, listing->why.text);
+        const char *text = kek_text_after_name(listing->why.text, name);
+        report_attend(root->report, "%s could not be tried: %s", name, text);
+        return report_say(proofs->why, "%s could not be tried: %s", name, text);
     }
     return report_add(proofs->tokens, probe_describe_provider(keys, provider)) &&
            list_trials(root, provider, proofs);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kek/text.h"
 #include "report.h"
 
 static const char *told_by(const char *type)
@@ -42,9 +43,9 @@ json_t *report_tokens(struct report_root *root)
             list = NULL;
         }
         if (!root->answers[p]) {
-            (void)report_say(why, "%s did not answer: %s", name, keys->listings[p].why.text);
-            report_attend(root->report, "provider %s did not answer: %s", name,
-                          keys->listings[p].why.text);
+            const char *text = kek_text_after_name(keys->listings[p].why.text, name);
+            (void)report_say(why, "%s did not answer: %s", name, text);
+            report_attend(root->report, "provider %s did not answer: %s", name, text);
         }
     }
     return report_section(list == NULL ? NULL : json_pack("{s:o}", "tokens", list), why,

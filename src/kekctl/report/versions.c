@@ -59,7 +59,8 @@ static bool ask(const struct report_root *root, const json_t *version, json_t *l
         return report_say(why, "%s did not tell of version %" JSON_INTEGER_FORMAT ": %s",
                           report_text(version, "provider"),
                           json_integer_value(json_object_get(version, "version")),
-                          keys->listings[provider].why.text);
+                          kek_text_after_name(keys->listings[provider].why.text,
+                                              keys->config->providers[provider].name));
     }
     const struct kek_provider_described *described = keys->listings[provider].described;
     for (size_t i = 0; i < described->object_count; i++) {

@@ -6,6 +6,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "kek/text.h"
 #include "kekctl/key/changes.h"
 #include "kekctl/key/made.h"
 #include "rotate.h"
@@ -146,11 +147,13 @@ static void say_behind(const struct rotate *rotate, const struct changes *change
     const struct kek_config *config = rotate->keys.config;
     for (size_t p = 0; p < config->provider_count; p++) {
         const struct change_step *step = &changes->steps[p];
+        const char *name = config->providers[p].name;
         if (step->outcome == CHANGE_BEHIND || step->outcome == CHANGE_UNCLEAR ||
             step->outcome == CHANGE_BY_CONFIG) {
-            ctl_say(rotate->ctl, "%s is behind: version %" PRIu32 " is not %s there: %s%s%s",
-                    config->providers[p].name, changes->number, kek_state_name(changes->becomes),
-                    step->why.text, step->todo[0] == '\0' ? "" : "; ", step->todo);
+            ctl_say(rotate->ctl, "%s is behind: version %" PRIu32 " is not %s there: %s%s%s", name,
+                    changes->number, kek_state_name(changes->becomes),
+                    kek_text_after_name(step->why.text, name), step->todo[0] == '\0' ? "" : "; ",
+                    step->todo);
         }
     }
 }

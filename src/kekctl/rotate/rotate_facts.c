@@ -4,6 +4,7 @@
 
 #include "kek/clock.h"
 #include "kek/digest.h"
+#include "kek/text.h"
 #include "rewrite_time.h"
 #include "rotate.h"
 
@@ -109,10 +110,8 @@ static bool ask_tokens(struct rotate *rotate, bool fresh)
                                    .step = rotate->facts.progress.step,
                                    .target = rotate->facts.progress.key,
                                    .where = name};
-    const char *why = keys->listings[p].why.text;
-    bool named = strncmp(why, name, strlen(name)) == 0;
-    snprintf(plan->text, sizeof plan->text, "%s%s%.400s", named ? "" : name,
-             named ? "" : " does not answer: ", why);
+    snprintf(plan->text, sizeof plan->text, "%s: %.400s", name,
+             kek_text_after_name(keys->listings[p].why.text, name));
     return false;
 }
 

@@ -5,10 +5,10 @@
  * Nothing of the operator's keyring is known to them: they are started as kekd and kekctl start
  * theirs, take the token's login turn with all others of this node, and look for keys of that
  * keyring alone.  A question has a deadline, the provider's start_timeout and ten seconds; three
- * failed starts in a row, a refused PIN, SIGINT and SIGTERM end it sooner.  One thread.
+ * failed starts in a row, a refused PIN and a signal that would end the program end it sooner.  One thread.
  */
-#ifndef KEKCTL_CONFORMANCE_RIG_H
-#define KEKCTL_CONFORMANCE_RIG_H
+#ifndef KEKCTL_RIG_H
+#define KEKCTL_RIG_H
 
 #include "kek/pool.h"
 #include "kekctl/kekctl.h"
@@ -25,6 +25,7 @@ enum rig_role {
     RIG_ROLES
 };
 
+#define RIG_SIGNALS 4  /* that end a run: SIGINT, SIGTERM, SIGHUP and SIGQUIT */
 #define RIG_KEYRING 40 /* bytes of a keyring's name, with its NUL */
 
 /* What one question brought; each question wipes the last one's answer. */
@@ -50,6 +51,8 @@ struct rig_troubles {
     uint64_t killed;   /* it did not answer in time */
     uint64_t calls;    /* whose answer was a failure, or did not come */
     uint64_t failures; /* those, and starts that failed */
+    uint64_t resent;   /* calls that were sent once more after a failure that is no answer */
+    uint64_t again; /* calls of the library that a worker made once more, and that went well then */
 };
 
 struct rig {
@@ -60,12 +63,13 @@ struct rig {
     unsigned processes, sessions; /* of the last two roles */
     uv_loop_t loop;
     bool has_loop;
-    uv_signal_t signals[2];
+    uv_signal_t signals[RIG_SIGNALS];
     unsigned interrupted; /* how often */
     unsigned
         interruptible; /* a question is given up once it was interrupted more often than this */
     struct rig_answer answer;
     struct rig_troubles gone; /* of pools that are closed */
+    struct kek_why last; /* how a start, or a call that went well at another try, failed last */
     struct rig_pool {
         struct rig *rig;
         struct kek_config config; /* the operator's, but for the keyring and the one provider */
@@ -74,6 +78,7 @@ struct rig {
         bool asked;
         unsigned strikes;
         uint64_t spawned; /* workers, when it was last looked at */
+        uint64_t noted;   /* resent and again, when their reason was last looked at */
     } pools[RIG_ROLES];
 };
 
@@ -93,6 +98,9 @@ void rig_end(struct rig *rig, enum rig_role role);
 const struct rig_answer *rig_ask(struct rig *rig, enum rig_role role,
                                  struct kek_pool_request *request);
 
+/* Of the keys that an answer lists, the one with this CKA_ID; NULL: it is not there. */
+const struct kek_version *rig_version(const struct rig_answer *answer, const struct kek_id *kek_id);
+
 /* Asks for nothing else than a key's use. */
 const struct rig_answer *rig_wrap(struct rig *rig, enum rig_role role, const struct kek_id *kek_id,
                                   const struct kek_secret *data_key);
@@ -103,7 +111,12 @@ const struct rig_answer *rig_unwrap(struct rig *rig, enum rig_role role,
 /* How long a question may take, from now on, of kek_clock_ms(). */
 uint64_t rig_deadline(const struct rig *rig);
 
-struct rig_troubles rig_troubles(const struct rig *rig);
+struct rig_troubles rig_troubles(struct rig *rig);
 void rig_status(const struct rig *rig, enum rig_role role, struct kek_pool_provider *status);
+/* Is there room for no other keyring in its `others`, which may be more of those that kekctl made to
+ * try the token by? */
+bool rig_trials_unseen(const struct kek_pool_provider *status);
+/* Counts the signals that came while another rig was at work. */
+void rig_take_signals(struct rig *rig);
 
 #endif

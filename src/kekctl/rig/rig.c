@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kek/clock.h"
+#include "kek/text.h"
 
 #define PATIENCE_MS 10000 /* beyond the provider's start_timeout */
 #define STRIKES_MAX 3
@@ -27,19 +28,29 @@ static void on_signal(uv_signal_t *handle, int number)
     rig->interrupted++;
 }
 
+/* What ends a program; SIGHUP does not where it is ignored, as under nohup(1). */
+static bool is_watched(int number)
+{
+    struct sigaction before;
+    return number != SIGHUP || sigaction(SIGHUP, NULL, &before) != 0 ||
+           before.sa_handler != SIG_IGN;
+}
+
 static bool start_loop(struct rig *rig)
 {
-    static const int numbers[] = {SIGINT, SIGTERM};
+    static const int numbers[RIG_SIGNALS] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
     int rc = uv_loop_init(&rig->loop);
     if (rc != 0) {
         ctl_say(rig->ctl, "cannot make an event loop: %s", uv_strerror(rc));
         return false;
     }
     rig->has_loop = true;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < RIG_SIGNALS; i++) {
         (void)uv_signal_init(&rig->loop, &rig->signals[i]);
         rig->signals[i].data = rig;
-        (void)uv_signal_start(&rig->signals[i], on_signal, numbers[i]);
+        if (is_watched(numbers[i])) {
+            (void)uv_signal_start(&rig->signals[i], on_signal, numbers[i]);
+        }
         uv_unref((uv_handle_t *)&rig->signals[i]);
     }
     return true;
@@ -79,6 +90,9 @@ static void provider_changed(void *arg, size_t provider)
     struct rig_pool *pool = arg;
     struct kek_pool_provider status;
     kek_pool_provider_get(pool->pool, provider, &status);
+    if (status.why.rc != KEK_OK) {
+        pool->rig->last = status.why;
+    }
     if (status.health == KEK_POOL_PIN_REFUSED || status.why.rc == KEK_DENIED) {
         pool->strikes = STRIKES_MAX;
     } else if (status.why.rc != KEK_OK && status.spawned > pool->spawned) {
@@ -109,6 +123,7 @@ struct kek_pool *rig_pool(struct rig *rig, enum rig_role role, struct kek_why *w
     pool->provider.processes = roles[role].many_processes ? rig->processes : 1;
     pool->provider.sessions = roles[role].many_sessions ? rig->sessions : 1;
     pool->asked = false;
+    pool->noted = 0;
     pool->pool = kek_pool_new(&rig->loop, &settings, why);
     if (pool->pool != NULL) {
         kek_pool_start(pool->pool);
@@ -116,10 +131,17 @@ struct kek_pool *rig_pool(struct rig *rig, enum rig_role role, struct kek_why *w
     return pool->pool;
 }
 
-static void add_troubles(const struct kek_pool *pool, struct rig_troubles *troubles)
+static void add_troubles(struct rig_pool *from, struct rig_troubles *troubles)
 {
+    const struct kek_pool *pool = from->pool;
     struct kek_pool_provider status;
     kek_pool_provider_get(pool, 0, &status);
+    if (status.resent + status.again > from->noted) {
+        from->noted = status.resent + status.again;
+        from->rig->last = status.again_why;
+    }
+    troubles->resent += status.resent;
+    troubles->again += status.again;
     troubles->spawned += status.spawned;
     troubles->crashed += status.crashed;
     troubles->killed += status.killed;
@@ -130,12 +152,12 @@ static void add_troubles(const struct kek_pool *pool, struct rig_troubles *troub
     }
 }
 
-struct rig_troubles rig_troubles(const struct rig *rig)
+struct rig_troubles rig_troubles(struct rig *rig)
 {
     struct rig_troubles troubles = rig->gone;
     for (size_t i = 0; i < RIG_ROLES; i++) {
         if (rig->pools[i].pool != NULL) {
-            add_troubles(rig->pools[i].pool, &troubles);
+            add_troubles(&rig->pools[i], &troubles);
         }
     }
     return troubles;
@@ -147,6 +169,21 @@ void rig_status(const struct rig *rig, enum rig_role role, struct kek_pool_provi
     if (rig->pools[role].pool != NULL) {
         kek_pool_provider_get(rig->pools[role].pool, 0, status);
     }
+}
+
+bool rig_trials_unseen(const struct kek_pool_provider *status)
+{
+    for (size_t i = 0; i < KEK_PROVIDER_OTHERS_MAX; i++) {
+        if (!kek_wire_is_trial(status->others[i])) {
+            return false; /* which one of them would stand in its place */
+        }
+    }
+    return status->more_others;
+}
+
+void rig_take_signals(struct rig *rig)
+{
+    (void)uv_run(&rig->loop, UV_RUN_NOWAIT);
 }
 
 static void pool_closed(void *arg)
@@ -162,7 +199,7 @@ void rig_end(struct rig *rig, enum rig_role role)
     if (pool->pool == NULL) {
         return;
     }
-    add_troubles(pool->pool, &rig->gone);
+    add_troubles(pool, &rig->gone);
     kek_pool_close(pool->pool, pool_closed, pool);
     while (pool->pool != NULL) {
         (void)uv_run(&rig->loop, UV_RUN_ONCE);
@@ -187,7 +224,7 @@ void rig_close(struct rig *rig)
             kek_pool_close(rig->pools[i].pool, pool_closed, &rig->pools[i]);
         }
     }
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < RIG_SIGNALS; i++) {
         uv_close((uv_handle_t *)&rig->signals[i], NULL);
     }
     (void)uv_run(&rig->loop, UV_RUN_DEFAULT);
@@ -240,13 +277,11 @@ static void give_up(struct rig *rig, struct rig_pool *pool, struct rig_answer *a
     answer->rc = status.why.rc == KEK_OK ? KEK_UNAVAILABLE : status.why.rc;
 }
 
-/* The provider's name stands before each reason, and the result says it too. */
+/* The provider's name stands before each reason, and whoever asked knows it. */
 static void shorten(const char *name, struct kek_why *why)
 {
-    size_t len = strlen(name);
-    if (strncmp(why->text, name, len) == 0 && strncmp(why->text + len, ": ", 2) == 0) {
-        memmove(why->text, why->text + len + 2, strlen(why->text + len + 2) + 1);
-    }
+    const char *rest = kek_text_after_name(why->text, name);
+    memmove(why->text, rest, strlen(rest) + 1);
 }
 
 uint64_t rig_deadline(const struct rig *rig)
@@ -285,6 +320,16 @@ const struct rig_answer *rig_ask(struct rig *rig, enum rig_role role,
     }
     shorten(pool->provider.name, &answer->why);
     return answer;
+}
+
+const struct kek_version *rig_version(const struct rig_answer *answer, const struct kek_id *kek_id)
+{
+    for (size_t i = 0; i < answer->version_count; i++) {
+        if (kek_id_equal(&answer->versions[i].id, kek_id)) {
+            return &answer->versions[i];
+        }
+    }
+    return NULL;
 }
 
 const struct rig_answer *rig_wrap(struct rig *rig, enum rig_role role, const struct kek_id *kek_id,
