@@ -343,7 +343,7 @@ class Files(doctoring.Case):
         node = self.healthy()
         edit(node.unit, "User=nobody", "User=root")
         done = node.kekctl("doctor", "--output", "json", "--unit", node.unit, user=doctoring.USER)
-        (line,) = [line for line in json.loads(done.stdout)["lines"] if line["subject"] == "user"]
+        line = [line for line in json.loads(done.stdout)["lines"] if line["subject"] == "user"][0]
         self.assertEqual(line["verdict"], "WARN")
         self.assertRegex(line["seen"], r"^kekd runs as root \(.*\), and this is judged as uid [0-9]+: as root, doctor")
 
@@ -362,6 +362,51 @@ class Files(doctoring.Case):
             self.assertTrue(line.do.endswith(": " + setting))
             with open(node.unit + ".d/20.conf", "a", encoding="utf-8") as file:
                 file.write("[Service]\n%s\n" % setting)
+    def user_line(self, node):
+        line, = [line for line in self.doctor(node) if line.subject == "user"]
+        return line
+
+    def test_without_a_unit_it_is_who_runs_then_who_has_state_dir(self):
+        node = self.healthy().start()
+        node.unit = node.folder + "/none.service"
+        os.chown(node.socket, *ROOT)  # which says nothing beside a kekd that runs
+        line = self.user_line(node)
+        self.assertEqual(line.verdict, "OK")
+        self.assertEqual(line.seen, "judged as nobody (process %d, which runs on this state_dir; no unit says User=)" % node.kekd.pid)
+        node.stop()
+        line = self.user_line(node)
+        self.assertEqual(line.verdict, "OK")
+        self.assertEqual(line.seen, "judged as nobody (the owner of state_dir %s; no unit says User=, and no kekd runs here)" % node.state)
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(node.socket)  # root's
+        line = self.user_line(node)
+        self.assertEqual(line.verdict, "WARN")
+        self.assertIn("judged as nobody (the owner of state_dir %s; " % node.state, line.seen)
+        self.assertTrue(line.seen.endswith("but the socket %s is root's" % node.socket), line.seen)
+        self.run_it(node, line)
+        self.assertEqual(self.user_line(node).verdict, "OK")
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(node.socket)
+        os.chown(node.socket, os.stat(node.state).st_uid, -1)
+        subprocess.run(["chown", "-R", "root:", node.state], check=True)
+        line = self.user_line(node)
+        self.assertIn("judged as root (the owner of state_dir %s; " % node.state, line.seen)
+        self.assertIn("is nobody's", line.seen)
+        self.run_it(node, line)
+        line = self.user_line(node)
+        self.assertEqual((line.verdict, line.seen.split(" (")[0]), ("OK", "judged as nobody"))
+
+    def test_a_unit_of_another_user_than_who_runs_or_has_state_dir(self):
+        node = self.healthy().start()
+        edit(node.unit, "User=nobody", "User=root")
+        line = self.found(node, "user", "judged as root .*, but process %d, which runs on this state_dir, is nobody's" % node.kekd.pid,
+                          "WARN")
+        self.assertTrue(line.do.startswith("systemctl restart kekd.service # "), line.do)
+        node.stop()
+        line = self.found(node, "user", "judged as root .*, but state_dir %s is nobody's" % node.state, "WARN")
+        self.run_it(node, line)
+        self.assertEqual([line for line in self.lines(node) if line.subject == "user"], [])
+
         self.well(node)
 
     def test_a_credential_that_the_unit_does_not_give(self):

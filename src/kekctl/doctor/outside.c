@@ -11,6 +11,7 @@
 #include "kek/doc.h"
 #include "kek/durable.h"
 #include "kek/text.h"
+#include "kek/keyring.h"
 
 #define MANIFEST "/etc/kubernetes/manifests/kube-apiserver.yaml"
 #define PROGRAM "kube-apiserver"
@@ -159,7 +160,13 @@ void outside_look(struct doctor *doctor)
     struct kek_why why;
     KEK_AUTO(kek_config) config = kek_config_load(doctor->ctl.config_path, &why);
     read_units(doctor);
-    who_find(&doctor->who, &doctor->outside.unit, doctor->ctl.config_path, config);
+    who_find(&doctor->who,
+             &(struct who_facts){
+                 .unit = &doctor->outside.unit,
+                 .path = doctor->ctl.config_path,
+                 .config = config,
+                 .runner = config == NULL ? 0 : kek_keyring_runner(kek_config_view(config, 0)),
+             });
     find_server(doctor, config == NULL ? "" : config->listen);
     read_encryption(doctor);
 }
