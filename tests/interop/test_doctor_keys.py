@@ -29,8 +29,11 @@ class Tokens(doctoring.Case):
 
     def only(self, node, provider):
         """Nothing is said against the other one but that the keyring is not whole."""
-        subjects = {line.subject for line in self.lines(node)}
-        self.assertEqual({subject for subject in subjects if " of " in subject}, {"token of " + provider})
+        lines = self.lines(node)
+        self.assertEqual({line.subject for line in lines if " of " in line.subject}, {"token of " + provider})
+        self.assertEqual({line.verdict for line in lines}, {"WARN"}, lines)
+        out, = [line for line in lines if line.subject == "provider " + provider]
+        self.assertIn("it is out, and kekd serves by hsm-a alone: without redundancy", out.seen)
 
     def test_a_module_that_cannot_be_loaded_on_one_provider_of_two(self):
         node = self.healthy(pair=True)
@@ -46,10 +49,14 @@ class Tokens(doctoring.Case):
         cases += self.lacking(node)
         for path, seen in cases:
             self.module(node, path, which=1)
-            line = self.found(node, "token of hsm-b", seen)
+            line = self.found(node, "token of hsm-b", seen, "WARN")  # hsm-a serves
             self.assertIn("in %s, provider hsm-b: module-path=" % node.path, line.do)
             self.only(node, "hsm-b")
-        self.module(node, SOFTHSM, which=1)
+        self.module(node, "/nowhere/module.so", which=0)
+        self.found(node, "token of hsm-a", "cannot be opened|No such file")  # nobody is left
+        self.found(node, "token of hsm-b", "undefined|no C_GetFunctionList|is not a file")
+        for which in (0, 1):
+            self.module(node, SOFTHSM, which=which)
         self.well(node)
 
     @staticmethod

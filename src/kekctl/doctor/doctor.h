@@ -104,8 +104,8 @@ enum kek_rc api_server_read(const char *path, const char *listen, struct api_ser
 enum kek_rc api_server_parse(struct kek_bytes text, const char *name, const char *listen,
                              struct api_server *server, struct kek_why *why) KEK_MUST_CHECK;
 
-/* From here on lines are about the root of trust that the configuration's provider is of; of one root, and of NULL, about
- * none in particular. */
+/* From here on lines are about this provider of the whole configuration, and the root of trust that it is of, where there are
+ * several; of NULL, about none in particular. */
 void doctor_about(struct doctor *doctor, const struct kek_config_provider *provider);
 
 /* Are these two providers one token, as far as they say? */

@@ -226,6 +226,7 @@ static void judge_root(struct doctor *doctor, size_t at)
         root_twins_take(&doctor->twins, doctor->config, at, &keys);
     }
     for (size_t p = 0; p < keys.config->provider_count; p++) {
+        doctor->lines.provider = name_of(&keys, p);
         if (keys.listings[p].rc != KEK_OK) {
             say_failed(doctor, &keys, p);
             continue;
@@ -234,6 +235,7 @@ static void judge_root(struct doctor *doctor, size_t at)
         judge_refused(doctor, &keys, p);
         judge_work(doctor, &keys, p, root);
     }
+    doctor->lines.provider = "";
     if (root->answered == 0) {
         name_subject(doctor, "keyring", subject);
         lines_add(&doctor->lines, DOCTOR_UNSEEN, subject, "the lines of its tokens first",
