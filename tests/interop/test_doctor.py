@@ -22,6 +22,22 @@ class Files(doctoring.Case):
         self.well(node)
         return line
 
+    def by_a_variable(self, node, line, path, variable, secret):
+        """It is written by the line's command, from a variable, which must be set."""
+        def run():
+            return subprocess.run(["sh", "-c", line.do + "\ntrue"], stderr=subprocess.PIPE, check=False, env=env).stderr.decode()
+        env = {name: value for name, value in os.environ.items() if name != variable}
+        before = os.stat(path) if os.path.exists(path) else None
+        self.assertIn("%s: parameter" % variable, run())
+        env[variable] = ""
+        self.assertIn("%s: parameter" % variable, run())
+        after = os.stat(path) if os.path.exists(path) else None
+        self.assertEqual(before, after, "something was written")
+        env[variable] = secret
+        self.assertEqual(run(), "")
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o400)
+        self.well(node)
+
     def test_a_healthy_node_is_well_within_the_time_that_was_promised(self):
         node = self.healthy(pair=True)
         took = []
@@ -103,14 +119,13 @@ class Files(doctoring.Case):
         self.cured(node, "PIN of hsm-a", "has mode 0644")
         os.unlink(pin)
         line = self.found(node, "PIN of hsm-a", "/pin is not there")
-        line.do = "PIN=%s; %s" % (node.token.pin, line.do)
-        self.run_it(node, line)
-        self.well(node)
-        os.truncate(pin, 0)
-        line = self.found(node, "PIN of hsm-a", "no file with a PIN")
-        self.assertEqual(line.do, "write the PIN into " + pin)
-        write(pin, node.token.pin)
-        self.well(node)
+        self.by_a_variable(node, line, pin, "PIN", node.token.pin)
+        # What printf '%s\n' "$PIN" wrote where PIN was not set, an empty file, and what a slip of an editor leaves.
+        for wrong, seen in (("\n", "is empty"), ("", "is empty"), ("%s\n%s\n" % (node.token.pin, node.token.pin), "more than one line")):
+            write(pin, wrong)
+            line = self.found(node, "PIN of hsm-a", "PIN file %s .*%s" % (pin, seen))
+            self.assertNotIn(node.token.pin, line.seen)
+            self.by_a_variable(node, line, pin, "PIN", node.token.pin)
 
     def test_a_pin_that_was_refused_is_not_tried_again(self):
         node = self.healthy(spy=True)
@@ -347,21 +362,6 @@ class Files(doctoring.Case):
         self.assertEqual(line["verdict"], "WARN")
         self.assertRegex(line["seen"], r"^kekd runs as root \(.*\), and this is judged as uid [0-9]+: as root, doctor")
 
-    def test_a_user_who_does_not_exist(self):
-        node = self.healthy()
-        edit(node.unit, "User=nobody", "User=kekd-nowhere")
-        line = self.found(node, "user", "no user or group kekd-nowhere")
-        self.assertEqual(line.do, "systemd-sysusers kekd.conf")
-
-    def test_a_drop_in_counts(self):
-        node = self.healthy()
-        os.mkdir(node.unit + ".d")
-        write(node.unit + ".d/10.conf", "[Service]\nLimitMEMLOCK=64K\nLimitNOFILE=100\n")
-        for subject, setting in (("locked memory", "LimitMEMLOCK=infinity"), ("descriptors", "LimitNOFILE=4096")):
-            line = self.found(node, subject, "and kekd needs", "WARN")
-            self.assertTrue(line.do.endswith(": " + setting))
-            with open(node.unit + ".d/20.conf", "a", encoding="utf-8") as file:
-                file.write("[Service]\n%s\n" % setting)
     def user_line(self, node):
         line, = [line for line in self.doctor(node) if line.subject == "user"]
         return line
@@ -407,6 +407,21 @@ class Files(doctoring.Case):
         self.run_it(node, line)
         self.assertEqual([line for line in self.lines(node) if line.subject == "user"], [])
 
+    def test_a_user_who_does_not_exist(self):
+        node = self.healthy()
+        edit(node.unit, "User=nobody", "User=kekd-nowhere")
+        line = self.found(node, "user", "no user or group kekd-nowhere")
+        self.assertEqual(line.do, "systemd-sysusers kekd.conf")
+
+    def test_a_drop_in_counts(self):
+        node = self.healthy()
+        os.mkdir(node.unit + ".d")
+        write(node.unit + ".d/10.conf", "[Service]\nLimitMEMLOCK=64K\nLimitNOFILE=100\n")
+        for subject, setting in (("locked memory", "LimitMEMLOCK=infinity"), ("descriptors", "LimitNOFILE=4096")):
+            line = self.found(node, subject, "and kekd needs", "WARN")
+            self.assertTrue(line.do.endswith(": " + setting))
+            with open(node.unit + ".d/20.conf", "a", encoding="utf-8") as file:
+                file.write("[Service]\n%s\n" % setting)
         self.well(node)
 
     def test_a_credential_that_the_unit_does_not_give(self):
@@ -415,10 +430,28 @@ class Files(doctoring.Case):
         entry["uri"] = entry["uri"].replace("file:" + node.token.pin_file, "credential:a.pin")
         node.write()
         line = self.found(node, "PIN of hsm-a", "does not give the credential a.pin")
-        edit(node.unit, "[Service]\n", "[Service]\n%s\n" % line.do.split(node.unit + ": ")[1])
-        self.assertEqual([line for line in self.lines(node) if line.subject != "backup"], [])
+        setting, source = line.do.split(node.unit + ": ")[1], node.folder + "/a.pin"
+        self.assertEqual(setting, "LoadCredential=a.pin:/etc/kekd/a.pin")
+        edit(node.unit, "[Service]\n", "[Service]\n%s\n" % setting.replace("/etc/kekd/a.pin", source))
+        line = self.found(node, "PIN of hsm-a", "takes a.pin from %s, which is not there" % source)
+        self.by_a_variable(node, line, source, "PIN", node.token.pin)
+        os.truncate(source, 0)
+        line = self.found(node, "PIN of hsm-a", "takes a.pin from %s, which is empty" % source)
+        self.by_a_variable(node, line, source, "PIN", node.token.pin)
+        os.chmod(source, 0o644)
+        self.cured(node, "PIN of hsm-a", "has mode 0644", "WARN")
         unseen = [line.subject for line in self.doctor(node) if line.verdict == "UNSEEN"]
         self.assertIn("tokens", unseen)
+        # As systemd gives it to a kekd that runs.
+        given = node.folder + "/credentials"
+        os.mkdir(given, 0o755)
+        write(given + "/a.pin", "\n")
+        os.chown(given + "/a.pin", os.stat(node.state).st_uid, 0)
+        os.chmod(given + "/a.pin", 0o440)
+        edit(node.unit, "[Service]\n", "[Service]\nEnvironment=CREDENTIALS_DIRECTORY=%s\n" % given)
+        self.found(node, "PIN of hsm-a", "credential %s/a.pin is empty" % given)
+        write(given + "/a.pin", node.token.pin)
+        self.well(node)
 
     def test_a_clock_that_was_set_back(self):
         node = self.healthy().start()

@@ -1,6 +1,7 @@
 """kekctl doctor finds what is wrong with tokens, keys and what the API server is told, one of several as well as all; and
 changes nothing beside a kekd that works."""
 
+import base64
 import glob
 import grp
 import json
@@ -84,6 +85,7 @@ class Tokens(doctoring.Case):
         node.write()
         line = self.found(node, "token of hsm-a", "the module shows none")
         self.assertTrue(line.do.startswith("runuser -u nobody -- softhsm2-util --init-token --free --label another "))
+        self.assertIn(' --so-pin "${SO_PIN:?}" --pin "${PIN:?}" #', line.do)
         entry["env"]["SOFTHSM2_CONF"] = node.token.conf
         entry["uri"] = was
         node.write()
@@ -221,6 +223,13 @@ class Tokens(doctoring.Case):
                                          "token_file": token})
         node.write(roots=[{"name": "site", "providers": ["hsm-a"]}, {"name": "cloud", "providers": ["bao"]}], mode="any")
         self.run_it(node, self.found(node, "files of bao", "cannot use .*/token: Permission denied", "WARN"))
+        os.chmod(token, 0o644)
+        self.run_it(node, self.found(node, "files of bao", "token_file: %s has mode 0644" % token, "WARN"))
+        self.assertEqual(os.stat(token).st_mode & 0o777, 0o600)
+        os.truncate(token, 0)
+        line = self.found(node, "files of bao", "token_file: %s is empty" % token, "WARN")
+        line.do = "BAO_TOKEN=%s; %s" % (TOKEN, line.do)
+        self.run_it(node, line)
         lines = self.doctor(node)
         self.assertEqual([line.verdict for line in lines if line.subject == "token of bao"], ["OK"], lines)
         server.stop()
@@ -229,6 +238,39 @@ class Tokens(doctoring.Case):
         self.assertIn("provider bao", line.do)
         self.assertEqual([(line.verdict) for line in self.doctor(node) if line.subject == "token of hsm-a"], ["OK"])
 
+    def test_every_file_with_a_secret_is_for_its_reader_alone(self):
+        if not os.path.exists(rigs.program("kekd-transit")):
+            self.skipTest("SKIP: kekd-transit is not built: its files were not looked at")
+        node = self.healthy()
+        paths = {}
+        for name in ("id", "jwt", "key", "cert", "sa", "admin", "sa-admin", "password", "etcd-key"):
+            paths[name] = node.folder + "/secret-" + name
+            write(paths[name], "secret\n")
+            os.chown(paths[name], os.stat(node.state).st_uid, 0)
+            os.chmod(paths[name], 0o644)
+        transit = {"type": "transit", "address": "https://127.0.0.1:1", "key": "ring", "role": "r"}
+        node.config["providers"] += [
+            dict(transit, name="bao-a", auth="approle", secret_id_file=paths["id"], cert=paths["cert"], cert_key=paths["key"],
+                 admin_token_file=paths["admin"]),
+            dict(transit, name="bao-b", auth="jwt", jwt_file=paths["jwt"]),
+            {"name": "cloud", "type": "gcpkms", "key": "projects/p/locations/l/keyRings/r/cryptoKeys/k",
+             "credentials": "file:" + paths["sa"], "admin_credentials": "file:" + paths["sa-admin"]}]
+        node.write(roots=[{"name": "site", "providers": ["hsm-a"]}, {"name": "a", "providers": ["bao-a"]},
+                          {"name": "b", "providers": ["bao-b"]}, {"name": "c", "providers": ["cloud"]}], mode="any",
+                   etcd=[{"name": "main", "endpoints": ["https://127.0.0.1:1"], "cert": paths["cert"], "key": paths["etcd-key"],
+                          "user": "u", "password_file": paths["password"]}])
+        for subject, key, name in (("files of bao-a", "secret_id_file", "id"), ("files of bao-a", "cert_key", "key"),
+                                   ("files of bao-a", "admin_token_file", "admin"), ("files of bao-b", "jwt_file", "jwt"),
+                                   ("files of cloud", "credentials", "sa"), ("files of cloud", "admin_credentials", "sa-admin"),
+                                   ("etcd main", "key", "etcd-key"), ("etcd main", "password_file", "password")):
+            line = self.found(node, subject, "^%s: %s has mode 0644, so others may use it" % (key, paths[name]), "WARN")
+            self.run_it(node, line)
+            self.assertEqual(os.stat(paths[name]).st_mode & 0o027, 0)
+            self.assertEqual([line for line in self.lines(node) if paths[name] in line.seen], [])
+        self.assertEqual(os.stat(paths["cert"]).st_mode & 0o777, 0o644)
+        os.chown(paths["admin"], 0, 0)  # kekctl's, and not kekd's to read
+        self.assertEqual([line for line in self.lines(node) if paths["admin"] in line.seen], [])
+
     def test_googles_worker_says_which_credentials_it_lacks(self):
         if not os.path.exists(rigs.program("kekd-gcpkms")):
             self.skipTest("SKIP: kekd-gcpkms is not built: its words were not heard")
@@ -236,7 +278,7 @@ class Tokens(doctoring.Case):
         node.config["providers"].append({"name": "cloud", "type": "gcpkms", "credentials": "file:/nowhere/sa.json",
                                          "key": "projects/p/locations/l/keyRings/r/cryptoKeys/k"})
         node.write(roots=[{"name": "site", "providers": ["hsm-a"]}, {"name": "far", "providers": ["cloud"]}], mode="any")
-        self.found(node, "files of cloud", "cannot use /nowhere/sa.json", "WARN")
+        self.found(node, "files of cloud", "credentials: /nowhere/sa.json is not there", "WARN")
         line = self.found(node, "token of cloud", "credentials: /nowhere/sa.json cannot be opened by uid", "WARN")
         self.assertIn("provider cloud", line.do)
         lines = self.doctor(node)
@@ -275,6 +317,12 @@ class Kubernetes(doctoring.Case):
         edit(node.encryption, "timeout: 20s", "timeout: 2s")
         line = self.found(node, "encryption", "waits 2000 ms, and one call of an HSM may take 5000 ms", "WARN")
         edit(node.encryption, "timeout: 2s", line.do.split(node.encryption + ": ")[1])
+        self.well(node)
+        os.chmod(node.encryption, 0o644)
+        self.well(node)  # nothing in it is secret
+        edit(node.encryption, "  - resources: [secrets]", "  - resources: [configmaps]\n    providers: [{aescbc: {keys: [{name: k, secret: %s}]}}]\n"
+             "  - resources: [secrets]" % base64.b64encode(bytes(32)).decode())
+        self.run_it(node, self.found(node, "encryption", "has keys in it, and mode 0644", "WARN"))
         self.well(node)
         edit(node.encryption, "name: kekd", "name: old")
         line = self.found(node, "encryption", "is called old, not kekd", "WARN")
@@ -383,6 +431,31 @@ class Beside(doctoring.Case):
             self.authority = certs.Authority(node.folder + "/tls")
             os.chmod(node.folder + "/tls", 0o755)
         return self.authority
+
+    def test_the_certificate_of_status(self):
+        node, address = self.named("cp1")
+        for line in [line for line in self.lines(node) if line.subject == "status"]:
+            self.run_it(node, line)
+        self.well(node)
+        files = node.config["status"]
+
+        def issue(days, **options):
+            self.authority.issue("/CN=kekd-status", "DNS:cp1,IP:" + address.split(":")[0], days=days, name="cp1", **options)
+            for name, mode in (("cert", 0o644), ("key", 0o640)):
+                os.chown(files[name], 0, os.stat(node.state).st_gid)
+                os.chmod(files[name], mode)
+        issue(10)
+        line = self.found(node, "status", "%s ends to be valid in (9|10) days" % files["cert"], "WARN")
+        self.assertTrue(line.do.startswith("systemctl reload kekd.service # with a new one in its place"), line.do)
+        issue(-1)
+        self.found(node, "status", "certificate has expired: kekd serves, and the other nodes do not hear it", "WARN")
+        issue(100, usage="clientAuth")
+        self.found(node, "status", "it must lead there, and be for TLS servers")
+        issue(100)
+        self.well(node)
+        os.chmod(files["key"], 0o644)
+        self.run_it(node, self.found(node, "status", "status.key: %s has mode 0644, so others may use it" % files["key"]))
+        self.well(node)
 
     def test_one_node_of_two_announces_another_key_or_is_away(self):
         (first, one), (second, two) = self.named("cp1"), self.named("cp2")

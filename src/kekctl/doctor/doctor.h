@@ -29,13 +29,26 @@ struct api_server {
     char socket_on_host[PATH_MAX], config_on_host[PATH_MAX]; /* what that is on the node */
 };
 
+#define CREDENTIALS_MAX 16
+
+/* A file that LoadCredential= of the unit names. */
+struct credential {
+    char name[256], path[PATH_MAX];
+    int error; /* errno of looking at it */
+    bool is_empty;
+    mode_t mode;
+};
+
 /* What was read before root was given up. */
 struct outside {
+    struct credential credentials[CREDENTIALS_MAX];
+    size_t credential_count;
     struct unit unit, socket; /* kekd.service and kekd.socket */
     struct kek_why unit_why;  /* rc: NOT_FOUND where there is none */
     struct api_server server;
     struct kek_why server_why;      /* rc: KEK_OK, NOT_FOUND, or why it cannot be read */
     char encryption_path[PATH_MAX]; /* empty: nobody named one */
+    mode_t encryption_mode;         /* of that file */
     struct kek_encryption_config *encryption;
     struct kek_why encryption_why; /* where it is NULL */
 };
@@ -117,7 +130,9 @@ void doctor_audit_look(struct doctor *doctor);
 /* The subjects, in this order. */
 void doctor_unit(struct doctor *doctor);
 void doctor_files(struct doctor *doctor);
-void doctor_audit_file(struct doctor *doctor); /* doctor_files() asks it */
+void doctor_audit_file(struct doctor *doctor); /* doctor_files() asks it, and these: */
+void doctor_status(struct doctor *doctor);
+void doctor_provider_files(struct doctor *doctor);
 void doctor_audit_sockets(struct doctor *doctor);
 void doctor_socket(struct doctor *doctor);
 void doctor_listeners(struct doctor *doctor);

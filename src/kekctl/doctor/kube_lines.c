@@ -210,6 +210,34 @@ static void judge_entry(struct doctor *doctor, const struct entry *entry)
     }
 }
 
+/* Does it have keys of its own in it, beside kekd's entry? */
+static bool has_keys(const struct kek_encryption_config *file)
+{
+    for (size_t r = 0; r < file->rule_count; r++) {
+        for (size_t p = 0; p < file->rules[r].provider_count; p++) {
+            const struct kek_encryption_provider *provider = file->rules[r].providers[p];
+            if (provider->kind != KEK_KUBE_PLAIN && !is_kms(provider)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void judge_mode(struct doctor *doctor)
+{
+    const struct outside *outside = &doctor->outside;
+    char todo[LINES_TODO], path[PATH_MAX];
+    if ((outside->encryption_mode & 077) == 0 || !has_keys(outside->encryption)) {
+        return;
+    }
+    lines_quote(outside->encryption_path, path, sizeof path);
+    lines_todo(todo, "chmod go-rwx %s", path);
+    lines_add(&doctor->lines, DOCTOR_WARN, SUBJECT, todo,
+              "%s has keys in it, and mode %04o, so others may use it", outside->encryption_path,
+              (unsigned)outside->encryption_mode);
+}
+
 static void judge_file(struct doctor *doctor)
 {
     const struct outside *outside = &doctor->outside;
@@ -225,6 +253,7 @@ static void judge_file(struct doctor *doctor)
         lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT, todo, "%s", outside->encryption_why.text);
         return;
     }
+    judge_mode(doctor);
     struct entry entry = find(doctor);
     if (entry.rule == NULL) {
         say_next(doctor, "add-reader", todo);

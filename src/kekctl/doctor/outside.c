@@ -7,11 +7,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "credentials.h"
 #include "doctor.h"
 #include "kek/doc.h"
 #include "kek/durable.h"
-#include "kek/text.h"
 #include "kek/keyring.h"
+#include "kek/text.h"
 
 #define MANIFEST "/etc/kubernetes/manifests/kube-apiserver.yaml"
 #define PROGRAM "kube-apiserver"
@@ -146,7 +147,9 @@ static void read_encryption(struct doctor *doctor)
     if (path == NULL) {
         return;
     }
+    struct stat about;
     snprintf(outside->encryption_path, sizeof outside->encryption_path, "%s", path);
+    outside->encryption_mode = stat(path, &about) == 0 ? about.st_mode & 07777 : 0;
     KEK_AUTO_BUF struct kek_buf yaml;
     kek_buf_init(&yaml, KEK_DOC_BYTES_MAX);
     if (kek_durable_read(path, KEK_DOC_BYTES_MAX, &yaml, &outside->encryption_why) == KEK_OK) {
@@ -160,6 +163,7 @@ void outside_look(struct doctor *doctor)
     struct kek_why why;
     KEK_AUTO(kek_config) config = kek_config_load(doctor->ctl.config_path, &why);
     read_units(doctor);
+    credentials_look(&doctor->outside);
     who_find(&doctor->who,
              &(struct who_facts){
                  .unit = &doctor->outside.unit,

@@ -66,10 +66,11 @@ static void say_token(const struct doctor *doctor, const struct kek_config_provi
     if (doctor->became) {
         snprintf(before, sizeof before, "runuser -u %s -- ", doctor->who.name);
     }
-    lines_todo(todo,
-               "%ssofthsm2-util --init-token --free --label %s --so-pin \"$SO_PIN\" --pin "
-               "\"$PIN\" # for a trial; else in %s, provider %s: token= in uri:",
-               before, shown, doctor->config->path, provider->name);
+    lines_todo(
+        todo,
+        "%ssofthsm2-util --init-token --free --label %s --so-pin "
+        "\"${SO_PIN:?}\" --pin \"${PIN:?}\" # for a trial; else in %s, provider %s: token= in uri:",
+        before, shown, doctor->config->path, provider->name);
 }
 
 bool vendors_todo(const struct doctor *doctor, const struct kek_config_provider *provider,
