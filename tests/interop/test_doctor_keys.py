@@ -349,6 +349,35 @@ class Kubernetes(doctoring.Case):
         line = self.found(node, "API server", "its Pod does not see " + node.socket)
         self.assertIn("a hostPath %s, mounted at" % os.path.dirname(node.socket), line.do)
         write(node.manifest, "kube-apiserver --encryption-provider-config %s \\\n --v=2\n" % node.encryption)
+    def test_secrets_in_two_lists_are_written_by_the_first(self):
+        """The API server takes all lists that name a resource for one."""
+        node = self.healthy()
+        edit(node.encryption, "resources:\n", "resources:\n  - {resources: [secrets], providers: [identity: {}]}\n")
+        line = self.found(node, "encryption", "secrets is read by kekd and written by another provider", "WARN")
+        self.assertIn(" --phase make-writer ", line.do)
+        edit(node.encryption, "  - {resources: [secrets], providers: [identity: {}]}\n", "")
+        self.well(node)
+        with open(node.encryption, "a", encoding="utf-8") as file:
+            file.write("  - {resources: [secrets], providers: [identity: {}]}\n")
+        self.found(node, "encryption", "identity is still in the list", "WARN")
+        os.unlink(node.encryption)
+        edit(node.manifest, "spec:\n", "spec:\n  hostUsers: true\n")
+        line = self.found(node, "encryption", "cannot be opened by uid 0: No such file")
+        self.run_it(node, line)
+        self.found(node, "encryption", "written by another provider", "WARN")  # the first phase
+
+    def test_an_api_server_in_a_user_namespace_or_told_of_a_relative_path(self):
+        node = self.healthy()
+        edit(node.manifest, "spec:\n", "spec:\n  hostUsers: false\n")
+        line = self.found(node, "peer", "hostUsers: false.* uid 0 is another one to kekd")
+        edit(node.manifest, "hostUsers: false", line.do.split(node.manifest + ": ")[1])
+        self.well(node)
+        edit(node.manifest, "config=" + node.encryption, "config=encryption.yaml")
+        line, = self.lines(node)
+        self.assertEqual((line.verdict, line.subject), ("WARN", "API server"))
+        edit(node.manifest, "--encryption-provider-config=encryption.yaml", line.do.split(node.manifest + ": ")[1])
+        self.well(node)
+
         self.well(node)
         write(node.manifest, "kind: Deployment\n")
         self.found(node, "API server", "no Pod's manifest and no command line")

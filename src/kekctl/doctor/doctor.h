@@ -23,6 +23,7 @@ struct api_server {
     bool reloads;             /* --encryption-provider-config-automatic-reload */
     bool has_uid;
     uid_t uid;
+    bool is_apart;    /* in a user namespace of its own: kekd sees another uid */
     bool is_pod;      /* it sees what is mounted, and nothing else: */
     bool sees_socket; /* something of the node's at `listen` */
     bool sees_config; /* likewise at --encryption-provider-config */
@@ -45,6 +46,7 @@ struct outside {
     size_t credential_count;
     struct unit unit, socket; /* kekd.service and kekd.socket */
     struct kek_why unit_why;  /* rc: NOT_FOUND where there is none */
+    bool is_masked;           /* kekd.service is a link to /dev/null */
     struct api_server server;
     struct kek_why server_why;      /* rc: KEK_OK, NOT_FOUND, or why it cannot be read */
     char encryption_path[PATH_MAX]; /* empty: nobody named one */
@@ -120,6 +122,9 @@ enum kek_rc api_server_parse(struct kek_bytes text, const char *name, const char
 /* From here on lines are about this provider of the whole configuration, and the root of trust that it is of, where there are
  * several; of NULL, about none in particular. */
 void doctor_about(struct doctor *doctor, const struct kek_config_provider *provider);
+
+/* systemd makes the socket and its folder, before kekd is anybody. */
+bool doctor_socket_is_systemds(const struct doctor *doctor);
 
 /* Are these two providers one token, as far as they say? */
 bool doctor_one_token(const struct doctor *doctor, size_t one, size_t other);

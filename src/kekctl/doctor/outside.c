@@ -144,8 +144,8 @@ static void read_encryption(struct doctor *doctor)
     if (path == NULL && server->config[0] != '\0') {
         path = server->config_on_host[0] != '\0' ? server->config_on_host : server->config;
     }
-    if (path == NULL) {
-        return;
+    if (path == NULL || path[0] == '\0' || (path == server->config && path[0] != '/')) {
+        return; /* where a relative path leads only the API server knows */
     }
     struct stat about;
     snprintf(outside->encryption_path, sizeof outside->encryption_path, "%s", path);

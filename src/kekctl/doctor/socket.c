@@ -12,8 +12,7 @@
 
 #define SUBJECT "socket"
 
-/* systemd makes it and its folder, before kekd is anybody. */
-static bool is_systemds(const struct doctor *doctor)
+bool doctor_socket_is_systemds(const struct doctor *doctor)
 {
     return doctor->outside.socket.path[0] != '\0' &&
            unit_lists(&doctor->outside.unit, "Unit", "Requires", "kekd.socket");
@@ -65,7 +64,7 @@ static bool judge_holder(struct doctor *doctor)
     const char *path = doctor->config->listen;
     char shown[PATH_MAX], todo[LINES_TODO];
     struct stat about;
-    if (doctor->runner == 0 && !is_systemds(doctor) && is_listened_at(path)) {
+    if (doctor->runner == 0 && !doctor_socket_is_systemds(doctor) && is_listened_at(path)) {
         lines_quote(path, shown, sizeof shown);
         lines_todo(todo, "ss -lxp src %s # who it is: end that, or in %s: listen: another socket",
                    shown, doctor->config->path);
@@ -103,7 +102,7 @@ static bool judge_place(struct doctor *doctor)
     char folder[PATH_MAX], todo[LINES_TODO];
     struct kek_why why;
     const char *stream = unit_value(socket, "Socket", "ListenStream");
-    if (is_systemds(doctor) && stream != NULL && strcmp(stream, path) != 0) {
+    if (doctor_socket_is_systemds(doctor) && stream != NULL && strcmp(stream, path) != 0) {
         lines_todo(todo, "listen: unix://%s", stream);
         lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT, todo,
                   "%s has ListenStream=%s, and %s listens at %s", socket->path, stream,
@@ -111,7 +110,7 @@ static bool judge_place(struct doctor *doctor)
         return false;
     }
     enum kek_rc rc = kek_listen_check(path, &why);
-    if (rc == KEK_NOT_FOUND && is_systemds(doctor) && doctor->runner == 0) {
+    if (rc == KEK_NOT_FOUND && doctor_socket_is_systemds(doctor) && doctor->runner == 0) {
         return true;
     }
     if (rc != KEK_OK) {
@@ -119,7 +118,7 @@ static bool judge_place(struct doctor *doctor)
         return false;
     }
     (void)below_folder(path, folder, sizeof folder);
-    return judge_holder(doctor) && (is_systemds(doctor) || doctor->runner != 0 ||
+    return judge_holder(doctor) && (doctor_socket_is_systemds(doctor) || doctor->runner != 0 ||
                                     doctor_reaches(doctor, SUBJECT, folder, W_OK | X_OK, false));
 }
 
@@ -182,7 +181,14 @@ static void judge_peer(struct doctor *doctor)
     const struct api_server *server = &doctor->outside.server;
     uid_t uid = server->has_uid ? server->uid : 0;
     char todo[LINES_TODO];
-    if (!is_allowed(doctor->config, uid)) {
+    if (server->is_apart) {
+        lines_todo(todo, "in %s: hostUsers: true", server->from);
+        lines_add(
+            &doctor->lines, DOCTOR_FAIL, "peer", todo,
+            "the API server's Pod has a user namespace (hostUsers: false): its uid %u is another "
+            "one to kekd, which allow_uids does not name",
+            (unsigned)uid);
+    } else if (!is_allowed(doctor->config, uid)) {
         say_stranger(doctor, uid);
     } else if (!may_connect(doctor, uid)) {
         lines_todo(todo, "in [Socket] of kekd.socket: SocketUser=%u", (unsigned)uid);
@@ -199,7 +205,7 @@ void doctor_socket(struct doctor *doctor)
 {
     if (judge_place(doctor)) {
         lines_add(&doctor->lines, DOCTOR_OK, SUBJECT, NULL, "%s, which %s makes",
-                  doctor->config->listen, is_systemds(doctor) ? "systemd" : "kekd");
+                  doctor->config->listen, doctor_socket_is_systemds(doctor) ? "systemd" : "kekd");
     }
     judge_peer(doctor);
 }
