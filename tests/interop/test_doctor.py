@@ -318,11 +318,17 @@ class Files(doctoring.Case):
         self.well(node)
         edit(node.unit, "ReadWritePaths=" + node.folder, "")
         lines = [line for line in self.lines(node) if "kekd cannot write in" in line.seen]
-        self.assertEqual([line.seen.split(":")[0] for line in lines], ["state_dir", "audit.file"])
+        self.assertEqual([line.seen.split(":")[0] for line in lines], ["state_dir", "audit.file", "listen"])
         for line in lines:
             setting = line.do.split(node.unit + ": ")[1]
             edit(node.unit, "[Service]\n", "[Service]\n%s\n" % setting)
         self.well(node)
+        for hides, key in (("InaccessiblePaths=" + os.path.dirname(node.token.pin_file), "pin-source"),
+                           ("TemporaryFileSystem=" + node.state, "state_dir"), ("PrivateTmp=yes", "audit.file")):
+            edit(node.unit, "[Service]\n", "[Service]\n%s\n" % hides)
+            lines = [line for line in self.lines(node) if "is hidden from kekd by" in line.seen]
+            self.assertIn(key, [line.seen.split(":")[0] for line in lines])
+            edit(node.unit, hides + "\n", "")
         edit(node.unit, "--config " + node.path, "--config /etc/kekd/other.yaml")
         line = self.found(node, "unit", "another configuration", "WARN")
         self.assertIn("--config " + node.path, line.do)
@@ -353,6 +359,36 @@ class Files(doctoring.Case):
             line = self.found(node, "unit", "has " + now, "WARN")
             self.set_in(line, node.unit, "Service")
         self.well(node)
+
+    def test_a_unit_that_starts_nothing(self):
+        node = self.healthy()
+        os.rename(node.unit, node.unit + ".was")
+        os.symlink("/dev/null", node.unit)
+        line = self.found(node, "unit", "is masked")
+        self.assertEqual(line.do, "systemctl unmask kekd.service")
+        os.rename(node.unit + ".was", node.unit)
+        with open(node.unit, encoding="utf-8") as file:
+            start = [text for text in file if text.startswith("ExecStart=")][0]
+        edit(node.unit, start, "")
+        line = self.found(node, "unit", "has no ExecStart=: it starts nothing")
+        self.assertTrue(line.do.endswith(" --config " + node.path), line.do)
+        edit(node.unit, "[Service]\n", "[Service]\n" + start)
+        self.well(node)
+
+    def test_workers_of_an_account_that_is_not_there_or_that_kekd_may_not_become(self):
+        node = self.healthy()
+        entry = node.config["providers"][0]
+        entry.update(user="kekd-nowhere", groups=["kekd-none"])
+        node.write()
+        line = self.found(node, "worker of hsm-a", "there is no user kekd-nowhere")
+        self.assertTrue(line.do.startswith("useradd --system --shell /usr/sbin/nologin kekd-nowhere # "), line.do)
+        line = self.found(node, "worker of hsm-a", "there is no group kekd-none")
+        self.assertTrue(line.do.startswith("groupadd --system kekd-none # "), line.do)
+        entry.update(user="daemon", groups=["daemon"])
+        node.write()
+        line = self.found(node, "worker of hsm-a", "the unit lets kekd become none")
+        self.set_in(line, node.unit, "Service")
+        self.assertEqual([line for line in self.lines(node) if line.subject == "worker of hsm-a"], [])
 
     def test_who_is_not_root_is_told_what_that_means(self):
         node = self.healthy()
@@ -467,7 +503,8 @@ class Files(doctoring.Case):
         self.cured(node, "backup", "nobody has said", "WARN")
         with open(node.state + "/k8s-test.backup", encoding="utf-8") as file:
             word = json.load(file)
-        for change, seen in (({"said_ms": 1000}, "the last one was spoken of"), ({"version": 0}, "is not what kekctl")):
+        for change, seen in (({"said_ms": 1000}, "the last one was spoken of"),
+                             ({"said_ms": word["said_ms"] + 30 * 86400 * 1000}, "spoken of (29|30) days from now"), ({"version": 0}, "is not what kekctl")):
             write(node.state + "/k8s-test.backup", json.dumps(dict(word, **change)))
             self.cured(node, "backup", seen, "WARN")
 

@@ -123,6 +123,24 @@ class Tokens(doctoring.Case):
         self.well(node)
         line = self.found(node, "sessions of hsm-a", "the token allows 30, and 3 nodes", "FAIL",
                           *[word for name in ("a", "b", "c") for word in ("--node", "ssh:nowhere-" + name)])
+        # What it says suffices, down to where nothing would.
+        for allowed in (20, 8):
+            fault.put("C_GetTokenInfo every sessions %d" % allowed)
+            subprocess.run(["chown", "nobody", fault.path], check=True)
+            line = self.found(node, "sessions of hsm-a", "the token allows %d, and 1 node" % allowed)
+            node.config["providers"][0].update({key: int(value) for key, value in re.findall(r"(processes|sessions): (\d+)", line.do)})
+            node.write()
+            self.well(node)
+        fault.put("C_GetTokenInfo every sessions 7")
+        subprocess.run(["chown", "nobody", fault.path], check=True)
+        line = self.found(node, "sessions of hsm-a", "the token allows 7, and 1 node")
+        self.assertTrue(line.do.startswith("have the token allow 8 sessions, with processes: 1 and sessions: 1 "), line.do)
+        node.config["providers"][0].update(processes=2, sessions=4)
+        node.write()
+        fault.put("C_GetTokenInfo every sessions 30")
+        subprocess.run(["chown", "nobody", fault.path], check=True)
+        line = self.found(node, "sessions of hsm-a", "the token allows 30, and 3 nodes", "FAIL",
+                          *[word for name in ("a", "b", "c") for word in ("--node", "ssh:nowhere-" + name)])
         node.config["providers"][0]["sessions"] = int(re.search(r"sessions: (\d+), on each node", line.do)[1])
         node.write()
         self.assertNotIn("sessions of hsm-a", [line.subject for line in self.lines(
@@ -243,7 +261,7 @@ class Tokens(doctoring.Case):
             self.skipTest("SKIP: kekd-transit is not built: its files were not looked at")
         node = self.healthy()
         paths = {}
-        for name in ("id", "jwt", "key", "cert", "sa", "admin", "sa-admin", "password", "etcd-key"):
+        for name in ("id", "jwt", "key", "cert", "account", "admin", "officer", "password", "etcd-key"):
             paths[name] = node.folder + "/secret-" + name
             write(paths[name], "secret\n")
             os.chown(paths[name], os.stat(node.state).st_uid, 0)
@@ -254,19 +272,19 @@ class Tokens(doctoring.Case):
                  admin_token_file=paths["admin"]),
             dict(transit, name="bao-b", auth="jwt", jwt_file=paths["jwt"]),
             {"name": "cloud", "type": "gcpkms", "key": "projects/p/locations/l/keyRings/r/cryptoKeys/k",
-             "credentials": "file:" + paths["sa"], "admin_credentials": "file:" + paths["sa-admin"]}]
+             "credentials": "file:" + paths["account"], "admin_credentials": "file:" + paths["officer"]}]
         node.write(roots=[{"name": "site", "providers": ["hsm-a"]}, {"name": "a", "providers": ["bao-a"]},
                           {"name": "b", "providers": ["bao-b"]}, {"name": "c", "providers": ["cloud"]}], mode="any",
                    etcd=[{"name": "main", "endpoints": ["https://127.0.0.1:1"], "cert": paths["cert"], "key": paths["etcd-key"],
                           "user": "u", "password_file": paths["password"]}])
         for subject, key, name in (("files of bao-a", "secret_id_file", "id"), ("files of bao-a", "cert_key", "key"),
                                    ("files of bao-a", "admin_token_file", "admin"), ("files of bao-b", "jwt_file", "jwt"),
-                                   ("files of cloud", "credentials", "sa"), ("files of cloud", "admin_credentials", "sa-admin"),
+                                   ("files of cloud", "credentials", "account"), ("files of cloud", "admin_credentials", "officer"),
                                    ("etcd main", "key", "etcd-key"), ("etcd main", "password_file", "password")):
             line = self.found(node, subject, "^%s: %s has mode 0644, so others may use it" % (key, paths[name]), "WARN")
             self.run_it(node, line)
             self.assertEqual(os.stat(paths[name]).st_mode & 0o027, 0)
-            self.assertEqual([line for line in self.lines(node) if paths[name] in line.seen], [])
+            self.assertEqual([line for line in self.lines(node) if line.subject == subject and paths[name] in line.seen], [])
         self.assertEqual(os.stat(paths["cert"]).st_mode & 0o777, 0o644)
         os.chown(paths["admin"], 0, 0)  # kekctl's, and not kekd's to read
         self.assertEqual([line for line in self.lines(node) if paths["admin"] in line.seen], [])
@@ -331,24 +349,6 @@ class Kubernetes(doctoring.Case):
         line = self.found(node, "encryption", r"encryption.yaml:\d+:\d+: .*nmae")
         self.assertEqual(line.do, "correct %s, before an API server reads it" % node.encryption)
 
-    def test_an_api_server_that_is_not_told(self):
-        node = self.healthy()
-        flag = "    - --encryption-provider-config=%s\n" % node.encryption
-        edit(node.manifest, flag, "")
-        line = self.found(node, "API server", "told of no EncryptionConfiguration", "WARN")
-        edit(node.manifest, "    - kube-apiserver\n", "    - kube-apiserver\n    - %s\n" % line.do.split(": ")[1])
-        self.well(node)
-        edit(node.manifest, node.encryption, "/etc/other.yaml")
-        line = self.found(node, "API server", "another EncryptionConfiguration than .*: /etc/other.yaml", "WARN")
-        edit(node.manifest, "--encryption-provider-config=/etc/other.yaml", line.do.split(": ")[1])
-        self.well(node)
-        mount = "    - {name: kekd, mountPath: %s}\n" % os.path.dirname(node.socket)
-        edit(node.manifest, mount + "    - {name: kubernetes, mountPath: %s}\n" % node.folder, mount)
-        self.found(node, "API server", "its Pod does not see " + node.encryption)
-        edit(node.manifest, mount, "    - {name: kubernetes, mountPath: %s}\n" % node.encryption)
-        line = self.found(node, "API server", "its Pod does not see " + node.socket)
-        self.assertIn("a hostPath %s, mounted at" % os.path.dirname(node.socket), line.do)
-        write(node.manifest, "kube-apiserver --encryption-provider-config %s \\\n --v=2\n" % node.encryption)
     def test_secrets_in_two_lists_are_written_by_the_first(self):
         """The API server takes all lists that name a resource for one."""
         node = self.healthy()
@@ -378,6 +378,24 @@ class Kubernetes(doctoring.Case):
         edit(node.manifest, "--encryption-provider-config=encryption.yaml", line.do.split(node.manifest + ": ")[1])
         self.well(node)
 
+    def test_an_api_server_that_is_not_told(self):
+        node = self.healthy()
+        flag = "    - --encryption-provider-config=%s\n" % node.encryption
+        edit(node.manifest, flag, "")
+        line = self.found(node, "API server", "told of no EncryptionConfiguration", "WARN")
+        edit(node.manifest, "    - kube-apiserver\n", "    - kube-apiserver\n    - %s\n" % line.do.split(": ")[1])
+        self.well(node)
+        edit(node.manifest, node.encryption, "/etc/other.yaml")
+        line = self.found(node, "API server", "another EncryptionConfiguration than .*: /etc/other.yaml", "WARN")
+        edit(node.manifest, "--encryption-provider-config=/etc/other.yaml", line.do.split(": ")[1])
+        self.well(node)
+        mount = "    - {name: kekd, mountPath: %s}\n" % os.path.dirname(node.socket)
+        edit(node.manifest, mount + "    - {name: kubernetes, mountPath: %s}\n" % node.folder, mount)
+        self.found(node, "API server", "its Pod does not see " + node.encryption)
+        edit(node.manifest, mount, "    - {name: kubernetes, mountPath: %s}\n" % node.encryption)
+        line = self.found(node, "API server", "its Pod does not see " + node.socket)
+        self.assertIn("a hostPath %s, mounted at" % os.path.dirname(node.socket), line.do)
+        write(node.manifest, "kube-apiserver --encryption-provider-config %s \\\n --v=2\n" % node.encryption)
         self.well(node)
         write(node.manifest, "kind: Deployment\n")
         self.found(node, "API server", "no Pod's manifest and no command line")

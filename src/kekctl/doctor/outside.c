@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -56,6 +57,13 @@ static void read_units(struct doctor *doctor)
     }
     if (given != NULL) {
         snprintf(path, sizeof path, "%s", given);
+    }
+    char target[PATH_MAX];
+    outside->is_masked = realpath(path, target) != NULL && strcmp(target, "/dev/null") == 0;
+    if (outside->is_masked) {
+        kek_fail(&outside->unit_why, KEK_DENIED,
+                 "%s is masked (a link to /dev/null): systemd does not start it", path);
+        return;
     }
     outside->unit_why.rc = KEK_OK;
     enum kek_rc rc = given != NULL ? unit_read(&outside->unit, path, &outside->unit_why)
