@@ -268,6 +268,17 @@ class Files(doctoring.Case):
         edit(node.encryption, listen, "unix://" + node.socket)
         node.write(listen="unix://" + node.socket)
         self.well(node)  # systemd makes the folder, too
+        write(node.folder + "/kekd.socket", "[Socket]\nListenStream=%s\nSocketMode=0600\n" % node.socket)
+        self.well(node)
+        edit(node.manifest, "spec:\n", "spec:\n  securityContext: {runAsUser: 1}\n")
+        node.write(allow_uids=[0, 1, os.stat(node.state).st_uid])
+        line = self.found(node, "peer", "uid 1, the API server's, may not connect to " + node.socket)
+        self.assertTrue(line.do.startswith("in [Socket] of kekd.socket: SocketUser=1 # then systemctl daemon-reload "), line.do)
+        edit(node.folder + "/kekd.socket", "[Socket]\n", "[Socket]\nSocketUser=1\n")
+        self.well(node)
+        edit(node.folder + "/kekd.socket", "SocketUser=1\nListenStream=%s\nSocketMode=0600" % node.socket,
+             "ListenStream=%s\nSocketGroup=daemon\nSocketMode=0660" % node.socket)
+        self.well(node)
 
     def test_who_may_call(self):
         node = self.healthy()

@@ -9,6 +9,7 @@
 #include "below.h"
 #include "doctor.h"
 #include "kek/listen.h"
+#include "kek/text.h"
 
 #define SUBJECT "socket"
 
@@ -165,11 +166,47 @@ static bool is_of_group(uid_t uid, gid_t gid)
     return false;
 }
 
+/* Octal digits, as systemd takes a mode; `preset` where there are none. */
+static mode_t mode_of(const char *text, mode_t preset)
+{
+    mode_t mode = 0;
+    for (const char *at = text == NULL ? "" : text; *at >= '0' && *at <= '7'; at++) {
+        mode = mode << 3 | (mode_t)(*at - '0');
+    }
+    return text == NULL ? preset : mode & 07777;
+}
+
+/* Of the socket that is there, or that systemd is to make (systemd.socket(5)). False: kekd makes it, for allow_uids. */
+static bool about_socket(const struct doctor *doctor, struct stat *about)
+{
+    const struct unit *unit = &doctor->outside.socket;
+    const char *user = unit_value(unit, "Socket", "SocketUser");
+    const char *group = unit_value(unit, "Socket", "SocketGroup");
+    uint64_t number;
+    if (lstat(doctor->config->listen, about) == 0) {
+        return true;
+    }
+    if (!doctor_socket_is_systemds(doctor)) {
+        return false;
+    }
+    const struct passwd *owner = user == NULL ? NULL : getpwnam(user);
+    const struct group *owners = group == NULL ? NULL : getgrnam(group);
+    bool numbered = user != NULL && kek_text_decimal(user, UINT32_MAX - 1, &number);
+    *about = (struct stat){.st_mode = mode_of(unit_value(unit, "Socket", "SocketMode"), 0666),
+                           .st_uid = owner != NULL ? owner->pw_uid
+                                     : numbered    ? (uid_t)number
+                                                   : 0,
+                           .st_gid = owners != NULL  ? owners->gr_gid
+                                     : owner != NULL ? owner->pw_gid
+                                                     : 0};
+    return true;
+}
+
 /* A socket of mode 0600 is its owner's and root's, one of 0660 its group's too. */
 static bool may_connect(const struct doctor *doctor, uid_t uid)
 {
     struct stat about;
-    if (uid == 0 || lstat(doctor->config->listen, &about) != 0) {
+    if (uid == 0 || !about_socket(doctor, &about)) {
         return true;
     }
     mode_t bit = about.st_uid == uid ? S_IWUSR : is_of_group(uid, about.st_gid) ? S_IWGRP : S_IWOTH;
@@ -191,7 +228,10 @@ static void judge_peer(struct doctor *doctor)
     } else if (!is_allowed(doctor->config, uid)) {
         say_stranger(doctor, uid);
     } else if (!may_connect(doctor, uid)) {
-        lines_todo(todo, "in [Socket] of kekd.socket: SocketUser=%u", (unsigned)uid);
+        lines_todo(todo,
+                   "in [Socket] of kekd.socket: SocketUser=%u # then systemctl daemon-reload && "
+                   "systemctl restart kekd.socket",
+                   (unsigned)uid);
         lines_add(&doctor->lines, DOCTOR_FAIL, "peer", todo,
                   "uid %u, the API server's, may not connect to %s", (unsigned)uid,
                   doctor->config->listen);
