@@ -181,8 +181,12 @@ class Tokens(doctoring.Case):
         node = self.healthy(pair=True)
         p11.plant(node.token, "k8s-test.v2", os.urandom(16))
         subprocess.run(["chown", "-R", "nobody", node.token.folder], check=True)
-        line = self.found(node, "keyring", "version 2 is on hsm-a and not on hsm-b: bring its key there")
+        line = self.found(node, "keyring", "version 2 is on hsm-a and not on hsm-b: bring its key there",
+                          "WARN")
         self.assertIn("key list", line.do)
+        node.start()
+        self.assertEqual({line.verdict for line in self.lines(node)}, {"WARN"}, "kekd serves")
+        node.stop()
         node.twin.replicate(node.token)
         subprocess.run(["chown", "-R", "nobody", node.twin.folder], check=True)
         self.run_it(node, self.found(node, "backup", "has version 1, and version 2 may seal now", "WARN"))

@@ -172,7 +172,8 @@ static void name_subject(const struct doctor *doctor, const char *what,
              root == NULL ? "" : root);
 }
 
-static void judge_together(struct doctor *doctor, struct keys *keys, size_t answered)
+/* wraps: one of them seals, so that what the others lack stops nothing. */
+static void judge_together(struct doctor *doctor, struct keys *keys, size_t answered, bool wraps)
 {
     char todo[LINES_TODO], subject[SUBJECT];
     struct destroy_back back;
@@ -184,7 +185,10 @@ static void judge_together(struct doctor *doctor, struct keys *keys, size_t answ
     size_t twins = remarks_same_token(keys);
     lines_hear(&doctor->lines, DOCTOR_FAIL, subject, todo);
     destroy_back_look(keys, &back);
-    if (remarks_say(keys, &back) + twins == 0 && back.count == 0) {
+    size_t found = remarks_say_lacks(keys);
+    lines_hear(&doctor->lines, wraps && found == 0 ? DOCTOR_WARN : DOCTOR_FAIL, subject, todo);
+    found += remarks_say_differences(keys, &back);
+    if (found + twins == 0 && back.count == 0) {
         lines_add(&doctor->lines, DOCTOR_OK, subject, NULL, "%s: %s", keys->config->keyring,
                   all == 1          ? "as it must be"
                   : answered == all ? "all providers have it alike"
@@ -242,7 +246,7 @@ static void judge_root(struct doctor *doctor, size_t at)
                   "not looked at: no provider answers");
         return;
     }
-    judge_together(doctor, &keys, root->answered);
+    judge_together(doctor, &keys, root->answered, root->wraps);
     find_mac_key(doctor, &keys);
 }
 
