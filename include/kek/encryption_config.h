@@ -106,6 +106,11 @@ enum kek_rc kek_encryption_config_advance(struct kek_encryption_config *config,
                                           struct kek_encryption_step *step,
                                           struct kek_why *why) KEK_MUST_CHECK;
 
+/* What writes the resource: the first provider of the first list that has it by the name which counts for it. NULL: no list
+ * has it, and it is plain. */
+const struct kek_encryption_provider *
+kek_encryption_config_writer(const struct kek_encryption_config *config, const char *resource);
+
 /* Would an API server with this configuration find a provider for what is stored so?  resource: as
  * kek_kube_resource() writes it; provider: the key's or plugin's name in the value's prefix. */
 bool kek_encryption_config_reads(const struct kek_encryption_config *config, const char *resource,

@@ -7,6 +7,7 @@ noinst_HEADERS += \
 	include/kek/base64.h \
 	include/kek/bridge.h \
 	include/kek/bytes.h \
+	include/kek/certificate.h \
 	include/kek/clock.h \
 	include/kek/config.h \
 	include/kek/datakey.h \

@@ -71,6 +71,8 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/backup_lines.c \
 	src/kekctl/doctor/below.c \
 	src/kekctl/doctor/below.h \
+	src/kekctl/doctor/credentials.c \
+	src/kekctl/doctor/credentials.h \
 	src/kekctl/doctor/doctor.c \
 	src/kekctl/doctor/doctor.h \
 	src/kekctl/doctor/file_lines.c \
@@ -84,12 +86,16 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/outside.c \
 	src/kekctl/doctor/pins.c \
 	src/kekctl/doctor/pins.h \
+	src/kekctl/doctor/provider_lines.c \
 	src/kekctl/doctor/root_lines.c \
 	src/kekctl/doctor/reach.c \
 	src/kekctl/doctor/reach.h \
 	src/kekctl/doctor/remedy.c \
+	src/kekctl/doctor/secrets.c \
+	src/kekctl/doctor/secrets.h \
 	src/kekctl/doctor/session_lines.c \
 	src/kekctl/doctor/socket.c \
+	src/kekctl/doctor/status_lines.c \
 	src/kekctl/doctor/subject.c \
 	src/kekctl/doctor/system.c \
 	src/kekctl/doctor/token_lines.c \
@@ -291,7 +297,7 @@ completions/_kekctl: kekctl$(EXEEXT)
 endif
 kekctl_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 kekctl_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(JANSSON_CFLAGS)
-kekctl_LDADD = libkek-kube.a libkek-etcd.a $(KUBEAPI_LIBS) libkek-ops.a libkek-roots.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
+kekctl_LDADD = libkek-kube.a libkek-etcd.a $(KUBEAPI_LIBS) libkek-ops.a $(SSL_LIBS) libkek-roots.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
 	$(JANSSON_LIBS)
 dist_man_MANS += docs/kekctl.1 docs/kekd-gcpkms.8 docs/kekd-pkcs11.8 docs/kekd-transit.8 docs/kekd.8
 

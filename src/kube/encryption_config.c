@@ -151,6 +151,12 @@ static enum kek_rc check_kind(struct encryption_reader *reader, const struct kek
         return KEK_OK;
     }
     char shown[KEK_DOC_SHOWN_MAX] = "";
+    if (is_text(kind, "EncryptionConfiguration") && version != NULL &&
+        version->kind == KEK_DOC_SCALAR) {
+        kek_doc_show(version->text, shown);
+        return encryption_refuse(reader, version,
+                                 "expected apiVersion apiserver.config.k8s.io/v1, found %s", shown);
+    }
     bool named = kind != NULL && kind->kind == KEK_DOC_SCALAR;
     if (named) {
         kek_doc_show(kind->text, shown);

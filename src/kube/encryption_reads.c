@@ -54,6 +54,20 @@ bool kek_encryption_config_reads(const struct kek_encryption_config *config, con
     return reads;
 }
 
+const struct kek_encryption_provider *
+kek_encryption_config_writer(const struct kek_encryption_config *config, const char *resource)
+{
+    char group[GROUP_TEXT];
+    const char *name = governing(config, resource, group);
+    for (size_t i = 0; name != NULL && i < config->rule_count; i++) {
+        const struct kek_encryption_rule *rule = &config->rules[i];
+        if (encryption_find_resource(rule, name) != ENCRYPTION_NONE && rule->provider_count > 0) {
+            return rule->providers[0];
+        }
+    }
+    return NULL;
+}
+
 /* ---- by the keys that stand in the file ---- */
 
 /* Base64 that was read as such. NULL: the arena is full. */

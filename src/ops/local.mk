@@ -23,6 +23,7 @@ libkek_ops_a_SOURCES = \
 	src/ops/audit_text.h \
 	src/ops/audit_write.c \
 	src/ops/audit_write.h \
+	src/ops/certificate.c \
 	src/ops/exposition.c \
 	src/ops/exposition.h \
 	src/ops/http.c \

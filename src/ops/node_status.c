@@ -251,6 +251,7 @@ struct reload {
     uv_work_t work;
     struct kek_node_status *status;
     struct tls *tls; /* NULL: why says why */
+    bool is_valid;   /* now; else why says why not */
     struct kek_why why;
 };
 
@@ -258,14 +259,22 @@ static void read_again(uv_work_t *work)
 {
     struct reload *reload = work->data;
     reload->tls = read_files(reload->status->settings.config, &reload->why);
+    reload->is_valid = reload->tls != NULL && tls_check_now(reload->tls, &reload->why) == KEK_OK;
     OPENSSL_thread_stop(); /* what OpenSSL keeps for this thread, which is not ours */
+}
+
+/* A certificate that clients believe is not given up for one that they do not. */
+static bool is_worse(const struct kek_node_status *status, const struct reload *reload)
+{
+    struct kek_why own; /* its end is warned of elsewhere */
+    return reload->tls == NULL || (!reload->is_valid && tls_check_now(status->tls, &own) == KEK_OK);
 }
 
 static void have_read(uv_work_t *work, int cancelled)
 {
     struct reload *reload = work->data;
     struct kek_node_status *status = reload->status;
-    if (cancelled == 0 && reload->tls == NULL) {
+    if (cancelled == 0 && is_worse(status, reload)) {
         kek_log(KEK_LOG_ERROR, "the certificates stay as they were: %s", reload->why.text);
     } else if (cancelled == 0 && !status->freed) {
         http_server_set_tls(status->server, reload->tls);

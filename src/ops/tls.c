@@ -16,7 +16,7 @@
 
 struct tls {
     SSL_CTX *context;
-    char *const *allow;
+    struct tls_settings settings;
 };
 
 struct tls_session {
@@ -129,7 +129,7 @@ struct tls *tls_new(const struct tls_settings *settings, struct kek_why *why)
         return NULL;
     }
     tls->context = context;
-    tls->allow = settings->allow;
+    tls->settings = *settings;
     if (tls_files_load(context, settings, why) != KEK_OK ||
         tls_files_check(context, settings, why) != KEK_OK) {
         tls_free(tls);
@@ -164,6 +164,11 @@ int64_t tls_expires(const struct tls *tls)
     return first;
 }
 
+enum kek_rc tls_check_now(const struct tls *tls, struct kek_why *why)
+{
+    return tls_files_check_now(tls->context, &tls->settings, why);
+}
+
 /* ---- a session ---- */
 
 struct tls_session *tls_session_new(const struct tls *tls)
@@ -172,7 +177,7 @@ struct tls_session *tls_session_new(const struct tls *tls)
     if (session == NULL) {
         return NULL;
     }
-    session->allow = tls->allow;
+    session->allow = tls->settings.allow;
     session->ssl = SSL_new(tls->context);
     session->in = BIO_new(BIO_s_mem());
     session->out = BIO_new(BIO_s_mem());

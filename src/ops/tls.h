@@ -21,14 +21,18 @@ struct tls_settings {
 struct tls;
 
 /* Reads and checks the files: each is there and as it must be, the key is the certificate's and nobody else
- * may read it, the certificate leads to the CA, is for TLS servers and valid today. Blocks. NULL: why names
- * the file and what to do. */
+ * may read it, the certificate leads to the CA and is for TLS servers; not that it is valid today. Blocks. NULL: why names
+ * the file and what to do. settings: their texts outlive the tls. */
 struct tls *tls_new(const struct tls_settings *settings, struct kek_why *why);
 /* Its sessions may live on. */
 void tls_free(struct tls *tls);
 
 /* When its certificate, or the first of those that were sent with it, ends to be valid; seconds since 1970. */
 int64_t tls_expires(const struct tls *tls);
+
+/* Is its certificate valid at this moment, and what leads from it to the CA? KEK_INVALID: why says what is over, or not yet
+ * begun. KEK_NO_MEMORY. */
+enum kek_rc tls_check_now(const struct tls *tls, struct kek_why *why) KEK_MUST_CHECK;
 
 enum tls_state {
     TLS_SHAKING = 0, /* more bytes of the peer are needed */

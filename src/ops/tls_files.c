@@ -178,26 +178,38 @@ enum kek_rc tls_files_load(SSL_CTX *context, const struct tls_settings *settings
     return rc == KEK_OK ? load_ca(context, settings->ca, why) : rc;
 }
 
-enum kek_rc tls_files_check(SSL_CTX *context, const struct tls_settings *settings,
-                            struct kek_why *why)
+/* X509_V_OK, or what is wrong. flags: X509_V_FLAG_... False: no memory. */
+static bool verify(SSL_CTX *context, unsigned long flags, int *error)
 {
     STACK_OF(X509) *chain = NULL;
     X509 *own = SSL_CTX_get0_certificate(context);
     X509_STORE_CTX *check = X509_STORE_CTX_new();
-    if (check == NULL || SSL_CTX_get0_chain_certs(context, &chain) != 1 ||
-        X509_STORE_CTX_init(check, SSL_CTX_get_cert_store(context), own, chain) != 1 ||
-        X509_STORE_CTX_set_purpose(check, X509_PURPOSE_SSL_SERVER) != 1) {
-        X509_STORE_CTX_free(check);
-        ERR_clear_error();
-        return kek_fail(why, KEK_NO_MEMORY, "no memory to check %s", settings->cert);
+    bool ready = check != NULL && SSL_CTX_get0_chain_certs(context, &chain) == 1 &&
+                 X509_STORE_CTX_init(check, SSL_CTX_get_cert_store(context), own, chain) == 1 &&
+                 X509_STORE_CTX_set_purpose(check, X509_PURPOSE_SSL_SERVER) == 1;
+    if (ready) {
+        X509_VERIFY_PARAM_set_flags(X509_STORE_CTX_get0_param(check), flags);
+        *error = X509_verify_cert(check) == 1 ? X509_V_OK : X509_STORE_CTX_get_error(check);
     }
-    /* One that is over is a matter for a warning: the node's KMS must not hang on it. */
-    X509_VERIFY_PARAM_set_flags(X509_STORE_CTX_get0_param(check), X509_V_FLAG_NO_CHECK_TIME);
-    bool good = X509_verify_cert(check) == 1;
-    int error = X509_STORE_CTX_get_error(check);
     X509_STORE_CTX_free(check);
     ERR_clear_error();
-    if (good) {
+    return ready;
+}
+
+static enum kek_rc no_memory(const struct tls_settings *settings, struct kek_why *why)
+{
+    return kek_fail(why, KEK_NO_MEMORY, "no memory to check %s", settings->cert);
+}
+
+enum kek_rc tls_files_check(SSL_CTX *context, const struct tls_settings *settings,
+                            struct kek_why *why)
+{
+    int error;
+    /* One that is over is a matter for a warning: the node's KMS must not hang on it. */
+    if (!verify(context, X509_V_FLAG_NO_CHECK_TIME, &error)) {
+        return no_memory(settings, why);
+    }
+    if (error == X509_V_OK) {
         return KEK_OK;
     }
     return kek_fail(
@@ -205,4 +217,18 @@ enum kek_rc tls_files_check(SSL_CTX *context, const struct tls_settings *setting
         "status.cert: %s, held against status.ca %s: %s: it must lead there, and be for "
         "TLS servers and clients",
         settings->cert, settings->ca, X509_verify_cert_error_string(error));
+}
+
+enum kek_rc tls_files_check_now(SSL_CTX *context, const struct tls_settings *settings,
+                                struct kek_why *why)
+{
+    int error;
+    if (!verify(context, 0, &error)) {
+        return no_memory(settings, why);
+    }
+    if (error == X509_V_OK) {
+        return KEK_OK;
+    }
+    return kek_fail(why, KEK_INVALID, "status.cert: %s, held against status.ca %s: %s",
+                    settings->cert, settings->ca, X509_verify_cert_error_string(error));
 }

@@ -13,6 +13,9 @@ enum kek_rc tls_files_load(SSL_CTX *context, const struct tls_settings *settings
  * valid now. */
 enum kek_rc tls_files_check(SSL_CTX *context, const struct tls_settings *settings,
                             struct kek_why *why) KEK_MUST_CHECK;
+/* That too. */
+enum kek_rc tls_files_check_now(SSL_CTX *context, const struct tls_settings *settings,
+                                struct kek_why *why) KEK_MUST_CHECK;
 
 /* What OpenSSL said last, in words; its queue is empty after that. Static. */
 const char *tls_files_reason(void);

@@ -22,6 +22,22 @@ class Files(doctoring.Case):
         self.well(node)
         return line
 
+    def by_a_variable(self, node, line, path, variable, secret):
+        """It is written by the line's command, from a variable, which must be set."""
+        def run():
+            return subprocess.run(["sh", "-c", line.do + "\ntrue"], stderr=subprocess.PIPE, check=False, env=env).stderr.decode()
+        env = {name: value for name, value in os.environ.items() if name != variable}
+        before = os.stat(path) if os.path.exists(path) else None
+        self.assertIn("%s: parameter" % variable, run())
+        env[variable] = ""
+        self.assertIn("%s: parameter" % variable, run())
+        after = os.stat(path) if os.path.exists(path) else None
+        self.assertEqual(before, after, "something was written")
+        env[variable] = secret
+        self.assertEqual(run(), "")
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o400)
+        self.well(node)
+
     def test_a_healthy_node_is_well_within_the_time_that_was_promised(self):
         node = self.healthy(pair=True)
         took = []
@@ -103,14 +119,13 @@ class Files(doctoring.Case):
         self.cured(node, "PIN of hsm-a", "has mode 0644")
         os.unlink(pin)
         line = self.found(node, "PIN of hsm-a", "/pin is not there")
-        line.do = "PIN=%s; %s" % (node.token.pin, line.do)
-        self.run_it(node, line)
-        self.well(node)
-        os.truncate(pin, 0)
-        line = self.found(node, "PIN of hsm-a", "no file with a PIN")
-        self.assertEqual(line.do, "write the PIN into " + pin)
-        write(pin, node.token.pin)
-        self.well(node)
+        self.by_a_variable(node, line, pin, "PIN", node.token.pin)
+        # What printf '%s\n' "$PIN" wrote where PIN was not set, an empty file, and what a slip of an editor leaves.
+        for wrong, seen in (("\n", "is empty"), ("", "is empty"), ("%s\n%s\n" % (node.token.pin, node.token.pin), "more than one line")):
+            write(pin, wrong)
+            line = self.found(node, "PIN of hsm-a", "PIN file %s .*%s" % (pin, seen))
+            self.assertNotIn(node.token.pin, line.seen)
+            self.by_a_variable(node, line, pin, "PIN", node.token.pin)
 
     def test_a_pin_that_was_refused_is_not_tried_again(self):
         node = self.healthy(spy=True)
@@ -253,6 +268,17 @@ class Files(doctoring.Case):
         edit(node.encryption, listen, "unix://" + node.socket)
         node.write(listen="unix://" + node.socket)
         self.well(node)  # systemd makes the folder, too
+        write(node.folder + "/kekd.socket", "[Socket]\nListenStream=%s\nSocketMode=0600\n" % node.socket)
+        self.well(node)
+        edit(node.manifest, "spec:\n", "spec:\n  securityContext: {runAsUser: 1}\n")
+        node.write(allow_uids=[0, 1, os.stat(node.state).st_uid])
+        line = self.found(node, "peer", "uid 1, the API server's, may not connect to " + node.socket)
+        self.assertTrue(line.do.startswith("in [Socket] of kekd.socket: SocketUser=1 # then systemctl daemon-reload "), line.do)
+        edit(node.folder + "/kekd.socket", "[Socket]\n", "[Socket]\nSocketUser=1\n")
+        self.well(node)
+        edit(node.folder + "/kekd.socket", "SocketUser=1\nListenStream=%s\nSocketMode=0600" % node.socket,
+             "ListenStream=%s\nSocketGroup=daemon\nSocketMode=0660" % node.socket)
+        self.well(node)
 
     def test_who_may_call(self):
         node = self.healthy()
@@ -303,11 +329,17 @@ class Files(doctoring.Case):
         self.well(node)
         edit(node.unit, "ReadWritePaths=" + node.folder, "")
         lines = [line for line in self.lines(node) if "kekd cannot write in" in line.seen]
-        self.assertEqual([line.seen.split(":")[0] for line in lines], ["state_dir", "audit.file"])
+        self.assertEqual([line.seen.split(":")[0] for line in lines], ["state_dir", "audit.file", "listen"])
         for line in lines:
             setting = line.do.split(node.unit + ": ")[1]
             edit(node.unit, "[Service]\n", "[Service]\n%s\n" % setting)
         self.well(node)
+        for hides, key in (("InaccessiblePaths=" + os.path.dirname(node.token.pin_file), "pin-source"),
+                           ("TemporaryFileSystem=" + node.state, "state_dir"), ("PrivateTmp=yes", "audit.file")):
+            edit(node.unit, "[Service]\n", "[Service]\n%s\n" % hides)
+            lines = [line for line in self.lines(node) if "is hidden from kekd by" in line.seen]
+            self.assertIn(key, [line.seen.split(":")[0] for line in lines])
+            edit(node.unit, hides + "\n", "")
         edit(node.unit, "--config " + node.path, "--config /etc/kekd/other.yaml")
         line = self.found(node, "unit", "another configuration", "WARN")
         self.assertIn("--config " + node.path, line.do)
@@ -339,13 +371,88 @@ class Files(doctoring.Case):
             self.set_in(line, node.unit, "Service")
         self.well(node)
 
+    def test_a_unit_that_starts_nothing(self):
+        node = self.healthy()
+        os.rename(node.unit, node.unit + ".was")
+        os.symlink("/dev/null", node.unit)
+        line = self.found(node, "unit", "is masked")
+        self.assertEqual(line.do, "systemctl unmask kekd.service")
+        os.rename(node.unit + ".was", node.unit)
+        with open(node.unit, encoding="utf-8") as file:
+            start = [text for text in file if text.startswith("ExecStart=")][0]
+        edit(node.unit, start, "")
+        line = self.found(node, "unit", "has no ExecStart=: it starts nothing")
+        self.assertTrue(line.do.endswith(" --config " + node.path), line.do)
+        edit(node.unit, "[Service]\n", "[Service]\n" + start)
+        self.well(node)
+
+    def test_workers_of_an_account_that_is_not_there_or_that_kekd_may_not_become(self):
+        node = self.healthy()
+        entry = node.config["providers"][0]
+        entry.update(user="kekd-nowhere", groups=["kekd-none"])
+        node.write()
+        line = self.found(node, "worker of hsm-a", "there is no user kekd-nowhere")
+        self.assertTrue(line.do.startswith("useradd --system --shell /usr/sbin/nologin kekd-nowhere # "), line.do)
+        line = self.found(node, "worker of hsm-a", "there is no group kekd-none")
+        self.assertTrue(line.do.startswith("groupadd --system kekd-none # "), line.do)
+        entry.update(user="daemon", groups=["daemon"])
+        node.write()
+        line = self.found(node, "worker of hsm-a", "the unit lets kekd become none")
+        self.set_in(line, node.unit, "Service")
+        self.assertEqual([line for line in self.lines(node) if line.subject == "worker of hsm-a"], [])
+
     def test_who_is_not_root_is_told_what_that_means(self):
         node = self.healthy()
         edit(node.unit, "User=nobody", "User=root")
         done = node.kekctl("doctor", "--output", "json", "--unit", node.unit, user=doctoring.USER)
-        (line,) = [line for line in json.loads(done.stdout)["lines"] if line["subject"] == "user"]
+        line = [line for line in json.loads(done.stdout)["lines"] if line["subject"] == "user"][0]
         self.assertEqual(line["verdict"], "WARN")
         self.assertRegex(line["seen"], r"^kekd runs as root \(.*\), and this is judged as uid [0-9]+: as root, doctor")
+
+    def user_line(self, node):
+        line, = [line for line in self.doctor(node) if line.subject == "user"]
+        return line
+
+    def test_without_a_unit_it_is_who_runs_then_who_has_state_dir(self):
+        node = self.healthy().start()
+        node.unit = node.folder + "/none.service"
+        os.chown(node.socket, *ROOT)  # which says nothing beside a kekd that runs
+        line = self.user_line(node)
+        self.assertEqual(line.verdict, "OK")
+        self.assertEqual(line.seen, "judged as nobody (process %d, which runs on this state_dir; no unit says User=)" % node.kekd.pid)
+        node.stop()
+        line = self.user_line(node)
+        self.assertEqual(line.verdict, "OK")
+        self.assertEqual(line.seen, "judged as nobody (the owner of state_dir %s; no unit says User=, and no kekd runs here)" % node.state)
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(node.socket)  # root's
+        line = self.user_line(node)
+        self.assertEqual(line.verdict, "WARN")
+        self.assertIn("judged as nobody (the owner of state_dir %s; " % node.state, line.seen)
+        self.assertTrue(line.seen.endswith("but the socket %s is root's" % node.socket), line.seen)
+        self.run_it(node, line)
+        self.assertEqual(self.user_line(node).verdict, "OK")
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(node.socket)
+        os.chown(node.socket, os.stat(node.state).st_uid, -1)
+        subprocess.run(["chown", "-R", "root:", node.state], check=True)
+        line = self.user_line(node)
+        self.assertIn("judged as root (the owner of state_dir %s; " % node.state, line.seen)
+        self.assertIn("is nobody's", line.seen)
+        self.run_it(node, line)
+        line = self.user_line(node)
+        self.assertEqual((line.verdict, line.seen.split(" (")[0]), ("OK", "judged as nobody"))
+
+    def test_a_unit_of_another_user_than_who_runs_or_has_state_dir(self):
+        node = self.healthy().start()
+        edit(node.unit, "User=nobody", "User=root")
+        line = self.found(node, "user", "judged as root .*, but process %d, which runs on this state_dir, is nobody's" % node.kekd.pid,
+                          "WARN")
+        self.assertTrue(line.do.startswith("systemctl restart kekd.service # "), line.do)
+        node.stop()
+        line = self.found(node, "user", "judged as root .*, but state_dir %s is nobody's" % node.state, "WARN")
+        self.run_it(node, line)
+        self.assertEqual([line for line in self.lines(node) if line.subject == "user"], [])
 
     def test_a_user_who_does_not_exist(self):
         node = self.healthy()
@@ -370,10 +477,28 @@ class Files(doctoring.Case):
         entry["uri"] = entry["uri"].replace("file:" + node.token.pin_file, "credential:a.pin")
         node.write()
         line = self.found(node, "PIN of hsm-a", "does not give the credential a.pin")
-        edit(node.unit, "[Service]\n", "[Service]\n%s\n" % line.do.split(node.unit + ": ")[1])
-        self.assertEqual([line for line in self.lines(node) if line.subject != "backup"], [])
+        setting, source = line.do.split(node.unit + ": ")[1], node.folder + "/a.pin"
+        self.assertEqual(setting, "LoadCredential=a.pin:/etc/kekd/a.pin")
+        edit(node.unit, "[Service]\n", "[Service]\n%s\n" % setting.replace("/etc/kekd/a.pin", source))
+        line = self.found(node, "PIN of hsm-a", "takes a.pin from %s, which is not there" % source)
+        self.by_a_variable(node, line, source, "PIN", node.token.pin)
+        os.truncate(source, 0)
+        line = self.found(node, "PIN of hsm-a", "takes a.pin from %s, which is empty" % source)
+        self.by_a_variable(node, line, source, "PIN", node.token.pin)
+        os.chmod(source, 0o644)
+        self.cured(node, "PIN of hsm-a", "has mode 0644", "WARN")
         unseen = [line.subject for line in self.doctor(node) if line.verdict == "UNSEEN"]
         self.assertIn("tokens", unseen)
+        # As systemd gives it to a kekd that runs.
+        given = node.folder + "/credentials"
+        os.mkdir(given, 0o755)
+        write(given + "/a.pin", "\n")
+        os.chown(given + "/a.pin", os.stat(node.state).st_uid, 0)
+        os.chmod(given + "/a.pin", 0o440)
+        edit(node.unit, "[Service]\n", "[Service]\nEnvironment=CREDENTIALS_DIRECTORY=%s\n" % given)
+        self.found(node, "PIN of hsm-a", "credential %s/a.pin is empty" % given)
+        write(given + "/a.pin", node.token.pin)
+        self.well(node)
 
     def test_a_clock_that_was_set_back(self):
         node = self.healthy().start()
@@ -389,7 +514,8 @@ class Files(doctoring.Case):
         self.cured(node, "backup", "nobody has said", "WARN")
         with open(node.state + "/k8s-test.backup", encoding="utf-8") as file:
             word = json.load(file)
-        for change, seen in (({"said_ms": 1000}, "the last one was spoken of"), ({"version": 0}, "is not what kekctl")):
+        for change, seen in (({"said_ms": 1000}, "the last one was spoken of"),
+                             ({"said_ms": word["said_ms"] + 30 * 86400 * 1000}, "spoken of (29|30) days from now"), ({"version": 0}, "is not what kekctl")):
             write(node.state + "/k8s-test.backup", json.dumps(dict(word, **change)))
             self.cured(node, "backup", seen, "WARN")
 

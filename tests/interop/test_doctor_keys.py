@@ -1,6 +1,7 @@
 """kekctl doctor finds what is wrong with tokens, keys and what the API server is told, one of several as well as all; and
 changes nothing beside a kekd that works."""
 
+import base64
 import glob
 import grp
 import json
@@ -29,8 +30,11 @@ class Tokens(doctoring.Case):
 
     def only(self, node, provider):
         """Nothing is said against the other one but that the keyring is not whole."""
-        subjects = {line.subject for line in self.lines(node)}
-        self.assertEqual({subject for subject in subjects if " of " in subject}, {"token of " + provider})
+        lines = self.lines(node)
+        self.assertEqual({line.subject for line in lines if " of " in line.subject}, {"token of " + provider})
+        self.assertEqual({line.verdict for line in lines}, {"WARN"}, lines)
+        out, = [line for line in lines if line.subject == "provider " + provider]
+        self.assertIn("it is out, and kekd serves by hsm-a alone: without redundancy", out.seen)
 
     def test_a_module_that_cannot_be_loaded_on_one_provider_of_two(self):
         node = self.healthy(pair=True)
@@ -46,10 +50,14 @@ class Tokens(doctoring.Case):
         cases += self.lacking(node)
         for path, seen in cases:
             self.module(node, path, which=1)
-            line = self.found(node, "token of hsm-b", seen)
+            line = self.found(node, "token of hsm-b", seen, "WARN")  # hsm-a serves
             self.assertIn("in %s, provider hsm-b: module-path=" % node.path, line.do)
             self.only(node, "hsm-b")
-        self.module(node, SOFTHSM, which=1)
+        self.module(node, "/nowhere/module.so", which=0)
+        self.found(node, "token of hsm-a", "cannot be opened|No such file")  # nobody is left
+        self.found(node, "token of hsm-b", "undefined|no C_GetFunctionList|is not a file")
+        for which in (0, 1):
+            self.module(node, SOFTHSM, which=which)
         self.well(node)
 
     @staticmethod
@@ -77,6 +85,7 @@ class Tokens(doctoring.Case):
         node.write()
         line = self.found(node, "token of hsm-a", "the module shows none")
         self.assertTrue(line.do.startswith("runuser -u nobody -- softhsm2-util --init-token --free --label another "))
+        self.assertIn(' --so-pin "${SO_PIN:?}" --pin "${PIN:?}" #', line.do)
         entry["env"]["SOFTHSM2_CONF"] = node.token.conf
         entry["uri"] = was
         node.write()
@@ -112,6 +121,24 @@ class Tokens(doctoring.Case):
         fault.put("C_GetTokenInfo every sessions 30")
         subprocess.run(["chown", "nobody", fault.path], check=True)
         self.well(node)
+        line = self.found(node, "sessions of hsm-a", "the token allows 30, and 3 nodes", "FAIL",
+                          *[word for name in ("a", "b", "c") for word in ("--node", "ssh:nowhere-" + name)])
+        # What it says suffices, down to where nothing would.
+        for allowed in (20, 8):
+            fault.put("C_GetTokenInfo every sessions %d" % allowed)
+            subprocess.run(["chown", "nobody", fault.path], check=True)
+            line = self.found(node, "sessions of hsm-a", "the token allows %d, and 1 node" % allowed)
+            node.config["providers"][0].update({key: int(value) for key, value in re.findall(r"(processes|sessions): (\d+)", line.do)})
+            node.write()
+            self.well(node)
+        fault.put("C_GetTokenInfo every sessions 7")
+        subprocess.run(["chown", "nobody", fault.path], check=True)
+        line = self.found(node, "sessions of hsm-a", "the token allows 7, and 1 node")
+        self.assertTrue(line.do.startswith("have the token allow 8 sessions, with processes: 1 and sessions: 1 "), line.do)
+        node.config["providers"][0].update(processes=2, sessions=4)
+        node.write()
+        fault.put("C_GetTokenInfo every sessions 30")
+        subprocess.run(["chown", "nobody", fault.path], check=True)
         line = self.found(node, "sessions of hsm-a", "the token allows 30, and 3 nodes", "FAIL",
                           *[word for name in ("a", "b", "c") for word in ("--node", "ssh:nowhere-" + name)])
         node.config["providers"][0]["sessions"] = int(re.search(r"sessions: (\d+), on each node", line.do)[1])
@@ -154,8 +181,12 @@ class Tokens(doctoring.Case):
         node = self.healthy(pair=True)
         p11.plant(node.token, "k8s-test.v2", os.urandom(16))
         subprocess.run(["chown", "-R", "nobody", node.token.folder], check=True)
-        line = self.found(node, "keyring", "version 2 is on hsm-a and not on hsm-b: bring its key there")
+        line = self.found(node, "keyring", "version 2 is on hsm-a and not on hsm-b: bring its key there",
+                          "WARN")
         self.assertIn("key list", line.do)
+        node.start()
+        self.assertEqual({line.verdict for line in self.lines(node)}, {"WARN"}, "kekd serves")
+        node.stop()
         node.twin.replicate(node.token)
         subprocess.run(["chown", "-R", "nobody", node.twin.folder], check=True)
         self.run_it(node, self.found(node, "backup", "has version 1, and version 2 may seal now", "WARN"))
@@ -214,6 +245,13 @@ class Tokens(doctoring.Case):
                                          "token_file": token})
         node.write(roots=[{"name": "site", "providers": ["hsm-a"]}, {"name": "cloud", "providers": ["bao"]}], mode="any")
         self.run_it(node, self.found(node, "files of bao", "cannot use .*/token: Permission denied", "WARN"))
+        os.chmod(token, 0o644)
+        self.run_it(node, self.found(node, "files of bao", "token_file: %s has mode 0644" % token, "WARN"))
+        self.assertEqual(os.stat(token).st_mode & 0o777, 0o600)
+        os.truncate(token, 0)
+        line = self.found(node, "files of bao", "token_file: %s is empty" % token, "WARN")
+        line.do = "BAO_TOKEN=%s; %s" % (TOKEN, line.do)
+        self.run_it(node, line)
         lines = self.doctor(node)
         self.assertEqual([line.verdict for line in lines if line.subject == "token of bao"], ["OK"], lines)
         server.stop()
@@ -222,6 +260,39 @@ class Tokens(doctoring.Case):
         self.assertIn("provider bao", line.do)
         self.assertEqual([(line.verdict) for line in self.doctor(node) if line.subject == "token of hsm-a"], ["OK"])
 
+    def test_every_file_with_a_secret_is_for_its_reader_alone(self):
+        if not os.path.exists(rigs.program("kekd-transit")):
+            self.skipTest("SKIP: kekd-transit is not built: its files were not looked at")
+        node = self.healthy()
+        paths = {}
+        for name in ("id", "jwt", "key", "cert", "account", "admin", "officer", "password", "etcd-key"):
+            paths[name] = node.folder + "/secret-" + name
+            write(paths[name], "secret\n")
+            os.chown(paths[name], os.stat(node.state).st_uid, 0)
+            os.chmod(paths[name], 0o644)
+        transit = {"type": "transit", "address": "https://127.0.0.1:1", "key": "ring", "role": "r"}
+        node.config["providers"] += [
+            dict(transit, name="bao-a", auth="approle", secret_id_file=paths["id"], cert=paths["cert"], cert_key=paths["key"],
+                 admin_token_file=paths["admin"]),
+            dict(transit, name="bao-b", auth="jwt", jwt_file=paths["jwt"]),
+            {"name": "cloud", "type": "gcpkms", "key": "projects/p/locations/l/keyRings/r/cryptoKeys/k",
+             "credentials": "file:" + paths["account"], "admin_credentials": "file:" + paths["officer"]}]
+        node.write(roots=[{"name": "site", "providers": ["hsm-a"]}, {"name": "a", "providers": ["bao-a"]},
+                          {"name": "b", "providers": ["bao-b"]}, {"name": "c", "providers": ["cloud"]}], mode="any",
+                   etcd=[{"name": "main", "endpoints": ["https://127.0.0.1:1"], "cert": paths["cert"], "key": paths["etcd-key"],
+                          "user": "u", "password_file": paths["password"]}])
+        for subject, key, name in (("files of bao-a", "secret_id_file", "id"), ("files of bao-a", "cert_key", "key"),
+                                   ("files of bao-a", "admin_token_file", "admin"), ("files of bao-b", "jwt_file", "jwt"),
+                                   ("files of cloud", "credentials", "account"), ("files of cloud", "admin_credentials", "officer"),
+                                   ("etcd main", "key", "etcd-key"), ("etcd main", "password_file", "password")):
+            line = self.found(node, subject, "^%s: %s has mode 0644, so others may use it" % (key, paths[name]), "WARN")
+            self.run_it(node, line)
+            self.assertEqual(os.stat(paths[name]).st_mode & 0o027, 0)
+            self.assertEqual([line for line in self.lines(node) if line.subject == subject and paths[name] in line.seen], [])
+        self.assertEqual(os.stat(paths["cert"]).st_mode & 0o777, 0o644)
+        os.chown(paths["admin"], 0, 0)  # kekctl's, and not kekd's to read
+        self.assertEqual([line for line in self.lines(node) if paths["admin"] in line.seen], [])
+
     def test_googles_worker_says_which_credentials_it_lacks(self):
         if not os.path.exists(rigs.program("kekd-gcpkms")):
             self.skipTest("SKIP: kekd-gcpkms is not built: its words were not heard")
@@ -229,7 +300,7 @@ class Tokens(doctoring.Case):
         node.config["providers"].append({"name": "cloud", "type": "gcpkms", "credentials": "file:/nowhere/sa.json",
                                          "key": "projects/p/locations/l/keyRings/r/cryptoKeys/k"})
         node.write(roots=[{"name": "site", "providers": ["hsm-a"]}, {"name": "far", "providers": ["cloud"]}], mode="any")
-        self.found(node, "files of cloud", "cannot use /nowhere/sa.json", "WARN")
+        self.found(node, "files of cloud", "credentials: /nowhere/sa.json is not there", "WARN")
         line = self.found(node, "token of cloud", "credentials: /nowhere/sa.json cannot be opened by uid", "WARN")
         self.assertIn("provider cloud", line.do)
         lines = self.doctor(node)
@@ -269,12 +340,47 @@ class Kubernetes(doctoring.Case):
         line = self.found(node, "encryption", "waits 2000 ms, and one call of an HSM may take 5000 ms", "WARN")
         edit(node.encryption, "timeout: 2s", line.do.split(node.encryption + ": ")[1])
         self.well(node)
+        os.chmod(node.encryption, 0o644)
+        self.well(node)  # nothing in it is secret
+        edit(node.encryption, "  - resources: [secrets]", "  - resources: [configmaps]\n    providers: [{aescbc: {keys: [{name: k, secret: %s}]}}]\n"
+             "  - resources: [secrets]" % base64.b64encode(bytes(32)).decode())
+        self.run_it(node, self.found(node, "encryption", "has keys in it, and mode 0644", "WARN"))
+        self.well(node)
         edit(node.encryption, "name: kekd", "name: old")
         line = self.found(node, "encryption", "is called old, not kekd", "WARN")
         self.well(node, *line.do.split(",")[0].split())
         edit(node.encryption, "name: old", "nmae: old")
         line = self.found(node, "encryption", r"encryption.yaml:\d+:\d+: .*nmae")
         self.assertEqual(line.do, "correct %s, before an API server reads it" % node.encryption)
+
+    def test_secrets_in_two_lists_are_written_by_the_first(self):
+        """The API server takes all lists that name a resource for one."""
+        node = self.healthy()
+        edit(node.encryption, "resources:\n", "resources:\n  - {resources: [secrets], providers: [identity: {}]}\n")
+        line = self.found(node, "encryption", "secrets is read by kekd and written by another provider", "WARN")
+        self.assertIn(" --phase make-writer ", line.do)
+        edit(node.encryption, "  - {resources: [secrets], providers: [identity: {}]}\n", "")
+        self.well(node)
+        with open(node.encryption, "a", encoding="utf-8") as file:
+            file.write("  - {resources: [secrets], providers: [identity: {}]}\n")
+        self.found(node, "encryption", "identity is still in the list", "WARN")
+        os.unlink(node.encryption)
+        edit(node.manifest, "spec:\n", "spec:\n  hostUsers: true\n")
+        line = self.found(node, "encryption", "cannot be opened by uid 0: No such file")
+        self.run_it(node, line)
+        self.found(node, "encryption", "written by another provider", "WARN")  # the first phase
+
+    def test_an_api_server_in_a_user_namespace_or_told_of_a_relative_path(self):
+        node = self.healthy()
+        edit(node.manifest, "spec:\n", "spec:\n  hostUsers: false\n")
+        line = self.found(node, "peer", "hostUsers: false.* uid 0 is another one to kekd")
+        edit(node.manifest, "hostUsers: false", line.do.split(node.manifest + ": ")[1])
+        self.well(node)
+        edit(node.manifest, "config=" + node.encryption, "config=encryption.yaml")
+        line, = self.lines(node)
+        self.assertEqual((line.verdict, line.subject), ("WARN", "API server"))
+        edit(node.manifest, "--encryption-provider-config=encryption.yaml", line.do.split(node.manifest + ": ")[1])
+        self.well(node)
 
     def test_an_api_server_that_is_not_told(self):
         node = self.healthy()
@@ -376,6 +482,31 @@ class Beside(doctoring.Case):
             self.authority = certs.Authority(node.folder + "/tls")
             os.chmod(node.folder + "/tls", 0o755)
         return self.authority
+
+    def test_the_certificate_of_status(self):
+        node, address = self.named("cp1")
+        for line in [line for line in self.lines(node) if line.subject == "status"]:
+            self.run_it(node, line)
+        self.well(node)
+        files = node.config["status"]
+
+        def issue(days, **options):
+            self.authority.issue("/CN=kekd-status", "DNS:cp1,IP:" + address.split(":")[0], days=days, name="cp1", **options)
+            for name, mode in (("cert", 0o644), ("key", 0o640)):
+                os.chown(files[name], 0, os.stat(node.state).st_gid)
+                os.chmod(files[name], mode)
+        issue(10)
+        line = self.found(node, "status", "%s ends to be valid in (9|10) days" % files["cert"], "WARN")
+        self.assertTrue(line.do.startswith("systemctl reload kekd.service # with a new one in its place"), line.do)
+        issue(-1)
+        self.found(node, "status", "certificate has expired: kekd serves, and the other nodes do not hear it", "WARN")
+        issue(100, usage="clientAuth")
+        self.found(node, "status", "it must lead there, and be for TLS servers")
+        issue(100)
+        self.well(node)
+        os.chmod(files["key"], 0o644)
+        self.run_it(node, self.found(node, "status", "status.key: %s has mode 0644, so others may use it" % files["key"]))
+        self.well(node)
 
     def test_one_node_of_two_announces_another_key_or_is_away(self):
         (first, one), (second, two) = self.named("cp1"), self.named("cp2")

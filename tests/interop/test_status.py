@@ -216,6 +216,13 @@ class Page(StatusCase):
         self.node.signal(signal.SIGHUP)
         self.node.wait_log("the certificates stay as they were: status.cert: .*cp1.pem has no certificate")
         self.assertIn(b"HTTP/1.1 200 ", self.ask(self.friend))
+        log = self.node.log()
+        self.ca.issue("/CN=cp1", "IP:127.0.0.1", days=-1, name="cp1")
+        self.node.signal(signal.SIGHUP)
+        self.node.wait_log("the certificates stay as they were: status.cert: .*cp1.pem, held against .*: certificate has expired")
+        self.assertIn(b"HTTP/1.1 200 ", self.ask(self.friend))
+        self.assertEqual(end(), old)
+        self.assertNotIn("is not valid any more", self.node.log()[len(log):])
         self.ca.issue("/CN=cp1", "IP:127.0.0.1", days=10, name="cp1")
         self.node.signal(signal.SIGHUP)
         rigs.wait_for(lambda: end() < old, "the new certificate's end")
@@ -361,6 +368,18 @@ class Start(rigs.Case):
                            "allow": ["cp1"]})
         node.start()
         node.wait_log("status.cert: .*late.pem is not valid any more: the other nodes do not hear this one")
+
+    def test_one_that_is_over_is_no_worse_than_another_that_is(self):
+        node = self.rig(config={"metrics": rigs.own_address()})
+        ca = certs.Authority(node.folder + "/tls")
+        cert, key = ca.issue("/CN=cp1", "IP:127.0.0.1", days=-1, name="late")
+        node.write(status={"listen": rigs.own_address(), "cert": cert, "key": key, "ca": ca.cert, "allow": ["cp1"]})
+        node.start()
+        old = node.metric("kekd_status_certificate_expiry_timestamp_seconds")
+        time.sleep(1.1)  # a certificate's times are of seconds
+        ca.issue("/CN=cp1", "IP:127.0.0.1", days=-1, name="late")
+        node.signal(signal.SIGHUP)
+        rigs.wait_for(lambda: node.metric("kekd_status_certificate_expiry_timestamp_seconds") > old, "the later one")
 
     def test_an_address_that_is_taken_is_named(self):
         node = self.rig(generate=False)

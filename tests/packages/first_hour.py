@@ -114,6 +114,12 @@ class Reader:
         assert done.returncode in good, "exit %d" % done.returncode
         return done.stdout
 
+    def typed(self, before, script, says):
+        """It fails, says so, and leaves the shell open in which somebody typed it."""
+        done = subprocess.run(["bash", "-c", before + script + 'echo "ended with $?"'], env=self.env, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, check=False)
+        assert done.stdout.endswith("ended with 1\n") and says in done.stderr, (done.stdout, done.stderr)
+
     def block(self, word):
         """The next one of the page, which has this word in it."""
         found = self.blocks.pop(0)
@@ -207,7 +213,10 @@ class Reader:
 
     def secret(self):
         self.shell(self.block("kubectl create secret"))
-        assert "k8s:enc:kms:v2:kekd:" in self.shell(self.block("etcdctl get"))
+        look = self.block("etcdctl get")
+        assert "k8s:enc:kms:v2:kekd:" in self.shell(look)
+        for stands_for_etcdctl in ("echo refused >&2; return 1", ":", "echo k8s:enc:kms:v2:kekd:correct-horse", "echo correct-horse"):
+            self.typed("etcdctl() { %s; }\n" % stands_for_etcdctl, look, "NOT SEEN to be sealed by kekd")
         self.shell(self.block("systemctl restart kekd.service"))
         self.shell("systemctl restart kube-apiserver.service")
         self.ready()

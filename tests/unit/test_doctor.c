@@ -154,6 +154,25 @@ START_TEST(a_sandbox_says_what_may_be_written_and_seen)
     ck_assert(!unit_lets_write(&unit, "/home/x"));
     ck_assert(unit_lets_write(&unit, "/home/kekd/state"));
     ck_assert(unit_lets_write(&unit, "/srv"));
+    /* The deepest folder counts. */
+    parse("[Service]\nReadOnlyPaths=/srv\nReadWritePaths=/srv/kekd /opt\nReadOnlyPaths=/opt/hsm\n");
+    ck_assert(!unit_lets_write(&unit, "/srv/log"));
+    ck_assert(unit_lets_write(&unit, "/srv/kekd/state"));
+    ck_assert(unit_lets_write(&unit, "/opt/x"));
+    ck_assert(!unit_lets_write(&unit, "/opt/hsm/x"));
+    parse("[Service]\nInaccessiblePaths=-/srv/a\nTemporaryFileSystem=/srv/b:ro "
+          "/var:ro\nPrivateTmp=yes\n"
+          "BindReadOnlyPaths=/x:/srv/b/x\nBindPaths=/var/lib/kekd\n");
+    ck_assert(!unit_lets_see(&unit, "/srv/a/x"));
+    ck_assert(unit_lets_see(&unit, "/srv/c"));
+    ck_assert(!unit_lets_see(&unit, "/srv/b/y"));
+    ck_assert(unit_lets_see(&unit, "/srv/b/x/pin"));
+    ck_assert(!unit_lets_see(&unit, "/var/log"));
+    ck_assert(unit_lets_see(&unit, "/var/lib/kekd/k.json"));
+    ck_assert(!unit_lets_see(&unit, "/tmp/pin"));
+    ck_assert(!unit_lets_see(&unit, "/var/tmp/pin"));
+    parse("[Service]\nPrivateTmp=no\n");
+    ck_assert(unit_lets_see(&unit, "/tmp/pin"));
     parse("");
     ck_assert(unit_lets_write(&unit, "/usr"));
 }

@@ -41,6 +41,8 @@ static const struct {
     {"[]", "f:1:1: expected a mapping"},
     {"kind: Pod\napiVersion: v1\nresources: []\n",
      "f:1:7: expected kind EncryptionConfiguration of"},
+    {"kind: EncryptionConfiguration\napiVersion: apiserver.config.k8s.io/v2\nresources: []\n",
+     "f:2:13: expected apiVersion apiserver.config.k8s.io/v1, found apiserver.config.k8s.io/v2"},
     {HEAD, "f:1:1: resources: expected a list with at least one item"},
     {HEAD "resources: []\n", "f:3:12: resources: expected a list with at least one item"},
     {HEAD "resource: []\n", "f:3:1: unknown field \"resource\": is it \"resources\"?"},

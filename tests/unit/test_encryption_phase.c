@@ -391,10 +391,30 @@ START_TEST(the_most_particular_list_says_who_reads)
 }
 END_TEST
 
+/* All lists of one name are one to the API server, in the order of the file. */
+START_TEST(the_first_provider_of_the_first_list_writes)
+{
+    static const char yaml[] =
+        HEAD "- resources: [pods, secrets]\n  providers:\n" AES SECRETS KEKD PLAIN
+             "- resources: ['*.*']\n  providers:\n" PLAIN;
+    struct kek_why why = {.text = ""};
+    KEK_AUTO(kek_encryption_config)
+    config = kek_encryption_config_parse(kek_bytes_of(yaml), "f", &why);
+    KEK_AUTO(kek_encryption_config) none = kek_encryption_config_new();
+    ck_assert_msg(config != NULL, "%s", why.text);
+    ck_assert_ptr_eq(kek_encryption_config_writer(config, "secrets"),
+                     config->rules[0].providers[0]);
+    ck_assert_ptr_eq(kek_encryption_config_writer(config, "configmaps"),
+                     config->rules[2].providers[0]);
+    ck_assert_ptr_null(kek_encryption_config_writer(none, "secrets"));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("encryption_phase");
     TCase *all = tcase_create("all");
+    tcase_add_test(all, the_first_provider_of_the_first_list_writes);
     tcase_add_loop_test(all, a_phase_leads_where_it_says, 0, LEADS_COUNT);
     tcase_add_loop_test(all, what_cannot_be_is_refused_with_what_to_do, 0, REFUSED_COUNT);
     tcase_add_loop_test(all, of_two_neighbours_each_reads_what_the_other_writes, 0, STARTS_COUNT);

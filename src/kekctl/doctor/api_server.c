@@ -166,6 +166,8 @@ static void take_pod(const struct kek_doc_node *pod, const char *listen, struct 
     const struct kek_doc_node *container = container_of(spec);
     struct reading reading = {.server = server};
     server->is_pod = true;
+    const char *host_users = text_of(member(spec, "hostUsers"));
+    server->is_apart = host_users != NULL && strcmp(host_users, "false") == 0;
     server->has_uid = true; /* a container's user is root where nobody says otherwise */
     take_words(container, "command", &reading);
     take_words(container, "args", &reading);

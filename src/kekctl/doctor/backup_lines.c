@@ -14,6 +14,13 @@ static void say(struct doctor *doctor, const char *subject, const struct backup_
 {
     int64_t now = kek_clock_wall_ms();
     long long days = (long long)((now - word->said_ms) / DAY_MS);
+    if (word->said_ms > now + DAY_MS) {
+        lines_add(
+            &doctor->lines, DOCTOR_WARN, subject, todo,
+            "the last one was spoken of %lld days from now: a clock was wrong then, or is now",
+            -days);
+        return;
+    }
     switch (backup_judge(word, newest, now)) {
     case BACKUP_NEVER:
         lines_add(&doctor->lines, DOCTOR_WARN, subject, todo,

@@ -29,7 +29,8 @@ static void say_user(struct doctor *doctor)
                   getpwnam("kekd") == NULL
                       ? "systemd-sysusers kekd.conf # makes the user kekd, for User= of its unit"
                       : "--unit FILE, whose User= says it",
-                  "which user kekd runs as nobody says (no unit, socket or state_dir): judged as "
+                  "which user kekd runs as nobody says (no unit, no kekd that runs, no state_dir "
+                  "or socket): judged as "
                   "uid %u, as which kekd would run if it were started from here%s",
                   (unsigned)geteuid(), geteuid() == 0 ? ": as root" : "");
     } else if (who->uid != geteuid()) {
@@ -38,8 +39,12 @@ static void say_user(struct doctor *doctor)
             lines, DOCTOR_WARN, "user", todo,
             "kekd runs as %s (%s), and this is judged as uid %u: as root, doctor judges as %s",
             who->name, who->source, (unsigned)geteuid(), who->name);
-    } else {
+    } else if (who->against[0] == '\0') {
         lines_add(lines, DOCTOR_OK, "user", NULL, "judged as %s (%s)", who->name, who->source);
+    }
+    if (who->against[0] != '\0') {
+        lines_add(lines, DOCTOR_WARN, "user", who->todo, "judged as %s (%s), but %s", who->name,
+                  who->source, who->against);
     }
 }
 

@@ -23,19 +23,34 @@ struct api_server {
     bool reloads;             /* --encryption-provider-config-automatic-reload */
     bool has_uid;
     uid_t uid;
+    bool is_apart;    /* in a user namespace of its own: kekd sees another uid */
     bool is_pod;      /* it sees what is mounted, and nothing else: */
     bool sees_socket; /* something of the node's at `listen` */
     bool sees_config; /* likewise at --encryption-provider-config */
     char socket_on_host[PATH_MAX], config_on_host[PATH_MAX]; /* what that is on the node */
 };
 
+#define CREDENTIALS_MAX 16
+
+/* A file that LoadCredential= of the unit names. */
+struct credential {
+    char name[256], path[PATH_MAX];
+    int error; /* errno of looking at it */
+    bool is_empty;
+    mode_t mode;
+};
+
 /* What was read before root was given up. */
 struct outside {
+    struct credential credentials[CREDENTIALS_MAX];
+    size_t credential_count;
     struct unit unit, socket; /* kekd.service and kekd.socket */
     struct kek_why unit_why;  /* rc: NOT_FOUND where there is none */
+    bool is_masked;           /* kekd.service is a link to /dev/null */
     struct api_server server;
     struct kek_why server_why;      /* rc: KEK_OK, NOT_FOUND, or why it cannot be read */
     char encryption_path[PATH_MAX]; /* empty: nobody named one */
+    mode_t encryption_mode;         /* of that file */
     struct kek_encryption_config *encryption;
     struct kek_why encryption_why; /* where it is NULL */
 };
@@ -104,9 +119,12 @@ enum kek_rc api_server_read(const char *path, const char *listen, struct api_ser
 enum kek_rc api_server_parse(struct kek_bytes text, const char *name, const char *listen,
                              struct api_server *server, struct kek_why *why) KEK_MUST_CHECK;
 
-/* From here on lines are about the root of trust that the configuration's provider is of; of one root, and of NULL, about
- * none in particular. */
+/* From here on lines are about this provider of the whole configuration, and the root of trust that it is of, where there are
+ * several; of NULL, about none in particular. */
 void doctor_about(struct doctor *doctor, const struct kek_config_provider *provider);
+
+/* systemd makes the socket and its folder, before kekd is anybody. */
+bool doctor_socket_is_systemds(const struct doctor *doctor);
 
 /* Are these two providers one token, as far as they say? */
 bool doctor_one_token(const struct doctor *doctor, size_t one, size_t other);
@@ -117,7 +135,9 @@ void doctor_audit_look(struct doctor *doctor);
 /* The subjects, in this order. */
 void doctor_unit(struct doctor *doctor);
 void doctor_files(struct doctor *doctor);
-void doctor_audit_file(struct doctor *doctor); /* doctor_files() asks it */
+void doctor_audit_file(struct doctor *doctor); /* doctor_files() asks it, and these: */
+void doctor_status(struct doctor *doctor);
+void doctor_provider_files(struct doctor *doctor);
 void doctor_audit_sockets(struct doctor *doctor);
 void doctor_socket(struct doctor *doctor);
 void doctor_listeners(struct doctor *doctor);

@@ -13,7 +13,6 @@
 #include "doctor.h"
 #include "kek/descriptors.h"
 #include "kek/durable.h"
-#include "pins.h"
 
 #define STATE_BYTES_MIN (1u << 20) /* free, for a handful of small files */
 
@@ -156,60 +155,6 @@ static void judge_state(struct doctor *doctor)
     }
 }
 
-/* ---- what a provider reads ---- */
-
-/* The file that a setting names: "/path", "file:/path"; NULL: it names none. */
-static const char *path_of(const struct kek_config_setting *setting, bool *secret)
-{
-    static const char scheme[] = "file:", end[] = "_file";
-    const char *value = setting->value;
-    size_t len = strlen(setting->key);
-    bool is_uri = strncmp(value, scheme, strlen(scheme)) == 0;
-    value += is_uri ? strlen(scheme) : 0;
-    *secret = is_uri || (len > strlen(end) && strcmp(setting->key + len - strlen(end), end) == 0);
-    return value[0] == '/' ? value : NULL;
-}
-
-static void judge_provider(struct doctor *doctor, const struct kek_config_provider *provider)
-{
-    char subject[64], todo[LINES_TODO];
-    size_t before = doctor->lines.counts[DOCTOR_FAIL];
-    snprintf(subject, sizeof subject, "files of %s", provider->name);
-    if (provider->user != NULL) {
-        doctor_command(doctor, todo, "key list # as root: its workers say what they cannot read");
-        lines_add(&doctor->lines, DOCTOR_UNSEEN, subject, todo,
-                  "not looked at: its workers run as user %s, who reads them", provider->user);
-        return;
-    }
-    for (size_t i = 0; i < provider->setting_count; i++) {
-        bool secret = false;
-        const char *path = path_of(&provider->settings[i], &secret);
-        if (path != NULL) {
-            (void)doctor_reaches(doctor, subject, path, R_OK, secret);
-        }
-    }
-    if (kek_config_setting(provider, "uri") != NULL) {
-        pins_judge(doctor, provider);
-    } else if (doctor->lines.counts[DOCTOR_FAIL] == before) {
-        lines_add(&doctor->lines, DOCTOR_OK, subject, NULL, "all that it names can be read");
-    }
-}
-
-static void judge_status(struct doctor *doctor)
-{
-    const struct kek_config *config = doctor->config;
-    if (config->status.cert == NULL) {
-        return;
-    }
-    bool good = doctor_reaches(doctor, "status", config->status.cert, R_OK, false);
-    good = doctor_reaches(doctor, "status", config->status.key, R_OK, true) && good;
-    good = doctor_reaches(doctor, "status", config->status.ca, R_OK, false) && good;
-    if (good) {
-        lines_add(&doctor->lines, DOCTOR_OK, "status", NULL,
-                  "its certificate, key and CA can be read");
-    }
-}
-
 void doctor_files(struct doctor *doctor)
 {
     size_t before = doctor->lines.counts[DOCTOR_FAIL];
@@ -220,10 +165,6 @@ void doctor_files(struct doctor *doctor)
     doctor_audit_file(doctor);
     doctor_audit_sockets(doctor);
     doctor_audit_look(doctor);
-    judge_status(doctor);
-    for (size_t i = 0; i < doctor->config->provider_count; i++) {
-        doctor_about(doctor, &doctor->config->providers[i]);
-        judge_provider(doctor, &doctor->config->providers[i]);
-    }
-    doctor_about(doctor, NULL);
+    doctor_status(doctor);
+    doctor_provider_files(doctor);
 }

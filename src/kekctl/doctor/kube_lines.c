@@ -11,8 +11,8 @@
 #include "kekctl/kube/kube_config.h"
 
 #define SUBJECT "encryption"
-#define DEFAULT_FOLDER "/etc/kubernetes/kekd" /* and nothing else in it, as a Pod gets all of it */
-#define DEFAULT_FILE DEFAULT_FOLDER "/encryption.yaml"
+/* Nothing else is in that folder, as a Pod gets all of it. */
+#define DEFAULT_FILE "/etc/kubernetes/kekd/encryption.yaml"
 #define TIMEOUT_MIN_MS 100 /* with less, a call ends before a token can have answered */
 
 /* kekd's entry, and the list it is in. */
@@ -113,22 +113,32 @@ static void say_next(const struct doctor *doctor, const char *phase, char todo[s
                command, path, phase);
 }
 
+/* The command that makes the file which an API server is to be told of first. */
+static void say_missing_file(const struct doctor *doctor, const char *path,
+                             char todo[static LINES_TODO])
+{
+    char command[LINES_TODO], folder[PATH_MAX], shown[PATH_MAX], shown_folder[PATH_MAX];
+    bool runs = doctor->outside.server_why.rc != KEK_NOT_FOUND;
+    (void)below_folder(path, folder, sizeof folder);
+    lines_quote(path, shown, sizeof shown);
+    lines_quote(folder, shown_folder, sizeof shown_folder);
+    doctor_command(doctor, command, "kube config --phase %s", runs ? "add-reader" : "make-writer");
+    lines_todo(todo,
+               "mkdir -p %s && (umask 077; %s >%s) # %s: docs/encryption.md; where it is there, "
+               "--encryption-config FILE",
+               shown_folder, command, shown,
+               runs ? "of a cluster that has Secrets, the first of three"
+                    : "of a new cluster, before its first API server starts");
+}
+
 /* Nobody named a file, and no API server that was seen does. */
 static void say_first(const struct doctor *doctor, char todo[static LINES_TODO])
 {
-    char command[LINES_TODO];
-    bool runs = doctor->outside.server_why.rc != KEK_NOT_FOUND;
     if (access(DEFAULT_FILE, F_OK) == 0) {
         doctor_command(doctor, todo, "doctor --encryption-config " DEFAULT_FILE);
         return;
     }
-    doctor_command(doctor, command, "kube config --phase %s", runs ? "add-reader" : "make-writer");
-    lines_todo(todo,
-               "mkdir -p " DEFAULT_FOLDER " && (umask 077; %s >" DEFAULT_FILE
-               ") # %s: docs/encryption.md; where it is there, --encryption-config FILE",
-               command,
-               runs ? "of a cluster that has Secrets, the first of three"
-                    : "of a new cluster, before its first API server starts");
+    say_missing_file(doctor, DEFAULT_FILE, todo);
 }
 
 static void judge_timeout(struct doctor *doctor, const struct kek_encryption_provider *provider)
@@ -160,15 +170,31 @@ static bool has_identity(const struct kek_encryption_rule *rule)
     return false;
 }
 
+/* Of Secrets all lists count that name them, one after the other: is it the first of the first one? */
+static bool writes(const struct doctor *doctor, const struct entry *entry)
+{
+    return reads_secrets(doctor, entry->provider)
+               ? kek_encryption_config_writer(doctor->outside.encryption, "secrets") ==
+                     entry->provider
+               : entry->at == 0;
+}
+
+static bool reads_clear(const struct doctor *doctor, const struct entry *entry)
+{
+    return has_identity(entry->rule) ||
+           kek_encryption_config_reads(doctor->outside.encryption, "secrets", KEK_KUBE_PLAIN,
+                                       kek_bytes(NULL, 0));
+}
+
 static void judge_order(struct doctor *doctor, const struct entry *entry)
 {
     char todo[LINES_TODO];
-    if (entry->at > 0) {
+    if (!writes(doctor, entry)) {
         say_next(doctor, "make-writer", todo);
         lines_add(&doctor->lines, DOCTOR_WARN, SUBJECT, todo,
                   "%s is read by kekd and written by another provider, the first of the list",
                   entry->rule->resources[0]);
-    } else if (has_identity(entry->rule)) {
+    } else if (reads_clear(doctor, entry)) {
         say_next(doctor, "remove-old", todo);
         lines_add(&doctor->lines, DOCTOR_WARN, SUBJECT, todo,
                   "identity is still in the list: what was stored in clear is read in clear; "
@@ -210,6 +236,34 @@ static void judge_entry(struct doctor *doctor, const struct entry *entry)
     }
 }
 
+/* Does it have keys of its own in it, beside kekd's entry? */
+static bool has_keys(const struct kek_encryption_config *file)
+{
+    for (size_t r = 0; r < file->rule_count; r++) {
+        for (size_t p = 0; p < file->rules[r].provider_count; p++) {
+            const struct kek_encryption_provider *provider = file->rules[r].providers[p];
+            if (provider->kind != KEK_KUBE_PLAIN && !is_kms(provider)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void judge_mode(struct doctor *doctor)
+{
+    const struct outside *outside = &doctor->outside;
+    char todo[LINES_TODO], path[PATH_MAX];
+    if ((outside->encryption_mode & 077) == 0 || !has_keys(outside->encryption)) {
+        return;
+    }
+    lines_quote(outside->encryption_path, path, sizeof path);
+    lines_todo(todo, "chmod go-rwx %s", path);
+    lines_add(&doctor->lines, DOCTOR_WARN, SUBJECT, todo,
+              "%s has keys in it, and mode %04o, so others may use it", outside->encryption_path,
+              (unsigned)outside->encryption_mode);
+}
+
 static void judge_file(struct doctor *doctor)
 {
     const struct outside *outside = &doctor->outside;
@@ -222,9 +276,13 @@ static void judge_file(struct doctor *doctor)
     }
     if (outside->encryption == NULL) {
         lines_todo(todo, "correct %s, before an API server reads it", outside->encryption_path);
+        if (outside->encryption_why.rc == KEK_NOT_FOUND) {
+            say_missing_file(doctor, outside->encryption_path, todo);
+        }
         lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT, todo, "%s", outside->encryption_why.text);
         return;
     }
+    judge_mode(doctor);
     struct entry entry = find(doctor);
     if (entry.rule == NULL) {
         say_next(doctor, "add-reader", todo);
@@ -248,6 +306,11 @@ static void judge_flag(struct doctor *doctor)
     if (server->config[0] == '\0') {
         lines_add(&doctor->lines, DOCTOR_WARN, "API server", todo,
                   "it is told of no EncryptionConfiguration: all is stored in clear");
+    } else if (server->config[0] != '/') {
+        lines_add(&doctor->lines, DOCTOR_WARN, "API server", todo,
+                  "its EncryptionConfiguration is %s, which leads from wherever it is started: "
+                  "not looked at",
+                  server->config);
     } else if (given != NULL && strcmp(given, server->config) != 0) {
         lines_add(&doctor->lines, DOCTOR_WARN, "API server", todo,
                   "it has another EncryptionConfiguration than the one judged here: %s",
@@ -297,7 +360,7 @@ static void judge_server(struct doctor *doctor)
                   doctor->config->listen);
     }
     judge_mount(doctor);
-    if (server->is_pod && !server->sees_config) {
+    if (server->is_pod && server->config[0] == '/' && !server->sees_config) {
         lines_todo(todo, "in %s: a hostPath %s, mounted at the same path", server->from,
                    server->config);
         lines_add(lines, DOCTOR_FAIL, "API server", todo, "its Pod does not see %s",

@@ -21,8 +21,11 @@ const char *doctor_verdict_name(enum doctor_verdict verdict)
 
 void lines_open(struct lines *lines)
 {
-    *lines = (struct lines){
-        .list = json_array(), .root = "", .subject = {"kekctl"}, .verdict = DOCTOR_WARN};
+    *lines = (struct lines){.list = json_array(),
+                            .root = "",
+                            .provider = "",
+                            .subject = {"kekctl"},
+                            .verdict = DOCTOR_WARN};
     lines->no_memory = lines->list == NULL;
 }
 
@@ -34,9 +37,10 @@ void lines_close(struct lines *lines)
 static void append(struct lines *lines, enum doctor_verdict verdict, const char *subject,
                    const char *todo, const char *seen)
 {
-    json_t *line = json_pack("{s:s, s:o, s:s, s:o, s:o}", "verdict", doctor_verdict_name(verdict),
-                             "subject", output_text(subject), "root", lines->root, "seen",
-                             output_text(seen), "do", output_text(todo == NULL ? "" : todo));
+    json_t *line =
+        json_pack("{s:s, s:o, s:s, s:s, s:o, s:o}", "verdict", doctor_verdict_name(verdict),
+                  "subject", output_text(subject), "root", lines->root, "provider", lines->provider,
+                  "seen", output_text(seen), "do", output_text(todo == NULL ? "" : todo));
     lines->counts[verdict]++;
     if (line == NULL || json_array_append_new(lines->list, line) != 0) {
         lines->no_memory = true;
@@ -55,34 +59,37 @@ void lines_add(struct lines *lines, enum doctor_verdict verdict, const char *sub
     append(lines, verdict, subject, todo, seen);
 }
 
-static bool is_about(const json_t *line, const char *root, enum doctor_verdict verdict)
+static bool is_about(const json_t *line, enum lines_about about, const char *name,
+                     enum doctor_verdict verdict)
 {
-    const char *of = json_string_value(json_object_get(line, "root"));
+    const char *of =
+        json_string_value(json_object_get(line, about == LINES_ROOT ? "root" : "provider"));
     const char *is = json_string_value(json_object_get(line, "verdict"));
-    return of != NULL && is != NULL && strcmp(of, root) == 0 &&
+    return of != NULL && is != NULL && strcmp(of, name) == 0 &&
            strcmp(is, doctor_verdict_name(verdict)) == 0;
 }
 
-bool lines_has(const struct lines *lines, const char *root, enum doctor_verdict verdict)
+bool lines_has(const struct lines *lines, enum lines_about about, const char *name,
+               enum doctor_verdict verdict)
 {
     size_t i;
     const json_t *line;
     json_array_foreach(lines->list, i, line)
     {
-        if (is_about(line, root, verdict)) {
+        if (is_about(line, about, name, verdict)) {
             return true;
         }
     }
     return false;
 }
 
-void lines_soften(struct lines *lines, const char *root)
+void lines_soften(struct lines *lines, enum lines_about about, const char *name)
 {
     size_t i;
     json_t *line;
     json_array_foreach(lines->list, i, line)
     {
-        if (is_about(line, root, DOCTOR_FAIL)) {
+        if (is_about(line, about, name, DOCTOR_FAIL)) {
             json_t *softer = json_string(doctor_verdict_name(DOCTOR_WARN));
             lines->no_memory =
                 json_object_set_new(line, "verdict", softer) != 0 || lines->no_memory;

@@ -28,8 +28,9 @@ struct lines {
     json_t *list; /* NULL: no memory */
     size_t counts[DOCTOR_VERDICTS];
     bool no_memory;
-    const char
-        *root; /* of trust, that lines are about from now on; "": none in particular. Borrowed */
+    /* What lines are about from now on; "": none in particular. Borrowed. */
+    const char *root; /* of trust */
+    const char *provider;
     /* What a sentence that is heard becomes. */
     char subject[80];
     enum doctor_verdict verdict;
@@ -42,11 +43,15 @@ const char *doctor_verdict_name(enum doctor_verdict verdict); /* "OK", "UNSEEN",
 void lines_open(struct lines *lines);
 void lines_close(struct lines *lines);
 
-/* Has a line that is about this root of trust this verdict? */
-bool lines_has(const struct lines *lines, const char *root, enum doctor_verdict verdict);
+/* What a line may be about. */
+enum lines_about { LINES_ROOT = 0, LINES_PROVIDER };
 
-/* What is a FAIL of this root is a WARN of the whole. */
-void lines_soften(struct lines *lines, const char *root);
+/* Has a line that is about this one this verdict? */
+bool lines_has(const struct lines *lines, enum lines_about about, const char *name,
+               enum doctor_verdict verdict);
+
+/* What is a FAIL of this one is a WARN of the whole. */
+void lines_soften(struct lines *lines, enum lines_about about, const char *name);
 
 /* todo: a command or a setting; NULL: nothing is to be done. */
 void lines_add(struct lines *lines, enum doctor_verdict verdict, const char *subject,

@@ -29,8 +29,9 @@ static void ask(struct doctor *doctor, struct nodes *nodes)
     doctor_command(doctor, todo, "node status # what each says of itself");
     /* Until kekd runs here, the others may not either. */
     lines_hear(&doctor->lines, doctor->runner != 0 ? DOCTOR_FAIL : DOCTOR_WARN, SUBJECT, todo);
-    size_t found = nodes_say(nodes);
-    lines_hear(&doctor->lines, DOCTOR_WARN, SUBJECT, todo);
+    size_t found = nodes_say_troubles(nodes);
+    lines_hear(&doctor->lines, DOCTOR_WARN, SUBJECT, todo); /* they serve all the same */
+    found += nodes_say_differences(nodes);
     if (nodes_say_roots(nodes) + found == 0) {
         lines_add(&doctor->lines, DOCTOR_OK, SUBJECT, NULL, "%s: well, and announcing %s",
                   kek_counted(reached, "node").text, nodes->list[0].status.primary.key_id);

@@ -3,13 +3,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "credentials.h"
 #include "doctor.h"
 #include "kek/doc.h"
 #include "kek/durable.h"
+#include "kek/keyring.h"
 #include "kek/text.h"
 
 #define MANIFEST "/etc/kubernetes/manifests/kube-apiserver.yaml"
@@ -54,6 +57,13 @@ static void read_units(struct doctor *doctor)
     }
     if (given != NULL) {
         snprintf(path, sizeof path, "%s", given);
+    }
+    char target[PATH_MAX];
+    outside->is_masked = realpath(path, target) != NULL && strcmp(target, "/dev/null") == 0;
+    if (outside->is_masked) {
+        kek_fail(&outside->unit_why, KEK_DENIED,
+                 "%s is masked (a link to /dev/null): systemd does not start it", path);
+        return;
     }
     outside->unit_why.rc = KEK_OK;
     enum kek_rc rc = given != NULL ? unit_read(&outside->unit, path, &outside->unit_why)
@@ -142,10 +152,12 @@ static void read_encryption(struct doctor *doctor)
     if (path == NULL && server->config[0] != '\0') {
         path = server->config_on_host[0] != '\0' ? server->config_on_host : server->config;
     }
-    if (path == NULL) {
-        return;
+    if (path == NULL || path[0] == '\0' || (path == server->config && path[0] != '/')) {
+        return; /* where a relative path leads only the API server knows */
     }
+    struct stat about;
     snprintf(outside->encryption_path, sizeof outside->encryption_path, "%s", path);
+    outside->encryption_mode = stat(path, &about) == 0 ? about.st_mode & 07777 : 0;
     KEK_AUTO_BUF struct kek_buf yaml;
     kek_buf_init(&yaml, KEK_DOC_BYTES_MAX);
     if (kek_durable_read(path, KEK_DOC_BYTES_MAX, &yaml, &outside->encryption_why) == KEK_OK) {
@@ -159,7 +171,14 @@ void outside_look(struct doctor *doctor)
     struct kek_why why;
     KEK_AUTO(kek_config) config = kek_config_load(doctor->ctl.config_path, &why);
     read_units(doctor);
-    who_find(&doctor->who, &doctor->outside.unit, doctor->ctl.config_path, config);
+    credentials_look(&doctor->outside);
+    who_find(&doctor->who,
+             &(struct who_facts){
+                 .unit = &doctor->outside.unit,
+                 .path = doctor->ctl.config_path,
+                 .config = config,
+                 .runner = config == NULL ? 0 : kek_keyring_runner(kek_config_view(config, 0)),
+             });
     find_server(doctor, config == NULL ? "" : config->listen);
     read_encryption(doctor);
 }

@@ -9,9 +9,9 @@
 
 #include "kek/clock.h"
 #include "kek/login.h"
-#include "kek/text.h"
+#include "credentials.h"
+#include "secrets.h"
 
-#define CREDENTIAL "credential:"
 #define FILE_URI "file:"
 #define SUBJECT 64
 
@@ -83,55 +83,17 @@ static void judge_record(struct doctor *doctor, const struct kek_config_provider
     }
 }
 
-static void judge_credential(struct doctor *doctor, const struct kek_config_provider *provider,
-                             const char *name, const char *subject)
-{
-    const struct unit *unit = &doctor->outside.unit;
-    char todo[LINES_TODO], entry[300];
-    snprintf(entry, sizeof entry, "%.200s:", name);
-    bool given = false;
-    for (size_t i = 0; i < unit->count; i++) {
-        const char *key = unit->entries[i].key, *value = unit->entries[i].value;
-        given = given || ((strcmp(key, "LoadCredential") == 0 ||
-                           strcmp(key, "LoadCredentialEncrypted") == 0 ||
-                           strcmp(key, "SetCredentialEncrypted") == 0) &&
-                          (strncmp(value, entry, strlen(entry)) == 0 || strcmp(value, name) == 0));
-    }
-    if (unit->path[0] != '\0' && !given) {
-        lines_todo(todo, "in [Service] of %s: LoadCredential=%s:/etc/kekd/%s", unit->path, name,
-                   name);
-        lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "%s does not give the credential %s",
-                  unit->path, name);
-        return;
-    }
-    judge_record(doctor, provider, NULL, subject, "the unit's credential");
-}
-
 static void judge_file(struct doctor *doctor, const struct kek_config_provider *provider,
                        const char *path, const char *subject)
 {
+    const struct secret_file file = {.what = "PIN file ",
+                                     .path = path,
+                                     .forbidden = 077,
+                                     .public = DOCTOR_FAIL,
+                                     .is_line = true,
+                                     .variable = "PIN"};
     struct stat about;
-    char todo[LINES_TODO], shown[PATH_MAX];
-    lines_quote(path, shown, sizeof shown);
-    if (stat(path, &about) != 0 && errno == ENOENT) {
-        lines_todo(todo, "printf '%%s\\n' \"$PIN\" | install -m 0400 -o %s -g %s /dev/stdin %s",
-                   doctor->who.name, doctor->who.group, shown);
-        lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "%s is not there", path);
-        return;
-    }
-    if (!doctor_reaches(doctor, subject, path, R_OK, true)) {
-        return;
-    }
-    if (stat(path, &about) != 0 || !S_ISREG(about.st_mode) || about.st_size == 0) {
-        lines_todo(todo, "write the PIN into %s", shown);
-        lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "%s is no file with a PIN", path);
-        return;
-    }
-    if ((about.st_mode & 077) != 0) {
-        lines_todo(todo, "chown %s %s && chmod 0600 %s", doctor->who.name, shown, shown);
-        lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo,
-                  "%s has mode %04o, so others may use it, and no worker takes it", path,
-                  (unsigned)about.st_mode & 07777);
+    if (!secrets_judge(doctor, subject, &file, &about)) {
         return;
     }
     const struct kek_login_pin pin = {.inode = about.st_ino,
@@ -148,7 +110,9 @@ void pins_judge(struct doctor *doctor, const struct kek_config_provider *provide
     if (!source_of(provider, source, sizeof source)) {
         judge_record(doctor, provider, NULL, subject, "its PIN pad");
     } else if (is_credential(source)) {
-        judge_credential(doctor, provider, source + strlen(CREDENTIAL), subject);
+        if (credentials_judge(doctor, subject, source + strlen(CREDENTIAL), "PIN")) {
+            judge_record(doctor, provider, NULL, subject, "the unit's credential");
+        }
     } else {
         judge_file(doctor, provider, path_of(source), subject);
     }

@@ -1,4 +1,4 @@
-/* A PKCS#11 provider's PIN: its file, and what is on record of its logins. The PIN is neither read nor tried. */
+/* A PKCS#11 provider's PIN: its file, and what is on record of its logins. The PIN is not tried. */
 #ifndef KEKCTL_DOCTOR_PINS_H
 #define KEKCTL_DOCTOR_PINS_H
 

@@ -9,7 +9,8 @@
 static bool serves(const struct doctor *doctor, size_t root)
 {
     const struct doctor_root *found = &doctor->roots[root];
-    return doctor->config->roots[root].seals ? found->wraps : found->answered > 0;
+    bool seals = doctor->config->root_count <= 1 || doctor->config->roots[root].seals;
+    return seals ? found->wraps : found->answered > 0;
 }
 
 /* Another that seals, and of which nothing is a FAIL: in mode `any` that is enough. */
@@ -18,7 +19,7 @@ static bool is_one_left(const struct doctor *doctor, size_t without)
     const struct kek_config *config = doctor->config;
     for (size_t i = 0; i < config->root_count && config->mode == KEK_CONFIG_ANY; i++) {
         if (i != without && config->roots[i].seals && serves(doctor, i) &&
-            !lines_has(&doctor->lines, config->roots[i].name, DOCTOR_FAIL)) {
+            !lines_has(&doctor->lines, LINES_ROOT, config->roots[i].name, DOCTOR_FAIL)) {
             return true;
         }
     }
@@ -63,6 +64,59 @@ static void judge_root(struct doctor *doctor, size_t root, bool is_left)
     }
     doctor->lines.root = "";
 }
+
+/* ---- providers of one root ---- */
+
+/* Of the whole configuration's. */
+static void range_of(const struct doctor *doctor, size_t root, size_t *first, size_t *end)
+{
+    const struct kek_config *config = doctor->config;
+    bool several = config->root_count > 1;
+    *first = several ? config->roots[root].first_provider : 0;
+    *end = *first + (several ? config->roots[root].provider_count : config->provider_count);
+}
+
+/* The others of its root of which nothing is a FAIL: kekd goes on by those. Returns how many; *name: the first. */
+static size_t spares_of(const struct doctor *doctor, size_t root, size_t provider,
+                        const char **name)
+{
+    const struct kek_config *config = doctor->config;
+    size_t first, end, count = 0;
+    range_of(doctor, root, &first, &end);
+    for (size_t i = first; i < end; i++) {
+        if (i != provider && doctor->tokens[i].answered &&
+            !lines_has(&doctor->lines, LINES_PROVIDER, config->providers[i].name, DOCTOR_FAIL)) {
+            *name = count == 0 ? config->providers[i].name : *name;
+            count++;
+        }
+    }
+    return count;
+}
+
+/* One that is out beside another that serves is what kekd is made to bear. */
+static void judge_spares(struct doctor *doctor, size_t root)
+{
+    size_t first, end;
+    range_of(doctor, root, &first, &end);
+    for (size_t i = first; i < end && doctor->roots[root].looked && serves(doctor, root); i++) {
+        const char *name = doctor->config->providers[i].name;
+        const char *spare = "";
+        size_t count = doctor->tokens[i].answered ? 0 : spares_of(doctor, root, i, &spare);
+        char todo[LINES_TODO], subject[64];
+        if (count == 0) {
+            continue;
+        }
+        doctor_about(doctor, &doctor->config->providers[i]);
+        lines_soften(&doctor->lines, LINES_PROVIDER, name);
+        lines_todo(todo, "the lines of %s first", name);
+        snprintf(subject, sizeof subject, "provider %s", name);
+        lines_add(&doctor->lines, DOCTOR_WARN, subject, todo, "it is out, and kekd serves by %s %s",
+                  spare, count == 1 ? "alone: without redundancy" : "and others");
+        doctor_about(doctor, NULL);
+    }
+}
+
+/* ---- all together ---- */
 
 /* Two roots on one token, said of the first pair of their providers. */
 static size_t judge_tokens(struct doctor *doctor, size_t one, size_t other)
@@ -110,6 +164,9 @@ void doctor_roots(struct doctor *doctor)
 {
     const struct kek_config *config = doctor->config;
     bool is_left[KEK_CONFIG_ROOTS_MAX];
+    for (size_t i = 0; i < kek_config_root_count(config); i++) {
+        judge_spares(doctor, i);
+    }
     /* Before any of them is softened. */
     for (size_t i = 0; i < config->root_count; i++) {
         is_left[i] = is_one_left(doctor, i);
@@ -120,7 +177,7 @@ void doctor_roots(struct doctor *doctor)
         }
         judge_root(doctor, i, is_left[i]);
         if (is_left[i]) {
-            lines_soften(&doctor->lines, config->roots[i].name);
+            lines_soften(&doctor->lines, LINES_ROOT, config->roots[i].name);
         }
     }
     if (doctor->twins.count > 1) {

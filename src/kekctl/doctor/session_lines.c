@@ -28,17 +28,30 @@ static uint64_t beside(const struct doctor *doctor, size_t provider)
     return sum;
 }
 
-static void say_few(struct doctor *doctor, size_t provider, uint64_t fit, uint64_t needed)
+/* room: sessions that other providers leave it. */
+static void say_few(struct doctor *doctor, size_t provider, uint64_t room, uint64_t needed)
 {
     const struct kek_config_provider *config = &doctor->config->providers[provider];
+    struct limits_sessions of = sessions_of(doctor, provider);
     char subject[SUBJECT], todo[LINES_TODO];
     snprintf(subject, sizeof subject, "sessions of %s", config->name);
+    uint64_t fit = limits_sessions_fit(&of, room);
+    of.processes = 1;
+    uint64_t fit_one = limits_sessions_fit(&of, room);
+    of.sessions = 1;
     if (fit > 0) {
         lines_todo(todo, "in %s, provider %s: sessions: %" PRIu64 ", on each node",
                    doctor->config->path, config->name, fit);
+    } else if (fit_one > 0) {
+        lines_todo(todo, "in %s, provider %s: processes: 1 and sessions: %" PRIu64 ", on each node",
+                   doctor->config->path, config->name, fit_one);
     } else {
-        lines_todo(todo, "in %s, provider %s: processes: 1 and sessions: 1, on each node",
-                   doctor->config->path, config->name);
+        lines_todo(todo,
+                   "have the token allow %" PRIu64
+                   " sessions, with processes: 1 and sessions: 1 of "
+                   "provider %s in %s, on each node",
+                   limits_sessions(&of) + (doctor->tokens[provider].max_sessions - room),
+                   config->name, doctor->config->path);
     }
     lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo,
               "the token allows %" PRIu64
@@ -55,8 +68,7 @@ static void judge(struct doctor *doctor, size_t provider)
     uint64_t needed = limits_sessions(&of) + others;
     char subject[SUBJECT];
     if (allowed != 0 && allowed < needed) {
-        say_few(doctor, provider, allowed > others ? limits_sessions_fit(&of, allowed - others) : 0,
-                needed);
+        say_few(doctor, provider, allowed > others ? allowed - others : 0, needed);
         return;
     }
     snprintf(subject, sizeof subject, "sessions of %s", doctor->config->providers[provider].name);

@@ -9,11 +9,11 @@
 #include "below.h"
 #include "doctor.h"
 #include "kek/listen.h"
+#include "kek/text.h"
 
 #define SUBJECT "socket"
 
-/* systemd makes it and its folder, before kekd is anybody. */
-static bool is_systemds(const struct doctor *doctor)
+bool doctor_socket_is_systemds(const struct doctor *doctor)
 {
     return doctor->outside.socket.path[0] != '\0' &&
            unit_lists(&doctor->outside.unit, "Unit", "Requires", "kekd.socket");
@@ -65,7 +65,7 @@ static bool judge_holder(struct doctor *doctor)
     const char *path = doctor->config->listen;
     char shown[PATH_MAX], todo[LINES_TODO];
     struct stat about;
-    if (doctor->runner == 0 && !is_systemds(doctor) && is_listened_at(path)) {
+    if (doctor->runner == 0 && !doctor_socket_is_systemds(doctor) && is_listened_at(path)) {
         lines_quote(path, shown, sizeof shown);
         lines_todo(todo, "ss -lxp src %s # who it is: end that, or in %s: listen: another socket",
                    shown, doctor->config->path);
@@ -103,7 +103,7 @@ static bool judge_place(struct doctor *doctor)
     char folder[PATH_MAX], todo[LINES_TODO];
     struct kek_why why;
     const char *stream = unit_value(socket, "Socket", "ListenStream");
-    if (is_systemds(doctor) && stream != NULL && strcmp(stream, path) != 0) {
+    if (doctor_socket_is_systemds(doctor) && stream != NULL && strcmp(stream, path) != 0) {
         lines_todo(todo, "listen: unix://%s", stream);
         lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT, todo,
                   "%s has ListenStream=%s, and %s listens at %s", socket->path, stream,
@@ -111,7 +111,7 @@ static bool judge_place(struct doctor *doctor)
         return false;
     }
     enum kek_rc rc = kek_listen_check(path, &why);
-    if (rc == KEK_NOT_FOUND && is_systemds(doctor) && doctor->runner == 0) {
+    if (rc == KEK_NOT_FOUND && doctor_socket_is_systemds(doctor) && doctor->runner == 0) {
         return true;
     }
     if (rc != KEK_OK) {
@@ -119,7 +119,7 @@ static bool judge_place(struct doctor *doctor)
         return false;
     }
     (void)below_folder(path, folder, sizeof folder);
-    return judge_holder(doctor) && (is_systemds(doctor) || doctor->runner != 0 ||
+    return judge_holder(doctor) && (doctor_socket_is_systemds(doctor) || doctor->runner != 0 ||
                                     doctor_reaches(doctor, SUBJECT, folder, W_OK | X_OK, false));
 }
 
@@ -166,11 +166,47 @@ static bool is_of_group(uid_t uid, gid_t gid)
     return false;
 }
 
+/* Octal digits, as systemd takes a mode; `preset` where there are none. */
+static mode_t mode_of(const char *text, mode_t preset)
+{
+    mode_t mode = 0;
+    for (const char *at = text == NULL ? "" : text; *at >= '0' && *at <= '7'; at++) {
+        mode = mode << 3 | (mode_t)(*at - '0');
+    }
+    return text == NULL ? preset : mode & 07777;
+}
+
+/* Of the socket that is there, or that systemd is to make (systemd.socket(5)). False: kekd makes it, for allow_uids. */
+static bool about_socket(const struct doctor *doctor, struct stat *about)
+{
+    const struct unit *unit = &doctor->outside.socket;
+    const char *user = unit_value(unit, "Socket", "SocketUser");
+    const char *group = unit_value(unit, "Socket", "SocketGroup");
+    uint64_t number;
+    if (lstat(doctor->config->listen, about) == 0) {
+        return true;
+    }
+    if (!doctor_socket_is_systemds(doctor)) {
+        return false;
+    }
+    const struct passwd *owner = user == NULL ? NULL : getpwnam(user);
+    const struct group *owners = group == NULL ? NULL : getgrnam(group);
+    bool numbered = user != NULL && kek_text_decimal(user, UINT32_MAX - 1, &number);
+    *about = (struct stat){.st_mode = mode_of(unit_value(unit, "Socket", "SocketMode"), 0666),
+                           .st_uid = owner != NULL ? owner->pw_uid
+                                     : numbered    ? (uid_t)number
+                                                   : 0,
+                           .st_gid = owners != NULL  ? owners->gr_gid
+                                     : owner != NULL ? owner->pw_gid
+                                                     : 0};
+    return true;
+}
+
 /* A socket of mode 0600 is its owner's and root's, one of 0660 its group's too. */
 static bool may_connect(const struct doctor *doctor, uid_t uid)
 {
     struct stat about;
-    if (uid == 0 || lstat(doctor->config->listen, &about) != 0) {
+    if (uid == 0 || !about_socket(doctor, &about)) {
         return true;
     }
     mode_t bit = about.st_uid == uid ? S_IWUSR : is_of_group(uid, about.st_gid) ? S_IWGRP : S_IWOTH;
@@ -182,10 +218,20 @@ static void judge_peer(struct doctor *doctor)
     const struct api_server *server = &doctor->outside.server;
     uid_t uid = server->has_uid ? server->uid : 0;
     char todo[LINES_TODO];
-    if (!is_allowed(doctor->config, uid)) {
+    if (server->is_apart) {
+        lines_todo(todo, "in %s: hostUsers: true", server->from);
+        lines_add(
+            &doctor->lines, DOCTOR_FAIL, "peer", todo,
+            "the API server's Pod has a user namespace (hostUsers: false): its uid %u is another "
+            "one to kekd, which allow_uids does not name",
+            (unsigned)uid);
+    } else if (!is_allowed(doctor->config, uid)) {
         say_stranger(doctor, uid);
     } else if (!may_connect(doctor, uid)) {
-        lines_todo(todo, "in [Socket] of kekd.socket: SocketUser=%u", (unsigned)uid);
+        lines_todo(todo,
+                   "in [Socket] of kekd.socket: SocketUser=%u # then systemctl daemon-reload && "
+                   "systemctl restart kekd.socket",
+                   (unsigned)uid);
         lines_add(&doctor->lines, DOCTOR_FAIL, "peer", todo,
                   "uid %u, the API server's, may not connect to %s", (unsigned)uid,
                   doctor->config->listen);
@@ -199,7 +245,7 @@ void doctor_socket(struct doctor *doctor)
 {
     if (judge_place(doctor)) {
         lines_add(&doctor->lines, DOCTOR_OK, SUBJECT, NULL, "%s, which %s makes",
-                  doctor->config->listen, is_systemds(doctor) ? "systemd" : "kekd");
+                  doctor->config->listen, doctor_socket_is_systemds(doctor) ? "systemd" : "kekd");
     }
     judge_peer(doctor);
 }

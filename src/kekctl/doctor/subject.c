@@ -7,6 +7,7 @@ void doctor_about(struct doctor *doctor, const struct kek_config_provider *provi
 {
     const struct kek_config *config = doctor->config;
     doctor->lines.root = "";
+    doctor->lines.provider = provider == NULL ? "" : provider->name;
     for (size_t i = 0; provider != NULL && config->root_count > 1 && i < config->root_count; i++) {
         const struct kek_config_root *root = &config->roots[i];
         size_t at = (size_t)(provider - config->providers);

@@ -173,7 +173,8 @@ static void name_subject(const struct doctor *doctor, const char *what,
              root == NULL ? "" : root);
 }
 
-static void judge_together(struct doctor *doctor, struct keys *keys, size_t answered)
+/* wraps: one of them seals, so that what the others lack stops nothing. */
+static void judge_together(struct doctor *doctor, struct keys *keys, size_t answered, bool wraps)
 {
     char todo[LINES_TODO], subject[SUBJECT];
     struct destroy_back back;
@@ -185,7 +186,10 @@ static void judge_together(struct doctor *doctor, struct keys *keys, size_t answ
     size_t twins = remarks_same_token(keys);
     lines_hear(&doctor->lines, DOCTOR_FAIL, subject, todo);
     destroy_back_look(keys, &back);
-    if (remarks_say(keys, &back) + twins == 0 && back.count == 0) {
+    size_t found = remarks_say_lacks(keys);
+    lines_hear(&doctor->lines, wraps && found == 0 ? DOCTOR_WARN : DOCTOR_FAIL, subject, todo);
+    found += remarks_say_differences(keys, &back);
+    if (found + twins == 0 && back.count == 0) {
         lines_add(&doctor->lines, DOCTOR_OK, subject, NULL, "%s: %s", keys->config->keyring,
                   all == 1          ? "as it must be"
                   : answered == all ? "all providers have it alike"
@@ -227,6 +231,7 @@ static void judge_root(struct doctor *doctor, size_t at)
         root_twins_take(&doctor->twins, doctor->config, at, &keys);
     }
     for (size_t p = 0; p < keys.config->provider_count; p++) {
+        doctor->lines.provider = name_of(&keys, p);
         if (keys.listings[p].rc != KEK_OK) {
             say_failed(doctor, &keys, p);
             continue;
@@ -235,13 +240,14 @@ static void judge_root(struct doctor *doctor, size_t at)
         judge_refused(doctor, &keys, p);
         judge_work(doctor, &keys, p, root);
     }
+    doctor->lines.provider = "";
     if (root->answered == 0) {
         name_subject(doctor, "keyring", subject);
         lines_add(&doctor->lines, DOCTOR_UNSEEN, subject, "the lines of its tokens first",
                   "not looked at: no provider answers");
         return;
     }
-    judge_together(doctor, &keys, root->answered);
+    judge_together(doctor, &keys, root->answered, root->wraps);
     find_mac_key(doctor, &keys);
 }
 

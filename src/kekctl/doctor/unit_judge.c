@@ -63,7 +63,8 @@ struct asked {
     const char *path;
     const char *base; /* what the words are below; "": they are whole paths */
     bool binds;       /* the words are of the form SOURCE:DESTINATION[:OPTIONS] */
-    bool found;
+    bool options;     /* PATH[:OPTIONS] */
+    size_t longest;   /* bytes of the deepest folder that has it; 0: none has */
 };
 
 /* What of the word is a folder that the service sees: of SOURCE:DESTINATION, where it is bound to. */
@@ -71,7 +72,7 @@ static const char *seen_part(const struct asked *asked, const char *word, size_t
 {
     const char *colon = asked->binds ? strchr(word, ':') : NULL;
     word = colon == NULL ? word : colon + 1;
-    *len = strcspn(word, asked->binds || asked->base[0] != '\0' ? ":" : "");
+    *len = strcspn(word, asked->binds || asked->options || asked->base[0] != '\0' ? ":" : "");
     return word;
 }
 
@@ -83,11 +84,22 @@ static bool covers(void *arg, const char *word)
     word = seen_part(asked, word + strspn(word, "-+"), &len);
     snprintf(folder, sizeof folder, "%s%s%.*s", asked->base, asked->base[0] == '\0' ? "" : "/",
              (int)len, word);
-    asked->found = below_is(asked->path, folder);
-    return !asked->found;
+    if (below_is(asked->path, folder) && strlen(folder) > asked->longest) {
+        asked->longest = strlen(folder);
+    }
+    return true;
 }
 
-static bool is_given(const struct unit *unit, const char *path)
+/* The deepest folder that one key names and the path is in; bytes, 0: none. */
+static size_t named(const struct unit *unit, const char *key, const char *path)
+{
+    struct asked asked = {.path = path, .base = "", .options = true};
+    unit_each(unit, SERVICE, key, covers, &asked);
+    return asked.longest;
+}
+
+/* Likewise of those that give it to the service. */
+static size_t given(const struct unit *unit, const char *path)
 {
     static const struct {
         const char *key, *base;
@@ -96,12 +108,30 @@ static bool is_given(const struct unit *unit, const char *path)
                   {"LogsDirectory", "/var/log", false},    {"RuntimeDirectory", "/run", false},
                   {"CacheDirectory", "/var/cache", false}, {"BindPaths", "", true}};
     struct asked asked = {.path = path};
-    for (size_t i = 0; i < sizeof givers / sizeof givers[0] && !asked.found; i++) {
+    for (size_t i = 0; i < sizeof givers / sizeof givers[0]; i++) {
         asked.base = givers[i].base;
         asked.binds = givers[i].binds;
         unit_each(unit, SERVICE, givers[i].key, covers, &asked);
     }
-    return asked.found;
+    return asked.longest;
+}
+
+/* The deepest folder that is taken from the service, or replaced by an empty one. */
+static size_t hidden(const struct unit *unit, const char *path)
+{
+    static const char *const shared[] = {"/tmp", "/var/tmp"};
+    size_t inaccessible = named(unit, "InaccessiblePaths", path);
+    size_t replaced = named(unit, "TemporaryFileSystem", path);
+    const char *private = unit_value(unit, SERVICE, "PrivateTmp");
+    size_t deepest = inaccessible > replaced ? inaccessible : replaced;
+    bool is_private = private != NULL && strcmp(private, "no") != 0 &&
+                      strcmp(private, "false") != 0 && strcmp(private, "0") != 0 &&
+                      strcmp(private, "off") != 0;
+    for (size_t i = 0; i < sizeof shared / sizeof shared[0] && is_private; i++) {
+        size_t len = strlen(shared[i]);
+        deepest = below_is(path, shared[i]) && len > deepest ? len : deepest;
+    }
+    return deepest;
 }
 
 static bool is_home(const char *path)
@@ -114,8 +144,9 @@ bool unit_lets_write(const struct unit *unit, const char *path)
 {
     const char *value = unit_value(unit, SERVICE, "ProtectSystem");
     const char *home = unit_value(unit, SERVICE, "ProtectHome");
-    if (is_given(unit, path)) {
-        return true;
+    size_t gives = given(unit, path), shuts = named(unit, "ReadOnlyPaths", path);
+    if (gives > 0 || shuts > 0) {
+        return gives > shuts;
     }
     if (home != NULL && strcmp(home, "read-only") == 0 && is_home(path)) {
         return false;
@@ -135,5 +166,11 @@ bool unit_lets_see(const struct unit *unit, const char *path)
 {
     const char *value = unit_value(unit, SERVICE, "ProtectHome");
     bool hides = value != NULL && (is_yes(value) || strcmp(value, "tmpfs") == 0);
-    return !hides || !is_home(path) || is_given(unit, path);
+    struct asked bound = {.path = path, .base = "", .binds = true};
+    unit_each(unit, SERVICE, "BindPaths", covers, &bound);
+    unit_each(unit, SERVICE, "BindReadOnlyPaths", covers, &bound);
+    if (hidden(unit, path) > bound.longest) {
+        return false;
+    }
+    return !hides || !is_home(path) || given(unit, path) > 0 || bound.longest > 0;
 }

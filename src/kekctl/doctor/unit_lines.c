@@ -1,4 +1,5 @@
 /* doctor: is kekd's unit there, as it was shipped, and for this configuration? */
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +48,7 @@ static void judge_start(struct doctor *doctor)
     unit_each(unit, SERVICE, "ExecStart", take_word, &started);
     started.same =
         started.named ? started.same : is_one_file(doctor->ctl.config_path, CTL_DEFAULT_CONFIG);
-    if (!started.same) {
+    if (!started.same && unit_value(unit, SERVICE, "ExecStart") != NULL) {
         lines_todo(todo, "in %s: ExecStart=.../kekd --config %s", unit->path,
                    realpath(doctor->ctl.config_path, path) == NULL ? "(the whole path of that file)"
                                                                    : path);
@@ -75,6 +76,12 @@ static void judge_service(struct doctor *doctor)
     const char *type = unit_value(unit, SERVICE, "Type");
     const char *restart = unit_value(unit, SERVICE, "Restart");
     char todo[LINES_TODO];
+    if (unit_value(unit, SERVICE, "ExecStart") == NULL) {
+        lines_todo(todo, "in [Service] of %s: ExecStart=(the path of kekd) --config %s", unit->path,
+                   doctor->ctl.config_path);
+        lines_add(&doctor->lines, DOCTOR_FAIL, "unit", todo,
+                  "%s has no ExecStart=: it starts nothing", unit->path);
+    }
     bool elsewhere = unit_value(unit, SERVICE, "RootDirectory") != NULL ||
                      unit_value(unit, SERVICE, "RootImage") != NULL;
     if (!elsewhere) { /* there, the path is another root's */
@@ -117,14 +124,40 @@ static void judge_path(struct doctor *doctor, const char *key, const char *path,
     char todo[LINES_TODO];
     if (!unit_lets_see(unit, path)) {
         lines_add(&doctor->lines, DOCTOR_FAIL, "unit",
-                  "put it elsewhere, as in /etc/kekd or "
-                  "/var/lib/kekd",
-                  "%s: %s is hidden from kekd by ProtectHome= of %s", key, path, unit->path);
+                  "put it elsewhere, as in /etc/kekd or /var/lib/kekd, or take out what hides it "
+                  "(ProtectHome=, PrivateTmp=, InaccessiblePaths=, TemporaryFileSystem=)",
+                  "%s: %s is hidden from kekd by %s", key, path, unit->path);
     } else if (writes && !unit_lets_write(unit, path)) {
         lines_todo(todo, "in [Service] of %s: ReadWritePaths=%s", unit->path, path);
-        lines_add(&doctor->lines, DOCTOR_FAIL, "unit", todo,
-                  "%s: kekd cannot write in %s, by ProtectSystem= or ProtectHome= of %s", key, path,
-                  unit->path);
+        lines_add(
+            &doctor->lines, DOCTOR_FAIL, "unit", todo,
+            "%s: kekd cannot write in %s, by ProtectSystem=, ProtectHome= or ReadOnlyPaths= of "
+            "%s",
+            key, path, unit->path);
+    }
+}
+
+/* What its worker reads: "/path", "file:/path". */
+static void judge_provider_paths(struct doctor *doctor, const struct kek_config_provider *provider)
+{
+    static const char *const attributes[] = {"module-path", "pin-source"};
+    static const char file[] = "file:";
+    const char *uri = kek_config_setting(provider, "uri");
+    char value[PATH_MAX];
+    for (size_t i = 0; uri != NULL && i < sizeof attributes / sizeof attributes[0]; i++) {
+        if (kek_config_pkcs11_attribute(uri, attributes[i], value, sizeof value)) {
+            const char *path = value + (strncmp(value, file, strlen(file)) == 0 ? strlen(file) : 0);
+            judge_path(doctor, attributes[i], path, false);
+        }
+    }
+    for (size_t i = 0; i < provider->setting_count; i++) {
+        const struct kek_config_setting *setting = &provider->settings[i];
+        bool officers = strncmp(setting->key, "admin_", strlen("admin_")) == 0;
+        const char *path = setting->value;
+        path += strncmp(path, file, strlen(file)) == 0 ? strlen(file) : 0;
+        if (path[0] == '/' && !officers) {
+            judge_path(doctor, setting->key, path, false);
+        }
     }
 }
 
@@ -136,28 +169,47 @@ static void judge_paths(struct doctor *doctor)
     if (config->audit_file != NULL && below_folder(config->audit_file, folder, sizeof folder)) {
         judge_path(doctor, "audit.file", folder, true);
     }
-    for (size_t i = 0; i < config->provider_count; i++) {
-        char path[PATH_MAX];
-        const char *uri = kek_config_setting(&config->providers[i], "uri");
-        if (uri != NULL && kek_config_pkcs11_attribute(uri, "module-path", path, sizeof path)) {
-            judge_path(doctor, "module-path", path, false);
-        }
+    if (!doctor_socket_is_systemds(doctor) && below_folder(config->listen, folder, sizeof folder)) {
+        judge_path(doctor, "listen", folder, true);
     }
+    if (config->status.cert != NULL) {
+        judge_path(doctor, "status.cert", config->status.cert, false);
+        judge_path(doctor, "status.key", config->status.key, false);
+        judge_path(doctor, "status.ca", config->status.ca, false);
+    }
+    for (size_t i = 0; i < config->provider_count; i++) {
+        judge_provider_paths(doctor, &config->providers[i]);
+    }
+}
+
+/* Does a target, or another unit, that starts want this one? */
+static bool is_wanted(const char *unit)
+{
+    static const char *const folders[] = {"/etc/systemd/system", "/run/systemd/system",
+                                          "/usr/lib/systemd/system", "/lib/systemd/system"};
+    static const char *const kinds[] = {"wants", "requires"};
+    char pattern[128];
+    bool found = false;
+    for (size_t i = 0; i < 2 * sizeof folders / sizeof folders[0] && !found; i++) {
+        glob_t links;
+        snprintf(pattern, sizeof pattern, "%s/*.%s/%s", folders[i / 2], kinds[i % 2], unit);
+        found = glob(pattern, GLOB_NOSORT, NULL, &links) == 0;
+        globfree(&links);
+    }
+    return found;
 }
 
 /* Where it is installed, and not only named: does anybody start it when the machine starts? */
 static void judge_enabled(struct doctor *doctor)
 {
-    static const char *const links[] = {"/etc/systemd/system/multi-user.target.wants/kekd.service",
-                                        "/etc/systemd/system/sockets.target.wants/kekd.socket"};
-    for (size_t i = 0; i < sizeof links / sizeof links[0]; i++) {
-        struct stat about;
-        if (doctor->ctl.unit == NULL && lstat(links[i], &about) != 0) {
-            lines_add(&doctor->lines, DOCTOR_WARN, "unit",
-                      "systemctl enable --now kekd.socket kekd.service",
-                      "nothing starts kekd when the machine starts: there is no %s", links[i]);
-            return;
-        }
+    bool has_socket = doctor_socket_is_systemds(doctor);
+    bool service = is_wanted("kekd.service"), socket = !has_socket || is_wanted("kekd.socket");
+    if (doctor->ctl.unit == NULL && (!service || !socket)) {
+        lines_add(&doctor->lines, DOCTOR_WARN, "unit",
+                  has_socket ? "systemctl enable --now kekd.socket kekd.service"
+                             : "systemctl enable --now kekd.service",
+                  "nothing starts %s when the machine starts: no target wants it",
+                  service ? "kekd.socket" : "kekd.service");
     }
 }
 
@@ -196,6 +248,11 @@ void doctor_unit(struct doctor *doctor)
                   "--unit FILE, or install kekd's unit (make install)",
                   "not looked at: %s; a static pod starts kekd, or nothing does when the machine "
                   "starts",
+                  outside->unit_why.text);
+        return;
+    }
+    if (outside->is_masked) {
+        lines_add(lines, DOCTOR_FAIL, "unit", "systemctl unmask kekd.service", "%s",
                   outside->unit_why.text);
         return;
     }

@@ -66,10 +66,27 @@ static void say_token(const struct doctor *doctor, const struct kek_config_provi
     if (doctor->became) {
         snprintf(before, sizeof before, "runuser -u %s -- ", doctor->who.name);
     }
+    lines_todo(
+        todo,
+        "%ssofthsm2-util --init-token --free --label %s --so-pin "
+        "\"${SO_PIN:?}\" --pin \"${PIN:?}\" # for a trial; else in %s, provider %s: token= in uri:",
+        before, shown, doctor->config->path, provider->name);
+}
+
+/* By hand, once: the token counts anew after a right one. */
+static void say_login(const struct kek_config_provider *provider, char todo[static LINES_TODO])
+{
+    char module[TEXT_MAX], token[TEXT_MAX], shown[TEXT_MAX], shown_token[TEXT_MAX];
+    if (!attribute(provider, "module-path", module) || !attribute(provider, "token", token)) {
+        lines_todo(todo, "log in once by hand, by the vendor's means");
+        return;
+    }
+    lines_quote(module, shown, sizeof shown);
+    lines_quote(token, shown_token, sizeof shown_token);
     lines_todo(todo,
-               "%ssofthsm2-util --init-token --free --label %s --so-pin \"$SO_PIN\" --pin "
-               "\"$PIN\" # for a trial; else in %s, provider %s: token= in uri:",
-               before, shown, doctor->config->path, provider->name);
+               "pkcs11-tool --module %s --token-label %s --login --list-objects # it asks for the "
+               "PIN: the right one, or the token locks it",
+               shown, shown_token);
 }
 
 bool vendors_todo(const struct doctor *doctor, const struct kek_config_provider *provider,
@@ -78,6 +95,16 @@ bool vendors_todo(const struct doctor *doctor, const struct kek_config_provider 
     const struct vendor *vendor = vendor_of(provider);
     char token[TEXT_MAX];
     /* The worker's words (pkcs11/token.c): no code of the library says it. */
+    if (strstr(why->text, "is locked by the token") != NULL) {
+        lines_todo(todo,
+                   "have the token's officer set the PIN anew, by the vendor's means, and put it "
+                   "into its file");
+        return true;
+    }
+    if (strstr(why->text, "has one try left") != NULL) {
+        say_login(provider, todo);
+        return true;
+    }
     const char *no_token = strstr(why->text, "no token matches the URI");
     if (no_token != NULL && attribute(provider, "token", token)) {
         bool none = strstr(no_token, "the module shows none") != NULL;

@@ -20,13 +20,22 @@ struct who {
     gid_t gid;
     gid_t groups[WHO_GROUPS_MAX];
     int group_count;
-    char source[PATH_MAX + 32]; /* what says so */
+    char source[PATH_MAX + 128]; /* what says so */
+    /* Something else that says otherwise, and what brings them together; empty: there is none. */
+    char against[PATH_MAX + 128], todo[2 * PATH_MAX + 256];
 };
 
-/* Who it is: the unit's User=, else whose the socket is, else whose state_dir is. config: NULL where it cannot be read: then
- * it is whose the file at `path` is, since kekd reads root's and its own alone. */
-void who_find(struct who *who, const struct unit *unit, const char *path,
-              const struct kek_config *config);
+/* What it is asked of. */
+struct who_facts {
+    const struct unit *unit;         /* without a path: there is none */
+    const char *path;                /* of the configuration */
+    const struct kek_config *config; /* NULL: it cannot be read */
+    pid_t runner;                    /* the kekd that runs on its state_dir; 0: none */
+};
+
+/* Who it is: the unit's User=, else whom the kekd that runs here is of, else whose state_dir is, else whose the socket is.
+ * Where the configuration cannot be read it is, without a unit, whose that file is: kekd reads root's and its own alone. */
+void who_find(struct who *who, const struct who_facts *facts);
 
 /* From here on this process is that user, with that user's groups and home, for good. False: errno says why. */
 bool who_become(const struct who *who);

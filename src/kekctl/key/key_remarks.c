@@ -344,9 +344,18 @@ static size_t say_empty(const struct keys *keys)
     return found;
 }
 
+size_t remarks_say_lacks(const struct keys *keys)
+{
+    return say_primary(keys) + say_empty(keys) + say_none_active(keys);
+}
+
+size_t remarks_say_differences(const struct keys *keys, const struct destroy_back *back)
+{
+    return each_version(keys, NULL, say_clash) + each_version(keys, back, say_missing) +
+           each_version(keys, back, say_uses) + say_named(keys);
+}
+
 size_t remarks_say(const struct keys *keys, const struct destroy_back *back)
 {
-    return say_primary(keys) + say_empty(keys) + each_version(keys, NULL, say_clash) +
-           each_version(keys, back, say_missing) + each_version(keys, back, say_uses) +
-           say_none_active(keys) + say_named(keys);
+    return remarks_say_lacks(keys) + remarks_say_differences(keys, back);
 }

@@ -14,6 +14,10 @@
  * back, that not all providers have it alike. */
 size_t remarks_say(const struct keys *keys, const struct destroy_back *back);
 
+/* The two parts of that: what nothing can be sealed or opened without, and where providers do not have the keyring alike. */
+size_t remarks_say_lacks(const struct keys *keys);
+size_t remarks_say_differences(const struct keys *keys, const struct destroy_back *back);
+
 /* Says which providers are one token. Returns how many are one that came before. */
 size_t remarks_same_token(const struct keys *keys);
 

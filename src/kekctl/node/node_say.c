@@ -341,14 +341,23 @@ static size_t say_uneven(const struct nodes *nodes)
     return found;
 }
 
-size_t nodes_say(const struct nodes *nodes)
+size_t nodes_say_troubles(const struct nodes *nodes)
 {
-    size_t found = say_unreachable(nodes) + say_foreign(nodes) + say_health(nodes) +
-                   say_remarks(nodes, is_of_canaries,
-                               "to be mended, and restart neither kekd nor an API server before") +
-                   say_silent(nodes) + say_announced(nodes) + say_versions(nodes) +
-                   say_uneven(nodes);
+    return say_unreachable(nodes) + say_foreign(nodes) + say_health(nodes) +
+           say_remarks(nodes, is_of_canaries,
+                       "to be mended, and restart neither kekd nor an API server before") +
+           say_silent(nodes) + say_announced(nodes) + say_versions(nodes);
+}
+
+size_t nodes_say_differences(const struct nodes *nodes)
+{
+    size_t found = say_uneven(nodes);
     say_twins(nodes);
     say_partial(nodes);
     return found;
+}
+
+size_t nodes_say(const struct nodes *nodes)
+{
+    return nodes_say_troubles(nodes) + nodes_say_differences(nodes);
 }

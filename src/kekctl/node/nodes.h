@@ -163,6 +163,11 @@ size_t nodes_ask(struct nodes *nodes, uint64_t timeout_ms);
  * names of one node) is said and not counted. */
 size_t nodes_say(const struct nodes *nodes);
 
+/* The two parts of that: what is amiss between nodes, or of one as a whole; and where the providers of one that serves do not have
+ * a version alike, with what is only worth knowing. */
+size_t nodes_say_troubles(const struct nodes *nodes);
+size_t nodes_say_differences(const struct nodes *nodes);
+
 /* The same of clocks that are off. weight: what each sentence begins with: "remark: ", or "". */
 size_t nodes_say_clocks(const struct nodes *nodes, const char *weight);
 
