@@ -24,6 +24,10 @@ kekctl_SOURCES = \
 	src/kekctl/key/change_rules.c \
 	src/kekctl/key/changes.c \
 	src/kekctl/key/changes.h \
+	src/kekctl/command.h \
+	src/kekctl/command_help.c \
+	src/kekctl/command_words.c \
+	src/kekctl/commands.c \
 	src/kekctl/completion.c \
 	src/kekctl/conformance/case_key.c \
 	src/kekctl/conformance/case_load.c \
