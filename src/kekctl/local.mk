@@ -177,6 +177,8 @@ kekctl_SOURCES = \
 	src/kekctl/key/root_twins.c \
 	src/kekctl/key/root_twins.h \
 	src/kekctl/key/made.h \
+	src/kekctl/interrupts.c \
+	src/kekctl/interrupts.h \
 	src/kekctl/main.c \
 	src/kekctl/moment.c \
 	src/kekctl/moment.h \
