@@ -301,6 +301,8 @@ void kek_keyring_wrapped(struct kek_keyring *ring, const struct kek_id *kek_id,
  * It is on its way to the record with the first word, and remarked once it is over, until kek_keyring_put_protected() has said that
  * what was read more than six minutes later lacks this root nowhere.  A stop writes down that it ends there. */
 void kek_keyring_lapsed(struct kek_keyring *ring);
+/* Was it ever so, by the record, and nobody has shown since that nothing lacks it? */
+bool kek_keyring_has_lapsed(const struct kek_keyring *ring);
 
 /* For kekctl, which reads etcd: what it began to read at read_ms, since 1970, lacked none of these roots anywhere.  Blocks. */
 enum kek_rc kek_keyring_put_protected(const struct kek_config *config, const char *const *roots,

@@ -11,13 +11,26 @@
 
 #include "kek/rc.h"
 
-/* KEK_UNAVAILABLE, and nothing else is: another holds it, in this process or another (flock(2)). A file that its
- * holder removes under the lock is no lock any more: the next one makes it anew. */
+/* KEK_UNAVAILABLE, and nothing else is: another holds it, in this process or another (flock(2)). A file that is
+ * removed under its lock is no lock any more: the next one makes it anew. */
 enum kek_rc kek_lock_file_take(const char *path, int *fd, struct kek_why *why) KEK_MUST_CHECK;
 
 /* The same among processes alone, whose number is in *holder where it is KEK_UNAVAILABLE (fcntl(2), F_SETLK): who
  * opens and closes the file once more in this process drops the lock. */
 enum kek_rc kek_lock_file_take_for_process(const char *path, int *fd, pid_t *holder,
                                            struct kek_why *why) KEK_MUST_CHECK;
+
+/* A lock for as long as a daemon runs, which stands though somebody removes the file: it is on the file and, by the
+ * file's name, on the folder (fcntl(2), F_OFD_SETLK).  A file system that locks no folders has the file's alone. */
+struct kek_lock {
+    int file, folder; /* -1: not held */
+};
+#define KEK_LOCK_NONE ((struct kek_lock){.file = -1, .folder = -1})
+#define KEK_LOCK_WHO 48
+
+/* `who` says who holds it where it is KEK_UNAVAILABLE: "pid 7", or that its file was removed. */
+enum kek_rc kek_lock_take(const char *path, struct kek_lock *lock, char who[static KEK_LOCK_WHO],
+                          struct kek_why *why) KEK_MUST_CHECK;
+void kek_lock_release(struct kek_lock *lock);
 
 #endif

@@ -8,7 +8,7 @@
  * share a number, a verdict may not.  A verdict is of one credential: a PIN file (or credential) as it was,
  * on one token, reached by one way.
  *
- * A try is on disk before C_Login is sent, and taken back only where the worker's answer proves that the
+ * A try is on disk before the login (C_Login, or a service's) is sent, and taken back only where the worker's answer proves that the
  * token never saw it: a crash, a SIGKILL or a full memory in the middle leaves it there.  After
  * KEK_LOGIN_TRIES of them without a success the credential is refused like one that the token refused.
  * One thread: the loop's.  What leads to a login lies in one struct per login, which its worker holds; what is
@@ -54,7 +54,7 @@ struct kek_login_entry {
     bool officer;
     bool refused;       /* the token said so; else `tries` got no clear answer */
     unsigned tries;     /* 0: none */
-    unsigned long code; /* the last answer's CK_RV; 0: none came */
+    unsigned long code; /* the last answer's: a CK_RV, a service's HTTP status; 0: none came */
     int64_t time_ms;    /* of the wall clock: the last try */
 };
 
@@ -135,6 +135,12 @@ void kek_login_unlock(struct kek_login *login);
 enum kek_rc kek_login_refusal(const struct kek_login *login, struct kek_why *why) KEK_MUST_CHECK;
 /* How many ms the next try has to wait after so many; 0 after none. */
 uint64_t kek_login_pause(const struct kek_login_provider *provider, unsigned tries);
+
+#define KEK_LOGIN_SAID 112
+/* "no answer to C_Login that may have been a try of the PIN", or "an answer to ... (0x5)" with its code: both in the words
+ * of the provider's type. */
+void kek_login_say_unsure(const struct kek_login_provider *provider, unsigned long code,
+                          char said[static KEK_LOGIN_SAID]);
 
 /* What is on record in state_dir of this provider's logins, the worst of them that is still about its PIN file (or
  * of any, where `pin` is NULL): tries 0: nothing.  Reads without a lock.  KEK_INVALID: a record is damaged, so nobody

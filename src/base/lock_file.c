@@ -2,8 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "kek/durable.h"
 
@@ -27,7 +32,7 @@ static enum kek_rc failed(const char *path, int code, struct kek_why *why)
                            path);
 }
 
-/* Who holds the lock may remove the file under it: then what was locked here is nothing any more. */
+/* Somebody may have removed the file: then what was locked here is nothing any more. */
 static bool is_still(const char *path, int fd)
 {
     struct stat locked, there;
@@ -60,17 +65,20 @@ enum kek_rc kek_lock_file_take(const char *path, int *fd, struct kek_why *why)
 enum kek_rc kek_lock_file_take_for_process(const char *path, int *fd, pid_t *holder,
                                            struct kek_why *why)
 {
-    KEK_AUTO_CLOSE int lock = -1;
-    enum kek_rc rc = open_file(path, &lock, why);
-    if (rc != KEK_OK) {
-        return rc;
-    }
     for (unsigned i = 0; i < TRIES; i++) {
         struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        KEK_AUTO_CLOSE int lock = -1;
+        enum kek_rc rc = open_file(path, &lock, why);
+        if (rc != KEK_OK) {
+            return rc;
+        }
         if (fcntl(lock, F_SETLK, &whole) == 0) {
-            *fd = lock;
-            lock = -1;
-            return KEK_OK;
+            if (is_still(path, lock)) {
+                *fd = lock;
+                lock = -1;
+                return KEK_OK;
+            }
+            continue;
         }
         if ((errno != EACCES && errno != EAGAIN) || fcntl(lock, F_GETLK, &whole) != 0) {
             return failed(path, errno, why);
@@ -81,4 +89,75 @@ enum kek_rc kek_lock_file_take_for_process(const char *path, int *fd, pid_t *hol
         }
     }
     return failed(path, EAGAIN, why);
+}
+
+/* A byte of the folder, which has none, by the file's name (FNV-1a). */
+static struct flock place_of(const char *name, short type)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (; *name != '\0'; name++) {
+        hash = (hash ^ (uint8_t)*name) * UINT64_C(0x100000001b3);
+    }
+    return (struct flock){.l_type = type,
+                          .l_whence = SEEK_SET,
+                          .l_start = (off_t)(hash % (INT32_MAX - 1)),
+                          .l_len = 1};
+}
+
+/* What is open for reading alone cannot be locked for writing: each locks for reading, and then asks whether another
+ * does.  *fd stays -1 where the file system knows no such locks. */
+static enum kek_rc take_folder(const char *path, int *fd, struct kek_why *why)
+{
+    char folder[PATH_MAX];
+    const char *name = strrchr(path, '/');
+    int len = name == NULL ? 0 : (int)(name - path + 1);
+    struct flock mine = place_of(path + len, F_RDLCK), others = place_of(path + len, F_WRLCK);
+    snprintf(folder, sizeof folder, "%.*s", len == 0 ? 1 : len, len == 0 ? "." : path);
+    KEK_AUTO_CLOSE int lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (lock < 0) {
+        return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "opening %s", folder);
+    }
+    if (fcntl(lock, F_OFD_SETLK, &mine) != 0 || fcntl(lock, F_OFD_GETLK, &others) != 0) {
+        return KEK_OK;
+    }
+    if (others.l_type != F_UNLCK) {
+        return kek_fail(why, KEK_UNAVAILABLE, "another process held %s, which was removed", path);
+    }
+    *fd = lock;
+    lock = -1;
+    return KEK_OK;
+}
+
+enum kek_rc kek_lock_take(const char *path, struct kek_lock *lock, char who[static KEK_LOCK_WHO],
+                          struct kek_why *why)
+{
+    struct kek_lock taken = KEK_LOCK_NONE;
+    pid_t holder = 0;
+    enum kek_rc rc = kek_lock_file_take_for_process(path, &taken.file, &holder, why);
+    if (rc == KEK_UNAVAILABLE) {
+        snprintf(who, KEK_LOCK_WHO, "pid %d", (int)holder);
+    }
+    if (rc == KEK_OK) {
+        rc = take_folder(path, &taken.folder, why);
+        snprintf(who, KEK_LOCK_WHO, "pid unknown: its lock file was removed");
+    }
+    if (rc != KEK_OK) {
+        kek_lock_release(&taken);
+        return rc;
+    }
+    *lock = taken;
+    return KEK_OK;
+}
+
+void kek_lock_release(struct kek_lock *lock)
+{
+    /* The folder's first: who gets the file's finds it free. */
+    if (lock->folder >= 0) {
+        close(lock->folder);
+    }
+    if (lock->file >= 0) {
+        close(lock->file);
+    }
+    *lock = KEK_LOCK_NONE;
 }

@@ -1,7 +1,7 @@
 /*
  * kekctl: a table of commands.
  *
- * main.c reads the options and finds the command; each command is one function in a file of its own;
+ * main.c reads the options and finds the command in the table (commands.c); each command is one function in a file of its own;
  * kekctl.c has what several need.
  * It prints its result on standard output (a table, or JSON with --output json), everything else on
  * standard error, and returns the exit code.
@@ -41,8 +41,11 @@ struct ctl_names {
     size_t count;
 };
 
+struct command_list;
+
 struct ctl {
-    const char *command; /* its words, for messages */
+    const struct command_list *commands; /* all that there are */
+    const char *command;                 /* its words, for messages */
     /* Who hears what ctl_say() would say, without the command's words; NULL: standard error. */
     void (*hear)(void *arg, const char *text);
     void *hear_arg;
@@ -91,10 +94,12 @@ struct ctl {
 
 enum ctl_exit ctl_audit_generate(struct ctl *ctl);
 enum ctl_exit ctl_audit_verify(struct ctl *ctl);
+enum ctl_exit ctl_completion(struct ctl *ctl);
 enum ctl_exit ctl_conformance(struct ctl *ctl);
 enum ctl_exit ctl_config_check(struct ctl *ctl);
 enum ctl_exit ctl_config_example(struct ctl *ctl);
 enum ctl_exit ctl_doctor(struct ctl *ctl);
+enum ctl_exit ctl_help(struct ctl *ctl);
 enum ctl_exit ctl_key_list(struct ctl *ctl);
 enum ctl_exit ctl_key_generate(struct ctl *ctl);
 enum ctl_exit ctl_key_adopt(struct ctl *ctl);
@@ -116,6 +121,7 @@ enum ctl_exit ctl_probe(struct ctl *ctl);
 enum ctl_exit ctl_reencrypt(struct ctl *ctl);
 enum ctl_exit ctl_report(struct ctl *ctl);
 enum ctl_exit ctl_report_verify(struct ctl *ctl);
+enum ctl_exit ctl_version(struct ctl *ctl);
 
 /* "kekctl: <command>: <...>" on standard error, or to whoever hears it. */
 void ctl_say(const struct ctl *ctl, const char *format, ...) KEK_PRINTF(2, 3);

@@ -24,6 +24,10 @@ kekctl_SOURCES = \
 	src/kekctl/key/change_rules.c \
 	src/kekctl/key/changes.c \
 	src/kekctl/key/changes.h \
+	src/kekctl/command.h \
+	src/kekctl/command_help.c \
+	src/kekctl/command_words.c \
+	src/kekctl/commands.c \
 	src/kekctl/completion.c \
 	src/kekctl/conformance/case_key.c \
 	src/kekctl/conformance/case_load.c \
@@ -177,6 +181,8 @@ kekctl_SOURCES = \
 	src/kekctl/key/root_twins.c \
 	src/kekctl/key/root_twins.h \
 	src/kekctl/key/made.h \
+	src/kekctl/interrupts.c \
+	src/kekctl/interrupts.h \
 	src/kekctl/main.c \
 	src/kekctl/moment.c \
 	src/kekctl/moment.h \

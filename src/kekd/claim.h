@@ -9,10 +9,11 @@
 #define KEKD_CLAIM_H
 
 #include "kek/config.h"
+#include "kek/lock_file.h"
 
-/* *fd holds it as long as it is open; -1 where there is one root without a name, whose keyring holds it.  KEK_UNAVAILABLE:
- * another kekd does, with its pid in why. */
-enum kek_rc claim_state(const struct kek_config *config, int *fd,
+/* *lock is left as it was where there is one root without a name, whose keyring holds it.  KEK_UNAVAILABLE: another kekd
+ * does, with its pid in why. */
+enum kek_rc claim_state(const struct kek_config *config, struct kek_lock *lock,
                         struct kek_why *why) KEK_MUST_CHECK;
 
 #endif

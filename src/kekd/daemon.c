@@ -396,7 +396,7 @@ int kek_daemon_run(const struct kek_config *config)
 {
     static struct daemon daemon;
     struct kek_why why;
-    daemon = (struct daemon){.config = config, .claim = -1};
+    daemon = (struct daemon){.config = config, .claim = KEK_LOCK_NONE};
     tell_start(&daemon);
     /* A reader that is gone and a limit on file sizes are errors of write(2), not the end of kekd. */
     (void)signal(SIGPIPE, SIG_IGN);
@@ -423,9 +423,7 @@ int kek_daemon_run(const struct kek_config *config)
     }
     kek_audit_free(daemon.audit);
     kek_listen_free(daemon.listen);
-    if (daemon.claim >= 0) {
-        close(daemon.claim); /* the lock goes with it */
-    }
+    kek_lock_release(&daemon.claim);
     uv_loop_close(&daemon.loop);
     kek_log_often_count(true);
     kek_log(KEK_LOG_INFO, "stopped");

@@ -9,6 +9,7 @@
 #include "kek/audit.h"
 #include "kek/grpc.h"
 #include "kek/listen.h"
+#include "kek/lock_file.h"
 #include "kek/metrics.h"
 #include "kek/node_status.h"
 #include "kek/notify.h"
@@ -47,7 +48,7 @@ struct daemon {
     struct kek_notify *notify;
     struct root all[KEK_ROOTS_MAX];
     size_t root_count, pools_open;
-    int claim; /* on state_dir, for the roots together; -1: none */
+    struct kek_lock claim; /* on state_dir, for the roots together */
     struct kek_roots *roots;
     struct kek_datakey_store *store;
     struct kek_kms *kms;

@@ -311,7 +311,7 @@ struct kek_keyring *kek_keyring_new(uv_loop_t *loop, const struct kek_keyring_se
     }
     ring->settings = *settings;
     ring->loop = loop;
-    ring->lock_fd = -1;
+    ring->lock = KEK_LOCK_NONE;
     ring->source_count = settings->config->provider_count;
     for (size_t p = 0; p < ring->source_count; p++) {
         ring->sources[p].ring = ring;
@@ -394,7 +394,7 @@ struct kek_keyring *kek_keyring_read(const struct kek_config *config, struct kek
         return NULL;
     }
     ring->settings.config = config;
-    ring->lock_fd = -1;
+    ring->lock = KEK_LOCK_NONE;
     return record_load(ring, why) == KEK_OK ? KEK_STEAL(ring) : NULL;
 }
 

@@ -98,6 +98,11 @@ void kek_keyring_lapsed(struct kek_keyring *ring)
     ring_dirty(ring);
 }
 
+bool kek_keyring_has_lapsed(const struct kek_keyring *ring)
+{
+    return ring->lapse.since_ms > 0;
+}
+
 void lapse_stop(struct kek_keyring *ring)
 {
     if (lapse_goes_on(ring)) {

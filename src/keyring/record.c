@@ -16,7 +16,6 @@
 #include "kek/clock.h"
 #include "kek/durable.h"
 #include "kek/json.h"
-#include "kek/lock_file.h"
 
 #define RECORD_MAX (256u * 1024)
 #define FORMAT 1
@@ -179,18 +178,17 @@ pid_t kek_keyring_runner(const struct kek_config *config)
 static enum kek_rc lock(struct kek_keyring *ring, struct kek_why *why)
 {
     const struct kek_config *config = ring->settings.config;
-    char path[PATH_MAX];
-    pid_t holder;
+    char path[PATH_MAX], who[KEK_LOCK_WHO];
     enum kek_rc rc = name_file(config, has_root(config), "lock", path, why);
     if (rc != KEK_OK) {
         return rc;
     }
-    rc = kek_lock_file_take_for_process(path, &ring->lock_fd, &holder, why);
+    rc = kek_lock_take(path, &ring->lock, who, why);
     if (rc == KEK_UNAVAILABLE) {
         return kek_fail(why, KEK_UNAVAILABLE,
-                        "%s: another kekd uses this state_dir for keyring %s (pid %d): each needs "
+                        "%s: another kekd uses this state_dir for keyring %s (%s): each needs "
                         "one of its own",
-                        path, config->keyring, (int)holder);
+                        path, config->keyring, who);
     }
     return rc;
 }
@@ -240,9 +238,7 @@ enum kek_rc record_open(struct kek_keyring *ring, struct kek_why *why)
 
 void record_close(struct kek_keyring *ring)
 {
-    if (ring->lock_fd >= 0) {
-        close(ring->lock_fd); /* the lock goes with it */
-    }
+    kek_lock_release(&ring->lock);
     free(ring->record_path);
 }
 

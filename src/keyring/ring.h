@@ -31,6 +31,7 @@
 #define KEK_KEYRING_RING_H
 
 #include "kek/keyring.h"
+#include "kek/lock_file.h"
 #include "keyring/lapse.h"
 
 #include <jansson.h>
@@ -224,7 +225,7 @@ struct kek_keyring {
 
     /* The record on disk: written whole, one write at a time. */
     char *record_path;
-    int lock_fd;
+    struct kek_lock lock;
     bool record_writing, record_dirty;
     struct version *announcing; /* to be announced once it is on disk as the primary */
     bool record_announces;      /* the write under way holds it */

@@ -90,24 +90,63 @@ uint64_t kek_login_pause(const struct kek_login_provider *provider, unsigned tri
     return tries == 0 ? 0 : tries == 1 ? first : first * LONG_PAUSE;
 }
 
+/* ---- the words of the provider's type ---- */
+
+#define CODE_TEXT 32
+
+static bool is_service(const struct kek_login_provider *provider)
+{
+    return kek_config_setting(provider->config, "uri") == NULL;
+}
+
+static enum kek_native native_of(const struct kek_login_provider *provider, unsigned long code)
+{
+    if (code == 0) {
+        return KEK_NATIVE_NONE;
+    }
+    return is_service(provider) ? KEK_NATIVE_HTTP : KEK_NATIVE_PKCS11;
+}
+
+static void code_text(const struct kek_login_provider *provider, unsigned long code,
+                      char text[static CODE_TEXT])
+{
+    if (code == 0) {
+        snprintf(text, CODE_TEXT, "none");
+    } else if (is_service(provider)) {
+        snprintf(text, CODE_TEXT, "HTTP %lu", code);
+    } else {
+        snprintf(text, CODE_TEXT, "0x%lx", code);
+    }
+}
+
+void kek_login_say_unsure(const struct kek_login_provider *provider, unsigned long code,
+                          char said[static KEK_LOGIN_SAID])
+{
+    char text[CODE_TEXT];
+    bool came = code != 0;
+    code_text(provider, code, text);
+    snprintf(said, KEK_LOGIN_SAID, "%s to %s that may have been a try of the PIN%s%s%s",
+             came ? "an answer" : "no answer", is_service(provider) ? "the login" : "C_Login",
+             came ? " (" : "", came ? text : "", came ? ")" : "");
+}
+
 static enum kek_rc refusal(const struct kek_login_provider *provider,
                            const struct kek_login_entry *entry, const char *path,
                            struct kek_why *why)
 {
-    char source[160], met[96], code[32];
-    bool service = kek_config_setting(provider->config, "uri") == NULL;
+    char source[160], met[96], code[CODE_TEXT];
     if (!entry->refused && entry->tries < KEK_LOGIN_TRIES) {
         return KEK_OK;
     }
     bool file = kek_login_pin_source(provider, source, sizeof source);
-    snprintf(code, sizeof code, service ? "HTTP %lu" : "0x%lx", entry->code);
+    code_text(provider, entry->code, code);
     snprintf(met, sizeof met, "was refused (%s)", code);
     if (!entry->refused) {
         snprintf(met, sizeof met, "may have been tried %u times without a clear answer (last %s)",
                  entry->tries, code);
     }
-    return kek_fail_native(why, KEK_DENIED, service ? KEK_NATIVE_HTTP : KEK_NATIVE_PKCS11,
-                           entry->code, "%s, not tried again: %srun kekctl pin retry (%s)", met,
+    return kek_fail_native(why, KEK_DENIED, native_of(provider, entry->code), entry->code,
+                           "%s, not tried again: %srun kekctl pin retry (%s)", met,
                            file ? "change that file, or " : "", path);
 }
 
@@ -130,12 +169,12 @@ static enum kek_rc judge(const struct kek_login_provider *provider,
     if (since < 0 || (uint64_t)since >= pause) {
         return KEK_OK;
     }
+    char said[KEK_LOGIN_SAID];
+    kek_login_say_unsure(provider, worst->code, said);
     *wait_ms = pause - (uint64_t)since;
-    return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_PKCS11, worst->code,
-                           "an answer to C_Login may have been a try of the PIN (0x%lx), %u of %d: "
-                           "the next one follows %llu s after it",
-                           worst->code, worst->tries, KEK_LOGIN_TRIES,
-                           (unsigned long long)(pause / 1000));
+    return kek_fail_native(why, KEK_UNAVAILABLE, native_of(provider, worst->code), worst->code,
+                           "%s, %u of %d: the next one follows %llu s after it", said, worst->tries,
+                           KEK_LOGIN_TRIES, (unsigned long long)(pause / 1000));
 }
 
 /* ---- writing it down ---- */

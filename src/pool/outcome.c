@@ -74,12 +74,20 @@ void kek_call_fail(struct kek_pool_call *call, const struct kek_why *why)
     kek_call_finish(call, said.rc, NULL, &said);
 }
 
+/* A token without a key or a mechanism to MAC with is one that was set up so. */
+static bool has_failed(const struct kek_flight *flight, const struct kek_why *why)
+{
+    bool without = flight->op == KEK_POOL_MAC && why != NULL &&
+                   (why->rc == KEK_NOT_FOUND || why->rc == KEK_UNIMPLEMENTED);
+    return why != NULL && !without;
+}
+
 void kek_flight_done(struct kek_worker *worker, unsigned slot, struct kek_pool_result *result,
                      const struct kek_why *why)
 {
     kek_timing_count(worker, slot, why == NULL ? KEK_CAME_ANSWER : KEK_CAME_FAILURE);
     struct kek_pool_call *call = detach(worker, slot, true);
-    worker->backend->status.failures += why != NULL;
+    worker->backend->status.failures += has_failed(&worker->flights[slot], why);
     kek_worker_wear(worker);
     kek_worker_check_over(worker);
     kek_dispatch(worker->backend->pool); /* fills the worker's room before the caller is told */

@@ -47,16 +47,16 @@ static void say_unsure(struct kek_worker *worker, struct kek_why *why)
 {
     struct kek_backend *backend = worker->backend;
     const struct kek_login_entry *now = &worker->login.now;
-    const char *answer = now->code == 0 ? "no answer" : "an answer";
+    char said[KEK_LOGIN_SAID];
     uint64_t pause = kek_login_pause(&backend->logins, now->tries);
     char next[48] = "the last one";
     if (now->tries < KEK_LOGIN_TRIES) {
         snprintf(next, sizeof next, "the next one in %llu s", (unsigned long long)(pause / 1000));
         kek_backend_start_after(backend, pause);
     }
-    kek_fail_within(why, why->rc,
-                    "%s: %s to C_Login that may have been a try of the PIN (0x%lx), %u of %d, %s",
-                    backend->config->name, answer, now->code, now->tries, KEK_LOGIN_TRIES, next);
+    kek_login_say_unsure(&backend->logins, now->code, said);
+    kek_fail_within(why, why->rc, "%s: %s, %u of %d, %s", backend->config->name, said, now->tries,
+                    KEK_LOGIN_TRIES, next);
 }
 
 static bool has_pin(const struct kek_worker *worker)

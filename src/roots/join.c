@@ -45,14 +45,20 @@ static void look_at(struct kek_roots *roots, size_t root, uint64_t now_ms)
     roots->out[root] = !good && !comes && !(starting && now_ms - *idle_ms < STARTING_MS);
 }
 
-/* What was announced before is so again, whoever answers; a root that never was is waited for unless it is out. */
+/* What was announced before is so again, whoever answers.  A root that never was is waited for unless it is out, or others
+ * were announced without it before: then it comes in like one that is back. */
 static unsigned who_begins(const struct kek_roots *roots)
 {
-    unsigned should = 0;
+    unsigned announced = 0, waited = 0, lacked = 0;
     for (size_t i = 0; i < roots->settings.count; i++) {
-        should |= has_primary(roots, i) || !roots->out[i] ? 1u << i : 0;
+        announced |= has_primary(roots, i) ? 1u << i : 0;
+        waited |= !roots->out[i] ? 1u << i : 0;
+        lacked |= kek_keyring_has_lapsed(ring_at(roots, i)) ? 1u << i : 0;
     }
-    return should & everyone(roots);
+    announced &= everyone(roots);
+    waited &= everyone(roots);
+    unsigned should = announced | (waited & ~lacked);
+    return should != 0 ? should : waited;
 }
 
 /* Who is out leaves once nothing bridges it, and if another stays; who is back for long enough comes in, and at once

@@ -323,6 +323,10 @@ class Lifecycle(rigs.Case):
         node = self.rig().start()
         told = self.start_fails(self.other_config(node))
         self.assertIn("another kekd uses this state_dir for keyring k8s-test (pid %d)" % node.kekd.pid, told)
+        os.unlink(node.state + "/k8s-test.lock")
+        for _ in range(2):  # by a new file, and by one that another made
+            told = self.start_fails(self.other_config(node))
+            self.assertIn("another kekd uses this state_dir for keyring k8s-test (pid unknown: its lock file was removed)", told)
         client = node.client()
         self.assertEqual(client.open(client.encrypt(DEK)), DEK)
         node.stop()

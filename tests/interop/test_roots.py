@@ -371,6 +371,31 @@ class Restarted(Roots):
             node.stop()
 
 
+    def test_a_replica_that_is_behind_takes_nothing_from_a_restart(self):
+        """The root's other HSM has its key: what was announced before is so again, whether the root was in it or not."""
+        for mode, added in (("any", "later"), ("all", "later"), ("any", "first")):
+            with self.subTest(mode=mode, added=added):
+                node = self.two(mode)
+                replica = dict(node.provider("hsm-c", rigs.Token(node.folder + "/replica", "kek-replica")), timeout="500ms")
+                if added == "later":
+                    node.start().stop()
+                site, spare = node.config["providers"]
+                node.write(providers=[site, replica, spare],
+                           roots=[{"name": "site", "providers": ["hsm-a", "hsm-c"]}, {"name": "spare", "providers": ["hsm-b"]}])
+                node.spawn().good()
+                before = self.status(node).key_id
+                with node.client() as client:
+                    count = len(entries(client.encrypt(DEK).ciphertext)[1])
+                self.assertEqual(count, 2 if added == "later" else 1)  # a first start needs all of a root's providers
+                node.close_clients()
+                node.stop()
+                node.spawn().serving()
+                with node.client() as client:
+                    sealed = client.encrypt(DEK)
+                    self.assertEqual((client.status().key_id, sealed.key_id), (before, before))
+                    self.assertEqual(client.open(sealed), DEK)
+                node.stop()
+
     def test_what_was_sealed_without_a_root_is_remembered_though_kekd_is_stopped_at_once(self):
         node = self.two("any", config=dict(STRICT, refresh="15s")).start()
         node.other.unplug()

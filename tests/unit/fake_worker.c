@@ -513,6 +513,17 @@ static void on_unwrap(const Kek__Provider__Request *request)
     send_unwrapped(request, request->id, KEK_DATA_KEY_LEN);
 }
 
+/* Its text is the failure that is wanted. */
+static void on_mac(const Kek__Provider__Request *request)
+{
+    char verb[32] = "";
+    size_t len = request->mac->text.len;
+    memcpy(verb, request->mac->text.data, len < sizeof verb - 1 ? len : sizeof verb - 1);
+    if (!do_failure(verb, request->id)) {
+        send_done(request->id);
+    }
+}
+
 static void on_operation(const Kek__Provider__Request *request)
 {
     unsigned long count = atomic_fetch_add(&operations, 1) + 1;
@@ -543,6 +554,9 @@ static void on_operation(const Kek__Provider__Request *request)
             stay();
         }
         send_listed(request->id);
+        break;
+    case KEK__PROVIDER__REQUEST__OP_MAC:
+        on_mac(request);
         break;
     default:
         if (told("abort-officer")) {

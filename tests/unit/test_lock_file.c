@@ -1,6 +1,7 @@
 /* Locks on files: one at a time, whoever has it is told, and nothing is left behind by one that ends. */
 #include "suite.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -25,14 +26,25 @@ static void teardown(void)
     ck_assert_int_eq(rmdir(folder), 0);
 }
 
-static enum kek_rc take(bool of_process, int *fd, pid_t *holder, struct kek_why *why)
+enum kind { OF_ANY, OF_PROCESS, OF_DAEMON };
+
+static struct kek_lock held; /* OF_DAEMON's, whose file is *fd */
+
+static enum kek_rc take(enum kind kind, int *fd, pid_t *holder, struct kek_why *why)
 {
-    return of_process ? kek_lock_file_take_for_process(path, fd, holder, why)
-                      : kek_lock_file_take(path, fd, why);
+    if (kind == OF_DAEMON) {
+        char who[KEK_LOCK_WHO];
+        enum kek_rc rc = kek_lock_take(path, &held, who, why);
+        *fd = rc == KEK_OK ? held.file : *fd;
+        *holder = rc != KEK_UNAVAILABLE || sscanf(who, "pid %d", holder) == 1 ? *holder : 0;
+        return rc;
+    }
+    return kind == OF_PROCESS ? kek_lock_file_take_for_process(path, fd, holder, why)
+                              : kek_lock_file_take(path, fd, why);
 }
 
 /* Another process that holds it until it is killed. */
-static pid_t start_holder(bool of_process)
+static pid_t start_holder(enum kind kind)
 {
     int ready[2];
     char byte = 0;
@@ -42,7 +54,7 @@ static pid_t start_holder(bool of_process)
     if (child == 0) {
         int fd;
         pid_t holder;
-        byte = take(of_process, &fd, &holder, NULL) == KEK_OK;
+        byte = take(kind, &fd, &holder, NULL) == KEK_OK;
         (void)!write(ready[1], &byte, 1);
         for (;;) {
             pause();
@@ -61,10 +73,10 @@ START_TEST(lock_of_another_process_is_refused_and_ends_with_it)
     struct kek_why why;
     pid_t holder = 0;
     int fd = -1;
-    pid_t child = start_holder(_i == 1);
-    ck_assert_int_eq(take(_i == 1, &fd, &holder, &why), KEK_UNAVAILABLE);
+    pid_t child = start_holder((enum kind)_i);
+    ck_assert_int_eq(take((enum kind)_i, &fd, &holder, &why), KEK_UNAVAILABLE);
     ck_assert_int_eq(fd, -1);
-    if (_i == 1) {
+    if (_i != OF_ANY) {
         ck_assert_int_eq(holder, child);
         snprintf(text, sizeof text, "process %d holds %s", (int)child, path);
     } else {
@@ -73,7 +85,7 @@ START_TEST(lock_of_another_process_is_refused_and_ends_with_it)
     ck_assert_str_eq(why.text, text);
     ck_assert_int_eq(kill(child, SIGKILL), 0);
     ck_assert_int_eq(waitpid(child, NULL, 0), child);
-    ck_assert_int_eq(take(_i == 1, &fd, &holder, &why), KEK_OK);
+    ck_assert_int_eq(take((enum kind)_i, &fd, &holder, &why), KEK_OK);
     struct stat st;
     ck_assert_int_eq(fstat(fd, &st), 0);
     ck_assert_uint_eq(st.st_mode & 07777, 0600);
@@ -106,13 +118,44 @@ START_TEST(file_that_its_holder_removed_is_no_lock)
 }
 END_TEST
 
+START_TEST(daemons_lock_stands_though_its_file_is_removed)
+{
+    struct kek_lock lock = KEK_LOCK_NONE, other = KEK_LOCK_NONE;
+    struct kek_why why;
+    char who[KEK_LOCK_WHO], beside[80];
+    pid_t child = start_holder(OF_DAEMON);
+    ck_assert_int_eq(unlink(path), 0);
+    for (int i = 0; i < 2; i++) { /* and once more, by the file that the first of us made anew */
+        ck_assert_int_eq(kek_lock_take(path, &lock, who, &why), KEK_UNAVAILABLE);
+        ck_assert_str_eq(who, "pid unknown: its lock file was removed");
+        ck_assert_msg(strstr(why.text, path) != NULL, "%s", why.text);
+        ck_assert(lock.file == -1 && lock.folder == -1);
+    }
+    /* A lock of another name in this folder is another lock. */
+    snprintf(beside, sizeof beside, "%s-2", path);
+    ck_assert_int_eq(kek_lock_take(beside, &other, who, &why), KEK_OK);
+    kek_lock_release(&other);
+    ck_assert_int_eq(unlink(beside), 0);
+    ck_assert_int_eq(kill(child, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(child, NULL, 0), child);
+    ck_assert_int_eq(kek_lock_take(path, &lock, who, &why), KEK_OK);
+    ck_assert_int_ge(lock.folder, 0);
+    /* Another descriptor of the folder that is closed takes nothing away, as one of the file would. */
+    int again = open(folder, O_RDONLY | O_DIRECTORY);
+    close(again);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_eq(kek_lock_take(path, &other, who, &why), KEK_UNAVAILABLE);
+    kek_lock_release(&lock);
+}
+END_TEST
+
 START_TEST(what_cannot_be_opened_is_named)
 {
     struct kek_why why;
     int fd = -1;
     pid_t holder;
     ck_assert_int_eq(symlink("/dev/null", path), 0);
-    ck_assert_int_eq(take(_i == 1, &fd, &holder, &why), KEK_DENIED);
+    ck_assert_int_eq(take((enum kind)_i, &fd, &holder, &why), KEK_DENIED);
     ck_assert_msg(strstr(why.text, path) != NULL, "%s", why.text);
     ck_assert_int_eq(fd, -1);
 }
@@ -124,9 +167,10 @@ int main(void)
     TCase *tests = tcase_create("lock file");
     suite_add_tcase(suite, tests);
     tcase_add_checked_fixture(tests, setup, teardown);
-    tcase_add_loop_test(tests, lock_of_another_process_is_refused_and_ends_with_it, 0, 2);
+    tcase_add_loop_test(tests, lock_of_another_process_is_refused_and_ends_with_it, 0, 3);
     tcase_add_test(tests, lock_of_this_process_is_refused_until_it_is_closed);
     tcase_add_test(tests, file_that_its_holder_removed_is_no_lock);
-    tcase_add_loop_test(tests, what_cannot_be_opened_is_named, 0, 2);
+    tcase_add_test(tests, daemons_lock_stands_though_its_file_is_removed);
+    tcase_add_loop_test(tests, what_cannot_be_opened_is_named, 0, 3);
     return suite_run(suite);
 }

@@ -78,6 +78,38 @@ START_TEST(an_answer_that_is_a_failure_ends_the_call_with_its_class_and_native_c
 }
 END_TEST
 
+START_TEST(a_mac_that_the_token_has_no_means_for_is_told_and_counts_as_no_failure)
+{
+    static const struct {
+        const char *command;
+        enum kek_rc rc;
+        unsigned failures;
+    } macs[] = {{"missing", KEK_NOT_FOUND, 0},
+                {"unsupported", KEK_UNIMPLEMENTED, 0},
+                {"unfit", KEK_DENIED, 1},
+                {"internal", KEK_INTERNAL, 1}};
+    struct rig rig;
+    struct outcome out;
+    rig_init(&rig, 1);
+    rig_start(&rig);
+    uint64_t failures = 0;
+    for (size_t i = 0; i < sizeof macs / sizeof macs[0]; i++) {
+        struct kek_pool_request mac = {.op = KEK_POOL_MAC, .blob = kek_bytes_of(macs[i].command)};
+        rig_submit(&rig, &out, &mac, 0);
+        rig_wait(&rig, &out);
+        ck_assert_int_eq(out.rc, macs[i].rc);
+        ck_assert_ptr_nonnull(strstr(out.why.text, "told so"));
+        failures += macs[i].failures;
+        ck_assert_uint_eq(rig_status(&rig, 0).failures, failures);
+    }
+    /* A KEK that is missing is another matter. */
+    rig_do(&rig, &out, 0, "missing", 0);
+    ck_assert_int_eq(out.rc, KEK_NOT_FOUND);
+    ck_assert_uint_eq(rig_status(&rig, 0).failures, failures + 1);
+    rig_done(&rig);
+}
+END_TEST
+
 START_TEST(what_one_provider_cannot_do_another_is_asked_for)
 {
     static const char *const cannot[] = {"unsupported", "unfit", "internal"};
@@ -510,6 +542,7 @@ int main(void)
     suite_add_tcase(suite, tcase);
     tcase_add_test(tcase, wrap_unwrap_and_list_bring_what_the_worker_said);
     tcase_add_test(tcase, an_answer_that_is_a_failure_ends_the_call_with_its_class_and_native_code);
+    tcase_add_test(tcase, a_mac_that_the_token_has_no_means_for_is_told_and_counts_as_no_failure);
     tcase_add_test(tcase, what_one_provider_cannot_do_another_is_asked_for);
     tcase_add_test(tcase, what_one_worker_cannot_do_another_of_its_provider_is_asked_for);
     tcase_add_test(tcase, an_answer_stands_when_nobody_betters_it_in_time);

@@ -6,9 +6,9 @@ static const struct {
     const char *words, *text;
 } unclear[] = {
     {"link-login", "an answer to C_Login that may have been a try of the PIN (0x30), 2 of 3"},
-    {"abort-login", "no answer to C_Login that may have been a try of the PIN (0x0), 2 of 3"},
-    {"kill-login", "no answer to C_Login that may have been a try of the PIN (0x0), 2 of 3"},
-    {"never-login", "no answer to C_Login that may have been a try of the PIN (0x0), 2 of 3"},
+    {"abort-login", "no answer to C_Login that may have been a try of the PIN, 2 of 3"},
+    {"kill-login", "no answer to C_Login that may have been a try of the PIN, 2 of 3"},
+    {"never-login", "no answer to C_Login that may have been a try of the PIN, 2 of 3"},
 };
 
 START_TEST(what_may_have_been_a_try_is_bounded_over_workers_restarts_and_roles)
@@ -54,6 +54,43 @@ START_TEST(what_may_have_been_a_try_is_bounded_over_workers_restarts_and_roles)
     RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);
     RIG_UNTIL(&rig, !rig_has(&rig, record));
     rig_done(&rig);
+}
+END_TEST
+
+START_TEST(a_service_is_spoken_of_without_the_words_of_a_token)
+{
+    static const struct {
+        const char *words, *says, *end;
+    } cases[] = {
+        {"link-login", "an answer to the login that may have been a try of the PIN (HTTP 48), 2 of",
+         "3 times without a clear answer (last HTTP 48)"},
+        {"kill-login", "no answer to the login that may have been a try of the PIN, 2 of 3",
+         "3 times without a clear answer (last none)"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct rig rig;
+        rig_init(&rig, 1);
+        rig.providers[0].setting_count = 0; /* no URI of a token: it is a service */
+        rig_write(&rig, "start", cases[i].words);
+        rig_open(&rig);
+        rig.pool->backends[0].logins.unsure_ms = 400;
+        kek_pool_start(rig.pool);
+        RIG_UNTIL(&rig, strstr(rig_status(&rig, 0).why.text, cases[i].says) != NULL);
+        /* Another kekd that comes too soon after it says the same. */
+        rig_close(&rig);
+        rig_open(&rig);
+        kek_pool_start(rig.pool);
+        RIG_UNTIL(&rig, strstr(rig_status(&rig, 0).why.text, ": the next one follows ") != NULL);
+        ck_assert_ptr_nonnull(strstr(rig_status(&rig, 0).why.text, cases[i].says));
+        ck_assert_int_ne(rig_status(&rig, 0).why.native, KEK_NATIVE_PKCS11);
+        rig_close(&rig);
+        rig_open(&rig);
+        rig.pool->backends[0].logins.unsure_ms = 1;
+        kek_pool_start(rig.pool);
+        RIG_UNTIL(&rig, rig_health(&rig, 0) == KEK_POOL_PIN_REFUSED);
+        ck_assert_ptr_nonnull(strstr(rig_status(&rig, 0).why.text, cases[i].end));
+        rig_done(&rig);
+    }
 }
 END_TEST
 
@@ -165,6 +202,7 @@ int main(void)
     suite_add_tcase(suite, tcase);
     tcase_add_loop_test(tcase, what_may_have_been_a_try_is_bounded_over_workers_restarts_and_roles,
                         0, (int)(sizeof unclear / sizeof unclear[0]));
+    tcase_add_test(tcase, a_service_is_spoken_of_without_the_words_of_a_token);
     tcase_add_test(tcase, a_success_forgets_what_may_have_been_a_try);
     tcase_add_loop_test(tcase, a_token_that_was_away_at_the_login_costs_no_try, 0, 2);
     tcase_add_test(tcase, the_pauses_after_what_may_have_been_a_try_grow_and_outlast_a_restart);

@@ -10,6 +10,7 @@
 
 #include "kek/clock.h"
 #include "kek/text.h"
+#include "kekctl/interrupts.h"
 #include "kekctl/options.h"
 #include "reencrypt_decrypt.h"
 #include "reencrypt_list.h"
@@ -25,22 +26,6 @@
 #define PARALLEL 16
 #define STILL_EVERY_MS 5000u
 #define RECORD_EVERY_MS 2000u
-
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int number)
-{
-    interrupted = number;
-}
-
-/* Once is a wish to stop where it can be gone on from; twice ends it.  Before there is anything to go on from, once
- * does. */
-static void catch_signals(void)
-{
-    struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-}
 
 /* A run, from its beginning to its report. */
 struct command {
@@ -169,7 +154,7 @@ static enum ctl_exit wait_for_all(struct command *c)
 {
     uint64_t began = kek_clock_ms();
     char said[KEK_WHY_TEXT] = "";
-    while (interrupted == 0) {
+    while (interrupts_met == 0) {
         struct kek_why why = {.rc = KEK_OK};
         int64_t wait_ms = 0;
         enum guard_verdict verdict = guard_look(&c->guard, &wait_ms, &why);
@@ -283,8 +268,8 @@ static void resume(struct command *c)
 
 static json_t *prove(struct command *c, bool *good)
 {
-    return c->by_etcd && interrupted == 0 ? reencrypt_proof_end(&c->reencrypt, &c->guard, good)
-                                          : NULL;
+    return c->by_etcd && interrupts_met == 0 ? reencrypt_proof_end(&c->reencrypt, &c->guard, good)
+                                             : NULL;
 }
 
 static void say_unmoved(const struct command *c, uint64_t unmoved)
@@ -382,7 +367,7 @@ static enum ctl_exit rewrite(struct command *c)
                                               c->ctl->parallel == 0 ? PARALLEL : c->ctl->parallel,
                                           .rate = c->ctl->rate,
                                           .patience_ms = c->patience_ms,
-                                          .interrupted = &interrupted};
+                                          .interrupted = &interrupts_met};
     const struct reencrypt_beside beside = {
         .look = look, .tell = tell, .stalled = stalled, .arg = c};
     struct reencrypt_source source;
@@ -402,17 +387,17 @@ static enum ctl_exit migrate(struct command *c)
     struct kek_why why = {.rc = KEK_OK};
     bool good = true;
     c->by_etcd = reencrypt_proof_is_there(&c->reencrypt, &c->guard);
-    if (c->by_etcd && !reencrypt_proof_first(&c->reencrypt, &c->guard, &interrupted, &why)) {
+    if (c->by_etcd && !reencrypt_proof_first(&c->reencrypt, &c->guard, &interrupts_met, &why)) {
         ctl_say(c->ctl, "%s", why.text);
         return CTL_FAILED;
     }
-    if (interrupted != 0) {
+    if (interrupts_met != 0) {
         ctl_say(c->ctl, "interrupted; no migration was begun");
         return CTL_CHECK;
     }
     enum ctl_exit code = reencrypt_migrate(
         &c->reencrypt, &c->guard, c->ctl->timeout_given ? c->ctl->timeout_ms : MIGRATE_PATIENCE_MS,
-        &interrupted);
+        &interrupts_met);
     if (code == CTL_GOOD && guard_still(&c->guard, &why) == GUARD_REFUSED) {
         ctl_say(c->ctl, "%s", why.text);
         code = CTL_CHECK;
@@ -438,7 +423,7 @@ static enum ctl_exit run(struct command *c)
     }
     code = find_resources(c);
     if (code == CTL_GOOD) {
-        catch_signals();
+        interrupts_catch(); /* before, there is nothing to go on from, and the first one ends it */
         code = wait_for_all(c);
     }
     if (code != CTL_GOOD) {

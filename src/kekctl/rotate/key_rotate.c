@@ -1,7 +1,6 @@
 /* kekctl key rotate: the keyring's next version, from its making to the retirement of the older ones. */
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -9,6 +8,7 @@
 
 #include "kek/clock.h"
 #include "kek/text.h"
+#include "kekctl/interrupts.h"
 #include "kekctl/key/key_remarks.h"
 #include "kekctl/key/on_record.h"
 #include "kekctl/output.h"
@@ -18,25 +18,10 @@
 #define TIMEOUT_MS (UINT64_C(3600) * 1000) /* of all waiting, where no --timeout is given */
 #define POLL_MS 1000
 
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int number)
-{
-    interrupted = number;
-}
-
-/* Once is a wish to stop where it can be gone on from; twice ends it. */
-static void catch_interrupts(void)
-{
-    struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-}
-
 static void pause_between_polls(void)
 {
     const struct timespec time = {.tv_sec = POLL_MS / 1000};
-    if (!interrupted) {
+    if (interrupts_met == 0) {
         (void)nanosleep(&time, NULL);
     }
 }
@@ -242,7 +227,7 @@ static enum ctl_exit run(struct rotate *rotate)
             tokens = fresh = true;
             continue;
         }
-        if (interrupted) {
+        if (interrupts_met != 0) {
             return stopped(rotate, "interrupted", "interrupted");
         }
         if (rotate->plan.verdict == ROTATION_WAIT && kek_clock_ms() >= rotate->end_ms) {
@@ -334,7 +319,7 @@ static enum ctl_exit rotate_begin(struct rotate *rotate)
             return CTL_FAILED;
         }
     }
-    catch_interrupts();
+    interrupts_catch();
     enum ctl_exit code = run(rotate);
     rotate_show_end(&rotate->show);
     return code;
