@@ -108,10 +108,11 @@ class Sink(rigs.Case):
         self.assertGreater(node.metric("kekd_audit_errors_total"), errors)
         self.assertEqual(len(log.lines), told)
         with log:
-            rigs.wait_for(lambda: log.events("dropped"), "the line about those that are lost")
+            rigs.wait_for(lambda: len(log.events("dropped")) == 2, "the line about those that are lost")
             node.stop()
             rigs.wait_for(lambda: log.events("stop"), "the last line")
-        dropped, = log.events("dropped")
+        killed, dropped = log.events("dropped")
+        self.assertEqual((killed["seq"], killed["lines"], killed["at_most"]), (0, 0, 256))
         starts = [at for at, line in enumerate(log.events()) if line["event"] == "start"]
         seqs = [line["seq"] for line in log.events()[starts[1]:]]
         self.assertEqual(seqs[-1] - len(seqs), dropped["lines"])
