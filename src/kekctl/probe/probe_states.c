@@ -234,9 +234,26 @@ static void clean_up(struct trial *trial)
              looked.why.text);
 }
 
+/* False: it could not be put on record, so no key is made. */
+static bool begin(struct trial *trial)
+{
+    const struct kek_audit_act act = {.event = "trial", .provider = trial->workers.provider.name};
+    if (login_log_begin(&trial->workers.logins, NULL, &act)) {
+        return true;
+    }
+    trial->over = trial->states->untried = true;
+    snprintf(trial->why, sizeof trial->why, "it could not be put on record");
+    try_changes(trial);
+    try_copy(trial);
+    return false;
+}
+
 static void run(struct trial *trial)
 {
     struct probe_answer answer;
+    if (!begin(trial)) {
+        return;
+    }
     ask(trial, PROBE_OFFICER, KEK_POOL_GENERATE, KEK_STATE_PRE_ACTIVE, &answer);
     if (answer.rc != KEK_OK) {
         trial->over = true;
