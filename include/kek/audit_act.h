@@ -13,7 +13,7 @@
 
 struct kek_audit_act {
     const char *event;           /* "generate", "audit-key", "pin-retry", "login", ... */
-    const char *outcome;         /* "ok", "failed", "refused", "unclear" */
+    const char *outcome;         /* "ok", "failed", "refused", "unclear", "begun" */
     const char *command;         /* of kekctl: its words; NULL: not told */
     const char *provider;        /* NULL: all */
     const char *token;           /* its serial; NULL: none in particular */
@@ -35,8 +35,15 @@ struct kek_audit_acts *kek_audit_acts_new(const struct kek_audit_place *place, c
 void kek_audit_acts_free(struct kek_audit_acts *acts);
 KEK_DEFINE_AUTO(kek_audit_acts);
 
-/* The line is on the disk, or taken by the journal or syslog daemon that is the log, when this returns KEK_OK. */
+/* The line is on the disk, or taken by the journal or syslog daemon that is the log, when this returns KEK_OK.  Else it is
+ * lost, and counted in the record: the next line that is written tells. */
 enum kek_rc kek_audit_act(struct kek_audit_acts *acts, const struct kek_audit_act *act,
                           struct kek_why *why) KEK_MUST_CHECK;
+
+/* The same of what is about to be done, with KEK_AUDIT_BEGUN as its outcome.  Where this is not KEK_OK nothing may be done:
+ * then nothing is counted. */
+#define KEK_AUDIT_BEGUN "begun"
+enum kek_rc kek_audit_act_begin(struct kek_audit_acts *acts, const struct kek_audit_act *act,
+                                struct kek_why *why) KEK_MUST_CHECK;
 
 #endif

@@ -35,6 +35,12 @@ struct kek_audit_end {
     char hash[KEK_SHA256_TEXT];       /* of the last one; 64 zeros before the first */
 };
 
+/* Lines that are missing from the log, and that no line of it tells of yet. */
+struct kek_audit_owed {
+    uint64_t lost;    /* for certain */
+    uint64_t waiting; /* at most so many more, if who has them is not there any more */
+};
+
 /* What a line says of itself. */
 struct kek_audit_link {
     struct kek_audit_end end;
@@ -75,8 +81,8 @@ bool kek_audit_link_holds(struct kek_audit_hasher *hasher, struct kek_bytes line
 #define KEK_AUDIT_MAC_SPAN 65536u
 void kek_audit_mac_text(const struct kek_audit_end *end, char text[static KEK_AUDIT_MAC_TEXT]);
 
-/* What is on record in state_dir, read without its lock.  KEK_NOT_FOUND: nothing; KEK_DAMAGED.  Blocks. */
+/* What is on record in state_dir, read without its lock.  owed: may be NULL.  KEK_NOT_FOUND: nothing; KEK_DAMAGED.  Blocks. */
 enum kek_rc kek_audit_record_read(const char *path, struct kek_audit_end *end,
-                                  struct kek_why *why) KEK_MUST_CHECK;
+                                  struct kek_audit_owed *owed, struct kek_why *why) KEK_MUST_CHECK;
 
 #endif

@@ -49,6 +49,8 @@ struct ctl {
     /* Who hears what ctl_say() would say, without the command's words; NULL: standard error. */
     void (*hear)(void *arg, const char *text);
     void *hear_arg;
+    /* Where to say that a line of the audit log is lost: what went well ends with CTL_CHECK then.  May be NULL. */
+    bool *unrecorded;
     const char *config_path;
     bool config_given;  /* by --config or as an argument */
     const char *root;   /* NULL: the only one, or all */

@@ -415,6 +415,6 @@ kekctl_script_tests = tests/unit/test_completion.py tests/unit/test_kekctl.py te
 	tests/unit/test_kekctl_kube.py \
 	tests/unit/test_reencrypt.py \
 	tests/unit/test_reencrypt_roots.py
-EXTRA_DIST += tests/unit/audit_chain.py tests/unit/kube_server.py
+EXTRA_DIST += tests/unit/audit_chain.py tests/unit/full_log.py tests/unit/kube_server.py
 dist_check_SCRIPTS += $(kekctl_script_tests)
 TESTS += $(kekctl_script_tests)

@@ -27,10 +27,11 @@ enum ctl_exit ctl_pin_retry(struct ctl *ctl)
         return CTL_USAGE;
     }
     KEK_AUTO(kek_audit_acts) audit = NULL;
-    if (!ctl_audit_open(ctl, config, &audit)) {
+    size_t forgotten = 0;
+    const struct kek_audit_act retry = {.event = "pin-retry", .provider = ctl->provider};
+    if (!ctl_audit_open(ctl, config, &audit) || !ctl_audit_begin(ctl, audit, &retry)) {
         return CTL_FAILED;
     }
-    size_t forgotten = 0;
     struct kek_why why;
     bool good = kek_login_retry(config->state_dir, ctl->provider, &forgotten, &why) == KEK_OK;
     const struct kek_audit_act act = {
@@ -40,7 +41,7 @@ enum ctl_exit ctl_pin_retry(struct ctl *ctl)
         .forgotten = &forgotten,
         .why = good ? NULL : &why,
     };
-    bool recorded = ctl_audit(ctl, audit, &act);
+    ctl_audit(ctl, audit, &act);
     if (!good) {
         ctl_say(ctl, "%s", why.text);
         return CTL_FAILED;
@@ -57,5 +58,5 @@ enum ctl_exit ctl_pin_retry(struct ctl *ctl)
     }
     enum ctl_exit code = output_object(ctl, object, columns, 1);
     json_decref(object);
-    return code == CTL_GOOD && !recorded ? CTL_CHECK : code;
+    return code;
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "audit_log.h"
+#include "audit_note.h"
 #include "audit_store.h"
 #include "kek/clock.h"
 #include "kek/log.h"
@@ -30,7 +31,7 @@ struct kek_audit {
     struct kek_buf filling, writing;
     size_t written;    /* bytes of `writing` that are in the log: whole lines */
     size_t queued;     /* lines in filling */
-    size_t in_writing; /* lines in writing */
+    size_t in_writing; /* lines in writing, without those that are in the log */
     bool busy;
     bool due;       /* what was gathered has waited long enough */
     bool failing;   /* the last write failed; the timer runs to the next try */
@@ -42,6 +43,12 @@ struct kek_audit {
     struct kek_audit_end written_end; /* of the chain, after the last write */
 
     uint64_t lost; /* dropped lines that no line tells of yet */
+    /* A line tells of so many, and is not in the log itself; it ends there. */
+    struct told {
+        uint64_t lost;
+        size_t end;
+    } told_filling, told_writing;
+    struct audit_note note;
     struct kek_audit_stats stats;
     struct audit_seen seen;
 
@@ -57,6 +64,13 @@ static void kick(struct kek_audit *audit);
 static size_t waiting(const struct kek_audit *audit)
 {
     return audit->filling.len + audit->writing.len - audit->written;
+}
+
+/* What would be missing if kekd ended now. */
+static uint64_t missing(const struct kek_audit *audit)
+{
+    return audit->queued + audit->in_writing + audit->lost + audit->told_filling.lost +
+           audit->told_writing.lost;
 }
 
 struct audit_seen *audit_seen(struct kek_audit *audit)
@@ -88,6 +102,9 @@ void audit_end(struct kek_audit *audit, size_t len)
         audit->lost++;
         audit->stats.dropped++;
     }
+    if (!audit->stopping) {
+        audit_note_count(&audit->note, missing(audit));
+    }
 }
 
 static void note_start(struct kek_audit *audit)
@@ -110,15 +127,33 @@ static void note_dropped(struct kek_audit *audit)
         audit->lost = 0;
         audit->filling.len += len;
         audit->queued++;
+        audit->told_filling.lost += lines - 1; /* without itself */
+        audit->told_filling.end = audit->filling.len;
     }
 }
 
 /* ---- writing: kick, submit, on_written, and on_timer for the two waits between them ---- */
 
+/* What the last write has put into the log. */
+static void take_written(struct kek_audit *audit)
+{
+    const uint8_t *data = audit->writing.data;
+    for (size_t end = audit->written + audit->taken; audit->written < end;) {
+        const uint8_t *feed = memchr(data + audit->written, '\n', end - audit->written);
+        audit->written = (size_t)(feed + 1 - data);
+        audit->in_writing--;
+        audit->stats.lines++;
+    }
+    if (audit->written >= audit->told_writing.end) {
+        audit->told_writing = (struct told){.lost = 0};
+    }
+    audit->taken = 0;
+    audit_note_taken(&audit->note, missing(audit),
+                     audit->store.inherited.lost == 0 && audit->store.inherited.waiting == 0);
+}
+
 static void forget_written(struct kek_audit *audit)
 {
-    audit->stats.lines += audit->in_writing;
-    audit->in_writing = 0;
     audit->written = 0;
     if (audit->writing.cap > 2 * GATHER_BYTES) {
         kek_buf_done(&audit->writing); /* a burst's memory is given back */
@@ -132,6 +167,12 @@ static void on_timer_closed(uv_handle_t *handle)
     audit->stopped(audit->arg);
 }
 
+static void on_noted(void *arg)
+{
+    struct kek_audit *audit = arg;
+    uv_close((uv_handle_t *)&audit->timer, on_timer_closed);
+}
+
 static void finish_stop(struct kek_audit *audit)
 {
     size_t lines = audit->queued + audit->in_writing;
@@ -140,7 +181,7 @@ static void finish_stop(struct kek_audit *audit)
         kek_log(KEK_LOG_ERROR, "audit: %s could not be written before the end",
                 kek_counted(lines, "line").text);
     }
-    uv_close((uv_handle_t *)&audit->timer, on_timer_closed);
+    audit_note_end(&audit->note, missing(audit), on_noted, audit);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -192,7 +233,7 @@ static void on_written(uv_work_t *work, int status)
     struct kek_audit *audit = work->data;
     (void)status; /* nothing cancels it */
     audit->busy = false;
-    audit->written += audit->taken;
+    take_written(audit);
     audit->written_end = audit->store.end;
     audit->stats.uncopied = audit->store.receivers[0].lost + audit->store.receivers[1].lost;
     pass_on(audit);
@@ -270,6 +311,8 @@ static void swap(struct kek_audit *audit)
     audit->filling = empty;
     audit->in_writing = audit->queued;
     audit->queued = 0;
+    audit->told_writing = audit->told_filling;
+    audit->told_filling = (struct told){.lost = 0};
 }
 
 /* After a failure until the next try; else until enough lines, or the first of them, have waited. */
@@ -403,6 +446,7 @@ struct kek_audit *kek_audit_new(uv_loop_t *loop, const struct kek_audit_place *p
     }
     uv_timer_init(loop, &audit->timer);
     audit->timer.data = audit;
+    audit_note_open(&audit->note, loop, &audit->store);
     note_start(audit);
     return audit;
 }

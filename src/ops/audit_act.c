@@ -126,12 +126,32 @@ static size_t render(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
     return audit_text_finish(&line, out);
 }
 
-enum kek_rc kek_audit_act(struct kek_audit_acts *acts, const struct kek_audit_act *act,
-                          struct kek_why *why)
+static enum kek_rc put(struct kek_audit_acts *acts, const struct kek_audit_act *act,
+                       struct kek_why *why)
 {
     char line[AUDIT_LINE_MAX];
     struct audit_stamp stamp = {.wall_ms = kek_clock_wall_ms(), .node = acts->node, .second = -1};
     size_t taken, len = render(line, &stamp, acts->root, act);
     enum kek_rc rc = audit_store_append(&acts->store, kek_bytes(line, len), &taken, why);
-    return rc == KEK_OK ? audit_store_sync(&acts->store, why) : rc;
+    if (rc != KEK_OK) {
+        (void)!fdatasync(acts->store.head_fd); /* the count of what is lost */
+        return rc;
+    }
+    return audit_store_sync(&acts->store, why);
+}
+
+enum kek_rc kek_audit_act(struct kek_audit_acts *acts, const struct kek_audit_act *act,
+                          struct kek_why *why)
+{
+    acts->store.gives_up = true;
+    return put(acts, act, why);
+}
+
+enum kek_rc kek_audit_act_begin(struct kek_audit_acts *acts, const struct kek_audit_act *act,
+                                struct kek_why *why)
+{
+    struct kek_audit_act begun = *act;
+    begun.outcome = KEK_AUDIT_BEGUN;
+    acts->store.gives_up = false;
+    return put(acts, &begun, why);
 }

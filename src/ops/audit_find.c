@@ -206,7 +206,7 @@ static enum kek_rc go_on(struct audit_store *store, const struct kek_audit_end *
     return rc == KEK_OK && broken[0] != '\0' ? audit_write_broken(store, broken, why) : rc;
 }
 
-enum kek_rc audit_find_end(struct audit_store *store, struct kek_why *why)
+static enum kek_rc find_chain(struct audit_store *store, struct kek_why *why)
 {
     struct kek_audit_end record;
     char broken[KEK_WHY_TEXT] = "";
@@ -225,4 +225,34 @@ enum kek_rc audit_find_end(struct audit_store *store, struct kek_why *why)
         return rc;
     }
     return look(store, &record, broken, why);
+}
+
+/* Lines are missing here.  Forgotten only once that is told: who ends between the two has it told again. */
+static enum kek_rc tell_owed(struct audit_store *store, struct kek_why *why)
+{
+    static const struct kek_audit_owed nothing;
+    struct kek_audit_owed owed;
+    struct kek_why told_why;
+    audit_head_owed(store->head_fd, AUDIT_DEBTOR_ACTS, &owed);
+    bool acts = owed.lost > 0;
+    owed.lost += store->inherited.lost;
+    owed.waiting = store->inherited.waiting;
+    if (owed.lost + owed.waiting == 0) {
+        return KEK_OK;
+    }
+    enum kek_rc rc = audit_write_dropped(store, &owed, why);
+    if (rc != KEK_OK) {
+        return rc;
+    }
+    store->inherited = nothing;
+    if (acts) {
+        (void)!audit_head_owe(store->head_fd, AUDIT_DEBTOR_ACTS, &nothing, &told_why);
+    }
+    return KEK_OK;
+}
+
+enum kek_rc audit_find_end(struct audit_store *store, struct kek_why *why)
+{
+    enum kek_rc rc = find_chain(store, why);
+    return rc == KEK_OK ? tell_owed(store, why) : rc;
 }

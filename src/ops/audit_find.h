@@ -8,7 +8,7 @@
 
 #include "audit_store.h"
 
-/* Goes over to the file that the path names, or is to name, unless that is the open one, or there is none and the chain
+/* A line tells of what is owed, and then it is not any more.  Goes over to the file that the path names, or is to name, unless that is the open one, or there is none and the chain
  * ends in the open one, which was renamed; then store->end is where the chain stands there.  A file that was left is in
  * store->left_fd.  KEK_DENIED: the chain goes on in a file that cannot be opened; KEK_UNAVAILABLE, KEK_NO_MEMORY. */
 enum kek_rc audit_find_end(struct audit_store *store, struct kek_why *why) KEK_MUST_CHECK;

@@ -5,12 +5,19 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "kek/durable.h"
 #include "kek/text.h"
 
 #define LOOK_US 1000 /* between two tries to lock */
+#define NO_CHAIN "{\"chain\":\"\",\"n\":0"
+/* Where the members stand, after the chain's: those have their place if their numbers are the longest. */
+#define OWED_AT 144
+#define KEKD_AT 184
+#define RECORD_END "}\n"
+#define END_AT (AUDIT_HEAD_BYTES - 2)
 
 int audit_head_open(const char *path, struct kek_why *why)
 {
@@ -75,20 +82,34 @@ static bool passes_hex(const char **at, char *text, size_t len)
     return true;
 }
 
-static bool parse(const char *at, struct kek_audit_end *end)
+static bool is_blank(const char *from, const char *to)
 {
-    struct kek_audit_end found;
+    while (from < to && (*from == ' ' || *from == '\n')) {
+        from++;
+    }
+    return from == to;
+}
+
+/* Of a kekd that had no debts the object ends here; else its other members have places behind it. */
+static bool parse(const char *text, struct kek_audit_end *end)
+{
+    struct kek_audit_end found = {.chain = ""};
+    const char *at = text, *to = text + OWED_AT;
+    if (passes(&at, NO_CHAIN)) {
+        *end = found;
+        return is_blank(at, to);
+    }
     if (!passes(&at, "{\"chain\":\"") || !passes_hex(&at, found.chain, sizeof found.chain - 1) ||
         !passes(&at, "\",\"n\":") || !kek_text_digits(&at, UINT64_MAX, &found.n) ||
         !passes(&at, ",\"hash\":\"") || !passes_hex(&at, found.hash, sizeof found.hash - 1) ||
-        !passes(&at, "\"}")) {
+        !passes(&at, "\"")) {
         return false;
     }
-    if (strspn(at, " \n") != strlen(at)) {
-        return false;
+    if (passes(&at, "}")) {
+        to = text + AUDIT_HEAD_BYTES;
     }
     *end = found;
-    return true;
+    return is_blank(at, to);
 }
 
 enum kek_rc audit_head_load(int fd, struct kek_audit_end *end, struct kek_why *why)
@@ -110,15 +131,20 @@ enum kek_rc audit_head_load(int fd, struct kek_audit_end *end, struct kek_why *w
     return KEK_OK;
 }
 
-enum kek_rc audit_head_store(int fd, const struct kek_audit_end *end, struct kek_why *why)
+/* Has it all places?  The last two bytes are never another's. */
+static bool has_places(int fd)
 {
-    char text[AUDIT_HEAD_BYTES + 1];
-    int len = snprintf(text, sizeof text, "{\"chain\":\"%s\",\"n\":%llu,\"hash\":\"%s\"}",
-                       end->chain, (unsigned long long)end->n, end->hash);
-    memset(text + len, ' ', sizeof text - 1 - (size_t)len);
-    text[AUDIT_HEAD_BYTES - 1] = '\n';
-    ssize_t written = pwrite(fd, text, AUDIT_HEAD_BYTES, 0);
-    if (written != AUDIT_HEAD_BYTES) {
+    struct stat st;
+    char ends[sizeof RECORD_END];
+    return fstat(fd, &st) == 0 && st.st_size == AUDIT_HEAD_BYTES &&
+           pread(fd, ends, strlen(RECORD_END), END_AT) == (ssize_t)strlen(RECORD_END) &&
+           memcmp(ends, RECORD_END, strlen(RECORD_END)) == 0;
+}
+
+static enum kek_rc put(int fd, const char *bytes, size_t len, off_t at, struct kek_why *why)
+{
+    ssize_t written = pwrite(fd, bytes, len, at);
+    if (written != (ssize_t)len) {
         return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO,
                                (unsigned long)(written < 0 ? errno : ENOSPC),
                                "writing the record of the audit log's chain");
@@ -126,7 +152,92 @@ enum kek_rc audit_head_store(int fd, const struct kek_audit_end *end, struct kek
     return KEK_OK;
 }
 
-enum kek_rc kek_audit_record_read(const char *path, struct kek_audit_end *end, struct kek_why *why)
+enum kek_rc audit_head_store(int fd, const struct kek_audit_end *end, struct kek_why *why)
+{
+    char text[AUDIT_HEAD_BYTES + 1];
+    int len = end->chain[0] == '\0'
+                  ? snprintf(text, sizeof text, NO_CHAIN)
+                  : snprintf(text, sizeof text, "{\"chain\":\"%s\",\"n\":%llu,\"hash\":\"%s\"",
+                             end->chain, (unsigned long long)end->n, end->hash);
+    memset(text + len, ' ', sizeof text - (size_t)len);
+    if (has_places(fd)) {
+        return put(fd, text, OWED_AT, 0, why);
+    }
+    memcpy(text + END_AT, RECORD_END, strlen(RECORD_END));
+    enum kek_rc rc = put(fd, text, AUDIT_HEAD_BYTES, 0, why);
+    (void)!ftruncate(fd, AUDIT_HEAD_BYTES); /* of one that was damaged */
+    return rc;
+}
+
+enum kek_rc audit_head_shape(int fd, struct kek_why *why)
+{
+    struct kek_audit_end end;
+    if (has_places(fd)) {
+        return KEK_OK;
+    }
+    enum kek_rc rc = audit_head_load(fd, &end, why);
+    return rc == KEK_OK ? audit_head_store(fd, &end, why) : rc;
+}
+
+/* ---- what is owed ---- */
+
+static const struct {
+    off_t at;
+    size_t len;
+} places[] = {[AUDIT_DEBTOR_ACTS] = {OWED_AT, KEKD_AT - OWED_AT},
+              [AUDIT_DEBTOR_KEKD] = {KEKD_AT, END_AT - KEKD_AT}};
+
+void audit_head_owed(int fd, enum audit_debtor debtor, struct kek_audit_owed *owed)
+{
+    char text[KEKD_AT];
+    size_t len = places[debtor].len;
+    struct kek_audit_owed found = {.waiting = 0};
+    const char *at = text;
+    *owed = found;
+    if (!has_places(fd) || pread(fd, text, len, places[debtor].at) != (ssize_t)len) {
+        return;
+    }
+    text[len] = '\0';
+    bool known = debtor == AUDIT_DEBTOR_ACTS
+                     ? passes(&at, ",\"lost\":") && kek_text_digits(&at, UINT64_MAX, &found.lost)
+                     : passes(&at, ",\"kekd\":{\"lost\":") &&
+                           kek_text_digits(&at, UINT64_MAX, &found.lost) &&
+                           passes(&at, ",\"waiting\":") &&
+                           kek_text_digits(&at, UINT64_MAX, &found.waiting) && passes(&at, "}");
+    if (known && is_blank(at, text + len)) {
+        *owed = found;
+    }
+}
+
+enum kek_rc audit_head_owe(int fd, enum audit_debtor debtor, const struct kek_audit_owed *owed,
+                           struct kek_why *why)
+{
+    char text[KEKD_AT];
+    size_t size = places[debtor].len, len = 0;
+    if (!has_places(fd)) {
+        return kek_fail(why, KEK_UNAVAILABLE,
+                        "the record of the audit log's chain has no place for lines that are lost");
+    }
+    if (debtor == AUDIT_DEBTOR_ACTS && owed->lost > 0) {
+        len = (size_t)snprintf(text, sizeof text, ",\"lost\":%llu", (unsigned long long)owed->lost);
+    } else if (debtor == AUDIT_DEBTOR_KEKD && owed->lost + owed->waiting > 0) {
+        len = (size_t)snprintf(text, sizeof text, ",\"kekd\":{\"lost\":%llu,\"waiting\":%llu}",
+                               (unsigned long long)owed->lost, (unsigned long long)owed->waiting);
+    }
+    memset(text + len, ' ', sizeof text - len);
+    return put(fd, text, size, places[debtor].at, why);
+}
+
+static void add_owed(int fd, enum audit_debtor debtor, struct kek_audit_owed *sum)
+{
+    struct kek_audit_owed owed;
+    audit_head_owed(fd, debtor, &owed);
+    sum->lost += owed.lost;
+    sum->waiting += owed.waiting;
+}
+
+enum kek_rc kek_audit_record_read(const char *path, struct kek_audit_end *end,
+                                  struct kek_audit_owed *owed, struct kek_why *why)
 {
     KEK_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
@@ -136,6 +247,11 @@ enum kek_rc kek_audit_record_read(const char *path, struct kek_audit_end *end, s
     enum kek_rc rc = audit_head_load(fd, end, why);
     if (rc == KEK_OK && end->chain[0] == '\0') {
         return kek_fail(why, KEK_NOT_FOUND, "%s is empty", path);
+    }
+    if (rc == KEK_OK && owed != NULL) {
+        *owed = (struct kek_audit_owed){.lost = 0};
+        add_owed(fd, AUDIT_DEBTOR_ACTS, owed);
+        add_owed(fd, AUDIT_DEBTOR_KEKD, owed);
     }
     return rc;
 }

@@ -2,7 +2,11 @@
  * Where the audit log's chain stands, on record in state_dir: kekd and kekctl go on from there, one at a time.
  *
  * The record is one JSON object of HEAD_BYTES, blanks and a line feed included, and is written over in place: it lies
- * in one page and one sector. Who reads or writes it holds its lock (flock(2)), which ends with the process.  Blocks.
+ * in one page and one sector. Who reads or writes it holds its lock (flock(2)), which ends with the process.  Each member
+ * has a place of its own, so that kekd, of which there is one, writes what it owes without the lock: a receiver that is
+ * full keeps that for a second.  Blocks.
+ *
+ *     {"chain":"0123456789abcdef","n":42,"hash":"<64 hex>","lost":3,"kekd":{"lost":0,"waiting":256}}
  */
 #ifndef KEK_OPS_AUDIT_HEAD_H
 #define KEK_OPS_AUDIT_HEAD_H
@@ -17,9 +21,21 @@ int audit_head_open(const char *path, struct kek_why *why);
 /* Waits up to wait_ms for another process that holds it.  KEK_UNAVAILABLE: it still does. */
 enum kek_rc audit_head_lock(int fd, unsigned wait_ms, struct kek_why *why) KEK_MUST_CHECK;
 void audit_head_unlock(int fd);
+/* Makes a record that is empty, or of a kekd that had no debts, one that has all places. One that is damaged stays. */
+enum kek_rc audit_head_shape(int fd, struct kek_why *why) KEK_MUST_CHECK;
 /* An empty record is a chain without an id. KEK_DAMAGED: it is no such record. */
 enum kek_rc audit_head_load(int fd, struct kek_audit_end *end, struct kek_why *why) KEK_MUST_CHECK;
 enum kek_rc audit_head_store(int fd, const struct kek_audit_end *end,
                              struct kek_why *why) KEK_MUST_CHECK;
+
+/* Whose lines are missing: those of kekctls, which give up a line that is not taken at once; or of the one kekd, which
+ * keeps them as long as it runs. */
+enum audit_debtor { AUDIT_DEBTOR_ACTS, AUDIT_DEBTOR_KEKD };
+
+/* What cannot be read is nothing. */
+void audit_head_owed(int fd, enum audit_debtor debtor, struct kek_audit_owed *owed);
+/* kekctls owe no lines that may be missing.  KEK_UNAVAILABLE, also where the record has no place for it. */
+enum kek_rc audit_head_owe(int fd, enum audit_debtor debtor, const struct kek_audit_owed *owed,
+                           struct kek_why *why) KEK_MUST_CHECK;
 
 #endif

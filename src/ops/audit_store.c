@@ -146,6 +146,22 @@ static void sync_left(struct audit_store *store)
     store->left_fd = -1;
 }
 
+/* What is not taken of who does not wait: the next line that is written tells how many lines it is.  Where the record
+ * cannot be written either, nothing does. */
+static void give_up(struct audit_store *store, struct kek_bytes rest)
+{
+    struct kek_audit_owed owed;
+    struct kek_why why;
+    if (rest.len == 0 || audit_head_shape(store->head_fd, &why) != KEK_OK) {
+        return;
+    }
+    audit_head_owed(store->head_fd, AUDIT_DEBTOR_ACTS, &owed);
+    for (size_t at = 0; at < rest.len; at++) {
+        owed.lost += rest.data[at] == '\n';
+    }
+    (void)!audit_head_owe(store->head_fd, AUDIT_DEBTOR_ACTS, &owed, &why);
+}
+
 enum kek_rc audit_store_append(struct audit_store *store, struct kek_bytes lines, size_t *taken,
                                struct kek_why *why)
 {
@@ -164,6 +180,9 @@ enum kek_rc audit_store_append(struct audit_store *store, struct kek_bytes lines
         }
         rc = audit_write(store, len, false, &whole, why);
         *taken += as_many_lines(rest, store->out, whole);
+    }
+    if (rc != KEK_OK && store->gives_up) {
+        give_up(store, kek_bytes(lines.data + *taken, lines.len - *taken));
     }
     audit_head_unlock(store->head_fd);
     sync_left(store);

@@ -40,6 +40,10 @@ struct audit_store {
     char *out; /* of AUDIT_STORE_OUT_BYTES: chained lines on their way */
     struct audit_receiver receivers[AUDIT_STORE_RECEIVERS];
     struct audit_receiver *log; /* the one of them that has no file before it; NULL: none */
+    bool
+        gives_up; /* what is not taken at once is lost, and counted in the record; the caller's to set */
+    /* Lines that the kekd before this one left behind: the next append tells of them. The caller's to set. */
+    struct kek_audit_owed inherited;
     /* What it had to tell in a line of its own, for whoever keeps a log; empty: nothing.  The caller's to clear. */
     char told[KEK_WHY_TEXT];
 };
@@ -54,7 +58,7 @@ void audit_store_close(struct audit_store *store); /* also of one that is all ze
 /* Is the receiver there that is the log?  Of a file that is open: yes.  KEK_UNAVAILABLE. */
 enum kek_rc audit_store_reach(struct audit_store *store, struct kek_why *why) KEK_MUST_CHECK;
 
-/* Writes the lines, each with its line feed.  *taken: bytes of them that are in the log, whole lines all of them,
+/* Before them a line tells of what is owed.  Writes the lines, each with its line feed.  *taken: bytes of them that are in the log, whole lines all of them,
  * also on failure, after which the rest may be written later.  KEK_DENIED: the file at the path, in which the chain goes
  * on, cannot be opened; else KEK_UNAVAILABLE. */
 enum kek_rc audit_store_append(struct audit_store *store, struct kek_bytes lines, size_t *taken,

@@ -114,6 +114,20 @@ enum kek_rc audit_write_broken(struct audit_store *store, const char *error, str
     return put_line(store, "", &text, line, why);
 }
 
+enum kek_rc audit_write_dropped(struct audit_store *store, const struct kek_audit_owed *owed,
+                                struct kek_why *why)
+{
+    char line[AUDIT_LINE_MAX];
+    struct audit_text text = begin_line(store, line, "dropped");
+    PUT(&text, ",\"lines\":");
+    audit_put_uint(&text, owed->lost);
+    if (owed->waiting > 0) {
+        PUT(&text, ",\"at_most\":");
+        audit_put_uint(&text, owed->lost + owed->waiting);
+    }
+    return put_line(store, "", &text, line, why);
+}
+
 enum kek_rc audit_write_torn(struct audit_store *store, struct kek_bytes piece, struct kek_why *why)
 {
     char digest[KEK_SHA256_TEXT], line[AUDIT_LINE_MAX];

@@ -17,6 +17,10 @@ enum kek_rc audit_write(struct audit_store *store, size_t len, bool all, size_t 
 enum kek_rc audit_write_broken(struct audit_store *store, const char *error,
                                struct kek_why *why) KEK_MUST_CHECK;
 
+/* Lines that are missing, by the count on record. Rcs as above. */
+enum kek_rc audit_write_dropped(struct audit_store *store, const struct kek_audit_owed *owed,
+                                struct kek_why *why) KEK_MUST_CHECK;
+
 /* The piece of a line that a process left is ended, so that it spoils only itself, and told. `piece` is in
  * store->out.  Rcs as above. */
 enum kek_rc audit_write_torn(struct audit_store *store, struct kek_bytes piece,

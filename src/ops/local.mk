@@ -13,6 +13,8 @@ libkek_ops_a_SOURCES = \
 	src/ops/audit_line.h \
 	src/ops/audit_link.c \
 	src/ops/audit_log.h \
+	src/ops/audit_note.c \
+	src/ops/audit_note.h \
 	src/ops/audit_receiver.c \
 	src/ops/audit_receiver.h \
 	src/ops/audit_store.c \

@@ -247,7 +247,8 @@ class Audit(rigs.Case):
         node.write(audit={"file": node.audit})
         made = json.loads(node.kekctl("key", "generate", "--output", "json", check=True).stdout)
         self.assertEqual(made["version"], 1)  # the one that was refused made none
-        line, = self.lines(node, event="generate")
+        begun, line = self.lines(node, event="generate")
+        self.assertEqual((begun["kek_id"], begun["version"], begun["outcome"]), (line["kek_id"], line["version"], "begun"))
         self.assertEqual((line["kek_id"], line["version"], line["state"], line["provider"], line["outcome"]),
                          (made["kek_id"], 1, "active", "hsm-a", "ok"))
         self.assertEqual(line["peer_uid"], os.getuid())
@@ -259,7 +260,8 @@ class Audit(rigs.Case):
         self.assertEqual(node.kekctl("key", "generate").returncode, 1)
         self.assertEqual(len(self.lines(node, event="login", outcome="refused", code=0xa0)), 1)
         node.kekctl("pin", "retry", "--provider", "hsm-a", check=True)
-        line, = self.lines(node, event="pin-retry")
+        begun, line = self.lines(node, event="pin-retry")
+        self.assertEqual((begun["provider"], begun["outcome"]), ("hsm-a", "begun"))
         self.assertEqual((line["provider"], line["outcome"], line["forgotten"]), ("hsm-a", "ok", 1))
         node.stop()
 
@@ -293,7 +295,8 @@ class Audit(rigs.Case):
     def test_a_login_that_cannot_be_told_stops_no_command_that_only_looks(self):
         node = self.node(pair=True)  # two providers, so two logins at least
         node.write(audit={"file": node.folder + "/later/audit.jsonl"})
-        done = node.kekctl("key", "list", check=True)
+        done = node.kekctl("key", "list")
+        self.assertEqual((done.returncode, b"k8s-test.v1" in done.stdout), (3, True))
         self.assertEqual(done.stderr.decode().count("to be mended: the audit log does not have this command's logins: "), 1)
         self.assertIn(node.folder + "/later/audit.jsonl", done.stderr.decode())
         # On a disk that takes no more.
@@ -301,14 +304,53 @@ class Audit(rigs.Case):
         while not os.path.exists(node.audit) or os.path.getsize(node.audit) < 8192:
             node.kekctl("key", "list", check=True)
         full = subprocess.run(["prlimit", "--fsize=%d" % os.path.getsize(node.audit), rigs.program("kekctl"), "--config",
-                               node.path, "key", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True)
+                               node.path, "key", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        self.assertEqual(full.returncode, 3)
         self.assertEqual(full.stderr.decode().count("to be mended: the audit log does not have this command's logins: writing"), 1)
         judged = subprocess.run(["prlimit", "--fsize=%d" % os.path.getsize(node.audit), rigs.program("kekctl"), "--config",
                                  node.path, "doctor"], stdout=subprocess.PIPE, check=False).stdout.decode()
         self.assertRegex(judged, r"(?m)^WARN +workers +the audit log does not have this command's logins: writing")
+        node.kekctl("key", "list", check=True)
+        self.assertGreaterEqual(self.lines(node, event="dropped")[0]["lines"], 4)  # two commands' logins at two tokens
         node.write(audit=None)
         self.assertEqual(node.kekctl("key", "list", check=True).stderr, b"")
         self.assertFalse(os.path.exists(node.folder + "/later"))
+
+    def test_nothing_is_changed_on_a_token_that_a_full_disk_keeps_from_being_told(self):
+        node = self.node()
+        node.kekctl("key", "generate", check=True)
+        while os.path.getsize(node.audit) < 16384:
+            node.kekctl("key", "list", check=True)
+        shown = node.kekctl("key", "list", "--output", "json", check=True).stdout
+        keys = node.token.tool("--list-objects", "--login", "--pin", node.token.pin)
+        for command in (("key", "generate"), ("key", "promote", "2", "--i-have-a-backup"), ("audit", "generate"), ("pin", "retry"),
+                        ("conformance",), ("probe",)):
+            size = os.path.getsize(node.audit)
+            with self.subTest(command):
+                done = subprocess.run(["prlimit", "--fsize=%d" % size, rigs.program("kekctl"), "--config", node.path, *command],
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+                self.assertEqual(done.returncode, 3 if command == ("probe",) else 1, done.stderr)
+                self.assertRegex(done.stderr.decode(), "nothing was (done|changed)")
+                self.assertEqual(node.token.tool("--list-objects", "--login", "--pin", node.token.pin), keys)
+        self.assertEqual([line["command"] for line in self.lines(node, outcome="begun")], ["key generate"])  # the first one
+        self.assertEqual(node.kekctl("key", "list", "--output", "json", check=True).stdout, shown)
+        self.assertEqual(len(self.lines(node, event="dropped")), 1)
+
+    def test_a_rotation_that_a_full_disk_keeps_from_being_told_changes_nothing_and_goes_on_later(self):
+        node = self.node(config={"metrics": rigs.own_address(), "refresh": "1s"}).start()
+        rotate = ("key", "rotate", "--single-node", "--i-have-a-backup", "--timeout", "30s", "--until", "create")
+        while os.path.getsize(node.audit) < 16384:
+            node.kekctl("key", "list", check=True)
+        keys = node.token.tool("--list-objects", "--login", "--pin", node.token.pin)
+        done = subprocess.run(["prlimit", "--fsize=%d" % os.path.getsize(node.audit), rigs.program("kekctl"), "--config", node.path,
+                               *rotate], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn(b"the rotation stops at step create: nothing was changed", done.stderr)
+        self.assertEqual(node.token.tool("--list-objects", "--login", "--pin", node.token.pin), keys)
+        node.kekctl(*rotate, check=True)
+        self.assertEqual([line["outcome"] for line in self.lines(node, event="generate", version=2)], ["begun", "ok"])
+        self.assertTrue(self.lines(node, event="dropped"))  # logins of the first run
+        node.stop()
 
 
 if __name__ == "__main__":

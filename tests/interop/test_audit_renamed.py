@@ -105,7 +105,7 @@ class Renamed(rigs.Case):
         node.start()
         self.used(node)
         lines = self.good(node)
-        self.assertEqual([line["event"] for line in lines].count("generate"), 2)
+        self.assertEqual([line["event"] for line in lines].count("generate"), 4)
         node.stop()
 
     def test_a_kekctl_that_starts_between_the_rename_and_kekds_signal(self):

@@ -14,6 +14,7 @@ import rig as rigs
 
 sys.path.insert(0, os.path.join(os.environ["abs_top_srcdir"], "tests", "unit"))
 import audit_chain  # noqa: E402
+import full_log  # noqa: E402
 
 DEK = bytes(range(32))
 JOURNALD = "/lib/systemd/systemd-journald"
@@ -108,10 +109,11 @@ class Sink(rigs.Case):
         self.assertGreater(node.metric("kekd_audit_errors_total"), errors)
         self.assertEqual(len(log.lines), told)
         with log:
-            rigs.wait_for(lambda: log.events("dropped"), "the line about those that are lost")
+            rigs.wait_for(lambda: len(log.events("dropped")) == 2, "the line about those that are lost")
             node.stop()
             rigs.wait_for(lambda: log.events("stop"), "the last line")
-        dropped, = log.events("dropped")
+        killed, dropped = log.events("dropped")
+        self.assertEqual((killed["seq"], killed["lines"], killed["at_most"]), (0, 0, 256))
         starts = [at for at, line in enumerate(log.events()) if line["event"] == "start"]
         seqs = [line["seq"] for line in log.events()[starts[1]:]]
         self.assertEqual(seqs[-1] - len(seqs), dropped["lines"])
@@ -121,6 +123,64 @@ class Sink(rigs.Case):
         cut = node.kekctl("audit", "verify", "-", input=b"".join(log.lines[:-1]))
         self.assertEqual(cut.returncode, 3)
         self.assertIn(b"the end is missing", cut.stderr)
+
+    def test_a_receiver_that_is_full_lets_nothing_be_changed_and_every_lost_line_is_counted(self):
+        node = self.node(syslog="/nowhere")
+        path = node.folder + "/log"
+        node.write(audit={"syslog": path})
+        log = full_log.FullLog(path, node.state + "/k8s-test.audit")
+        self.addCleanup(log.close)
+
+        def record():
+            with open(node.state + "/k8s-test.audit", encoding="ascii") as file:
+                return json.load(file)
+        node.kekctl("key", "generate", check=True)
+        log.lines()
+        shown = node.kekctl("key", "list", "--output", "json", check=True).stdout
+        log.fill(0)
+        for command in (("key", "generate"), ("key", "promote", "2", "--i-have-a-backup"), ("audit", "generate"), ("pin", "retry"), ("probe",)):
+            with self.subTest(command):
+                done = node.kekctl(*command)
+                self.assertEqual(done.returncode, 3 if command == ("probe",) else 1, done.stderr)
+                self.assertIn(b"nothing was done, since ", done.stderr)
+        lost = log.lost()
+        self.assertGreaterEqual(lost, 3)  # a login each that some of them did
+        # A kekd beside it waits, has its own count, and tells at once what kekctl lost.
+        node.start()
+        self.call(node)
+        node.wait_log("audit: sending audit lines to .*trying again every second")
+        self.assertEqual((record()["lost"], record()["kekd"]), (lost, {"lost": 0, "waiting": 256}))
+        node.stop()
+        ended = record()["kekd"]
+        self.assertGreaterEqual(ended["lost"], 3)  # start, a call, stop
+        self.assertEqual(ended["waiting"], 0)
+        log.fill(0)
+        node.start()
+        self.call(node, 300)
+        rigs.wait_for(lambda: record()["kekd"]["waiting"] >= 600, "room for twice as many")
+        self.assertEqual(record()["kekd"]["lost"], ended["lost"])
+        node.kill()
+        killed = record()["kekd"]
+        self.assertEqual(log.lines(), [])
+        ended = node.kekctl("audit", "verify", "-", input=b"")
+        self.assertIn(b"kekd does not run here and did not end in good order: up to %d lines may be missing" % killed["waiting"],
+                      ended.stderr)
+        data = [b""]
+        node.start()
+        rigs.wait_for(lambda: data.__setitem__(0, data[0] + log.bytes()) or b'"primary"' in data[0], "lines")
+        node.stop()
+        data[0] += log.bytes()
+        lines = audit_chain.check(data[0].splitlines(True))
+        self.assertEqual([(line["event"], line["seq"]) for line in lines[:2]], [("dropped", 0), ("start", 1)])
+        self.assertEqual(lines[0]["lines"], lost + killed["lost"])
+        self.assertEqual(lines[0]["at_most"], lost + killed["lost"] + killed["waiting"])
+        self.assertGreaterEqual(killed["waiting"], 302)
+        self.assertNotIn("kekd", record())
+        told = self.verify(node, data[0])
+        self.assertEqual((told["dropped"], told["dropped_at_most"], told["waiting"]),
+                         (lines[0]["lines"], lines[0]["at_most"], 0))
+        log.lines()
+        self.assertEqual(node.kekctl("key", "list", "--output", "json", check=True).stdout, shown)
 
     def journald(self, run):
         """Its socket, in a folder that is its /run."""
@@ -157,7 +217,7 @@ class Sink(rigs.Case):
         lines = exported().splitlines(True)
         told = audit_chain.check(lines)
         events = [line["event"] for line in told]
-        self.assertEqual((events[0], events[-1]), ("login", "stop"))
+        self.assertEqual((events[0], events[-1]), ("audit-key", "stop"))
         self.assertEqual([line.get("method") for line in told].count("Encrypt"), 100)
         self.assertIn("audit-key", events)
         told = self.verify(node, b"".join(lines))

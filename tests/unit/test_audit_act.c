@@ -4,6 +4,7 @@
 
 #include "audit_help.h"
 #include "man_items.h"
+#include "src/ops/audit_head.h"
 
 static const struct kek_id made = {{0xde, 0xad}};
 static const size_t two_pins = 2;
@@ -172,11 +173,41 @@ START_TEST(act_is_not_put_where_kekds_log_cannot_be)
 }
 END_TEST
 
+START_TEST(lines_that_are_lost_are_told_by_whoever_writes_next)
+{
+    struct kek_why why = {.text = ""};
+    const char *path = folder_path("audit");
+    struct kek_audit_place place = place_of(path);
+    struct kek_audit_end end;
+    struct kek_audit_owed owed;
+    struct stat st;
+    act(path);
+    struct kek_audit_acts *log = acts_ok(path);
+    ck_assert_int_eq(stat(path, &st), 0);
+    disk_holds((rlim_t)st.st_size);
+    ck_assert_int_eq(kek_audit_act_begin(log, &acts[0], &why), KEK_UNAVAILABLE);
+    ck_assert_int_eq(kek_audit_record_read(place.head, &end, &owed, &why), KEK_OK);
+    ck_assert_uint_eq(owed.lost, 0);
+    ck_assert_int_eq(kek_audit_act(log, &acts[0], &why), KEK_UNAVAILABLE);
+    ck_assert_int_eq(kek_audit_act(log, &acts[2], &why), KEK_UNAVAILABLE);
+    ck_assert_int_eq(kek_audit_record_read(place.head, &end, &owed, &why), KEK_OK);
+    ck_assert_uint_eq(owed.lost, 2);
+    kek_audit_acts_free(log);
+    disk_holds(RLIM_INFINITY);
+    stop(new_ok(path));
+    ck_assert_uint_eq(read_lines(path), 7);
+    ck_assert_str_eq(text_of(lines[4], "event"), "dropped");
+    ck_assert_int_eq(number_of(lines[4], "lines"), 2);
+    ck_assert_int_eq(number_of(lines[4], "n"), 5);
+    ck_assert_str_eq(text_of(lines[5], "event"), "start");
+}
+END_TEST
+
 /* What kekctl's changes of a key's state are put on record as. */
 static void act_changes(const char *path)
 {
-    static const char *const events[] = {"promote",    "retire",  "suspend",  "resume",
-                                         "quarantine", "destroy", "destroyed"};
+    static const char *const events[] = {"promote",    "retire",  "suspend",   "resume",
+                                         "quarantine", "destroy", "destroyed", "trial"};
     struct kek_why why = {.text = ""};
     const struct kek_audit_place place = place_of(path);
     struct kek_audit_acts *log = kek_audit_acts_new(&place, "site", &why);
@@ -212,6 +243,17 @@ static void meet_fields(struct man_items *fields, const json_t *object)
             meet_fields(fields, one);
         }
     }
+}
+
+/* As a kekd that was killed. */
+static void owe(const char *head)
+{
+    struct kek_why why;
+    int fd = open(head, O_RDWR);
+    ck_assert_int_eq(
+        audit_head_owe(fd, AUDIT_DEBTOR_KEKD, &(struct kek_audit_owed){.waiting = 256}, &why),
+        KEK_OK);
+    close(fd);
 }
 
 /* Every field of every kind of line, and every kind, stand in the manual, and nothing else does. */
@@ -253,6 +295,8 @@ START_TEST(the_manual_lists_the_fields_and_the_events)
     put_bytes(folder_path("acts"), "{\"time\"");
     put_bytes(folder_path("head"), "more than a record");
     act(folder_path("acts"));
+    owe(folder_path("head"));
+    stop(new_ok(folder_path("acts")));
     act_changes(folder_path("acts"));
     read_lines_but(folder_path("acts"), 1);
 
@@ -284,6 +328,7 @@ int main(void)
                    acts_of_an_operator_stand_among_kekds_lines_and_in_a_file_that_kekd_can_open);
     tcase_add_test(tcase, an_act_names_the_root_whose_key_it_is_about);
     tcase_add_test(tcase, act_is_not_put_where_kekds_log_cannot_be);
+    tcase_add_test(tcase, lines_that_are_lost_are_told_by_whoever_writes_next);
     tcase_add_test(tcase, the_manual_lists_the_fields_and_the_events);
     return suite_run(suite);
 }

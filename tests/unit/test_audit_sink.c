@@ -1,10 +1,12 @@
 /* The audit log without a file: a journal or a syslog daemon has its lines, and the record alone says where they stand. */
 #include <poll.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #include "audit_listener.h"
+#include "kek/clock.h"
 #include "src/ops/audit_head.h"
 #include "src/ops/audit_store.h"
 
@@ -69,8 +71,22 @@ static void is_chain(size_t first, json_int_t n)
 static struct kek_audit_end recorded(void)
 {
     struct kek_audit_end end = {.n = 0};
-    ck_assert_int_eq(kek_audit_record_read(place.head, &end, &why), KEK_OK);
+    ck_assert_int_eq(kek_audit_record_read(place.head, &end, NULL, &why), KEK_OK);
     return end;
+}
+
+/* What no line tells of yet. */
+static struct kek_audit_owed owed(void)
+{
+    struct kek_audit_owed acts = {.lost = 0}, kekd = {.lost = 0};
+    int fd = open(place.head, O_RDONLY);
+    if (fd >= 0) {
+        audit_head_owed(fd, AUDIT_DEBTOR_ACTS, &acts);
+        audit_head_owed(fd, AUDIT_DEBTOR_KEKD, &kekd);
+        close(fd);
+    }
+    kekd.lost += acts.lost;
+    return kekd;
 }
 
 /* The record is that of the last line that arrived. */
@@ -279,6 +295,169 @@ START_TEST(nothing_is_done_by_an_operator_that_nobody_takes_a_line_about)
 }
 END_TEST
 
+/* Nobody takes anything out of its queue. */
+static void fill(void)
+{
+    int sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    ck_assert_uint_lt(strlen(socket_path), sizeof address.sun_path);
+    strcpy(address.sun_path, socket_path);
+    ck_assert_int_eq(connect(sender, (struct sockaddr *)&address, sizeof address), 0);
+    while (send(sender, "", 0, 0) == 0) {
+    }
+    ck_assert_int_eq(errno, EAGAIN);
+    close(sender);
+}
+
+static void drain(void)
+{
+    char got[2 * AUDIT_LINE_MAX];
+    while (recv(receiver, got, sizeof got, 0) >= 0) {
+    }
+}
+
+START_TEST(
+    nothing_is_begun_that_a_full_receiver_does_not_take_and_what_it_loses_is_told_by_the_next)
+{
+    const struct kek_audit_act act = {.event = "suspend", .outcome = "ok"};
+    (void)listen_at("s");
+    struct kek_audit_acts *acts = kek_audit_acts_new(&place, NULL, &why);
+    struct kek_audit_acts *others = kek_audit_acts_new(&place, NULL, &why);
+    ck_assert_int_eq(kek_audit_act_begin(acts, &act, &why), KEK_OK);
+    fill();
+    ck_assert_int_eq(kek_audit_act_begin(acts, &act, &why), KEK_UNAVAILABLE);
+    ck_assert_uint_eq(owed().lost, 0); /* nothing was done */
+    ck_assert_int_eq(kek_audit_act(acts, &act, &why), KEK_UNAVAILABLE);
+    ck_assert_int_eq(kek_audit_act(others, &act, &why), KEK_UNAVAILABLE);
+    ck_assert_uint_eq(owed().lost, 2);
+    kek_audit_acts_free(acts);
+    drain();
+    ck_assert_int_eq(kek_audit_act_begin(others, &act, &why), KEK_OK);
+    kek_audit_acts_free(others);
+    take_all();
+    ck_assert_uint_eq(line_count, 2);
+    is_chain(0, 2);
+    ck_assert_str_eq(text_of(lines[0], "event"), "dropped");
+    ck_assert_int_eq(number_of(lines[0], "lines"), 2);
+    ck_assert_ptr_null(json_object_get(lines[0], "at_most"));
+    ck_assert_str_eq(text_of(lines[1], "outcome"), "begun");
+    ck_assert_uint_eq(owed().lost, 0);
+}
+END_TEST
+
+START_TEST(lines_that_wait_when_kekd_ends_are_told_by_the_next_start)
+{
+    const struct kek_audit_act act = {.event = "pin-retry", .outcome = "ok"};
+    for (int i = 0; i < 2; i++) {
+        struct kek_audit *audit = log_ok();
+        call(audit, "uid-1");
+        run_until_it_fails(audit, 1);
+        stop(audit);
+        ck_assert_uint_eq(owed().lost, 3 * (unsigned)(i + 1)); /* start, call, stop */
+        ck_assert_uint_eq(owed().waiting, 0);
+    }
+    (void)listen_at("s");
+    /* A kekctl cannot know whether there is a kekd that has them. */
+    struct kek_audit_acts *acts = kek_audit_acts_new(&place, NULL, &why);
+    ck_assert_int_eq(kek_audit_act(acts, &act, &why), KEK_OK);
+    kek_audit_acts_free(acts);
+    ck_assert_uint_eq(owed().lost, 6);
+    struct kek_audit *audit = log_ok();
+    run_until_written(audit, 1);
+    stop(audit);
+    ck_assert_uint_eq(owed().lost + owed().waiting, 0);
+    stop(log_ok());
+    take_all();
+    static const char *const events[] = {"pin-retry", "dropped", "start", "stop", "start", "stop"};
+    ck_assert_uint_eq(line_count, sizeof events / sizeof events[0]);
+    for (size_t i = 0; i < line_count; i++) {
+        ck_assert_str_eq(text_of(lines[i], "event"), events[i]);
+    }
+    is_chain(0, 1);
+    ck_assert_int_eq(number_of(lines[1], "lines"), 6);
+    ck_assert_ptr_null(json_object_get(lines[1], "at_most"));
+    ck_assert_int_eq(number_of(lines[1], "seq"), 0);
+}
+END_TEST
+
+/* What a kekd that is going to be killed has made, and seen to be on record or in the log. */
+struct made {
+    uint64_t sure, all;
+};
+
+static uint64_t draw(uint64_t *state, uint64_t below)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (*state >> 33) % below;
+}
+
+/* Calls in groups of different sizes; each is on record before the next. */
+static _Noreturn void serve_for_ever(volatile struct made *made, uint64_t state)
+{
+    struct kek_audit *audit = log_ok();
+    made->all = 1;
+    for (;;) {
+        uint64_t group = 1 + draw(&state, 120);
+        made->all += group;
+        for (uint64_t i = 0; i < group; i++) {
+            call(audit, "uid-1");
+        }
+        do {
+            uv_run(&loop, UV_RUN_NOWAIT);
+        } while (stats_of(audit).lines + owed().lost + owed().waiting < made->all);
+        made->sure = made->all;
+        usleep((useconds_t)draw(&state, 3000));
+        if (made->all > 3000) {
+            pause();
+        }
+    }
+}
+
+START_TEST(no_more_lines_are_missing_than_a_killed_kekd_leaves_on_record)
+{
+    uint64_t state = (uint64_t)_i + 1;
+    volatile struct made *made =
+        mmap(NULL, sizeof *made, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne((void *)(uintptr_t)made, MAP_FAILED);
+    if (_i % 2 == 0) {
+        (void)listen_at("s"); /* it is full soon; else it is away */
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        serve_for_ever(made, state);
+    }
+    uint64_t target = 1 + draw(&state, 2500), until = kek_clock_ms() + 30000;
+    while (made->sure < target && kek_clock_ms() < until) {
+        usleep(500);
+    }
+    usleep((useconds_t)draw(&state, 5000));
+    ck_assert_int_eq(kill(pid, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+    ck_assert_msg(made->sure >= target, "%ju of %ju lines were never on record",
+                  (uintmax_t)(made->all - made->sure), (uintmax_t)made->all);
+    while (receiver >= 0 && take()) {
+    }
+    const struct kek_audit_owed left = owed();
+    uint64_t got = line_count, most = left.lost + left.waiting;
+    bool began = most > 0;
+    ck_assert_msg(got + most >= made->sure, "%ju of %ju arrived, at most %ju are lost",
+                  (uintmax_t)got, (uintmax_t)made->sure, (uintmax_t)most);
+    ck_assert_uint_le(most, 256 + 4 * made->all); /* and it says something */
+    if (receiver < 0) {
+        (void)listen_at("s");
+    }
+    struct kek_audit *audit = log_ok();
+    run_until_written(audit, 1);
+    stop(audit);
+    take_all();
+    const json_t *told = lines[got];
+    ck_assert_str_eq(text_of(told, "event"), began ? "dropped" : "start");
+    ck_assert(!began || number_of(told, "at_most") == (json_int_t)most);
+    ck_assert(!began || number_of(told, "lines") == (json_int_t)left.lost);
+    munmap((void *)(uintptr_t)made, sizeof *made);
+}
+END_TEST
+
 static void append(size_t count)
 {
     size_t taken;
@@ -413,6 +592,11 @@ int main(void)
     tcase_add_test(tcase, receiver_that_is_slow_gets_all_of_them_once_and_in_order);
     tcase_add_test(tcase, receiver_that_takes_nothing_is_waited_for_a_second_and_loses_no_line);
     tcase_add_test(tcase, nothing_is_done_by_an_operator_that_nobody_takes_a_line_about);
+    tcase_add_test(
+        tcase,
+        nothing_is_begun_that_a_full_receiver_does_not_take_and_what_it_loses_is_told_by_the_next);
+    tcase_add_test(tcase, lines_that_wait_when_kekd_ends_are_told_by_the_next_start);
+    tcase_add_loop_test(tcase, no_more_lines_are_missing_than_a_killed_kekd_leaves_on_record, 0, 8);
     tcase_add_test(tcase, line_that_is_not_taken_is_not_on_record);
     tcase_add_test(tcase, process_that_is_killed_as_it_sends_leaves_a_gap_and_no_number_twice);
     tcase_add_test(tcase, record_that_goes_back_or_is_damaged_is_told);

@@ -376,6 +376,83 @@ START_TEST(many_lines_at_once_are_one_chain)
 }
 END_TEST
 
+/* What is in the record. */
+static json_t *record(void)
+{
+    json_error_t error;
+    json_t *object = json_load_file(place.head, JSON_REJECT_DUPLICATES, &error);
+    ck_assert_msg(object != NULL, "%s", error.text);
+    return object;
+}
+
+static struct kek_audit_owed owed_by(enum audit_debtor debtor)
+{
+    struct kek_audit_owed owed;
+    audit_head_owed(store.head_fd, debtor, &owed);
+    return owed;
+}
+
+START_TEST(record_is_one_object_whose_members_change_one_by_one)
+{
+    static const struct kek_audit_owed all = {.lost = INT64_MAX, .waiting = INT64_MAX};
+    const struct kek_audit_owed few = {.lost = 3}, some = {.lost = 1, .waiting = 256};
+    open_store(&store);
+    ck_assert_int_eq(audit_head_owe(store.head_fd, AUDIT_DEBTOR_KEKD, &some, &why),
+                     KEK_UNAVAILABLE);
+    ck_assert_int_eq(audit_head_shape(store.head_fd, &why), KEK_OK);
+    ck_assert_int_eq(audit_head_owe(store.head_fd, AUDIT_DEBTOR_KEKD, &all, &why), KEK_OK);
+    json_decref(record());
+    append(&store, 1);
+    ck_assert_int_eq(audit_head_owe(store.head_fd, AUDIT_DEBTOR_ACTS, &all, &why), KEK_OK);
+    json_decref(record());
+    ck_assert_uint_eq(owed_by(AUDIT_DEBTOR_ACTS).lost, INT64_MAX);
+    ck_assert_uint_eq(owed_by(AUDIT_DEBTOR_KEKD).waiting, INT64_MAX);
+    ck_assert_int_eq(audit_head_owe(store.head_fd, AUDIT_DEBTOR_KEKD, &some, &why), KEK_OK);
+    ck_assert_int_eq(audit_head_owe(store.head_fd, AUDIT_DEBTOR_ACTS, &few, &why), KEK_OK);
+    json_t *object = record(), *kekd = json_object_get(object, "kekd");
+    ck_assert_int_eq(number_of(object, "n"), 1);
+    ck_assert_int_eq(number_of(object, "lost"), 3);
+    ck_assert_int_eq(number_of(kekd, "lost"), 1);
+    ck_assert_int_eq(number_of(kekd, "waiting"), 256);
+    json_decref(object);
+    append(&store, 2); /* tells of the three, and leaves kekd's to the next kekd */
+    ck_assert_uint_eq(reread(0), 4);
+    is_chain(0, 1);
+    ck_assert_str_eq(text_of(lines[1], "event"), "dropped");
+    ck_assert_uint_eq(owed_by(AUDIT_DEBTOR_ACTS).lost, 0);
+    ck_assert_uint_eq(owed_by(AUDIT_DEBTOR_KEKD).waiting, 256);
+    /* Of what is owed alone nothing is broken. */
+    ck_assert_int_eq(pwrite(store.head_fd, "xx", 2, 190), 2);
+    ck_assert_uint_eq(owed_by(AUDIT_DEBTOR_KEKD).waiting, 0);
+    append(&store, 1);
+    ck_assert_str_eq(store.told, "");
+    ck_assert_uint_eq(reread(0), 5);
+    is_chain(0, 1);
+}
+END_TEST
+
+START_TEST(record_of_a_kekd_that_had_no_debts_is_gone_on_from)
+{
+    char text[AUDIT_HEAD_BYTES + 1];
+    open_store(&store);
+    append(&store, 2);
+    int len = snprintf(text, sizeof text, "{\"chain\":\"%s\",\"n\":%d,\"hash\":\"%s\"}",
+                       store.end.chain, 2, store.end.hash);
+    memset(text + len, ' ', sizeof text - (size_t)len);
+    text[AUDIT_HEAD_BYTES - 1] = '\n';
+    ck_assert_int_eq(pwrite(store.head_fd, text, AUDIT_HEAD_BYTES, 0), AUDIT_HEAD_BYTES);
+    audit_store_close(&store);
+    open_store(&store);
+    append(&store, 1);
+    ck_assert_str_eq(store.told, "");
+    ck_assert_uint_eq(reread(0), 3);
+    is_chain(0, 1);
+    json_t *object = record();
+    ck_assert_int_eq(number_of(object, "n"), 3);
+    json_decref(object);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("audit store");
@@ -398,5 +475,7 @@ int main(void)
     tcase_add_test(tcase, who_holds_the_record_too_long_keeps_lines_waiting_and_loses_none);
     tcase_add_test(tcase, piece_on_a_full_disk_that_cannot_be_told_of_stays_for_the_next_look);
     tcase_add_test(tcase, many_lines_at_once_are_one_chain);
+    tcase_add_test(tcase, record_is_one_object_whose_members_change_one_by_one);
+    tcase_add_test(tcase, record_of_a_kekd_that_had_no_debts_is_gone_on_from);
     return suite_run(suite);
 }

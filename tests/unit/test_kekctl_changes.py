@@ -7,6 +7,7 @@ import os
 import shutil
 import unittest
 
+from full_log import FullLog
 from test_kekctl_keys import Keys
 
 PRE_ACTIVE, ACTIVE, DEACTIVATED, SUSPENDED, COMPROMISED = range(5)
@@ -44,6 +45,67 @@ class Changes(Keys):
         self.assertEqual((got, out), (code, ""), err)
         self.assertEqual([self.sent("a"), self.sent("b")], before)
         return err
+
+
+class Told(Changes):
+    """The audit log is told first of what is done, however much it takes."""
+
+    def setUp(self):
+        super().setUp()
+        self.log = FullLog(self.path("log"), self.path("state/k.audit"))
+        self.addCleanup(self.log.close)
+        self.configure("a", "b", extra=f"audit: {{syslog: {self.path('log')}}}\n")
+
+    def versions(self):
+        return {name: self.data(name)["versions"] for name in ("a", "b")}
+
+    def runs(self, *args, before):
+        """Runs it with room for no line, one, two, ... until it loses none. Returns how often."""
+        for room in range(30):
+            before()
+            self.assertTrue(self.log.fill(room), "the log's queue is too short")
+            was = self.versions()
+            code, _, err = self.run_it(*args)
+            lines, lost, now = self.log.lines(), self.log.lost(), self.versions()
+            begun = {line["provider"] for line in lines if line.get("outcome") == "begun"}
+            changed = {name for name in was if was[name] != now[name]}
+            with self.subTest(args, room=room, code=code, err=err, lines=[(x["event"], x.get("outcome")) for x in lines]):
+                self.assertLessEqual(changed, begun)
+                if not changed:
+                    self.assertEqual(code, 1)
+                    self.assertIn("nothing was done, since ", err)
+                elif lost:
+                    self.assertEqual(code, 3)
+                    self.assertIn("not on record: sending audit lines to ", err)
+                else:
+                    self.assertEqual(code, 0)
+                # What is lost is counted, and the next line tells.
+                self.assertEqual(self.run_it("list")[0] in (0, 3), True)
+                told = self.log.lines()
+                self.assertEqual([x["lines"] for x in told if x["event"] == "dropped"], [lost] if lost else [])
+                self.assertEqual(told[0]["event"], "dropped" if lost else "login")
+                self.assertEqual(self.log.lost(), 0)
+            if not lost and changed:
+                return room
+        self.fail("it always loses a line")
+
+    def test_no_change_is_made_that_the_log_did_not_take(self):
+        # Two logins, two lines that it begins.
+        self.assertGreaterEqual(self.runs("promote", "2", before=lambda: self.both(
+            self.version(1, "WU"), self.version(2, "U"))), 6)
+
+    def test_no_key_is_made_that_the_log_did_not_take(self):
+        self.configure("a", "b", extra=f"audit: {{syslog: {self.path('log')}}}\n")
+        self.assertGreaterEqual(self.runs("generate", "--provider", "a", before=lambda: self.both(
+            self.version(1, "WU"))), 4)
+
+    def test_a_command_that_only_looks_goes_on_and_says_so(self):
+        self.both(self.version(1, "WU"))
+        self.log.fill(0)
+        code, out, err = self.run_it("list")
+        self.assertEqual((code, "k.v1" in out), (3, True))
+        self.assertEqual(err.count("the audit log does not have this command's logins"), 1)
+        self.assertEqual(self.log.lost(), 2)
 
 
 class Good(Changes):
@@ -114,9 +176,9 @@ class Good(Changes):
         acts = [line for line in lines if line["event"] == "promote"]
         self.assertEqual([(a["provider"], a["outcome"], a["token"], a["version"], a["kek_id"], a["state"])
                           for a in acts],
-                         [("a", "ok", "serial-a", 2, f"{2:032x}", "active"),
-                          ("b", "failed", "serial-b", 2, f"{2:032x}", "active")])
-        self.assertIn("CKR_KEY_FUNCTION_NOT_PERMITTED", acts[1]["error"])
+                         [(name, outcome, "serial-" + name, 2, f"{2:032x}", "active")
+                          for name, outcome in (("a", "begun"), ("b", "begun"), ("a", "ok"), ("b", "failed"))])
+        self.assertIn("CKR_KEY_FUNCTION_NOT_PERMITTED", acts[3]["error"])
         os.remove(self.path("audit"))
         os.mkdir(self.path("audit"))
         self.assertIn("nothing was done, since it could not be put on record", self.refused("promote", "2"))

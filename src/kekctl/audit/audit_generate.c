@@ -54,6 +54,10 @@ enum ctl_exit ctl_audit_generate(struct ctl *ctl)
     }
     kek_id_format(&key_id, id);
     const char *name = keys.config->providers[provider].name;
+    const struct kek_audit_act begun = {.event = "audit-key", .provider = name, .mac_key = &key_id};
+    if (!login_log_begin(&keys.logins, keys.audit, &begun)) {
+        return CTL_FAILED;
+    }
     enum kek_rc rc = keys_make_audit_key(&keys, provider, &key_id, &why);
     /* Where no answer came, a second run says whether the key is there. */
     bool unclear = rc == KEK_UNAVAILABLE || rc == KEK_DEADLINE;
@@ -64,11 +68,10 @@ enum ctl_exit ctl_audit_generate(struct ctl *ctl)
                                       .provider = name,
                                       .mac_key = &key_id,
                                       .why = rc == KEK_OK ? NULL : &why};
-    bool recorded = ctl_audit(ctl, keys.audit, &act);
+    ctl_audit(ctl, keys.audit, &act);
     if (rc != KEK_OK) {
         ctl_say(ctl, "no key was made%s: %s", unclear ? ", as far as is known" : "", why.text);
         return CTL_FAILED;
     }
-    enum ctl_exit code = print(&keys, name, id);
-    return code == CTL_GOOD && !recorded ? CTL_CHECK : code;
+    return print(&keys, name, id);
 }

@@ -43,12 +43,14 @@ static enum ctl_exit show(const struct verify *verify, struct ctl *ctl)
         {"maced", "MACED"}, {"from", "FROM"},   {"to", "TO"}};
     const struct check *check = verify->check;
     bool good = check->problem_count == 0;
-    json_t *object =
-        json_pack("{s:b, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:I}", "good", good, "lines",
-                  (json_int_t)check->lines, "before", (json_int_t)check->before, "headers",
-                  (json_int_t)check->headers, "torn", (json_int_t)check->torn, "record",
-                  verify->record_why.rc == KEK_OK, "chains", verify_chains_json(check), "problems",
-                  verify_problems_json(check), "more", (json_int_t)check->more);
+    json_t *object = json_pack(
+        "{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:I}", "good", good, "lines",
+        (json_int_t)check->lines, "before", (json_int_t)check->before, "headers",
+        (json_int_t)check->headers, "torn", (json_int_t)check->torn, "dropped",
+        (json_int_t)check->dropped, "dropped_at_most", (json_int_t)check->dropped_at_most, "lost",
+        (json_int_t)verify->owed.lost, "waiting", (json_int_t)verify->owed.waiting, "record",
+        verify->record_why.rc == KEK_OK, "chains", verify_chains_json(check), "problems",
+        verify_problems_json(check), "more", (json_int_t)check->more);
     if (object == NULL) {
         ctl_say(ctl, "no memory for the output");
         return CTL_FAILED;

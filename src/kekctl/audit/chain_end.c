@@ -18,7 +18,7 @@ static enum kek_rc read_record(struct chain_end *end, const struct kek_config *c
 {
     char path[PATH_MAX];
     enum kek_rc rc = kek_config_state_file(config, "audit", path, why);
-    rc = rc == KEK_OK ? kek_audit_record_read(path, &end->record, why) : rc;
+    rc = rc == KEK_OK ? kek_audit_record_read(path, &end->record, NULL, why) : rc;
     end->has_record = rc == KEK_OK;
     return rc;
 }

@@ -405,6 +405,10 @@ static void take_chained(struct check *check, struct kek_bytes line,
     if (in_place && telling.kind == TELLING_MAC) {
         take_mac(check, chain, &telling);
     }
+    if (telling.kind == TELLING_DROPPED) {
+        check->dropped += telling.lines;
+        check->dropped_at_most += telling.at_most;
+    }
     if (telling.kind == TELLING_BROKEN) {
         problem(check, CHECK_TOLD, "tells of what was found here: %s", telling.error);
     }

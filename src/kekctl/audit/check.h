@@ -91,8 +91,10 @@ struct check {
     size_t problem_count;
     uint64_t more; /* problems that are not kept */
     uint64_t lines;
-    uint64_t before;    /* lines without a chain, before any that has one */
-    uint64_t torn;      /* pieces of lines that a line tells of */
+    uint64_t before; /* lines without a chain, before any that has one */
+    uint64_t torn;   /* pieces of lines that a line tells of */
+    /* Lines that were never written, as lines tell: for certain, and at most. */
+    uint64_t dropped, dropped_at_most;
     bool takes_headers; /* lines may be out of a file of a syslog daemon's; the caller's to set */
     uint64_t headers;   /* lines that it put something before, which nothing vouches for */
     uint64_t

@@ -56,10 +56,15 @@ static size_t take_hex(const json_t *object, const char *key, uint8_t *bytes, si
     return len;
 }
 
+static uint64_t number_of(const json_t *object, const char *key)
+{
+    json_int_t number = json_integer_value(json_object_get(object, key));
+    return number < 0 ? 0 : (uint64_t)number;
+}
+
 static void take_mac(const json_t *object, struct telling *telling)
 {
-    json_int_t covers = json_integer_value(json_object_get(object, "covers"));
-    telling->covers = covers < 0 ? 0 : (uint64_t)covers;
+    telling->covers = number_of(object, "covers");
     copy(object, "provider", telling->provider, sizeof telling->provider);
     telling->mac_len = take_hex(object, "mac", telling->mac, sizeof telling->mac);
     if (take_hex(object, "mac_key", telling->mac_key.bytes, KEK_ID_LEN) != KEK_ID_LEN ||
@@ -90,12 +95,16 @@ void telling_read(struct kek_bytes line, struct telling *telling)
         telling->kind = says_failed(event, len) ? TELLING_MAC_FAILED : TELLING_MAC;
     } else if (begins(event, len, "start\"")) {
         telling->kind = TELLING_START;
+    } else if (begins(event, len, "dropped\"")) {
+        telling->kind = TELLING_DROPPED;
     } else {
         return;
     }
     json_t *object = json_loadb((const char *)line.data, line.len, 0, NULL);
-    json_int_t bytes = json_integer_value(json_object_get(object, "bytes"));
-    telling->bytes = bytes < 0 ? 0 : (uint64_t)bytes;
+    telling->bytes = number_of(object, "bytes");
+    telling->lines = number_of(object, "lines");
+    telling->at_most = number_of(object, "at_most");
+    telling->at_most = telling->at_most < telling->lines ? telling->lines : telling->at_most;
     copy(object, "sha256", telling->sha256, sizeof telling->sha256);
     copy(object, "error", telling->error, sizeof telling->error);
     if (telling->kind == TELLING_MAC) {

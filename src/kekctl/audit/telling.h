@@ -11,7 +11,8 @@ enum telling_kind {
     TELLING_BROKEN, /* error */
     TELLING_MAC,    /* covers, provider, mac_key, mac */
     TELLING_MAC_FAILED,
-    TELLING_START, /* of kekd */
+    TELLING_START,   /* of kekd */
+    TELLING_DROPPED, /* lines, at_most */
 };
 
 struct telling {
@@ -19,6 +20,7 @@ struct telling {
     bool is_kekds;   /* it has a number of kekd's, and so is none of kekctl's and not of the file */
     int64_t wall_ms; /* when it was made; 0: it does not say */
     uint64_t bytes;
+    uint64_t lines, at_most; /* at_most: no fewer than lines */
     char sha256[KEK_SHA256_TEXT];
     char error[256];
     uint64_t covers;

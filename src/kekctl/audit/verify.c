@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "kek/keyring.h"
 #include "kek/text.h"
 #include "kekctl/output.h"
 
@@ -16,7 +17,7 @@ static void read_record(struct verify *verify, const struct kek_config *config)
     struct kek_why *why = &verify->record_why;
     why->rc = kek_config_state_file(config, "audit", path, why);
     if (why->rc == KEK_OK) {
-        why->rc = kek_audit_record_read(path, &verify->record, why);
+        why->rc = kek_audit_record_read(path, &verify->record, &verify->owed, why);
     }
 }
 
@@ -28,6 +29,7 @@ enum kek_rc verify_open(struct verify *verify, const struct ctl *ctl,
                               .macs.ctl = ctl,
                               .check = calloc(1, sizeof *verify->check)};
     if (config != NULL) {
+        verify->kekd_runs = kek_keyring_runner(kek_config_view(config, 0)) > 0;
         read_record(verify, config);
     }
     bool has_record = verify->record_why.rc == KEK_OK;
@@ -156,6 +158,40 @@ static void say_unmaced(const struct saying *saying, const struct check_chain *c
     }
 }
 
+/* "3 lines", "3 to 259 lines", "up to 256 lines" */
+static void count_text(uint64_t least, uint64_t most, char text[static 64])
+{
+    if (least == most) {
+        snprintf(text, 64, "%s", kek_counted(least, "line").text);
+    } else if (least == 0) {
+        snprintf(text, 64, "up to %" PRIu64 " lines", most);
+    } else {
+        snprintf(text, 64, "%" PRIu64 " to %" PRIu64 " lines", least, most);
+    }
+}
+
+static void say_dropped(const struct saying *saying, const struct verify *verify)
+{
+    const struct check *check = verify->check;
+    const struct kek_audit_owed *owed = &verify->owed;
+    char count[64];
+    if (check->dropped_at_most > 0) {
+        count_text(check->dropped, check->dropped_at_most, count);
+        say(saying, "%s %s never written, as lines here tell (dropped)", count,
+            check->dropped_at_most == 1 ? "was" : "were");
+    }
+    if (owed->lost > 0) {
+        say(saying, "%s %s lost since: the next line that is written will tell",
+            kek_counted(owed->lost, "line").text, owed->lost == 1 ? "was" : "were");
+    }
+    if (owed->waiting > 0 && !verify->kekd_runs) {
+        say(saying,
+            "kekd does not run here and did not end in good order: up to %" PRIu64
+            " lines may be missing at the end, as its next start will tell",
+            owed->waiting);
+    }
+}
+
 void verify_limits(const struct verify *verify, void (*fn)(void *arg, const char *sentence),
                    void *arg)
 {
@@ -181,6 +217,7 @@ void verify_limits(const struct verify *verify, void (*fn)(void *arg, const char
                 check->chains[i].end.chain, check->chains[i].first);
         }
     }
+    say_dropped(&saying, verify);
     if (!verify->has_config) {
         say(&saying, "only the chain was checked: without --config nothing says whether "
                      "its end is missing, or whether all of it was made anew");

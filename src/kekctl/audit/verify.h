@@ -16,7 +16,9 @@
 struct verify {
     bool has_config; /* without it only the chains are looked at */
     struct kek_audit_end record;
-    struct kek_why record_why; /* KEK_OK: `record` is there */
+    struct kek_audit_owed owed; /* on record, too */
+    bool kekd_runs;             /* so that what waits is not missing */
+    struct kek_why record_why;  /* KEK_OK: both are there */
     struct check *check;
     struct macs macs;
 };

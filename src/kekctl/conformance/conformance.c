@@ -206,6 +206,14 @@ static enum ctl_exit conclude(const struct ctl *ctl, const struct suite *suite)
     return suite_count(suite, SUITE_FAIL) > 0 || !suite->good.there || !kept ? CTL_CHECK : CTL_GOOD;
 }
 
+/* Throw-away keys are changes of the token, too. */
+static bool begin(struct suite *suite)
+{
+    const struct kek_audit_act act = {.event = "trial",
+                                      .provider = suite->config->providers[suite->provider].name};
+    return login_log_begin(&suite->rig.logins, NULL, &act);
+}
+
 static enum ctl_exit run(const struct ctl *ctl, const struct kek_config *config, size_t provider,
                          struct kek_config_version *versions)
 {
@@ -220,7 +228,7 @@ static enum ctl_exit run(const struct ctl *ctl, const struct kek_config *config,
     if (leftovers_begin(&suite->leftovers, ctl, config)) {
         if (rig_open(&suite->rig, ctl, config, provider, suite->leftovers.keyring, versions,
                      named ? ctl->existing.count : 0) &&
-            suite_run(suite)) {
+            begin(suite) && suite_run(suite)) {
             code = conclude(ctl, suite);
         }
         leftovers_end(&suite->leftovers, config, !suite->left);

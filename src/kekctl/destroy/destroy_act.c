@@ -30,9 +30,7 @@ void destroy_on_record(struct destroy_run *run, const char *event, const char *o
                                       .state = state,
                                       .said = words_of(run),
                                       .why = why};
-    if (!ctl_audit(run->ctl, run->keys.audit, &act)) {
-        run->unrecorded = true;
-    }
+    ctl_audit(run->ctl, run->keys.audit, &act);
 }
 
 /* False after saying that it is not on record, so nothing more is done. */
@@ -115,12 +113,15 @@ enum ctl_exit destroy_suspend(struct destroy_run *run)
                                 .kek_id = run->facts.kek_id,
                                 .number = run->facts.number,
                                 .kind = CHANGE_SUSPEND};
-    if (!take_step(run, DESTROY_SUSPENDING, &moment)) {
+    changes_plan(changes, &run->announced);
+    if (!changes_begin(changes)) {
         return CTL_FAILED;
     }
-    changes_plan(changes, &run->announced);
+    if (!take_step(run, DESTROY_SUSPENDING, &moment)) {
+        changes_give_up(changes);
+        return CTL_FAILED;
+    }
     enum ctl_exit code = changes_run(changes);
-    run->unrecorded = run->unrecorded || changes->unrecorded;
     if (code != CTL_GOOD) {
         say_behind(run);
         return code;
@@ -136,26 +137,38 @@ enum ctl_exit destroy_suspend(struct destroy_run *run)
 
 /* ---- the destruction ---- */
 
-static void put_on_record(struct destroy_run *run, size_t p)
+static struct kek_audit_act act_of(const struct destroy_run *run, size_t p)
 {
-    enum change_outcome outcome = run->ends[p].outcome;
-    const struct kek_why *why = &run->ends[p].why;
-    const struct kek_audit_act act = {
+    return (struct kek_audit_act){
         .event = "destroy",
-        .outcome = outcome == CHANGE_DONE      ? "ok"
-                   : outcome == CHANGE_UNCLEAR ? "unclear"
-                                               : "failed",
         .provider = run->facts.providers[p].name,
         .token = run->serials[p][0] == '\0' ? NULL : run->serials[p],
         .kek_id = &run->facts.kek_id,
         .version = run->facts.number,
         .state = "destroyed",
         .said = words_of(run),
-        .why = why->rc == KEK_OK ? NULL : why,
     };
-    if (!ctl_audit(run->ctl, run->keys.audit, &act)) {
-        run->unrecorded = true;
+}
+
+static void put_on_record(struct destroy_run *run, size_t p)
+{
+    enum change_outcome outcome = run->ends[p].outcome;
+    const struct kek_why *why = &run->ends[p].why;
+    struct kek_audit_act act = act_of(run, p);
+    act.outcome = outcome == CHANGE_DONE ? "ok" : outcome == CHANGE_UNCLEAR ? "unclear" : "failed";
+    act.why = why->rc == KEK_OK ? NULL : why;
+    ctl_audit(run->ctl, run->keys.audit, &act);
+}
+
+/* False after saying why nothing is sent there. */
+static bool begin(struct destroy_run *run, size_t p)
+{
+    const struct kek_audit_act act = act_of(run, p);
+    if (login_log_begin(&run->keys.logins, run->keys.audit, &act)) {
+        return true;
     }
+    kek_fail(&run->ends[p].why, KEK_PRECONDITION, "that it is to be could not be put on record");
+    return false;
 }
 
 /* What a fresh worker lists decides: a reply that was lost is no failure, and one that lies no success. */
@@ -200,6 +213,10 @@ static bool destroy_one(struct destroy_run *run, size_t p)
     if (!is_suspended_still(run, p, &run->ends[p].why)) {
         run->ends[p].outcome = CHANGE_BEHIND;
         put_on_record(run, p);
+        return false;
+    }
+    if (!begin(run, p)) {
+        run->ends[p].outcome = CHANGE_BEHIND;
         return false;
     }
     (void)keys_destroy(&run->keys, p, &run->facts.kek_id, &sent);

@@ -27,7 +27,6 @@ struct destroy_run {
         enum change_outcome outcome; /* TODO: not reached; ALREADY: it was not there */
         struct kek_why why;
     } ends[KEK_CONFIG_PROVIDERS_MAX]; /* the destruction, by provider */
-    bool unrecorded;                  /* an audit line could not be written */
 };
 
 /* False after saying why nothing is known, then *code is the exit code. */

@@ -178,10 +178,7 @@ static enum ctl_exit destroy(struct destroy_run *run)
     }
     code = act(run, &acted);
     enum ctl_exit printed = print(run, acted);
-    if (printed != CTL_GOOD) {
-        return printed;
-    }
-    return code == CTL_GOOD && run->unrecorded ? CTL_CHECK : code;
+    return printed != CTL_GOOD ? printed : code;
 }
 
 /* The configuration as it is, and what the command is about. */

@@ -234,26 +234,67 @@ static void settle(const struct changes *changes, size_t provider, const struct 
     }
 }
 
+/* status: borrowed by the act. */
+static struct kek_audit_act act_of(const struct changes *changes, size_t provider,
+                                   struct kek_pool_provider *status)
+{
+    kek_pool_provider_get(changes->keys->pool, provider, status);
+    return (struct kek_audit_act){
+        .event = change_kind_name(changes->kind),
+        .provider = config_of(changes, provider)->name,
+        .token = status->serial[0] == '\0' ? NULL : status->serial,
+        .kek_id = &changes->kek_id,
+        .version = changes->number,
+        .state = kek_state_name(changes->becomes),
+    };
+}
+
 static void put_on_record(struct changes *changes, size_t provider)
 {
     const struct change_step *step = &changes->steps[provider];
     struct kek_pool_provider status;
-    kek_pool_provider_get(changes->keys->pool, provider, &status);
-    const struct kek_audit_act act = {
-        .event = change_kind_name(changes->kind),
-        .outcome = step->outcome == CHANGE_DONE      ? "ok"
-                   : step->outcome == CHANGE_UNCLEAR ? "unclear"
-                                                     : "failed",
-        .provider = config_of(changes, provider)->name,
-        .token = status.serial[0] == '\0' ? NULL : status.serial,
-        .kek_id = &changes->kek_id,
-        .version = changes->number,
-        .state = kek_state_name(changes->becomes),
-        .why = step->why.rc == KEK_OK ? NULL : &step->why,
-    };
-    if (!ctl_audit(changes->keys->ctl, changes->keys->audit, &act)) {
-        changes->unrecorded = true;
+    struct kek_audit_act act = act_of(changes, provider, &status);
+    act.outcome = step->outcome == CHANGE_DONE      ? "ok"
+                  : step->outcome == CHANGE_UNCLEAR ? "unclear"
+                                                    : "failed";
+    act.why = step->why.rc == KEK_OK ? NULL : &step->why;
+    ctl_audit(changes->keys->ctl, changes->keys->audit, &act);
+}
+
+/* The steps before this one. */
+static void give_up_before(struct changes *changes, size_t provider)
+{
+    for (size_t p = 0; p < provider; p++) {
+        struct change_step *step = &changes->steps[p];
+        if (step->outcome == CHANGE_TODO) {
+            step->outcome = CHANGE_BEHIND;
+            kek_fail(&step->why, KEK_CANCELLED,
+                     "nothing was sent, since not all that goes before could be put on record");
+            put_on_record(changes, p);
+        }
     }
+}
+
+void changes_give_up(struct changes *changes)
+{
+    give_up_before(changes, changes->keys->config->provider_count);
+}
+
+bool changes_begin(struct changes *changes)
+{
+    struct keys *keys = changes->keys;
+    for (size_t p = 0; p < keys->config->provider_count; p++) {
+        struct kek_pool_provider status;
+        if (changes->steps[p].outcome != CHANGE_TODO) {
+            continue;
+        }
+        const struct kek_audit_act act = act_of(changes, p, &status);
+        if (!login_log_begin(&keys->logins, keys->audit, &act)) {
+            give_up_before(changes, p);
+            return false;
+        }
+    }
+    return true;
 }
 
 static void tell(const struct changes *changes, size_t provider)

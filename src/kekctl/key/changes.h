@@ -8,7 +8,8 @@
  * worker process of that provider then lists: so a reply that was lost is told from a change that was not
  * made, and since what was done before is left alone, a run that was ended anywhere is finished by the next.
  * A step that fails stops none of the others: the rules hold whichever of them are done.
- * Nothing here prints; `progress` tells.  Each step that was sent is put on record as an audit line.
+ * Nothing here prints; `progress` tells.  Each step that was sent is put on record as an audit line,
+ * as it was before (changes_begin).
  */
 #ifndef KEKCTL_CHANGES_H
 #define KEKCTL_CHANGES_H
@@ -56,7 +57,6 @@ struct changes {
     /* Of that provider: its step begins (outcome TODO), or has ended. May be NULL. */
     void (*progress)(void *arg, const struct changes *changes, size_t provider);
     void *arg;
-    bool unrecorded; /* an audit line could not be written */
 };
 
 /* Holds the node's lock on changes of the keyring until *fd is closed, from before changes_look().  False: why
@@ -82,7 +82,14 @@ bool changes_allowed(const struct changes *changes, const struct announced *anno
  * keyring's first version, which has sealed nothing yet. */
 bool changes_on_one_token(const struct changes *changes, const struct announced *announced);
 
-/* Carries the plan out.  CTL_GOOD: it is so everywhere.  CTL_CHECK: some provider is behind.  CTL_FAILED:
+/* Puts on record what each step that is to do will send, before any of them is: so that the log knows of each.  False after
+ * saying that nothing is sent, since that could not be. */
+bool changes_begin(struct changes *changes) KEK_MUST_CHECK;
+
+/* Of what has begun nothing is sent: that is put on record, too. */
+void changes_give_up(struct changes *changes);
+
+/* Carries the plan out, once it has begun.  CTL_GOOD: it is so everywhere.  CTL_CHECK: some provider is behind.  CTL_FAILED:
  * no provider was changed, and none was so before. */
 enum ctl_exit changes_run(struct changes *changes);
 

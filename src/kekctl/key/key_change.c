@@ -228,7 +228,7 @@ static bool prepare(struct changes *changes)
     return has_backup(changes, &announced);
 }
 
-/* First of all, so that nobody who is ended half way destroys what was to be used again. */
+/* First of all that is done, so that nobody who is ended half way destroys what was to be used again. */
 static bool leave_quarantine(const struct changes *changes)
 {
     const struct keys *keys = changes->keys;
@@ -260,16 +260,17 @@ static enum ctl_exit change_version(struct ctl *ctl, enum change_kind kind)
     if (!keys_open(&keys, ctl) ||
         (!ctl->dry_run && !ctl_audit_open(ctl, keys.config, &keys.audit)) ||
         !keys_start(&keys, true) || !take_lock(&keys, &lock) || !prepare(&changes) ||
-        !leave_quarantine(&changes)) {
+        (!ctl->dry_run && !changes_begin(&changes))) {
+        return keys.code;
+    }
+    if (!leave_quarantine(&changes)) {
+        changes_give_up(&changes);
         return keys.code;
     }
     enum ctl_exit code = ctl->dry_run ? changes_code(&changes) : changes_run(&changes);
     enum ctl_exit printed = print(&changes);
     say(&changes);
-    if (printed != CTL_GOOD) {
-        return printed;
-    }
-    return code == CTL_GOOD && changes.unrecorded ? CTL_CHECK : code;
+    return printed != CTL_GOOD ? printed : code;
 }
 
 static enum ctl_exit change(struct ctl *ctl, enum change_kind kind)

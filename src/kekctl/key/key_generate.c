@@ -142,12 +142,13 @@ enum ctl_exit ctl_key_generate(struct ctl *ctl)
     }
     enum kek_state state = made_state(&keys, provider, number);
     struct kek_why why = {.rc = KEK_OK};
+    if (!made_begin(&keys, provider, number, &kek_id, state)) {
+        return CTL_FAILED;
+    }
     enum kek_rc rc = keys_generate(&keys, provider, number, &kek_id, state, &why);
     const struct kek_why *failed = rc == KEK_OK ? NULL : &why;
     enum ctl_exit code = made_verify(&keys, provider, &kek_id, state, failed);
-    if (!made_on_record(&keys, provider, number, &kek_id, state, failed) && code == CTL_GOOD) {
-        code = CTL_CHECK;
-    }
+    made_on_record(&keys, provider, number, &kek_id, state, failed);
     if (code != CTL_FAILED && print(&keys, provider, &kek_id) != CTL_GOOD) {
         return CTL_FAILED;
     }

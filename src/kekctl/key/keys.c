@@ -70,7 +70,6 @@ bool keys_start(struct keys *keys, bool officer)
     bool locked;
     /* A worker that dies is an answer that does not come, not the end of kekctl. */
     (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is a full disk: the write says so */
     if (kek_secret_setup(ARENA, &locked, &why) != KEK_OK) {
         ctl_say(keys->ctl, "%s", why.text);
         return false;

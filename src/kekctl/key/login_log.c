@@ -18,10 +18,13 @@ void login_log_init(struct login_log *log, const struct ctl *ctl, const struct k
     *log = (struct login_log){.ctl = ctl, .config = config};
 }
 
+/* Once: the others are for the same reason. */
 static void say_lacking(struct login_log *log, const struct kek_why *why)
 {
-    if (!log->said) {
-        log->said = true;
+    if (!log->lacks) {
+        log->lacks = true;
+        log->why = *why;
+        ctl_audit_lost(log->ctl);
         ctl_say(log->ctl, "to be mended: the audit log does not have this command's logins: %s",
                 why->text);
     }
@@ -52,11 +55,22 @@ static void write_line(struct login_log *log, struct kek_audit_acts *acts,
         .token = login->token,
         .why = login->why,
     };
-    if (acts != NULL) {
-        (void)ctl_audit(log->ctl, acts, &act);
-    } else if (ctl_audit_put(log->ctl, open_own(log), &act, &why) != KEK_OK) {
+    acts = acts == NULL ? open_own(log) : acts;
+    if (ctl_audit_put(log->ctl, acts, &act, &why) != KEK_OK) {
         say_lacking(log, &why);
     }
+}
+
+bool login_log_begin(struct login_log *log, struct kek_audit_acts *acts,
+                     const struct kek_audit_act *act)
+{
+    acts = acts == NULL ? open_own(log) : acts;
+    if (log->lacks) {
+        ctl_say(log->ctl, "%s: nothing was done, since this command's login is not on record: %s",
+                act->provider, log->why.text);
+        return false;
+    }
+    return ctl_audit_begin(log->ctl, acts, act);
 }
 
 void login_log_put(struct login_log *log, struct kek_audit_acts *acts,

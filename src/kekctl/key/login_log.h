@@ -3,7 +3,7 @@
  * with the command and who ran it.
  *
  * A command that changes something has opened the log before, and does nothing without it.  One that only looks opens it
- * at its first login; where it cannot, it says so once, and goes on.
+ * at its first login; where it cannot, it says so once, and goes on; the exit code says it, too.
  */
 #ifndef KEKCTL_LOGIN_LOG_H
 #define KEKCTL_LOGIN_LOG_H
@@ -19,7 +19,8 @@ struct login_log {
     const struct kek_config *config;
     struct kek_audit_acts *own; /* NULL: it was not opened here */
     bool tried;                 /* to open it */
-    bool said;                  /* that it lacks something */
+    bool lacks;                 /* a login, which was said; `why` says why */
+    struct kek_why why;
     bool holds; /* until login_log_done(): who verifies the log adds nothing to it meanwhile */
     struct login_held *held;
 };
@@ -30,6 +31,11 @@ void login_log_init(struct login_log *log, const struct ctl *ctl, const struct k
 /* acts: the log that is open already; NULL: none is. */
 void login_log_put(struct login_log *log, struct kek_audit_acts *acts,
                    const struct kek_pool_login *login);
+
+/* Puts on record what is about to be done to a token, by whoever is logged in.  False after saying that it is not done, since
+ * that could not be, or a login was not. */
+bool login_log_begin(struct login_log *log, struct kek_audit_acts *acts,
+                     const struct kek_audit_act *act) KEK_MUST_CHECK;
 
 /* Puts on record what was held. Also of one that is all zeros. */
 void login_log_done(struct login_log *log);

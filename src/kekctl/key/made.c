@@ -55,7 +55,20 @@ enum ctl_exit made_verify(struct keys *keys, size_t provider, const struct kek_i
     return CTL_GOOD;
 }
 
-bool made_on_record(const struct keys *keys, size_t provider, uint32_t number,
+bool made_begin(struct keys *keys, size_t provider, uint32_t number, const struct kek_id *kek_id,
+                enum kek_state state)
+{
+    const struct kek_audit_act act = {
+        .event = "generate",
+        .provider = keys->config->providers[provider].name,
+        .kek_id = kek_id,
+        .version = number,
+        .state = kek_state_name(state),
+    };
+    return login_log_begin(&keys->logins, keys->audit, &act);
+}
+
+void made_on_record(const struct keys *keys, size_t provider, uint32_t number,
                     const struct kek_id *kek_id, enum kek_state state, const struct kek_why *failed)
 {
     const struct listing *listing = &keys->listings[provider];
@@ -74,5 +87,5 @@ bool made_on_record(const struct keys *keys, size_t provider, uint32_t number,
                : known          ? NULL
                                 : &listing->why,
     };
-    return ctl_audit(keys->ctl, keys->audit, &act);
+    ctl_audit(keys->ctl, keys->audit, &act);
 }

@@ -17,8 +17,11 @@ enum kek_state made_state(const struct keys *keys, size_t provider, uint32_t num
 enum ctl_exit made_verify(struct keys *keys, size_t provider, const struct kek_id *kek_id,
                           enum kek_state state, const struct kek_why *failed);
 
-/* Puts on record that it is there, that it is not, or that the token did not say. False after saying that it could not be put on record. */
-bool made_on_record(const struct keys *keys, size_t provider, uint32_t number,
+/* Puts on record that the key is about to be made.  False after saying why it is not. */
+bool made_begin(struct keys *keys, size_t provider, uint32_t number, const struct kek_id *kek_id,
+                enum kek_state state) KEK_MUST_CHECK;
+/* Puts on record that it is there, that it is not, or that the token did not say. */
+void made_on_record(const struct keys *keys, size_t provider, uint32_t number,
                     const struct kek_id *kek_id, enum kek_state state,
                     const struct kek_why *failed);
 

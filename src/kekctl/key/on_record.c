@@ -37,12 +37,33 @@ enum kek_rc ctl_audit_put(const struct ctl *ctl, struct kek_audit_acts *acts,
     return acts == NULL ? KEK_OK : kek_audit_act(acts, &told, why);
 }
 
-bool ctl_audit(const struct ctl *ctl, struct kek_audit_acts *acts, const struct kek_audit_act *act)
+void ctl_audit_lost(const struct ctl *ctl)
+{
+    if (ctl->unrecorded != NULL) {
+        *ctl->unrecorded = true;
+    }
+}
+
+void ctl_audit(const struct ctl *ctl, struct kek_audit_acts *acts, const struct kek_audit_act *act)
 {
     struct kek_why why;
-    if (ctl_audit_put(ctl, acts, act, &why) == KEK_OK) {
+    if (ctl_audit_put(ctl, acts, act, &why) != KEK_OK) {
+        ctl_say(ctl, "what was done is not on record: %s", why.text);
+        ctl_audit_lost(ctl);
+    }
+}
+
+bool ctl_audit_begin(const struct ctl *ctl, struct kek_audit_acts *acts,
+                     const struct kek_audit_act *act)
+{
+    struct kek_audit_act told = *act;
+    struct kek_why why;
+    told.command = ctl->command;
+    if (acts == NULL || kek_audit_act_begin(acts, &told, &why) == KEK_OK) {
         return true;
     }
-    ctl_say(ctl, "what was done is not on record: %s", why.text);
+    ctl_say(ctl, "%s%snothing was done, since it could not be put on record: %s",
+            act->provider == NULL ? "" : act->provider, act->provider == NULL ? "" : ": ",
+            why.text);
     return false;
 }

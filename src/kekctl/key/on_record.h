@@ -1,6 +1,6 @@
 /*
- * Where the configuration has an audit log, what changes a key or frees a PIN is put on record in it, and
- * is not done where it cannot be.
+ * Where the configuration has an audit log, what changes a token or frees a PIN is put on record in it, before it is done
+ * and again when it is done; and it is not done where it cannot be.
  */
 #ifndef KEKCTL_ON_RECORD_H
 #define KEKCTL_ON_RECORD_H
@@ -18,7 +18,14 @@ struct kek_audit_acts *ctl_audit_look(const struct kek_config *config, struct ke
 enum kek_rc ctl_audit_put(const struct ctl *ctl, struct kek_audit_acts *acts,
                           const struct kek_audit_act *act, struct kek_why *why) KEK_MUST_CHECK;
 
-/* The same. False after saying that what was done could not be put on record. */
-bool ctl_audit(const struct ctl *ctl, struct kek_audit_acts *acts, const struct kek_audit_act *act);
+/* The same of what was done.  It says that it could not be put on record; then the exit code does, too. */
+void ctl_audit(const struct ctl *ctl, struct kek_audit_acts *acts, const struct kek_audit_act *act);
+
+/* A line of the audit log is lost, which was said. */
+void ctl_audit_lost(const struct ctl *ctl);
+
+/* Puts on record what is about to be done.  False after saying that it is not done, since that could not be. */
+bool ctl_audit_begin(const struct ctl *ctl, struct kek_audit_acts *acts,
+                     const struct kek_audit_act *act) KEK_MUST_CHECK;
 
 #endif

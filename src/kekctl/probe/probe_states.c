@@ -230,8 +230,26 @@ static void clean_up(struct trial *trial)
              looked.text);
 }
 
+/* False: it could not be put on record, so no key is made. */
+static bool begin(struct trial *trial)
+{
+    const struct kek_audit_act act = {.event = "trial",
+                                      .provider = trial->rig.pools[RIG_OFFICER].provider.name};
+    if (login_log_begin(&trial->rig.logins, NULL, &act)) {
+        return true;
+    }
+    trial->over = trial->states->untried = true;
+    snprintf(trial->why, sizeof trial->why, "it could not be put on record");
+    try_changes(trial);
+    try_copy(trial);
+    return false;
+}
+
 static void run(struct trial *trial)
 {
+    if (!begin(trial)) {
+        return;
+    }
     const struct rig_answer *answer =
         ask(trial, RIG_OFFICER, KEK_POOL_GENERATE, KEK_STATE_PRE_ACTIVE);
     if (answer->rc != KEK_OK) {

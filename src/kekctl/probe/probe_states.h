@@ -33,6 +33,7 @@ struct probe_states {
     struct kek_provider_tried copy;
     char copy_says[PROBE_SAYS]; /* where none was: why */
     char left[512];             /* a key that may be left on the token; empty: none */
+    bool untried;               /* since it could not be put on record */
     bool interrupted;
     bool failed; /* on this machine, which was said; nothing was asked */
 };

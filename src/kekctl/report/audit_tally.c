@@ -244,12 +244,32 @@ static void take_rejected(struct audit_tally *tally, const json_t *line)
     gather(tally, tally->refused, line, members, false);
 }
 
+/* Of what was begun and has ended only the end is listed. */
+static void forget_begun(struct audit_tally *tally, const json_t *line)
+{
+    static const char *const same[] = {"event", "root", "provider", "command"};
+    for (size_t i = json_array_size(tally->acts); i > 0; i--) {
+        const json_t *row = json_array_get(tally->acts, i - 1);
+        bool is_it = strcmp(text_of(row, "outcome"), "begun") == 0 &&
+                     json_integer_value(json_object_get(row, "version")) ==
+                         json_integer_value(json_object_get(line, "version"));
+        for (size_t m = 0; m < sizeof same / sizeof same[0]; m++) {
+            is_it = is_it && strcmp(text_of(row, same[m]), text_of(line, same[m])) == 0;
+        }
+        if (is_it && strcmp(text_of(line, "outcome"), "begun") != 0) {
+            (void)json_array_remove(tally->acts, i - 1);
+            return;
+        }
+    }
+}
+
 static void take_act(struct audit_tally *tally, const json_t *line)
 {
     static const char *const members[] = {"time",     "event",     "command", "root",    "version",
                                           "kek_id",   "provider",  "state",   "outcome", "said",
                                           "peer_uid", "login_uid", "node",    "error",   NULL};
     const char *event = text_of(line, "event");
+    forget_begun(tally, line);
     list(tally, tally->acts, line, members);
     struct audit_key *key =
         strcmp(text_of(line, "outcome"), "ok") == 0 ? key_of(tally, line) : NULL;
@@ -338,7 +358,8 @@ void audit_tally_line(void *arg, const json_t *line)
                   {"stop", take_stop},       {"dropped", take_dropped}, {"generate", take_act},
                   {"promote", take_act},     {"retire", take_act},      {"suspend", take_act},
                   {"resume", take_act},      {"quarantine", take_act},  {"destroy", take_act},
-                  {"destroyed", take_act},   {"pin-retry", take_act},   {"audit-key", take_act}};
+                  {"destroyed", take_act},   {"pin-retry", take_act},   {"audit-key", take_act},
+                  {"trial", take_act}};
     struct audit_tally *tally = arg;
     const char *event = text_of(line, "event");
     if (tally->first[0] == '\0') {

@@ -60,9 +60,9 @@ static void complain(struct report *report, json_t *why)
         report_attend(report, "%" PRIu64 " lines of the audit log are damaged", log->damaged);
     }
     if (tally->dropped > 0) {
-        (void)report_say(why, "%" PRIu64 " lines are missing, since kekd could not write them",
+        (void)report_say(why, "%" PRIu64 " lines are missing, since they could not be written",
                          tally->dropped);
-        report_attend(report, "the audit log lacks %" PRIu64 " lines that kekd could not write",
+        report_attend(report, "the audit log lacks %" PRIu64 " lines that could not be written",
                       tally->dropped);
     }
     if (json_array_size(log->read.not_read) > 0) {
@@ -140,7 +140,7 @@ void report_usage_show(struct page *page, const json_t *section)
                                           {"files_not_read", "Files not read"},
                                           {"lines", "Lines"},
                                           {"damaged_lines", "Damaged lines"},
-                                          {"dropped_lines", "Lines that kekd could not write"},
+                                          {"dropped_lines", "Lines that could not be written"},
                                           {"first", "First line"},
                                           {"last", "Last line"},
                                           {"starts", "Starts of kekd"},

@@ -77,7 +77,6 @@ bool rig_open(struct rig *rig, const struct ctl *ctl, const struct kek_config *c
         pool->config.provider_count = 1;
     }
     (void)signal(SIGPIPE, SIG_IGN); /* a worker that dies is an answer that does not come */
-    (void)signal(SIGXFSZ, SIG_IGN);
     if (kek_secret_setup(ARENA, &locked, &why) != KEK_OK) {
         ctl_say(ctl, "%s", why.text);
         return false;

@@ -142,7 +142,7 @@ static enum ctl_exit ended(struct rotate *rotate)
     if (code == CTL_GOOD) {
         remove_record(rotate);
     }
-    return code == CTL_GOOD && rotate->unrecorded ? CTL_CHECK : code;
+    return code;
 }
 
 static enum ctl_exit reached(struct rotate *rotate)
@@ -154,7 +154,7 @@ static enum ctl_exit reached(struct rotate *rotate)
     ctl_say(rotate->ctl, "%s, as --until %s asked; %s goes on from here", rotate->plan.text,
             rotation_step_name(rotate->facts.until),
             kek_command(rotate->facts.root, "key rotate").text);
-    return code == CTL_GOOD && rotate->unrecorded ? CTL_CHECK : code;
+    return code;
 }
 
 static enum ctl_exit nothing(struct rotate *rotate)

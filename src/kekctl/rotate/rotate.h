@@ -22,7 +22,6 @@ struct rotate {
     uint64_t end_ms;          /* of kek_clock_ms(): of all waiting */
     bool drawn;               /* the id on record was drawn by this run, and not sent yet */
     bool changed;             /* something on a token, by this run */
-    bool unrecorded;          /* an audit line could not be written */
     int64_t rewrite_after_ms; /* of the wall clock; 0: not every node announces it yet */
 };
 

@@ -74,6 +74,14 @@ static bool begin_change(struct rotate *rotate, int *lock)
     return false;
 }
 
+/* Which was said. */
+static enum ctl_exit not_on_record(const struct rotate *rotate)
+{
+    ctl_say(rotate->ctl, "the rotation stops at step %s: nothing%s was changed",
+            rotation_step_name(rotate->plan.step), rotate->changed ? " more" : "");
+    return rotate->changed ? CTL_CHECK : CTL_FAILED;
+}
+
 /* ---- create ---- */
 
 /* Another kekctl of this node may have made a key since the plan was made. */
@@ -111,16 +119,18 @@ static enum ctl_exit create(struct rotate *rotate)
     if (!is_free(keys, key.number)) {
         return CTL_GOOD; /* the next turn plans anew */
     }
+    enum kek_state state = made_state(keys, provider, key.number);
+    rotate_show_end(&rotate->show);
+    if (!made_begin(keys, provider, key.number, &key.id, state)) {
+        return not_on_record(rotate);
+    }
     rotate->drawn = false;
     rotate->changed = true;
-    enum kek_state state = made_state(keys, provider, key.number);
     enum kek_rc rc = keys_generate(keys, provider, key.number, &key.id, state, &why);
     const struct kek_why *failed = rc == KEK_OK ? NULL : &why;
     rotate->facts.progress.key.id = key.id;
     enum ctl_exit code = made_verify(keys, provider, &key.id, state, failed);
-    if (!made_on_record(keys, provider, key.number, &key.id, state, failed)) {
-        rotate->unrecorded = true;
-    }
+    made_on_record(keys, provider, key.number, &key.id, state, failed);
     return code;
 }
 
@@ -177,9 +187,12 @@ static enum ctl_exit change(struct rotate *rotate, const struct rotation_key *ke
                 rotation_step_name(rotate->plan.step), why.text);
         return CTL_CHECK;
     }
+    rotate_show_end(&rotate->show);
+    if (!changes_begin(&changes)) {
+        return not_on_record(rotate);
+    }
     rotate->changed = true;
     enum ctl_exit code = changes_run(&changes);
-    rotate->unrecorded = rotate->unrecorded || changes.unrecorded;
     if (code != CTL_GOOD) {
         rotate_show_end(&rotate->show);
         say_behind(rotate, &changes);
