@@ -13,7 +13,7 @@ static struct kek_keyring *ring_new(void)
     struct kek_keyring *ring = calloc(1, sizeof *ring);
     FUZZ_CHECK(ring != NULL);
     ring->settings.config = &config;
-    ring->lock_fd = -1;
+    ring->lock = KEK_LOCK_NONE;
     ring->record_path = strdup("f");
     FUZZ_CHECK(ring->record_path != NULL);
     return ring;

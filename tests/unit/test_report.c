@@ -584,6 +584,7 @@ int main(void)
     tcase_add_test(page, values_of_each_kind_are_shown_as_words);
     tcase_add_test(page, an_empty_table_says_so);
     tcase_add_test(page, a_page_that_grows_past_its_maximum_is_spoilt);
+    tcase_set_timeout(page, 60);
     suite_add_tcase(suite, dates);
     suite_add_tcase(suite, log);
     suite_add_tcase(suite, page);
