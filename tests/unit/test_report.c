@@ -497,6 +497,7 @@ START_TEST(nothing_from_outside_is_markup)
         {"a\x1b[31mb\n", "<td>a[U+001B][31mb[U+000A]</td>"},
         {"v1\xe2\x80\xae", "<td>v1[U+202E]</td>"},
         {"\xe2\x81\xa6x\xe2\x80\x8b\xef\xbb\xbf", "<td>[U+2066]x[U+200B][U+FEFF]</td>"},
+        {"a\xf3\xa0\x81\x81\xef\xb8\x8f\xe3\x85\xa4", "<td>a[U+E0041][U+FE0F][U+3164]</td>"},
         {"K\xc3\xb6nig \xf0\x9f\x94\x91", "<td>K\xc3\xb6nig \xf0\x9f\x94\x91</td>"},
         {"</td></table><img src=//x>", "<td>&lt;/td&gt;&lt;/table&gt;&lt;img src=//x&gt;</td>"},
     };
