@@ -411,6 +411,21 @@ class Several(Report):
         found, _, _ = self.report(node, 0, "both")
         self.assertEqual(len(found["roots"][0]["versions"]["keys"]), 2)
 
+    def test_a_version_that_only_one_provider_calls_pre_active_may_have_begun(self):
+        node = self.rig(generate=False)
+        other = rigs.Token(node.folder + "/other", "kek-other")
+        kek_id, value = os.urandom(16), os.urandom(32)
+        entries = [node.provider("hsm-a", node.token), node.provider("hsm-b", other)]
+        for token, entry, state in ((node.token, entries[0], "pre-active"), (other, entries[1], "suspended")):
+            p11.plant(token, "one", kek_id, value=value)
+            entry["versions"] = [{"n": 1, "label": "one", "state": state}]
+        node.write(providers=entries)
+        found, _, _ = self.report(node, 0)
+        (root,) = found["roots"]
+        self.assertEqual([row["state"] for row in root["versions"]["versions"]], ["pre-active", "suspended"])
+        (period,) = root["cryptoperiods"]["rows"]
+        self.assertEqual((period["originator"], period["originator_begin"]), ("not known", "not known"))
+
     def test_each_root_has_its_sections(self):
         node = self.node(generate=False)
         other = rigs.Token(node.folder + "/other", "kek-other")

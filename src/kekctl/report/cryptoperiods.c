@@ -7,15 +7,19 @@
 #include "life.h"
 #include "report.h"
 
-static void look_at_shown(const struct report_root *root, const char *kek_id, struct life *life)
+/* Returns whether every provider shows it as pre-active. */
+static bool look_at_shown(const struct report_root *root, const char *kek_id, struct life *life)
 {
     size_t i;
     const json_t *row;
+    bool pre_active = true;
     json_array_foreach(json_object_get(root->shown, "versions"), i, row)
     {
         if (strcmp(report_text(row, "kek_id"), kek_id) == 0) {
             life->wraps = life->wraps || json_is_true(json_object_get(row, "can_wrap"));
             life->unwraps = life->unwraps || json_is_true(json_object_get(row, "can_unwrap"));
+            pre_active = pre_active && strcmp(report_text(row, "state"),
+                                              kek_state_name(KEK_STATE_PRE_ACTIVE)) == 0;
         }
     }
     json_array_foreach(json_object_get(root->shown, "destroyed"), i, row)
@@ -24,6 +28,7 @@ static void look_at_shown(const struct report_root *root, const char *kek_id, st
             life->destroyed_ms = kek_clock_parse(report_text(row, "at"));
         }
     }
+    return pre_active;
 }
 
 static void look_at_record(const struct report_root *root, const struct kek_id *kek_id,
@@ -103,14 +108,16 @@ static json_t *describe(const struct report_root *root, const json_t *version)
         return json_pack("{s:O, s:s}", "version", json_object_get(version, "version"), "kek_id",
                          id);
     }
-    struct life life = {.unseen = root->answered < root->keys->config->provider_count};
+    struct life life = {.unseen = root->answered < root->keys->config->provider_count,
+                        .gaps = audit_log_has_gaps(&report->log)};
     life.line = report->log.tally == NULL ? NULL : audit_tally_key(report->log.tally, &kek_id);
-    look_at_shown(root, id, &life);
+    bool pre_active = look_at_shown(root, id, &life);
     look_at_record(root, &kek_id, &life);
-    struct period_date begin = life_begin(&life), sealed = life_sealed_until(&life, now_ms);
+    bool never = life_not_begun(&life, pre_active);
+    struct period_date begin = life_begin(&life, now_ms);
+    struct period_date sealed = life_sealed_until(&life, now_ms);
     struct period_date opened = life_opened_until(&life, now_ms);
     const char *state = report_text(version, "state");
-    bool never = life_not_begun(&life, strcmp(state, kek_state_name(KEK_STATE_PRE_ACTIVE)) == 0);
     enum period_verdict originator =
         never ? PERIOD_WITHIN : period_judge(begin, sealed, PERIOD_ORIGINATOR_YEARS);
     enum period_verdict recipient =
