@@ -426,6 +426,21 @@ class Several(Report):
         (period,) = root["cryptoperiods"]["rows"]
         self.assertEqual((period["originator"], period["originator_begin"]), ("not known", "not known"))
 
+    def test_a_program_that_is_needed_and_not_there_is_told(self):
+        node = self.rig()
+        path = node.folder + "/kekctl"  # alone in its folder
+        shutil.copy(os.path.join(os.environ["abs_top_builddir"], "kekctl"), path)
+        done = subprocess.run([path, "--config", node.path, "report", "--out", node.folder + "/report"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        self.assertEqual(done.returncode, 3, done.stderr.decode())
+        with open(node.folder + "/report/report.json", encoding="utf-8") as file:
+            software = json.load(file)["software"]
+        found = {row["program"] for row in software["programs"]}
+        needed = {"kekctl", "kekd", "kekd-pkcs11"}
+        self.assertEqual({sentence.split(":")[0] for sentence in software["why"]}, needed - found)
+        self.assertNotIn("kekd", found)
+        self.assertEqual(software["filled"], "partly")
+
     def test_each_root_has_its_sections(self):
         node = self.node(generate=False)
         other = rigs.Token(node.folder + "/other", "kek-other")
