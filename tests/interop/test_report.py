@@ -403,6 +403,10 @@ class Several(Report):
         self.assertRegex(said, "attention: provider hsm-b did not answer: (?!hsm-b: )")
         self.assertEqual([root[name]["filled"] for name in ("tokens", "versions", "proofs")], ["partly"] * 3)
         self.assertIn("hsm-b did not answer: nothing was proven there", root["proofs"]["why"])
+        self.assertEqual([row["pin_count_low"] for row in root["tokens"]["tokens"]], [False, "not known"])
+        self.assertIn("a version that is on a provider alone that did not answer has no row", root["cryptoperiods"]["why"])
+        self.assertIn("what the audit log has of a version that is on a provider alone that did not answer is not in these rows",
+                      root["history"]["why"])
         # It may seal on the one that is away, so nothing is said to be over.
         with node.token.away(), node.twin.away():
             found, _, _ = self.report(node, 3, "none")
@@ -606,6 +610,10 @@ class Trouble(Report):
                          [("hsm-a", "keeps-key", "FAIL")])
         self.assertEqual((root["fitness"]["filled"], root["fitness"]["why"]), ("yes", []))
         self.assertIn("attention: hsm-a: of the cases of kekctl conformance, 1 failed at its last run", said)
+        with self.at.token.away():
+            root, = self.report(self.at, 3, "away")[0]["roots"]
+        self.assertEqual(root["fitness"]["why"],
+                         ["hsm-a did not answer: whether the token that was tried is there is not known"])
         # That was another token; and that is no such file.
         path = "%s/%s.conformance-hsm-a" % (self.at.state, self.at.config["keyring"])
         with open(path, encoding="utf-8") as file:

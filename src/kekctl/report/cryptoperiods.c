@@ -158,6 +158,10 @@ json_t *report_cryptoperiods(struct report_root *root)
     if (json_array_size(rows) == 0) {
         (void)report_say(why, "no version is known");
     }
+    if (root->answered < root->keys->config->provider_count) {
+        (void)report_say(why,
+                         "a version that is on a provider alone that did not answer has no row");
+    }
     json_t *content = json_pack("{s:s, s:i, s:i, s:o}", "recommendation", PERIOD_RECOMMENDATION,
                                 "originator_years", PERIOD_ORIGINATOR_YEARS, "recipient_years",
                                 PERIOD_RECIPIENT_YEARS, "rows", rows);

@@ -163,6 +163,11 @@ json_t *report_history(struct report_root *root)
         (void)report_say(why, "the audit log that was read begins on %s",
                          tally->first[0] == '\0' ? "no day: it is empty" : tally->first);
     }
+    if (root->answered < root->keys->config->provider_count) {
+        (void)report_say(why,
+                         "what the audit log has of a version that is on a provider alone that "
+                         "did not answer is not in these rows");
+    }
     if (root->ring == NULL) {
         (void)report_say(why, "no record of kekd: %s", root->ring_why.text);
         report_attend(root->report, "%s", root->ring_why.text);
