@@ -533,6 +533,29 @@ class Roots(Report, roots.Roots):
         node.stop()
 
 
+    def test_an_inventory_of_before_a_root_says_nothing_of_it(self):
+        etcd_server.need()
+        etcd = etcd_server.Etcd(self).start()
+        node = self.rig(config=dict(roots.STRICT, etcd=[etcd.entry()])).start()
+        Whole.v1(node, etcd, "a")
+        node.close_clients()
+        node.stop()
+        node.kekctl("inventory", check=True)
+        other = rigs.Token(node.folder + "/other", "kek-other")
+        node.write(providers=[*node.config["providers"], node.provider("hsm-b", other)], mode="any",
+                   roots=[{"name": "site", "providers": ["hsm-a"]}, {"name": "spare", "providers": ["hsm-b"]}])
+        node.kekctl("--root", "spare", "key", "generate", check=True)
+        site, spare = self.report(node, 3)[0]["roots"]
+        rows = [root["objects"]["inventories"][0] for root in (site, spare)]
+        self.assertEqual([(row["sealed_by_kekd"], row["under_protected"]) for row in rows], [(1, 0), (0, "not known")])
+        self.assertEqual(spare["objects"]["why"], ["main: how many objects lack this root of trust is not known: it did not seal "
+                                                   "yet when they were counted (kekctl inventory counts anew)"])
+        with node.token.away():
+            site, _ = self.report(node, 3, "away")[0]["roots"]
+        row = site["objects"]["inventories"][0]
+        self.assertEqual((row["sealed_by_kekd"], row["under_protected"], row["by_version"][0]["version"]), ("not known",) * 3)
+        self.assertIn("a provider did not answer", site["objects"]["why"][0])
+
     def test_the_mode_and_which_roots_are_needed_and_announced_are_told(self):
         node = self.two("all", config={"settle": "0s"})
         third = rigs.Token(node.folder + "/third", "kek-third")
