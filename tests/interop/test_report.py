@@ -415,6 +415,20 @@ class Several(Report):
         found, _, _ = self.report(node, 0, "both")
         self.assertEqual(len(found["roots"][0]["versions"]["keys"]), 2)
 
+    def test_a_key_on_one_provider_alone_wants_attention_and_so_does_one_that_is_gone(self):
+        node = self.rig(pair=True).start()
+        node.stop()
+        (root,) = self.report(node, 0)[0]["roots"]
+        kek_id = root["versions"]["versions"][0]["kek_id"]
+        node.twin.tool("--delete-object", "--type", "secrkey", "--id", kek_id)
+        found, _, _ = self.report(node, 3, "one")
+        self.assertEqual(found["attention"], ["version 1 (kek id %s) is not on hsm-b, which has no key of that number" % kek_id])
+        node.kekctl("--output", "json", "key", "generate", "--provider", "hsm-b")
+        node.token.tool("--delete-object", "--type", "secrkey", "--id", kek_id)
+        found, _, _ = self.report(node, 3, "gone")
+        self.assertIn("version 1 (kek id %s), which this node announced last, is on no provider that answers" % kek_id,
+                      found["attention"])
+
     def test_a_version_that_only_one_provider_calls_pre_active_may_have_begun(self):
         node = self.rig(generate=False)
         other = rigs.Token(node.folder + "/other", "kek-other")
