@@ -751,6 +751,39 @@ class Signature(Report):
         for wrong in (other, kind):
             self.verify(self.at, 3, self.json, self.signature, wrong)
 
+    def test_a_page_that_is_not_of_the_signed_report_is_found(self):
+        private, public = self.key(self.at)
+        page = self.at.folder + "/report/report.html"
+        for name in ("report", "second"):
+            self.report(self.at, 0, name, "--key", private)
+        pair = (self.json, self.signature)
+
+        def said(code, path, *files):
+            done = self.at.kekctl("report", "verify", *(files or pair), "--key", public, "--page", path)
+            self.assertEqual(done.returncode, code, done.stderr.decode())
+            return done.stdout.decode() + done.stderr.decode()
+        self.assertRegex(said(0, page), "PAGE-VERIFIED +yes")
+        with open(page, encoding="utf-8") as file:
+            text = file.read()
+        copy = self.at.folder + "/page"
+        for changed in (text.replace("active", "Active", 1), text[:-1], text + " ", ""):
+            with open(copy, "w", encoding="utf-8") as file:
+                file.write(changed)
+            self.assertIn("page is not the page of", said(3, copy))
+        self.assertIn("No such file", said(1, copy + "x"))
+        # The report is another one, or another version's.
+        with open(self.json, encoding="utf-8") as file:
+            text = file.read()
+        for content, code, word in (
+                (text.replace('"command": "kekctl ', '"command": "kekctl 9'), 1, "which alone can compare its page"),
+                ("[]", 1, "is no report of kekctl's"), (text.replace('"attention": []', '"attention": [1]'), 3, "is not the page of")):
+            other = self.at.folder + "/other"
+            with open(other, "w", encoding="utf-8") as file:
+                file.write(content)
+            shell("openssl pkeyutl -sign -rawin -inkey {key} -in {other} -out {other}.sig", key=private, other=other)
+            self.assertIn(word, said(code, page, other, other + ".sig"))
+            self.verify(self.at, 0, other, other + ".sig", public)
+
     def test_what_is_no_key_is_refused_and_nothing_is_written(self):
         private, public = self.key(self.at)
         keys = {"p521": "-algorithm EC -pkeyopt ec_paramgen_curve:P-521", "small": "-algorithm RSA -pkeyopt rsa_keygen_bits:1024",
