@@ -260,6 +260,27 @@ class Whole(Report):
         self.assertIn("not tried: this node has no witness", witness["outcome"])
         self.assertTrue(all(part["why"] for part in self.parts(found) if part["filled"] != "yes"))
 
+    def test_each_record_that_is_damaged_is_told(self):
+        node = self.rig().start()
+        node.stop()
+        for name, section in (("destroy", "history"), ("inventories", "objects"), ("json", "history"), ("conformance-hsm-a", "fitness")):
+            path = "%s/k8s-test.%s" % (node.state, name)
+            before = None
+            if os.path.exists(path):
+                with open(path, "rb") as file:
+                    before = file.read()
+            with open(path, "wb") as file:
+                file.write(b"{")
+            found, _, said = self.report(node, 3, "report-" + name)
+            with self.subTest(name):
+                self.assertTrue([why for why in found["roots"][0][section]["why"] if path in why], found["roots"][0][section])
+                self.assertIn("attention: ", said)
+                self.assertIn(path, said)
+            os.unlink(path)
+            if before is not None:
+                with open(path, "wb") as file:
+                    file.write(before)
+
     def test_an_audit_log_in_no_file_is_not_read_and_that_is_said(self):
         node = self.rig()
         node.write(audit={"syslog": node.folder + "/log"})
