@@ -465,6 +465,14 @@ class Several(Report):
         (period,) = root["cryptoperiods"]["rows"]
         self.assertEqual((period["originator"], period["originator_begin"]), ("not known", "not known"))
 
+    def test_of_a_key_that_is_refused_by_its_id_nothing_is_known(self):
+        node = self.rig()
+        p11.plant(node.token, "k8s-test.v2", b"short", value=os.urandom(32))
+        found, _, said = self.report(node, 3)
+        self.assertIn("a key of the keyring on hsm-a is not used", said)
+        (row,) = [row for row in found["roots"][0]["cryptoperiods"]["rows"] if row["kek_id"] == b"short".hex()]
+        self.assertEqual((row["originator"], row["recipient_end"], row["generated"]), ("not known",) * 3)
+
     def test_a_program_that_is_needed_and_not_there_is_told(self):
         node = self.rig()
         path = node.folder + "/kekctl"  # alone in its folder

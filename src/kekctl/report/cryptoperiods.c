@@ -98,6 +98,24 @@ static void attend(const struct report_root *root, const json_t *version, const 
     }
 }
 
+/* A key that is refused, since its CKA_ID is none of a KEK's: nothing on record names it. */
+static json_t *describe_nameless(const json_t *version)
+{
+    static const char *const members[] = {"generated",  "originator_begin", "originator_end",
+                                          "originator", "originator_until", "recipient_end",
+                                          "recipient",  "recipient_until"};
+    json_t *row =
+        json_pack("{s:O, s:s, s:s}", "version", json_object_get(version, "version"), "kek_id",
+                  report_text(version, "kek_id"), "state", report_text(version, "state"));
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+        if (row != NULL && json_object_set_new(row, members[i], json_string("not known")) != 0) {
+            json_decref(row);
+            row = NULL;
+        }
+    }
+    return row;
+}
+
 static json_t *describe(const struct report_root *root, const json_t *version)
 {
     const struct report *report = root->report;
@@ -105,8 +123,7 @@ static json_t *describe(const struct report_root *root, const json_t *version)
     const char *id = report_text(version, "kek_id");
     struct kek_id kek_id;
     if (!kek_id_parse(id, &kek_id)) {
-        return json_pack("{s:O, s:s}", "version", json_object_get(version, "version"), "kek_id",
-                         id);
+        return describe_nameless(version);
     }
     struct life life = {.unseen = root->answered < root->keys->config->provider_count,
                         .gaps = audit_log_has_gaps(&report->log)};
