@@ -147,7 +147,7 @@ static const struct command commands[] = {
      {{OPTION_KEY, "the private key that signs it, in PEM; by default it is not signed"}},
      .roots = CTL_ROOTS_ALL},
     {"report verify",
-     CTL_OPTION(OPTION_KEY),
+     CTL_OPTION(OPTION_KEY) | CTL_OPTION(OPTION_PAGE),
      ctl_report_verify,
      "is a report what this key has signed?",
      "REPORT SIGNATURE",

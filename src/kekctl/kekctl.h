@@ -91,6 +91,7 @@ struct ctl {
     bool verify;
     const char *into; /* NULL: a folder of state_dir */
     const char *out;  /* NULL: no folder */
+    const char *page; /* NULL: no file */
     bool help, version;
 };
 

@@ -301,7 +301,8 @@ completions/kekctl: kekctl$(EXEEXT)
 completions/_kekctl: kekctl$(EXEEXT)
 	$(AM_V_GEN)$(MKDIR_P) completions && ./kekctl completion zsh > $@.new && mv $@.new $@
 endif
-kekctl_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+kekctl_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src -DKEK_SBINDIR='"$(sbindir)"'
+src/kekctl/report/kekctl-software.$(OBJEXT): Makefile
 kekctl_CFLAGS = $(AM_CFLAGS) $(NGHTTP2_CFLAGS) $(PROTOBUF_C_CFLAGS) $(SMARTCOLS_CFLAGS) $(JANSSON_CFLAGS)
 kekctl_LDADD = libkek-kube.a libkek-etcd.a $(KUBEAPI_LIBS) libkek-ops.a $(SSL_LIBS) libkek-roots.a libkek-keyring.a $(POOL_LIBS) libkek-proto.a $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(NGHTTP2_LIBS) $(PROTOBUF_C_LIBS) $(SMARTCOLS_LIBS) \
 	$(JANSSON_LIBS)

@@ -132,6 +132,8 @@ static const struct option_row rows[OPTIONS_END] = {
                        FIELD(verify), NULL, NULL},
     [OPTION_OUT] = {"out", 0, "FOLDER", "where the files go; made if it is not there, and needed",
                     KIND_PATH, FIELD(out), NULL, "a folder's path"},
+    [OPTION_PAGE] = {"page", 0, "FILE", "also: is this file the page of that report?", KIND_PATH,
+                     FIELD(page), NULL, "a file's path"},
     [OPTION_SOCKET] = {"socket", 0, "PATH",
                        "the plugin's socket; by default the configuration's `listen`", KIND_PATH,
                        FIELD(socket), NULL, "a socket's path"},

@@ -60,6 +60,13 @@ runuser -u kekd -- kekctl key list
 """
 
 
+# The programs are in several folders, and evidence has the digest of each.
+EVIDENCE = """
+kekctl report --out /root/evidence || test $? = 3
+for program in kekctl kekd kekd-pkcs11; do grep -q '"program": "'$program'",' /root/evidence/report.json; done
+"""
+
+
 def documented_way_back():
     section = read(SOURCE, "docs", "operations.md").split("\n### After a wrong configuration\n")[1]
     return re.search(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL).group(1)
@@ -95,7 +102,7 @@ class Install(unittest.TestCase):
     def test_the_documented_steps_end_in_a_kekd_that_is_well(self):
         self.prepare()
         status = self.root.run(start_page.script() + "systemctl restart kekd.service\n" + WELL + self.second() + WELL +
-                               "systemctl show -P User kekd.service\n" + ROTATES)
+                               "systemctl show -P User kekd.service\n" + EVIDENCE + ROTATES)
         self.assertEqual(status, "0", self.root.said())
         self.assertIn("\nkekd\n", self.root.said())
         for said in (r"FAIL +configuration .*kekd.yaml", r"FAIL +keyring .*runuser -u kekd -- kekctl key generate",

@@ -260,6 +260,27 @@ class Whole(Report):
         self.assertIn("not tried: this node has no witness", witness["outcome"])
         self.assertTrue(all(part["why"] for part in self.parts(found) if part["filled"] != "yes"))
 
+    def test_each_record_that_is_damaged_is_told(self):
+        node = self.rig().start()
+        node.stop()
+        for name, section in (("destroy", "history"), ("inventories", "objects"), ("json", "history"), ("conformance-hsm-a", "fitness")):
+            path = "%s/k8s-test.%s" % (node.state, name)
+            before = None
+            if os.path.exists(path):
+                with open(path, "rb") as file:
+                    before = file.read()
+            with open(path, "wb") as file:
+                file.write(b"{")
+            found, _, said = self.report(node, 3, "report-" + name)
+            with self.subTest(name):
+                self.assertTrue([why for why in found["roots"][0][section]["why"] if path in why], found["roots"][0][section])
+                self.assertIn("attention: ", said)
+                self.assertIn(path, said)
+            os.unlink(path)
+            if before is not None:
+                with open(path, "wb") as file:
+                    file.write(before)
+
     def test_an_audit_log_in_no_file_is_not_read_and_that_is_said(self):
         node = self.rig()
         node.write(audit={"syslog": node.folder + "/log"})
@@ -403,6 +424,10 @@ class Several(Report):
         self.assertRegex(said, "attention: provider hsm-b did not answer: (?!hsm-b: )")
         self.assertEqual([root[name]["filled"] for name in ("tokens", "versions", "proofs")], ["partly"] * 3)
         self.assertIn("hsm-b did not answer: nothing was proven there", root["proofs"]["why"])
+        self.assertEqual([row["pin_count_low"] for row in root["tokens"]["tokens"]], [False, "not known"])
+        self.assertIn("a version that is on a provider alone that did not answer has no row", root["cryptoperiods"]["why"])
+        self.assertIn("what the audit log has of a version that is on a provider alone that did not answer is not in these rows",
+                      root["history"]["why"])
         # It may seal on the one that is away, so nothing is said to be over.
         with node.token.away(), node.twin.away():
             found, _, _ = self.report(node, 3, "none")
@@ -410,6 +435,58 @@ class Several(Report):
         self.assertEqual([root[name]["filled"] for name in ("tokens", "versions", "proofs")], ["no"] * 3)
         found, _, _ = self.report(node, 0, "both")
         self.assertEqual(len(found["roots"][0]["versions"]["keys"]), 2)
+
+    def test_a_key_on_one_provider_alone_wants_attention_and_so_does_one_that_is_gone(self):
+        node = self.rig(pair=True).start()
+        node.stop()
+        (root,) = self.report(node, 0)[0]["roots"]
+        kek_id = root["versions"]["versions"][0]["kek_id"]
+        node.twin.tool("--delete-object", "--type", "secrkey", "--id", kek_id)
+        found, _, _ = self.report(node, 3, "one")
+        self.assertEqual(found["attention"], ["version 1 (kek id %s) is not on hsm-b, which has no key of that number" % kek_id])
+        node.kekctl("--output", "json", "key", "generate", "--provider", "hsm-b")
+        node.token.tool("--delete-object", "--type", "secrkey", "--id", kek_id)
+        found, _, _ = self.report(node, 3, "gone")
+        self.assertIn("version 1 (kek id %s), which this node announced last, is on no provider that answers" % kek_id,
+                      found["attention"])
+
+    def test_a_version_that_only_one_provider_calls_pre_active_may_have_begun(self):
+        node = self.rig(generate=False)
+        other = rigs.Token(node.folder + "/other", "kek-other")
+        kek_id, value = os.urandom(16), os.urandom(32)
+        entries = [node.provider("hsm-a", node.token), node.provider("hsm-b", other)]
+        for token, entry, state in ((node.token, entries[0], "pre-active"), (other, entries[1], "suspended")):
+            p11.plant(token, "one", kek_id, value=value)
+            entry["versions"] = [{"n": 1, "label": "one", "state": state}]
+        node.write(providers=entries)
+        found, _, _ = self.report(node, 0)
+        (root,) = found["roots"]
+        self.assertEqual([row["state"] for row in root["versions"]["versions"]], ["pre-active", "suspended"])
+        (period,) = root["cryptoperiods"]["rows"]
+        self.assertEqual((period["originator"], period["originator_begin"]), ("not known", "not known"))
+
+    def test_of_a_key_that_is_refused_by_its_id_nothing_is_known(self):
+        node = self.rig()
+        p11.plant(node.token, "k8s-test.v2", b"short", value=os.urandom(32))
+        found, _, said = self.report(node, 3)
+        self.assertIn("a key of the keyring on hsm-a is not used", said)
+        (row,) = [row for row in found["roots"][0]["cryptoperiods"]["rows"] if row["kek_id"] == b"short".hex()]
+        self.assertEqual((row["originator"], row["recipient_end"], row["generated"]), ("not known",) * 3)
+
+    def test_a_program_that_is_needed_and_not_there_is_told(self):
+        node = self.rig()
+        path = node.folder + "/kekctl"  # alone in its folder
+        shutil.copy(os.path.join(os.environ["abs_top_builddir"], "kekctl"), path)
+        done = subprocess.run([path, "--config", node.path, "report", "--out", node.folder + "/report"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        self.assertEqual(done.returncode, 3, done.stderr.decode())
+        with open(node.folder + "/report/report.json", encoding="utf-8") as file:
+            software = json.load(file)["software"]
+        found = {row["program"] for row in software["programs"]}
+        needed = {"kekctl", "kekd", "kekd-pkcs11"}
+        self.assertEqual({sentence.split(":")[0] for sentence in software["why"]}, needed - found)
+        self.assertNotIn("kekd", found)
+        self.assertEqual(software["filled"], "partly")
 
     def test_each_root_has_its_sections(self):
         node = self.node(generate=False)
@@ -499,6 +576,29 @@ class Roots(Report, roots.Roots):
         node.stop()
 
 
+    def test_an_inventory_of_before_a_root_says_nothing_of_it(self):
+        etcd_server.need()
+        etcd = etcd_server.Etcd(self).start()
+        node = self.rig(config=dict(roots.STRICT, etcd=[etcd.entry()])).start()
+        Whole.v1(node, etcd, "a")
+        node.close_clients()
+        node.stop()
+        node.kekctl("inventory", check=True)
+        other = rigs.Token(node.folder + "/other", "kek-other")
+        node.write(providers=[*node.config["providers"], node.provider("hsm-b", other)], mode="any",
+                   roots=[{"name": "site", "providers": ["hsm-a"]}, {"name": "spare", "providers": ["hsm-b"]}])
+        node.kekctl("--root", "spare", "key", "generate", check=True)
+        site, spare = self.report(node, 3)[0]["roots"]
+        rows = [root["objects"]["inventories"][0] for root in (site, spare)]
+        self.assertEqual([(row["sealed_by_kekd"], row["under_protected"]) for row in rows], [(1, 0), (0, "not known")])
+        self.assertEqual(spare["objects"]["why"], ["main: how many objects lack this root of trust is not known: it did not seal "
+                                                   "yet when they were counted (kekctl inventory counts anew)"])
+        with node.token.away():
+            site, _ = self.report(node, 3, "away")[0]["roots"]
+        row = site["objects"]["inventories"][0]
+        self.assertEqual((row["sealed_by_kekd"], row["under_protected"], row["by_version"][0]["version"]), ("not known",) * 3)
+        self.assertIn("a provider did not answer", site["objects"]["why"][0])
+
     def test_the_mode_and_which_roots_are_needed_and_announced_are_told(self):
         node = self.two("all", config={"settle": "0s"})
         third = rigs.Token(node.folder + "/third", "kek-third")
@@ -576,6 +676,10 @@ class Trouble(Report):
                          [("hsm-a", "keeps-key", "FAIL")])
         self.assertEqual((root["fitness"]["filled"], root["fitness"]["why"]), ("yes", []))
         self.assertIn("attention: hsm-a: of the cases of kekctl conformance, 1 failed at its last run", said)
+        with self.at.token.away():
+            root, = self.report(self.at, 3, "away")[0]["roots"]
+        self.assertEqual(root["fitness"]["why"],
+                         ["hsm-a did not answer: whether the token that was tried is there is not known"])
         # That was another token; and that is no such file.
         path = "%s/%s.conformance-hsm-a" % (self.at.state, self.at.config["keyring"])
         with open(path, encoding="utf-8") as file:
@@ -675,6 +779,39 @@ class Signature(Report):
                 self.assertIn("is not what", said)
         for wrong in (other, kind):
             self.verify(self.at, 3, self.json, self.signature, wrong)
+
+    def test_a_page_that_is_not_of_the_signed_report_is_found(self):
+        private, public = self.key(self.at)
+        page = self.at.folder + "/report/report.html"
+        for name in ("report", "second"):
+            self.report(self.at, 0, name, "--key", private)
+        pair = (self.json, self.signature)
+
+        def said(code, path, *files):
+            done = self.at.kekctl("report", "verify", *(files or pair), "--key", public, "--page", path)
+            self.assertEqual(done.returncode, code, done.stderr.decode())
+            return done.stdout.decode() + done.stderr.decode()
+        self.assertRegex(said(0, page), "PAGE-VERIFIED +yes")
+        with open(page, encoding="utf-8") as file:
+            text = file.read()
+        copy = self.at.folder + "/page"
+        for changed in (text.replace("active", "Active", 1), text[:-1], text + " ", ""):
+            with open(copy, "w", encoding="utf-8") as file:
+                file.write(changed)
+            self.assertIn("page is not the page of", said(3, copy))
+        self.assertIn("No such file", said(1, copy + "x"))
+        # The report is another one, or another version's.
+        with open(self.json, encoding="utf-8") as file:
+            text = file.read()
+        for content, code, word in (
+                (text.replace('"command": "kekctl ', '"command": "kekctl 9'), 1, "which alone can compare its page"),
+                ("[]", 1, "is no report of kekctl's"), (text.replace('"attention": []', '"attention": [1]'), 3, "is not the page of")):
+            other = self.at.folder + "/other"
+            with open(other, "w", encoding="utf-8") as file:
+                file.write(content)
+            shell("openssl pkeyutl -sign -rawin -inkey {key} -in {other} -out {other}.sig", key=private, other=other)
+            self.assertIn(word, said(code, page, other, other + ".sig"))
+            self.verify(self.at, 0, other, other + ".sig", public)
 
     def test_what_is_no_key_is_refused_and_nothing_is_written(self):
         private, public = self.key(self.at)

@@ -106,6 +106,18 @@ MORE = {
     "KekdTokenUnproven": ([steady("kekd_kek_version_providers", 1, **V2), steady("kekd_kek_version_providers_proven", 0, **V2),
                            steady("kekd_kek_version_state", 1, state="active", **V2)], V2),
 }
+# What else is none, though something beside it is as in the fault.
+NONE_BESIDES = {
+    # A version that is pre-active in one root of trust, and one of the same number in another; and a surplus key.
+    "KekdTokenUnproven": [steady("kekd_kek_version_providers", 2, **V2, **SPARE),
+                          steady("kekd_kek_version_providers_proven", 0, **V2, **SPARE),
+                          steady("kekd_kek_version_state", 1, state="pre-active", **V2, **SPARE),
+                          steady("kekd_kek_version_providers", 1, **V2, surplus="aa"),
+                          steady("kekd_kek_version_providers_proven", 0, **V2, surplus="aa"),
+                          steady("kekd_kek_version_providers", 2, **V2),
+                          steady("kekd_kek_version_providers_proven", 2, **V2),
+                          steady("kekd_kek_version_state", 1, state="active", **V2)],
+}
 
 
 def labels_of(alert, besides):
@@ -131,6 +143,8 @@ def cases():
             fires.append(expected(delay - 1, alert, None))
         yield fault, fires
         yield none, [expected(minute, alert, None) for minute in (0, delay, delay + 1, 70)]
+    for alert, none in NONE_BESIDES.items():
+        yield none, [expected(minute, alert, None) for minute in (ALERTS[alert][1], 70)]
     for alert, (fault, besides) in MORE.items():
         yield fault, [expected(ALERTS[alert][1], alert, labels_of(alert, besides))]
 

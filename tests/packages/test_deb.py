@@ -116,8 +116,20 @@ grep 'still runs' /steps/said
 test -s /var/lib/kekd/k8s-prod.json
 kill $other
 put first
+rm -rf /var/log/kekd /srv/log
+mkdir /srv/log
+touch /srv/log/audit.jsonl
+ln -s /srv/log /var/log/kekd
+mount -t tmpfs none /var/lib/kekd
+touch /var/lib/kekd/state
 dpkg --purge kekd-bridge kekd >/steps/said 2>&1
 nothing_runs
+grep -x 'Left: /var/log/kekd, a link to /srv/log, and what is there' /steps/said
+grep 'Left: /var/lib/kekd, which' /steps/said
+test -e /srv/log/audit.jsonl
+test ! -e /var/lib/kekd/state
+umount /var/lib/kekd
+rm -r /var/log/kekd /var/lib/kekd
 grep 'keys in the HSM stay' /steps/said
 for file in kekd.yaml hsm-a.pin; do grep -x "/etc/kekd/$file" /steps/said; test -s /etc/kekd/$file; done
 for gone in /var/lib/kekd /var/log/kekd /run/kekd /etc/logrotate.d/kekd; do test ! -e $gone; done

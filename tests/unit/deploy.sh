@@ -87,4 +87,19 @@ if command -v systemd-analyze >/dev/null; then
     test -z "$said" || fail "systemd-analyze: $said"
 fi
 
+# logrotate goes on where no kekd runs, and says so where one runs that did not open its file anew.
+sed -n '/postrotate$/,/endscript$/{//!p}' "$deploy/kekd.logrotate" >"$units/postrotate"
+test -s "$units/postrotate" || fail "kekd.logrotate tells kekd nothing"
+mkdir "$units/bin"
+printf '#!/bin/sh\nexit 1\n' >"$units/bin/systemctl"
+chmod +x "$units/bin/systemctl"
+cp "$(command -v sleep)" "$units/kekd"
+if unshare -Urpf --mount-proc true 2>/dev/null; then
+    alone() { env PATH="$units/bin:$PATH" unshare -Urpf --mount-proc sh -c "$1" -- "$units"; }
+    alone 'sh "$1/postrotate"' || fail "kekd.logrotate fails where no kekd runs"
+    alone '"$1/kekd" 60 & until grep -qx kekd /proc/$!/comm; do :; done; sh "$1/postrotate"' && fail "kekd.logrotate is silent where kekd is not told"
+else
+    echo "SKIP: no namespaces: kekd.logrotate was not tried"
+fi
+
 exit $failed

@@ -66,6 +66,7 @@ START_TEST(a_verdict_holds_for_every_date_that_may_be_meant)
         {{a, a}, {PERIOD_PAST, two}, PERIOD_WITHIN},
         {{a, a}, {PERIOD_PAST, three}, PERIOD_NOT_KNOWN},
         {{a, a}, {two + 1, three}, PERIOD_EXCEEDED},
+        {{b, b}, {a, a}, PERIOD_NOT_KNOWN}, /* a clock was set between them */
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         ck_assert_msg(period_judge(rows[i].begin, rows[i].end, 2) == rows[i].verdict, "row %zu", i);
@@ -74,6 +75,8 @@ START_TEST(a_verdict_holds_for_every_date_that_may_be_meant)
 END_TEST
 
 /* ---- a key's life ---- */
+
+#define NOW at("2026-01-01T00:00:00Z")
 
 /* Feeds lines; each is the members behind the time. */
 struct line {
@@ -110,9 +113,9 @@ static const struct audit_key *the_key(const struct audit_tally *tally)
     "\"event\":\"generate\",\"state\":\"pre-active\",\"outcome\":\"ok\",\"kek_id\":\"" KEK "\"" BY
 #define PROMOTED \
     "\"event\":\"promote\",\"state\":\"active\",\"outcome\":\"ok\",\"kek_id\":\"" KEK "\"" BY
-#define RETIRED(outcome)                                                                           \
-    "\"event\":\"retire\",\"state\":\"deactivated\",\"outcome\":\"" outcome "\",\"kek_id\":\"" KEK \
-    "\"" BY
+#define RETIRED(outcome)                                                                       \
+    "\"event\":\"retire\",\"provider\":\"a\",\"state\":\"deactivated\",\"outcome\":\"" outcome \
+    "\",\"kek_id\":\"" KEK "\"" BY
 #define SEEN(state) \
     "\"event\":\"version\",\"provider\":\"a\",\"state\":\"" state "\",\"kek_id\":\"" KEK "\"" BY
 #define CALLED(method, status)                                                         \
@@ -134,7 +137,7 @@ START_TEST(what_kekctl_did_is_known_to_the_moment)
     KEK_AUTO(audit_tally) tally = TALLY(lines);
     const struct life life = {.unwraps = true, .line = the_key(tally)};
     const int64_t now_ms = at("2026-01-01T00:00:00Z");
-    struct period_date begin = life_begin(&life), sealed = life_sealed_until(&life, now_ms);
+    struct period_date begin = life_begin(&life, NOW), sealed = life_sealed_until(&life, now_ms);
     ck_assert_int_eq(begin.first, at("2024-01-02T00:00:00Z"));
     ck_assert_int_eq(begin.last, begin.first);
     ck_assert_int_eq(sealed.first, at("2024-07-02T00:00:00Z"));
@@ -153,7 +156,7 @@ START_TEST(what_was_only_seen_was_so_by_then)
     };
     KEK_AUTO(audit_tally) tally = TALLY(lines);
     const struct life life = {.unwraps = true, .line = the_key(tally)};
-    struct period_date begin = life_begin(&life);
+    struct period_date begin = life_begin(&life, NOW);
     struct period_date sealed = life_sealed_until(&life, at("2026-01-01T00:00:00Z"));
     ck_assert_int_eq(begin.first, PERIOD_PAST);
     ck_assert_int_eq(begin.last, at("2024-01-02T00:00:09Z"));
@@ -167,8 +170,8 @@ START_TEST(a_promotion_before_which_the_log_has_nothing_may_not_be_the_first)
     static const struct line lines[] = {{"2024-01-02T00:00:00Z", PROMOTED}};
     KEK_AUTO(audit_tally) tally = TALLY(lines);
     const struct life life = {.wraps = true, .line = the_key(tally)};
-    ck_assert_int_eq(life_begin(&life).first, PERIOD_PAST);
-    ck_assert_int_eq(life_begin(&life).last, at("2024-01-02T00:00:00Z"));
+    ck_assert_int_eq(life_begin(&life, NOW).first, PERIOD_PAST);
+    ck_assert_int_eq(life_begin(&life, NOW).last, at("2024-01-02T00:00:00Z"));
 }
 END_TEST
 
@@ -199,8 +202,8 @@ START_TEST(without_a_log_the_record_alone_counts)
 {
     const int64_t now_ms = at("2026-01-01T00:00:00Z");
     struct life life = {.announced_ms = at("2024-05-01T00:00:00Z")};
-    ck_assert_int_eq(life_begin(&life).first, PERIOD_PAST);
-    ck_assert_int_eq(life_begin(&life).last, life.announced_ms);
+    ck_assert_int_eq(life_begin(&life, NOW).first, PERIOD_PAST);
+    ck_assert_int_eq(life_begin(&life, NOW).last, life.announced_ms);
     ck_assert_int_eq(life_sealed_until(&life, now_ms).first, PERIOD_PAST);
     life.destroyed_ms = at("2025-05-01T00:00:00Z");
     ck_assert_int_eq(life_sealed_until(&life, now_ms).last, life.destroyed_ms);
@@ -224,6 +227,73 @@ START_TEST(a_version_has_not_begun_only_where_all_say_so)
     life.announced_ms = 0;
     life.wraps = true;
     ck_assert(!life_not_begun(&life, true));
+}
+END_TEST
+
+#define ON(event, provider, state)                                             \
+    "\"event\":\"" event "\",\"provider\":\"" provider "\",\"state\":\"" state \
+    "\",\"outcome\":\"ok\",\"kek_id\":\"" KEK "\"" BY
+
+START_TEST(a_version_seals_until_its_last_provider_lets_it)
+{
+    static const struct line lines[] = {
+        {"2024-01-01T00:00:00Z", ON("version", "a", "active")},
+        {"2024-01-01T00:00:00Z", ON("version", "b", "active")},
+        {"2024-02-01T00:00:00Z", ON("retire", "a", "deactivated")},
+        {"2024-02-01T00:00:09Z", ON("version", "a", "deactivated")},
+        {"2025-02-01T00:00:00Z", ON("version", "b", "deactivated")},
+    };
+    for (size_t count = 4; count <= 5; count++) {
+        KEK_AUTO(audit_tally) tally = tally_of(lines, count);
+        const struct life life = {.line = the_key(tally)};
+        struct period_date sealed = life_sealed_until(&life, NOW);
+        ck_assert_int_eq(sealed.first, at("2024-01-01T00:00:00Z"));
+        ck_assert_int_eq(sealed.last, count == 4 ? NOW : at("2025-02-01T00:00:00Z"));
+    }
+}
+END_TEST
+
+START_TEST(where_lines_are_missing_nothing_is_the_first_or_the_last)
+{
+    static const struct line lines[] = {
+        {"2024-01-01T00:00:00Z", MADE},
+        {"2025-01-01T00:00:00Z", PROMOTED}, /* between the two it may have been active before */
+        {"2025-02-01T00:00:00Z", RETIRED("ok")},
+    };
+    KEK_AUTO(audit_tally) tally = TALLY(lines);
+    struct life life = {.line = the_key(tally), .gaps = true};
+    ck_assert_int_eq(life_begin(&life, NOW).first, at("2024-01-01T00:00:00Z"));
+    ck_assert_int_eq(life_begin(&life, NOW).last, at("2025-01-01T00:00:00Z"));
+    ck_assert_int_eq(life_sealed_until(&life, NOW).first, at("2025-02-01T00:00:00Z"));
+    ck_assert_int_eq(life_sealed_until(&life, NOW).last, NOW);
+    life.inactive_ms = at("2025-06-01T00:00:00Z"); /* kekd's own record has no such gap */
+    ck_assert_int_eq(life_sealed_until(&life, NOW).last, life.inactive_ms);
+}
+END_TEST
+
+START_TEST(a_clock_that_was_wrong_dates_nothing)
+{
+    /* Ahead: what is to come has not been. */
+    static const struct line ahead[] = {
+        {"2035-01-01T00:00:00Z", MADE},
+        {"2035-01-02T00:00:00Z", PROMOTED},
+    };
+    KEK_AUTO(audit_tally) tally = TALLY(ahead);
+    struct life life = {.line = the_key(tally)};
+    ck_assert(!life_not_begun(&life, true));
+    ck_assert_int_eq(life_begin(&life, NOW).first, PERIOD_PAST);
+    ck_assert_int_eq(life_begin(&life, NOW).last, NOW);
+    ck_assert_int_eq(life_sealed_until(&life, NOW).first, PERIOD_PAST);
+    ck_assert_int_eq(life_sealed_until(&life, NOW).last, NOW);
+    /* Set back between two acts: either may be right. */
+    static const struct line back[] = {
+        {"2025-06-01T00:00:00Z", MADE},
+        {"2020-01-01T00:00:00Z", PROMOTED},
+    };
+    KEK_AUTO(audit_tally) other = TALLY(back);
+    life.line = the_key(other);
+    ck_assert_int_eq(life_begin(&life, NOW).first, at("2020-01-01T00:00:00Z"));
+    ck_assert_int_eq(life_begin(&life, NOW).last, at("2025-06-01T00:00:00Z"));
 }
 END_TEST
 
@@ -497,6 +567,7 @@ START_TEST(nothing_from_outside_is_markup)
         {"a\x1b[31mb\n", "<td>a[U+001B][31mb[U+000A]</td>"},
         {"v1\xe2\x80\xae", "<td>v1[U+202E]</td>"},
         {"\xe2\x81\xa6x\xe2\x80\x8b\xef\xbb\xbf", "<td>[U+2066]x[U+200B][U+FEFF]</td>"},
+        {"a\xf3\xa0\x81\x81\xef\xb8\x8f\xe3\x85\xa4", "<td>a[U+E0041][U+FE0F][U+3164]</td>"},
         {"K\xc3\xb6nig \xf0\x9f\x94\x91", "<td>K\xc3\xb6nig \xf0\x9f\x94\x91</td>"},
         {"</td></table><img src=//x>", "<td>&lt;/td&gt;&lt;/table&gt;&lt;img src=//x&gt;</td>"},
     };
@@ -573,6 +644,9 @@ int main(void)
     tcase_add_test(dates, a_version_that_seals_again_has_not_ceased);
     tcase_add_test(dates, without_a_log_the_record_alone_counts);
     tcase_add_test(dates, a_version_has_not_begun_only_where_all_say_so);
+    tcase_add_test(dates, a_version_seals_until_its_last_provider_lets_it);
+    tcase_add_test(dates, where_lines_are_missing_nothing_is_the_first_or_the_last);
+    tcase_add_test(dates, a_clock_that_was_wrong_dates_nothing);
     tcase_add_test(log, calls_that_are_alike_are_one_row_that_counts);
     tcase_add_test(log, each_root_whose_key_a_call_used_counts);
     tcase_add_test(log, older_files_come_first_and_what_cannot_be_read_is_named);

@@ -28,6 +28,9 @@ struct audit_log {
 void audit_log_take(struct audit_log *log, const struct ctl *ctl, const struct kek_config *config);
 void audit_log_done(struct audit_log *log);
 
+/* Are there lines that it lacks, or that nobody read?  Then it does not say what happened first, or last. */
+bool audit_log_has_gaps(const struct audit_log *log);
+
 /* "intact", "not intact", "none" (no line is chained) or "not verified". Static. */
 const char *audit_log_chain(const struct audit_log *log);
 

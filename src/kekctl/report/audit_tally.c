@@ -93,6 +93,38 @@ static void is_active(struct audit_key *key, int64_t ms, bool begun_here)
     key->first_inactive_ms = key->first_retired_ms = key->last_retired_ms = 0;
 }
 
+/* ---- where it is active ---- */
+
+static size_t find_active(const struct audit_key *key, const char *provider)
+{
+    size_t i = 0;
+    while (i < key->active_count &&
+           strncmp(key->active_on[i], provider, sizeof key->active_on[i] - 1) != 0) {
+        i++;
+    }
+    return i;
+}
+
+static void is_active_on(struct audit_key *key, const char *provider)
+{
+    if (provider[0] != '\0' && find_active(key, provider) == key->active_count &&
+        key->active_count < AUDIT_TALLY_PROVIDERS_MAX) {
+        snprintf(key->active_on[key->active_count], sizeof key->active_on[0], "%s", provider);
+        key->active_count++;
+    }
+}
+
+/* It ceased to be so on this one.  False: it is still so on another one. */
+static bool is_active_nowhere(struct audit_key *key, const char *provider)
+{
+    size_t i = find_active(key, provider);
+    if (i < key->active_count) {
+        key->active_count--;
+        memmove(key->active_on[i], key->active_on[key->active_count], sizeof key->active_on[i]);
+    }
+    return key->active_count == 0;
+}
+
 static void is_inactive(struct audit_key *key, int64_t ms)
 {
     if (key->first_inactive_ms == 0) {
@@ -276,15 +308,18 @@ static void take_act(struct audit_tally *tally, const json_t *line)
     if (key == NULL) {
         return;
     }
+    const char *provider = text_of(line, "provider");
     bool active = strcmp(text_of(line, "state"), "active") == 0;
     if (strcmp(event, "generate") == 0 && key->generated_ms == 0 && key->first_active_ms == 0) {
         key->generated_ms = time_of(line);
     }
     if (active && (strcmp(event, "generate") == 0 || strcmp(event, "promote") == 0)) {
         is_active(key, time_of(line), true);
-    } else if (strcmp(event, "retire") == 0) {
+        is_active_on(key, provider);
+    } else if (strcmp(event, "retire") == 0 && is_active_nowhere(key, provider)) {
         is_retired(key, time_of(line));
-    } else if (strcmp(event, "suspend") == 0 || strcmp(event, "destroy") == 0) {
+    } else if ((strcmp(event, "suspend") == 0 || strcmp(event, "destroy") == 0) &&
+               is_active_nowhere(key, provider)) {
         is_inactive(key, time_of(line));
     }
 }
@@ -308,11 +343,14 @@ static void take_version(struct audit_tally *tally, const json_t *line)
         }
     }
     struct audit_key *key = key_of(tally, line);
+    const char *provider = text_of(line, "provider");
     if (key != NULL && strcmp(state, "active") == 0) {
         is_active(key, time_of(line), false);
+        is_active_on(key, provider);
     } else if (key != NULL &&
                (strcmp(state, "deactivated") == 0 || strcmp(state, "suspended") == 0 ||
-                strcmp(state, "compromised") == 0)) {
+                strcmp(state, "compromised") == 0) &&
+               is_active_nowhere(key, provider)) {
         is_inactive(key, time_of(line));
     }
 }

@@ -14,7 +14,8 @@
 #include "period.h"
 
 #define AUDIT_TALLY_KEYS_MAX 256
-#define AUDIT_TALLY_ROWS_MAX 2000 /* of each list */
+#define AUDIT_TALLY_PROVIDERS_MAX 16 /* more than are configured: a log may have names of before */
+#define AUDIT_TALLY_ROWS_MAX 2000    /* of each list */
 
 /* Milliseconds since 1970; 0: no line says so. */
 struct audit_key {
@@ -27,6 +28,9 @@ struct audit_key {
     int64_t first_inactive_ms;
     int64_t first_retired_ms, last_retired_ms; /* by kekctl: until the first it was active */
     int64_t last_opened_ms;                    /* a Decrypt by it */
+    /* The providers on which it was active last: where it is so on another one, it has not ceased to seal. */
+    size_t active_count;
+    char active_on[AUDIT_TALLY_PROVIDERS_MAX][64];
 };
 
 struct audit_tally {

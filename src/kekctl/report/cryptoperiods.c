@@ -7,15 +7,19 @@
 #include "life.h"
 #include "report.h"
 
-static void look_at_shown(const struct report_root *root, const char *kek_id, struct life *life)
+/* Returns whether every provider shows it as pre-active. */
+static bool look_at_shown(const struct report_root *root, const char *kek_id, struct life *life)
 {
     size_t i;
     const json_t *row;
+    bool pre_active = true;
     json_array_foreach(json_object_get(root->shown, "versions"), i, row)
     {
         if (strcmp(report_text(row, "kek_id"), kek_id) == 0) {
             life->wraps = life->wraps || json_is_true(json_object_get(row, "can_wrap"));
             life->unwraps = life->unwraps || json_is_true(json_object_get(row, "can_unwrap"));
+            pre_active = pre_active && strcmp(report_text(row, "state"),
+                                              kek_state_name(KEK_STATE_PRE_ACTIVE)) == 0;
         }
     }
     json_array_foreach(json_object_get(root->shown, "destroyed"), i, row)
@@ -24,6 +28,7 @@ static void look_at_shown(const struct report_root *root, const char *kek_id, st
             life->destroyed_ms = kek_clock_parse(report_text(row, "at"));
         }
     }
+    return pre_active;
 }
 
 static void look_at_record(const struct report_root *root, const struct kek_id *kek_id,
@@ -93,6 +98,24 @@ static void attend(const struct report_root *root, const json_t *version, const 
     }
 }
 
+/* A key that is refused, since its CKA_ID is none of a KEK's: nothing on record names it. */
+static json_t *describe_nameless(const json_t *version)
+{
+    static const char *const members[] = {"generated",  "originator_begin", "originator_end",
+                                          "originator", "originator_until", "recipient_end",
+                                          "recipient",  "recipient_until"};
+    json_t *row =
+        json_pack("{s:O, s:s, s:s}", "version", json_object_get(version, "version"), "kek_id",
+                  report_text(version, "kek_id"), "state", report_text(version, "state"));
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+        if (row != NULL && json_object_set_new(row, members[i], json_string("not known")) != 0) {
+            json_decref(row);
+            row = NULL;
+        }
+    }
+    return row;
+}
+
 static json_t *describe(const struct report_root *root, const json_t *version)
 {
     const struct report *report = root->report;
@@ -100,17 +123,18 @@ static json_t *describe(const struct report_root *root, const json_t *version)
     const char *id = report_text(version, "kek_id");
     struct kek_id kek_id;
     if (!kek_id_parse(id, &kek_id)) {
-        return json_pack("{s:O, s:s}", "version", json_object_get(version, "version"), "kek_id",
-                         id);
+        return describe_nameless(version);
     }
-    struct life life = {.unseen = root->answered < root->keys->config->provider_count};
+    struct life life = {.unseen = root->answered < root->keys->config->provider_count,
+                        .gaps = audit_log_has_gaps(&report->log)};
     life.line = report->log.tally == NULL ? NULL : audit_tally_key(report->log.tally, &kek_id);
-    look_at_shown(root, id, &life);
+    bool pre_active = look_at_shown(root, id, &life);
     look_at_record(root, &kek_id, &life);
-    struct period_date begin = life_begin(&life), sealed = life_sealed_until(&life, now_ms);
+    bool never = life_not_begun(&life, pre_active);
+    struct period_date begin = life_begin(&life, now_ms);
+    struct period_date sealed = life_sealed_until(&life, now_ms);
     struct period_date opened = life_opened_until(&life, now_ms);
     const char *state = report_text(version, "state");
-    bool never = life_not_begun(&life, strcmp(state, kek_state_name(KEK_STATE_PRE_ACTIVE)) == 0);
     enum period_verdict originator =
         never ? PERIOD_WITHIN : period_judge(begin, sealed, PERIOD_ORIGINATOR_YEARS);
     enum period_verdict recipient =
@@ -150,6 +174,10 @@ json_t *report_cryptoperiods(struct report_root *root)
     }
     if (json_array_size(rows) == 0) {
         (void)report_say(why, "no version is known");
+    }
+    if (root->answered < root->keys->config->provider_count) {
+        (void)report_say(why,
+                         "a version that is on a provider alone that did not answer has no row");
     }
     json_t *content = json_pack("{s:s, s:i, s:i, s:o}", "recommendation", PERIOD_RECOMMENDATION,
                                 "originator_years", PERIOD_ORIGINATOR_YEARS, "recipient_years",

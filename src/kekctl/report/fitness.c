@@ -17,26 +17,31 @@ static json_int_t count_of(const json_t *run, const char *outcome)
 }
 
 /* A token that was exchanged since was not tried. */
-static bool is_this_token(const struct report_root *root, size_t provider, const char *serial)
+static void judge_token(const struct report_root *root, size_t provider, const char *name,
+                        const char *serial, const struct fitness *fitness)
 {
     struct kek_pool_provider status = {.name = ""};
     if (root->keys->pool != NULL) {
         kek_pool_provider_get(root->keys->pool, provider, &status);
     }
-    return status.serial[0] == '\0' || strcmp(status.serial, serial) == 0;
+    if (!root->answers[provider] && status.serial[0] == '\0') {
+        (void)report_say(
+            fitness->why,
+            "%s did not answer: whether the token that was tried is there is not known", name);
+    } else if (strcmp(status.serial, serial) != 0) {
+        (void)report_say(fitness->why,
+                         "%s: another token was tried, with serial %s: kekctl conformance tries "
+                         "this one",
+                         name, serial);
+    }
 }
 
 static void judge(const struct report_root *root, size_t provider, const json_t *run,
                   const struct fitness *fitness)
 {
     const char *name = root->keys->config->providers[provider].name;
-    const char *serial = report_text(json_object_get(run, "token"), "serial");
-    if (!is_this_token(root, provider, serial)) {
-        (void)report_say(fitness->why,
-                         "%s: another token was tried, with serial %s: kekctl conformance tries "
-                         "this one",
-                         name, serial);
-    }
+    judge_token(root, provider, name, report_text(json_object_get(run, "token"), "serial"),
+                fitness);
     if (count_of(run, "fail") > 0) {
         report_attend(root->report,
                       "%s: of the cases of kekctl conformance, %" JSON_INTEGER_FORMAT

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kek/clock.h"
+#include "kekctl/destroy/destroy_file.h"
 #include "report.h"
 
 /* Behind those that are not later. False: no memory. */
@@ -146,6 +147,17 @@ static bool add_destroyed(const struct report_root *root, json_t *rows)
     return whole;
 }
 
+/* What was destroyed is on record in a file of its own. */
+static void judge_destructions(const struct report_root *root, json_t *why)
+{
+    struct destroy_record record;
+    struct kek_why cause;
+    if (destroy_file_read(root->keys->config, &record, &cause) != KEK_OK) {
+        (void)report_say(why, "no record of destructions: %s", cause.text);
+        report_attend(root->report, "%s", cause.text);
+    }
+}
+
 json_t *report_history(struct report_root *root)
 {
     const struct audit_tally *tally = root->report->log.tally;
@@ -163,6 +175,12 @@ json_t *report_history(struct report_root *root)
         (void)report_say(why, "the audit log that was read begins on %s",
                          tally->first[0] == '\0' ? "no day: it is empty" : tally->first);
     }
+    if (root->answered < root->keys->config->provider_count) {
+        (void)report_say(why,
+                         "what the audit log has of a version that is on a provider alone that "
+                         "did not answer is not in these rows");
+    }
+    judge_destructions(root, why);
     if (root->ring == NULL) {
         (void)report_say(why, "no record of kekd: %s", root->ring_why.text);
         report_attend(root->report, "%s", root->ring_why.text);

@@ -54,6 +54,37 @@ static uint64_t sealed_by(const struct report_root *root, const struct evidence_
     return sealed;
 }
 
+static bool all_answered(const struct report_root *root)
+{
+    return root->answered == root->keys->config->provider_count;
+}
+
+static bool seals(const struct report_root *root)
+{
+    const struct kek_config *config = root->report->whole;
+    for (size_t r = 0; r < config->root_count; r++) {
+        if (strcmp(config->roots[r].name, root->keys->config->root) == 0) {
+            return config->roots[r].seals;
+        }
+    }
+    return true;
+}
+
+/* Does the record say how many objects lack this root?  Each object under another root's KEK is under one of this root's,
+ * or lacks it: where neither is so, the root did not seal when they were counted, or its KEK is on a provider that did not
+ * answer now. */
+static bool says_of_root(const struct report_root *root, const struct evidence_record *record)
+{
+    uint64_t told = sealed_by(root, record) + evidence_without(record, root->keys->config->root);
+    bool judged = seals(root) && of_several(root, record);
+    for (size_t i = 0; judged && i < record->kek_count; i++) {
+        if (number_of(root, &record->by_kek[i]) == NULL && record->by_kek[i].objects > told) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Of several roots, a KEK that is not of this one is there without a share. */
 static json_t *count_row(const struct report_root *root, const struct evidence_record *record,
                          const struct evidence_count *count, uint64_t sealed)
@@ -62,7 +93,9 @@ static json_t *count_row(const struct report_root *root, const struct evidence_r
     kek_id_format(&count->kek, id);
     json_t *number = number_of(root, count);
     bool several = of_several(root, record);
-    const char *none = several ? "none of this root of trust" : "none of this keyring";
+    const char *none = !all_answered(root) ? "not known"
+                       : several           ? "none of this root of trust"
+                                           : "none of this keyring";
     return json_pack(
         "{s:o, s:s, s:I, s:o}", "version", number == NULL ? json_string(none) : json_incref(number),
         "kek_id", id, "objects", (json_int_t)count->objects, "share",
@@ -75,6 +108,8 @@ static json_t *describe(const struct report_root *root, const struct evidence_re
     int64_t age_ms = root->report->now_ms - record->ended.wall_ms;
     json_t *counts = json_array();
     uint64_t sealed = sealed_by(root, record);
+    bool known = says_of_root(root, record);
+    json_int_t without = (json_int_t)evidence_without(record, root->keys->config->root);
     bool whole = counts != NULL;
     for (size_t i = 0; whole && i < record->kek_count; i++) {
         whole = report_add(counts, count_row(root, record, &record->by_kek[i], sealed));
@@ -82,13 +117,14 @@ static json_t *describe(const struct report_root *root, const struct evidence_re
     snprintf(cluster, sizeof cluster, "%016" PRIx64, record->cluster_id);
     destroy_span(age_ms < 0 ? 0 : age_ms, age);
     json_t *row = json_pack(
-        "{s:s, s:s, s:s, s:o, s:I, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:o}", "etcd",
+        "{s:s, s:s, s:s, s:o, s:I, s:s, s:s, s:s, s:I, s:o, s:o, s:I, s:I, s:b, s:o}", "etcd",
         record->etcd, "cluster_id", cluster, "prefix", record->prefix, "context",
         output_text(record->context), "revision", (json_int_t)record->revision, "begun",
         kek_clock_text_seconds(record->begun.wall_ms, begun), "ended",
         kek_clock_text_seconds(record->ended.wall_ms, ended), "age", age, "objects",
-        (json_int_t)record->objects, "sealed_by_kekd", (json_int_t)sealed, "under_protected",
-        (json_int_t)evidence_without(record, root->keys->config->root), "unreadable",
+        (json_int_t)record->objects, "sealed_by_kekd",
+        known || all_answered(root) ? json_integer((json_int_t)sealed) : json_string("not known"),
+        "under_protected", known ? json_integer(without) : json_string("not known"), "unreadable",
         (json_int_t)record->unreadable, "disagreeing", (json_int_t)record->disagreeing, "verified",
         record->verified ? 1 : 0, "by_version", counts);
     if (!whole) {
@@ -108,6 +144,13 @@ static void remark(const struct report_root *root, const struct evidence_record 
                          record->etcd, kek_counted(without, "object").text);
         report_attend(root->report, "etcd %s: %s under-protected, without root of trust %s",
                       record->etcd, kek_counted(without, "object").text, root->keys->config->root);
+    }
+    if (!says_of_root(root, record)) {
+        (void)report_say(why, "%s: how many objects lack this root of trust is not known: %s",
+                         record->etcd,
+                         all_answered(root) ? "it did not seal yet when they were counted (kekctl "
+                                              "inventory counts anew)"
+                                            : "a provider did not answer");
     }
     if (record->unreadable > 0) {
         (void)report_say(why, "%s: of %" PRIu64 " objects nobody can say which version sealed them",

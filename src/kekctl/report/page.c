@@ -33,14 +33,24 @@ static uint32_t number_of(const unsigned char *at, size_t len)
     return number;
 }
 
-/* Nobody sees it, or it turns what stands around it: controls, zero-width ones, and Unicode's bidirectional formatting
- * (UAX #9 section 2). */
+/* Nobody sees it, or it turns what stands around it: controls, Unicode's bidirectional formatting (UAX #9 section 2), line
+ * and paragraph separators, and what has Default_Ignorable_Code_Point (UAX #44), such as tags, which spell hidden text. */
 static bool is_hidden(uint32_t number)
 {
-    return number < 0x20 || (number >= 0x7f && number < 0xa0) || number == 0xad ||
-           number == 0x61c || (number >= 0x200b && number <= 0x200f) ||
-           (number >= 0x2028 && number <= 0x202e) || (number >= 0x2060 && number <= 0x206f) ||
-           number == 0xfeff;
+    static const struct {
+        uint32_t first, last;
+    } hidden[] = {{0, 0x1f},          {0x7f, 0x9f},       {0xad, 0xad},      {0x34f, 0x34f},
+                  {0x61c, 0x61c},     {0x115f, 0x1160},   {0x17b4, 0x17b5},  {0x180b, 0x180f},
+                  {0x200b, 0x200f},   {0x2028, 0x202e},   {0x2060, 0x206f},  {0x3164, 0x3164},
+                  {0xfe00, 0xfe0f},   {0xfeff, 0xfeff},   {0xffa0, 0xffa0},  {0xfff0, 0xfffb},
+                  {0x1bca0, 0x1bca3}, {0x1d173, 0x1d17a}, {0xe0000, 0xe0fff}};
+    bool ascii = number >= 0x20 && number < 0x7f; /* most of all there is */
+    for (size_t i = 0; !ascii && i < sizeof hidden / sizeof hidden[0]; i++) {
+        if (number >= hidden[i].first && number <= hidden[i].last) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static const char *entity_of(char c)

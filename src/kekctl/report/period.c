@@ -38,6 +38,9 @@ int64_t period_add_years(int64_t ms, int years)
 
 enum period_verdict period_judge(struct period_date begin, struct period_date end, int years)
 {
+    if (end.last < begin.first) { /* a clock was set between the two */
+        return PERIOD_NOT_KNOWN;
+    }
     if (begin.first != PERIOD_PAST && end.last != PERIOD_FUTURE &&
         end.last <= period_add_years(begin.first, years)) {
         return PERIOD_WITHIN;

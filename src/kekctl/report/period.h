@@ -50,7 +50,7 @@ period_verdict_name(enum period_verdict verdict); /* "not known", "within", "exc
 /* The same day, hour and so on `years` later; of 29 February the 28th where there is none.  What is not known stays so. */
 int64_t period_add_years(int64_t ms, int years);
 
-/* Did no more than `years` pass from the one to the other? */
+/* Did no more than `years` pass from the one to the other?  Not known where it would have ended before it began. */
 enum period_verdict period_judge(struct period_date begin, struct period_date end, int years);
 
 #endif

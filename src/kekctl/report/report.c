@@ -97,7 +97,7 @@ static json_t *made(const struct report *report)
     return json_pack(
         "{s:o, s:o, s:o, s:s}", "at", report_date(report->now_ms), "node",
         output_text(report->config->status.name == NULL ? node : report->config->status.name), "by",
-        output_text(who), "command", "kekctl " PACKAGE_VERSION);
+        output_text(who), "command", REPORT_COMMAND);
 }
 
 /* null where it is not signed; NULL: no memory. */
@@ -121,7 +121,7 @@ static enum ctl_exit make(struct report *report, const struct signature_key *key
         json_decref(roots);
         return code;
     }
-    *json = json_pack("{s:s, s:i, s:o, s:o, s:O, s:o}", "kind", "kekd report", "format",
+    *json = json_pack("{s:s, s:i, s:o, s:o, s:O, s:o}", "kind", REPORT_KIND, "format",
                       REPORT_FORMAT, "made", made(report), "signature", signature_json(key),
                       "attention", report->attention, "roots", roots);
     bool whole = *json != NULL;

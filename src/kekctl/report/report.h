@@ -13,7 +13,9 @@
 #include "kekctl/key/keys.h"
 #include "page.h"
 
+#define REPORT_KIND "kekd report"
 #define REPORT_FORMAT 1
+#define REPORT_COMMAND "kekctl " PACKAGE_VERSION /* that made it */
 
 struct report {
     struct ctl *ctl;

@@ -107,19 +107,36 @@ static json_t *build(void)
 
 /* ---- the programs ---- */
 
-static bool add_program(json_t *programs, const char *name, const char *path)
+static const char *const names[] = {"kekctl",       "kekd",        "kekd-pkcs11",
+                                    "kekd-transit", "kekd-gcpkms", "kekd-as"};
+
+/* Does something on this node run it, as far as the configuration says? */
+static bool is_needed(const struct kek_config *config, const char *name)
+{
+    char worker[64];
+    bool needed = strcmp(name, "kekctl") == 0 || strcmp(name, "kekd") == 0;
+    for (size_t p = 0; p < config->provider_count; p++) {
+        const struct kek_config_provider *provider = &config->providers[p];
+        bool as = provider->user != NULL || provider->groups != NULL;
+        snprintf(worker, sizeof worker, "kekd-%s", provider->type);
+        needed = needed || strcmp(name, worker) == 0 || (as && strcmp(name, "kekd-as") == 0);
+    }
+    return needed;
+}
+
+static bool add_program(json_t *list, const char *name, const char *path, json_t *why)
 {
     const struct kek_small_file file = {.what = "", .path = path, .max = PROGRAM_MAX};
     char digest[KEK_SHA256_TEXT];
-    struct kek_why why;
+    struct kek_why cause;
     KEK_AUTO_BUF struct kek_buf content;
     kek_buf_init(&content, PROGRAM_MAX);
-    if (access(path, F_OK) != 0 || kek_small_file_read(&file, &content, NULL, &why) != KEK_OK ||
-        !kek_sha256_text(kek_buf_bytes(&content), digest)) {
-        return false;
+    if (kek_small_file_read(&file, &content, NULL, &cause) != KEK_OK) {
+        return report_say(why, "%s: no digest: %s", name, cause.text);
     }
-    return report_add(programs, json_pack("{s:s, s:o, s:s}", "program", name, "path",
-                                          output_text(path), "sha256", digest));
+    return kek_sha256_text(kek_buf_bytes(&content), digest) &&
+           report_add(list, json_pack("{s:s, s:o, s:s}", "program", name, "path", output_text(path),
+                                      "sha256", digest));
 }
 
 /* Where this program is; empty: that cannot be said. */
@@ -133,20 +150,38 @@ static void own_folder(char folder[static PATH_MAX])
     }
 }
 
-/* Beside this program, else where workers are installed, as for who starts them. */
-static json_t *programs(void)
+/* Beside this program, else where kekd and its workers are installed. */
+static bool find_program(const char *name, char path[static PATH_MAX + 16])
 {
-    static const char *const names[] = {"kekctl",       "kekd",        "kekd-pkcs11",
-                                        "kekd-transit", "kekd-gcpkms", "kekd-as"};
-    char own[PATH_MAX], path[PATH_MAX + 16];
-    json_t *list = json_array();
+    char own[PATH_MAX];
+    const char *const folders[] = {own, KEK_SBINDIR, KEK_LIBEXECDIR};
     own_folder(own);
-    for (size_t i = 0; list != NULL && i < sizeof names / sizeof names[0]; i++) {
-        snprintf(path, sizeof path, "%s/%s", own, names[i]);
-        if (!add_program(list, names[i], path)) {
-            snprintf(path, sizeof path, "%s/%s", KEK_LIBEXECDIR, names[i]);
-            (void)add_program(list, names[i], path);
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        snprintf(path, PATH_MAX + 16, "%s/%s", folders[i], name);
+        if (access(path, F_OK) == 0) {
+            return true;
         }
+    }
+    return false;
+}
+
+/* NULL: no memory. */
+static json_t *programs(const struct kek_config *config, json_t *why)
+{
+    char path[PATH_MAX + 16];
+    json_t *list = json_array();
+    bool whole = list != NULL;
+    for (size_t i = 0; whole && i < sizeof names / sizeof names[0]; i++) {
+        if (find_program(names[i], path)) {
+            whole = add_program(list, names[i], path, why);
+        } else if (is_needed(config, names[i])) {
+            whole = report_say(why, "%s: no digest: it is neither beside kekctl nor in %s or %s",
+                               names[i], KEK_SBINDIR, KEK_LIBEXECDIR);
+        }
+    }
+    if (!whole) {
+        json_decref(list);
+        return NULL;
     }
     return list;
 }
@@ -155,12 +190,12 @@ json_t *report_software(struct report *report)
 {
     struct utsname system;
     bool named = uname(&system) == 0;
-    (void)report;
+    json_t *why = json_array();
     return report_section(json_pack("{s:s, s:s, s:s, s:o, s:o}", "version", PACKAGE_VERSION,
                                     "kernel", named ? system.release : "not known", "machine",
                                     named ? system.machine : "not known", "build", build(),
-                                    "programs", programs()),
-                          json_array(), true);
+                                    "programs", programs(report->whole, why)),
+                          why, true);
 }
 
 void report_software_show(struct page *page, const json_t *section)

@@ -10,6 +10,12 @@ static const char *told_by(const char *type)
     return strcmp(type, "pkcs11") == 0 ? "the token, by PKCS#11" : "the service, by its API";
 }
 
+/* Of one that said nothing it is not known. */
+static json_t *is_low(const struct report_root *root, size_t provider, bool low)
+{
+    return low || root->answers[provider] ? json_boolean(low) : json_string("not known");
+}
+
 static json_t *describe(const struct report_root *root, size_t provider)
 {
     const struct keys *keys = root->keys;
@@ -21,14 +27,14 @@ static json_t *describe(const struct report_root *root, size_t provider)
         kek_pool_provider_get(keys->pool, provider, &status);
         twin = kek_pool_twin(keys->pool, provider);
     }
-    return json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:b, s:o}", "provider",
+    return json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:o, s:o}", "provider",
                      config->name, "type", config->type, "answered", listing->rc == KEK_OK,
                      "token_label", output_text(status.label), "serial", output_text(status.serial),
                      "model", output_text(status.model), "firmware", output_text(status.firmware),
                      "library", output_text(status.library), "told_by", told_by(config->type),
                      "same_token_as",
                      twin == KEK_POOL_ANY ? "" : keys->config->providers[twin].name,
-                     "pin_count_low", status.pin_count_low, "error",
+                     "pin_count_low", is_low(root, provider, status.pin_count_low), "error",
                      output_text(root->answers[provider] ? "" : listing->why.text));
 }
 

@@ -82,6 +82,89 @@ static bool has(const json_t *sentences, size_t before)
     return false;
 }
 
+static bool is_on(const json_t *versions, const char *member, const json_t *version,
+                  const char *provider)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach(versions, i, row)
+    {
+        if (strcmp(report_text(row, "provider"), provider) == 0 &&
+            json_equal(json_object_get(row, member), json_object_get(version, member)) == 1) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What only one provider opens is lost with it; of one that did not answer nothing is known. */
+static void judge_version(const struct report_root *root, const json_t *version)
+{
+    const struct kek_config *config = root->keys->config;
+    const json_t *shown = json_object_get(root->shown, "versions");
+    for (size_t p = 0; p < config->provider_count; p++) {
+        const char *name = config->providers[p].name;
+        if (!root->answers[p] || is_on(shown, "kek_id", version, name)) {
+            continue;
+        }
+        report_attend(root->report,
+                      "version %" JSON_INTEGER_FORMAT " (kek id %s) is not on %s, which has %s",
+                      json_integer_value(json_object_get(version, "version")),
+                      report_text(version, "kek_id"), name,
+                      is_on(shown, "version", version, name) ? "another key of that number"
+                                                             : "no key of that number");
+    }
+}
+
+/* What was announced last must open somewhere. */
+static void judge_announced(const struct report_root *root)
+{
+    struct kek_generation last;
+    struct kek_why why;
+    char id[KEK_ID_TEXT];
+    bool there = false, opens = false;
+    size_t i;
+    const json_t *row;
+    if (kek_keyring_recorded(root->keys->config, &last, &why) != KEK_OK) {
+        return; /* the section with the record's dates says so */
+    }
+    kek_id_format(&last.kek_ids[0], id);
+    json_array_foreach(json_object_get(root->shown, "versions"), i, row)
+    {
+        bool it =
+            strcmp(report_text(row, "kek_id"), id) == 0 && report_text(row, "provider")[0] != '\0';
+        there = there || it;
+        opens = opens || (it && json_is_true(json_object_get(row, "eligible")) &&
+                          json_is_true(json_object_get(row, "can_unwrap")));
+    }
+    if (!opens) {
+        report_attend(
+            root->report, "version %" PRIu32 " (kek id %s), which this node announced last, %s",
+            last.numbers[0], id,
+            there ? "may unwrap on no provider that answers" : "is on no provider that answers");
+    }
+}
+
+/* False: no memory. */
+static bool judge(const struct report_root *root)
+{
+    json_t *once = report_versions_once(root);
+    bool whole = once != NULL;
+    size_t i;
+    const json_t *version;
+    json_array_foreach(once, i, version)
+    {
+        if (json_is_true(json_object_get(version, "eligible"))) {
+            judge_version(root, version);
+        }
+    }
+    json_decref(once);
+    if (root->answered > 0) {
+        judge_announced(root);
+    }
+    return whole;
+}
+
 json_t *report_versions(struct report_root *root)
 {
     json_t *list = json_array(), *why = json_array(), *version;
@@ -102,6 +185,7 @@ json_t *report_versions(struct report_root *root)
                           refusal);
         }
     }
+    whole = judge(root) && whole;
     if (root->answered < root->keys->config->provider_count) {
         (void)report_say(why, "what is on a provider that did not answer is not known");
     }
