@@ -76,7 +76,8 @@ class Roots(single.Destroy):
             self.assertRegex(now[word], r"^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
         with open(self.path("audit"), encoding="utf-8") as file:
             acts = [act for act in map(json.loads, file) if act["event"] in ("quarantine", "destroy", "destroyed")]
-        self.assertEqual([act["event"] for act in acts], ["quarantine", "destroy", "destroy", "destroyed"])
+        self.assertEqual([(act["event"], act["outcome"]) for act in acts],
+                         [("quarantine", "ok")] + [("destroy", "begun"), ("destroy", "ok")] * 2 + [("destroyed", "ok")])
         self.assertEqual({(act["root"], act["command"], act["version"], act["said"]) for act in acts},
                          {("spare", "key destroy", 1, "backups-checked, api-servers-restarted")})
         # It is that root's alone.
