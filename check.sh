@@ -289,9 +289,9 @@ if $has_go; then
     phase go 1800 phase_go
 fi
 # Only what hangs is to be ended: a machine that is shared may take several times as long as usual.
-phase gcc 2400 phase_gcc
+phase gcc 3000 phase_gcc
 phase clang 1200 phase_clang
-phase sanitizers 2400 phase_sanitizers
+phase sanitizers 3000 phase_sanitizers
 phase distcheck 2400 phase_distcheck
 phase quickstart 1200 phase_quickstart
 phase format 60 phase_format
