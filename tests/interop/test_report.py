@@ -96,6 +96,8 @@ class Report(rigs.Case):
             content = file.read()
         sha256 = subprocess.run(["sha256sum"], input=content, stdout=subprocess.PIPE, check=True).stdout.split()[0].decode()
         texts = set(page.texts)
+        shown = [text for text in page.texts if text.strip()]
+        beside = set(zip(shown, shown[1:]))
         self.assertIn(sha256, texts)
         wanted = [found["configuration"]["sha256"], found["made"]["at"], found["software"]["version"], *found["attention"]]
         for part in self.parts(found):
@@ -124,6 +126,9 @@ class Report(rigs.Case):
                 wanted += [row["case"], row["title"], row["outcome"], row["says"]]
         for row in found["usage"].get("uses", []):
             wanted += [row["kek_id"], row["method"], str(row["ok"]), row["first"], row["last"]]
+        for row in found["usage"].get("acts", []):
+            wanted += [row["command"], row["outcome"], row["said"]]
+            self.assertIn((row["time"], row["event"]), beside)  # of a row's first two cells
         for row in found["usage"].get("chains", []) + found["usage"].get("problems", []):
             wanted += [str(value) for value in row.values() if value is not None and row.get("hash") != value]
         for row in found["algorithms"]["algorithms"]:
