@@ -184,6 +184,7 @@ class Whole(Report):
         self.assertEqual([(row["originator"], row["recipient"]) for row in periods.values()], [("within", "within")] * 2)
         acts = {(act["event"], act["version"]): act for act in found["usage"]["acts"]}
         day = acts[("generate", 1)]["time"][:16]
+        self.assertEqual(acts[("promote", 2)]["said"], "i-have-a-backup")
         self.assertTrue(periods[1]["originator_begin"].startswith(day))
         self.assertEqual(periods[1]["originator_end"], acts[("retire", 1)]["time"][:19] + "Z")
         self.assertEqual(periods[2]["originator_end"], "not ended")
