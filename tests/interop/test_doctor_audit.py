@@ -143,8 +143,9 @@ class Chain(rigs.Case):
         node = self.node()
         node.write(audit=None)
         self.assertEqual(self.chain(node), [])
-        self.assertEqual([line[:2] for line in self.chain(node, "audit")],
-                         [("OK", "no audit log: nothing is put on record")])
+        (verdict, seen, todo), = self.chain(node, "audit")
+        self.assertEqual((verdict, todo), ("WARN", "in %s: audit.file: /var/log/kekd/audit.jsonl" % node.path))
+        self.assertIn("no audit log: nothing is put on record", seen)
 
     def test_what_cannot_be_read_is_not_judged(self):
         node, _ = self.stopped()

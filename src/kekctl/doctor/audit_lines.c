@@ -82,8 +82,11 @@ void doctor_audit_file(struct doctor *doctor)
     char folder[PATH_MAX];
     struct stat about;
     if (kek_config_audit_log(doctor->config) == NULL) {
-        lines_add(&doctor->lines, DOCTOR_OK, FILE_SUBJECT, NULL,
-                  "no audit log: nothing is put on record");
+        char todo[LINES_TODO];
+        lines_todo(todo, "in %s: audit.file: /var/log/kekd/audit.jsonl", doctor->config->path);
+        lines_add(&doctor->lines, DOCTOR_WARN, FILE_SUBJECT, todo,
+                  "no audit log: nothing is put on record of who used a key and who changed one, "
+                  "which cannot be made up for later");
     }
     if (path == NULL || !below_folder(path, folder, sizeof folder)) {
         return;
