@@ -849,6 +849,17 @@ class Signature(Report):
         self.assertEqual(done.returncode, 2)
         self.assertIn(b"--key FILE is missing", done.stderr)
 
+    def test_a_key_is_made_and_signs_elsewhere_as_docs_evidence_says(self):
+        with open(os.environ["abs_top_srcdir"] + "/docs/evidence.md", encoding="utf-8") as file:
+            section = re.split(r"^## ", file.read().split("\n## Signing\n")[1], maxsplit=1, flags=re.MULTILINE)[0]
+        commands = re.findall(r"^    (.*)$", section, re.MULTILINE)
+        self.assertEqual(len(commands), 3)
+        self.report(self.at, 0)
+        for command in commands:
+            shell("cd {folder} && " + command, folder=self.at.folder + "/report")
+        self.verify(self.at, 0, self.json, self.signature, self.at.folder + "/report/evidence.pem")
+        self.report(self.at, 0, "second", "--key", self.at.folder + "/report/evidence.key")
+
     def test_an_hsm_signs_the_file_as_docs_evidence_says(self):
         if shutil.which("pkcs11-tool") is None:
             self.skipTest("SKIP: pkcs11-tool is missing: a signature by an HSM was not tested")
