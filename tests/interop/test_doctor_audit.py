@@ -152,6 +152,20 @@ class Chain(rigs.Case):
         self.assertEqual((verdict, todo), ("WARN", "in %s: audit.file: /var/log/kekd/audit.jsonl" % node.path))
         self.assertIn("no audit log: nothing is put on record", seen)
 
+    def test_the_word_about_a_backup_is_a_line_and_not_taken_without_one(self):
+        node = self.node()
+        backup = node.state + "/k8s-test.backup"
+        node.write(audit={"file": node.folder + "/later/audit.jsonl"})
+        node.kekctl("doctor", "--i-have-a-backup")
+        (verdict, seen, _), = self.chain(node, "backup")
+        self.assertEqual((verdict, os.path.exists(backup)), ("WARN", False))
+        node.write(audit={"file": node.audit})
+        node.kekctl("doctor", "--i-have-a-backup")
+        line, = [line for line in map(json.loads, self.lines(node)) if line["event"] == "backup"]
+        self.assertEqual((line["command"], line["version"], line["outcome"], line["said"]),
+                         ("doctor", 1, "ok", "i-have-a-backup"))
+        self.assertTrue(os.path.exists(backup))
+
     def test_what_cannot_be_read_is_not_judged(self):
         node, _ = self.stopped()
         os.rename(node.audit, node.audit + ".1")
