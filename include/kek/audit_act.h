@@ -12,14 +12,14 @@
 #include "kek/rc.h"
 
 struct kek_audit_act {
-    const char *event;           /* "generate", "audit-key", "pin-retry", "login", ... */
-    const char *outcome;         /* "ok", "failed", "refused", "unclear", "begun" */
-    const char *command;         /* of kekctl: its words; NULL: not told */
-    const char *provider;        /* NULL: all */
-    const char *token;           /* its serial; NULL: none in particular */
-    const struct kek_id *kek_id; /* NULL: of no key */
-    uint32_t version;            /* with kek_id, as is state */
-    const char *state;
+    const char *event;            /* "generate", "audit-key", "pin-retry", "login", ... */
+    const char *outcome;          /* "ok", "failed", "refused", "unclear", "begun" */
+    const char *command;          /* of kekctl: its words; NULL: not told */
+    const char *provider;         /* NULL: all */
+    const char *token;            /* its serial; NULL: none in particular */
+    const struct kek_id *kek_id;  /* NULL: of no key */
+    uint32_t version;             /* 0: of none */
+    const char *state;            /* with kek_id */
     const struct kek_id *mac_key; /* the audit log's; NULL: it is not about that */
     const char *said;             /* words of the command line that it rests on; NULL: none */
     const size_t *forgotten;      /* refused PINs; NULL: it is not about those */

@@ -104,8 +104,10 @@ static size_t render(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
         PUT(&line, ",\"mac_key\":");
         audit_put_text(&line, id, SIZE_MAX);
     }
-    if (act->kek_id != NULL) {
+    if (act->version > 0) {
         audit_put_version(&line, act->version);
+    }
+    if (act->kek_id != NULL) {
         audit_put_kek_id(&line, act->kek_id);
         PUT(&line, ",\"state\":");
         audit_put_text(&line, act->state, SIZE_MAX);

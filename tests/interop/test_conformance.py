@@ -261,6 +261,7 @@ class Leftovers(Suite):
             outcomes = {row["name"]: row["outcome"] for row in found["cases"]}
             self.assertEqual((outcomes["round-trip"], outcomes["speed"], outcomes["clean"]), ("PASS", "SKIPPED", "PASS"))
             self.assertNotIn("ring.conformance-a", self.state())
+            self.assertEqual(self.trials()[-2:], [("begun", "", None), ("failed", "interrupted; no key is left", None)])
 
     def test_a_hangup_that_is_ignored_ends_nothing(self):
         self.fault.put("C_Login 6 delay 1500")
@@ -365,6 +366,7 @@ class Leftovers(Suite):
         self.assertRegex(rows["clean"]["says"], r"label (kekd-conformance-[0-9a-f]{16})\.v1 or \1\.v2, CKA_ID 4b454b4454455354.*"
                                                 "CKR_ATTRIBUTE_READ_ONLY")
         self.assertEqual(rows["clean"]["native"], {"kind": "pkcs11", "code": 0x10, "name": "CKR_ATTRIBUTE_READ_ONLY"})
+        self.assertEqual(self.trials()[1:], [("unclear", rows["clean"]["says"], 0x10)])
         self.assertEqual(len(self.new()), 2)
         rows = self.run_suite()
         self.assertEqual(rows["leftovers"]["says"], "keys of a run that was cut off, destroyed now: 2")
@@ -405,7 +407,9 @@ class BesideKekd(rigs.Case):
         for count in ("workers_killed", "workers_crashed", "workers_ended", "failures"):
             self.assertEqual(node.metric("kekd_hsm_%s_total" % count), 0, count)
         with open(log, encoding="utf-8") as file:
-            logins = [line for line in map(json.loads, file) if line["event"] == "login" and line.get("command") == "conformance"]
+            lines = [line for line in map(json.loads, file) if line.get("command") == "conformance"]
+        self.assertEqual([line["outcome"] for line in lines if line["event"] == "trial"], ["begun", "ok"])
+        logins = [line for line in lines if line["event"] == "login"]
         self.assertGreater(len(logins), 5)
         self.assertEqual({(line["provider"], line["outcome"]) for line in logins}, {("hsm-a", "ok")})
         node.kekctl("audit", "verify", log, check=True)

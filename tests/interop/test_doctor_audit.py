@@ -68,10 +68,15 @@ class Chain(rigs.Case):
     def test_a_chain_that_is_whole(self):
         node = self.node()
         self.well(node, "it is not begun")
-        self.well(node, r"its end is whole, and at line [1-9]\d* of chain [0-9a-f]{16}.*without MACs: no token that answers")
+        (verdict, seen, todo), = self.chain(node)
+        self.assertEqual(verdict, "OK")
+        self.assertRegex(seen, r"its end is whole, and at line [1-9]\d* of chain [0-9a-f]{16}.*without MACs: no token that answers")
+        self.assertRegex(todo, "^kekctl --config %s audit generate #" % node.path)
         node.start()
         self.used(node)
-        self.well(node, "its end is whole")
+        self.assertEqual(self.chain(node)[0][0], "OK")
+        self.assertEqual(self.run_it(todo), 0)
+        self.well(node, r"its end is whole, .*without a MAC yet \(hsm-a has a key for it\)|its end is whole, .*MACed at")
         with node.client() as client:  # beside one that writes
             for _ in range(5):
                 client.encrypt(DEK)
@@ -143,8 +148,23 @@ class Chain(rigs.Case):
         node = self.node()
         node.write(audit=None)
         self.assertEqual(self.chain(node), [])
-        self.assertEqual([line[:2] for line in self.chain(node, "audit")],
-                         [("OK", "no audit log: nothing is put on record")])
+        (verdict, seen, todo), = self.chain(node, "audit")
+        self.assertEqual((verdict, todo), ("WARN", "in %s: audit.file: /var/log/kekd/audit.jsonl" % node.path))
+        self.assertIn("no audit log: nothing is put on record", seen)
+
+    def test_the_word_about_a_backup_is_a_line_and_not_taken_without_one(self):
+        node = self.node()
+        backup = node.state + "/k8s-test.backup"
+        node.write(audit={"file": node.folder + "/later/audit.jsonl"})
+        node.kekctl("doctor", "--i-have-a-backup")
+        (verdict, seen, _), = self.chain(node, "backup")
+        self.assertEqual((verdict, os.path.exists(backup)), ("WARN", False))
+        node.write(audit={"file": node.audit})
+        node.kekctl("doctor", "--i-have-a-backup")
+        line, = [line for line in map(json.loads, self.lines(node)) if line["event"] == "backup"]
+        self.assertEqual((line["command"], line["version"], line["outcome"], line["said"]),
+                         ("doctor", 1, "ok", "i-have-a-backup"))
+        self.assertTrue(os.path.exists(backup))
 
     def test_what_cannot_be_read_is_not_judged(self):
         node, _ = self.stopped()

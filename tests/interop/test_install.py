@@ -35,7 +35,7 @@ echo "socket $(systemctl show -P Result kekd.socket)"
 # What the page has the reader do by hand before its blocks: a configuration, for a token of its own, and its end after them.
 SECOND = """
 runuser -u kekd -- softhsm2-util --init-token --free --label kek-b --so-pin 5678 --pin "$PIN"
-sed -e 's|/run/kekd/|/run/kekd-b/|; s/k8s-prod/k8s-b/; s/kek-a/kek-b/; s/9478/9480/' /etc/kekd/kekd.yaml >/etc/kekd/kekd-b.yaml
+sed -e 's|/run/kekd/|/run/kekd-b/|; s/k8s-prod/k8s-b/; s/kek-a/kek-b/; s/9478/9480/; s|/var/log/kekd/|/var/log/kekd-b/|' /etc/kekd/kekd.yaml >/etc/kekd/kekd-b.yaml
 echo 'state_dir: /var/lib/kekd-b' >>/etc/kekd/kekd-b.yaml
 """
 SECOND_SERVES = """

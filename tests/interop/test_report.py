@@ -96,6 +96,8 @@ class Report(rigs.Case):
             content = file.read()
         sha256 = subprocess.run(["sha256sum"], input=content, stdout=subprocess.PIPE, check=True).stdout.split()[0].decode()
         texts = set(page.texts)
+        shown = [text for text in page.texts if text.strip()]
+        beside = set(zip(shown, shown[1:]))
         self.assertIn(sha256, texts)
         wanted = [found["configuration"]["sha256"], found["made"]["at"], found["software"]["version"], *found["attention"]]
         for part in self.parts(found):
@@ -124,6 +126,9 @@ class Report(rigs.Case):
                 wanted += [row["case"], row["title"], row["outcome"], row["says"]]
         for row in found["usage"].get("uses", []):
             wanted += [row["kek_id"], row["method"], str(row["ok"]), row["first"], row["last"]]
+        for row in found["usage"].get("acts", []):
+            wanted += [row["command"], row["outcome"], row["said"]]
+            self.assertIn((row["time"], row["event"]), beside)  # of a row's first two cells
         for row in found["usage"].get("chains", []) + found["usage"].get("problems", []):
             wanted += [str(value) for value in row.values() if value is not None and row.get("hash") != value]
         for row in found["algorithms"]["algorithms"]:
@@ -179,6 +184,7 @@ class Whole(Report):
         self.assertEqual([(row["originator"], row["recipient"]) for row in periods.values()], [("within", "within")] * 2)
         acts = {(act["event"], act["version"]): act for act in found["usage"]["acts"]}
         day = acts[("generate", 1)]["time"][:16]
+        self.assertEqual(acts[("promote", 2)]["said"], "i-have-a-backup")
         self.assertTrue(periods[1]["originator_begin"].startswith(day))
         self.assertEqual(periods[1]["originator_end"], acts[("retire", 1)]["time"][:19] + "Z")
         self.assertEqual(periods[2]["originator_end"], "not ended")
@@ -842,6 +848,17 @@ class Signature(Report):
         done = self.at.kekctl("report", "verify", self.json, self.signature)
         self.assertEqual(done.returncode, 2)
         self.assertIn(b"--key FILE is missing", done.stderr)
+
+    def test_a_key_is_made_and_signs_elsewhere_as_docs_evidence_says(self):
+        with open(os.environ["abs_top_srcdir"] + "/docs/evidence.md", encoding="utf-8") as file:
+            section = re.split(r"^## ", file.read().split("\n## Signing\n")[1], maxsplit=1, flags=re.MULTILINE)[0]
+        commands = re.findall(r"^    (.*)$", section, re.MULTILINE)
+        self.assertEqual(len(commands), 3)
+        self.report(self.at, 0)
+        for command in commands:
+            shell("cd {folder} && " + command, folder=self.at.folder + "/report")
+        self.verify(self.at, 0, self.json, self.signature, self.at.folder + "/report/evidence.pem")
+        self.report(self.at, 0, "second", "--key", self.at.folder + "/report/evidence.key")
 
     def test_an_hsm_signs_the_file_as_docs_evidence_says(self):
         if shutil.which("pkcs11-tool") is None:

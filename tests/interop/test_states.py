@@ -40,6 +40,7 @@ class States(throwaway.Case):
             self.assertEqual(self.column(rows, "enforced_says"), ["", refused, "", refused, refused, refused])
             self.assertEqual((copy["made"], copy["lost"], copy["reopened"], err), ("yes", "", True, ""))
             self.assertEqual(self.objects(), self.before)
+        self.assertEqual(self.trials(), [("begun", "", None), ("ok", "", None)] * 2)
 
     def test_a_token_that_changes_no_key_names_call_and_code(self):
         rows, _, err = self.probe("C_SetAttributeValue every rv 10")
@@ -71,6 +72,7 @@ class States(throwaway.Case):
         for row in [*rows, copy]:
             self.assertEqual(row["says"], "no key could be made: C_GenerateKey: CKR_FUNCTION_NOT_SUPPORTED (0x54)")
         self.assertEqual((err, self.objects()), ("", self.before))
+        self.assertEqual(self.trials()[1:], [("failed", rows[0]["says"], 0x54)])
 
     def test_flags_that_are_a_note_on_the_side_are_told_from_ones_that_count(self):
         # Another key is used all the while, whose flags nobody changes; or one that each process makes with the flags
@@ -118,6 +120,9 @@ class States(throwaway.Case):
         self.assertIn("CKR_ATTRIBUTE_READ_ONLY", err)
         left = [path for path in self.objects() if path not in self.before]
         self.assertEqual(len(left), 1)
+        (outcome, error, _), = self.trials()[1:]
+        self.assertEqual(outcome, "unclear")
+        self.assertRegex(error, r"a key may be left: label kekd-probe-[0-9a-f]{16}\.v1 or .*CKA_ID [0-9a-f]{32}")
         # The next probe says so too, and leaves nothing of its own.
         before = self.objects()
         _, _, err = self.probe()
@@ -135,6 +140,7 @@ class States(throwaway.Case):
                 self.assertEqual((child.returncode, out), (1, ""), err)
                 self.assertIn("interrupted", err)
                 self.assertEqual(self.objects(), self.before)
+                self.assertEqual(self.trials()[-2:], [("begun", "", None), ("failed", "interrupted; no key is left", None)])
 
     def test_the_table_says_the_same(self):
         self.fault.put()

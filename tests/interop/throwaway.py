@@ -53,6 +53,12 @@ class Case(unittest.TestCase):
     def new(self):
         return [path for path in self.objects() if path not in self.before]
 
+    def trials(self, state="state"):
+        """(outcome, error, code) of each line `trial` of the audit log."""
+        with open(self.path(state + ".jsonl"), encoding="utf-8") as file:
+            return [(line["outcome"], line.get("error", ""), line.get("code")) for line in map(json.loads, file)
+                    if line["event"] == "trial"]
+
     def start(self, *arguments, state="state", provider=None, token=None, **options):
         """`provider`: of the configuration's entry, in place of what it has."""
         config = self.path("kekd.yaml")
@@ -61,7 +67,7 @@ class Case(unittest.TestCase):
                  "env": {"SOFTHSM2_CONF": token.conf, "KEK_FAULT_CONTROL": self.fault.path}, **(provider or {})}
         with open(config + ".new", "w", encoding="ascii") as file:
             json.dump({"listen": "unix://" + self.path("s"), "keyring": "ring", "state_dir": self.path(state),
-                       "log": {"level": "error"}, "providers": [entry]}, file)
+                       "audit": {"file": self.path(state + ".jsonl")}, "log": {"level": "error"}, "providers": [entry]}, file)
         os.replace(config + ".new", config)  # another run may be reading it
         # pylint: disable=consider-using-with
         return subprocess.Popen([rigs.program("kekctl"), "--config", config, self.command, *arguments],

@@ -206,8 +206,8 @@ END_TEST
 /* What kekctl's changes of a key's state are put on record as. */
 static void act_changes(const char *path)
 {
-    static const char *const events[] = {"promote",    "retire",  "suspend",   "resume",
-                                         "quarantine", "destroy", "destroyed", "trial"};
+    static const char *const events[] = {"promote", "retire",    "suspend", "resume", "quarantine",
+                                         "destroy", "destroyed", "trial",   "backup"};
     struct kek_why why = {.text = ""};
     const struct kek_audit_place place = place_of(path);
     struct kek_audit_acts *log = kek_audit_acts_new(&place, "site", &why);

@@ -179,9 +179,19 @@ class Good(Changes):
                          [(name, outcome, "serial-" + name, 2, f"{2:032x}", "active")
                           for name, outcome in (("a", "begun"), ("b", "begun"), ("a", "ok"), ("b", "failed"))])
         self.assertIn("CKR_KEY_FUNCTION_NOT_PERMITTED", acts[3]["error"])
+        self.assertFalse([act for act in acts if "said" in act])
         os.remove(self.path("audit"))
         os.mkdir(self.path("audit"))
         self.assertIn("nothing was done, since it could not be put on record", self.refused("promote", "2"))
+
+    def test_the_word_about_a_backup_is_on_record_with_what_rests_on_it(self):
+        self.configure("a", extra=f"audit: {{file: {self.path('audit')}}}\n")
+        self.token("a", self.version(1, "WU"), self.version(2, "U"))
+        self.assertEqual(self.run_it("promote", "2", "--i-have-a-backup")[0], 0)
+        with open(self.path("audit"), encoding="utf-8") as file:
+            acts = [line for line in map(json.loads, file) if line["event"] == "promote"]
+        self.assertEqual([(act["outcome"], act["said"]) for act in acts],
+                         [("begun", "i-have-a-backup"), ("ok", "i-have-a-backup")])
 
     def test_a_kek_id_says_which_of_two_keys_is_meant(self):
         twin = self.version(2, "U", id=f"{0xab:032x}")

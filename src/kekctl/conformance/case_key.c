@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kek/text.h"
 #include "suite.h"
 
 static const char *const officers_word = "an officer's process";
@@ -404,6 +405,8 @@ void case_clean(struct suite *suite, struct suite_result *result)
     if (suite->left) {
         suite_fail(result, "%s", gone.left);
         suite_blame(result, &gone.why);
+        suite->left_why = gone.why;
+        kek_text_copy(suite->left_why.text, sizeof suite->left_why.text, gone.left);
     } else {
         suite_pass(result, "keys that were destroyed now: %zu", gone.removed);
     }

@@ -6,6 +6,7 @@
 #include "junit.h"
 #include "last_run.h"
 #include "suite_json.h"
+#include "kek/text.h"
 #include "kekctl/options.h"
 #include "kekctl/output.h"
 
@@ -214,6 +215,44 @@ static bool begin(struct suite *suite)
     return login_log_begin(&suite->rig.logins, NULL, &act);
 }
 
+/* Whatever the cases found: was the token asked to the end, and is nothing left? */
+static void put_end(struct suite *suite, bool ran)
+{
+    struct kek_why why = {.rc = KEK_OK};
+    if (suite->left) {
+        why = suite->left_why;
+    } else if (!ran) {
+        kek_fail(&why, KEK_NO_MEMORY, "no memory for the results");
+    } else if (suite_was_interrupted(suite)) {
+        kek_fail(&why, KEK_CANCELLED, "interrupted; no key is left");
+    } else if (!suite->logged_in) {
+        const struct suite_result *login = &suite->results[0];
+        why = (struct kek_why){.rc = KEK_DENIED, .native = login->native, .code = login->code};
+        kek_text_copy(why.text, sizeof why.text, login->says);
+    }
+    const struct kek_audit_act act = {
+        .event = "trial",
+        .outcome = suite->left        ? "unclear"
+                   : why.rc != KEK_OK ? "failed"
+                                      : "ok",
+        .provider = suite->config->providers[suite->provider].name,
+        .token = suite->token.serial[0] == '\0' ? NULL : suite->token.serial,
+        .why = suite->left || why.rc != KEK_OK ? &why : NULL,
+    };
+    login_log_end(&suite->rig.logins, NULL, &act);
+}
+
+/* False: it was not run, or not to its end. */
+static bool try_it(struct suite *suite)
+{
+    if (!begin(suite)) {
+        return false;
+    }
+    bool ran = suite_run(suite);
+    put_end(suite, ran);
+    return ran;
+}
+
 static enum ctl_exit run(const struct ctl *ctl, const struct kek_config *config, size_t provider,
                          struct kek_config_version *versions)
 {
@@ -228,7 +267,7 @@ static enum ctl_exit run(const struct ctl *ctl, const struct kek_config *config,
     if (leftovers_begin(&suite->leftovers, ctl, config)) {
         if (rig_open(&suite->rig, ctl, config, provider, suite->leftovers.keyring, versions,
                      named ? ctl->existing.count : 0) &&
-            begin(suite) && suite_run(suite)) {
+            try_it(suite)) {
             code = conclude(ctl, suite);
         }
         leftovers_end(&suite->leftovers, config, !suite->left);

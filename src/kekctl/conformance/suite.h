@@ -50,7 +50,8 @@ struct suite {
     struct kek_id made[3]; /* and not destroyed yet */
     size_t made_count;
     bool destroyed;                 /* the second key */
-    bool left;                      /* a key may be left on the token */
+    bool left;                      /* a key may be left on the token: */
+    struct kek_why left_why;        /* which, and why */
     struct kek_pool_provider token; /* as its first worker told of it */
     int64_t began_ms, ended_ms;     /* since 1970 */
     struct suite_result *results;   /* one for each case */

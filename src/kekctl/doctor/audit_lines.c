@@ -82,8 +82,11 @@ void doctor_audit_file(struct doctor *doctor)
     char folder[PATH_MAX];
     struct stat about;
     if (kek_config_audit_log(doctor->config) == NULL) {
-        lines_add(&doctor->lines, DOCTOR_OK, FILE_SUBJECT, NULL,
-                  "no audit log: nothing is put on record");
+        char todo[LINES_TODO];
+        lines_todo(todo, "in %s: audit.file: /var/log/kekd/audit.jsonl", doctor->config->path);
+        lines_add(&doctor->lines, DOCTOR_WARN, FILE_SUBJECT, todo,
+                  "no audit log: nothing is put on record of who used a key and who changed one, "
+                  "which cannot be made up for later");
     }
     if (path == NULL || !below_folder(path, folder, sizeof folder)) {
         return;
@@ -156,7 +159,8 @@ static bool judge_macs(struct doctor *doctor, const struct chain_macs *macs)
 
 static void say_good(struct doctor *doctor, const struct chain_end *end)
 {
-    char when[KEK_CLOCK_TEXT], maced[KEK_CLOCK_TEXT + 128];
+    char when[KEK_CLOCK_TEXT], maced[256];
+    const char *todo = NULL;
     if (end->macs.last_ms > 0) {
         snprintf(maced, sizeof maced, "MACed at %s",
                  kek_clock_text_seconds(end->macs.last_ms, when));
@@ -165,9 +169,11 @@ static void say_good(struct doctor *doctor, const struct chain_end *end)
                  doctor->mac_provider);
     } else {
         snprintf(maced, sizeof maced,
-                 "without MACs: no token that answers has a key for them (kekctl audit generate)");
+                 "without MACs: no token that answers has a key for them, so who can write the "
+                 "file and state_dir can make another chain");
+        todo = doctor->mac_todo;
     }
-    lines_add(&doctor->lines, DOCTOR_OK, CHAIN_SUBJECT, NULL,
+    lines_add(&doctor->lines, DOCTOR_OK, CHAIN_SUBJECT, todo,
               "its end is whole, and at line %" PRIu64 " of chain %s, as on record or further; %s",
               end->record.n, end->record.chain, maced);
 }

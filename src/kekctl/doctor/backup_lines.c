@@ -5,6 +5,7 @@
 #include "doctor.h"
 #include "kek/clock.h"
 #include "kekctl/key/backup.h"
+#include "kekctl/key/on_record.h"
 
 #define SUBJECT 64
 #define DAY_MS (INT64_C(24) * 3600 * 1000)
@@ -44,6 +45,22 @@ static void say(struct doctor *doctor, const char *subject, const struct backup_
     }
 }
 
+/* Puts on record that there is a backup of this version, which the audit log has too; without its line the word is not taken.
+ * config: of that root alone. */
+static enum kek_rc take_word(struct doctor *doctor, const struct kek_config *config,
+                             uint32_t version, struct kek_why *why)
+{
+    KEK_AUTO(kek_audit_acts) acts = ctl_audit_look(config, why);
+    if (acts == NULL && why->rc != KEK_OK) {
+        return kek_fail_within(why, why->rc,
+                               "the word was not taken, since it cannot be put on record");
+    }
+    const struct kek_audit_act act = {
+        .event = "backup", .outcome = "ok", .version = version, .said = "i-have-a-backup"};
+    enum kek_rc rc = ctl_audit_put(&doctor->ctl, acts, &act, why);
+    return rc == KEK_OK ? backup_say(config, version, why) : rc;
+}
+
 /* config: of that root alone. */
 static void judge(struct doctor *doctor, const struct kek_config *config, uint32_t newest)
 {
@@ -62,7 +79,7 @@ static void judge(struct doctor *doctor, const struct kek_config *config, uint32
                    "doctor %s%s%s--i-have-a-backup # once there is one that is proven: "
                    "docs/operations.md, Backup",
                    named ? "--root " : "", named ? config->root : "", named ? " " : "");
-    enum kek_rc rc = doctor->ctl.has_backup ? backup_say(config, newest, &why) : KEK_OK;
+    enum kek_rc rc = doctor->ctl.has_backup ? take_word(doctor, config, newest, &why) : KEK_OK;
     rc = rc == KEK_OK ? backup_read(config, &word, &why) : rc;
     if (rc == KEK_OK) {
         say(doctor, subject, &word, newest, todo);

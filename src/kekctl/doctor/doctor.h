@@ -93,6 +93,8 @@ struct doctor {
     struct doctor_chain chain;
     /* A provider whose token has a key for the audit log's MACs; empty: none is known. */
     char mac_provider[33];
+    /* Where none is: the command that makes one; empty: no token that answers is of a type that can. */
+    char mac_todo[LINES_TODO];
 };
 
 /* "kekctl --config FILE ...": a command that works here. */

@@ -206,11 +206,21 @@ static void judge_together(struct doctor *doctor, struct keys *keys, size_t answ
 /* Does one of its tokens make the audit log's MACs?  The listings are gone then. */
 static void find_mac_key(struct doctor *doctor, struct keys *keys)
 {
-    bool asks = doctor->config->audit_file != NULL;
-    for (size_t p = 0; asks && p < keys->config->provider_count; p++) {
-        if (doctor->mac_provider[0] == '\0' && keys->listings[p].rc == KEK_OK &&
-            keys_makes_macs(keys, p)) {
+    const struct kek_config *config = keys->config;
+    bool asks = doctor->config->audit_file != NULL, several = config->provider_count > 1;
+    for (size_t p = 0; asks && p < config->provider_count; p++) {
+        if (doctor->mac_provider[0] != '\0' || keys->listings[p].rc != KEK_OK) {
+            continue;
+        }
+        if (keys_makes_macs(keys, p)) {
             kek_text_copy(doctor->mac_provider, sizeof doctor->mac_provider, name_of(keys, p));
+        } else if (doctor->mac_todo[0] == '\0' &&
+                   strcmp(config->providers[p].type, "pkcs11") == 0) {
+            doctor_user_command(doctor, doctor->mac_todo,
+                                "%s%s%s # makes a key in the token, whose MACs another chain would "
+                                "lack: docs/operations.md, The audit log",
+                                kek_command(config->root, "audit generate").text,
+                                several ? " --provider " : "", several ? name_of(keys, p) : "");
         }
     }
 }

@@ -234,6 +234,13 @@ static void settle(const struct changes *changes, size_t provider, const struct 
     }
 }
 
+/* What was said on the command line that this rests on; NULL: nothing. */
+static const char *words_of(const struct changes *changes)
+{
+    return changes->kind == CHANGE_PROMOTE && changes->keys->ctl->has_backup ? "i-have-a-backup"
+                                                                             : NULL;
+}
+
 /* status: borrowed by the act. */
 static struct kek_audit_act act_of(const struct changes *changes, size_t provider,
                                    struct kek_pool_provider *status)
@@ -246,6 +253,7 @@ static struct kek_audit_act act_of(const struct changes *changes, size_t provide
         .kek_id = &changes->kek_id,
         .version = changes->number,
         .state = kek_state_name(changes->becomes),
+        .said = words_of(changes),
     };
 }
 

@@ -73,6 +73,12 @@ bool login_log_begin(struct login_log *log, struct kek_audit_acts *acts,
     return ctl_audit_begin(log->ctl, acts, act);
 }
 
+void login_log_end(const struct login_log *log, struct kek_audit_acts *acts,
+                   const struct kek_audit_act *act)
+{
+    ctl_audit(log->ctl, acts == NULL ? log->own : acts, act);
+}
+
 void login_log_put(struct login_log *log, struct kek_audit_acts *acts,
                    const struct kek_pool_login *login)
 {

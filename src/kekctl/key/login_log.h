@@ -37,6 +37,10 @@ void login_log_put(struct login_log *log, struct kek_audit_acts *acts,
 bool login_log_begin(struct login_log *log, struct kek_audit_acts *acts,
                      const struct kek_audit_act *act) KEK_MUST_CHECK;
 
+/* The same of how it ended, in the log in which it began. */
+void login_log_end(const struct login_log *log, struct kek_audit_acts *acts,
+                   const struct kek_audit_act *act);
+
 /* Puts on record what was held. Also of one that is all zeros. */
 void login_log_done(struct login_log *log);
 

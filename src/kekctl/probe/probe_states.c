@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "kek/text.h"
 #include "kekctl/output.h"
 #include "kekctl/rig/rig.h"
 
@@ -29,6 +30,7 @@ struct trial {
     struct kek_provider_tried last; /* what the running process showed */
     bool over;                      /* something failed that is no answer of the token's */
     char why[PROBE_SAYS];           /* why what is left is not tried */
+    struct kek_why cause;           /* the native code of that */
 };
 
 static const struct rig_answer *ask(struct trial *trial, enum rig_role role, enum kek_pool_op op,
@@ -44,10 +46,11 @@ static const struct rig_answer *ask(struct trial *trial, enum rig_role role, enu
     return rig_ask(&trial->rig, role, &request);
 }
 
-static void stop(struct trial *trial, const char *what, const char *why)
+static void stop(struct trial *trial, const char *what, const struct kek_why *why)
 {
     trial->over = true;
-    snprintf(trial->why, sizeof trial->why, "%s: %s", what, why);
+    trial->cause = *why;
+    snprintf(trial->why, sizeof trial->why, "%s: %s", what, why->text);
 }
 
 /* The key has to be active once, so that there is something to unwrap later. */
@@ -56,12 +59,14 @@ static bool wrap_once(struct trial *trial)
     static const char *const what = "wrapping a data key";
     KEK_AUTO(kek_secret) data_key = kek_secret_random(KEK_DATA_KEY_LEN);
     if (data_key == NULL) {
-        stop(trial, what, "no locked memory for a data key");
+        struct kek_why why;
+        kek_fail(&why, KEK_NO_MEMORY, "no locked memory for a data key");
+        stop(trial, what, &why);
         return false;
     }
     const struct rig_answer *answer = rig_wrap(&trial->rig, RIG_OFFICER, &trial->kek_id, data_key);
     if (answer->rc != KEK_OK) {
-        stop(trial, what, answer->why.text);
+        stop(trial, what, &answer->why);
         return false;
     }
     trial->alg = answer->alg;
@@ -138,13 +143,13 @@ static void look_at(struct trial *trial, struct probe_change *change)
 {
     const struct rig_answer *answer = ask(trial, RIG_RUNNING, KEK_POOL_TRY_KEY, 0);
     if (answer->rc != KEK_OK) {
-        stop(trial, "a process that was there before", answer->why.text);
+        stop(trial, "a process that was there before", &answer->why);
         return;
     }
     const struct kek_provider_tried running = answer->tried;
     answer = ask(trial, RIG_FRESH, KEK_POOL_TRY_KEY, 0);
     if (answer->rc != KEK_OK) {
-        stop(trial, "a fresh process", answer->why.text);
+        stop(trial, "a fresh process", &answer->why);
         return;
     }
     judge(trial, &running, &answer->tried, change);
@@ -160,7 +165,7 @@ static void try_change(struct trial *trial, struct probe_change *change)
         return;
     }
     if (answer->rc != KEK_OK) {
-        stop(trial, "changing the key", answer->why.text);
+        stop(trial, "changing the key", &answer->why);
         return;
     }
     change->says[0] = '\0';
@@ -245,6 +250,33 @@ static bool begin(struct trial *trial)
     return false;
 }
 
+/* Whatever the token's answers were: did it come to its end, and is nothing left? */
+static void put_end(struct trial *trial)
+{
+    const struct probe_states *states = trial->states;
+    struct kek_pool_provider status;
+    struct kek_why why = {.rc = KEK_OK};
+    rig_status(&trial->rig, RIG_OFFICER, &status);
+    if (states->left[0] != '\0') {
+        kek_fail(&why, KEK_INTERNAL, "a key may be left: %s", states->left);
+    } else if (trial->rig.interrupted > 0) {
+        kek_fail(&why, KEK_CANCELLED, "interrupted; no key is left");
+    } else if (trial->over) {
+        why = trial->cause;
+        kek_text_copy(why.text, sizeof why.text, trial->why);
+    }
+    const struct kek_audit_act act = {
+        .event = "trial",
+        .outcome = states->left[0] != '\0' ? "unclear"
+                   : why.rc != KEK_OK      ? "failed"
+                                           : "ok",
+        .provider = status.name,
+        .token = status.serial[0] == '\0' ? NULL : status.serial,
+        .why = why.rc == KEK_OK ? NULL : &why,
+    };
+    login_log_end(&trial->rig.logins, NULL, &act);
+}
+
 static void run(struct trial *trial)
 {
     if (!begin(trial)) {
@@ -253,16 +285,17 @@ static void run(struct trial *trial)
     const struct rig_answer *answer =
         ask(trial, RIG_OFFICER, KEK_POOL_GENERATE, KEK_STATE_PRE_ACTIVE);
     if (answer->rc != KEK_OK) {
-        stop(trial, "no key could be made", answer->why.text);
+        stop(trial, "no key could be made", &answer->why);
     } else {
         answer = ask(trial, RIG_RUNNING, KEK_POOL_LIST, 0);
         if (answer->rc != KEK_OK) {
-            stop(trial, "a second process", answer->why.text);
+            stop(trial, "a second process", &answer->why);
         }
     }
     try_changes(trial);
     try_copy(trial);
     clean_up(trial);
+    put_end(trial);
 }
 
 /* Keyrings of this kind that have keys on the token, as far as the officer was told. */

@@ -397,7 +397,7 @@ void audit_tally_line(void *arg, const json_t *line)
                   {"promote", take_act},     {"retire", take_act},      {"suspend", take_act},
                   {"resume", take_act},      {"quarantine", take_act},  {"destroy", take_act},
                   {"destroyed", take_act},   {"pin-retry", take_act},   {"audit-key", take_act},
-                  {"trial", take_act}};
+                  {"trial", take_act},       {"backup", take_act}};
     struct audit_tally *tally = arg;
     const char *event = text_of(line, "event");
     if (tally->first[0] == '\0') {

@@ -5,6 +5,8 @@
 #include "kek/text.h"
 #include "report.h"
 
+#define COLUMNS_MAX 16
+
 static json_t *lists(const struct report *report)
 {
     const struct audit_log *log = &report->log;
@@ -122,12 +124,19 @@ static bool names_roots(const json_t *rows)
     return false;
 }
 
-/* The first column is the root of trust's: it stands there where some row names one. */
+/* Without the column of the root of trust where no row names one. */
 static void show_rows(struct page *page, const json_t *rows, const struct column *columns,
                       size_t count, const char *none)
 {
-    size_t skipped = names_roots(rows) ? 0 : 1;
-    page_table(page, rows, columns + skipped, count - skipped, none);
+    struct column shown[COLUMNS_MAX];
+    size_t n = 0;
+    bool named = names_roots(rows);
+    for (size_t i = 0; i < count; i++) {
+        if (named || strcmp(columns[i].key, "root") != 0) {
+            shown[n++] = columns[i];
+        }
+    }
+    page_table(page, rows, shown, n, none);
 }
 
 void report_usage_show(struct page *page, const json_t *section)
@@ -157,6 +166,9 @@ void report_usage_show(struct page *page, const json_t *section)
         {"provider", "Provider"},  {"state", "State"},     {"outcome", "Outcome"},
         {"said", "What was said"}, {"peer_uid", "By uid"}, {"login_uid", "Logged in as uid"},
         {"node", "Node"},          {"error", "Error"}};
+    _Static_assert(sizeof uses / sizeof uses[0] <= COLUMNS_MAX &&
+                       sizeof acts / sizeof acts[0] <= COLUMNS_MAX,
+                   "show_rows has room");
     static const struct column logins[] = {{"provider", "Provider"}, {"token", "Token"},
                                            {"node", "Node"},         {"command", "By command"},
                                            {"peer_uid", "By uid"},   {"outcome", "Outcome"},
