@@ -219,6 +219,25 @@ class Files(doctoring.Case):
         self.found(node, "audit chain", "is not there, and chain [0-9a-f]+ is on record", "WARN")
         self.well(node)
 
+    def test_a_draft_that_names_another_file_than_the_one_the_chain_is_in(self):
+        node = self.healthy().start()
+        was, draft = node.config["audit"]["file"], node.folder + "/audit/draft.log"
+        node.write(audit={"file": draft})
+        line = self.found(node, "audit", "the chain is in %s, by kekd's record" % was)
+        self.assertIn("audit.file: %s #" % was, line.do)
+        done = node.kekctl("key", "generate", "--provider", "hsm-a")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn(b"nothing was done, since it could not be put on record: the audit log is " + was.encode(), done.stderr)
+        self.assertFalse(os.path.exists(draft))
+        node.write(audit={"file": was})
+        self.assertEqual(node.kekctl("audit", "verify", was).returncode, 0)
+        node.stop()
+        node.write(audit={"file": draft})
+        node.start()  # on purpose
+        node.kekctl("key", "list", check=True)
+        done = node.kekctl("audit", "verify", was, draft)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
     def test_audit_lines_that_go_to_a_socket(self):
         node = self.healthy()
         node.config["audit"]["syslog"] = path = node.folder + "/log"
