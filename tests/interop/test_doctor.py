@@ -376,6 +376,12 @@ class Files(doctoring.Case):
         line = self.found(node, "unit", "another configuration", "WARN")
         self.assertTrue(line.do.endswith("--config " + whole), line.do)
 
+    def test_a_unit_that_was_named_and_is_not_there(self):
+        node = self.healthy()
+        node.unit += ".nope"
+        line = self.found(node, "unit", "kekd.service.nope")
+        self.assertTrue(line.do.startswith("--unit"), line.do)
+
     def test_what_the_unit_starts_and_how(self):
         node = self.healthy()
         edit(node.unit, "ExecStart=", "ExecStart=-/nope")
