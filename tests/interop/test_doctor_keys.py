@@ -150,6 +150,8 @@ class Tokens(doctoring.Case):
         node = self.healthy(generate=False, backup=False)
         line = self.found(node, "keyring", "has no version yet")
         self.assertTrue(line.do.startswith("runuser -u nobody -- kekctl "), line.do)
+        self.assertEqual([line for line in self.doctor(node) if line.verdict == "OK" and
+                          line.subject in ("keyring", "versions in use")], [])
         self.run_it(node, line)
         line = self.found(node, "backup", "nobody has said", "WARN")
         self.run_it(node, line)
