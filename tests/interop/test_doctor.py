@@ -434,6 +434,25 @@ class Files(doctoring.Case):
         self.assertEqual(line["verdict"], "WARN")
         self.assertRegex(line["seen"], r"^kekd runs as root \(.*\), and this is judged as uid [0-9]+: as root, doctor")
 
+    def test_who_may_not_see_kekd_judges_nothing_of_it(self):
+        node = self.healthy()
+        subprocess.run(["chown", "-R", "root:", node.state, node.folder + "/audit", node.folder + "/run"], check=True)
+        node.user = None
+        node.start()
+        for unit in ([], ["--unit", node.unit]):
+            if unit:
+                edit(node.unit, "User=nobody", "User=root")
+            done = node.kekctl("doctor", "--output", "json", "--encryption-config", node.encryption, "--api-server",
+                               node.manifest, *unit, user=doctoring.USER)
+            self.assertEqual(done.returncode, 3, done.stdout)
+            lines = {line["subject"]: line for line in json.loads(done.stdout)["lines"]}
+            self.assertEqual(lines["user"]["verdict"], "WARN")
+            for subject in ("state_dir", "socket", "metrics", "audit", "tokens", "encryption", "API server"):
+                self.assertEqual(lines[subject]["verdict"], "UNSEEN", lines[subject])
+            self.assertNotIn("no kekd runs", done.stdout.decode())
+            self.assertEqual([line for line in lines.values() if line["verdict"] == "FAIL"], [])
+            self.assertNotRegex(" ".join(line["do"] for line in lines.values()), r"ch(own|mod|grp)|end that|\brm ")
+
     def user_line(self, node):
         line, = [line for line in self.doctor(node) if line.subject == "user"]
         return line
