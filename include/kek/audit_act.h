@@ -7,6 +7,8 @@
 #ifndef KEK_AUDIT_ACT_H
 #define KEK_AUDIT_ACT_H
 
+#include <limits.h>
+
 #include "kek/audit_link.h"
 #include "kek/kek.h"
 #include "kek/rc.h"
@@ -26,9 +28,13 @@ struct kek_audit_act {
     const struct kek_why *why;    /* NULL: it went well */
 };
 
-/* Opens the log; NULL: why says why.  root: of whose keys the acts are, and NULL or empty where it has no name.  It and the
- * sockets' paths of `place` are borrowed as long as the log is open.  A file that is missing is made, mode 0600, as its folder's
- * owner's.  Without a file the socket that is the log must take connections. */
+/* Is the chain in another log than this, by the record that kekd keeps of it?  *log: which.  Not where the file that is
+ * here ends as the chain does: it was moved. */
+bool kek_audit_elsewhere(const struct kek_audit_place *place, char log[static PATH_MAX]);
+
+/* Opens the log; NULL: why says why, as where the chain is in another log.  root: of whose keys the acts are, and NULL or
+ * empty where it has no name.  It and the sockets' paths of `place` are borrowed as long as the log is open.  A file that is
+ * missing is made, mode 0600, as its folder's owner's.  Without a file the socket that is the log must take connections. */
 struct kek_audit_acts;
 struct kek_audit_acts *kek_audit_acts_new(const struct kek_audit_place *place, const char *root,
                                           struct kek_why *why);

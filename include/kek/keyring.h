@@ -72,8 +72,9 @@ KEK_DEFINE_AUTO(kek_keyring);
 enum kek_rc kek_keyring_recorded(const struct kek_config *config, struct kek_generation *last,
                                  struct kek_why *why) KEK_MUST_CHECK;
 
-/* The process that holds this keyring's record now, a kekd's that runs; 0: none does, or it cannot be told. Takes no
- * lock. */
+#define KEK_KEYRING_RUNNER_HIDDEN (-1)
+/* The process that holds this keyring's record now, a kekd's that runs; 0: none does, or it cannot be told;
+ * KEK_KEYRING_RUNNER_HIDDEN: this user may not look. Takes no lock. */
 pid_t kek_keyring_runner(const struct kek_config *config);
 
 /* The versions on record and their witnesses, in a keyring that is never started: for kekctl, which asks tokens for

@@ -46,8 +46,8 @@ bool command_is_of_group(const struct command *command, const char *group)
     return strncmp(command->words, group, len) == 0 && command->words[len] == ' ';
 }
 
-/* The commands that begin with this word, or end with it, as one text; empty: none does. */
-static void list_commands(const struct command_list *all, const char *word, bool first, char *list,
+/* The commands that begin with this word, or end with it, as one text. False: none does. */
+static bool list_commands(const struct command_list *all, const char *word, bool first, char *list,
                           size_t size)
 {
     size_t at = 0;
@@ -61,6 +61,7 @@ static void list_commands(const struct command_list *all, const char *word, bool
             at += (size_t)snprintf(list + at, size - at, "%s%s", at == 0 ? "" : ", ", words);
         }
     }
+    return at > 0;
 }
 
 /* The command that the words are a slip for; NULL: there is none. */
@@ -82,14 +83,16 @@ void command_say_unknown(struct ctl *ctl, char **argv, int count)
 {
     char words[64], list[128];
     join_words(argv, count, words, sizeof words);
-    const char *nearest = nearest_command(ctl->commands, words);
+    bool begins = list_commands(ctl->commands, argv[0], true, list, sizeof list);
+    /* "encrypt" is the end of "kms encrypt", and no slip for "reencrypt". */
+    bool ends = !begins && list_commands(ctl->commands, argv[0], false, list, sizeof list);
+    const char *nearest = ends ? NULL : nearest_command(ctl->commands, words);
     if (nearest != NULL) {
         (void)ctl_usage(ctl, "unknown command \"%s\": did you mean \"%s\"?", words, nearest);
         return;
     }
-    list_commands(ctl->commands, argv[0], true, list, sizeof list);
-    if (list[0] == '\0') {
-        list_commands(ctl->commands, argv[count - 1], false, list, sizeof list);
+    if (!begins && !ends) {
+        (void)list_commands(ctl->commands, argv[count - 1], false, list, sizeof list);
     }
     (void)ctl_usage(ctl, "unknown command \"%s\"%s%s", words,
                     list[0] == '\0'             ? ""

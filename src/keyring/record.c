@@ -5,6 +5,7 @@
  */
 #include "keyring/ring.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -171,6 +172,9 @@ pid_t kek_keyring_runner(const struct kek_config *config)
         return 0;
     }
     KEK_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0 && errno == EACCES) {
+        return KEK_KEYRING_RUNNER_HIDDEN;
+    }
     bool held = fd >= 0 && fcntl(fd, F_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
     return held && whole.l_pid > 0 ? whole.l_pid : 0;
 }

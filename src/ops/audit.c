@@ -418,8 +418,10 @@ static enum kek_rc take_place(struct kek_audit *audit, const struct kek_audit_pl
                                             .head = audit->head,
                                             .journal = audit->journal,
                                             .syslog = audit->syslog};
-    return audit_store_open(&audit->store, &audit->place, audit->node, AUDIT_FILE_MAKE, LOCKED_MS,
-                            why);
+    enum kek_rc rc = audit_store_open(&audit->store, &audit->place, audit->node, AUDIT_FILE_MAKE,
+                                      LOCKED_MS, why);
+    audit->store.leads = true;
+    return rc;
 }
 
 struct kek_audit *kek_audit_new(uv_loop_t *loop, const struct kek_audit_place *place,

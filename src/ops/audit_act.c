@@ -47,6 +47,14 @@ struct kek_audit_acts *kek_audit_acts_new(const struct kek_audit_place *place, c
     acts->place = *place; /* the sockets' paths are borrowed */
     acts->place.file = acts->file;
     acts->place.head = acts->head;
+    char elsewhere[PATH_MAX];
+    if (kek_audit_elsewhere(&acts->place, elsewhere)) {
+        kek_fail(why, KEK_PRECONDITION,
+                 "the audit log is %s, by kekd's record: its chain goes on in %s when a kekd has "
+                 "started with that, and not before",
+                 elsewhere, kek_audit_place_log(&acts->place));
+        return NULL;
+    }
     (void)gethostname(acts->node, sizeof acts->node - 1);
     enum kek_rc rc =
         audit_store_open(&acts->store, &acts->place, acts->node, AUDIT_FILE_GIVE, LOCKED_MS, why);

@@ -8,6 +8,7 @@
 
 #include "audit_find.h"
 #include "audit_head.h"
+#include "audit_home.h"
 #include "audit_write.h"
 
 static void init_receivers(struct audit_store *store)
@@ -180,6 +181,10 @@ enum kek_rc audit_store_append(struct audit_store *store, struct kek_bytes lines
         }
         rc = audit_write(store, len, false, &whole, why);
         *taken += as_many_lines(rest, store->out, whole);
+    }
+    if (*taken > 0 && store->leads) {
+        audit_home_keep(store->place);
+        store->leads = false;
     }
     if (rc != KEK_OK && store->gives_up) {
         give_up(store, kek_bytes(lines.data + *taken, lines.len - *taken));

@@ -44,6 +44,8 @@ struct audit_store {
         gives_up; /* what is not taken at once is lost, and counted in the record; the caller's to set */
     /* Lines that the kekd before this one left behind: the next append tells of them. The caller's to set. */
     struct kek_audit_owed inherited;
+    bool
+        leads; /* its first line makes this the log that the chain is in (audit_home.h). The caller's to set */
     /* What it had to tell in a line of its own, for whoever keeps a log; empty: nothing.  The caller's to clear. */
     char told[KEK_WHY_TEXT];
 };

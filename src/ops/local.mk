@@ -9,6 +9,8 @@ libkek_ops_a_SOURCES = \
 	src/ops/audit_find.h \
 	src/ops/audit_head.c \
 	src/ops/audit_head.h \
+	src/ops/audit_home.c \
+	src/ops/audit_home.h \
 	src/ops/audit_line.c \
 	src/ops/audit_line.h \
 	src/ops/audit_link.c \

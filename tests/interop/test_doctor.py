@@ -219,6 +219,25 @@ class Files(doctoring.Case):
         self.found(node, "audit chain", "is not there, and chain [0-9a-f]+ is on record", "WARN")
         self.well(node)
 
+    def test_a_draft_that_names_another_file_than_the_one_the_chain_is_in(self):
+        node = self.healthy().start()
+        was, draft = node.config["audit"]["file"], node.folder + "/audit/draft.log"
+        node.write(audit={"file": draft})
+        line = self.found(node, "audit", "the chain is in %s, by kekd's record" % was)
+        self.assertIn("audit.file: %s #" % was, line.do)
+        done = node.kekctl("key", "generate", "--provider", "hsm-a")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn(b"nothing was done, since it could not be put on record: the audit log is " + was.encode(), done.stderr)
+        self.assertFalse(os.path.exists(draft))
+        node.write(audit={"file": was})
+        self.assertEqual(node.kekctl("audit", "verify", was).returncode, 0)
+        node.stop()
+        node.write(audit={"file": draft})
+        node.start()  # on purpose
+        node.kekctl("key", "list", check=True)
+        done = node.kekctl("audit", "verify", was, draft)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
     def test_audit_lines_that_go_to_a_socket(self):
         node = self.healthy()
         node.config["audit"]["syslog"] = path = node.folder + "/log"
@@ -357,6 +376,12 @@ class Files(doctoring.Case):
         line = self.found(node, "unit", "another configuration", "WARN")
         self.assertTrue(line.do.endswith("--config " + whole), line.do)
 
+    def test_a_unit_that_was_named_and_is_not_there(self):
+        node = self.healthy()
+        node.unit += ".nope"
+        line = self.found(node, "unit", "kekd.service.nope")
+        self.assertTrue(line.do.startswith("--unit"), line.do)
+
     def test_what_the_unit_starts_and_how(self):
         node = self.healthy()
         edit(node.unit, "ExecStart=", "ExecStart=-/nope")
@@ -408,6 +433,25 @@ class Files(doctoring.Case):
         line = [line for line in json.loads(done.stdout)["lines"] if line["subject"] == "user"][0]
         self.assertEqual(line["verdict"], "WARN")
         self.assertRegex(line["seen"], r"^kekd runs as root \(.*\), and this is judged as uid [0-9]+: as root, doctor")
+
+    def test_who_may_not_see_kekd_judges_nothing_of_it(self):
+        node = self.healthy()
+        subprocess.run(["chown", "-R", "root:", node.state, node.folder + "/audit", node.folder + "/run"], check=True)
+        node.user = None
+        node.start()
+        for unit in ([], ["--unit", node.unit]):
+            if unit:
+                edit(node.unit, "User=nobody", "User=root")
+            done = node.kekctl("doctor", "--output", "json", "--encryption-config", node.encryption, "--api-server",
+                               node.manifest, *unit, user=doctoring.USER)
+            self.assertEqual(done.returncode, 3, done.stdout)
+            lines = {line["subject"]: line for line in json.loads(done.stdout)["lines"]}
+            self.assertEqual(lines["user"]["verdict"], "WARN")
+            for subject in ("state_dir", "socket", "metrics", "audit", "tokens", "encryption", "API server"):
+                self.assertEqual(lines[subject]["verdict"], "UNSEEN", lines[subject])
+            self.assertNotIn("no kekd runs", done.stdout.decode())
+            self.assertEqual([line for line in lines.values() if line["verdict"] == "FAIL"], [])
+            self.assertNotRegex(" ".join(line["do"] for line in lines.values()), r"ch(own|mod|grp)|end that|\brm ")
 
     def user_line(self, node):
         line, = [line for line in self.doctor(node) if line.subject == "user"]

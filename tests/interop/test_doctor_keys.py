@@ -92,7 +92,7 @@ class Tokens(doctoring.Case):
         self.well(node)
 
     def test_a_library_whose_files_are_anothers(self):
-        """It says no more than that it failed; what helps is its group, where the system has that."""
+        """It says no more than that it failed; its group helps where the file is that group's, else the file's mode."""
         node = self.healthy()
         shut = node.folder + "/shut"
         os.mkdir(shut, 0o700)
@@ -100,10 +100,19 @@ class Tokens(doctoring.Case):
         node.config["providers"][0]["env"]["SOFTHSM2_CONF"] = shut + "/" + os.path.basename(node.token.conf)
         node.write()
         line = self.found(node, "token of hsm-a", "C_Initialize")
+        self.assertEqual(line.do, "chgrp nogroup %s && chmod g+x %s # %s has mode 0700, of uid 0 and gid 0" % ((shut,) * 3))
+        self.run_it(node, line)
+        conf = shut + "/" + os.path.basename(node.token.conf)
+        os.chmod(conf, 0o600)
+        line = self.found(node, "token of hsm-a", "C_Initialize")
+        self.assertEqual(line.do, "chgrp nogroup %s && chmod g+r %s # %s has mode 0600, of uid 0 and gid 0" % ((conf,) * 3))
         try:
-            grp.getgrnam("softhsm")
+            softhsm = grp.getgrnam("softhsm").gr_gid
         except KeyError:
             self.skipTest("SKIP: there is no group softhsm: what doctor says of it was not tested")
+        os.chown(conf, 0, softhsm)
+        os.chmod(conf, 0o640)
+        line = self.found(node, "token of hsm-a", "C_Initialize")
         self.assertTrue(line.do.startswith("usermod --append --groups softhsm nobody #"), line.do)
 
     def test_workers_of_another_user_are_asked_by_root_alone(self):
@@ -150,6 +159,8 @@ class Tokens(doctoring.Case):
         node = self.healthy(generate=False, backup=False)
         line = self.found(node, "keyring", "has no version yet")
         self.assertTrue(line.do.startswith("runuser -u nobody -- kekctl "), line.do)
+        self.assertEqual([line for line in self.doctor(node) if line.verdict == "OK" and
+                          line.subject in ("keyring", "versions in use")], [])
         self.run_it(node, line)
         line = self.found(node, "backup", "nobody has said", "WARN")
         self.run_it(node, line)

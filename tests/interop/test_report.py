@@ -444,8 +444,14 @@ class Several(Report):
 
     def test_a_key_on_one_provider_alone_wants_attention_and_so_does_one_that_is_gone(self):
         node = self.rig(pair=True).start()
+        config = self.report(node, 0, "beside")[0]["configuration"]
+        self.assertEqual(config["announced_by"], "the kekd that runs here")
+        self.assertEqual(config["roots"][0]["announced_version"], 1)
         node.stop()
-        (root,) = self.report(node, 0)[0]["roots"]
+        found = self.report(node, 0)[0]
+        self.assertEqual((found["configuration"]["announced"], found["configuration"]["announced_by"]),
+                         (config["announced"], "the record of this node"))
+        (root,) = found["roots"]
         kek_id = root["versions"]["versions"][0]["kek_id"]
         node.twin.tool("--delete-object", "--type", "secrkey", "--id", kek_id)
         found, _, _ = self.report(node, 3, "one")

@@ -87,6 +87,8 @@ class Whole(RotateCase):
         self.ended(cluster, 2)
         last = json.loads(done.stdout.splitlines()[-1])
         self.assertEqual((last["state"], last["version"], last["surplus"]), ("ended", 2, ""))
+        listed = json.loads(cluster.nodes[0].kekctl("--output", "json", "key", "list").stdout)["versions"]
+        self.assertEqual([version["version"] for version in listed if version["alg"] == "none"], [])  # not the older one either
         status = json.loads(cluster.nodes[1].page("/status")[1])
         self.assertEqual(status["primary"]["key_id_hash"], last["key_id_hash"])
         after = time.strptime(last["reencrypt_after"], "%Y-%m-%dT%H:%M:%SZ")

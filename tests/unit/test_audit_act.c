@@ -86,6 +86,32 @@ START_TEST(log_that_the_folders_owner_makes_stays_of_his_group_where_the_folders
 }
 END_TEST
 
+START_TEST(act_is_not_written_into_another_log_than_the_one_that_kekds_chain_is_in)
+{
+    struct kek_why why = {.text = ""};
+    char log[512], other[512];
+    snprintf(log, sizeof log, "%s", folder_path("audit"));
+    snprintf(other, sizeof other, "%s", folder_path("draft"));
+    const struct kek_audit_place place = place_of(other);
+    act(log);
+    stop(new_ok(log));
+    ck_assert_ptr_null(kek_audit_acts_new(&place, NULL, &why));
+    ck_assert_int_eq(why.rc, KEK_PRECONDITION);
+    ck_assert_ptr_nonnull(strstr(why.text, log));
+    ck_assert_ptr_nonnull(strstr(why.text, other));
+    ck_assert_int_eq(access(other, F_OK), -1);
+    ck_assert_int_eq(rename(log, folder_path("audit.1")), 0); /* as logrotate does */
+    act(log);
+    ck_assert_int_eq(rename(log, other), 0); /* moved, as the configuration says by now */
+    act(other);
+    ck_assert_int_eq(rename(other, log), 0);
+    stop(new_ok(other)); /* kekd has started with that */
+    act(other);
+    const struct kek_audit_place was = place_of(log);
+    ck_assert_ptr_null(kek_audit_acts_new(&was, NULL, &why));
+}
+END_TEST
+
 #define NOBODY 65534
 
 START_TEST(log_is_made_in_a_folder_that_may_be_written_and_not_read)
@@ -320,6 +346,7 @@ int main(void)
     suite_add_tcase(suite, tcase);
     tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, act_is_not_written_into_another_log_than_the_one_that_kekds_chain_is_in);
     tcase_add_test(tcase, names_of_a_file_and_of_a_record_that_are_made_are_on_the_disk);
     tcase_add_test(
         tcase, log_that_the_folders_owner_makes_stays_of_his_group_where_the_folders_is_anothers);

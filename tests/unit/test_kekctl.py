@@ -318,6 +318,10 @@ class Usage(unittest.TestCase):
         self.check(2, 'unknown command "kms frob": there are kms status, kms encrypt', "kms", "frob")
         self.check(2, 'unknown command "status": there are node status, kms status (see', "status")
         self.check(2, 'unknown command "list": there is key list', "list")
+        for word in ("encrypt", "decrypt"):  # not "reencrypt", which rewrites the cluster
+            self.check(2, 'unknown command "%s": there is kms %s (see' % (word, word), word)
+        self.check(2, 'unknown command "encrypt it": there is kms encrypt (see', "encrypt", "it")
+        self.check(2, 'unknown command "config chek": did you mean "config check"?', "config", "chek")
         self.check(2, 'unknown command "keys list": did you mean "key list"?', "keys", "list")
         self.check(2, 'unknown command "k" (see', "k")
         self.check(2, 'unknown command "KEY LIST" (see', "KEY", "LIST")

@@ -13,6 +13,7 @@
 #include "kek/auto.h"
 #include "kek/clock.h"
 #include "kek/text.h"
+#include "kekctl/key/on_record.h"
 
 #define AUDIT_BYTES_MIN \
     (64u << 20) /* free, for a day of a large cluster or a month of a small one */
@@ -76,11 +77,29 @@ static bool opens_audit(struct doctor *doctor, const char *path)
     return false;
 }
 
+/* kekctl writes nothing there, and kekd goes on there once it has started so. */
+static void judge_place(struct doctor *doctor)
+{
+    char log[PATH_MAX], todo[LINES_TODO];
+    if (!ctl_audit_elsewhere(doctor->config, log)) {
+        return;
+    }
+    lines_todo(todo,
+               "in %s: audit.file: %s # or, where it is to go on in %s, start kekd with this "
+               "configuration (kekd-audit(5))",
+               doctor->config->path, log, kek_config_audit_log(doctor->config));
+    lines_add(&doctor->lines, DOCTOR_FAIL, FILE_SUBJECT, todo,
+              "the chain is in %s, by kekd's record: kekctl writes nothing in %s, and changes no "
+              "key",
+              log, kek_config_audit_log(doctor->config));
+}
+
 void doctor_audit_file(struct doctor *doctor)
 {
     const char *path = doctor->config->audit_file;
     char folder[PATH_MAX];
     struct stat about;
+    judge_place(doctor);
     if (kek_config_audit_log(doctor->config) == NULL) {
         char todo[LINES_TODO];
         lines_todo(todo, "in %s: audit.file: /var/log/kekd/audit.jsonl", doctor->config->path);

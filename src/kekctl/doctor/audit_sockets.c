@@ -22,7 +22,10 @@ static void judge(struct doctor *doctor, const char *path, const char *todo)
 {
     bool is_log = path == kek_config_audit_log(doctor->config);
     int error = connects(path);
-    if (error != 0) {
+    if (error == EACCES && doctor_is_stranger(doctor)) {
+        doctor_say_unseen(doctor, "audit", "uid %u, who asks, may not send to %s",
+                          (unsigned)geteuid(), path);
+    } else if (error != 0) {
         lines_add(&doctor->lines, DOCTOR_WARN, "audit", todo, "user %s cannot send to %s: %s; %s",
                   doctor->who.name, path, strerror(error),
                   is_log

@@ -21,7 +21,13 @@ static void say_user(struct doctor *doctor)
     const struct who *who = &doctor->who;
     struct lines *lines = &doctor->lines;
     char todo[LINES_TODO];
-    if (who->missing[0] != '\0') {
+    if (!who->known && doctor->runner_hidden && geteuid() != 0) {
+        doctor_command(doctor, todo, "doctor # as root");
+        lines_add(lines, DOCTOR_WARN, "user", todo,
+                  "uid %u, who asks, may not see which user kekd runs as: as root, doctor judges "
+                  "as that one",
+                  (unsigned)geteuid());
+    } else if (who->missing[0] != '\0') {
         lines_add(lines, DOCTOR_FAIL, "user", "systemd-sysusers kekd.conf",
                   "there is no user or group %s, which %s names", who->missing, who->source);
     } else if (!who->known) {
@@ -106,6 +112,13 @@ static void load(struct doctor *doctor)
         snprintf(path, sizeof path, "%s", doctor->ctl.config_path);
     }
     bool missing = access(path, F_OK) != 0 && errno == ENOENT;
+    if (geteuid() != 0 && !doctor->became && !missing && access(path, R_OK) != 0 &&
+        errno == EACCES) {
+        doctor_command(doctor, todo, "doctor # as root");
+        lines_add(lines, DOCTOR_FAIL, "configuration", todo, "uid %u, who asks, may not read %s",
+                  (unsigned)geteuid(), path);
+        return;
+    }
     if (path[0] == '/' && !missing && !doctor_reaches(doctor, "configuration", path, R_OK, false)) {
         return;
     }
@@ -134,6 +147,14 @@ static void count_nodes(struct doctor *doctor)
     doctor->nodes = count == 0 ? 1 : count;
 }
 
+/* Once more as kekd's user, where that is another one now. */
+static void look_for_runner(struct doctor *doctor)
+{
+    pid_t runner = kek_keyring_runner(kek_config_view(doctor->config, 0));
+    doctor->runner_hidden = runner == KEK_KEYRING_RUNNER_HIDDEN;
+    doctor->runner = runner > 0 ? runner : 0;
+}
+
 static void look(struct doctor *doctor)
 {
     doctor_unit(doctor);
@@ -143,7 +164,7 @@ static void look(struct doctor *doctor)
         return;
     }
     count_nodes(doctor);
-    doctor->runner = kek_keyring_runner(kek_config_view(doctor->config, 0));
+    look_for_runner(doctor);
     doctor_files(doctor);
     doctor_socket(doctor);
     doctor_listeners(doctor);

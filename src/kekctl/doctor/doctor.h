@@ -83,10 +83,11 @@ struct doctor {
     struct lines lines;
     struct outside outside;
     struct who who;
-    bool became;     /* another user than the one that began */
-    pid_t runner;    /* the kekd that runs on this state_dir; 0: none */
-    bool state_good; /* state_dir can be used: what is on record counts */
-    size_t nodes;    /* that the cluster has, as far as anybody named them; at least 1 */
+    bool became;        /* another user than the one that began */
+    pid_t runner;       /* the kekd that runs on this state_dir; 0: none is seen */
+    bool runner_hidden; /* whether one does this process may not see */
+    bool state_good;    /* state_dir can be used: what is on record counts */
+    size_t nodes;       /* that the cluster has, as far as anybody named them; at least 1 */
     struct doctor_token tokens[KEK_CONFIG_PROVIDERS_MAX];
     struct doctor_root roots[KEK_CONFIG_ROOTS_MAX]; /* where none has a name, the first */
     struct root_twins twins;                        /* of those that have */
@@ -105,9 +106,21 @@ void doctor_command(const struct doctor *doctor, char out[static LINES_TODO], co
 void doctor_user_command(const struct doctor *doctor, char out[static LINES_TODO],
                          const char *format, ...) KEK_PRINTF(3, 4);
 
+/* This process is neither root nor kekd's user: what it may not use may well be kekd's to use. */
+bool doctor_is_stranger(const struct doctor *doctor);
+
+/* A line about what this process may not judge. */
+void doctor_say_unseen(struct doctor *doctor, const char *subject, const char *format, ...)
+    KEK_PRINTF(3, 4);
+
 /* A line, if this process cannot use the file; true: it can. secret: nobody else may read it. */
 bool doctor_reaches(struct doctor *doctor, const char *subject, const char *path, int mode,
                     bool secret);
+
+struct reach;
+/* What lets kekd's user use the file that it does not reach. */
+void doctor_let(const struct doctor *doctor, const char *path, int mode, bool secret,
+                const struct reach *found, char todo[static LINES_TODO]);
 
 /* That the folder is not there, and the command that makes it. WARN: kekd makes it itself. */
 void doctor_say_missing(struct doctor *doctor, enum doctor_verdict verdict, const char *subject,

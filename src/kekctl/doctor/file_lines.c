@@ -61,8 +61,8 @@ static bool is_kekds(const struct kek_config *config, const char *name)
         keyring = keyring || begins(name, config->roots[i].keyring);
     }
     return begins(name, login) ||
-           (keyring &&
-            (ends_with(name, ".json") || ends_with(name, ".lock") || ends_with(name, ".audit")));
+           (keyring && (ends_with(name, ".json") || ends_with(name, ".lock") ||
+                        ends_with(name, ".audit") || ends_with(name, ".audit-log")));
 }
 
 struct foreign {
@@ -134,6 +134,11 @@ static void judge_state(struct doctor *doctor)
     char shown[PATH_MAX], todo[LINES_TODO], folder[PATH_MAX];
     struct stat about;
     lines_quote(path, shown, sizeof shown);
+    if (doctor_is_stranger(doctor) && (stat(path, &about) == 0 || errno == EACCES)) {
+        doctor_say_unseen(doctor, "state_dir", "%s is for kekd's user, and uid %u asks", path,
+                          (unsigned)geteuid());
+        return;
+    }
     if (below_folder(path, folder, sizeof folder) && access(folder, F_OK) == 0 &&
         !doctor_reaches(doctor, "state_dir", folder, X_OK, false)) {
         return;
@@ -160,8 +165,8 @@ void doctor_files(struct doctor *doctor)
     size_t before = doctor->lines.counts[DOCTOR_FAIL];
     judge_state(doctor);
     /* Where it is missing, a worker's start would make it. */
-    doctor->state_good =
-        doctor->lines.counts[DOCTOR_FAIL] == before && access(doctor->config->state_dir, F_OK) == 0;
+    doctor->state_good = doctor->lines.counts[DOCTOR_FAIL] == before &&
+                         access(doctor->config->state_dir, R_OK | W_OK | X_OK) == 0;
     doctor_audit_file(doctor);
     doctor_audit_sockets(doctor);
     doctor_audit_look(doctor);

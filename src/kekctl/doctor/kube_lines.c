@@ -264,6 +264,12 @@ static void judge_mode(struct doctor *doctor)
               (unsigned)outside->encryption_mode);
 }
 
+/* These files are root's: nobody else's doctor judges by not reading them. */
+static bool is_roots(const struct doctor *doctor, const struct kek_why *why)
+{
+    return why->rc == KEK_DENIED && geteuid() != 0 && !doctor->became;
+}
+
 static void judge_file(struct doctor *doctor)
 {
     const struct outside *outside = &doctor->outside;
@@ -272,6 +278,10 @@ static void judge_file(struct doctor *doctor)
         say_first(doctor, todo);
         lines_add(&doctor->lines, DOCTOR_UNSEEN, SUBJECT, todo,
                   "not looked at: --encryption-config names the API server's file");
+        return;
+    }
+    if (outside->encryption == NULL && is_roots(doctor, &outside->encryption_why)) {
+        doctor_say_unseen(doctor, SUBJECT, "%s", outside->encryption_why.text);
         return;
     }
     if (outside->encryption == NULL) {
@@ -343,6 +353,10 @@ static void judge_server(struct doctor *doctor)
     if (outside->server_why.rc == KEK_NOT_FOUND && doctor->ctl.api_server == NULL) {
         lines_add(lines, DOCTOR_UNSEEN, "API server", "--api-server FILE",
                   "not looked at: %s (--api-server FILE)", outside->server_why.text);
+        return;
+    }
+    if (is_roots(doctor, &outside->server_why)) {
+        doctor_say_unseen(doctor, "API server", "%s", outside->server_why.text);
         return;
     }
     if (outside->server_why.rc != KEK_OK) {

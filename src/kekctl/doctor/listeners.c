@@ -46,6 +46,14 @@ static void judge(struct doctor *doctor, const char *subject, const char *settin
     if (is_kekds(doctor, error)) {
         return;
     }
+    if (error == EADDRINUSE && doctor->runner_hidden) {
+        doctor_say_unseen(doctor, subject,
+                          "%s port %u (%s) is taken, and uid %u may not see whether by the kekd on "
+                          "%s",
+                          host, (unsigned)port, setting, (unsigned)geteuid(),
+                          doctor->config->state_dir);
+        return;
+    }
     if (error == EADDRINUSE) {
         lines_todo(todo,
                    "ss -ltnp sport = :%u # who has it: end that, or in %s: %s: another "

@@ -47,7 +47,12 @@ void doctor_nodes(struct doctor *doctor)
     bool others = ctl->nodes.count > 0 || config->status.nodes != NULL;
     struct nodes nodes;
     enum ctl_exit code;
-    if (doctor->runner == 0 && !others) {
+    if (doctor->runner_hidden && asks_self(ctl, others) && !nodes_hear_self(config)) {
+        doctor_say_unseen(doctor, SUBJECT, "uid %u may not see whether a kekd runs on %s",
+                          (unsigned)geteuid(), config->state_dir);
+        return;
+    }
+    if (doctor->runner == 0 && !doctor->runner_hidden && !others) {
         lines_add(
             &doctor->lines, DOCTOR_UNSEEN, SUBJECT, "start kekd, or --node NODE",
             "not looked at: no kekd runs on this state_dir yet, and nobody names other nodes");

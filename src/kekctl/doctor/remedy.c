@@ -82,26 +82,60 @@ static void let(const struct doctor *doctor, const char *path, int mode, bool se
     }
 }
 
+bool doctor_is_stranger(const struct doctor *doctor)
+{
+    const struct who *who = &doctor->who;
+    return !doctor->became && geteuid() != 0 &&
+           (who->known ? who->uid != geteuid() : doctor->runner_hidden);
+}
+
+void doctor_say_unseen(struct doctor *doctor, const char *subject, const char *format, ...)
+{
+    char text[LINES_TODO], todo[LINES_TODO];
+    va_list args;
+    va_start(args, format);
+    lines_vtodo(text, format, args);
+    va_end(args);
+    if (doctor->became) { /* kekd's user, whom state_dir is shut to */
+        lines_todo(todo, "the line of state_dir first");
+    } else {
+        doctor_command(doctor, todo, "doctor # as root");
+    }
+    lines_add(&doctor->lines, DOCTOR_UNSEEN, subject, todo, "not judged: %s", text);
+}
+
+void doctor_let(const struct doctor *doctor, const char *path, int mode, bool secret,
+                const struct reach *found, char todo[static LINES_TODO])
+{
+    char at[PATH_MAX];
+    lines_quote(found->at, at, sizeof at);
+    lines_todo(todo, "put it there, or correct its path in %s", doctor->ctl.config_path);
+    if (found->end != REACH_MISSING && found->error == EACCES && is_shared(found->at)) {
+        move_elsewhere(doctor, path, found->at, todo);
+    } else if (found->end == REACH_SHUT) {
+        let(doctor, at, X_OK, false, todo);
+    } else if (found->end == REACH_DENIED && found->error == EACCES) {
+        let(doctor, at, mode, secret, todo);
+    } else if (found->end == REACH_DENIED) {
+        lines_todo(todo, "let %s be written (a file system that is not read-only)", at);
+    }
+}
+
 bool doctor_reaches(struct doctor *doctor, const char *subject, const char *path, int mode,
                     bool secret)
 {
     struct reach found;
-    char todo[LINES_TODO], at[PATH_MAX];
+    char todo[LINES_TODO];
     reach(path, mode, &found);
     if (found.end == REACH_GOOD) {
         return true;
     }
-    lines_quote(found.at, at, sizeof at);
-    lines_todo(todo, "put it there, or correct its path in %s", doctor->ctl.config_path);
-    if (found.end != REACH_MISSING && found.error == EACCES && is_shared(found.at)) {
-        move_elsewhere(doctor, path, found.at, todo);
-    } else if (found.end == REACH_SHUT) {
-        let(doctor, at, X_OK, false, todo);
-    } else if (found.end == REACH_DENIED && found.error == EACCES) {
-        let(doctor, at, mode, secret, todo);
-    } else if (found.end == REACH_DENIED) {
-        lines_todo(todo, "let %s be written (a file system that is not read-only)", at);
+    if (doctor_is_stranger(doctor) && found.error == EACCES) {
+        doctor_say_unseen(doctor, subject, "uid %u, who asks, may not use %s: %s: %s",
+                          (unsigned)geteuid(), path, found.at, strerror(found.error));
+        return false;
     }
+    doctor_let(doctor, path, mode, secret, &found, todo);
     lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "user %s cannot use %s: %s: %s",
               doctor->who.name, path, found.at, strerror(found.error));
     return false;

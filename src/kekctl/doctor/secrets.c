@@ -45,7 +45,8 @@ static bool judge_about(struct doctor *doctor, const char *subject, const struct
     char todo[LINES_TODO], shown[PATH_MAX];
     lines_quote(file->path, shown, sizeof shown);
     lines_todo(todo, "chown %s %s && chmod 0600 %s", doctor->who.name, shown, shown);
-    if (file->owned && about->st_uid != 0 && about->st_uid != geteuid()) {
+    uid_t user = doctor_is_stranger(doctor) && doctor->who.known ? doctor->who.uid : geteuid();
+    if (file->owned && about->st_uid != 0 && about->st_uid != user) {
         lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo,
                   "%s%s is of uid %u, and no worker takes it", file->what, file->path,
                   (unsigned)about->st_uid);

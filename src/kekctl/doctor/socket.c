@@ -65,7 +65,16 @@ static bool judge_holder(struct doctor *doctor)
     const char *path = doctor->config->listen;
     char shown[PATH_MAX], todo[LINES_TODO];
     struct stat about;
-    if (doctor->runner == 0 && !doctor_socket_is_systemds(doctor) && is_listened_at(path)) {
+    bool listens =
+        doctor->runner == 0 && !doctor_socket_is_systemds(doctor) && is_listened_at(path);
+    if (listens && doctor->runner_hidden) {
+        doctor_say_unseen(doctor, SUBJECT,
+                          "a process listens on %s, and uid %u may not see whether it is the kekd "
+                          "on %s",
+                          path, (unsigned)geteuid(), doctor->config->state_dir);
+        return false;
+    }
+    if (listens) {
         lines_quote(path, shown, sizeof shown);
         lines_todo(todo, "ss -lxp src %s # who it is: end that, or in %s: listen: another socket",
                    shown, doctor->config->path);
@@ -113,6 +122,10 @@ static bool judge_place(struct doctor *doctor)
     enum kek_rc rc = kek_listen_check(path, &why);
     if (rc == KEK_NOT_FOUND && doctor_socket_is_systemds(doctor) && doctor->runner == 0) {
         return true;
+    }
+    if (rc == KEK_DENIED && doctor_is_stranger(doctor)) {
+        doctor_say_unseen(doctor, SUBJECT, "%s", why.text);
+        return false;
     }
     if (rc != KEK_OK) {
         say_unfit(doctor, &why);

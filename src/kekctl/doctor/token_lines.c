@@ -179,6 +179,7 @@ static void judge_together(struct doctor *doctor, struct keys *keys, size_t answ
     char todo[LINES_TODO], subject[SUBJECT];
     struct destroy_back back;
     size_t all = keys->config->provider_count;
+    bool empty = is_empty(keys); /* a line says it, and nothing is well of what is not there */
     say_what_to_do(doctor, keys, todo);
     name_subject(doctor, "keyring", subject);
     lines_hear(&doctor->lines, DOCTOR_WARN, subject,
@@ -189,7 +190,7 @@ static void judge_together(struct doctor *doctor, struct keys *keys, size_t answ
     size_t found = remarks_say_lacks(keys);
     lines_hear(&doctor->lines, wraps && found == 0 ? DOCTOR_WARN : DOCTOR_FAIL, subject, todo);
     found += remarks_say_differences(keys, &back);
-    if (found + twins == 0 && back.count == 0) {
+    if (!empty && found + twins == 0 && back.count == 0) {
         lines_add(&doctor->lines, DOCTOR_OK, subject, NULL, "%s: %s", keys->config->keyring,
                   all == 1          ? "as it must be"
                   : answered == all ? "all providers have it alike"
@@ -197,7 +198,7 @@ static void judge_together(struct doctor *doctor, struct keys *keys, size_t answ
     }
     name_subject(doctor, "versions in use", subject);
     lines_hear(&doctor->lines, DOCTOR_FAIL, subject, todo);
-    if (canary_say(keys) == 0) {
+    if (canary_say(keys) == 0 && !empty) {
         lines_add(&doctor->lines, DOCTOR_OK, subject, NULL,
                   "each of which this node has a witness opens it on every provider that answers");
     }

@@ -243,6 +243,11 @@ void doctor_unit(struct doctor *doctor)
     const struct unit *unit = &outside->unit;
     struct lines *lines = &doctor->lines;
     size_t before = lines->counts[DOCTOR_WARN] + lines->counts[DOCTOR_FAIL];
+    if (outside->unit_why.rc == KEK_NOT_FOUND && doctor->ctl.unit != NULL) {
+        lines_add(lines, DOCTOR_FAIL, "unit", "--unit: the path of kekd's unit", "%s",
+                  outside->unit_why.text);
+        return;
+    }
     if (outside->unit_why.rc == KEK_NOT_FOUND) {
         lines_add(lines, DOCTOR_UNSEEN, "unit",
                   "--unit FILE, or install kekd's unit (make install)",

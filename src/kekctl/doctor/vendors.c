@@ -3,6 +3,11 @@
 #include <grp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "kek/text.h"
+#include "reach.h"
 
 #define TEXT_MAX 256
 
@@ -89,6 +94,56 @@ static void say_login(const struct kek_config_provider *provider, char todo[stat
                shown, shown_token);
 }
 
+/* The library's configuration, where the worker's words (pkcs11/library.c) say that it cannot be read:
+ * " (VARIABLE is PATH, which uid N cannot read: why)". */
+static bool unread_file(const char *text, char path[static PATH_MAX])
+{
+    const char *end = strstr(text, ", which uid "), *at = end;
+    while (at != NULL && at > text && strncmp(at, " (", 2) != 0) {
+        at--;
+    }
+    at = at == NULL ? NULL : strstr(at, " is ");
+    if (at == NULL || at > end) {
+        return false;
+    }
+    at += strlen(" is ");
+    snprintf(path, PATH_MAX, "%.*s", (int)(end - at), at);
+    return true;
+}
+
+/* Is what is in the way open to that group? */
+static bool is_for_group(const struct reach *found, const char *name)
+{
+    const struct group *group = getgrnam(name);
+    mode_t bit = found->end == REACH_SHUT ? S_IXGRP : S_IRGRP;
+    struct stat about;
+    return stat(found->at, &about) == 0 && group != NULL && about.st_gid == group->gr_gid &&
+           (about.st_mode & bit) != 0;
+}
+
+/* False: it can be read, or the vendor's group is what lets it be read. */
+static bool say_unread(const struct doctor *doctor, const struct vendor *vendor, const char *path,
+                       char todo[static LINES_TODO])
+{
+    struct reach found;
+    struct stat about = {.st_mode = 0};
+    char let[LINES_TODO];
+    reach(path, R_OK, &found);
+    bool by_group = vendor != NULL && lacks_group(&doctor->who, vendor->group) &&
+                    is_for_group(&found, vendor->group);
+    if (found.end == REACH_GOOD || by_group) {
+        return false;
+    }
+    doctor_let(doctor, path, R_OK, false, &found, let);
+    if (stat(found.at, &about) == 0) {
+        lines_todo(todo, "%s # %s has mode %04o, of uid %u and gid %u", let, found.at,
+                   (unsigned)about.st_mode & 07777, (unsigned)about.st_uid, (unsigned)about.st_gid);
+    } else {
+        lines_todo(todo, "%s", let);
+    }
+    return true;
+}
+
 bool vendors_todo(const struct doctor *doctor, const struct kek_config_provider *provider,
                   const struct kek_why *why, char todo[static LINES_TODO])
 {
@@ -109,6 +164,10 @@ bool vendors_todo(const struct doctor *doctor, const struct kek_config_provider 
     if (no_token != NULL && attribute(provider, "token", token)) {
         bool none = strstr(no_token, "the module shows none") != NULL;
         say_token(doctor, provider, none && vendor != NULL && vendor->is_softhsm, token, todo);
+        return true;
+    }
+    char path[PATH_MAX];
+    if (unread_file(why->text, path) && say_unread(doctor, vendor, path, todo)) {
         return true;
     }
     if (no_token == NULL && why->native == KEK_NATIVE_PKCS11 && vendor != NULL &&

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kek/keyring.h"
 #include "kek/text.h"
 #include "lines.h"
 
@@ -105,7 +106,7 @@ static bool user_of_process(pid_t pid, uid_t *uid, gid_t *gid)
     char path[64], line[256];
     bool has_uid = false, has_gid = false;
     snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    FILE *file = pid == 0 ? NULL : fopen(path, "re");
+    FILE *file = pid <= 0 ? NULL : fopen(path, "re");
     while (file != NULL && fgets(line, sizeof line, file) != NULL) {
         const char *at = line + strlen("Uid:");
         uint64_t value;
@@ -199,14 +200,19 @@ static void take_running(struct who *who, const struct who_facts *facts, uid_t u
 
 static void take_owners(struct who *who, const struct who_facts *facts)
 {
-    static const char alone[] = "no unit says User=, and no kekd runs here";
+    bool hidden = facts->runner == KEK_KEYRING_RUNNER_HIDDEN;
+    const char *alone = hidden ? "no unit says User=, and whether a kekd runs here this user may "
+                                 "not see"
+                               : "no unit says User=, and no kekd runs here";
     const struct kek_config *config = facts->config;
     struct stat about;
     if (owner_of(config->state_dir, S_IFDIR, &about)) {
         take_id(who, about.st_uid, about.st_gid);
         snprintf(who->source, sizeof who->source, "the owner of state_dir %s; %s",
                  config->state_dir, alone);
-        compare_socket(who, config);
+        if (!hidden) {
+            compare_socket(who, config);
+        }
     } else if (owner_of(config->listen, S_IFSOCK, &about)) {
         take_id(who, about.st_uid, about.st_gid);
         snprintf(who->source, sizeof who->source, "the owner of the socket %s; %s", config->listen,

@@ -30,7 +30,7 @@ struct who_facts {
     const struct unit *unit;         /* without a path: there is none */
     const char *path;                /* of the configuration */
     const struct kek_config *config; /* NULL: it cannot be read */
-    pid_t runner;                    /* the kekd that runs on its state_dir; 0: none */
+    pid_t runner;                    /* as kek_keyring_runner() says it, of its state_dir */
 };
 
 /* Who it is: the unit's User=, else whom the kekd that runs here is of, else whose state_dir is, else whose the socket is.

@@ -69,7 +69,7 @@ static bool ask_kekd(const struct ctl *ctl, const struct kek_config *whole, stru
     static const char *const self[] = {"self"};
     NODES_AUTO struct nodes nodes = {.list = NULL};
     enum ctl_exit code;
-    if (kek_keyring_runner(kek_config_view(whole, 0)) == 0 || !nodes_hear_self(whole)) {
+    if (kek_keyring_runner(kek_config_view(whole, 0)) <= 0 || !nodes_hear_self(whole)) {
         return false;
     }
     joint->unheard = !nodes_open(&nodes, ctl, whole, self, 1, &code);
@@ -95,10 +95,28 @@ static unsigned who_seals(const struct kek_config *whole, const struct recorded 
     return members;
 }
 
+/* The one root's record says what it announced; kekd, what it announces now. */
+static void find_one(const struct ctl *ctl, const struct kek_config *whole, struct joint *joint)
+{
+    struct kek_why why;
+    bool recorded =
+        kek_keyring_recorded(kek_config_view(whole, 0), &joint->generation, &why) == KEK_OK;
+    joint->by_kekd = ask_kekd(ctl, whole, joint);
+    if (!recorded || (joint->by_kekd && strcmp(joint->generation.key_id, joint->key_id) != 0)) {
+        joint->generation.count = 0;
+    } else if (!joint->by_kekd) {
+        memcpy(joint->key_id, joint->generation.key_id, sizeof joint->key_id);
+    }
+}
+
 void joint_find(const struct ctl *ctl, const struct kek_config *whole, struct joint *joint)
 {
     struct recorded recorded;
     *joint = (struct joint){.key_id = ""};
+    if (whole->root_count <= 1) {
+        find_one(ctl, whole, joint);
+        return;
+    }
     read_records(whole, &recorded);
     joint->by_kekd = ask_kekd(ctl, whole, joint);
     if (joint->by_kekd) {

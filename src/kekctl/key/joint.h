@@ -1,5 +1,6 @@
 /*
- * What is announced of several roots of trust together: one generation, with one key_id, which is what API servers see.
+ * What is announced of the root of trust, or of several together: one generation, with one key_id, which is what API
+ * servers see.
  *
  * The kekd that runs here is asked, and says it at once while a root is out; without one it is what the roots have on record,
  * of all that seal.  Blocks, JOINT_MS at most.

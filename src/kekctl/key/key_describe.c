@@ -7,8 +7,17 @@
 #include "kekctl/rotate/rotation.h"
 #include "key_views.h"
 
+/* As its worker has seen it; else as kekd wrapped by it, by this node's record. */
+static enum kek_wrap_alg alg_of(const struct kek_keyring *ring, const struct kek_version *version)
+{
+    enum kek_wrap_alg alg;
+    struct kek_bytes wrapped;
+    bool asks = version->alg == KEK_WRAP_NONE && ring != NULL;
+    return asks && kek_keyring_witness(ring, &version->id, &alg, &wrapped) ? alg : version->alg;
+}
+
 static json_t *describe(const struct keys *keys, size_t provider, size_t i,
-                        const struct announced *announced)
+                        const struct kek_keyring *ring, const struct announced *announced)
 {
     const struct kek_version *v = &keys->listings[provider].versions[i];
     const char *state = view_surplus(keys, v, announced)
@@ -24,13 +33,14 @@ static json_t *describe(const struct keys *keys, size_t provider, size_t i,
     }
     return json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:o, s:b, s:b, s:b, s:o}", "version",
                      (json_int_t)v->number, "state", state, "kek_id", id, "key_id", key_id, "alg",
-                     kek_wrap_alg_name(v->alg), "provider", keys->config->providers[provider].name,
-                     "label", output_text(v->label), "eligible", v->eligible, "can_wrap",
-                     v->can_wrap, "can_unwrap", v->can_unwrap, "refusal", output_text(v->refusal));
+                     kek_wrap_alg_name(alg_of(ring, v)), "provider",
+                     keys->config->providers[provider].name, "label", output_text(v->label),
+                     "eligible", v->eligible, "can_wrap", v->can_wrap, "can_unwrap", v->can_unwrap,
+                     "refusal", output_text(v->refusal));
 }
 
 /* The provider's versions behind those that are there, by number. */
-static bool add_versions(const struct keys *keys, size_t provider,
+static bool add_versions(const struct keys *keys, size_t provider, const struct kek_keyring *ring,
                          const struct announced *announced, json_t *versions)
 {
     for (size_t i = 0; i < keys->listings[provider].count; i++) {
@@ -40,7 +50,8 @@ static bool add_versions(const struct keys *keys, size_t provider,
                                                             "version")) > number) {
             at--;
         }
-        if (json_array_insert_new(versions, at, describe(keys, provider, i, announced)) != 0) {
+        if (json_array_insert_new(versions, at, describe(keys, provider, i, ring, announced)) !=
+            0) {
             return false;
         }
     }
@@ -147,6 +158,7 @@ json_t *key_describe(const struct keys *keys)
 {
     struct announced announced;
     struct kek_why why;
+    KEK_AUTO(kek_keyring) ring = kek_keyring_read(keys->config, &why);
     json_t *versions = json_array(), *providers = json_array(), *destroyed = json_array();
     bool good = versions != NULL && providers != NULL && destroyed != NULL &&
                 add_destroyed(keys, versions, destroyed);
@@ -154,7 +166,7 @@ json_t *key_describe(const struct keys *keys)
     (void)announced_on_record(keys, &announced, &why);
     for (size_t i = 0; good && i < keys->config->provider_count; i++) {
         good = json_array_append_new(providers, describe_provider(keys, i)) == 0 &&
-               add_versions(keys, i, &announced, versions);
+               add_versions(keys, i, ring, &announced, versions);
     }
     if (!good) {
         json_decref(versions);

@@ -3,19 +3,36 @@
 
 #include <limits.h>
 
-struct kek_audit_acts *ctl_audit_look(const struct kek_config *config, struct kek_why *why)
+/* False: there is no log, or its record's path is none, as why says. */
+static bool find_place(const struct kek_config *config, char head[static PATH_MAX],
+                       struct kek_audit_place *place, struct kek_why *why)
 {
-    char head[PATH_MAX];
     why->rc = KEK_OK;
     if (kek_config_audit_log(config) == NULL ||
         kek_config_state_file(config, "audit", head, why) != KEK_OK) {
-        return NULL;
+        return false;
     }
-    return kek_audit_acts_new(&(struct kek_audit_place){.file = config->audit_file,
-                                                        .head = head,
-                                                        .journal = config->audit_journal,
-                                                        .syslog = config->audit_syslog},
-                              config->root, why);
+    *place = (struct kek_audit_place){.file = config->audit_file,
+                                      .head = head,
+                                      .journal = config->audit_journal,
+                                      .syslog = config->audit_syslog};
+    return true;
+}
+
+struct kek_audit_acts *ctl_audit_look(const struct kek_config *config, struct kek_why *why)
+{
+    char head[PATH_MAX];
+    struct kek_audit_place place;
+    return find_place(config, head, &place, why) ? kek_audit_acts_new(&place, config->root, why)
+                                                 : NULL;
+}
+
+bool ctl_audit_elsewhere(const struct kek_config *config, char log[static PATH_MAX])
+{
+    char head[PATH_MAX];
+    struct kek_audit_place place;
+    struct kek_why why;
+    return find_place(config, head, &place, &why) && kek_audit_elsewhere(&place, log);
 }
 
 bool ctl_audit_open(const struct ctl *ctl, const struct kek_config *config,

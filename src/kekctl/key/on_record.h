@@ -5,6 +5,8 @@
 #ifndef KEKCTL_ON_RECORD_H
 #define KEKCTL_ON_RECORD_H
 
+#include <limits.h>
+
 #include "kek/audit_act.h"
 #include "kekctl/kekctl.h"
 
@@ -13,6 +15,9 @@ bool ctl_audit_open(const struct ctl *ctl, const struct kek_config *config,
                     struct kek_audit_acts **acts);
 /* The same for who changes nothing: it is not said, and NULL with why->rc KEK_OK means that none is configured. */
 struct kek_audit_acts *ctl_audit_look(const struct kek_config *config, struct kek_why *why);
+
+/* Is its chain in another log than the configuration's, by kekd's record?  *log: which. */
+bool ctl_audit_elsewhere(const struct kek_config *config, char log[static PATH_MAX]);
 
 /* With the command, and the root of trust that it names. acts: NULL is nowhere, and KEK_OK. */
 enum kek_rc ctl_audit_put(const struct ctl *ctl, struct kek_audit_acts *acts,

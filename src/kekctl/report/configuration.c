@@ -26,20 +26,6 @@ static const char *mode_says(enum kek_config_mode mode)
                                   : "any: each root opens alone";
 }
 
-/* What is announced of several together, or of the one that there is, by its record. */
-static void find_announced(const struct report *report, struct joint *joint)
-{
-    struct kek_why why;
-    if (report->whole->root_count > 1) {
-        joint_find(report->ctl, report->whole, joint);
-        return;
-    }
-    *joint = (struct joint){.key_id = ""};
-    if (kek_keyring_recorded(report->whole, &joint->generation, &why) == KEK_OK) {
-        memcpy(joint->key_id, joint->generation.key_id, sizeof joint->key_id);
-    }
-}
-
 /* Of envelopes of mode `all` it must have a share; what there is but one of is in each. */
 static bool is_needed(const struct kek_config *whole, size_t root)
 {
@@ -110,7 +96,7 @@ json_t *report_configuration(struct report *report)
     const char *accepts =
         several && whole->mode_accept != whole->mode ? mode_says(whole->mode_accept) : "nothing";
     struct joint joint;
-    find_announced(report, &joint);
+    joint_find(report->ctl, whole, &joint);
     const char *log = kek_config_audit_log(config);
     return report_section(
         json_pack("{s:o, s:s, s:o, s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:I, s:o, s:o, s:o, s:b, "
