@@ -117,6 +117,11 @@ class Files(doctoring.Case):
         pin = node.token.pin_file
         os.chmod(pin, 0o644)
         self.cured(node, "PIN of hsm-a", "has mode 0644")
+        os.chmod(os.path.dirname(pin), 0o777)
+        self.cured(node, "PIN of hsm-a", "^the folder of .*%s has mode 0777, so anybody may" % pin, "WARN")
+        if os.stat(node.state).st_uid == 0:
+            os.chown(pin, 65534, 0)
+            self.cured(node, "PIN of hsm-a", "/pin is of uid 65534, who may use it, too", "WARN")
         os.unlink(pin)
         line = self.found(node, "PIN of hsm-a", "/pin is not there")
         self.by_a_variable(node, line, pin, "PIN", node.token.pin)

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "below.h"
 #include "kek/small_file.h"
 
 #define ARENA (1u << 18)    /* the first that is made stays: as kekctl's others */
@@ -38,6 +39,24 @@ static void say_to_write(struct doctor *doctor, const char *subject, const struc
     lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "%s", seen);
 }
 
+/* A line where anybody may put another file in its place. */
+static bool is_replaceable(struct doctor *doctor, const char *subject,
+                           const struct secret_file *file)
+{
+    struct stat about;
+    char folder[PATH_MAX], shown[PATH_MAX], todo[LINES_TODO];
+    if (!below_folder(file->path, folder, sizeof folder) || stat(folder, &about) != 0 ||
+        (about.st_mode & (S_IWOTH | S_ISVTX)) != S_IWOTH) {
+        return false;
+    }
+    lines_quote(folder, shown, sizeof shown);
+    lines_todo(todo, "chmod o-w %s", shown);
+    lines_add(&doctor->lines, DOCTOR_WARN, subject, todo,
+              "the folder of %s%s has mode %04o, so anybody may put another one in its place",
+              file->what, file->path, (unsigned)about.st_mode & 07777);
+    return true;
+}
+
 /* True: nobody may use it who must not. */
 static bool judge_about(struct doctor *doctor, const char *subject, const struct secret_file *file,
                         const struct stat *about)
@@ -59,7 +78,13 @@ static bool judge_about(struct doctor *doctor, const char *subject, const struct
                   file->public == DOCTOR_FAIL ? ", and nothing takes it so" : "");
         return false;
     }
-    return true;
+    if (about->st_uid != 0 && about->st_uid != user) {
+        lines_add(&doctor->lines, DOCTOR_WARN, subject, todo,
+                  "%s%s is of uid %u, who may use it, too", file->what, file->path,
+                  (unsigned)about->st_uid);
+        return false;
+    }
+    return !is_replaceable(doctor, subject, file);
 }
 
 /* In locked memory, wiped at once. */
