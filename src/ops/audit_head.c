@@ -152,6 +152,20 @@ static enum kek_rc put(int fd, const char *bytes, size_t len, off_t at, struct k
     return KEK_OK;
 }
 
+/* A record that lacks places.  One that is empty stays so where it cannot be written whole: a piece would be a damaged one. */
+static enum kek_rc put_whole(int fd, const char text[static AUDIT_HEAD_BYTES], struct kek_why *why)
+{
+    struct stat before;
+    bool known = fstat(fd, &before) == 0;
+    enum kek_rc rc = put(fd, text, AUDIT_HEAD_BYTES, 0, why);
+    if (rc == KEK_OK) {
+        (void)!ftruncate(fd, AUDIT_HEAD_BYTES); /* of one that was damaged */
+    } else if (known) {
+        (void)!ftruncate(fd, before.st_size);
+    }
+    return rc;
+}
+
 enum kek_rc audit_head_store(int fd, const struct kek_audit_end *end, struct kek_why *why)
 {
     char text[AUDIT_HEAD_BYTES + 1];
@@ -164,9 +178,7 @@ enum kek_rc audit_head_store(int fd, const struct kek_audit_end *end, struct kek
         return put(fd, text, OWED_AT, 0, why);
     }
     memcpy(text + END_AT, RECORD_END, strlen(RECORD_END));
-    enum kek_rc rc = put(fd, text, AUDIT_HEAD_BYTES, 0, why);
-    (void)!ftruncate(fd, AUDIT_HEAD_BYTES); /* of one that was damaged */
-    return rc;
+    return put_whole(fd, text, why);
 }
 
 enum kek_rc audit_head_shape(int fd, struct kek_why *why)

@@ -453,6 +453,31 @@ START_TEST(record_of_a_kekd_that_had_no_debts_is_gone_on_from)
 }
 END_TEST
 
+START_TEST(record_that_finds_no_room_stays_empty)
+{
+    size_t taken;
+    struct stat st;
+    struct rlimit limit, full;
+    open_store(&store);
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    full = (struct rlimit){.rlim_cur = AUDIT_HEAD_BYTES - 1, .rlim_max = limit.rlim_max};
+    /* Check's own messages need the disk, too. */
+    setrlimit(RLIMIT_FSIZE, &full);
+    enum kek_rc appended = audit_store_append(&store, kek_bytes_of(RAW), &taken, &why);
+    enum kek_rc shaped = audit_head_shape(store.head_fd, &why);
+    setrlimit(RLIMIT_FSIZE, &limit);
+    ck_assert_int_eq(appended, KEK_UNAVAILABLE);
+    ck_assert_int_eq(shaped, KEK_UNAVAILABLE);
+    ck_assert_int_eq(fstat(store.head_fd, &st), 0);
+    ck_assert_int_eq(st.st_size, 0);
+    append(&store, 1);
+    ck_assert_str_eq(store.told, "");
+    ck_assert_uint_eq(reread(0), 1);
+    is_chain(0, 1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("audit store");
@@ -477,5 +502,6 @@ int main(void)
     tcase_add_test(tcase, many_lines_at_once_are_one_chain);
     tcase_add_test(tcase, record_is_one_object_whose_members_change_one_by_one);
     tcase_add_test(tcase, record_of_a_kekd_that_had_no_debts_is_gone_on_from);
+    tcase_add_test(tcase, record_that_finds_no_room_stays_empty);
     return suite_run(suite);
 }
