@@ -240,6 +240,18 @@ enum kek_rc audit_head_owe(int fd, enum audit_debtor debtor, const struct kek_au
     return put(fd, text, size, places[debtor].at, why);
 }
 
+void audit_head_lose(int fd, uint64_t lines)
+{
+    struct kek_audit_owed owed;
+    struct kek_why why;
+    if (audit_head_shape(fd, &why) != KEK_OK) {
+        return;
+    }
+    audit_head_owed(fd, AUDIT_DEBTOR_ACTS, &owed);
+    owed.lost += lines;
+    (void)!audit_head_owe(fd, AUDIT_DEBTOR_ACTS, &owed, &why);
+}
+
 static void add_owed(int fd, enum audit_debtor debtor, struct kek_audit_owed *sum)
 {
     struct kek_audit_owed owed;

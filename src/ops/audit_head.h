@@ -37,5 +37,7 @@ void audit_head_owed(int fd, enum audit_debtor debtor, struct kek_audit_owed *ow
 /* kekctls owe no lines that may be missing.  KEK_UNAVAILABLE, also where the record has no place for it. */
 enum kek_rc audit_head_owe(int fd, enum audit_debtor debtor, const struct kek_audit_owed *owed,
                            struct kek_why *why) KEK_MUST_CHECK;
+/* So many lines more are lost of kekctls, under the lock.  What cannot be written is not counted. */
+void audit_head_lose(int fd, uint64_t lines);
 
 #endif

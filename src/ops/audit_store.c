@@ -151,16 +151,13 @@ static void sync_left(struct audit_store *store)
  * cannot be written either, nothing does. */
 static void give_up(struct audit_store *store, struct kek_bytes rest)
 {
-    struct kek_audit_owed owed;
-    struct kek_why why;
-    if (rest.len == 0 || audit_head_shape(store->head_fd, &why) != KEK_OK) {
-        return;
-    }
-    audit_head_owed(store->head_fd, AUDIT_DEBTOR_ACTS, &owed);
+    uint64_t lines = 0;
     for (size_t at = 0; at < rest.len; at++) {
-        owed.lost += rest.data[at] == '\n';
+        lines += rest.data[at] == '\n';
     }
-    (void)!audit_head_owe(store->head_fd, AUDIT_DEBTOR_ACTS, &owed, &why);
+    if (lines > 0) {
+        audit_head_lose(store->head_fd, lines);
+    }
 }
 
 enum kek_rc audit_store_append(struct audit_store *store, struct kek_bytes lines, size_t *taken,
