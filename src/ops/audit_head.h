@@ -21,6 +21,12 @@ int audit_head_open(const char *path, struct kek_why *why);
 /* Waits up to wait_ms for another process that holds it.  KEK_UNAVAILABLE: it still does. */
 enum kek_rc audit_head_lock(int fd, unsigned wait_ms, struct kek_why *why) KEK_MUST_CHECK;
 void audit_head_unlock(int fd);
+/* The path names another record than `fd`, whose lock is held, or none: `fd` is the one that is there from here on, made if
+ * need be, with its lock, and with what the old one owes; one that is empty goes on with the old one's chain.  broken: what is
+ * to be told of it; empty: nothing.  KEK_DENIED: there can be none; `fd` is as it was. */
+enum kek_rc audit_head_go_over(int fd, const char *path, unsigned wait_ms,
+                               char broken[static KEK_WHY_TEXT],
+                               struct kek_why *why) KEK_MUST_CHECK;
 /* Makes a record that is empty, or of a kekd that had no debts, one that has all places. One that is damaged stays. */
 enum kek_rc audit_head_shape(int fd, struct kek_why *why) KEK_MUST_CHECK;
 /* An empty record is a chain without an id. KEK_DAMAGED: it is no such record. */
