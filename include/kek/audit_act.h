@@ -41,8 +41,11 @@ struct kek_audit_acts *kek_audit_acts_new(const struct kek_audit_place *place, c
 void kek_audit_acts_free(struct kek_audit_acts *acts);
 KEK_DEFINE_AUTO(kek_audit_acts);
 
+/* An act whose line is lost, since kek_audit_acts_new() failed: it is counted in the record, if that can be written. */
+void kek_audit_act_lost(const struct kek_audit_place *place);
+
 /* The line is on the disk, or taken by the journal or syslog daemon that is the log, when this returns KEK_OK.  Else it is
- * lost, and counted in the record: the next line that is written tells. */
+ * lost, and counted in the record, if its lock can be had: the next line that is written tells. */
 enum kek_rc kek_audit_act(struct kek_audit_acts *acts, const struct kek_audit_act *act,
                           struct kek_why *why) KEK_MUST_CHECK;
 

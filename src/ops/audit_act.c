@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "audit_head.h"
 #include "audit_store.h"
 #include "kek/audit_act.h"
 #include "kek/auto.h"
@@ -155,6 +156,16 @@ enum kek_rc kek_audit_act(struct kek_audit_acts *acts, const struct kek_audit_ac
 {
     acts->store.gives_up = true;
     return put(acts, act, why);
+}
+
+void kek_audit_act_lost(const struct kek_audit_place *place)
+{
+    struct kek_why why;
+    KEK_AUTO_CLOSE int head = audit_head_open(place->head, &why);
+    if (head >= 0 && audit_head_lock(head, LOCKED_MS, &why) == KEK_OK) {
+        audit_head_lose(head, 1);
+        (void)!fdatasync(head);
+    }
 }
 
 enum kek_rc kek_audit_act_begin(struct kek_audit_acts *acts, const struct kek_audit_act *act,

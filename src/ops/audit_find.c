@@ -53,7 +53,8 @@ static enum kek_rc take_up(struct audit_store *store, const struct kek_audit_end
 struct seen {
     uint64_t size;
     struct audit_tail tail;
-    struct kek_bytes piece;
+    struct kek_bytes bytes, piece;
+    bool from_start; /* the bytes are all that is in the file */
 };
 
 static enum kek_rc see(struct audit_store *store, const struct kek_audit_end *record,
@@ -72,10 +73,24 @@ static enum kek_rc see(struct audit_store *store, const struct kek_audit_end *re
                                "reading %s", store->place->file);
     }
     seen->size = size;
-    seen->tail =
-        audit_tail_look(&store->hasher, kek_bytes(store->out, (size_t)len), from == 0, record);
+    seen->bytes = kek_bytes(store->out, (size_t)len);
+    seen->from_start = from == 0;
+    seen->tail = audit_tail_look(&store->hasher, seen->bytes, seen->from_start, record);
     seen->piece = kek_bytes(store->out + (size_t)len - seen->tail.torn, seen->tail.torn);
     return KEK_OK;
+}
+
+/* The record is empty, and this node wrote a chain here before. */
+static void say_record_lost(const struct audit_store *store, const struct seen *seen,
+                            char broken[static KEK_WHY_TEXT])
+{
+    struct kek_audit_end end;
+    if (audit_tail_of_node(seen->bytes, seen->from_start, store->node, &end)) {
+        snprintf(broken, KEK_WHY_TEXT,
+                 "%s was not there or empty, and the file has line %llu of chain %s, of this node: "
+                 "a new chain begins",
+                 store->place->head, (unsigned long long)end.n, end.chain);
+    }
 }
 
 /* Finds the end of the chain where another process may have written since, or this one has only begun. */
@@ -84,6 +99,9 @@ static enum kek_rc look(struct audit_store *store, const struct kek_audit_end *r
 {
     struct seen seen;
     enum kek_rc rc = see(store, record, &seen, why);
+    if (rc == KEK_OK && record->chain[0] == '\0' && broken[0] == '\0') {
+        say_record_lost(store, &seen, broken);
+    }
     if (rc == KEK_OK) {
         rc = take_up(store, record, &seen.tail, seen.size, broken, why);
     }
@@ -216,12 +234,17 @@ static enum kek_rc find_chain(struct audit_store *store, struct kek_why *why)
         snprintf(broken, sizeof broken, "%s is damaged: a new chain begins", store->place->head);
     } else if (rc != KEK_OK) {
         return rc;
+    } else if (record.chain[0] == '\0' && store->end.n > 0) {
+        record = store->end;
+        snprintf(broken, sizeof broken,
+                 "%s was emptied: the chain goes on from line %llu, the last that was written here",
+                 store->place->head, (unsigned long long)record.n);
     }
     if (store->log != NULL) {
         return go_on(store, &record, broken, why);
     }
     rc = follow(store, &record, why);
-    if (rc != KEK_OK || as_left(store, &record)) {
+    if (rc != KEK_OK || (broken[0] == '\0' && as_left(store, &record))) {
         return rc;
     }
     return look(store, &record, broken, why);
@@ -254,5 +277,9 @@ static enum kek_rc tell_owed(struct audit_store *store, struct kek_why *why)
 enum kek_rc audit_find_end(struct audit_store *store, struct kek_why *why)
 {
     enum kek_rc rc = find_chain(store, why);
+    if (rc == KEK_OK && store->moved[0] != '\0') {
+        rc = audit_write_broken(store, store->moved, why);
+        store->moved[0] = rc == KEK_OK ? '\0' : store->moved[0];
+    }
     return rc == KEK_OK ? tell_owed(store, why) : rc;
 }

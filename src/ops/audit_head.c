@@ -152,6 +152,20 @@ static enum kek_rc put(int fd, const char *bytes, size_t len, off_t at, struct k
     return KEK_OK;
 }
 
+/* A record that lacks places.  One that is empty stays so where it cannot be written whole: a piece would be a damaged one. */
+static enum kek_rc put_whole(int fd, const char text[static AUDIT_HEAD_BYTES], struct kek_why *why)
+{
+    struct stat before;
+    bool known = fstat(fd, &before) == 0;
+    enum kek_rc rc = put(fd, text, AUDIT_HEAD_BYTES, 0, why);
+    if (rc == KEK_OK) {
+        (void)!ftruncate(fd, AUDIT_HEAD_BYTES); /* of one that was damaged */
+    } else if (known) {
+        (void)!ftruncate(fd, before.st_size);
+    }
+    return rc;
+}
+
 enum kek_rc audit_head_store(int fd, const struct kek_audit_end *end, struct kek_why *why)
 {
     char text[AUDIT_HEAD_BYTES + 1];
@@ -164,9 +178,7 @@ enum kek_rc audit_head_store(int fd, const struct kek_audit_end *end, struct kek
         return put(fd, text, OWED_AT, 0, why);
     }
     memcpy(text + END_AT, RECORD_END, strlen(RECORD_END));
-    enum kek_rc rc = put(fd, text, AUDIT_HEAD_BYTES, 0, why);
-    (void)!ftruncate(fd, AUDIT_HEAD_BYTES); /* of one that was damaged */
-    return rc;
+    return put_whole(fd, text, why);
 }
 
 enum kek_rc audit_head_shape(int fd, struct kek_why *why)
@@ -228,12 +240,95 @@ enum kek_rc audit_head_owe(int fd, enum audit_debtor debtor, const struct kek_au
     return put(fd, text, size, places[debtor].at, why);
 }
 
+void audit_head_lose(int fd, uint64_t lines)
+{
+    struct kek_audit_owed owed;
+    struct kek_why why;
+    if (audit_head_shape(fd, &why) != KEK_OK) {
+        return;
+    }
+    audit_head_owed(fd, AUDIT_DEBTOR_ACTS, &owed);
+    owed.lost += lines;
+    (void)!audit_head_owe(fd, AUDIT_DEBTOR_ACTS, &owed, &why);
+}
+
 static void add_owed(int fd, enum audit_debtor debtor, struct kek_audit_owed *sum)
 {
     struct kek_audit_owed owed;
     audit_head_owed(fd, debtor, &owed);
     sum->lost += owed.lost;
     sum->waiting += owed.waiting;
+}
+
+/* ---- a record that was removed, or replaced, while it was open ---- */
+
+static void take_debts(int from, int to)
+{
+    static const struct kek_audit_owed nothing;
+    struct kek_audit_owed owed, there;
+    struct kek_why why;
+    audit_head_owed(from, AUDIT_DEBTOR_ACTS, &owed);
+    if (owed.lost > 0) {
+        audit_head_lose(to, owed.lost);
+        (void)!audit_head_owe(from, AUDIT_DEBTOR_ACTS, &nothing, &why);
+    }
+    audit_head_owed(from, AUDIT_DEBTOR_KEKD, &owed);
+    audit_head_owed(to, AUDIT_DEBTOR_KEKD, &there);
+    if (there.lost + there.waiting == 0) {
+        (void)!audit_head_owe(to, AUDIT_DEBTOR_KEKD, &owed, &why);
+    }
+}
+
+static enum kek_rc take_chain(int from, int to, const char *path, char broken[static KEK_WHY_TEXT],
+                              struct kek_why *why)
+{
+    struct kek_audit_end end, there;
+    struct kek_why damage;
+    bool goes_on = audit_head_load(from, &end, &damage) == KEK_OK && end.chain[0] != '\0';
+    enum kek_rc rc = audit_head_load(to, &there, why);
+    broken[0] = '\0';
+    if (rc == KEK_DAMAGED) {
+        return KEK_OK; /* who writes finds that */
+    }
+    if (rc != KEK_OK || !goes_on) {
+        return rc == KEK_OK ? audit_head_shape(to, why) : rc;
+    }
+    if (there.chain[0] == '\0') {
+        snprintf(
+            broken, KEK_WHY_TEXT,
+            "%s was removed and is made anew: the chain goes on from line %llu, the last one on "
+            "record",
+            path, (unsigned long long)end.n);
+        return audit_head_store(to, &end, why);
+    }
+    snprintf(
+        broken, KEK_WHY_TEXT,
+        "%s was replaced: it had line %llu of chain %s, and the one that is there now has line "
+        "%llu of chain %s",
+        path, (unsigned long long)end.n, end.chain, (unsigned long long)there.n, there.chain);
+    return audit_head_shape(to, why);
+}
+
+enum kek_rc audit_head_go_over(int fd, const char *path, unsigned wait_ms,
+                               char broken[static KEK_WHY_TEXT], struct kek_why *why)
+{
+    KEK_AUTO_CLOSE int there = audit_head_open(path, why);
+    if (there < 0) {
+        return KEK_DENIED;
+    }
+    enum kek_rc rc = audit_head_lock(there, wait_ms, why);
+    if (rc == KEK_OK) {
+        rc = take_chain(fd, there, path, broken, why);
+    }
+    if (rc != KEK_OK) {
+        return rc;
+    }
+    take_debts(fd, there);
+    if (dup3(there, fd, O_CLOEXEC) < 0) { /* others know the number */
+        return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "opening %s", path);
+    }
+    return KEK_OK;
 }
 
 enum kek_rc kek_audit_record_read(const char *path, struct kek_audit_end *end,

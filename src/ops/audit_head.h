@@ -21,6 +21,12 @@ int audit_head_open(const char *path, struct kek_why *why);
 /* Waits up to wait_ms for another process that holds it.  KEK_UNAVAILABLE: it still does. */
 enum kek_rc audit_head_lock(int fd, unsigned wait_ms, struct kek_why *why) KEK_MUST_CHECK;
 void audit_head_unlock(int fd);
+/* The path names another record than `fd`, whose lock is held, or none: `fd` is the one that is there from here on, made if
+ * need be, with its lock, and with what the old one owes; one that is empty goes on with the old one's chain.  broken: what is
+ * to be told of it; empty: nothing.  KEK_DENIED: there can be none; `fd` is as it was. */
+enum kek_rc audit_head_go_over(int fd, const char *path, unsigned wait_ms,
+                               char broken[static KEK_WHY_TEXT],
+                               struct kek_why *why) KEK_MUST_CHECK;
 /* Makes a record that is empty, or of a kekd that had no debts, one that has all places. One that is damaged stays. */
 enum kek_rc audit_head_shape(int fd, struct kek_why *why) KEK_MUST_CHECK;
 /* An empty record is a chain without an id. KEK_DAMAGED: it is no such record. */
@@ -37,5 +43,7 @@ void audit_head_owed(int fd, enum audit_debtor debtor, struct kek_audit_owed *ow
 /* kekctls owe no lines that may be missing.  KEK_UNAVAILABLE, also where the record has no place for it. */
 enum kek_rc audit_head_owe(int fd, enum audit_debtor debtor, const struct kek_audit_owed *owed,
                            struct kek_why *why) KEK_MUST_CHECK;
+/* So many lines more are lost of kekctls, under the lock.  What cannot be written is not counted. */
+void audit_head_lose(int fd, uint64_t lines);
 
 #endif

@@ -21,6 +21,32 @@ static void init_receivers(struct audit_store *store)
     }
 }
 
+/* Locks the record that the path names.  Where there can be none it is the one that is open: whoever else writes has none
+ * either. */
+static enum kek_rc hold(struct audit_store *store, struct kek_why *why)
+{
+    const char *path = store->place->head;
+    char moved[KEK_WHY_TEXT];
+    enum kek_rc rc = audit_head_lock(store->head_fd, store->wait_ms, why);
+    if (rc != KEK_OK || audit_file_at(path, store->head_fd) == AUDIT_FILE_THIS) {
+        return rc;
+    }
+    rc = audit_head_go_over(store->head_fd, path, store->wait_ms, moved, why);
+    if (rc == KEK_OK && moved[0] != '\0') {
+        memcpy(store->moved, moved, sizeof moved);
+    }
+    if (rc == KEK_DENIED && !store->adrift) {
+        snprintf(store->told, sizeof store->told,
+                 "the record of the chain was removed, and there is no other: %.400s", why->text);
+    }
+    store->adrift = rc == KEK_DENIED;
+    if (rc != KEK_OK && rc != KEK_DENIED) {
+        audit_head_unlock(store->head_fd);
+        return rc;
+    }
+    return KEK_OK;
+}
+
 /* Made under the lock, so that nobody meets it half made. */
 static int make_file(const struct audit_store *store, struct kek_why *why)
 {
@@ -151,23 +177,20 @@ static void sync_left(struct audit_store *store)
  * cannot be written either, nothing does. */
 static void give_up(struct audit_store *store, struct kek_bytes rest)
 {
-    struct kek_audit_owed owed;
-    struct kek_why why;
-    if (rest.len == 0 || audit_head_shape(store->head_fd, &why) != KEK_OK) {
-        return;
-    }
-    audit_head_owed(store->head_fd, AUDIT_DEBTOR_ACTS, &owed);
+    uint64_t lines = 0;
     for (size_t at = 0; at < rest.len; at++) {
-        owed.lost += rest.data[at] == '\n';
+        lines += rest.data[at] == '\n';
     }
-    (void)!audit_head_owe(store->head_fd, AUDIT_DEBTOR_ACTS, &owed, &why);
+    if (lines > 0) {
+        audit_head_lose(store->head_fd, lines);
+    }
 }
 
 enum kek_rc audit_store_append(struct audit_store *store, struct kek_bytes lines, size_t *taken,
                                struct kek_why *why)
 {
     *taken = 0;
-    enum kek_rc rc = audit_head_lock(store->head_fd, store->wait_ms, why);
+    enum kek_rc rc = hold(store, why);
     if (rc != KEK_OK) {
         return rc;
     }
@@ -216,7 +239,7 @@ enum kek_rc audit_store_reopen(struct audit_store *store, struct kek_why *why)
         return KEK_OK;
     }
     struct kek_why lock_why; /* the lock is for what can be done without */
-    bool locked = audit_head_lock(store->head_fd, store->wait_ms, &lock_why) == KEK_OK;
+    bool locked = hold(store, &lock_why) == KEK_OK;
     int fd = audit_file_open(store->place->file, store->missing, why);
     if (fd >= 0 && locked) {
         audit_find_settle(store);

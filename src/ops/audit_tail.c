@@ -1,6 +1,9 @@
 #include "audit_tail.h"
 
+#include <stdio.h>
 #include <string.h>
+
+#define NODE_FIELD 512 /* bytes, for a node's name */
 
 size_t audit_tail_whole(const char *bytes, size_t len)
 {
@@ -50,4 +53,30 @@ struct audit_tail audit_tail_look(struct kek_audit_hasher *hasher, struct kek_by
     }
     tail.follows = tail.has && audit_end_equal(&tail.end, &at);
     return tail;
+}
+
+/* Every line of kekd's and kekctl's has these in front of what differs; in a text that a line shows, quotes are escaped. */
+static bool is_by(struct kek_bytes line, const char *node)
+{
+    char field[NODE_FIELD];
+    int len = snprintf(field, sizeof field, ",\"node\":\"%s\",\"event\":\"", node);
+    return len < NODE_FIELD && memmem(line.data, line.len, field, (size_t)len) != NULL;
+}
+
+bool audit_tail_of_node(struct kek_bytes bytes, bool from_start, const char *node,
+                        struct kek_audit_end *end)
+{
+    struct kek_audit_link link;
+    const uint8_t *next = bytes.data, *stop = bytes.data + bytes.len, *feed;
+    bool whole = from_start, found = false;
+    while (next < stop && (feed = memchr(next, '\n', (size_t)(stop - next))) != NULL) {
+        struct kek_bytes line = kek_bytes(next, (size_t)(feed + 1 - next));
+        if (whole && is_by(line, node) && kek_audit_link_read(line, &link)) {
+            *end = link.end;
+            found = true;
+        }
+        whole = true;
+        next = feed + 1;
+    }
+    return found;
 }

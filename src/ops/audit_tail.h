@@ -17,6 +17,10 @@ struct audit_tail {
 struct audit_tail audit_tail_look(struct kek_audit_hasher *hasher, struct kek_bytes bytes,
                                   bool from_start, const struct kek_audit_end *record);
 
+/* The last line of any chain that `node` wrote among the bytes.  False: there is none. */
+bool audit_tail_of_node(struct kek_bytes bytes, bool from_start, const char *node,
+                        struct kek_audit_end *end);
+
 /* Bytes up to and with the last line feed. */
 size_t audit_tail_whole(const char *bytes, size_t len);
 

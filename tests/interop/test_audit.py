@@ -212,6 +212,25 @@ class Audit(rigs.Case):
         code, told = self.verify(node, node.audit)
         self.assertEqual((code, len(told["chains"])), (0, 1), told)
 
+    def test_a_record_that_is_removed_under_kekd_is_told_and_both_go_on_in_one_chain(self):
+        node = self.node().start()
+        self.line(node, event="login")
+        os.unlink(node.state + "/k8s-test.audit")
+        node.kekctl("key", "list", check=True)  # makes another one
+        with node.client() as client:
+            client.encrypt(DEK)
+        self.assertIn("was not there or empty", self.line(node, event="broken")["error"])
+        rigs.wait_for(lambda: len(self.lines(node, event="broken")) == 2, "kekd's line")
+        self.assertIn("was replaced: it had line ", self.lines(node, event="broken")[1]["error"])
+        os.unlink(node.state + "/k8s-test.audit")
+        with node.client() as client:
+            client.encrypt(DEK)
+        rigs.wait_for(lambda: len(self.lines(node, event="broken")) == 3, "kekd's line")
+        self.assertIn("is made anew", self.lines(node, event="broken")[2]["error"])
+        node.stop()
+        code, told = self.verify(node, node.audit)
+        self.assertEqual((code, [problem["kind"] for problem in told["problems"]], len(told["chains"])), (3, ["told"] * 3, 2))
+
     def line_after_torn(self, node):
         def torn():
             with open(node.audit, "rb") as file:
@@ -311,7 +330,10 @@ class Audit(rigs.Case):
                                  node.path, "doctor"], stdout=subprocess.PIPE, check=False).stdout.decode()
         self.assertRegex(judged, r"(?m)^WARN +workers +the audit log does not have this command's logins: writing")
         node.kekctl("key", "list", check=True)
-        self.assertGreaterEqual(self.lines(node, event="dropped")[0]["lines"], 4)  # two commands' logins at two tokens
+        # Of the log that could not be opened, and of two commands on the full disk.
+        dropped = [line["lines"] for line in self.lines(node, event="dropped")]
+        self.assertEqual((len(dropped), dropped[0]), (2, 2))
+        self.assertGreaterEqual(dropped[1], 4)
         node.write(audit=None)
         self.assertEqual(node.kekctl("key", "list", check=True).stderr, b"")
         self.assertFalse(os.path.exists(node.folder + "/later"))

@@ -229,6 +229,33 @@ START_TEST(lines_that_are_lost_are_told_by_whoever_writes_next)
 }
 END_TEST
 
+START_TEST(lines_of_a_log_that_cannot_be_opened_are_counted_and_told)
+{
+    struct kek_why why = {.text = ""};
+    struct kek_audit_place place = place_of(folder_path("audit"));
+    const char *path = place.file;
+    struct kek_audit_end end;
+    struct kek_audit_owed owed;
+    act(path);
+    ck_assert_int_eq(rename(path, folder_path("aside")), 0);
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_ptr_null(kek_audit_acts_new(&place, NULL, &why));
+        kek_audit_act_lost(&place);
+    }
+    ck_assert_int_eq(kek_audit_record_read(place.head, &end, &owed, &why), KEK_OK);
+    ck_assert_uint_eq(owed.lost, 2);
+    ck_assert_uint_eq(end.n, 4);
+    ck_assert_int_eq(rmdir(path), 0);
+    ck_assert_int_eq(rename(folder_path("aside"), path), 0);
+    act(path);
+    ck_assert_uint_eq(read_lines(path), 9);
+    ck_assert_str_eq(text_of(lines[4], "event"), "dropped");
+    ck_assert_int_eq(number_of(lines[4], "lines"), 2);
+    ck_assert_int_eq(number_of(lines[4], "n"), 5);
+}
+END_TEST
+
 /* What kekctl's changes of a key's state are put on record as. */
 static void act_changes(const char *path)
 {
@@ -356,6 +383,7 @@ int main(void)
     tcase_add_test(tcase, an_act_names_the_root_whose_key_it_is_about);
     tcase_add_test(tcase, act_is_not_put_where_kekds_log_cannot_be);
     tcase_add_test(tcase, lines_that_are_lost_are_told_by_whoever_writes_next);
+    tcase_add_test(tcase, lines_of_a_log_that_cannot_be_opened_are_counted_and_told);
     tcase_add_test(tcase, the_manual_lists_the_fields_and_the_events);
     return suite_run(suite);
 }

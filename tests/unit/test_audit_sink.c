@@ -549,12 +549,18 @@ START_TEST(record_that_goes_back_or_is_damaged_is_told)
     ck_assert_str_eq(text_of(lines[3], "event"), "broken");
     ck_assert_ptr_nonnull(strstr(text_of(lines[3], "error"), "went back from line 3 to line 1"));
     ck_assert_ptr_nonnull(strstr(store.told, "went back"));
-    ck_assert_int_eq(pwrite(store.head_fd, "x", 1, 0), 1);
+    ck_assert_int_eq(ftruncate(store.head_fd, 0), 0);
     append(1);
     take_all();
     ck_assert_uint_eq(line_count, 7);
-    ck_assert_ptr_nonnull(strstr(text_of(lines[5], "error"), "is damaged: a new chain begins"));
-    is_chain(5, 1);
+    is_chain(0, 1);
+    ck_assert_ptr_nonnull(strstr(text_of(lines[5], "error"), "goes on from line 5"));
+    ck_assert_int_eq(pwrite(store.head_fd, "x", 1, 0), 1);
+    append(1);
+    take_all();
+    ck_assert_uint_eq(line_count, 9);
+    ck_assert_ptr_nonnull(strstr(text_of(lines[7], "error"), "is damaged: a new chain begins"));
+    is_chain(7, 1);
 }
 END_TEST
 

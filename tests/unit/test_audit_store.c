@@ -453,6 +453,132 @@ START_TEST(record_of_a_kekd_that_had_no_debts_is_gone_on_from)
 }
 END_TEST
 
+static void open_as_node_of_lines(struct audit_store *s)
+{
+    ck_assert_int_eq(audit_store_open(s, &place, "a", AUDIT_FILE_MAKE, 0, &why), KEK_OK);
+}
+
+static void lose_record(bool removed)
+{
+    ck_assert_int_eq(removed ? unlink(place.head) : truncate(place.head, 0), 0);
+}
+
+START_TEST(record_that_is_lost_is_told_where_the_file_has_a_chain_of_this_node)
+{
+    open_store(&store);
+    append(&store, 2);
+    audit_store_close(&store);
+    lose_record(_i == 0);
+    open_as_node_of_lines(&store);
+    append(&store, 1);
+    ck_assert_uint_eq(reread(0), 4);
+    ck_assert_str_eq(text_of(lines[2], "event"), "broken");
+    ck_assert_ptr_nonnull(strstr(text_of(lines[2], "error"), "has line 2 of chain "));
+    ck_assert_ptr_nonnull(strstr(text_of(lines[2], "error"), text_of(lines[1], "chain")));
+    is_chain(2, 1);
+    /* Nothing tells of it in a file that was begun since. */
+    audit_store_close(&store);
+    ck_assert_int_eq(rename(place.file, folder_path("old")), 0);
+    lose_record(_i == 0);
+    open_as_node_of_lines(&store);
+    append(&store, 1);
+    ck_assert_str_eq(store.told, "");
+    ck_assert_uint_eq(reread(0), 1);
+    is_chain(0, 1);
+}
+END_TEST
+
+START_TEST(record_that_is_lost_while_it_is_open_is_told_and_the_chain_goes_on)
+{
+    const struct kek_audit_owed few = {.lost = 3}, some = {.lost = 1, .waiting = 256};
+    open_store(&store);
+    append(&store, 2);
+    ck_assert_int_eq(audit_head_owe(store.head_fd, AUDIT_DEBTOR_KEKD, &some, &why), KEK_OK);
+    ck_assert_int_eq(audit_head_owe(store.head_fd, AUDIT_DEBTOR_ACTS, &few, &why), KEK_OK);
+    lose_record(_i == 0);
+    append(&store, 2);
+    bool counted = _i == 0; /* what was in it is in the other */
+    ck_assert_uint_eq(reread(0), counted ? 6 : 5);
+    is_chain(0, 1);
+    ck_assert_str_eq(text_of(lines[2], "event"), "broken");
+    ck_assert_ptr_nonnull(strstr(text_of(lines[2], "error"), "goes on from line 2"));
+    ck_assert_ptr_nonnull(strstr(store.told, place.head));
+    json_t *object = record();
+    ck_assert_int_eq(number_of(object, "n"), (json_int_t)line_count);
+    if (counted) {
+        ck_assert_str_eq(text_of(lines[3], "event"), "dropped");
+        ck_assert_int_eq(number_of(lines[3], "lines"), 3);
+        ck_assert_int_eq(number_of(json_object_get(object, "kekd"), "waiting"), 256);
+    }
+    json_decref(object);
+}
+END_TEST
+
+START_TEST(record_that_was_made_anew_by_another_is_gone_over_to_and_told)
+{
+    open_store(&store);
+    audit_store_close(&store);
+    open_as_node_of_lines(&store);
+    append(&store, 2);
+    lose_record(true);
+    open_as_node_of_lines(&other);
+    append(&other, 1);
+    append(&store, 1);
+    append(&other, 1);
+    ck_assert_uint_eq(reread(0), 7);
+    is_chain(2, 1);
+    ck_assert_str_eq(text_of(lines[2], "event"), "broken");
+    ck_assert_str_eq(text_of(lines[4], "event"), "broken");
+    ck_assert_ptr_nonnull(strstr(text_of(lines[4], "error"), "was replaced: it had line 2 of"));
+    ck_assert_ptr_nonnull(strstr(text_of(lines[4], "error"), text_of(lines[0], "chain")));
+    ck_assert_ptr_nonnull(strstr(text_of(lines[4], "error"), text_of(lines[2], "chain")));
+}
+END_TEST
+
+START_TEST(record_whose_place_is_taken_is_gone_on_with_which_is_said_once)
+{
+    open_store(&store);
+    append(&store, 1);
+    ck_assert_int_eq(rename(place.head, folder_path("aside")), 0);
+    ck_assert_int_eq(mkdir(place.head, 0700), 0);
+    append(&store, 1);
+    ck_assert_ptr_nonnull(strstr(store.told, "there is no other: opening "));
+    store.told[0] = '\0';
+    append(&store, 1);
+    ck_assert_int_eq(rmdir(place.head), 0);
+    ck_assert_int_eq(rename(folder_path("aside"), place.head), 0);
+    append(&store, 1);
+    ck_assert_str_eq(store.told, "");
+    ck_assert_uint_eq(reread(0), 4);
+    is_chain(0, 1);
+}
+END_TEST
+
+START_TEST(record_that_finds_no_room_stays_empty)
+{
+    size_t taken;
+    struct stat st;
+    struct rlimit limit, full;
+    open_store(&store);
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    full = (struct rlimit){.rlim_cur = AUDIT_HEAD_BYTES - 1, .rlim_max = limit.rlim_max};
+    /* Check's own messages need the disk, too. */
+    setrlimit(RLIMIT_FSIZE, &full);
+    enum kek_rc appended = audit_store_append(&store, kek_bytes_of(RAW), &taken, &why);
+    enum kek_rc shaped = audit_head_shape(store.head_fd, &why);
+    setrlimit(RLIMIT_FSIZE, &limit);
+    ck_assert_int_eq(appended, KEK_UNAVAILABLE);
+    ck_assert_int_eq(shaped, KEK_UNAVAILABLE);
+    ck_assert_int_eq(fstat(store.head_fd, &st), 0);
+    ck_assert_int_eq(st.st_size, 0);
+    append(&store, 1);
+    ck_assert_str_eq(store.told, "");
+    ck_assert_uint_eq(reread(0), 1);
+    is_chain(0, 1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("audit store");
@@ -477,5 +603,12 @@ int main(void)
     tcase_add_test(tcase, many_lines_at_once_are_one_chain);
     tcase_add_test(tcase, record_is_one_object_whose_members_change_one_by_one);
     tcase_add_test(tcase, record_of_a_kekd_that_had_no_debts_is_gone_on_from);
+    tcase_add_test(tcase, record_that_finds_no_room_stays_empty);
+    tcase_add_loop_test(tcase, record_that_is_lost_is_told_where_the_file_has_a_chain_of_this_node,
+                        0, 2);
+    tcase_add_loop_test(tcase, record_that_is_lost_while_it_is_open_is_told_and_the_chain_goes_on,
+                        0, 2);
+    tcase_add_test(tcase, record_that_was_made_anew_by_another_is_gone_over_to_and_told);
+    tcase_add_test(tcase, record_whose_place_is_taken_is_gone_on_with_which_is_said_once);
     return suite_run(suite);
 }

@@ -107,6 +107,20 @@ class Told(Changes):
         self.assertEqual(err.count("the audit log does not have this command's logins"), 1)
         self.assertEqual(self.log.lost(), 2)
 
+    def test_logins_are_counted_where_the_log_cannot_be_opened(self):
+        self.both(self.version(1, "WU"))
+        os.mkdir(self.path("folder"))
+        lost = 0
+        for log in (f"file: {self.path('folder')}", f"syslog: {self.path('nobody')}"):
+            self.configure("a", "b", extra=f"audit: {{{log}}}\n")
+            code, _, err = self.run_it("list")
+            lost += 2
+            self.assertEqual((code, self.log.lost()), (3, lost), err)
+        self.configure("a", "b", extra=f"audit: {{syslog: {self.path('log')}}}\n")
+        self.assertEqual(self.run_it("list")[0], 0)
+        self.assertEqual([(x["event"], x.get("lines")) for x in self.log.lines()],
+                         [("dropped", lost), ("login", None), ("login", None)])
+
 
 class Good(Changes):
     def test_each_change_reaches_every_provider_and_is_done_once(self):

@@ -56,6 +56,10 @@ static void write_line(struct login_log *log, struct kek_audit_acts *acts,
         .why = login->why,
     };
     acts = acts == NULL ? open_own(log) : acts;
+    if (acts == NULL && log->lacks) {
+        ctl_audit_count_lost(log->config);
+        return;
+    }
     if (ctl_audit_put(log->ctl, acts, &act, &why) != KEK_OK) {
         say_lacking(log, &why);
     }

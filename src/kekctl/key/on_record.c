@@ -35,6 +35,16 @@ bool ctl_audit_elsewhere(const struct kek_config *config, char log[static PATH_M
     return find_place(config, head, &place, &why) && kek_audit_elsewhere(&place, log);
 }
 
+void ctl_audit_count_lost(const struct kek_config *config)
+{
+    char head[PATH_MAX];
+    struct kek_audit_place place;
+    struct kek_why why;
+    if (find_place(config, head, &place, &why)) {
+        kek_audit_act_lost(&place);
+    }
+}
+
 bool ctl_audit_open(const struct ctl *ctl, const struct kek_config *config,
                     struct kek_audit_acts **acts)
 {

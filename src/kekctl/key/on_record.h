@@ -15,6 +15,8 @@ bool ctl_audit_open(const struct ctl *ctl, const struct kek_config *config,
                     struct kek_audit_acts **acts);
 /* The same for who changes nothing: it is not said, and NULL with why->rc KEK_OK means that none is configured. */
 struct kek_audit_acts *ctl_audit_look(const struct kek_config *config, struct kek_why *why);
+/* One line is lost that such a log was for: it is counted in the record. */
+void ctl_audit_count_lost(const struct kek_config *config);
 
 /* Is its chain in another log than the configuration's, by kekd's record?  *log: which. */
 bool ctl_audit_elsewhere(const struct kek_config *config, char log[static PATH_MAX]);
