@@ -78,7 +78,7 @@ static bool judge_about(struct doctor *doctor, const char *subject, const struct
                   file->public == DOCTOR_FAIL ? ", and nothing takes it so" : "");
         return false;
     }
-    if (about->st_uid != 0 && about->st_uid != user) {
+    if (!doctor_is_stranger(doctor) && about->st_uid != 0 && about->st_uid != user) {
         lines_add(&doctor->lines, DOCTOR_WARN, subject, todo,
                   "%s%s is of uid %u, who may use it, too", file->what, file->path,
                   (unsigned)about->st_uid);
