@@ -1,6 +1,8 @@
 #include "audit_find.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -80,12 +82,38 @@ static enum kek_rc see(struct audit_store *store, const struct kek_audit_end *re
     return KEK_OK;
 }
 
-/* The record is empty, and this node wrote a chain here before. */
+/* Has another keyring's record beside this one the chain? */
+static bool is_of_another(const char *head, const char *chain)
+{
+    char folder[PATH_MAX], path[PATH_MAX];
+    const char *slash = strrchr(head, '/');
+    int len = slash == NULL ? 0 : (int)(slash - head + 1);
+    bool found = false;
+    const struct dirent *entry;
+    snprintf(folder, sizeof folder, "%.*s", len == 0 ? 2 : len, len == 0 ? "./" : head);
+    DIR *entries = opendir(folder);
+    while (entries != NULL && !found && (entry = readdir(entries)) != NULL) {
+        const char *end = strrchr(entry->d_name, '.');
+        struct kek_audit_end there;
+        struct kek_why why;
+        found = end != NULL && strcmp(end, ".audit") == 0 &&
+                snprintf(path, sizeof path, "%s%s", folder, entry->d_name) < (int)sizeof path &&
+                kek_audit_record_read(path, &there, NULL, &why) == KEK_OK &&
+                strcmp(there.chain, chain) == 0;
+    }
+    if (entries != NULL) {
+        closedir(entries);
+    }
+    return found;
+}
+
+/* The record is empty, and this node wrote a chain here before, which is not another keyring's. */
 static void say_record_lost(const struct audit_store *store, const struct seen *seen,
                             char broken[static KEK_WHY_TEXT])
 {
     struct kek_audit_end end;
-    if (audit_tail_of_node(seen->bytes, seen->from_start, store->node, &end)) {
+    if (audit_tail_of_node(seen->bytes, seen->from_start, store->node, &end) &&
+        !is_of_another(store->place->head, end.chain)) {
         snprintf(broken, KEK_WHY_TEXT,
                  "%s was not there or empty, and the file has line %llu of chain %s, of this node: "
                  "a new chain begins",
