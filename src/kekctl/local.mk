@@ -309,7 +309,7 @@ kekctl_LDADD = libkek-kube.a libkek-etcd.a $(KUBEAPI_LIBS) libkek-ops.a $(SSL_LI
 dist_man_MANS += docs/kekctl.1 docs/kekd-gcpkms.8 docs/kekd-pkcs11.8 docs/kekd-transit.8 docs/kekd.8
 
 if HAVE_CHECK
-KEKCTL_TESTS = tests/unit/test_conformance tests/unit/test_doctor tests/unit/test_evidence tests/unit/test_inventory tests/unit/test_kekctl_grpc tests/unit/test_kube_judge tests/unit/test_node tests/unit/test_report tests/unit/test_rotation tests/unit/test_rotation_file \
+KEKCTL_TESTS = tests/unit/test_conformance tests/unit/test_doctor tests/unit/test_evidence tests/unit/test_inventory tests/unit/test_kekctl_grpc tests/unit/test_kube_judge tests/unit/test_node tests/unit/test_report tests/unit/test_report_page tests/unit/test_rotation tests/unit/test_rotation_file \
 	tests/unit/test_reencrypt_parts tests/unit/test_rotation_model
 check_PROGRAMS += $(KEKCTL_TESTS)
 TESTS += $(KEKCTL_TESTS)
@@ -366,11 +366,14 @@ tests_unit_test_report_SOURCES = \
 	src/kekctl/report/audit_read.c \
 	src/kekctl/report/audit_tally.c \
 	src/kekctl/report/life.c \
-	src/kekctl/report/page.c \
 	src/kekctl/report/period.c
 tests_unit_test_report_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_report_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS) $(SMARTCOLS_CFLAGS)
 tests_unit_test_report_LDADD = $(OPS_ROOMS) $(SMARTCOLS_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
+tests_unit_test_report_page_SOURCES = tests/unit/test_report_page.c src/kekctl/report/page.c
+tests_unit_test_report_page_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_report_page_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_report_page_LDADD = $(OPS_ROOMS) $(JANSSON_LIBS) $(UNIT_LIBS)
 ROTATION_SOURCES = \
 	src/kekctl/node/node_view.c \
 	src/kekctl/rotate/rotation.c \
