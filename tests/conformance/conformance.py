@@ -112,7 +112,9 @@ class Suite:
 
     def configure(self):
         """The path of a configuration; YAML's flow style, which JSON is."""
-        provider = {"name": self.token.name, "type": self.token.type, "env": self.token.env, **self.token.settings()}
+        # A TPM in software, on a busy machine, takes longer than the second that an HSM has.
+        provider = {"name": self.token.name, "type": self.token.type, "env": self.token.env, "timeout": "20s",
+                    "start_timeout": "2m", **self.token.settings()}
         if self.token.versions:
             provider["versions"] = self.token.versions
         return self.token.write("kekd.yaml", json.dumps({
@@ -122,7 +124,7 @@ class Suite:
     def kekctl(self, *words, given=b"", codes=(0,)):
         """Its output."""
         done = subprocess.run([KEKCTL, "--config", self.configure(), *words], input=given, check=False,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=600)
         assert done.returncode in codes, "exit %d: %s" % (done.returncode, done.stderr.decode())
         return done.stdout
 
