@@ -39,7 +39,11 @@ struct kek_audit_end {
 struct kek_audit_owed {
     uint64_t lost;    /* for certain */
     uint64_t waiting; /* at most so many more, if who has them is not there any more */
+    bool damaged;     /* a count on record cannot be read: nobody knows how many */
 };
+
+/* Is there anything that a line is to tell of? */
+bool kek_audit_owes(const struct kek_audit_owed *owed);
 
 /* What a line says of itself. */
 struct kek_audit_link {
@@ -81,7 +85,8 @@ bool kek_audit_link_holds(struct kek_audit_hasher *hasher, struct kek_bytes line
 #define KEK_AUDIT_MAC_SPAN 65536u
 void kek_audit_mac_text(const struct kek_audit_end *end, char text[static KEK_AUDIT_MAC_TEXT]);
 
-/* What is on record in state_dir, read without its lock.  owed: may be NULL.  KEK_NOT_FOUND: nothing; KEK_DAMAGED.  Blocks. */
+/* What is on record in state_dir, read without its lock: what looks damaged is looked at again, as it may be being written.
+ * owed: may be NULL.  KEK_NOT_FOUND: nothing; KEK_DAMAGED.  Blocks, up to 20 ms. */
 enum kek_rc kek_audit_record_read(const char *path, struct kek_audit_end *end,
                                   struct kek_audit_owed *owed, struct kek_why *why) KEK_MUST_CHECK;
 

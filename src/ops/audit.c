@@ -149,7 +149,7 @@ static void take_written(struct kek_audit *audit)
     }
     audit->taken = 0;
     audit_note_taken(&audit->note, missing(audit),
-                     audit->store.inherited.lost == 0 && audit->store.inherited.waiting == 0);
+                     !kek_audit_owes(&audit->store.inherited));
 }
 
 static void forget_written(struct kek_audit *audit)

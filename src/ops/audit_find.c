@@ -285,13 +285,20 @@ static enum kek_rc tell_owed(struct audit_store *store, struct kek_why *why)
     struct kek_audit_owed owed;
     struct kek_why told_why;
     audit_head_owed(store->head_fd, AUDIT_DEBTOR_ACTS, &owed);
-    bool acts = owed.lost > 0;
+    bool acts = kek_audit_owes(&owed), damaged = owed.damaged || store->inherited.damaged;
     owed.lost += store->inherited.lost;
     owed.waiting = store->inherited.waiting;
-    if (owed.lost + owed.waiting == 0) {
-        return KEK_OK;
+    enum kek_rc rc = KEK_OK;
+    if (damaged) {
+        char broken[KEK_WHY_TEXT];
+        snprintf(broken, sizeof broken,
+                 "%s has a count of lost lines that cannot be read: any number may be missing here",
+                 store->place->head);
+        rc = audit_write_broken(store, broken, why);
     }
-    enum kek_rc rc = audit_write_dropped(store, &owed, why);
+    if (rc == KEK_OK && owed.lost + owed.waiting > 0) {
+        rc = audit_write_dropped(store, &owed, why);
+    }
     if (rc != KEK_OK) {
         return rc;
     }

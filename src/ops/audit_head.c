@@ -11,7 +11,8 @@
 #include "kek/durable.h"
 #include "kek/text.h"
 
-#define LOOK_US 1000 /* between two tries to lock */
+#define LOOK_US 1000 /* between two tries to lock, or two looks at a record without its lock */
+#define LOOKS 20
 #define NO_CHAIN "{\"chain\":\"\",\"n\":0"
 /* Where the members stand, after the chain's: those have their place if their numbers are the longest. */
 #define OWED_AT 144
@@ -90,6 +91,12 @@ static bool is_blank(const char *from, const char *to)
     return from == to;
 }
 
+/* With all places; the last two bytes are never another's. */
+static bool ends_object(const char text[static AUDIT_HEAD_BYTES])
+{
+    return memcmp(text + END_AT, RECORD_END, strlen(RECORD_END)) == 0;
+}
+
 /* Of a kekd that had no debts the object ends here; else its other members have places behind it. */
 static bool parse(const char *text, struct kek_audit_end *end)
 {
@@ -97,7 +104,7 @@ static bool parse(const char *text, struct kek_audit_end *end)
     const char *at = text, *to = text + OWED_AT;
     if (passes(&at, NO_CHAIN)) {
         *end = found;
-        return is_blank(at, to);
+        return is_blank(at, to) && ends_object(text);
     }
     if (!passes(&at, "{\"chain\":\"") || !passes_hex(&at, found.chain, sizeof found.chain - 1) ||
         !passes(&at, "\",\"n\":") || !kek_text_digits(&at, UINT64_MAX, &found.n) ||
@@ -105,11 +112,9 @@ static bool parse(const char *text, struct kek_audit_end *end)
         !passes(&at, "\"")) {
         return false;
     }
-    if (passes(&at, "}")) {
-        to = text + AUDIT_HEAD_BYTES;
-    }
     *end = found;
-    return is_blank(at, to);
+    return passes(&at, "}") ? is_blank(at, text + AUDIT_HEAD_BYTES)
+                            : is_blank(at, to) && ends_object(text);
 }
 
 enum kek_rc audit_head_load(int fd, struct kek_audit_end *end, struct kek_why *why)
@@ -131,14 +136,11 @@ enum kek_rc audit_head_load(int fd, struct kek_audit_end *end, struct kek_why *w
     return KEK_OK;
 }
 
-/* Has it all places?  The last two bytes are never another's. */
+/* Has it all places? */
 static bool has_places(int fd)
 {
-    struct stat st;
-    char ends[sizeof RECORD_END];
-    return fstat(fd, &st) == 0 && st.st_size == AUDIT_HEAD_BYTES &&
-           pread(fd, ends, strlen(RECORD_END), END_AT) == (ssize_t)strlen(RECORD_END) &&
-           memcmp(ends, RECORD_END, strlen(RECORD_END)) == 0;
+    char text[AUDIT_HEAD_BYTES + 1];
+    return pread(fd, text, sizeof text, 0) == AUDIT_HEAD_BYTES && ends_object(text);
 }
 
 static enum kek_rc put(int fd, const char *bytes, size_t len, off_t at, struct kek_why *why)
@@ -218,6 +220,8 @@ void audit_head_owed(int fd, enum audit_debtor debtor, struct kek_audit_owed *ow
                            kek_text_digits(&at, UINT64_MAX, &found.waiting) && passes(&at, "}");
     if (known && is_blank(at, text + len)) {
         *owed = found;
+    } else {
+        owed->damaged = !is_blank(text, text + len);
     }
 }
 
@@ -226,6 +230,9 @@ enum kek_rc audit_head_owe(int fd, enum audit_debtor debtor, const struct kek_au
 {
     char text[KEKD_AT];
     size_t size = places[debtor].len, len = 0;
+    if (owed->damaged) {
+        return kek_fail(why, KEK_DAMAGED, "the count of lost lines that is on record is damaged");
+    }
     if (!has_places(fd)) {
         return kek_fail(why, KEK_UNAVAILABLE,
                         "the record of the audit log's chain has no place for lines that are lost");
@@ -258,6 +265,7 @@ static void add_owed(int fd, enum audit_debtor debtor, struct kek_audit_owed *su
     audit_head_owed(fd, debtor, &owed);
     sum->lost += owed.lost;
     sum->waiting += owed.waiting;
+    sum->damaged = sum->damaged || owed.damaged;
 }
 
 /* ---- a record that was removed, or replaced, while it was open ---- */
@@ -331,6 +339,18 @@ enum kek_rc audit_head_go_over(int fd, const char *path, unsigned wait_ms,
     return KEK_OK;
 }
 
+static enum kek_rc read_whole(int fd, struct kek_audit_end *end, struct kek_audit_owed *owed,
+                              struct kek_why *why)
+{
+    *owed = (struct kek_audit_owed){.lost = 0};
+    enum kek_rc rc = audit_head_load(fd, end, why);
+    if (rc == KEK_OK) {
+        add_owed(fd, AUDIT_DEBTOR_ACTS, owed);
+        add_owed(fd, AUDIT_DEBTOR_KEKD, owed);
+    }
+    return rc;
+}
+
 enum kek_rc kek_audit_record_read(const char *path, struct kek_audit_end *end,
                                   struct kek_audit_owed *owed, struct kek_why *why)
 {
@@ -339,14 +359,17 @@ enum kek_rc kek_audit_record_read(const char *path, struct kek_audit_end *end,
         return kek_fail_native(why, errno == ENOENT ? KEK_NOT_FOUND : KEK_DENIED, KEK_NATIVE_ERRNO,
                                (unsigned long)errno, "opening %s", path);
     }
-    enum kek_rc rc = audit_head_load(fd, end, why);
+    struct kek_audit_owed found;
+    enum kek_rc rc = read_whole(fd, end, &found, why);
+    for (unsigned i = 0; i < LOOKS && (rc == KEK_DAMAGED || found.damaged); i++) {
+        usleep(LOOK_US);
+        rc = read_whole(fd, end, &found, why);
+    }
     if (rc == KEK_OK && end->chain[0] == '\0') {
         return kek_fail(why, KEK_NOT_FOUND, "%s is empty", path);
     }
     if (rc == KEK_OK && owed != NULL) {
-        *owed = (struct kek_audit_owed){.lost = 0};
-        add_owed(fd, AUDIT_DEBTOR_ACTS, owed);
-        add_owed(fd, AUDIT_DEBTOR_KEKD, owed);
+        *owed = found;
     }
     return rc;
 }

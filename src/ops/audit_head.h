@@ -38,12 +38,14 @@ enum kek_rc audit_head_store(int fd, const struct kek_audit_end *end,
  * keeps them as long as it runs. */
 enum audit_debtor { AUDIT_DEBTOR_ACTS, AUDIT_DEBTOR_KEKD };
 
-/* What cannot be read is nothing. */
+/* A record without places owes nothing. */
 void audit_head_owed(int fd, enum audit_debtor debtor, struct kek_audit_owed *owed);
-/* kekctls owe no lines that may be missing.  KEK_UNAVAILABLE, also where the record has no place for it. */
+/* kekctls owe no lines that may be missing.  KEK_UNAVAILABLE, also where the record has no place for it; KEK_DAMAGED: `owed`
+ * says so, and what is there stays. */
 enum kek_rc audit_head_owe(int fd, enum audit_debtor debtor, const struct kek_audit_owed *owed,
                            struct kek_why *why) KEK_MUST_CHECK;
-/* So many lines more are lost of kekctls, under the lock.  What cannot be written is not counted. */
+/* So many lines more are lost of kekctls, under the lock.  What cannot be written, or added to a damaged count, is not
+ * counted. */
 void audit_head_lose(int fd, uint64_t lines);
 
 #endif

@@ -58,6 +58,11 @@ static bool hash_of(struct kek_audit_hasher *hasher, struct kek_bytes body,
     return true;
 }
 
+bool kek_audit_owes(const struct kek_audit_owed *owed)
+{
+    return owed->lost > 0 || owed->waiting > 0 || owed->damaged;
+}
+
 bool kek_audit_end_begin(struct kek_audit_end *end)
 {
     /* No secret, so the kernel's: OpenSSL would keep a generator for each thread that asks it. */

@@ -8,7 +8,9 @@
 static struct kek_audit_owed owed_now(const struct audit_note *note)
 {
     return (struct kek_audit_owed){.lost = note->before.lost + note->lost,
-                                   .waiting = note->before.waiting + note->room};
+                                   .waiting = note->before.waiting + note->room,
+                                   .damaged =
+                                       note->before.damaged}; /* told before it is forgotten */
 }
 
 static void take_result(struct audit_note *note)
@@ -95,7 +97,7 @@ void audit_note_count(struct audit_note *note, uint64_t lines)
 
 void audit_note_taken(struct audit_note *note, uint64_t lines, bool told)
 {
-    bool had = note->before.lost + note->before.waiting > 0;
+    bool had = kek_audit_owes(&note->before);
     bool shrinks = note->room > AUDIT_NOTE_ROOM && 8 * lines <= note->room;
     if (told) {
         note->before = (struct kek_audit_owed){.lost = 0};

@@ -60,6 +60,7 @@ OPS_TESTS = \
 	tests/unit/test_audit_act \
 	tests/unit/test_audit_file \
 	tests/unit/test_audit_find \
+	tests/unit/test_audit_head \
 	tests/unit/test_audit_receiver \
 	tests/unit/test_audit_sink \
 	tests/unit/test_audit_store \
@@ -72,7 +73,7 @@ OPS_TESTS = \
 	tests/unit/test_tls
 check_PROGRAMS += $(OPS_TESTS)
 TESTS += $(OPS_TESTS)
-noinst_HEADERS += tests/unit/audit_help.h tests/unit/audit_listener.h tests/unit/certificate.h tests/unit/http_client.h tests/unit/man_items.h tests/unit/ops_folder.h
+noinst_HEADERS += tests/unit/audit_help.h tests/unit/audit_listener.h tests/unit/audit_store_help.h tests/unit/certificate.h tests/unit/http_client.h tests/unit/man_items.h tests/unit/ops_folder.h
 OPS_TEST_LIBS = libkek-ops.a $(SSL_LIBS) $(BASE_LIBS) $(UNIT_LIBS)
 tests_unit_test_audit_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_unit_test_audit_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
@@ -86,6 +87,9 @@ tests_unit_test_audit_file_LDADD = $(OPS_ROOMS)
 tests_unit_test_audit_find_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -I$(top_srcdir)/src/ops
 tests_unit_test_audit_find_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_audit_find_LDADD = $(OPS_ROOMS)
+tests_unit_test_audit_head_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -I$(top_srcdir)/src/ops
+tests_unit_test_audit_head_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_audit_head_LDADD = $(OPS_ROOMS)
 tests_unit_test_audit_receiver_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) -I$(top_srcdir)/src/ops
 tests_unit_test_audit_receiver_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_audit_receiver_LDADD = $(OPS_ROOMS)

@@ -231,6 +231,27 @@ class Audit(rigs.Case):
         code, told = self.verify(node, node.audit)
         self.assertEqual((code, [problem["kind"] for problem in told["problems"]], len(told["chains"])), (3, ["told"] * 3, 2))
 
+    def test_a_count_in_the_record_that_was_changed_is_told_by_verify_and_by_the_next_kekd(self):
+        node = self.node().start()
+        self.line(node, event="login")
+        node.kill()
+        record = node.state + "/k8s-test.audit"
+        with open(record, "rb") as file:
+            text = file.read()
+        with open(record, "wb") as file:
+            file.write(text.replace(b'"waiting":256', b'"waiting":2x6'))
+        code, told = self.verify(node, node.audit)
+        self.assertEqual((code, [problem["kind"] for problem in told["problems"]]), (3, ["record"]), told)
+        self.assertIn("count of lost lines", told["problems"][0]["text"])
+        node.kekctl("key", "list", check=True)  # does not forget it
+        self.assertEqual(self.verify(node, node.audit)[0], 3)
+        node.spawn().serving()
+        self.assertIn("count of lost lines", self.line(node, event="broken")["error"])
+        node.kill()
+        code, told = self.verify(node, node.audit)
+        self.assertEqual((code, [problem["kind"] for problem in told["problems"]]), (3, ["told"]), told)
+        self.assertEqual(told["waiting"], 256)
+
     def line_after_torn(self, node):
         def torn():
             with open(node.audit, "rb") as file:

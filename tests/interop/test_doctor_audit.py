@@ -123,6 +123,13 @@ class Chain(rigs.Case):
         os.unlink(node.state + "/k8s-test.audit")
         self.unwell(node, "expected a record of the chain in state_dir")
 
+    def test_a_count_of_lost_lines_that_was_changed(self):
+        node, _ = self.stopped()
+        with open(node.state + "/k8s-test.audit", "r+b") as file:
+            file.seek(144)  # behind the chain's place
+            file.write(b',"lost":7x')
+        self.unwell(node, "expected a count of lost lines, or none, in the record")
+
     def test_macs_that_do_not_come(self):
         node = self.node(mac_interval="1s")
         node.kekctl("audit", "generate", check=True)

@@ -18,7 +18,7 @@ static enum kek_rc read_record(struct chain_end *end, const struct kek_config *c
 {
     char path[PATH_MAX];
     enum kek_rc rc = kek_config_state_file(config, "audit", path, why);
-    rc = rc == KEK_OK ? kek_audit_record_read(path, &end->record, NULL, why) : rc;
+    rc = rc == KEK_OK ? kek_audit_record_read(path, &end->record, &end->owed, why) : rc;
     end->has_record = rc == KEK_OK;
     return rc;
 }
@@ -137,6 +137,9 @@ enum kek_rc chain_end_read(struct chain_end *end, const struct kek_config *confi
     }
     if (!end->has_record && (end->check.chain_count > 0 || record_why.rc == KEK_DAMAGED)) {
         check_no_record(&end->check, record_why.text);
+    }
+    if (end->owed.damaged) {
+        check_damaged_count(&end->check);
     }
     check_end(&end->check);
     return KEK_OK;

@@ -23,6 +23,7 @@ struct chain_macs {
 struct chain_end {
     bool has_record, has_file;
     struct kek_audit_end record;
+    struct kek_audit_owed owed; /* on record, too */
     struct check check;
     uint64_t lines; /* that were read */
     struct chain_macs macs;

@@ -88,6 +88,14 @@ void check_no_record(struct check *check, const char *text)
     problem(check, CHECK_RECORD, "expected a record of the chain in state_dir: %s", text);
 }
 
+void check_damaged_count(struct check *check)
+{
+    problem(
+        check, CHECK_RECORD,
+        "expected a count of lost lines, or none, in the record of the chain in state_dir: what "
+        "is there cannot be read, so any number of lines may be missing");
+}
+
 /* ---- lines without a chain ---- */
 
 static void give_up_piece(struct check *check)

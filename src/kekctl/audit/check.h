@@ -118,6 +118,8 @@ bool check_init(struct check *check, const struct kek_audit_end *record,
                 uint64_t mac_interval_ms) KEK_MUST_CHECK;
 /* There should be a record. */
 void check_no_record(struct check *check, const char *text);
+/* The record's count of lines that are missing cannot be read. */
+void check_damaged_count(struct check *check);
 void check_done(struct check *check);
 
 void check_file(struct check *check, const char *name);      /* the lines that follow are its */

@@ -40,6 +40,9 @@ enum kek_rc verify_open(struct verify *verify, const struct ctl *ctl,
     if (config != NULL && !has_record) {
         check_no_record(verify->check, verify->record_why.text);
     }
+    if (verify->owed.damaged) {
+        check_damaged_count(verify->check);
+    }
     return KEK_OK;
 }
 
