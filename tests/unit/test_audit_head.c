@@ -225,6 +225,20 @@ START_TEST(record_that_is_lost_is_told_where_the_file_has_a_chain_of_this_node)
 }
 END_TEST
 
+/* Two keyrings of one state_dir share a file. */
+START_TEST(record_that_is_not_there_yet_is_not_lost_where_another_keyring_has_the_chain)
+{
+    open_store(&store);
+    append(&store, 2);
+    audit_store_close(&store);
+    ck_assert_int_eq(rename(place.head, folder_path(_i == 0 ? "other.audit" : "other.gone")), 0);
+    open_as_node_of_lines(&store);
+    append(&store, 1);
+    ck_assert_uint_eq(reread(0), _i == 0 ? 3 : 4);
+    ck_assert_str_eq(text_of(lines[2], "event"), _i == 0 ? "stop" : "broken");
+}
+END_TEST
+
 START_TEST(record_that_is_lost_while_it_is_open_is_told_and_the_chain_goes_on)
 {
     const struct kek_audit_owed few = {.lost = 3}, some = {.lost = 1, .waiting = 256};
@@ -332,6 +346,8 @@ int main(void)
     tcase_add_test(tcase, record_that_finds_no_room_stays_empty);
     tcase_add_loop_test(tcase, record_that_is_lost_is_told_where_the_file_has_a_chain_of_this_node,
                         0, 2);
+    tcase_add_loop_test(
+        tcase, record_that_is_not_there_yet_is_not_lost_where_another_keyring_has_the_chain, 0, 2);
     tcase_add_loop_test(tcase, record_that_is_lost_while_it_is_open_is_told_and_the_chain_goes_on,
                         0, 2);
     tcase_add_test(tcase, record_that_was_made_anew_by_another_is_gone_over_to_and_told);
