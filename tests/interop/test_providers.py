@@ -38,7 +38,7 @@ class Pair(rigs.Case):
         if node.kekd is not None:
             node.stop()
         node.spawn().good()
-        with node.client() as client:
+        with node.client(timeout=rigs.PATIENCE) as client:  # that it opens, however busy the machine is
             for item in sealed:
                 self.assertEqual(item.open(client), item.plain)
 
