@@ -22,7 +22,7 @@ env -u MAKEFLAGS -u MAKELEVEL make -C "${abs_top_builddir:?}" -q -W Makefile "$o
 test "$code" = 1 || fail "$object stays as it is when configure is run anew ($code)"
 
 # Every metric that an alert asks for is in the manual (the histogram's suffixes and up{} aside).
-for name in $(grep -oE '\bkekd_[a-z_]+' "$deploy/prometheus-rules.yaml" | sort -u); do
+for name in $(grep -oE '\b(kekd|process)_[a-z_]+' "$deploy/prometheus-rules.yaml" | sed 's/_\(bucket\|count\|sum\)$//' | sort -u); do
     grep -q "^\.It Ic $name Pq" "$manual" || fail "prometheus-rules.yaml asks for $name, which is no metric"
 done
 
