@@ -122,6 +122,7 @@ make_token() {
 write_config() {
     socket=$data_dir/kms.sock
     config=$data_dir/kekd.yaml
+    audit=$data_dir/audit.jsonl
     # sockaddr_un has 108 bytes for the path.
     local remedy='--data DIR'
     ! $once || remedy='TMPDIR=DIR'
@@ -141,6 +142,8 @@ providers:
     type: pkcs11
     uri: "$(cat "$data_dir/token.uri")"
     env: {SOFTHSM2_CONF: "$data_dir/token/softhsm2.conf"}
+audit:
+  file: $audit
 CONFIG
     kekctl config check --config "$config" >/dev/null || die "kekctl refuses $config"
 }
@@ -191,6 +194,12 @@ prove() {
     rm -f "$plain" "$sealed" "$back" "$data_dir/kekctl.err"
 }
 
+show_audit() {
+    say 'Who used which key is in the audit log; its chain as kekctl audit verify reads it'
+    kekctl audit verify "$audit" || die 'the audit log is not as it was written'
+    rm -f "$data_dir/kekctl.err"
+}
+
 show_config() {
     say 'For kube-apiserver: --encryption-provider-config=FILE, with this in FILE (a cluster that has Secrets: docs/encryption.md)'
     cat <<CONFIG
@@ -223,6 +232,7 @@ write_config
 make_key
 start_kekd
 prove
+show_audit
 show_config
 if $once; then
     stop_kekd
@@ -230,7 +240,8 @@ if $once; then
     exit 0
 fi
 say "kekd is serving on $socket; Ctrl-C stops it. Its log: $data_dir/kekd.log
-   From another terminal: $build_dir/kekctl --config $config key list"
+   From another terminal: $build_dir/kekctl --config $config key list
+   Each call, login and change: $audit"
 status=0
 wait "$kekd_pid" || status=$?
 kekd_pid=

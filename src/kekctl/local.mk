@@ -20,6 +20,7 @@ kekctl_SOURCES = \
 	src/kekctl/key/announced.h \
 	src/kekctl/key/backup.c \
 	src/kekctl/key/backup.h \
+	src/kekctl/key/backup_take.c \
 	src/kekctl/key/change_lock.c \
 	src/kekctl/key/change_rules.c \
 	src/kekctl/key/changes.c \

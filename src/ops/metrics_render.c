@@ -35,7 +35,8 @@ static void render_process(struct exposition *e, const struct kek_metrics_snapsh
     exposition_seconds(e, "", NULL, (uint64_t)s->process.start_ms * 1000);
 }
 
-/* A series that is there from the start lets rate() see its first increment: OK always is. */
+/* A series that is there from the start lets rate() see its first increment: those of calls that are no failure always are,
+ * so that what they leave of all calls is the failures. */
 static void render_call_counts(struct exposition *e, const struct kek_metrics_snapshot *s)
 {
     exposition_family(e, "kekd_kms_calls_total", "counter",
@@ -43,7 +44,7 @@ static void render_call_counts(struct exposition *e, const struct kek_metrics_sn
     for (size_t m = 0; m < KEK_KMS_METHODS; m++) {
         for (int status = 0; status < KEK_METRICS_STATUSES; status++) {
             uint64_t count = s->calls[m].status[status];
-            if (status == KEK_RPC_OK || count > 0) {
+            if (status == KEK_RPC_OK || status == KEK_RPC_CANCELLED || count > 0) {
                 exposition_uint(
                     e, "",
                     LABELS({"method", methods[m]},

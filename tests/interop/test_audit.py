@@ -214,7 +214,7 @@ class Audit(rigs.Case):
 
     def test_a_record_that_is_removed_under_kekd_is_told_and_both_go_on_in_one_chain(self):
         node = self.node().start()
-        self.line(node, event="login")
+        self.line(node, event="health")  # the last one of a start
         os.unlink(node.state + "/k8s-test.audit")
         node.kekctl("key", "list", check=True)  # makes another one
         with node.client() as client:
@@ -378,6 +378,36 @@ class Audit(rigs.Case):
         self.assertEqual([line["command"] for line in self.lines(node, outcome="begun")], ["key generate"])  # the first one
         self.assertEqual(node.kekctl("key", "list", "--output", "json", check=True).stdout, shown)
         self.assertEqual(len(self.lines(node, event="dropped")), 1)
+
+    def test_each_word_about_a_backup_is_told(self):
+        node = self.node()
+        node.kekctl("key", "generate", check=True)
+        promote = ("key", "promote", "2", "--i-have-a-backup")
+
+        def said():
+            with open(node.state + "/k8s-test.backup", encoding="ascii") as file:
+                return json.load(file)["said_ms"]
+        before, words = 0, []
+        for count, command in enumerate((promote, promote, ("doctor", "--i-have-a-backup")), 1):
+            done = node.kekctl(*command)
+            self.assertTrue(done.returncode == 0 or command[0] == "doctor", done.stderr)  # without a kekd, doctor has a FAIL
+            self.assertGreater(said(), before)
+            before = said()
+            words.append((" ".join(command[:2]) if command[0] == "key" else "doctor", 2, "ok", "i-have-a-backup"))
+            self.assertEqual([(line["command"], line["version"], line["outcome"], line["said"])
+                              for line in self.lines(node, event="backup")], words, count)
+        self.assertEqual(len(self.lines(node, event="promote", outcome="ok")), 1)
+        node.kekctl(*promote, "--dry-run", check=True)
+        node.kekctl("key", "promote", "2", check=True)
+        self.assertEqual((said(), len(self.lines(node, event="backup"))), (before, len(words)))
+        # On a disk that takes its login and not the word.
+        size = os.path.getsize(node.audit)
+        node.kekctl("key", "promote", "2", check=True)  # one login
+        full = subprocess.run(["prlimit", "--fsize=%d" % (2 * os.path.getsize(node.audit) - size + 64), rigs.program("kekctl"),
+                               "--config", node.path, *promote], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        self.assertEqual(full.returncode, 3, full.stderr)
+        self.assertIn(b"that there is a backup was not put on record: ", full.stderr)
+        self.assertEqual((said(), len(self.lines(node, event="backup"))), (before, len(words)))
 
     def test_a_rotation_that_a_full_disk_keeps_from_being_told_changes_nothing_and_goes_on_later(self):
         node = self.node(config={"metrics": rigs.own_address(), "refresh": "1s"}).start()

@@ -4,6 +4,7 @@ why, its page, and its signature."""
 
 import contextlib
 import glob
+import gzip
 import html.parser
 import json
 import os
@@ -400,6 +401,58 @@ class Whole(Report):
         found, _, said = self.report(node, 3, "gap")
         self.assertEqual([(problem["kind"], problem["line"]) for problem in found["usage"]["problems"]], [("missing", 1)])
         self.assertIn("2 lines before it are missing", said)
+
+    def test_what_was_compressed_is_told_as_not_read_and_not_as_missing(self):
+        node = self.chained()
+        node.stop()
+        with open(node.audit, "rb") as file:
+            lines = file.readlines()
+        with open(node.state + "/k8s-test.audit", "rb") as file:
+            record = file.read()
+
+        def compress(name, kept):
+            with gzip.open(node.audit + name, "wb") as file:
+                file.writelines(kept)
+
+        def write(name, kept):
+            with open(node.audit + name, "wb") as file:
+                file.writelines(kept)
+
+        def told(folder, code, chain, kinds):
+            with open(node.state + "/k8s-test.audit", "wb") as file:
+                file.write(record)  # of before a report's own logins
+            found, page, said = self.report(node, code, folder)
+            usage = found["usage"]
+            self.assertEqual((usage["chain"], [problem["kind"] for problem in usage["problems"]]), (chain, kinds), usage["problems"])
+            self.assertEqual("what older files of the audit log have, which were not read, is not in these rows" in
+                             found["roots"][0]["history"]["why"], "unread" in kinds)
+            return usage, page, said
+        # Right after a rotation that compresses at once: the log is empty, and nothing of the chain was read.
+        write("", [])
+        compress(".1.gz", lines)
+        usage, page, said = told("empty", 3, "not all read", ["unread"])
+        self.assertIn("attention: part of the audit log was not read: decompress its older files", said)
+        self.assertNotIn("not as it must be", said + str(usage["why"]))
+        self.assertIn("no line was read: the files that were read are empty", usage["why"])
+        self.assertIn("No act is in the lines that were read.", page.texts)
+        # A gap, and an end, that are in such a file.
+        os.unlink(node.audit + ".1.gz")
+        write(".3", lines[:2])
+        compress(".2.gz", lines[2:4])
+        write("", lines[4:])
+        usage, _, said = told("gap", 3, "not all read", ["unread"])
+        self.assertIn("2 lines before it not read, or missing", usage["problems"][0]["text"])
+        self.assertNotIn("not as it must be", said)
+        write("", [])
+        usage, _, said = told("end", 3, "not all read", ["unread"])
+        self.assertIn("the end is in a file that was not read, or missing", usage["problems"][0]["text"])
+        # What is wrong besides is told as that, and an empty file hides nothing.
+        write("", [lines[4].replace(b'"node"', b'"nodE"')] + lines[5:])
+        told("besides", 3, "not intact", ["changed", "unread"])
+        write("", lines[4:])
+        os.unlink(node.audit + ".2.gz")
+        write(".9", [])
+        told("hides", 3, "not intact", ["missing"])
 
     @staticmethod
     def log(node):

@@ -192,7 +192,8 @@ class Refusals(RotateCase):
             self.refused("does not answer", BACKUP, "--timeout", "1s", code=3)
             done = self.good(cluster.rotate("--dry-run", BACKUP, "--until", "seen"))
             self.assertRegex(done.stdout,
-                             r"claim +next +%s does not answer.*\ncreate +later *\nseen +later *\n\Z"
+                             r"claim +next +%s does not answer.*\ncreate +later *\n"
+                             r"seen +later +22 s, which the nodes that were not asked are given\n\Z"
                              % cluster.addresses[1])
         finally:
             two.signal(signal.SIGCONT)
@@ -205,6 +206,9 @@ class Refusals(RotateCase):
                          [("create", "next"), ("seen", "later"), ("promote", "later"),
                           ("announced", "later"), ("retire", "later")])
         self.assertEqual(told["version"], 2)
+        # With a refresh of 1 s, and no time to settle.
+        self.assertEqual([step["wait_ms"] for step in told["steps"]], [0, 1000, 0, 1000, 100000])
+        self.assertEqual([bool(step["text"]) for step in told["steps"]], [True, True, False, True, True])
         self.refused("it would be refused: version 2 would be on the token of hsm-a alone", "--dry-run")
 
     def wrong_pin(self, node):

@@ -34,6 +34,15 @@ def calls(status, values, method="v2.Encrypt"):
     return on("kekd_kms_calls_total", values, method=method, status=status)
 
 
+def calls_in_all(values, method="v2.Encrypt"):
+    return on("kekd_kms_call_duration_seconds_count", values, method=method)
+
+
+def started(minute):
+    """When kekd started; promtool's clock begins at 0."""
+    return steady("process_start_time_seconds", 60 * minute)
+
+
 def announces(instance, key):
     return {"series": f'kekd_kek_primary_info{{job="kekd", instance="{instance}", version="1", key_id="{key}"}}', "values": "1x120"}
 
@@ -85,7 +94,7 @@ ALERTS = {
     "KekdKeyUnusable": ("warning", 60, [degraded("compromised", **V2)], {"reason": "compromised", **V2},
                         [on("kekd_degraded", "1x50 _x100", reason="compromised", **V2)]),
     "KekdKeyAskedFor": ("critical", 1, [on("kekd_kek_version_asked_for_total", "0 1x120", **V2)], V2,
-                        [steady("kekd_kek_version_asked_for_total", 3, **V2)]),
+                        [steady("kekd_kek_version_asked_for_total", 0, **V2)]),
     "KekdNodesDisagree": ("warning", 10, [announces("cp1", "kek1-a"), announces("cp2", "kek1-b")], None,
                           [announces("cp1", "kek1-a"), announces("cp2", "kek1-a")]),
     "KekdTokenUnproven": ("warning", 15, [steady("kekd_kek_version_providers", 2, **V2),
@@ -95,8 +104,9 @@ ALERTS = {
                            steady("kekd_kek_version_state", 1, state="pre-active", **V2)]),
     "KekdPeerRefused": ("warning", 1, [on("kekd_grpc_rejected_total", "0 1x120", status="PERMISSION_DENIED")],
                         {"status": "PERMISSION_DENIED"}, [on("kekd_grpc_rejected_total", "0 1x120", status="UNIMPLEMENTED")]),
-    "KekdCallsFail": ("warning", 6, [calls("OK", "0+9x120"), calls("UNAVAILABLE", "0+1x120")], {"method": "v2.Encrypt"},
-                      [calls("OK", "0+99x120"), calls("UNAVAILABLE", "0+1x120"), calls("CANCELLED", "0+90x120")]),
+    "KekdCallsFail": ("warning", 6, [calls("OK", "0+9x120"), calls("UNAVAILABLE", "0+1x120"), calls_in_all("0+10x120")], {"method": "v2.Encrypt"},
+                      [calls("OK", "0+99x120"), calls("UNAVAILABLE", "0+1x120"), calls("CANCELLED", "0+90x120"),
+                       calls_in_all("0+190x120")]),
     "KekdAuditLoses": ("warning", 1, [on("kekd_audit_dropped_total", "0 1x120")], {}, [on("kekd_audit_dropped_total", "7x120")]),
 }
 # What an alert is for besides, in other words.
@@ -105,6 +115,20 @@ MORE = {
     "KekdKeyUnusable": ([degraded("suspended", **V2)], {"reason": "suspended", **V2}),
     "KekdTokenUnproven": ([steady("kekd_kek_version_providers", 1, **V2), steady("kekd_kek_version_providers_proven", 0, **V2),
                            steady("kekd_kek_version_state", 1, state="active", **V2)], V2),
+}
+# What a counter has at its first sample: (the series, besides when kekd started, the first and the last minute at which it fires).
+BORN = {
+    "KekdWorkersDie": ([on("kekd_hsm_workers_killed_total", "_x30 2x120", **HSM), on("kekd_hsm_workers_crashed_total", "_x30 2x120", **HSM),
+                        started(30)], HSM, 30, 44),
+    "KekdWrongKey": ([on("kekd_hsm_workers_ended_total", "1x30 1x120", **HSM), on("process_start_time_seconds", "0x30 1800x120")],
+                     HSM, 31, 44),
+    "KekdKeyAskedFor": ([on("kekd_kek_version_asked_for_total", "_x30 2x120", **V2), started(0)], V2, 30, 44),
+    "KekdPeerRefused": ([on("kekd_grpc_rejected_total", "_x30 5x120", status="PERMISSION_DENIED"), started(30)],
+                        {"status": "PERMISSION_DENIED"}, 30, 39),
+    "KekdAuditLoses": ([on("kekd_audit_dropped_total", "_x30 5x120"), started(30)], {}, 30, 39),
+    # Every tenth call of ten minutes fails, each with another status.
+    "KekdCallsFail": ([calls("OK", "0+9x120"), calls_in_all("0+10x10 109+9x100")] +
+                      [calls(f"STATUS_{minute}", f"_x{minute} 1x100") for minute in range(10)], {"method": "v2.Encrypt"}, 6, 12),
 }
 # What else is none, though something beside it is as in the fault.
 NONE_BESIDES = {
@@ -147,6 +171,10 @@ def cases():
         yield none, [expected(minute, alert, None) for minute in (ALERTS[alert][1], 70)]
     for alert, (fault, besides) in MORE.items():
         yield fault, [expected(ALERTS[alert][1], alert, labels_of(alert, besides))]
+    for alert, (fault, besides, first, last) in BORN.items():
+        labels = labels_of(alert, besides)
+        yield fault, [expected(minute, alert, labels if first <= minute <= last else None)
+                      for minute in (first - 1, first, last, last + 1)]
 
 
 def promtool(*arguments):

@@ -22,7 +22,7 @@ env -u MAKEFLAGS -u MAKELEVEL make -C "${abs_top_builddir:?}" -q -W Makefile "$o
 test "$code" = 1 || fail "$object stays as it is when configure is run anew ($code)"
 
 # Every metric that an alert asks for is in the manual (the histogram's suffixes and up{} aside).
-for name in $(grep -oE '\bkekd_[a-z_]+' "$deploy/prometheus-rules.yaml" | sort -u); do
+for name in $(grep -oE '\b(kekd|process)_[a-z_]+' "$deploy/prometheus-rules.yaml" | sed 's/_\(bucket\|count\|sum\)$//' | sort -u); do
     grep -q "^\.It Ic $name Pq" "$manual" || fail "prometheus-rules.yaml asks for $name, which is no metric"
 done
 
@@ -101,5 +101,41 @@ if unshare -Urpf --mount-proc true 2>/dev/null; then
 else
     echo "SKIP: no namespaces: kekd.logrotate was not tried"
 fi
+
+# A package's upgrade restarts kekd where that costs nothing; where it does not, it says what is so, by kekctl's exit codes.
+for name in systemctl runuser kekctl; do
+    rm -f "$units/bin/$name"
+done
+printf '#!/bin/sh\nexit 0\n' >"$units/bin/systemctl"
+printf '#!/bin/sh\nshift 3\nexec "$@"\n' >"$units/bin/runuser"
+cat >"$units/bin/kekctl" <<'END'
+#!/bin/sh
+case "$*" in
+*'config check') echo "words of check"; exit "$CHECK" ;;
+*) echo "words of status"; exit "$STATUS" ;;
+esac
+END
+chmod +x "$units/bin/systemctl" "$units/bin/runuser" "$units/bin/kekctl"
+sed -e "s|@bindir@|$units/bin|; s|@sysconfdir@|/etc|; s|/run/systemd/system|$units|" "$deploy/restart-if-well.in" >"$units/restart"
+while read -r check status restarts words; do
+    said=$(CHECK=$check STATUS=$status PATH="$units/bin:$PATH" sh "$units/restart" echo RESTARTED 2>&1) ||
+        fail "restart-if-well spoils an upgrade ($check, $status)"
+    did=no
+    case "$said" in RESTARTED | *"
+RESTARTED") did=yes ;; esac
+    test "$did" = "$restarts" || fail "restart-if-well: restarts: $did, at $check, $status: $said"
+    test "$words" = - || echo "$said" | grep -q "$words" || fail "restart-if-well does not say '$words' at $check, $status: $said"
+    test "$did" = yes || echo "$said" | grep -q '^words of ' || fail "restart-if-well hides what kekctl says at $check, $status: $said"
+done <<'END'
+0 0 yes -
+3 0 yes words of check
+2 0 no the configuration would not be taken
+1 0 no whether the configuration would be taken is not known
+127 0 no whether the configuration would be taken is not known
+0 3 no this node is not well
+3 3 no this node is not well
+0 1 no whether this node is well is not known
+0 2 no whether this node is well is not known
+END
 
 exit $failed

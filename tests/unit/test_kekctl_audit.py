@@ -173,6 +173,24 @@ class Whole(Verify):
         os.remove(self.path("k.audit"))
         self.assertEqual(self.problems(*options, file), [("record", "", 0)])
 
+    def test_nothing_is_no_good_log(self):
+        plain = b'{"time":"2026-01-01T00:00:00.000Z","seq":1,"node":"cp-1","event":"stop"}\n'
+        empty, old = self.put("audit", []), self.put("audit.1", [plain] * 2)
+        for args, stdin, said in ((("-",), b"", "standard input, found none among 0 lines"),
+                                  (("-",), b"\n\n", "standard input, found none among 2 lines"),
+                                  ((empty,), b"", empty + ", found none among 0 lines"),
+                                  ((old,), b"", old + ", found none among 2 lines"),
+                                  ((empty, old), b"", "2 files, the first one " + empty + ", found none among 2 lines"),
+                                  (("-", empty), plain, "2 files, the first one standard input, found none among 1 line")):
+            with self.subTest(args=args, stdin=stdin):
+                code, out, err = self.run_it(*args, stdin=stdin)
+                self.assertEqual(code, 3, out + err)
+                self.assertIn("nothing was checked: expected lines with a chain in " + said, err)
+        self.assertEqual(self.problems(empty), [("nothing", "", 0)])
+        self.assertEqual(self.problems(*self.record(), empty), [("record", "", 0)])  # which says it already
+        # One that is empty beside others is of a log that was just rotated.
+        self.good(empty, self.put("audit.2", self.chain.lines(3)))
+
     def test_a_damaged_record_does_not_keep_the_files_from_being_checked(self):
         lines = self.chain.lines(4)
         options = self.record()

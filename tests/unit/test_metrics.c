@@ -251,6 +251,7 @@ START_TEST(calls_are_counted_by_method_status_and_duration)
     render();
     says("kekd_kms_calls_total{method=\"v2.Decrypt\",status=\"OK\"} 8");
     says("kekd_kms_calls_total{method=\"v2.Encrypt\",status=\"OK\"} 0");
+    says("kekd_kms_calls_total{method=\"v2.Encrypt\",status=\"CANCELLED\"} 0");
     says("kekd_kms_calls_total{method=\"v1beta1.Encrypt\",status=\"UNAVAILABLE\"} 1");
     says("kekd_kms_hsm_waits_total{method=\"v2.Decrypt\"} 8");
     says("kekd_kms_call_duration_seconds_bucket{method=\"v2.Decrypt\",le=\"5e-05\"} 2");

@@ -576,6 +576,45 @@ START_TEST(ones_own_rotation_on_ones_own_page_is_no_other)
 }
 END_TEST
 
+static void expect_wait(enum rotation_step step, uint64_t ms, const char *text)
+{
+    struct rotation_wait wait;
+    rotation_expect(&world.facts, step, &wait);
+    ck_assert_msg(wait.ms == ms && strcmp(wait.text, text) == 0, "step %s: %u ms \"%s\"",
+                  rotation_step_name(step), (unsigned)wait.ms, wait.text);
+}
+
+START_TEST(how_long_each_step_waits_is_told_by_what_is_known_of_the_nodes)
+{
+    world.nodes[1].status.settle_ms = 90000; /* slower than this one */
+    expect_wait(ROTATION_CREATE, 0, "");
+    expect_wait(ROTATION_PROMOTE, 0, "");
+    expect_wait(ROTATION_SEEN, 15000,
+                "some 15 s; up to 330 s where a library lists its keys but once in a process");
+    expect_wait(ROTATION_ANNOUNCED, 105000,
+                "some 105 s; up to 420 s where a library lists its keys but once in a process");
+    expect_wait(ROTATION_RETIRE, 100000,
+                "at most 100 s: so long a node may seal under the old version");
+    /* Of this node alone the same is known, if there is no other. */
+    world.facts.node_count = 1;
+    world.facts.alone = world.facts.single_node = true;
+    expect_wait(ROTATION_ANNOUNCED, 75000,
+                "some 75 s; up to 390 s where a library lists its keys but once in a process");
+    /* And what the others are given is, where nobody named them. */
+    world.facts.single_node = false;
+    expect_wait(ROTATION_SEEN, 330000, "330 s, which the nodes that were not asked are given");
+    expect_wait(ROTATION_ANNOUNCED, 390000, "390 s, which the nodes that were not asked are given");
+    expect_wait(ROTATION_RETIRE, 100000, "100 s, which the nodes that were not asked are given");
+    /* A node without a page says what it announces, and no more. */
+    world.facts.node_count = 2;
+    world.facts.alone = false;
+    world.nodes[1].status.partial = true;
+    expect_wait(ROTATION_SEEN, 330000, "330 s, which the nodes that were not asked are given");
+    expect_wait(ROTATION_ANNOUNCED, 105000,
+                "some 105 s; up to 420 s where a library lists its keys but once in a process");
+}
+END_TEST
+
 #define ADD(name) tcase_add_test(tcase, name)
 
 static void add_steps(TCase *tcase)
@@ -615,6 +654,7 @@ static void add_waits_and_refusals(TCase *tcase)
     ADD(a_version_that_is_suspended_on_one_provider_is_to_be_resumed);
     ADD(two_rotations_one_of_which_is_further_or_has_the_smaller_name);
     ADD(ones_own_rotation_on_ones_own_page_is_no_other);
+    ADD(how_long_each_step_waits_is_told_by_what_is_known_of_the_nodes);
 }
 
 int main(void)

@@ -1,7 +1,25 @@
 /* kekctl audit verify: are the lines of the audit log as they were written? */
+#include <stdio.h>
+#include <string.h>
+
 #include "kek/text.h"
 #include "kekctl/output.h"
 #include "verify.h"
+
+/* Files without a line of a chain are not well: nothing is known of them. */
+static void expect_lines(struct verify *verify, const struct ctl *ctl)
+{
+    const char *first = ctl->arguments[0];
+    bool is_stdin = strcmp(first, FILES_STDIN) == 0;
+    char what[CHECK_TEXT / 2];
+    if (ctl->argument_count == 1) {
+        snprintf(what, sizeof what, "%s", is_stdin ? "standard input" : first);
+    } else {
+        snprintf(what, sizeof what, "%zu files, the first one %s", ctl->argument_count,
+                 is_stdin ? "standard input" : first);
+    }
+    check_nothing(verify->check, what);
+}
 
 static bool read_files(struct verify *verify, const struct ctl *ctl)
 {
@@ -15,6 +33,7 @@ static bool read_files(struct verify *verify, const struct ctl *ctl)
         return false;
     }
     verify_end(verify);
+    expect_lines(verify, ctl);
     return true;
 }
 

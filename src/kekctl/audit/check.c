@@ -35,6 +35,7 @@ const char *check_kind_name(enum check_kind kind)
         [CHECK_AGAIN] = "again",     [CHECK_RELINKED] = "relinked",   [CHECK_TOLD] = "told",
         [CHECK_CUT] = "cut",         [CHECK_RECORD] = "record",       [CHECK_CHAINS] = "chains",
         [CHECK_UNMACED] = "unmaced", [CHECK_UNKNOWN] = "unknown",     [CHECK_MAC] = "mac",
+        [CHECK_UNREAD] = "unread",   [CHECK_NOTHING] = "nothing",
     };
     return names[kind];
 }
@@ -94,6 +95,12 @@ void check_damaged_count(struct check *check)
         check, CHECK_RECORD,
         "expected a count of lost lines, or none, in the record of the chain in state_dir: what "
         "is there cannot be read, so any number of lines may be missing");
+}
+
+/* What lines are called that should be here and are not. */
+static enum check_kind absent(const struct check *check, enum check_kind kind)
+{
+    return check->unread ? CHECK_UNREAD : kind;
 }
 
 /* ---- lines without a chain ---- */
@@ -197,7 +204,7 @@ static void take_mac(struct check *check, struct check_chain *chain, const struc
         return; /* nobody asks, or that line is older than what is here */
     }
     if (kept_at(chain, telling->covers)->n != telling->covers) {
-        problem(check, CHECK_MAC,
+        problem(check, absent(check, CHECK_MAC),
                 "the MAC of line %" PRIu64 " of chain %s: it was not checked: that line is "
                 "not here",
                 telling->covers, chain->end.chain);
@@ -300,9 +307,12 @@ static void begin_chain(struct check *check, const struct kek_audit_link *link)
     keep_hash(chain, link->end.n, link->end.hash);
 }
 
-static const char *is_or_are(uint64_t count)
+static void say_gone(uint64_t missing, bool unread, char gone[static 128])
 {
-    return count == 1 ? "is" : "are";
+    snprintf(gone, 128, "%s before it %s", kek_counted(missing, "line").text,
+             unread         ? "not read, or missing"
+             : missing == 1 ? "is missing"
+                            : "are missing");
 }
 
 static void say_gap(struct check_problem *problem)
@@ -315,8 +325,7 @@ static void say_gap(struct check_problem *problem)
                  gap->later == 1 ? "comes" : "come");
     }
     if (missing > 0) {
-        snprintf(gone, sizeof gone, "%s before it %s missing", kek_counted(missing, "line").text,
-                 is_or_are(missing));
+        say_gone(missing, problem->kind == CHECK_UNREAD, gone);
     }
     snprintf(problem->text, sizeof problem->text,
              "expected line %" PRIu64 " of chain %s, found line %" PRIu64
@@ -330,7 +339,7 @@ static void meet_gap(struct check *check, const struct check_chain *chain, uint6
                      uint64_t n)
 {
     size_t before = check->problem_count;
-    problem(check, CHECK_MISSING, "a gap");
+    problem(check, absent(check, CHECK_MISSING), "a gap");
     if (check->problem_count > before) {
         struct check_problem *problem = &check->problems[before];
         problem->gap = (struct check_gap){.chain = chain,
@@ -488,15 +497,17 @@ static void expect_record(struct check *check)
     const struct check_chain *chain = chain_of(check, check->record.chain);
     if (chain == NULL) {
         check->at = (struct check_place){.file = NULL};
-        problem(check, CHECK_RECORD,
-                "expected a line of chain %s, which is on record with %s, found none",
-                check->record.chain, kek_counted(check->record.n, "line").text);
+        problem(check, absent(check, CHECK_RECORD),
+                "expected a line of chain %s, which is on record with %s, found none%s",
+                check->record.chain, kek_counted(check->record.n, "line").text,
+                check->unread ? " in what was read" : "");
     } else if (chain->end.n < check->record.n) {
         check->at = chain->to;
-        problem(check, CHECK_RECORD,
+        problem(check, absent(check, CHECK_RECORD),
                 "the last line here of chain %s: expected lines up to %" PRIu64
-                ", as is on record, found %" PRIu64 ": the end is missing, or a file",
-                chain->end.chain, check->record.n, chain->end.n);
+                ", as is on record, found %" PRIu64 ": the end is %s",
+                chain->end.chain, check->record.n, chain->end.n,
+                check->unread ? "in a file that was not read, or missing" : "missing, or a file");
     }
 }
 
@@ -507,4 +518,15 @@ void check_end(struct check *check)
     }
     tell_unknown(check);
     expect_record(check);
+}
+
+void check_nothing(struct check *check, const char *what)
+{
+    if (check->chain_count > 0 || check->problem_count > 0) {
+        return;
+    }
+    check->at = (struct check_place){.file = NULL};
+    problem(check, CHECK_NOTHING,
+            "nothing was checked: expected lines with a chain in %s, found none among %s", what,
+            kek_counted(check->lines, "line").text);
 }

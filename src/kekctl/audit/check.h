@@ -32,6 +32,8 @@ enum check_kind {
     CHECK_UNMACED,   /* a MAC should have come by this line */
     CHECK_UNKNOWN,   /* nothing vouches for the chain, and MACs do for another */
     CHECK_MAC,       /* a MAC is not of what it says, or not the token's, or could not be checked */
+    CHECK_UNREAD,    /* lines are not here, and may be in files that were not read */
+    CHECK_NOTHING,   /* no line has a chain, so that nothing was checked */
 };
 const char *check_kind_name(enum check_kind kind);
 
@@ -97,6 +99,7 @@ struct check {
     uint64_t dropped, dropped_at_most;
     bool takes_headers; /* lines may be out of a file of a syslog daemon's; the caller's to set */
     uint64_t headers;   /* lines that it put something before, which nothing vouches for */
+    bool unread;        /* files of the log are there that nobody reads; the caller's to set */
     uint64_t
         bad; /* changed lines since the last good one: the gap that they leave is no problem more */
 
@@ -134,5 +137,7 @@ uint64_t check_unmaced(const struct check_chain *chain);
 /* A problem of that MAC. */
 void check_mac_problem(struct check *check, const struct check_chain *chain, const char *text);
 void check_end(struct check *check); /* there are no more files */
+/* Then: was any line held against a chain?  Where none was and nothing else is wrong, that is a problem.  `what`: the files. */
+void check_nothing(struct check *check, const char *what);
 
 #endif

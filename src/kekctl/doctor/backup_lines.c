@@ -45,8 +45,7 @@ static void say(struct doctor *doctor, const char *subject, const struct backup_
     }
 }
 
-/* Puts on record that there is a backup of this version, which the audit log has too; without its line the word is not taken.
- * config: of that root alone. */
+/* config: of that root alone. */
 static enum kek_rc take_word(struct doctor *doctor, const struct kek_config *config,
                              uint32_t version, struct kek_why *why)
 {
@@ -55,10 +54,7 @@ static enum kek_rc take_word(struct doctor *doctor, const struct kek_config *con
         return kek_fail_within(why, why->rc,
                                "the word was not taken, since it cannot be put on record");
     }
-    const struct kek_audit_act act = {
-        .event = "backup", .outcome = "ok", .version = version, .said = "i-have-a-backup"};
-    enum kek_rc rc = ctl_audit_put(&doctor->ctl, acts, &act, why);
-    return rc == KEK_OK ? backup_say(config, version, why) : rc;
+    return backup_take(&doctor->ctl, config, acts, version, why);
 }
 
 /* config: of that root alone. */

@@ -8,6 +8,9 @@
 
 #include "kek/config.h"
 
+struct ctl;
+struct kek_audit_acts;
+
 #define BACKUP_OLD_MS (INT64_C(180) * 24 * 3600 * 1000) /* it is time to prove it again */
 
 struct backup_word {
@@ -22,6 +25,11 @@ enum kek_rc backup_read(const struct kek_config *config, struct backup_word *wor
 /* Somebody says now that there is one, of this version and those before it. */
 enum kek_rc backup_say(const struct kek_config *config, uint32_t version,
                        struct kek_why *why) KEK_MUST_CHECK;
+/* The same, put on record in the audit log, too: where that takes no line, the word is not taken, and the exit code says that a
+ * line is lost.  acts: of that root; NULL: there is no audit log. */
+enum kek_rc backup_take(const struct ctl *ctl, const struct kek_config *config,
+                        struct kek_audit_acts *acts, uint32_t version,
+                        struct kek_why *why) KEK_MUST_CHECK;
 
 /* Pure. */
 enum backup_state { BACKUP_GOOD = 0, BACKUP_NEVER, BACKUP_BEHIND, BACKUP_OLD };

@@ -318,8 +318,9 @@ static void remember_backup(const struct changes *changes)
     const struct ctl *ctl = changes->keys->ctl;
     struct kek_why why;
     if (changes->kind == CHANGE_PROMOTE && ctl->has_backup &&
-        backup_say(changes->keys->config, changes->number, &why) != KEK_OK) {
-        ctl_say(ctl, "that there is a backup is not on record: %s", why.text);
+        backup_take(ctl, changes->keys->config, changes->keys->audit, changes->number, &why) !=
+            KEK_OK) {
+        ctl_say(ctl, "that there is a backup was not put on record: %s", why.text);
     }
 }
 

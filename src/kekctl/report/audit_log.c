@@ -11,12 +11,14 @@ static enum kek_rc read_files(struct audit_log *log, struct verify *verify)
 {
     struct audit_read *read = &log->read;
     struct kek_why cause;
+    verify->check->unread = read->unread;
     for (size_t i = 0; i < read->count; i++) {
         const char *path = read->paths[i];
         if (verify_file(verify, path, audit_read_line, read, &cause)) {
             audit_read_took(read, path);
         } else if (i + 1 < read->count) {
-            audit_read_left(read, path, cause.text);
+            audit_read_unread(read, path, cause.text);
+            verify->check->unread = true;
         } else {
             return kek_fail(&log->why, cause.rc, "reading the audit file %s: %s", path, cause.text);
         }
@@ -32,6 +34,19 @@ static void add_limit(void *arg, const char *sentence)
         json_array_append_new(log->limits, output_text(sentence)) != 0 || log->read.spoilt;
 }
 
+/* The first problem: of lines that were not read, or of any other kind. */
+static void take_first(struct audit_log *log, const struct check *check, bool unread, char **first)
+{
+    for (size_t i = 0; i < check->problem_count && *first == NULL; i++) {
+        if ((check->problems[i].kind == CHECK_UNREAD) == unread) {
+            char text[VERIFY_PROBLEM_TEXT];
+            verify_problem_text(&check->problems[i], text);
+            *first = strdup(text);
+            log->read.spoilt = log->read.spoilt || *first == NULL;
+        }
+    }
+}
+
 static void take_chain(struct audit_log *log, const struct verify *verify)
 {
     const struct check *check = verify->check;
@@ -43,12 +58,11 @@ static void take_chain(struct audit_log *log, const struct verify *verify)
     log->problems = verify_problems_json(check);
     log->limits = json_array();
     verify_limits(verify, add_limit, log);
-    if (check->problem_count > 0) {
-        char text[VERIFY_PROBLEM_TEXT];
-        verify_problem_text(&check->problems[0], text);
-        log->first_problem = strdup(text);
-        log->read.spoilt = log->read.spoilt || log->first_problem == NULL;
+    for (size_t i = 0; i < check->problem_count; i++) {
+        log->unread += check->problems[i].kind == CHECK_UNREAD;
     }
+    take_first(log, check, false, &log->first_problem);
+    take_first(log, check, true, &log->first_unread);
     log->read.spoilt = log->read.spoilt || log->chains == NULL || log->problems == NULL;
 }
 
@@ -109,6 +123,7 @@ void audit_log_done(struct audit_log *log)
     json_decref(log->problems);
     json_decref(log->limits);
     free(log->first_problem);
+    free(log->first_unread);
 }
 
 bool audit_log_has_gaps(const struct audit_log *log)
@@ -122,8 +137,11 @@ const char *audit_log_chain(const struct audit_log *log)
     if (log->tally == NULL) {
         return "not verified";
     }
-    if (log->first_problem != NULL) {
+    if (log->first_problem != NULL || log->more > 0) {
         return "not intact";
+    }
+    if (log->first_unread != NULL) {
+        return "not all read";
     }
     return json_array_size(log->chains) == 0 ? "none" : "intact";
 }

@@ -18,10 +18,13 @@ struct audit_log {
     uint64_t damaged; /* of them, the ones that are not whole, as audit_read.h has it */
     /* Of the chain; `chains` and `problems` are as kekctl(1) describes them. */
     json_t *chains, *problems;
-    json_t *limits;      /* sentences: what nothing vouches for */
-    uint64_t more;       /* problems that are not among them */
-    uint64_t before;     /* lines before the first that has a chain */
-    char *first_problem; /* a sentence; NULL: there is none */
+    json_t *limits;  /* sentences: what nothing vouches for */
+    uint64_t more;   /* problems that are not among them */
+    uint64_t before; /* lines before the first that has a chain */
+    /* Of the problems, those that are lines which may be in files that nobody read, as files_not_read names them. */
+    uint64_t unread;
+    char *first_problem; /* a sentence; NULL: there is none but those */
+    char *first_unread;  /* the same of those */
 };
 
 /* The tokens of all roots of trust are asked for MACs. */
@@ -31,7 +34,8 @@ void audit_log_done(struct audit_log *log);
 /* Are there lines that it lacks, or that nobody read?  Then it does not say what happened first, or last. */
 bool audit_log_has_gaps(const struct audit_log *log);
 
-/* "intact", "not intact", "none" (no line is chained) or "not verified". Static. */
+/* "intact", "not intact", "not all read" (nothing is wrong but what may be in files that were not read), "none" (no line is
+ * chained) or "not verified". Static. */
 const char *audit_log_chain(const struct audit_log *log);
 
 #endif

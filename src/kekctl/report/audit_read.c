@@ -58,11 +58,18 @@ void audit_read_took(struct audit_read *read, const char *path)
         json_array_append_new(read->files, output_text(name_of(path))) != 0 || read->spoilt;
 }
 
-void audit_read_left(struct audit_read *read, const char *path, const char *why)
+/* Names it among those that were not read. */
+static void leave(struct audit_read *read, const char *path, const char *why)
 {
     char text[NAME_MAX + KEK_WHY_TEXT];
     snprintf(text, sizeof text, "%s: %s", name_of(path), why);
     read->spoilt = json_array_append_new(read->not_read, output_text(text)) != 0 || read->spoilt;
+}
+
+void audit_read_unread(struct audit_read *read, const char *path, const char *why)
+{
+    read->unread = true;
+    leave(read, path, why);
 }
 
 static bool is_compressed(const char *name)
@@ -114,16 +121,19 @@ static void look_at(struct audit_read *read, const char *path)
 {
     struct kek_why why;
     if (is_compressed(path)) {
-        audit_read_left(read, path, "it is compressed");
+        audit_read_unread(read, path, "it is compressed");
     } else if (!is_file(path, &why)) {
-        audit_read_left(read, path, why.text);
-    } else if (files_look(path, &why) != KEK_OK) {
-        audit_read_left(read, path,
-                        why.rc == KEK_NOT_FOUND ? "no line in it is an audit line" : why.text);
-    } else if (read->count == AUDIT_READ_FILES_MAX) {
-        audit_read_left(read, path, "there are too many");
+        audit_read_unread(read, path, why.text);
+    } else if (files_look(path, &why) == KEK_OK) {
+        if (read->count == AUDIT_READ_FILES_MAX) {
+            audit_read_unread(read, path, "there are too many");
+        } else {
+            (void)add(read, path);
+        }
+    } else if (why.rc == KEK_NOT_FOUND) {
+        leave(read, path, "no line in it is an audit line");
     } else {
-        (void)add(read, path);
+        audit_read_unread(read, path, why.text);
     }
 }
 

@@ -24,6 +24,7 @@ struct audit_read {
     json_t *files; /* names of those read, the oldest first; for whoever reads them to fill */
     json_t
         *not_read; /* those of the same folder that look like older ones, and why they were not */
+    bool unread;   /* of those, one may have audit lines: nobody looked, or it could not be read */
     bool spoilt;   /* there was no memory for one of them, or for a line */
     audit_read_fn *fn;
     void *arg;
@@ -42,7 +43,7 @@ void audit_read_line(void *read, struct kek_bytes line);
 
 /* One of `paths` was read, or was not: `why` says so. */
 void audit_read_took(struct audit_read *read, const char *path);
-void audit_read_left(struct audit_read *read, const char *path, const char *why);
+void audit_read_unread(struct audit_read *read, const char *path, const char *why);
 
 void audit_read_done(struct audit_read *read);
 

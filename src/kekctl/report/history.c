@@ -175,6 +175,10 @@ json_t *report_history(struct report_root *root)
         (void)report_say(why, "the audit log that was read begins on %s",
                          tally->first[0] == '\0' ? "no day: it is empty" : tally->first);
     }
+    if (root->report->log.read.unread) {
+        (void)report_say(why, "what older files of the audit log have, which were not read, is not "
+                              "in these rows");
+    }
     if (root->answered < root->keys->config->provider_count) {
         (void)report_say(why,
                          "what the audit log has of a version that is on a provider alone that "

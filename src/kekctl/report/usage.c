@@ -33,16 +33,29 @@ static json_t *lists(const struct report *report)
 static void judge_chain(struct report *report, json_t *why)
 {
     const struct audit_log *log = &report->log;
-    uint64_t problems = json_array_size(log->problems) + log->more;
+    uint64_t problems = json_array_size(log->problems) + log->more - log->unread;
     size_t i;
     const json_t *sentence;
     if (problems > 0) {
         (void)report_say(why, "the chain of the lines is not as it must be: %s, named below",
                          kek_counted(problems, "problem").text);
         report_attend(report, "the audit log's chain is not as it must be: %s, the first one %s",
-                      kek_counted(problems, "problem").text, log->first_problem);
+                      kek_counted(problems, "problem").text,
+                      log->first_problem == NULL ? "" : log->first_problem);
     }
-    if (json_array_size(log->chains) == 0) {
+    if (log->unread > 0) {
+        (void)report_say(why,
+                         "lines of the chain were not read, or are missing, as the problems below "
+                         "say: decompress the older files beside the log, and make the report "
+                         "again");
+        report_attend(report,
+                      "part of the audit log was not read: decompress its older files beside it, "
+                      "and make the report again; %s",
+                      log->first_unread);
+    }
+    if (log->lines == 0) {
+        (void)report_say(why, "no line was read: the files that were read are empty");
+    } else if (json_array_size(log->chains) == 0) {
         (void)report_say(why,
                          "no line has a chain: nothing shows here that none was changed, added "
                          "or taken away");
@@ -184,14 +197,14 @@ void report_usage_show(struct page *page, const json_t *section)
     show_chain(page, section);
     page_heading(page, 3, NULL, "Calls by key");
     show_rows(page, json_object_get(section, "uses"), uses, sizeof uses / sizeof uses[0],
-              "No call is in the log.");
+              "No call is in the lines that were read.");
     page_heading(page, 3, NULL, "Acts of operators");
     show_rows(page, json_object_get(section, "acts"), acts, sizeof acts / sizeof acts[0],
-              "No act is in the log.");
+              "No act is in the lines that were read.");
     page_heading(page, 3, NULL, "Logins at tokens");
     page_table(page, json_object_get(section, "logins"), logins, sizeof logins / sizeof logins[0],
-               "No login is in the log.");
+               "No login is in the lines that were read.");
     page_heading(page, 3, NULL, "Calls refused before any key was asked for");
     page_table(page, json_object_get(section, "refused"), refused,
-               sizeof refused / sizeof refused[0], "None is in the log.");
+               sizeof refused / sizeof refused[0], "None is in the lines that were read.");
 }

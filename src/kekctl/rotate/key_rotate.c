@@ -244,6 +244,23 @@ static enum ctl_exit run(struct rotate *rotate)
 
 /* ---- --dry-run ---- */
 
+static json_t *show_step(const struct rotate *rotate, enum rotation_step step)
+{
+    const struct rotation_plan *plan = &rotate->plan;
+    bool is_next = plan->verdict == ROTATION_ACT || plan->verdict == ROTATION_WAIT;
+    struct rotation_wait wait = {.ms = 0};
+    const char *state = "later", *text = wait.text;
+    if (step > plan->step) {
+        rotation_expect(&rotate->facts, step, &wait);
+    } else {
+        state = step == plan->step && is_next ? "next" : "done";
+        wait.ms = step == plan->step ? plan->wait_ms : 0;
+        text = step == plan->step ? plan->text : "";
+    }
+    return json_pack("{s:s, s:s, s:I, s:s}", "step", rotation_step_name(step), "state", state,
+                     "wait_ms", (json_int_t)wait.ms, "text", text);
+}
+
 static enum ctl_exit show_plan(struct rotate *rotate)
 {
     static const struct column columns[] = {{"step", "STEP"}, {"state", "STATE"}, {"text", "WHAT"}};
@@ -253,13 +270,7 @@ static enum ctl_exit show_plan(struct rotate *rotate)
     enum rotation_step to = plan->step == ROTATION_DONE ? ROTATION_DONE : rotate->facts.until;
     json_t *steps = json_array();
     for (enum rotation_step step = from; step <= to; step++) {
-        bool is_next = plan->verdict == ROTATION_ACT || plan->verdict == ROTATION_WAIT;
-        const char *state = step > plan->step               ? "later"
-                            : step == plan->step && is_next ? "next"
-                                                            : "done";
-        (void)json_array_append_new(steps, json_pack("{s:s, s:s, s:s}", "step",
-                                                     rotation_step_name(step), "state", state,
-                                                     "text", step == plan->step ? plan->text : ""));
+        (void)json_array_append_new(steps, show_step(rotate, step));
     }
     json_t *object = json_pack("{s:I, s:b, s:o}", "version", (json_int_t)plan->target.number,
                                "dry_run", 1, "steps", steps);

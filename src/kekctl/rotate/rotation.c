@@ -1,6 +1,8 @@
 #include "rotation.h"
 
 #include <inttypes.h>
+#include <stdio.h>
+
 #include "rotation_check.h"
 
 /* Is there a node that cannot be asked about this, so that only time tells?  `page`: what is asked for stands on
@@ -304,6 +306,67 @@ void rotation_plan(const struct rotation_facts *facts, struct rotation_plan *pla
         } else {
             plan_steps(facts, plan);
         }
+        break;
+    }
+}
+
+/* ---- how long it takes ---- */
+
+static uint64_t seconds(uint64_t ms)
+{
+    return (ms + 999) / 1000;
+}
+
+/* Of the slowest node. */
+static uint64_t settles_within(const struct rotation_facts *facts)
+{
+    uint64_t longest = facts->settle_ms;
+    for (size_t i = 0; i < facts->node_count; i++) {
+        const struct node *node = &facts->nodes[i];
+        if (node->reachable && node->status.settle_ms > longest) {
+            longest = node->status.settle_ms;
+        }
+    }
+    return longest;
+}
+
+/* For a look at the tokens, and then for `more_ms`. */
+static void expect_look(const struct rotation_facts *facts, bool blind, uint64_t more_ms,
+                        struct rotation_wait *wait)
+{
+    uint64_t longest = ROTATION_LOOKS * facts->refresh_ms + more_ms;
+    wait->ms = blind ? longest : facts->refresh_ms + more_ms;
+    if (blind) {
+        snprintf(wait->text, sizeof wait->text,
+                 "%" PRIu64 " s, which the nodes that were not asked are given", seconds(longest));
+    } else {
+        snprintf(wait->text, sizeof wait->text,
+                 "some %" PRIu64 " s; up to %" PRIu64
+                 " s where a library lists its keys but once in a process",
+                 seconds(wait->ms), seconds(longest));
+    }
+}
+
+void rotation_expect(const struct rotation_facts *facts, enum rotation_step step,
+                     struct rotation_wait *wait)
+{
+    *wait = (struct rotation_wait){.ms = 0};
+    switch (step) {
+    case ROTATION_SEEN:
+        expect_look(facts, is_blind(facts, true), 0, wait);
+        break;
+    case ROTATION_ANNOUNCED:
+        expect_look(facts, is_blind(facts, false),
+                    is_blind(facts, false) ? facts->settle_ms : settles_within(facts), wait);
+        break;
+    case ROTATION_RETIRE:
+        wait->ms = ROTATION_SEALING_MS;
+        snprintf(wait->text, sizeof wait->text, "%s%u s%s", is_blind(facts, true) ? "" : "at most ",
+                 ROTATION_SEALING_MS / 1000,
+                 is_blind(facts, true) ? ", which the nodes that were not asked are given"
+                                       : ": so long a node may seal under the old version");
+        break;
+    default:
         break;
     }
 }

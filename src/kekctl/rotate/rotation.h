@@ -111,4 +111,13 @@ struct rotation_plan {
 
 void rotation_plan(const struct rotation_facts *facts, struct rotation_plan *plan);
 
+/* How long a step waits from its beginning on, if nothing is in the way.  How long a vendor's replication takes nobody knows. */
+struct rotation_wait {
+    uint64_t ms; /* 0: it does not wait */
+    char text[KEK_WHY_TEXT];
+};
+
+void rotation_expect(const struct rotation_facts *facts, enum rotation_step step,
+                     struct rotation_wait *wait);
+
 #endif
