@@ -1,9 +1,14 @@
 #!/usr/bin/python3
 """kekctl doctor on the end of the audit log's chain: as it should be, changed, cut, gone, not MACed, not there at all."""
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
+import struct
 import subprocess
+import termios
 
 import fault as faults
 import rig as rigs
@@ -143,6 +148,26 @@ class Chain(rigs.Case):
         self.assertIn("audit verify", todo)
         node.close_clients()
         node.stop()
+
+    def test_on_a_narrow_terminal_what_is_to_be_copied_is_in_one_piece(self):
+        node = self.node()
+        self.chain(node)  # whose logins begin it
+        todos = [line["do"] for line in json.loads(node.kekctl("doctor", "--output", "json").stdout)["lines"] if line["do"]]
+        self.assertTrue(any(len(todo) > 80 for todo in todos), todos)
+        main, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 80, 0, 0))
+        with subprocess.Popen([rigs.program("kekctl"), "--config", node.path, "doctor"], stdin=subprocess.DEVNULL, stdout=terminal) as doctor:
+            os.close(terminal)
+            shown = b""
+            with contextlib.suppress(OSError):  # once nobody has it open any more
+                while piece := os.read(main, 65536):
+                    shown += piece
+        os.close(main)
+        self.assertIn(doctor.returncode, (1, 3))
+        shown = shown.decode().splitlines()
+        self.assertRegex(shown[0], "^VERDICT +SUBJECT +SEEN$")
+        self.assertEqual([line[2:] for line in shown if line[:2] == "  " and line[2:] in todos], todos)
+        self.assertEqual([line for line in shown if len(line) > 80 and line[2:] not in todos], [])
 
     def test_without_an_audit_log_there_is_no_chain(self):
         node = self.node()
