@@ -71,6 +71,7 @@ kekctl_SOURCES = \
 	src/kekctl/destroy/destroy_use.c \
 	src/kekctl/doctor/api_server.c \
 	src/kekctl/doctor/audit_lines.c \
+	src/kekctl/doctor/audit_lost.c \
 	src/kekctl/doctor/audit_sockets.c \
 	src/kekctl/doctor/backup_lines.c \
 	src/kekctl/doctor/below.c \

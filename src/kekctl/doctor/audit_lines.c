@@ -230,6 +230,7 @@ static void judge_end(struct doctor *doctor, const struct chain_end *end)
 void doctor_audit_look(struct doctor *doctor)
 {
     struct doctor_chain *chain = &doctor->chain;
+    doctor_audit_lost_look(doctor);
     if (doctor->config->audit_file != NULL) {
         chain->rc = chain_end_read(&chain->end, doctor->config, &chain->why);
     }
