@@ -89,6 +89,8 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/listeners.c \
 	src/kekctl/doctor/nodes_lines.c \
 	src/kekctl/doctor/outside.c \
+	src/kekctl/doctor/owners.c \
+	src/kekctl/doctor/owners.h \
 	src/kekctl/doctor/pins.c \
 	src/kekctl/doctor/pins.h \
 	src/kekctl/doctor/provider_lines.c \
@@ -96,6 +98,8 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/reach.c \
 	src/kekctl/doctor/reach.h \
 	src/kekctl/doctor/remedy.c \
+	src/kekctl/doctor/secret_settings.c \
+	src/kekctl/doctor/secret_settings.h \
 	src/kekctl/doctor/secrets.c \
 	src/kekctl/doctor/secrets.h \
 	src/kekctl/doctor/session_lines.c \

@@ -114,6 +114,10 @@ bool doctor_is_stranger(const struct doctor *doctor);
 void doctor_say_unseen(struct doctor *doctor, const char *subject, const char *format, ...)
     KEK_PRINTF(3, 4);
 
+/* What gives something to kekd's user: the command, or, where it is not certain who that is, what comes before it. */
+void doctor_give(const struct doctor *doctor, char todo[static LINES_TODO], const char *format, ...)
+    KEK_PRINTF(3, 4);
+
 /* A line, if this process cannot use the file; true: it can. secret: nobody else may read it. */
 bool doctor_reaches(struct doctor *doctor, const char *subject, const char *path, int mode,
                     bool secret);

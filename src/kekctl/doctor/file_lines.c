@@ -100,7 +100,7 @@ static void judge_state_content(struct doctor *doctor, const char *path, const c
     struct statvfs space;
     find_foreign(doctor->config, &foreign);
     if (foreign.name[0] != '\0') {
-        lines_todo(todo, "chown -R %s: %s", doctor->who.name, shown);
+        doctor_give(doctor, todo, "chown -R %s:%s %s", doctor->who.name, doctor->who.group, shown);
         lines_add(lines, foreign.is_kekds ? DOCTOR_FAIL : DOCTOR_WARN, "state_dir", todo,
                   "%s in %s is not user %s's to write", foreign.name, path, doctor->who.name);
     }
@@ -151,7 +151,8 @@ static void judge_state(struct doctor *doctor)
         lines_add(&doctor->lines, DOCTOR_FAIL, "state_dir", "state_dir: a folder",
                   "%s is not a folder", path);
     } else if (faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) != 0) {
-        lines_todo(todo, "chown %s: %s && chmod 0700 %s", doctor->who.name, shown, shown);
+        doctor_give(doctor, todo, "chown %s:%s %s && chmod 0700 %s", doctor->who.name,
+                    doctor->who.group, shown, shown);
         lines_add(&doctor->lines, DOCTOR_FAIL, "state_dir", todo,
                   "user %s cannot use %s (uid %u, mode %04o)", doctor->who.name, path,
                   (unsigned)about.st_uid, (unsigned)about.st_mode & 07777);

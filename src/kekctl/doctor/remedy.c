@@ -43,6 +43,18 @@ void doctor_user_command(const struct doctor *doctor, char out[static LINES_TODO
     put_command(doctor, before, rest, out);
 }
 
+void doctor_give(const struct doctor *doctor, char todo[static LINES_TODO], const char *format, ...)
+{
+    va_list args;
+    if (doctor->who.against[0] != '\0') {
+        lines_todo(todo, "the line of user first");
+        return;
+    }
+    va_start(args, format);
+    lines_vtodo(todo, format, args);
+    va_end(args);
+}
+
 /* Folders that are everybody's: nobody gives one away, nor opens it, for the sake of a file. */
 static bool is_shared(const char *path)
 {
@@ -72,13 +84,13 @@ static void let(const struct doctor *doctor, const char *path, int mode, bool se
 {
     bool passes = (mode & X_OK) != 0, writes = (mode & W_OK) != 0;
     if (secret) {
-        lines_todo(todo, "chown %s %s && chmod 0600 %s", doctor->who.name, path, path);
+        doctor_give(doctor, todo, "chown %s %s && chmod 0600 %s", doctor->who.name, path, path);
     } else if (writes) {
-        lines_todo(todo, "chown %s %s && chmod u+rw%s %s", doctor->who.name, path,
-                   passes ? "x" : "", path);
+        doctor_give(doctor, todo, "chown %s %s && chmod u+rw%s %s", doctor->who.name, path,
+                    passes ? "x" : "", path);
     } else {
-        lines_todo(todo, "chgrp %s %s && chmod g+%s %s", doctor->who.group, path,
-                   passes ? "x" : "r", path);
+        doctor_give(doctor, todo, "chgrp %s %s && chmod g+%s %s", doctor->who.group, path,
+                    passes ? "x" : "r", path);
     }
 }
 
@@ -146,8 +158,8 @@ void doctor_say_missing(struct doctor *doctor, enum doctor_verdict verdict, cons
 {
     char shown[PATH_MAX], todo[LINES_TODO];
     lines_quote(path, shown, sizeof shown);
-    lines_todo(todo, "install -d -m %s -o %s -g %s %s", mode, doctor->who.name, doctor->who.group,
-               shown);
+    doctor_give(doctor, todo, "install -d -m %s -o %s -g %s %s", mode, doctor->who.name,
+                doctor->who.group, shown);
     lines_add(&doctor->lines, verdict, subject, todo, "%s is not there%s", path,
               verdict == DOCTOR_WARN ? " yet: kekd makes it when it starts" : "");
 }

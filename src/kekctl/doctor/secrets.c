@@ -17,18 +17,18 @@ void secrets_write(const struct doctor *doctor, const struct secret_file *file,
     char shown[PATH_MAX];
     lines_quote(file->path, shown, sizeof shown);
     if (file->variable == NULL) {
-        lines_todo(todo,
-                   "put it there, chown %s %s && chmod 0600 %s; or correct its path in "
-                   "%s",
-                   doctor->who.name, shown, shown, doctor->ctl.config_path);
+        doctor_give(doctor, todo,
+                    "put it there, chown %s %s && chmod 0600 %s; or correct its path in "
+                    "%s",
+                    doctor->who.name, shown, shown, doctor->ctl.config_path);
         return;
     }
     /* By itself first: what is before a pipe does not end what is behind it. */
-    lines_todo(todo,
-               ": \"${%s:?}\" && printf '%%s\\n' \"$%s\" | install -m 0400 -o %s -g %s /dev/stdin "
-               "%s # by a variable: read -rs %s",
-               file->variable, file->variable, doctor->who.name, doctor->who.group, shown,
-               file->variable);
+    doctor_give(doctor, todo,
+                ": \"${%s:?}\" && printf '%%s\\n' \"$%s\" | install -m 0400 -o %s -g %s /dev/stdin "
+                "%s # by a variable: read -rs %s",
+                file->variable, file->variable, doctor->who.name, doctor->who.group, shown,
+                file->variable);
 }
 
 static void say_to_write(struct doctor *doctor, const char *subject, const struct secret_file *file,
@@ -63,7 +63,7 @@ static bool judge_about(struct doctor *doctor, const char *subject, const struct
 {
     char todo[LINES_TODO], shown[PATH_MAX];
     lines_quote(file->path, shown, sizeof shown);
-    lines_todo(todo, "chown %s %s && chmod 0600 %s", doctor->who.name, shown, shown);
+    doctor_give(doctor, todo, "chown %s %s && chmod 0600 %s", doctor->who.name, shown, shown);
     uid_t user = doctor_is_stranger(doctor) && doctor->who.known ? doctor->who.uid : geteuid();
     if (file->owned && about->st_uid != 0 && about->st_uid != user) {
         lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo,
