@@ -116,6 +116,8 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/vendors.h \
 	src/kekctl/doctor/who.c \
 	src/kekctl/doctor/who.h \
+	src/kekctl/doctor/writers.c \
+	src/kekctl/doctor/writers.h \
 	src/kekctl/kms/grpc_client.c \
 	src/kekctl/kms/grpc_client.h \
 	src/kekctl/kms/grpc_status.c \

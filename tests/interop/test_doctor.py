@@ -176,7 +176,7 @@ class Files(doctoring.Case):
             if not kept:
                 os.unlink(path)
         os.chmod(node.state, 0o770)
-        self.cured(node, "state_dir", "others may write", "WARN")
+        self.cured(node, "state_dir", "has mode 0770, so group [0-9]+ may put other files in it", "WARN")
         shut = node.folder + "/shut"
         os.mkdir(shut, 0o700)
         shutil.copytree(node.state, shut + "/state")
@@ -334,6 +334,10 @@ class Files(doctoring.Case):
         self.assertIn("into a folder of its own", line.do)
         self.assertNotRegex(line.do, "chown|chgrp|chmod")
         self.assertFalse(os.path.exists("/var/log/kekd-test-audit.jsonl"))
+        node.write(state_dir="/var/lib")
+        self.assertEqual(self.found(node, "state_dir", "/var/lib is everybody's").do, "in %s: state_dir: /var/lib/kekd" % node.path)
+        node.write(listen="unix://" + node.state)
+        self.assertEqual(self.found(node, "socket", "exists and is not a socket").do, "listen: unix://%s/kms.sock" % node.state)
 
     def test_a_record_of_a_root_with_a_keyring_of_its_own(self):
         node = self.healthy()

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""kekctl doctor where it is not certain whom kekd runs as."""
+"""kekctl doctor where it is not certain whom kekd runs as, and where others may write what is kekd's."""
 
 import os
 import subprocess
@@ -90,6 +90,47 @@ class Owners(doctoring.Case):
         self.assertTrue(line.do.startswith("end process %d, and start kekd as nobody; or" % node.kekd.pid), line.do)
         self.assertEqual(self.found(node, "PIN of hsm-a", "who may use it, too", "WARN").do, FIRST)
         node.stop()
+
+
+class Writers(doctoring.Case):
+    def cured(self, node, subject, seen):
+        line = self.found(node, subject, seen, "WARN")
+        self.run_it(node, line)
+        self.well(node)
+        return line.do
+
+    def test_what_others_may_write(self):
+        node = self.healthy()
+        audit, state = node.config["audit"]["file"], node.state
+        folders = {"audit": os.path.dirname(audit), "PIN of hsm-a": os.path.dirname(node.token.pin_file)}
+        for subject, folder in folders.items():
+            was = os.stat(folder)
+            replaced = "^the folder of .* has mode 0%s, so %s may put another one in its place$"
+            os.chmod(folder, 0o777)
+            self.assertEqual(self.cured(node, subject, replaced % ("777", "anybody")), "chmod o-w " + folder)
+            os.chmod(folder, 0o1777)
+            self.well(node)
+            os.chmod(folder, 0o770)  # of kekd's own group
+            self.well(node)
+            os.chown(folder, -1, DAEMON)
+            self.assertEqual(self.cured(node, subject, replaced % ("770", "group 1")), "chmod g-w " + folder)
+            os.chown(folder, was.st_uid, was.st_gid)
+        os.chmod(audit, 0o666)
+        self.assertEqual(self.cured(node, "audit", "^%s has mode 0666, so anybody may change it" % audit), "chmod o-w " + audit)
+        for name in ("k8s-test.audit", "k8s-test.backup"):
+            os.chmod("%s/%s" % (state, name), 0o666)
+            self.assertEqual(self.cured(node, "state_dir", "^%s in .* has mode 0666, so others may change it" % name),
+                             "chmod -R go-w " + state)
+        os.chmod(state, 0o777)
+        self.assertEqual(self.cured(node, "state_dir", "has mode 0777, so anybody may put other files in it"), "chmod go-w " + state)
+
+    def test_a_folder_that_kekd_may_write_in_only_as_everybody_stays_kekds_to_write(self):
+        node = self.healthy()
+        folder = os.path.dirname(node.config["audit"]["file"])
+        os.chown(folder, 0, 0)
+        os.chmod(folder, 0o777)
+        self.assertEqual(self.cured(node, "audit", "so anybody may put another"), "chown nobody %s && chmod go-w %s" % (folder, folder))
+        self.assertEqual(os.stat(folder).st_uid, os.stat(node.state).st_uid)
 
 
 if __name__ == "__main__":

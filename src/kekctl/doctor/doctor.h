@@ -118,6 +118,13 @@ void doctor_say_unseen(struct doctor *doctor, const char *subject, const char *f
 void doctor_give(const struct doctor *doctor, char todo[static LINES_TODO], const char *format, ...)
     KEK_PRINTF(3, 4);
 
+/* A folder that is everybody's, as /var/lib or /tmp? */
+bool doctor_is_everybodys(const char *path);
+
+/* What is to be done where a file is in such a folder; false: `at` is none. */
+bool doctor_move_elsewhere(const struct doctor *doctor, const char *path, const char *at,
+                           char todo[static LINES_TODO]);
+
 /* A line, if this process cannot use the file; true: it can. secret: nobody else may read it. */
 bool doctor_reaches(struct doctor *doctor, const char *subject, const char *path, int mode,
                     bool secret);

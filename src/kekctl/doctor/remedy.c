@@ -56,7 +56,7 @@ void doctor_give(const struct doctor *doctor, char todo[static LINES_TODO], cons
 }
 
 /* Folders that are everybody's: nobody gives one away, nor opens it, for the sake of a file. */
-static bool is_shared(const char *path)
+bool doctor_is_everybodys(const char *path)
 {
     static const char *const shared[] = {
         "/",    "/dev", "/etc", "/home", "/opt", "/proc",    "/run",     "/root",   "/srv",
@@ -69,13 +69,17 @@ static bool is_shared(const char *path)
     return false;
 }
 
-static void move_elsewhere(const struct doctor *doctor, const char *path, const char *at,
+bool doctor_move_elsewhere(const struct doctor *doctor, const char *path, const char *at,
                            char todo[static LINES_TODO])
 {
+    if (!doctor_is_everybodys(at)) {
+        return false;
+    }
     lines_todo(todo,
                "put %s into a folder of its own, which user %s may use, and correct its path in "
                "%s: %s is everybody's",
                path, doctor->who.name, doctor->ctl.config_path, at);
+    return true;
 }
 
 /* Narrower than for everybody, and no wider than is asked for. */
@@ -122,9 +126,11 @@ void doctor_let(const struct doctor *doctor, const char *path, int mode, bool se
     char at[PATH_MAX];
     lines_quote(found->at, at, sizeof at);
     lines_todo(todo, "put it there, or correct its path in %s", doctor->ctl.config_path);
-    if (found->end != REACH_MISSING && found->error == EACCES && is_shared(found->at)) {
-        move_elsewhere(doctor, path, found->at, todo);
-    } else if (found->end == REACH_SHUT) {
+    if (found->end != REACH_MISSING && found->error == EACCES &&
+        doctor_move_elsewhere(doctor, path, found->at, todo)) {
+        return;
+    }
+    if (found->end == REACH_SHUT) {
         let(doctor, at, X_OK, false, todo);
     } else if (found->end == REACH_DENIED && found->error == EACCES) {
         let(doctor, at, mode, secret, todo);

@@ -31,6 +31,8 @@ static void say_unfit(struct doctor *doctor, const struct kek_why *why)
                     doctor->who.group, shown);
     } else if (why->rc == KEK_INVALID) {
         lines_todo(todo, "listen: unix:///run/kekd/kms.sock");
+    } else if (lstat(path, &about) == 0 && S_ISDIR(about.st_mode)) {
+        lines_todo(todo, "listen: unix://%s/kms.sock", path);
     } else if (lstat(path, &about) == 0 && !S_ISSOCK(about.st_mode)) {
         lines_quote(path, shown, sizeof shown);
         lines_todo(todo, "mv %s %s.was-here", shown, shown);
