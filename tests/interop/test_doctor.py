@@ -339,6 +339,18 @@ class Files(doctoring.Case):
         node.write(listen="unix://" + node.state)
         self.assertEqual(self.found(node, "socket", "exists and is not a socket").do, "listen: unix://%s/kms.sock" % node.state)
 
+    def test_nobody_is_told_to_take_from_a_group_what_it_has(self):
+        node = self.healthy()
+        shut = node.folder + "/shut"
+        os.mkdir(shut, 0o710)
+        os.chown(shut, 0, 1)
+        shutil.copy2(node.path, shut + "/k.yaml")
+        whole, node.path = node.path, shut + "/k.yaml"
+        edit(node.unit, "--config " + whole, "--config " + node.path)
+        line = self.found(node, "configuration", "/shut: Permission denied")
+        self.assertTrue(line.do.startswith("put a copy of %s into a folder of its own" % node.path), line.do)
+        self.assertTrue(line.do.endswith(": %s is for group 1" % shut), line.do)
+
     def test_a_record_of_a_root_with_a_keyring_of_its_own(self):
         node = self.healthy()
         node.write(keyring="of-all", roots=[{"name": "site", "keyring": "k8s-test", "providers": ["hsm-a"]},

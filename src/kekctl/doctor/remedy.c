@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "doctor.h"
@@ -82,6 +83,22 @@ bool doctor_move_elsewhere(const struct doctor *doctor, const char *path, const 
     return true;
 }
 
+/* Another group than kekd's gets at it by its group, and would not any more: what is to be done then. */
+static bool is_of_a_group(const struct doctor *doctor, const char *path, const char *at, mode_t bit,
+                          char todo[static LINES_TODO])
+{
+    struct stat about;
+    if (stat(at, &about) != 0 || about.st_gid == 0 || about.st_gid == doctor->who.gid ||
+        (about.st_mode & bit) == 0) {
+        return false;
+    }
+    lines_todo(todo,
+               "put a copy of %s into a folder of its own, which user %s may use, and correct its "
+               "path in %s: %s is for group %u",
+               path, doctor->who.name, doctor->ctl.config_path, at, (unsigned)about.st_gid);
+    return true;
+}
+
 /* Narrower than for everybody, and no wider than is asked for. */
 static void let(const struct doctor *doctor, const char *path, int mode, bool secret,
                 char todo[static LINES_TODO])
@@ -130,7 +147,12 @@ void doctor_let(const struct doctor *doctor, const char *path, int mode, bool se
         doctor_move_elsewhere(doctor, path, found->at, todo)) {
         return;
     }
-    if (found->end == REACH_SHUT) {
+    bool shut = found->end == REACH_SHUT;
+    if (found->error == EACCES && (shut || (mode == R_OK && !secret)) &&
+        is_of_a_group(doctor, path, found->at, shut ? S_IXGRP : S_IRGRP, todo)) {
+        return;
+    }
+    if (shut) {
         let(doctor, at, X_OK, false, todo);
     } else if (found->end == REACH_DENIED && found->error == EACCES) {
         let(doctor, at, mode, secret, todo);
