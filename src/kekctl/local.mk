@@ -72,6 +72,7 @@ kekctl_SOURCES = \
 	src/kekctl/destroy/destroy_use.c \
 	src/kekctl/doctor/api_server.c \
 	src/kekctl/doctor/audit_lines.c \
+	src/kekctl/doctor/audit_lost.c \
 	src/kekctl/doctor/audit_sockets.c \
 	src/kekctl/doctor/backup_lines.c \
 	src/kekctl/doctor/below.c \
@@ -89,6 +90,8 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/listeners.c \
 	src/kekctl/doctor/nodes_lines.c \
 	src/kekctl/doctor/outside.c \
+	src/kekctl/doctor/owners.c \
+	src/kekctl/doctor/owners.h \
 	src/kekctl/doctor/pins.c \
 	src/kekctl/doctor/pins.h \
 	src/kekctl/doctor/provider_lines.c \
@@ -96,6 +99,8 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/reach.c \
 	src/kekctl/doctor/reach.h \
 	src/kekctl/doctor/remedy.c \
+	src/kekctl/doctor/secret_settings.c \
+	src/kekctl/doctor/secret_settings.h \
 	src/kekctl/doctor/secrets.c \
 	src/kekctl/doctor/secrets.h \
 	src/kekctl/doctor/session_lines.c \
@@ -112,6 +117,8 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/vendors.h \
 	src/kekctl/doctor/who.c \
 	src/kekctl/doctor/who.h \
+	src/kekctl/doctor/writers.c \
+	src/kekctl/doctor/writers.h \
 	src/kekctl/kms/grpc_client.c \
 	src/kekctl/kms/grpc_client.h \
 	src/kekctl/kms/grpc_status.c \

@@ -11,6 +11,7 @@
 #include "fit.h"
 #include "kek/descriptors.h"
 #include "kek/json.h"
+#include "kek/text.h"
 
 #define COLUMNS_MAX 16 /* of a list */
 
@@ -58,6 +59,7 @@ static char *cell(const json_t *value)
 struct sheet {
     const char *const *titles; /* NULL: it has no heading */
     size_t columns, rows;
+    bool to_copy; /* the last column is */
     char **cells; /* row after row; of each, NULL: no memory */
     struct fit_column *fits;
     struct libscols_table *table;
@@ -118,6 +120,59 @@ static bool add_cell(const struct sheet *sheet, struct libscols_line *line, size
     return *cell != NULL && scols_line_set_data(line, i, *cell) == 0;
 }
 
+static bool is_broken(const struct sheet *sheet, size_t columns)
+{
+    for (size_t i = 0; i < columns; i++) {
+        if (sheet->fits[i].width < sheet->fits[i].whole) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* How many of the columns stand side by side: what is to be copied stands below, where one of them had to be broken. */
+static size_t share(struct sheet *sheet, size_t terminal)
+{
+    fit_share(sheet->fits, sheet->columns, terminal);
+    if (!sheet->to_copy || !is_broken(sheet, sheet->columns)) {
+        return sheet->columns;
+    }
+    fit_share(sheet->fits, sheet->columns - 1, terminal);
+    return sheet->columns - 1;
+}
+
+/* A row, and below it what is to be copied. */
+static bool print_row(const struct sheet *sheet, size_t row)
+{
+    struct libscols_line *line = scols_table_get_line(sheet->table, row);
+    char *text = NULL, *copied = sheet->cells[(row + 1) * sheet->columns - 1];
+    if (line == NULL || copied == NULL ||
+        scols_table_print_range_to_string(sheet->table, line, line, &text) != 0) {
+        return false;
+    }
+    size_t len = strlen(text);
+    printf("%s%s", text, len > 0 && text[len - 1] == '\n' ? "" : "\n");
+    free(text);
+    if (copied[0] != '\0') {
+        kek_text_clean(copied);
+        printf("  %s\n", copied);
+    }
+    return true;
+}
+
+/* columns: side by side. */
+static bool print_table(const struct sheet *sheet, size_t columns)
+{
+    bool good = true;
+    if (columns == sheet->columns) {
+        return scols_print_table(sheet->table) == 0;
+    }
+    for (size_t row = 0; good && row < sheet->rows; row++) {
+        good = print_row(sheet, row);
+    }
+    return good;
+}
+
 static enum ctl_exit sheet_print(const struct ctl *ctl, struct sheet *sheet)
 {
     bool good = true;
@@ -128,20 +183,20 @@ static enum ctl_exit sheet_print(const struct ctl *ctl, struct sheet *sheet)
             fit_measure(&sheet->fits[i], text == NULL ? "" : text);
         }
     }
-    fit_share(sheet->fits, sheet->columns, terminal_width());
-    for (size_t i = 0; good && i < sheet->columns; i++) {
+    size_t columns = share(sheet, terminal_width());
+    for (size_t i = 0; good && i < columns; i++) {
         good = add_column(sheet, i, sheet->fits[i].width < sheet->fits[i].whole);
     }
     for (size_t row = 0; good && row < sheet->rows; row++) {
         struct libscols_line *line = scols_table_new_line(sheet->table, NULL);
-        for (size_t i = 0; good && i < sheet->columns; i++) {
+        for (size_t i = 0; good && i < columns; i++) {
             good = line != NULL && add_cell(sheet, line, row, i);
         }
     }
     scols_table_enable_noheadings(sheet->table, sheet->titles == NULL);
     /* What fits was worked out above. */
     if (!good || scols_table_set_termforce(sheet->table, SCOLS_TERMFORCE_NEVER) != 0 ||
-        scols_print_table(sheet->table) != 0) {
+        !print_table(sheet, columns)) {
         return no_memory(ctl);
     }
     return flush(ctl);
@@ -176,8 +231,8 @@ enum ctl_exit output_rows(const struct ctl *ctl, json_t *object, json_t *rows,
     return code;
 }
 
-enum ctl_exit output_list(const struct ctl *ctl, const json_t *object, const char *list,
-                          const struct column *columns, size_t count)
+static enum ctl_exit print_list(const struct ctl *ctl, const json_t *object, const char *list,
+                                const struct column *columns, size_t count, bool to_copy)
 {
     if (ctl->json) {
         return dump(ctl, object);
@@ -192,6 +247,7 @@ enum ctl_exit output_list(const struct ctl *ctl, const json_t *object, const cha
     if (!sheet_init(&sheet, titles, count, json_array_size(items)) || count > COLUMNS_MAX) {
         return no_memory(ctl);
     }
+    sheet.to_copy = to_copy;
     json_array_foreach(items, row, item)
     {
         for (size_t i = 0; i < count; i++) {
@@ -199,6 +255,18 @@ enum ctl_exit output_list(const struct ctl *ctl, const json_t *object, const cha
         }
     }
     return sheet_print(ctl, &sheet);
+}
+
+enum ctl_exit output_list(const struct ctl *ctl, const json_t *object, const char *list,
+                          const struct column *columns, size_t count)
+{
+    return print_list(ctl, object, list, columns, count, false);
+}
+
+enum ctl_exit output_list_to_copy(const struct ctl *ctl, const json_t *object, const char *list,
+                                  const struct column *columns, size_t count)
+{
+    return print_list(ctl, object, list, columns, count, true);
 }
 
 /* ---- what is no table ---- */

@@ -25,6 +25,11 @@ enum ctl_exit output_object(const struct ctl *ctl, const json_t *object,
 enum ctl_exit output_list(const struct ctl *ctl, const json_t *object, const char *list,
                           const struct column *columns, size_t count);
 
+/* The same, where the last column is there to be copied: on a terminal without room for it, each of its texts stands below its
+ * row, unbroken. */
+enum ctl_exit output_list_to_copy(const struct ctl *ctl, const json_t *object, const char *list,
+                                  const struct column *columns, size_t count);
+
 /* For programs the object, which is handed over; for people the rows, which are borrowed. Either NULL: no memory. */
 enum ctl_exit output_rows(const struct ctl *ctl, json_t *object, json_t *rows,
                           const struct column *columns, size_t count);

@@ -44,6 +44,7 @@ INTEROP_TESTS = \
 	tests/interop/test_doctor_audit.py \
 	tests/interop/test_doctor_keys.py \
 	tests/interop/test_doctor_kube.py \
+	tests/interop/test_doctor_owners.py \
 	tests/interop/test_doctor_start.py \
 	tests/interop/test_encryption.py \
 	tests/interop/test_etcd.py \

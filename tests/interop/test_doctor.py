@@ -176,7 +176,7 @@ class Files(doctoring.Case):
             if not kept:
                 os.unlink(path)
         os.chmod(node.state, 0o770)
-        self.cured(node, "state_dir", "others may write", "WARN")
+        self.cured(node, "state_dir", "has mode 0770, so group [0-9]+ may put other files in it", "WARN")
         shut = node.folder + "/shut"
         os.mkdir(shut, 0o700)
         shutil.copytree(node.state, shut + "/state")
@@ -218,7 +218,9 @@ class Files(doctoring.Case):
         audit = node.config["audit"]["file"]
         os.chown(audit, *ROOT)  # which doctor's own logins are in
         os.chmod(audit, 0o600)
-        self.cured(node, "audit", "cannot use .*audit.log")
+        self.run_it(node, self.found(node, "audit", "cannot use .*audit.log"))
+        self.found(node, "audit", "not written to .*audit.log, as a line there tells now", "WARN")  # doctor's logins
+        self.well(node)
         shutil.rmtree(os.path.dirname(audit))
         self.run_it(node, self.found(node, "audit", "is not there"))
         self.found(node, "audit chain", "is not there, and chain [0-9a-f]+ is on record", "WARN")
@@ -256,6 +258,7 @@ class Files(doctoring.Case):
             log.bind(path)
             self.found(node, "audit", "cannot send to %s: Permission denied" % path, "WARN")
             os.chmod(path, 0o666)
+            self.found(node, "audit", "not written to %s, as a line there tells now" % path, "WARN")
             self.well(node)
             said = [line.seen for line in self.doctor(node) if line.subject == "audit"]
             self.assertEqual(len(said), 1)
@@ -331,6 +334,22 @@ class Files(doctoring.Case):
         self.assertIn("into a folder of its own", line.do)
         self.assertNotRegex(line.do, "chown|chgrp|chmod")
         self.assertFalse(os.path.exists("/var/log/kekd-test-audit.jsonl"))
+        node.write(state_dir="/var/lib")
+        self.assertEqual(self.found(node, "state_dir", "/var/lib is everybody's").do, "in %s: state_dir: /var/lib/kekd" % node.path)
+        node.write(listen="unix://" + node.state)
+        self.assertEqual(self.found(node, "socket", "exists and is not a socket").do, "listen: unix://%s/kms.sock" % node.state)
+
+    def test_nobody_is_told_to_take_from_a_group_what_it_has(self):
+        node = self.healthy()
+        shut = node.folder + "/shut"
+        os.mkdir(shut, 0o710)
+        os.chown(shut, 0, 1)
+        shutil.copy2(node.path, shut + "/k.yaml")
+        whole, node.path = node.path, shut + "/k.yaml"
+        edit(node.unit, "--config " + whole, "--config " + node.path)
+        line = self.found(node, "configuration", "/shut: Permission denied")
+        self.assertTrue(line.do.startswith("put a copy of %s into a folder of its own" % node.path), line.do)
+        self.assertTrue(line.do.endswith(": %s is for group 1" % shut), line.do)
 
     def test_a_record_of_a_root_with_a_keyring_of_its_own(self):
         node = self.healthy()
@@ -478,7 +497,7 @@ class Files(doctoring.Case):
         line = self.user_line(node)
         self.assertEqual(line.verdict, "WARN")
         self.assertIn("judged as nobody (the owner of state_dir %s; " % node.state, line.seen)
-        self.assertTrue(line.seen.endswith("but the socket %s is root's" % node.socket), line.seen)
+        self.assertTrue(line.seen.endswith(", socket %s is root's" % node.socket), line.seen)
         self.run_it(node, line)
         self.assertEqual(self.user_line(node).verdict, "OK")
         with socket.socket(socket.AF_UNIX) as left:
@@ -486,8 +505,8 @@ class Files(doctoring.Case):
         os.chown(node.socket, os.stat(node.state).st_uid, -1)
         subprocess.run(["chown", "-R", "root:", node.state], check=True)
         line = self.user_line(node)
-        self.assertIn("judged as root (the owner of state_dir %s; " % node.state, line.seen)
-        self.assertIn("is nobody's", line.seen)
+        self.assertIn("judged as nobody (the owner of PIN file %s; " % node.token.pin_file, line.seen)
+        self.assertIn("state_dir %s is root's, " % node.state, line.seen)
         self.run_it(node, line)
         line = self.user_line(node)
         self.assertEqual((line.verdict, line.seen.split(" (")[0]), ("OK", "judged as nobody"))

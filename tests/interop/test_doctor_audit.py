@@ -1,9 +1,17 @@
 #!/usr/bin/python3
 """kekctl doctor on the end of the audit log's chain: as it should be, changed, cut, gone, not MACed, not there at all."""
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
+import shutil
+import socket
+import struct
 import subprocess
+import tempfile
+import termios
 
 import fault as faults
 import rig as rigs
@@ -150,6 +158,88 @@ class Chain(rigs.Case):
         self.assertIn("audit verify", todo)
         node.close_clients()
         node.stop()
+
+    @staticmethod
+    def read_all(log):
+        log.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                log.recv(65536)
+
+    def test_lines_that_a_receiver_does_not_take_are_told(self):
+        path = tempfile.mkdtemp() + "/log"
+        self.addCleanup(shutil.rmtree, os.path.dirname(path))
+        node = self.rig()
+        node.write(audit={"syslog": path})
+        full = "cannot send to %s: it is full, and nobody reads what is there; .*kekctl changes no key" % path
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            log.bind(path)
+            (verdict, seen, _), = self.chain(node, "audit")
+            self.assertEqual(verdict, "OK", seen)
+            other.connect(path)
+            other.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    other.send(b"x")
+            (verdict, seen, todo), (_, lost, _) = self.chain(node, "audit")
+            self.assertEqual((verdict, todo), ("WARN", "have whoever listens at %s read on, or start it anew" % path))
+            self.assertRegex(seen, full)
+            self.assertRegex(lost, r"^[1-9]\d* lines? (was|were) not written to %s, and no line there tells of it yet" % path)
+            self.read_all(log)
+            (verdict, _, _), (_, lost, todo) = self.chain(node, "audit")
+            self.assertEqual(verdict, "OK")
+            self.assertRegex(lost, r"^[1-9]\d* lines? (was|were) not written to %s, as a line there tells now" % path)
+            self.assertIn('before its last line "dropped"', todo)
+            self.read_all(log)
+            self.assertEqual([line[0] for line in self.chain(node, "audit")], ["OK"])
+
+    def test_lines_that_were_not_written_to_the_file_are_told(self):
+        node, _ = self.stopped()
+        os.rename(node.audit, node.audit + ".1")
+        os.symlink(node.audit + ".1", node.audit)
+        lost, = [line for line in self.chain(node, "audit") if " not written to " in line[1]]
+        self.assertRegex(lost[1], "^[1-9].* not written to %s, and no line there tells of it yet$" % node.audit)
+        self.assertEqual(lost[0], "WARN")
+        os.unlink(node.audit)
+        os.rename(node.audit + ".1", node.audit)
+        (verdict, seen, todo), = [line for line in self.chain(node, "audit") if line[0] != "OK"]
+        self.assertEqual(verdict, "WARN")
+        self.assertRegex(seen, "^[1-9].* not written to %s, as a line there tells now$" % node.audit)
+        self.assertEqual(self.run_it(todo), 0)
+        self.assertEqual([line[0] for line in self.chain(node, "audit")], ["OK"])
+
+    def test_lines_that_a_kekd_which_was_killed_may_not_have_written(self):
+        node = self.node().start()
+        self.used(node)
+        node.close_clients()
+        self.assertEqual([line[0] for line in self.chain(node, "audit")], ["OK"], "it has them yet")
+        node.kill()
+        (verdict, seen, todo), = [line for line in self.chain(node, "audit") if line[0] != "OK"]
+        self.assertEqual((verdict, todo.split(" #")[0]), ("WARN", "systemctl start kekd.service"))
+        self.assertEqual(seen, "kekd does not run here and did not end in good order: up to 256 lines may be missing from " + node.audit)
+        node.start()
+        node.stop()
+        self.assertEqual([line[0] for line in self.chain(node, "audit")], ["OK"], "its first line tells of them")
+
+    def test_on_a_narrow_terminal_what_is_to_be_copied_is_in_one_piece(self):
+        node = self.node()
+        self.chain(node)  # whose logins begin it
+        todos = [line["do"] for line in json.loads(node.kekctl("doctor", "--output", "json").stdout)["lines"] if line["do"]]
+        self.assertTrue(any(len(todo) > 80 for todo in todos), todos)
+        main, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 80, 0, 0))
+        with subprocess.Popen([rigs.program("kekctl"), "--config", node.path, "doctor"], stdin=subprocess.DEVNULL, stdout=terminal) as doctor:
+            os.close(terminal)
+            shown = b""
+            with contextlib.suppress(OSError):  # once nobody has it open any more
+                while piece := os.read(main, 65536):
+                    shown += piece
+        os.close(main)
+        self.assertIn(doctor.returncode, (1, 3))
+        shown = shown.decode().splitlines()
+        self.assertRegex(shown[0], "^VERDICT +SUBJECT +SEEN$")
+        self.assertEqual([line[2:] for line in shown if line[:2] == "  " and line[2:] in todos], todos)
+        self.assertEqual([line for line in shown if len(line) > 80 and line[2:] not in todos], [])
 
     def test_without_an_audit_log_there_is_no_chain(self):
         node = self.node()

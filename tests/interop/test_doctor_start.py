@@ -35,6 +35,7 @@ class Starts(doctoring.Case):
         os.symlink(other, audit)
         line = self.found(node, "audit", "symbolic link, which kekd does not follow")
         node.write(audit={"file": line.do.split("audit.file: ")[1]})
+        self.found(node, "audit", "not written to .*/other.log, as a line there tells now", "WARN")  # doctor's login
         self.well(node)
 
     def test_addresses_that_are_taken_or_another_machines(self):

@@ -14,6 +14,7 @@
 #include "kek/clock.h"
 #include "kek/text.h"
 #include "kekctl/key/on_record.h"
+#include "writers.h"
 
 #define AUDIT_BYTES_MIN \
     (64u << 20) /* free, for a day of a large cluster or a month of a small one */
@@ -77,6 +78,18 @@ static bool opens_audit(struct doctor *doctor, const char *path)
     return false;
 }
 
+/* Of the file, if it is there, and of its folder. */
+static void judge_writers(struct doctor *doctor, const char *path, const char *folder)
+{
+    struct written written = {
+        .what = "", .path = path, .at = path, .is_needed = true, .so = "change it"};
+    (void)writers_judge(doctor, FILE_SUBJECT, &written);
+    written.what = "the folder of ";
+    written.at = folder;
+    written.so = "put another one in its place";
+    (void)writers_judge(doctor, FILE_SUBJECT, &written);
+}
+
 /* kekctl writes nothing there, and kekd goes on there once it has started so. */
 static void judge_place(struct doctor *doctor)
 {
@@ -119,6 +132,7 @@ void doctor_audit_file(struct doctor *doctor)
         doctor_reaches(doctor, FILE_SUBJECT, made ? path : folder, made ? R_OK | W_OK : W_OK | X_OK,
                        false) &&
         (!made || opens_audit(doctor, path))) {
+        judge_writers(doctor, path, folder);
         judge_audit_space(doctor, folder);
     }
 }
@@ -230,6 +244,7 @@ static void judge_end(struct doctor *doctor, const struct chain_end *end)
 void doctor_audit_look(struct doctor *doctor)
 {
     struct doctor_chain *chain = &doctor->chain;
+    doctor_audit_lost_look(doctor);
     if (doctor->config->audit_file != NULL) {
         chain->rc = chain_end_read(&chain->end, doctor->config, &chain->why);
     }

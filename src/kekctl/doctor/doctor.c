@@ -172,6 +172,7 @@ static void look(struct doctor *doctor)
     doctor_tokens(doctor);
     doctor_sessions(doctor);
     doctor_roots(doctor);
+    doctor_audit_lost(doctor);
     doctor_audit_chain(doctor);
     doctor_nodes(doctor);
     doctor_kube(doctor);

@@ -92,6 +92,7 @@ struct doctor {
     struct doctor_root roots[KEK_CONFIG_ROOTS_MAX]; /* where none has a name, the first */
     struct root_twins twins;                        /* of those that have */
     struct doctor_chain chain;
+    struct kek_audit_owed owed; /* by the audit log */
     /* A provider whose token has a key for the audit log's MACs; empty: none is known. */
     char mac_provider[33];
     /* Where none is: the command that makes one; empty: no token that answers is of a type that can. */
@@ -112,6 +113,17 @@ bool doctor_is_stranger(const struct doctor *doctor);
 /* A line about what this process may not judge. */
 void doctor_say_unseen(struct doctor *doctor, const char *subject, const char *format, ...)
     KEK_PRINTF(3, 4);
+
+/* What gives something to kekd's user: the command, or, where it is not certain who that is, what comes before it. */
+void doctor_give(const struct doctor *doctor, char todo[static LINES_TODO], const char *format, ...)
+    KEK_PRINTF(3, 4);
+
+/* A folder that is everybody's, as /var/lib or /tmp? */
+bool doctor_is_everybodys(const char *path);
+
+/* What is to be done where a file is in such a folder; false: `at` is none. */
+bool doctor_move_elsewhere(const struct doctor *doctor, const char *path, const char *at,
+                           char todo[static LINES_TODO]);
 
 /* A line, if this process cannot use the file; true: it can. secret: nobody else may read it. */
 bool doctor_reaches(struct doctor *doctor, const char *subject, const char *path, int mode,
@@ -144,8 +156,9 @@ bool doctor_socket_is_systemds(const struct doctor *doctor);
 /* Are these two providers one token, as far as they say? */
 bool doctor_one_token(const struct doctor *doctor, size_t one, size_t other);
 
-/* Reads the end of the audit log, before doctor's own logins stand there. */
+/* Reads the end of the audit log, and what is lost of it, before doctor's own logins stand there. */
 void doctor_audit_look(struct doctor *doctor);
+void doctor_audit_lost_look(struct doctor *doctor); /* of what is lost */
 
 /* The subjects, in this order. */
 void doctor_unit(struct doctor *doctor);
@@ -161,6 +174,7 @@ void doctor_tokens(struct doctor *doctor);
 void doctor_sessions(struct doctor *doctor);
 void doctor_roots(struct doctor *doctor);
 void doctor_audit_chain(struct doctor *doctor); /* after doctor_audit_look() */
+void doctor_audit_lost(struct doctor *doctor);  /* likewise */
 void doctor_nodes(struct doctor *doctor);
 void doctor_kube(struct doctor *doctor);
 void doctor_backup(struct doctor *doctor);

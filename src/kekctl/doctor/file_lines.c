@@ -13,6 +13,7 @@
 #include "doctor.h"
 #include "kek/descriptors.h"
 #include "kek/durable.h"
+#include "writers.h"
 
 #define STATE_BYTES_MIN (1u << 20) /* free, for a handful of small files */
 
@@ -91,16 +92,21 @@ static void find_foreign(const struct kek_config *config, struct foreign *found)
     }
 }
 
-static void judge_state_content(struct doctor *doctor, const char *path, const char *shown,
-                                const struct stat *about)
+static void judge_state_content(struct doctor *doctor, const char *path, const char *shown)
 {
+    const struct written written = {.what = "",
+                                    .path = path,
+                                    .at = path,
+                                    .is_alone = true,
+                                    .is_needed = true,
+                                    .so = "put other files in it"};
     struct lines *lines = &doctor->lines;
     char todo[LINES_TODO];
     struct foreign foreign;
     struct statvfs space;
     find_foreign(doctor->config, &foreign);
     if (foreign.name[0] != '\0') {
-        lines_todo(todo, "chown -R %s: %s", doctor->who.name, shown);
+        doctor_give(doctor, todo, "chown -R %s:%s %s", doctor->who.name, doctor->who.group, shown);
         lines_add(lines, foreign.is_kekds ? DOCTOR_FAIL : DOCTOR_WARN, "state_dir", todo,
                   "%s in %s is not user %s's to write", foreign.name, path, doctor->who.name);
     }
@@ -118,11 +124,8 @@ static void judge_state_content(struct doctor *doctor, const char *path, const c
                   "%s is in memory (a tmpfs): after the machine's next start nobody knows which "
                   "key is the right one",
                   path);
-    } else if ((about->st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-        lines_todo(todo, "chmod 0700 %s", shown);
-        lines_add(lines, DOCTOR_WARN, "state_dir", todo, "others may write in %s (mode %04o)", path,
-                  (unsigned)about->st_mode & 07777);
-    } else if (foreign.name[0] == '\0') {
+    } else if (!writers_judge(doctor, "state_dir", &written) &&
+               !writers_judge_files(doctor, "state_dir", path) && foreign.name[0] == '\0') {
         lines_add(lines, DOCTOR_OK, "state_dir", NULL, "%s is user %s's, on a disk, and syncs",
                   path, doctor->who.name);
     }
@@ -150,13 +153,18 @@ static void judge_state(struct doctor *doctor)
     } else if (!S_ISDIR(about.st_mode)) {
         lines_add(&doctor->lines, DOCTOR_FAIL, "state_dir", "state_dir: a folder",
                   "%s is not a folder", path);
+    } else if (doctor_is_everybodys(path)) {
+        lines_todo(todo, "in %s: state_dir: %s/kekd", doctor->config->path, path);
+        lines_add(&doctor->lines, DOCTOR_FAIL, "state_dir", todo,
+                  "%s is everybody's, and state_dir is to be kekd's alone", path);
     } else if (faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) != 0) {
-        lines_todo(todo, "chown %s: %s && chmod 0700 %s", doctor->who.name, shown, shown);
+        doctor_give(doctor, todo, "chown %s:%s %s && chmod 0700 %s", doctor->who.name,
+                    doctor->who.group, shown, shown);
         lines_add(&doctor->lines, DOCTOR_FAIL, "state_dir", todo,
                   "user %s cannot use %s (uid %u, mode %04o)", doctor->who.name, path,
                   (unsigned)about.st_uid, (unsigned)about.st_mode & 07777);
     } else {
-        judge_state_content(doctor, path, shown, &about);
+        judge_state_content(doctor, path, shown);
     }
 }
 

@@ -181,7 +181,7 @@ enum ctl_exit lines_print(const struct lines *lines, const struct ctl *ctl, cons
         return CTL_FAILED;
     }
     enum ctl_exit code =
-        output_list(ctl, object, "lines", columns, sizeof columns / sizeof columns[0]);
+        output_list_to_copy(ctl, object, "lines", columns, sizeof columns / sizeof columns[0]);
     json_decref(object);
     if (code != CTL_GOOD) {
         return code;

@@ -33,6 +33,11 @@ static bool is_credential(const char *text)
     return strncmp(text, CREDENTIAL, strlen(CREDENTIAL)) == 0;
 }
 
+const char *pins_file(const struct kek_config_provider *provider, char source[static PATH_MAX])
+{
+    return source_of(provider, source, PATH_MAX) && !is_credential(source) ? path_of(source) : NULL;
+}
+
 bool pins_are_away(const struct kek_config_provider *provider)
 {
     char source[PATH_MAX];

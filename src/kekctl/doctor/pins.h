@@ -6,6 +6,9 @@
 
 void pins_judge(struct doctor *doctor, const struct kek_config_provider *provider);
 
+/* The file that the PIN is in; NULL: it is in none. In `source`, whole or its end. */
+const char *pins_file(const struct kek_config_provider *provider, char source[static PATH_MAX]);
+
 /* Is the PIN, or what a service wants in its place, a credential that the service manager gives kekd alone, and not to this
  * process?  Then its workers cannot be started here. */
 bool pins_are_away(const struct kek_config_provider *provider);

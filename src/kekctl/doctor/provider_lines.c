@@ -10,52 +10,13 @@
 #include "doctor.h"
 #include "pins.h"
 #include "reach.h"
-#include "secrets.h"
-
-#define FILE_URI "file:"
-
-/* The settings that name a file with a secret, and how its reader takes it (bridge/file.c, gcpkms/file.c). libcurl, which reads
- * cert_key, looks at no mode. */
-static const struct kind {
-    const char *type, *key;
-    bool officers; /* kekctl's alone, and better not kekd's to read */
-    struct secret_file file;
-} kinds[] = {
-    {"transit", "token_file", false, {.forbidden = 077, .is_line = true, .variable = "BAO_TOKEN"}},
-    {"transit",
-     "secret_id_file",
-     false,
-     {.forbidden = 077, .is_line = true, .variable = "SECRET_ID"}},
-    {"transit", "jwt_file", false, {.forbidden = 077, .is_line = true, .variable = "JWT"}},
-    {"transit", "cert_key", false, {.forbidden = 027, .public = DOCTOR_WARN}},
-    {"transit", "admin_token_file", true, {.forbidden = 077}},
-    {"gcpkms", "credentials", false, {.forbidden = 077, .owned = true}},
-    {"gcpkms", "admin_credentials", true, {.forbidden = 077}},
-};
-
-static const struct kind *kind_of(const struct kek_config_provider *provider, const char *key)
-{
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        if (strcmp(kinds[i].type, provider->type) == 0 && strcmp(kinds[i].key, key) == 0) {
-            return &kinds[i];
-        }
-    }
-    return NULL;
-}
-
-/* The file that a setting names: "/path", "file:/path"; NULL: it names none. */
-static const char *path_of(const struct kek_config_setting *setting)
-{
-    const char *value = setting->value;
-    value += strncmp(value, FILE_URI, strlen(FILE_URI)) == 0 ? strlen(FILE_URI) : 0;
-    return value[0] == '/' ? value : NULL;
-}
+#include "secret_settings.h"
 
 static void judge_setting(struct doctor *doctor, const struct kek_config_provider *provider,
                           const struct kek_config_setting *setting, const char *subject)
 {
-    const struct kind *kind = kind_of(provider, setting->key);
-    const char *path = path_of(setting);
+    const struct secret_setting *kind = secret_setting_of(provider, setting->key);
+    const char *path = secret_setting_path(setting);
     char what[80];
     if (kind != NULL && !kind->officers &&
         strncmp(setting->value, CREDENTIAL, strlen(CREDENTIAL)) == 0) {

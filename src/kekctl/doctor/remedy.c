@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "doctor.h"
@@ -43,8 +44,20 @@ void doctor_user_command(const struct doctor *doctor, char out[static LINES_TODO
     put_command(doctor, before, rest, out);
 }
 
+void doctor_give(const struct doctor *doctor, char todo[static LINES_TODO], const char *format, ...)
+{
+    va_list args;
+    if (doctor->who.against[0] != '\0') {
+        lines_todo(todo, "the line of user first");
+        return;
+    }
+    va_start(args, format);
+    lines_vtodo(todo, format, args);
+    va_end(args);
+}
+
 /* Folders that are everybody's: nobody gives one away, nor opens it, for the sake of a file. */
-static bool is_shared(const char *path)
+bool doctor_is_everybodys(const char *path)
 {
     static const char *const shared[] = {
         "/",    "/dev", "/etc", "/home", "/opt", "/proc",    "/run",     "/root",   "/srv",
@@ -57,13 +70,33 @@ static bool is_shared(const char *path)
     return false;
 }
 
-static void move_elsewhere(const struct doctor *doctor, const char *path, const char *at,
+bool doctor_move_elsewhere(const struct doctor *doctor, const char *path, const char *at,
                            char todo[static LINES_TODO])
 {
+    if (!doctor_is_everybodys(at)) {
+        return false;
+    }
     lines_todo(todo,
                "put %s into a folder of its own, which user %s may use, and correct its path in "
                "%s: %s is everybody's",
                path, doctor->who.name, doctor->ctl.config_path, at);
+    return true;
+}
+
+/* Another group than kekd's gets at it by its group, and would not any more: what is to be done then. */
+static bool is_of_a_group(const struct doctor *doctor, const char *path, const char *at, mode_t bit,
+                          char todo[static LINES_TODO])
+{
+    struct stat about;
+    if (stat(at, &about) != 0 || about.st_gid == 0 || about.st_gid == doctor->who.gid ||
+        (about.st_mode & bit) == 0) {
+        return false;
+    }
+    lines_todo(todo,
+               "put a copy of %s into a folder of its own, which user %s may use, and correct its "
+               "path in %s: %s is for group %u",
+               path, doctor->who.name, doctor->ctl.config_path, at, (unsigned)about.st_gid);
+    return true;
 }
 
 /* Narrower than for everybody, and no wider than is asked for. */
@@ -72,13 +105,13 @@ static void let(const struct doctor *doctor, const char *path, int mode, bool se
 {
     bool passes = (mode & X_OK) != 0, writes = (mode & W_OK) != 0;
     if (secret) {
-        lines_todo(todo, "chown %s %s && chmod 0600 %s", doctor->who.name, path, path);
+        doctor_give(doctor, todo, "chown %s %s && chmod 0600 %s", doctor->who.name, path, path);
     } else if (writes) {
-        lines_todo(todo, "chown %s %s && chmod u+rw%s %s", doctor->who.name, path,
-                   passes ? "x" : "", path);
+        doctor_give(doctor, todo, "chown %s %s && chmod u+rw%s %s", doctor->who.name, path,
+                    passes ? "x" : "", path);
     } else {
-        lines_todo(todo, "chgrp %s %s && chmod g+%s %s", doctor->who.group, path,
-                   passes ? "x" : "r", path);
+        doctor_give(doctor, todo, "chgrp %s %s && chmod g+%s %s", doctor->who.group, path,
+                    passes ? "x" : "r", path);
     }
 }
 
@@ -110,9 +143,16 @@ void doctor_let(const struct doctor *doctor, const char *path, int mode, bool se
     char at[PATH_MAX];
     lines_quote(found->at, at, sizeof at);
     lines_todo(todo, "put it there, or correct its path in %s", doctor->ctl.config_path);
-    if (found->end != REACH_MISSING && found->error == EACCES && is_shared(found->at)) {
-        move_elsewhere(doctor, path, found->at, todo);
-    } else if (found->end == REACH_SHUT) {
+    if (found->end != REACH_MISSING && found->error == EACCES &&
+        doctor_move_elsewhere(doctor, path, found->at, todo)) {
+        return;
+    }
+    bool shut = found->end == REACH_SHUT;
+    if (found->error == EACCES && (shut || (mode == R_OK && !secret)) &&
+        is_of_a_group(doctor, path, found->at, shut ? S_IXGRP : S_IRGRP, todo)) {
+        return;
+    }
+    if (shut) {
         let(doctor, at, X_OK, false, todo);
     } else if (found->end == REACH_DENIED && found->error == EACCES) {
         let(doctor, at, mode, secret, todo);
@@ -146,8 +186,8 @@ void doctor_say_missing(struct doctor *doctor, enum doctor_verdict verdict, cons
 {
     char shown[PATH_MAX], todo[LINES_TODO];
     lines_quote(path, shown, sizeof shown);
-    lines_todo(todo, "install -d -m %s -o %s -g %s %s", mode, doctor->who.name, doctor->who.group,
-               shown);
+    doctor_give(doctor, todo, "install -d -m %s -o %s -g %s %s", mode, doctor->who.name,
+                doctor->who.group, shown);
     lines_add(&doctor->lines, verdict, subject, todo, "%s is not there%s", path,
               verdict == DOCTOR_WARN ? " yet: kekd makes it when it starts" : "");
 }

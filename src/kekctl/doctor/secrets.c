@@ -7,6 +7,7 @@
 
 #include "below.h"
 #include "kek/small_file.h"
+#include "writers.h"
 
 #define ARENA (1u << 18)    /* the first that is made stays: as kekctl's others */
 #define LINE_BYTES_MAX 8192 /* of the longest of them, a token; a PIN's own limit is its worker's */
@@ -17,18 +18,18 @@ void secrets_write(const struct doctor *doctor, const struct secret_file *file,
     char shown[PATH_MAX];
     lines_quote(file->path, shown, sizeof shown);
     if (file->variable == NULL) {
-        lines_todo(todo,
-                   "put it there, chown %s %s && chmod 0600 %s; or correct its path in "
-                   "%s",
-                   doctor->who.name, shown, shown, doctor->ctl.config_path);
+        doctor_give(doctor, todo,
+                    "put it there, chown %s %s && chmod 0600 %s; or correct its path in "
+                    "%s",
+                    doctor->who.name, shown, shown, doctor->ctl.config_path);
         return;
     }
     /* By itself first: what is before a pipe does not end what is behind it. */
-    lines_todo(todo,
-               ": \"${%s:?}\" && printf '%%s\\n' \"$%s\" | install -m 0400 -o %s -g %s /dev/stdin "
-               "%s # by a variable: read -rs %s",
-               file->variable, file->variable, doctor->who.name, doctor->who.group, shown,
-               file->variable);
+    doctor_give(doctor, todo,
+                ": \"${%s:?}\" && printf '%%s\\n' \"$%s\" | install -m 0400 -o %s -g %s /dev/stdin "
+                "%s # by a variable: read -rs %s",
+                file->variable, file->variable, doctor->who.name, doctor->who.group, shown,
+                file->variable);
 }
 
 static void say_to_write(struct doctor *doctor, const char *subject, const struct secret_file *file,
@@ -39,22 +40,16 @@ static void say_to_write(struct doctor *doctor, const char *subject, const struc
     lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "%s", seen);
 }
 
-/* A line where anybody may put another file in its place. */
+/* A line where others may put another file in its place. */
 static bool is_replaceable(struct doctor *doctor, const char *subject,
                            const struct secret_file *file)
 {
-    struct stat about;
-    char folder[PATH_MAX], shown[PATH_MAX], todo[LINES_TODO];
-    if (!below_folder(file->path, folder, sizeof folder) || stat(folder, &about) != 0 ||
-        (about.st_mode & (S_IWOTH | S_ISVTX)) != S_IWOTH) {
-        return false;
-    }
-    lines_quote(folder, shown, sizeof shown);
-    lines_todo(todo, "chmod o-w %s", shown);
-    lines_add(&doctor->lines, DOCTOR_WARN, subject, todo,
-              "the folder of %s%s has mode %04o, so anybody may put another one in its place",
-              file->what, file->path, (unsigned)about.st_mode & 07777);
-    return true;
+    char folder[PATH_MAX], what[128];
+    snprintf(what, sizeof what, "the folder of %s", file->what);
+    const struct written written = {
+        .what = what, .path = file->path, .at = folder, .so = "put another one in its place"};
+    return below_folder(file->path, folder, sizeof folder) &&
+           writers_judge(doctor, subject, &written);
 }
 
 /* True: nobody may use it who must not. */
@@ -63,7 +58,7 @@ static bool judge_about(struct doctor *doctor, const char *subject, const struct
 {
     char todo[LINES_TODO], shown[PATH_MAX];
     lines_quote(file->path, shown, sizeof shown);
-    lines_todo(todo, "chown %s %s && chmod 0600 %s", doctor->who.name, shown, shown);
+    doctor_give(doctor, todo, "chown %s %s && chmod 0600 %s", doctor->who.name, shown, shown);
     uid_t user = doctor_is_stranger(doctor) && doctor->who.known ? doctor->who.uid : geteuid();
     if (file->owned && about->st_uid != 0 && about->st_uid != user) {
         lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo,

@@ -27,17 +27,19 @@ static void say_unfit(struct doctor *doctor, const struct kek_why *why)
     (void)below_folder(path, folder, sizeof folder);
     lines_quote(folder, shown, sizeof shown);
     if (why->rc == KEK_NOT_FOUND) {
-        lines_todo(todo, "install -d -m 0755 -o %s -g %s %s", doctor->who.name, doctor->who.group,
-                   shown);
+        doctor_give(doctor, todo, "install -d -m 0755 -o %s -g %s %s", doctor->who.name,
+                    doctor->who.group, shown);
     } else if (why->rc == KEK_INVALID) {
         lines_todo(todo, "listen: unix:///run/kekd/kms.sock");
+    } else if (lstat(path, &about) == 0 && S_ISDIR(about.st_mode)) {
+        lines_todo(todo, "listen: unix://%s/kms.sock", path);
     } else if (lstat(path, &about) == 0 && !S_ISSOCK(about.st_mode)) {
         lines_quote(path, shown, sizeof shown);
         lines_todo(todo, "mv %s %s.was-here", shown, shown);
     } else if (stat(folder, &about) == 0 && (about.st_mode & S_IWOTH) != 0) {
         lines_todo(todo, "chmod o-w %s", shown);
     } else {
-        lines_todo(todo, "chown %s %s", doctor->who.name, shown);
+        doctor_give(doctor, todo, "chown %s %s", doctor->who.name, shown);
     }
     lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT, todo, "%s", why->text);
 }

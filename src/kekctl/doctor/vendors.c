@@ -172,8 +172,9 @@ bool vendors_todo(const struct doctor *doctor, const struct kek_config_provider 
     }
     if (no_token == NULL && why->native == KEK_NATIVE_PKCS11 && vendor != NULL &&
         lacks_group(&doctor->who, vendor->group)) {
-        lines_todo(todo, "usermod --append --groups %s %s # who may use what is the library's",
-                   vendor->group, doctor->who.name);
+        doctor_give(doctor, todo,
+                    "usermod --append --groups %s %s # who may use what is the library's",
+                    vendor->group, doctor->who.name);
         return true;
     }
     return false;

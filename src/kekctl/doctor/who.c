@@ -11,6 +11,7 @@
 #include "kek/keyring.h"
 #include "kek/text.h"
 #include "lines.h"
+#include "owners.h"
 
 static void name_group(struct who *who)
 {
@@ -125,16 +126,6 @@ static bool user_of_process(pid_t pid, uid_t *uid, gid_t *gid)
     return has_uid && has_gid;
 }
 
-static void name_id(uid_t uid, char name[static 64])
-{
-    const struct passwd *user = getpwuid(uid);
-    if (user != NULL) {
-        snprintf(name, 64, "%s", user->pw_name);
-    } else {
-        snprintf(name, 64, "%u", (unsigned)uid);
-    }
-}
-
 /* The kekd that runs is another user's than the unit's. */
 static void compare_process(struct who *who, pid_t pid, uid_t uid)
 {
@@ -142,7 +133,7 @@ static void compare_process(struct who *who, pid_t pid, uid_t uid)
     if (uid == who->uid) {
         return;
     }
-    name_id(uid, name);
+    owners_name(uid, name);
     snprintf(who->against, sizeof who->against, "process %d, which runs on this state_dir, is %s's",
              (int)pid, name);
     snprintf(who->todo, sizeof who->todo,
@@ -151,8 +142,9 @@ static void compare_process(struct who *who, pid_t pid, uid_t uid)
              (int)pid);
 }
 
-/* Of another user than root, the line of state_dir says whether it can be used. */
-static void compare_state(struct who *who, const char *state_dir)
+/* Of another user than root, the line of state_dir says whether it can be used.  pid: of the kekd that runs as root; 0: the unit
+ * says root. */
+static void compare_state(struct who *who, const char *state_dir, pid_t pid)
 {
     char name[64], shown[PATH_MAX];
     struct stat about;
@@ -160,33 +152,18 @@ static void compare_state(struct who *who, const char *state_dir)
         about.st_uid == 0) {
         return;
     }
-    name_id(about.st_uid, name);
+    owners_name(about.st_uid, name);
     lines_quote(state_dir, shown, sizeof shown);
     snprintf(who->against, sizeof who->against, "state_dir %s is %s's", state_dir, name);
+    if (pid != 0) {
+        snprintf(who->todo, sizeof who->todo,
+                 "end process %d, and start kekd as %s; or, where it is to run as root: "
+                 "chown -R root: %s",
+                 (int)pid, name, shown);
+        return;
+    }
     snprintf(who->todo, sizeof who->todo,
              "chown -R root: %s # or User=%s in the unit, where kekd is to run as that user", shown,
-             name);
-}
-
-/* Nobody runs: a socket is what the last kekd left there. */
-static void compare_socket(struct who *who, const struct kek_config *config)
-{
-    char name[64], shown[PATH_MAX];
-    struct stat about;
-    if (!owner_of(config->listen, S_IFSOCK, &about) || about.st_uid == who->uid) {
-        return;
-    }
-    name_id(about.st_uid, name);
-    snprintf(who->against, sizeof who->against, "the socket %s is %s's", config->listen, name);
-    if (about.st_uid == 0) {
-        lines_quote(config->listen, shown, sizeof shown);
-        snprintf(who->todo, sizeof who->todo,
-                 "rm %s # no kekd runs here, and the next one makes it anew", shown);
-        return;
-    }
-    lines_quote(config->state_dir, shown, sizeof shown);
-    snprintf(who->todo, sizeof who->todo,
-             "chown -R %s: %s # where kekd is to run as %s; else remove that socket", name, shown,
              name);
 }
 
@@ -195,28 +172,41 @@ static void take_running(struct who *who, const struct who_facts *facts, uid_t u
     take_id(who, uid, gid);
     snprintf(who->source, sizeof who->source,
              "process %d, which runs on this state_dir; no unit says User=", (int)facts->runner);
-    compare_state(who, facts->config->state_dir);
+    compare_state(who, facts->config->state_dir, facts->runner);
+}
+
+/* Where they are of several users, one of them was given to the wrong one, and which it is nobody says. */
+static void compare_owners(struct who *who, const struct owners *owners)
+{
+    char list[WHO_TEXT - 64];
+    if (owners_agree(owners)) {
+        return;
+    }
+    owners_list(owners, list, sizeof list);
+    snprintf(who->against, sizeof who->against, "doctor cannot know whom kekd runs as: %s", list);
+    if (!owners_todo(owners, who->todo)) {
+        snprintf(who->todo, sizeof who->todo,
+                 "--unit FILE, whose User= says it; or start kekd, and whom it runs as counts");
+    }
 }
 
 static void take_owners(struct who *who, const struct who_facts *facts)
 {
     bool hidden = facts->runner == KEK_KEYRING_RUNNER_HIDDEN;
-    const char *alone = hidden ? "no unit says User=, and whether a kekd runs here this user may "
-                                 "not see"
-                               : "no unit says User=, and no kekd runs here";
-    const struct kek_config *config = facts->config;
-    struct stat about;
-    if (owner_of(config->state_dir, S_IFDIR, &about)) {
-        take_id(who, about.st_uid, about.st_gid);
-        snprintf(who->source, sizeof who->source, "the owner of state_dir %s; %s",
-                 config->state_dir, alone);
-        if (!hidden) {
-            compare_socket(who, config);
-        }
-    } else if (owner_of(config->listen, S_IFSOCK, &about)) {
-        take_id(who, about.st_uid, about.st_gid);
-        snprintf(who->source, sizeof who->source, "the owner of the socket %s; %s", config->listen,
-                 alone);
+    struct owners owners;
+    owners_find(&owners, facts->config);
+    /* A kekd that is not seen is not of the user who asks. */
+    const struct owner *likely =
+        hidden && owners.count > 0 ? &owners.list[0] : owners_likely(&owners);
+    if (likely == NULL) {
+        return;
+    }
+    take_id(who, likely->uid, likely->gid);
+    snprintf(who->source, sizeof who->source, "the owner of %s %s; %s", likely->what, likely->path,
+             hidden ? "no unit says User=, and whether a kekd runs here this user may not see"
+                    : "no unit says User=, and no kekd runs here");
+    if (!hidden) {
+        compare_owners(who, &owners);
     }
 }
 
@@ -233,7 +223,7 @@ void who_find(struct who *who, const struct who_facts *facts)
             compare_process(who, facts->runner, uid);
         }
         if (facts->config != NULL && who->known) {
-            compare_state(who, facts->config->state_dir);
+            compare_state(who, facts->config->state_dir, 0);
         }
     } else if (facts->config == NULL) {
         if (owner_of(facts->path, S_IFREG, &about) &&

@@ -10,6 +10,7 @@
 #include "unit.h"
 
 #define WHO_GROUPS_MAX 64
+#define WHO_TEXT (2 * PATH_MAX)
 
 struct who {
     bool known;
@@ -20,9 +21,10 @@ struct who {
     gid_t gid;
     gid_t groups[WHO_GROUPS_MAX];
     int group_count;
-    char source[PATH_MAX + 128]; /* what says so */
-    /* Something else that says otherwise, and what brings them together; empty: there is none. */
-    char against[PATH_MAX + 128], todo[2 * PATH_MAX + 256];
+    char source[WHO_TEXT]; /* what says so; may be cut */
+    /* Something else that says otherwise, and what brings them together; empty: there is none.  Where there is, nothing is to
+     * be given to this user: it may be the wrong one. */
+    char against[WHO_TEXT], todo[2 * PATH_MAX + 256];
 };
 
 /* What it is asked of. */
@@ -33,7 +35,7 @@ struct who_facts {
     pid_t runner;                    /* as kek_keyring_runner() says it, of its state_dir */
 };
 
-/* Who it is: the unit's User=, else whom the kekd that runs here is of, else whose state_dir is, else whose the socket is.
+/* Who it is: the unit's User=, else whom the kekd that runs here is of, else whose the files are that only kekd has.
  * Where the configuration cannot be read it is, without a unit, whose that file is: kekd reads root's and its own alone. */
 void who_find(struct who *who, const struct who_facts *facts);
 
