@@ -193,15 +193,18 @@ static void compare_socket(struct who *who, const struct kek_config *config)
 static void take_running(struct who *who, const struct who_facts *facts, uid_t uid, gid_t gid)
 {
     take_id(who, uid, gid);
-    snprintf(who->source, sizeof who->source,
-             "process %d, which runs on this state_dir; no unit says User=", (int)facts->runner);
+    snprintf(
+        who->source, sizeof who->source,
+        "process %d, which runs on this state_dir; no unit says User=", (int)facts->runner.pid);
     compare_state(who, facts->config->state_dir);
 }
 
 static void take_owners(struct who *who, const struct who_facts *facts)
 {
-    bool hidden = facts->runner == KEK_KEYRING_RUNNER_HIDDEN;
-    const char *alone = hidden ? "no unit says User=, and whether a kekd runs here this user may "
+    const char *alone =
+        facts->runner.there ? "no unit says User=, and the process of the kekd that runs here is "
+                              "not known"
+        : facts->runner.hidden ? "no unit says User=, and whether a kekd runs here this user may "
                                  "not see"
                                : "no unit says User=, and no kekd runs here";
     const struct kek_config *config = facts->config;
@@ -210,7 +213,7 @@ static void take_owners(struct who *who, const struct who_facts *facts)
         take_id(who, about.st_uid, about.st_gid);
         snprintf(who->source, sizeof who->source, "the owner of state_dir %s; %s",
                  config->state_dir, alone);
-        if (!hidden) {
+        if (!facts->runner.there && !facts->runner.hidden) {
             compare_socket(who, config);
         }
     } else if (owner_of(config->listen, S_IFSOCK, &about)) {
@@ -225,12 +228,12 @@ void who_find(struct who *who, const struct who_facts *facts)
     uid_t uid;
     gid_t gid;
     struct stat about;
-    bool runs = user_of_process(facts->runner, &uid, &gid);
+    bool runs = user_of_process(facts->runner.pid, &uid, &gid);
     *who = (struct who){.known = false};
     if (facts->unit->path[0] != '\0') {
         take_unit(who, facts->unit);
         if (runs && who->known) {
-            compare_process(who, facts->runner, uid);
+            compare_process(who, facts->runner.pid, uid);
         }
         if (facts->config != NULL && who->known) {
             compare_state(who, facts->config->state_dir);
