@@ -5,6 +5,7 @@
 #include "kek/descriptors.h"
 #include "kek/log.h"
 #include "command.h"
+#include "output.h"
 
 int main(int argc, char **argv)
 {
@@ -48,5 +49,8 @@ int main(int argc, char **argv)
     struct ctl_told told = {.unrecorded = false};
     ctl.told = &told;
     enum ctl_exit ended = command->run(&ctl);
+    if (ended == CTL_GOOD || ended == CTL_CHECK) { /* what failed may have said it already */
+        ended = output_end(&ctl) == CTL_GOOD ? ended : CTL_FAILED;
+    }
     return (int)(ended == CTL_GOOD && told.unrecorded ? CTL_CHECK : ended);
 }
