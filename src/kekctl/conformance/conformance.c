@@ -264,7 +264,7 @@ static enum ctl_exit run(const struct ctl *ctl, const struct kek_config *config,
     }
     *suite = (struct suite){
         .ctl = ctl, .config = config, .provider = provider, .existing = ctl->existing.count > 0};
-    if (leftovers_begin(&suite->leftovers, ctl, config)) {
+    if (leftovers_begin(&suite->leftovers, &leftovers_of_conformance, ctl, config)) {
         if (rig_open(&suite->rig, ctl, config, provider, suite->leftovers.keyring, versions,
                      named ? ctl->existing.count : 0) &&
             try_it(suite)) {
