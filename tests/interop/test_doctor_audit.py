@@ -161,10 +161,13 @@ class Chain(rigs.Case):
 
     @staticmethod
     def read_all(log):
+        """What was there."""
         log.setblocking(False)
+        there = b""
         with contextlib.suppress(BlockingIOError):
             while True:
-                log.recv(65536)
+                there += log.recv(65536)
+        return there
 
     def test_lines_that_a_receiver_does_not_take_are_told(self):
         path = tempfile.mkdtemp() + "/log"
@@ -192,6 +195,14 @@ class Chain(rigs.Case):
             self.assertIn('before its last line "dropped"', todo)
             self.read_all(log)
             self.assertEqual([line[0] for line in self.chain(node, "audit")], ["OK"])
+            # A count that was changed is told before a line tells of it, as doctor's logins do.
+            with open(node.state + "/k8s-test.audit", "r+b") as file:
+                file.seek(144)
+                file.write(b',"lost":7x')
+            _, (verdict, seen, _) = self.chain(node, "audit")
+            self.assertEqual(verdict, "WARN")
+            self.assertIn("is damaged: any number of lines may be missing from %s" % path, seen)
+            self.assertIn(b'"event":"broken"', self.read_all(log))
 
     def test_lines_that_were_not_written_to_the_file_are_told(self):
         node, _ = self.stopped()

@@ -82,7 +82,7 @@ static bool ask_kekd(const struct ctl *ctl, const struct kek_config *whole, stru
     static const char *const self[] = {"self"};
     NODES_AUTO struct nodes nodes = {.list = NULL};
     enum ctl_exit code;
-    if (kek_keyring_runner(kek_config_view(whole, 0)) <= 0 || !nodes_hear_self(whole)) {
+    if (!kek_keyring_runner(kek_config_view(whole, 0)).there || !nodes_hear_self(whole)) {
         return false;
     }
     joint->unheard = !nodes_open(&nodes, ctl, whole, self, 1, &code);

@@ -105,7 +105,7 @@ static enum ctl_exit print_joint(const struct ctl *ctl, const struct kek_config 
     if (ctl->json == 0) {
         joint_text(config, joint, text);
         printf("\n%s\n", text);
-        return fflush(stdout) == 0 ? CTL_GOOD : CTL_FAILED;
+        return output_end(ctl);
     }
     json_t *object =
         json_pack("{s:O, s:o}", "roots", roots, "announced", joint_json(config, joint));
