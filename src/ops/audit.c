@@ -148,8 +148,7 @@ static void take_written(struct kek_audit *audit)
         audit->told_writing = (struct told){.lost = 0};
     }
     audit->taken = 0;
-    audit_note_taken(&audit->note, missing(audit),
-                     !kek_audit_owes(&audit->store.inherited));
+    audit_note_taken(&audit->note, missing(audit), !kek_audit_owes(&audit->store.inherited));
 }
 
 static void forget_written(struct kek_audit *audit)
