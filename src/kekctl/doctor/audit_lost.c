@@ -15,7 +15,7 @@ static struct kek_audit_owed read_owed(const struct doctor *doctor)
     bool known = kek_config_audit_log(doctor->config) != NULL &&
                  kek_config_state_file(doctor->config, "audit", path, &why) == KEK_OK &&
                  kek_audit_record_read(path, &end, &owed, &why) == KEK_OK;
-    return known ? owed : none; /* one that is damaged is the chain's to judge */
+    return known ? owed : none; /* a record that is damaged is the chain's to judge */
 }
 
 void doctor_audit_lost_look(struct doctor *doctor)
@@ -45,13 +45,29 @@ static void say_lost(struct doctor *doctor, uint64_t lost, bool told)
               told ? "as a line there tells now" : "and no line there tells of it yet");
 }
 
+/* Where there is a file the line of the chain says it. */
+static void judge_damaged(struct doctor *doctor, const struct kek_audit_owed *owed)
+{
+    if (owed->damaged && !doctor->chain.end.has_file) {
+        lines_add(
+            &doctor->lines, DOCTOR_WARN, "audit",
+            "start kekd, where it does not run: a line \"broken\" tells of it, and then it is "
+            "forgotten",
+            "a count of lost lines in the log's record in %s cannot be read: any number of "
+            "lines may be missing from %s",
+            doctor->config->state_dir, kek_config_audit_log(doctor->config));
+    }
+}
+
 void doctor_audit_lost(struct doctor *doctor)
 {
     const struct kek_audit_owed was = doctor->owed, now = read_owed(doctor);
+    judge_damaged(doctor, &was);
     if (now.lost > 0) {
         say_lost(doctor, now.lost, false);
-    } else if (was.lost > 0) {
-        say_lost(doctor, was.lost, true);
+    }
+    if (was.lost > now.lost) {
+        say_lost(doctor, was.lost - now.lost, true);
     }
     if (now.waiting > 0 && doctor->runner == 0 && !doctor->runner_hidden) {
         lines_add(&doctor->lines, DOCTOR_WARN, "audit",
