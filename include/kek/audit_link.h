@@ -86,7 +86,8 @@ bool kek_audit_link_holds(struct kek_audit_hasher *hasher, struct kek_bytes line
 void kek_audit_mac_text(const struct kek_audit_end *end, char text[static KEK_AUDIT_MAC_TEXT]);
 
 /* What is on record in state_dir, read without its lock: what looks damaged is looked at again, as it may be being written.
- * owed: may be NULL.  KEK_NOT_FOUND: nothing; KEK_DAMAGED.  Blocks, up to 20 ms. */
+ * owed: may be NULL; nothing where the record cannot be read.  KEK_NOT_FOUND: no chain, and there may be lines owed all the
+ * same; KEK_DAMAGED.  Blocks, up to 20 ms. */
 enum kek_rc kek_audit_record_read(const char *path, struct kek_audit_end *end,
                                   struct kek_audit_owed *owed, struct kek_why *why) KEK_MUST_CHECK;
 

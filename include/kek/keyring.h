@@ -15,6 +15,7 @@
 #define KEK_KEYRING_H
 
 #include "kek/envelope.h"
+#include "kek/lock_file.h"
 #include "kek/pool.h"
 
 #define KEK_KEY_ID_TEXT 38 /* "kek1-" + 32 hex digits + NUL */
@@ -72,10 +73,8 @@ KEK_DEFINE_AUTO(kek_keyring);
 enum kek_rc kek_keyring_recorded(const struct kek_config *config, struct kek_generation *last,
                                  struct kek_why *why) KEK_MUST_CHECK;
 
-#define KEK_KEYRING_RUNNER_HIDDEN (-1)
-/* The process that holds this keyring's record now, a kekd's that runs; 0: none does, or it cannot be told;
- * KEK_KEYRING_RUNNER_HIDDEN: this user may not look. Takes no lock. */
-pid_t kek_keyring_runner(const struct kek_config *config);
+/* The process that holds this keyring's record now, a kekd's that runs. Takes no lock. */
+struct kek_lock_holder kek_keyring_runner(const struct kek_config *config);
 
 /* The versions on record and their witnesses, in a keyring that is never started: for kekctl, which asks tokens for
  * itself.  kek_keyring_primary(), _versions(), _witness(), _proves() and _free() may be called of it.  NULL: the file is there, and cannot

@@ -7,6 +7,7 @@
 #ifndef KEK_LOCK_FILE_H
 #define KEK_LOCK_FILE_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "kek/rc.h"
@@ -15,22 +16,28 @@
  * removed under its lock is no lock any more: the next one makes it anew. */
 enum kek_rc kek_lock_file_take(const char *path, int *fd, struct kek_why *why) KEK_MUST_CHECK;
 
-/* The same among processes alone, whose number is in *holder where it is KEK_UNAVAILABLE (fcntl(2), F_SETLK): who
- * opens and closes the file once more in this process drops the lock. */
-enum kek_rc kek_lock_file_take_for_process(const char *path, int *fd, pid_t *holder,
-                                           struct kek_why *why) KEK_MUST_CHECK;
-
-/* A lock for as long as a daemon runs, which stands though somebody removes the file: it is on the file and, by the
- * file's name, on the folder (fcntl(2), F_OFD_SETLK).  A file system that locks no folders has the file's alone. */
+/* A lock among processes that stands though somebody removes the file: it is on the file and, by the file's name, on
+ * the folder (fcntl(2), F_SETLK and F_OFD_SETLK).  A file system that locks no folders has the file's alone.  Who opens
+ * and closes the file once more in this process drops that one. */
 struct kek_lock {
     int file, folder; /* -1: not held */
 };
 #define KEK_LOCK_NONE ((struct kek_lock){.file = -1, .folder = -1})
 #define KEK_LOCK_WHO 48
 
-/* `who` says who holds it where it is KEK_UNAVAILABLE: "pid 7", or that its file was removed. */
+/* `who` says who holds it where it is KEK_UNAVAILABLE: "pid 7", or why that cannot be told. */
 enum kek_rc kek_lock_take(const char *path, struct kek_lock *lock, char who[static KEK_LOCK_WHO],
                           struct kek_why *why) KEK_MUST_CHECK;
 void kek_lock_release(struct kek_lock *lock);
+#define KEK_AUTO_LOCK __attribute__((cleanup(kek_lock_release)))
+
+struct kek_lock_holder {
+    bool there;  /* another process holds it */
+    bool hidden; /* whether one does this user may not see */
+    pid_t pid;   /* 0: it cannot be told: the file was removed, or it is of another PID namespace */
+};
+
+/* Who holds a lock of kek_lock_take() now. Takes none; not for the process that has it. */
+struct kek_lock_holder kek_lock_look(const char *path);
 
 #endif

@@ -29,7 +29,7 @@ if HAVE_CHECK
 UNIT_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 UNIT_LIBS = $(CHECK_LIBS)
 
-noinst_HEADERS += tests/unit/suite.h
+noinst_HEADERS += tests/unit/suite.h tests/unit/apart.h
 BASE_TESTS = tests/unit/test_base tests/unit/test_json tests/unit/test_lock_file tests/unit/test_log tests/unit/test_protobuf \
 	tests/unit/test_small_file tests/unit/test_text tests/unit/test_version
 check_PROGRAMS += $(BASE_TESTS)

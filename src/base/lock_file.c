@@ -62,8 +62,8 @@ enum kek_rc kek_lock_file_take(const char *path, int *fd, struct kek_why *why)
     return failed(path, ESTALE, why);
 }
 
-enum kek_rc kek_lock_file_take_for_process(const char *path, int *fd, pid_t *holder,
-                                           struct kek_why *why)
+/* Of a kind that tells who has it: among processes alone (fcntl(2), F_SETLK). *holder is 0 where it cannot be told. */
+static enum kek_rc take_file(const char *path, int *fd, pid_t *holder, struct kek_why *why)
 {
     for (unsigned i = 0; i < TRIES; i++) {
         struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -84,8 +84,8 @@ enum kek_rc kek_lock_file_take_for_process(const char *path, int *fd, pid_t *hol
             return failed(path, errno, why);
         }
         if (whole.l_type != F_UNLCK) {
-            *holder = whole.l_pid;
-            return kek_fail(why, KEK_UNAVAILABLE, "process %d holds %s", (int)whole.l_pid, path);
+            *holder = whole.l_pid > 0 ? whole.l_pid : 0;
+            return kek_fail(why, KEK_UNAVAILABLE, "another process holds %s", path);
         }
     }
     return failed(path, EAGAIN, why);
@@ -104,16 +104,27 @@ static struct flock place_of(const char *name, short type)
                           .l_len = 1};
 }
 
+static int open_folder(const char *path, char folder[static PATH_MAX])
+{
+    const char *name = strrchr(path, '/');
+    int len = name == NULL ? 0 : (int)(name - path + 1);
+    snprintf(folder, PATH_MAX, "%.*s", len == 0 ? 1 : len, len == 0 ? "." : path);
+    return open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static const char *name_in(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash == NULL ? path : slash + 1;
+}
+
 /* What is open for reading alone cannot be locked for writing: each locks for reading, and then asks whether another
  * does.  *fd stays -1 where the file system knows no such locks. */
 static enum kek_rc take_folder(const char *path, int *fd, struct kek_why *why)
 {
     char folder[PATH_MAX];
-    const char *name = strrchr(path, '/');
-    int len = name == NULL ? 0 : (int)(name - path + 1);
-    struct flock mine = place_of(path + len, F_RDLCK), others = place_of(path + len, F_WRLCK);
-    snprintf(folder, sizeof folder, "%.*s", len == 0 ? 1 : len, len == 0 ? "." : path);
-    KEK_AUTO_CLOSE int lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct flock mine = place_of(name_in(path), F_RDLCK), others = place_of(name_in(path), F_WRLCK);
+    KEK_AUTO_CLOSE int lock = open_folder(path, folder);
     if (lock < 0) {
         return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
                                "opening %s", folder);
@@ -134,9 +145,11 @@ enum kek_rc kek_lock_take(const char *path, struct kek_lock *lock, char who[stat
 {
     struct kek_lock taken = KEK_LOCK_NONE;
     pid_t holder = 0;
-    enum kek_rc rc = kek_lock_file_take_for_process(path, &taken.file, &holder, why);
-    if (rc == KEK_UNAVAILABLE) {
+    enum kek_rc rc = take_file(path, &taken.file, &holder, why);
+    if (rc == KEK_UNAVAILABLE && holder > 0) {
         snprintf(who, KEK_LOCK_WHO, "pid %d", (int)holder);
+    } else if (rc == KEK_UNAVAILABLE) {
+        snprintf(who, KEK_LOCK_WHO, "pid unknown: of another container or machine");
     }
     if (rc == KEK_OK) {
         rc = take_folder(path, &taken.folder, why);
@@ -148,6 +161,32 @@ enum kek_rc kek_lock_take(const char *path, struct kek_lock *lock, char who[stat
     }
     *lock = taken;
     return KEK_OK;
+}
+
+/* The folder's lock of a holder whose file was removed, or stands anew. */
+static bool is_folder_held(const char *path, bool *hidden)
+{
+    char folder[PATH_MAX];
+    struct flock held = place_of(name_in(path), F_WRLCK);
+    KEK_AUTO_CLOSE int fd = open_folder(path, folder);
+    *hidden = *hidden || (fd < 0 && errno == EACCES);
+    return fd >= 0 && fcntl(fd, F_OFD_GETLK, &held) == 0 && held.l_type != F_UNLCK;
+}
+
+struct kek_lock_holder kek_lock_look(const char *path)
+{
+    struct kek_lock_holder holder = {.there = false};
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    KEK_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    holder.hidden = fd < 0 && errno == EACCES;
+    if (fd >= 0 && fcntl(fd, F_GETLK, &whole) == 0 && whole.l_type != F_UNLCK) {
+        holder.there = true;
+        holder.pid = whole.l_pid > 0 ? whole.l_pid : 0;
+        return holder;
+    }
+    holder.there = is_folder_held(path, &holder.hidden);
+    holder.hidden = holder.hidden && !holder.there;
+    return holder;
 }
 
 void kek_lock_release(struct kek_lock *lock)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "completion.h"
+#include "output.h"
 
 /* Everybody's, and its own.  Where no root can be named, --root is not among them. */
 static uint64_t options_of(const struct command *command)
@@ -63,7 +64,7 @@ enum ctl_exit ctl_help(struct ctl *ctl)
     options_print(CTL_OPTIONS_ALL, NULL);
     printf("\nkekctl COMMAND --help tells its options, kekctl(1) the rest.\n"
            "Exit codes: 0 good, 1 failed, 2 usage or configuration, 3 a check failed.\n");
-    return fflush(stdout) == 0 ? CTL_GOOD : CTL_FAILED;
+    return output_end(ctl);
 }
 
 /* Where there is no configuration, there are no names. */
@@ -74,7 +75,7 @@ static enum ctl_exit complete_names(struct ctl *ctl, bool roots)
         return CTL_USAGE;
     }
     completion_names(config, roots);
-    return fflush(stdout) == 0 ? CTL_GOOD : CTL_FAILED;
+    return output_end(ctl);
 }
 
 enum ctl_exit ctl_completion(struct ctl *ctl)
@@ -94,7 +95,7 @@ enum ctl_exit ctl_completion(struct ctl *ctl)
     for (size_t i = 0; i < sizeof shells / sizeof shells[0]; i++) {
         if (strcmp(ctl->argument, shells[i]) == 0) {
             completion_print((enum completion_shell)i, list, all->count);
-            return fflush(stdout) == 0 ? CTL_GOOD : CTL_FAILED;
+            return output_end(ctl);
         }
     }
     return ctl_usage(ctl, "expected bash or zsh, found \"%.40s\"", ctl->argument);
@@ -102,9 +103,8 @@ enum ctl_exit ctl_completion(struct ctl *ctl)
 
 enum ctl_exit ctl_version(struct ctl *ctl)
 {
-    (void)ctl;
     printf("kekctl " PACKAGE_VERSION "\n");
-    return fflush(stdout) == 0 ? CTL_GOOD : CTL_FAILED;
+    return output_end(ctl);
 }
 
 enum ctl_exit command_help(struct ctl *ctl, char **argv, int count)
@@ -112,13 +112,13 @@ enum ctl_exit command_help(struct ctl *ctl, char **argv, int count)
     int known;
     const struct command *command = command_longest(ctl->commands, argv, count, &known);
     if (command == NULL && count > 0 && help_group(ctl->commands, argv[0])) {
-        return fflush(stdout) == 0 ? CTL_GOOD : CTL_FAILED;
+        return output_end(ctl);
     }
     if (command == NULL) {
         return ctl_help(ctl);
     }
     help_command(command);
-    return fflush(stdout) == 0 ? CTL_GOOD : CTL_FAILED;
+    return output_end(ctl);
 }
 
 enum ctl_exit command_help_named(struct ctl *ctl, char **argv, int count)

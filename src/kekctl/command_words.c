@@ -120,6 +120,35 @@ static const char *from_word(const char *takes, int n)
     return takes;
 }
 
+/* A word that is none of a command's own may be the end of one of its group: "report verfy".  NULL: it is not. */
+static const char *nearest_of_group(const struct command_list *list, const char *group,
+                                    const char *word)
+{
+    size_t least = SIZE_MAX;
+    const char *nearest = NULL;
+    for (size_t i = 0; i < list->count; i++) {
+        const char *words = list->commands[i].words;
+        size_t slip = command_is_of_group(&list->commands[i], group)
+                          ? kek_text_slip(word, words + strlen(group) + 1)
+                          : SIZE_MAX;
+        if (slip < least) {
+            least = slip;
+            nearest = words;
+        }
+    }
+    return nearest;
+}
+
+static void say_not_taken(struct ctl *ctl, const struct command *command, const char *word)
+{
+    const char *nearest = nearest_of_group(ctl->commands, command->words, word);
+    if (nearest != NULL) {
+        (void)ctl_usage(ctl, "does not take \"%.60s\": did you mean \"%s\"?", word, nearest);
+    } else {
+        (void)ctl_usage(ctl, "does not take \"%.60s\"", word);
+    }
+}
+
 const struct command *command_take(struct ctl *ctl, char **argv, int count)
 {
     int known;
@@ -137,7 +166,7 @@ const struct command *command_take(struct ctl *ctl, char **argv, int count)
     bool has_many = taken == 1 && strcmp(command->takes, FILES_WORD) == 0;
     ctl->command = command->words;
     if (given > taken && !has_many) {
-        (void)ctl_usage(ctl, "does not take \"%.60s\"", argv[known + taken]);
+        say_not_taken(ctl, command, argv[known + taken]);
         return NULL;
     }
     if (given < taken && !is_file) {

@@ -43,14 +43,20 @@ struct ctl_names {
 
 struct command_list;
 
+/* What one command said, by whichever of its parts. */
+struct ctl_told {
+    bool
+        unrecorded; /* that a line of the audit log is lost: what went well ends with CTL_CHECK then */
+    bool logins;    /* that the log does not have its logins */
+};
+
 struct ctl {
     const struct command_list *commands; /* all that there are */
     const char *command;                 /* its words, for messages */
     /* Who hears what ctl_say() would say, without the command's words; NULL: standard error. */
     void (*hear)(void *arg, const char *text);
     void *hear_arg;
-    /* Where to say that a line of the audit log is lost: what went well ends with CTL_CHECK then.  May be NULL. */
-    bool *unrecorded;
+    struct ctl_told *told; /* may be NULL */
     const char *config_path;
     bool config_given;  /* by --config or as an argument */
     const char *root;   /* NULL: the only one, or all */

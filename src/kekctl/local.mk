@@ -40,8 +40,8 @@ kekctl_SOURCES = \
 	src/kekctl/conformance/junit.h \
 	src/kekctl/conformance/last_run.c \
 	src/kekctl/conformance/last_run.h \
-	src/kekctl/conformance/leftovers.c \
-	src/kekctl/conformance/leftovers.h \
+	src/kekctl/rig/leftovers.c \
+	src/kekctl/rig/leftovers.h \
 	src/kekctl/conformance/load.c \
 	src/kekctl/conformance/load.h \
 	src/kekctl/conformance/suite.c \

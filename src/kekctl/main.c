@@ -5,6 +5,7 @@
 #include "kek/descriptors.h"
 #include "kek/log.h"
 #include "command.h"
+#include "output.h"
 
 int main(int argc, char **argv)
 {
@@ -45,8 +46,11 @@ int main(int argc, char **argv)
         return (int)ctl_usage(&ctl, "--output: expected table or json, found \"junit\"");
     }
     (void)signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is a full disk: the write says so */
-    bool unrecorded = false;
-    ctl.unrecorded = &unrecorded;
+    struct ctl_told told = {.unrecorded = false};
+    ctl.told = &told;
     enum ctl_exit ended = command->run(&ctl);
-    return (int)(ended == CTL_GOOD && unrecorded ? CTL_CHECK : ended);
+    if (ended == CTL_GOOD || ended == CTL_CHECK) { /* what failed may have said it already */
+        ended = output_end(&ctl) == CTL_GOOD ? ended : CTL_FAILED;
+    }
+    return (int)(ended == CTL_GOOD && told.unrecorded ? CTL_CHECK : ended);
 }

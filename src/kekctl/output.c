@@ -21,22 +21,34 @@ static enum ctl_exit no_memory(const struct ctl *ctl)
     return CTL_FAILED;
 }
 
-static enum ctl_exit flush(const struct ctl *ctl)
+static enum ctl_exit cannot_write(const struct ctl *ctl, int code)
 {
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        ctl_say(ctl, "cannot write to standard output: %s", strerror(errno));
-        return CTL_FAILED;
-    }
-    return CTL_GOOD;
+    ctl_say(ctl, "cannot write to standard output: %s",
+            code == 0 ? "an earlier write failed" : strerror(code));
+    return CTL_FAILED;
+}
+
+enum ctl_exit output_end(const struct ctl *ctl)
+{
+    errno = 0;
+    return fflush(stdout) != 0 || ferror(stdout) ? cannot_write(ctl, errno) : CTL_GOOD;
+}
+
+/* What printed it failed: for want of memory, or since nobody takes it. */
+static enum ctl_exit not_printed(const struct ctl *ctl)
+{
+    int code = errno;
+    return ferror(stdout) ? cannot_write(ctl, code) : no_memory(ctl);
 }
 
 static enum ctl_exit dump(const struct ctl *ctl, const json_t *object)
 {
+    errno = 0;
     if (json_dumpf(object, stdout, JSON_INDENT(2)) != 0) {
-        return no_memory(ctl);
+        return not_printed(ctl);
     }
     putchar('\n');
-    return flush(ctl);
+    return output_end(ctl);
 }
 
 /* A cell's text; NULL: no memory. The caller's to free. */
@@ -195,11 +207,11 @@ static enum ctl_exit sheet_print(const struct ctl *ctl, struct sheet *sheet)
     }
     scols_table_enable_noheadings(sheet->table, sheet->titles == NULL);
     /* What fits was worked out above. */
-    if (!good || scols_table_set_termforce(sheet->table, SCOLS_TERMFORCE_NEVER) != 0 ||
-        !print_table(sheet, columns)) {
+    if (!good || scols_table_set_termforce(sheet->table, SCOLS_TERMFORCE_NEVER) != 0) {
         return no_memory(ctl);
     }
-    return flush(ctl);
+    errno = 0;
+    return print_table(sheet, columns) ? output_end(ctl) : not_printed(ctl);
 }
 
 enum ctl_exit output_object(const struct ctl *ctl, const json_t *object,
@@ -273,15 +285,26 @@ enum ctl_exit output_list_to_copy(const struct ctl *ctl, const json_t *object, c
 
 enum ctl_exit output_bytes(const struct ctl *ctl, struct kek_bytes bytes)
 {
-    if (!kek_descriptor_write(STDOUT_FILENO, bytes.data, bytes.len)) {
-        ctl_say(ctl, "cannot write to standard output: %s", strerror(errno));
-        return CTL_FAILED;
+    bool written = kek_descriptor_write(STDOUT_FILENO, bytes.data, bytes.len);
+    return written ? CTL_GOOD : cannot_write(ctl, errno);
+}
+
+json_t *output_text_of(struct kek_bytes bytes)
+{
+    const char *data = bytes.len == 0 ? "" : (const char *)bytes.data;
+    json_t *string = json_stringn(data, bytes.len);
+    if (string != NULL) {
+        return string;
     }
-    return CTL_GOOD;
+    KEK_AUTO_FREE char *text = strndup(data, bytes.len);
+    if (text == NULL) {
+        return NULL;
+    }
+    kek_text_clean(text);
+    return json_string(text);
 }
 
 json_t *output_text(const char *text)
 {
-    json_t *string = json_string(text);
-    return string != NULL ? string : json_string("(not UTF-8)");
+    return output_text_of(kek_bytes_of(text));
 }

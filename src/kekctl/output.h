@@ -37,7 +37,11 @@ enum ctl_exit output_rows(const struct ctl *ctl, json_t *object, json_t *rows,
 /* All of it on standard output, past stdio and its buffers. */
 enum ctl_exit output_bytes(const struct ctl *ctl, struct kek_bytes bytes);
 
-/* A JSON string of any bytes: what is not UTF-8 is replaced by a remark. NULL: no memory. */
+/* Sends what was printed on its way. CTL_FAILED after saying that it, or something before it, cannot be written. */
+enum ctl_exit output_end(const struct ctl *ctl);
+
+/* A JSON string of any bytes: where not all are UTF-8, those become '?' (kek_text_clean()). NULL: no memory. */
+json_t *output_text_of(struct kek_bytes bytes);
 json_t *output_text(const char *text);
 
 #endif

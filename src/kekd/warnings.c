@@ -25,7 +25,8 @@ void warnings_of_certificate(struct warnings *warnings, const struct kek_config 
     enum certificate is = left <= 0                    ? CERTIFICATE_OVER
                           : left <= CERTIFICATE_ENDS_S ? CERTIFICATE_ENDS
                                                        : CERTIFICATE_GOOD;
-    if (is == CERTIFICATE_ENDS && warnings->certificate < is) {
+    bool renewed = warnings->expires != expires;
+    if (is == CERTIFICATE_ENDS && (warnings->certificate < is || renewed)) {
         kek_log(KEK_LOG_WARN,
                 "status.cert: %s ends to be valid in %s: renew it, then reload kekd "
                 "(SIGHUP), or the other nodes will not hear this one",
@@ -38,6 +39,7 @@ void warnings_of_certificate(struct warnings *warnings, const struct kek_config 
             config->status.cert);
     }
     warnings->certificate = is;
+    warnings->expires = expires;
 }
 
 static void warn_of_same_token(struct warnings *warnings, const struct kek_config *config,

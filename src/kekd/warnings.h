@@ -16,12 +16,13 @@ struct warnings {
         uint64_t versions; /* bit i: versions[i] of the configuration */
     } of[KEK_CONFIG_PROVIDERS_MAX];
     enum certificate certificate; /* as it was last */
+    int64_t expires;              /* its end */
 };
 
 /* Of the configuration, once it is read. */
 void warnings_of_start(const struct kek_config *config);
-/* Of the certificate of `status`, as often as one likes: it is told when it comes near its end, and when it is
- * over. Both are seconds since 1970. */
+/* Of the certificate of `status`, as often as one likes: it is told when it comes near its end, also of each that
+ * takes its place, and when it is over. Both are seconds since 1970. */
 void warnings_of_certificate(struct warnings *warnings, const struct kek_config *config,
                              int64_t expires, int64_t now);
 /* Of a provider, whenever it changed. */

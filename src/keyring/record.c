@@ -163,20 +163,14 @@ static enum kek_rc name_file(const struct kek_config *config, bool of_root, cons
                : kek_fail(why, KEK_INVALID, "state_dir: the path is too long");
 }
 
-pid_t kek_keyring_runner(const struct kek_config *config)
+struct kek_lock_holder kek_keyring_runner(const struct kek_config *config)
 {
     char path[PATH_MAX];
     struct kek_why why;
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (name_file(config, has_root(config), "lock", path, &why) != KEK_OK) {
-        return 0;
+        return (struct kek_lock_holder){.there = false};
     }
-    KEK_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0 && errno == EACCES) {
-        return KEK_KEYRING_RUNNER_HIDDEN;
-    }
-    bool held = fd >= 0 && fcntl(fd, F_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
-    return held && whole.l_pid > 0 ? whole.l_pid : 0;
+    return kek_lock_look(path);
 }
 
 static enum kek_rc lock(struct kek_keyring *ring, struct kek_why *why)

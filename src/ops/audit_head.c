@@ -354,6 +354,9 @@ static enum kek_rc read_whole(int fd, struct kek_audit_end *end, struct kek_audi
 enum kek_rc kek_audit_record_read(const char *path, struct kek_audit_end *end,
                                   struct kek_audit_owed *owed, struct kek_why *why)
 {
+    if (owed != NULL) {
+        *owed = (struct kek_audit_owed){.lost = 0};
+    }
     KEK_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
         return kek_fail_native(why, errno == ENOENT ? KEK_NOT_FOUND : KEK_DENIED, KEK_NATIVE_ERRNO,
@@ -365,11 +368,11 @@ enum kek_rc kek_audit_record_read(const char *path, struct kek_audit_end *end,
         usleep(LOOK_US);
         rc = read_whole(fd, end, &found, why);
     }
-    if (rc == KEK_OK && end->chain[0] == '\0') {
-        return kek_fail(why, KEK_NOT_FOUND, "%s is empty", path);
-    }
     if (rc == KEK_OK && owed != NULL) {
         *owed = found;
+    }
+    if (rc == KEK_OK && end->chain[0] == '\0') {
+        return kek_fail(why, KEK_NOT_FOUND, "%s is empty", path);
     }
     return rc;
 }

@@ -129,6 +129,17 @@ static int try_connect(const char *path, pid_t *pid)
     return 0;
 }
 
+/* pid 0: the process is of another PID namespace, another container's. */
+static enum kek_rc refuse_second(const char *path, pid_t pid, struct kek_why *why)
+{
+    char who[48] = "a process of another container";
+    if (pid > 0) {
+        snprintf(who, sizeof who, "process %ld", (long)pid);
+    }
+    return kek_fail(why, KEK_PRECONDITION,
+                    "%s listens on %s: a second kekd on one socket is refused", who, path);
+}
+
 /* Only ECONNREFUSED proves that nobody listens; a full backlog (EAGAIN) proves the opposite. */
 static enum kek_rc remove_if_stale(const char *path, struct kek_why *why)
 {
@@ -142,9 +153,7 @@ static enum kek_rc remove_if_stale(const char *path, struct kek_why *why)
     pid_t pid = 0;
     int error = try_connect(path, &pid);
     if (error == 0) {
-        return kek_fail(why, KEK_PRECONDITION,
-                        "process %ld listens on %s: a second kekd on one socket is refused",
-                        (long)pid, path);
+        return refuse_second(path, pid, why);
     }
     if (error != ECONNREFUSED && error != ENOENT) {
         return kek_fail_native(why, KEK_PRECONDITION, KEK_NATIVE_ERRNO, (unsigned long)error,
@@ -171,9 +180,7 @@ static enum kek_rc lock_path(struct kek_listen *listen, struct kek_why *why)
         return kek_fail(why, KEK_PRECONDITION, "another kekd is starting, or still stopping, on %s",
                         listen->path);
     }
-    return kek_fail(why, KEK_PRECONDITION,
-                    "process %ld listens on %s: a second kekd on one socket is refused", (long)pid,
-                    listen->path);
+    return refuse_second(listen->path, pid, why);
 }
 
 /* The umask gives the socket its mode as it comes into being; nothing is changed afterwards. */

@@ -282,6 +282,12 @@ static void have_read(uv_work_t *work, int cancelled)
         status->tls = KEK_STEAL(reload->tls);
         tls_free(old);
         status->stats.expires = tls_expires(status->tls);
+        if (!reload->is_valid) {
+            kek_log(KEK_LOG_ERROR,
+                    "the certificates were read anew, and the other nodes still do not hear this "
+                    "one: %s",
+                    reload->why.text);
+        }
     }
     tls_free(reload->tls);
     free(reload);

@@ -359,6 +359,13 @@ class Audit(rigs.Case):
         self.assertEqual(node.kekctl("key", "list", check=True).stderr, b"")
         self.assertFalse(os.path.exists(node.folder + "/later"))
 
+    def test_a_command_with_workers_for_each_provider_says_once_that_its_logins_are_not_on_record(self):
+        node = self.node(pair=True)
+        node.write(audit={"file": node.folder + "/later/audit.jsonl"})
+        done = node.kekctl("probe")
+        self.assertEqual(done.returncode, 3)
+        self.assertEqual(done.stderr.decode().count("to be mended: the audit log does not have this command's logins: "), 1)
+
     def test_nothing_is_changed_on_a_token_that_a_full_disk_keeps_from_being_told(self):
         node = self.node()
         node.kekctl("key", "generate", check=True)

@@ -159,6 +159,10 @@ class Sink(rigs.Case):
         self.call(node, 300)
         rigs.wait_for(lambda: record()["kekd"]["waiting"] >= 600, "room for twice as many")
         self.assertEqual(record()["kekd"]["lost"], ended["lost"])
+        os.unlink(node.state + "/k8s-test.lock")  # as by a restore of state_dir: it runs all the same
+        running = node.kekctl("audit", "verify", "-", input=b"")
+        self.assertIn(b"were lost since", running.stderr)
+        self.assertNotIn(b"does not run here", running.stderr)
         node.kill()
         killed = record()["kekd"]
         self.assertEqual(log.lines(), [])

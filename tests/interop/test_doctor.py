@@ -488,6 +488,11 @@ class Files(doctoring.Case):
         line = self.user_line(node)
         self.assertEqual(line.verdict, "OK")
         self.assertEqual(line.seen, "judged as nobody (process %d, which runs on this state_dir; no unit says User=)" % node.kekd.pid)
+        os.unlink(node.state + "/k8s-test.lock")  # as by a restore of state_dir: it runs all the same
+        lines = {line.subject: line for line in self.doctor(node)}
+        self.assertEqual(lines["user"].seen, "judged as nobody (the owner of state_dir %s; no unit says User=, and the process "
+                         "of the kekd that runs here is not known)" % node.state)
+        self.assertEqual((lines["user"].verdict, lines["socket"].verdict, lines["nodes"].verdict), ("OK", "OK", "OK"))
         node.stop()
         line = self.user_line(node)
         self.assertEqual(line.verdict, "OK")

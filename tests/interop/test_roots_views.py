@@ -235,6 +235,18 @@ class Joint(Case):
             node.write(metrics=metrics)
             self.assertEqual(self.joint(node), dict(joint, by="record"))
 
+    def test_a_record_that_cannot_be_read_is_not_one_that_is_not_there(self):
+        node = self.two("all").start()
+        node.close_clients()
+        node.stop()
+        record, = [name for name in os.listdir(node.state) if name.endswith(".json") and "spare" in name]
+        with open("%s/%s" % (node.state, record), "w", encoding="ascii") as file:
+            file.write("{")
+        done = node.kekctl("key", "list")
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertIn("what was announced last is not known", done.stderr.decode())
+        self.assertIn("what is announced of the roots of trust together is not known", done.stdout.decode())
+
     def test_without_a_root_that_is_out_it_is_another(self):
         node = self.two("any", config=STRICT).start()
         whole = self.joint(node)

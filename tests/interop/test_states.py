@@ -3,9 +3,11 @@
 A real SoftHSM, and the fault module where a token is to be another one."""
 
 import json
+import re
 import signal
 import unittest
 
+import p11
 import throwaway
 from proc import wait_for
 
@@ -115,19 +117,46 @@ class States(throwaway.Case):
 
     def test_a_key_that_cannot_be_destroyed_is_named_and_exits_3(self):
         _, _, err = self.probe("C_DestroyObject every rv 10 proc=2+", code=3)
-        self.assertRegex(err, "a: a key that was made for this probe may be left on the token, destroy it with the "
-                              "vendor's tools: label (kekd-probe-[0-9a-f]{16}).v1 or .*compromised, CKA_ID [0-9a-f]{32}")
+        self.assertRegex(err, "a: a key that was made for this probe may be left on the token: the next kekctl "
+                              "probe destroys it, or the vendor's tools: label (kekd-probe-[0-9a-f]{16}).v1 or .*compromised, CKA_ID [0-9a-f]{32}")
         self.assertIn("CKR_ATTRIBUTE_READ_ONLY", err)
         left = [path for path in self.objects() if path not in self.before]
         self.assertEqual(len(left), 1)
         (outcome, error, _), = self.trials()[1:]
         self.assertEqual(outcome, "unclear")
         self.assertRegex(error, r"a key may be left: label kekd-probe-[0-9a-f]{16}\.v1 or .*CKA_ID [0-9a-f]{32}")
-        # The next probe says so too, and leaves nothing of its own.
-        before = self.objects()
-        _, _, err = self.probe()
-        self.assertRegex(err, r"a: a probe that was cut off left a key, .*label kekd-probe-[0-9a-f]{16}\.v1")
-        self.assertEqual(self.objects(), before)
+        # Nor can the next probe, which says so too; the one after that can.
+        _, _, err = self.probe("C_DestroyObject every rv 10 proc=3+", code=3)
+        self.assertRegex(err, r"a: what a probe that was cut off left cannot be destroyed: keys with the label kekd-probe-[0-9a-f]{16}\.v1, "
+                              "CKA_ID 4b454b4454455354.*CKR_ATTRIBUTE_READ_ONLY.*; run kekctl probe again, or use the vendor's tools")
+        self.assertEqual(self.probe()[2], "kekctl: probe: a: keys of a probe that was cut off, destroyed now: 1\n")
+        self.assertEqual(self.objects(), self.before)
+
+    def test_what_a_killed_probe_left_goes_with_the_next_and_nothing_else(self):
+        old, new = "kekd-probe-000000013f771ebb", "kekd-probe-f00000013f771ebb"
+        p11.plant(self.token, "kekd-conformance-000000013f771ebb.v1", b"KEKDTEST" + bytes(8))  # another command's
+        self.before = self.objects()
+        self.fault.put("C_SetAttributeValue 4 delay 3000")
+        child = self.start()
+        wait_for(lambda: self.fault.counts().get("C_SetAttributeValue", 0) >= 4, "the fourth change")
+        child.send_signal(signal.SIGSTOP)  # one that is under way is left alone
+        self.assertEqual(self.probe()[2], "")
+        self.assertEqual(len(self.objects()), len(self.before) + 1)
+        self.token.kill([child.pid])
+        child.communicate(timeout=60)
+        self.assertEqual(self.probe()[2], "kekctl: probe: a: keys of a probe that was cut off, destroyed now: 1\n")
+        self.assertEqual(self.objects(), self.before)
+        for label, kek_id in ((old + ".v1", bytes([0x70]) * 16), (old + ".v2", b"KEKDTEST" + bytes([0x71]) * 8),
+                              (new + ".v1", b"KEKDTEST" + bytes([0x72]) * 8), (old + ".v1", b"KEKDTEST" + bytes([0x73]) * 8)):
+            p11.plant(self.token, label, kek_id)
+        _, _, err = self.probe(code=3)
+        self.assertIn("a: keys of a probe that was cut off, destroyed now: 1\n", err)
+        self.assertIn("a: keys of a probe that is not on record here and began within the last day are left alone: %s; unless it is "
+                      "under way on another node, run kekctl probe there, or here in a day\n" % new, err)
+        kept, = re.findall("a: left alone: (.*); what nobody needs the vendor's tools destroy", err)
+        self.assertEqual(sorted(kept.split("; ")), [old + ".v1: its CKA_ID does not begin with KEKDTEST",
+                                                    old + ".v2: a run makes no key with that label"])
+        self.assertEqual(len(self.objects()), len(self.before) + 3)
 
     def test_an_interrupted_probe_leaves_nothing(self):
         for number in throwaway.SIGNALS:

@@ -228,6 +228,9 @@ class Page(StatusCase):
         rigs.wait_for(lambda: end() < old, "the new certificate's end")
         self.node.wait_log(r"status.cert: .*cp1.pem ends to be valid in (9|10) days")
         self.assertIn(b"HTTP/1.1 200 ", self.ask(self.friend))
+        self.ca.issue("/CN=cp1", "IP:127.0.0.1", days=5, name="cp1")
+        self.node.signal(signal.SIGHUP)
+        self.node.wait_log(r"status.cert: .*cp1.pem ends to be valid in [45] days")
         for path, content in ((self.cert, before), (self.key, key)):
             with open(path, "wb") as file:
                 file.write(content)
@@ -380,6 +383,8 @@ class Start(rigs.Case):
         ca.issue("/CN=cp1", "IP:127.0.0.1", days=-1, name="late")
         node.signal(signal.SIGHUP)
         rigs.wait_for(lambda: node.metric("kekd_status_certificate_expiry_timestamp_seconds") > old, "the later one")
+        node.wait_log("the certificates were read anew, and the other nodes still do not hear this one: status.cert: .*late.pem, "
+                      "held against .*: certificate has expired")
 
     def test_an_address_that_is_taken_is_named(self):
         node = self.rig(generate=False)

@@ -129,7 +129,7 @@ class Kms(unittest.TestCase):
     def test_status_that_is_not_utf8_is_still_json(self):
         self.status(healthz=b"\xff\xfe")
         code, out, _ = self.kms("status", "--output", "json")
-        self.assertEqual((code, json.loads(out)["healthz"]), (3, "(not UTF-8)"))
+        self.assertEqual((code, json.loads(out)["healthz"]), (3, "??"))
 
     def test_status_v1(self):
         self.plugin.answers[V1 + "Version"] = field(1, "v1beta1") + field(2, "kekd") + field(3, "1")
@@ -307,6 +307,21 @@ class Usage(unittest.TestCase):
         self.assertEqual((got, out), (code, b""), args)
         self.assertIn(said, err)
 
+    def test_what_cannot_be_written_is_said_and_exits_1(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "kekd.yaml")
+            with open(path, "w", encoding="ascii") as file:
+                file.write(GOOD.format(socket="/s"))
+            os.chmod(path, 0o600)
+            for arguments in (["version"], ["--version"], ["--help"], ["help"], ["help", "kms"], ["key", "list", "--help"],
+                              ["completion", "bash"], ["completion", "providers", "--config", path], ["config", "example"],
+                              ["config", "check", path], ["config", "check", path, "--output", "json"],
+                              ["conformance", "--dry-run"], ["conformance", "--dry-run", "--output", "json"]):
+                with self.subTest(arguments), open("/dev/full", "wb") as full:
+                    done = subprocess.run([KEKCTL, *arguments], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+                    self.assertEqual(done.returncode, 1)
+                    self.assertRegex(done.stderr, rb"^kekctl: .*cannot write to standard output: No space left on device\n$")
+
     def test_wrong_usage_exits_2(self):
         self.check(2, "a command is missing")
         self.check(2, f"key list: missing.yaml cannot be opened by uid {os.geteuid()}: No such file or directory\n", "-c", "missing.yaml", "key", "list")
@@ -327,7 +342,8 @@ class Usage(unittest.TestCase):
         self.check(2, 'unknown command "KEY LIST" (see', "KEY", "LIST")
         self.check(2, 'kms status: does not take "now"', "kms", "status", "now")
         self.check(2, 'probe: does not take "hsm-a"', "probe", "hsm-a", "hsm-b")
-        self.check(2, 'report: does not take "verfy"', "report", "verfy", "a", "b")
+        self.check(2, 'report: does not take "verfy": did you mean "report verify"? (see', "report", "verfy", "a", "b")
+        self.check(2, 'report: does not take "frob" (see', "report", "frob")
         self.check(2, "report: --out FOLDER is missing", "report")
         self.check(2, "report verify: the REPORT SIGNATURE is missing", "report", "verify")
         self.check(2, "report verify: the SIGNATURE is missing", "report", "verify", "a")
@@ -547,7 +563,7 @@ roots:
         self.path = os.fsencode(self.path) + b"\xff"
         code, out, err = self.check(GOOD.format(socket="/s").encode(), "--output", "json")
         self.assertEqual((code, err), (0, ""))
-        self.assertEqual(json.loads(out)["file"], "(not UTF-8)")
+        self.assertEqual(json.loads(out)["file"], os.fsdecode(self.path)[:-1] + "?")
 
     def test_what_is_wrong_is_said_and_exits_2(self):
         code, out, err = self.check(GOOD.format(socket="/s").encode() + b"frobnicate: 1\n")

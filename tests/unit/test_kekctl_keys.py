@@ -16,13 +16,14 @@ import subprocess
 import sys
 import tempfile
 import termios
+import time
 import unittest
 
 KEKCTL = os.path.join(os.environ["abs_top_builddir"], "kekctl")
 INTEROP = os.path.join(os.environ["abs_top_srcdir"], "tests", "interop")
 
 WORKER = r'''#!/usr/bin/python3 -BS
-import json, os, socket, sys
+import json, os, socket, sys, time
 sys.path.insert(0, "@interop@")
 import protowire
 from protowire import pack
@@ -102,6 +103,10 @@ def answer(request):
     if 7 in request:
         asked = unpack(request[7])
         mode = data.get("generate", "good")
+        if mode == "wait":
+            os.mkdir(path + ".asked")
+            while not os.path.exists(path + ".go"):
+                time.sleep(0.01)
         data["made"] = {"role": sys.argv[2], "number": asked[1], "id": asked[2].hex(),
                         "state": asked.get(3, 0)}
         if mode not in ("fail", "die before"):
@@ -517,6 +522,23 @@ class Generate(Keys):
         self.assertEqual(code, 1)
         self.assertIn("no key was made: another kekctl changes keys of keyring k (pid %d)" % os.getpid(), err)
         self.assertIsNone(self.made())
+
+    def test_two_at_once_though_the_first_ones_lock_was_removed(self):
+        self.token("a", generate="wait")
+        with subprocess.Popen([self.kekctl, "--config", self.path("f.yaml"), "key", "generate"], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+            while not os.path.exists(self.path("a.json.asked")):
+                self.assertIsNone(first.poll())
+                time.sleep(0.01)
+            os.unlink(self.path("state/k.changing"))
+            for _ in range(2):  # and by the file that the second one made
+                code, _, err = self.run_it("generate")
+                self.assertEqual(code, 1)
+                self.assertIn("another kekctl changes keys of keyring k (pid unknown: its lock file was removed)", err)
+            with open(self.path("a.json.go"), "w", encoding="ascii"):
+                pass
+            self.assertEqual(first.wait(), 0)
+        self.assertEqual(self.made()["number"], 1)
 
     def test_nothing_is_made_beside_a_primary_that_is_lost(self):
         for versions in ([], [self.version(1, "WU")], [self.version(2, "WU", id=f"{7:032x}")], [self.version(2, "")]):

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include "apart.h"
 #include "kek/listen.h"
 #include "ops_folder.h"
 
@@ -129,6 +130,22 @@ START_TEST(open_leaves_a_live_socket_undisturbed_and_says_who_has_it)
     open_fails(path, KEK_PRECONDITION, says);
     ck_assert(can_connect(path));
     close(other);
+}
+END_TEST
+
+static bool is_refused_from_apart(void)
+{
+    struct kek_listen *made = NULL;
+    struct kek_why why = {.text = ""};
+    return kek_listen_open(folder_path("kms.sock"), 0600, &made, &why) == KEK_PRECONDITION &&
+           strncmp(why.text, "a process of another container listens on ", 42) == 0;
+}
+
+START_TEST(open_knows_no_pid_of_a_process_of_another_pid_namespace)
+{
+    struct kek_listen *first = open_ok(folder_path("kms.sock"), 0600);
+    ck_assert(apart_holds(is_refused_from_apart));
+    kek_listen_free(first);
 }
 END_TEST
 
@@ -423,6 +440,7 @@ int main(void)
     tcase_add_test(tcase, open_gives_the_mode_asked_for_whatever_the_umask_is);
     tcase_add_test(tcase, open_takes_over_a_socket_that_nobody_listens_on);
     tcase_add_test(tcase, open_leaves_a_live_socket_undisturbed_and_says_who_has_it);
+    tcase_add_test(tcase, open_knows_no_pid_of_a_process_of_another_pid_namespace);
     tcase_add_test(tcase, open_takes_a_full_backlog_and_a_foreign_kind_for_live);
     tcase_add_test(tcase, open_refuses_what_is_no_socket_and_never_removes_it);
     tcase_add_test(tcase, open_refuses_a_folder_that_is_missing_or_open_to_all);

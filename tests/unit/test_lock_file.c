@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "apart.h"
 #include "kek/lock_file.h"
 
 static char folder[] = "/tmp/kek-lock-file-XXXXXX", path[64];
@@ -26,7 +27,7 @@ static void teardown(void)
     ck_assert_int_eq(rmdir(folder), 0);
 }
 
-enum kind { OF_ANY, OF_PROCESS, OF_DAEMON };
+enum kind { OF_ANY, OF_DAEMON };
 
 static struct kek_lock held; /* OF_DAEMON's, whose file is *fd */
 
@@ -39,8 +40,7 @@ static enum kek_rc take(enum kind kind, int *fd, pid_t *holder, struct kek_why *
         *holder = rc != KEK_UNAVAILABLE || sscanf(who, "pid %d", holder) == 1 ? *holder : 0;
         return rc;
     }
-    return kind == OF_PROCESS ? kek_lock_file_take_for_process(path, fd, holder, why)
-                              : kek_lock_file_take(path, fd, why);
+    return kek_lock_file_take(path, fd, why);
 }
 
 /* Another process that holds it until it is killed. */
@@ -78,10 +78,8 @@ START_TEST(lock_of_another_process_is_refused_and_ends_with_it)
     ck_assert_int_eq(fd, -1);
     if (_i != OF_ANY) {
         ck_assert_int_eq(holder, child);
-        snprintf(text, sizeof text, "process %d holds %s", (int)child, path);
-    } else {
-        snprintf(text, sizeof text, "another process holds %s", path);
     }
+    snprintf(text, sizeof text, "another process holds %s", path);
     ck_assert_str_eq(why.text, text);
     ck_assert_int_eq(kill(child, SIGKILL), 0);
     ck_assert_int_eq(waitpid(child, NULL, 0), child);
@@ -149,6 +147,85 @@ START_TEST(daemons_lock_stands_though_its_file_is_removed)
 }
 END_TEST
 
+static void end(pid_t child)
+{
+    ck_assert_int_eq(kill(child, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(child, NULL, 0), child);
+}
+
+START_TEST(look_tells_who_holds_it_also_once_its_file_was_removed)
+{
+    struct kek_lock lock = KEK_LOCK_NONE;
+    char who[KEK_LOCK_WHO], beside[80];
+    struct kek_lock_holder holder = kek_lock_look(path);
+    ck_assert(!holder.there && !holder.hidden && holder.pid == 0);
+    ck_assert_int_eq(access(path, F_OK), -1); /* a look makes nothing */
+    pid_t child = start_holder(OF_DAEMON);
+    holder = kek_lock_look(path);
+    ck_assert(holder.there && !holder.hidden);
+    ck_assert_int_eq(holder.pid, child);
+    snprintf(beside, sizeof beside, "%s-2", path);
+    ck_assert(!kek_lock_look(beside).there);
+    ck_assert_int_eq(unlink(path), 0);
+    for (int i = 0; i < 2; i++) { /* and once more, by a file that is nobody's */
+        holder = kek_lock_look(path);
+        ck_assert(holder.there && !holder.hidden && holder.pid == 0);
+        ck_assert_int_eq(kek_lock_take(path, &lock, who, NULL), KEK_UNAVAILABLE);
+    }
+    end(child);
+    ck_assert(!kek_lock_look(path).there);
+    ck_assert_int_eq(kek_lock_take(path, &lock, who, NULL), KEK_OK); /* no look is in the way */
+    kek_lock_release(&lock);
+}
+END_TEST
+
+static bool is_seen_from_apart(void)
+{
+    struct kek_lock lock = KEK_LOCK_NONE;
+    char who[KEK_LOCK_WHO] = "";
+    struct kek_lock_holder holder = kek_lock_look(path);
+    return holder.there && holder.pid == 0 &&
+           kek_lock_take(path, &lock, who, NULL) == KEK_UNAVAILABLE &&
+           strcmp(who, "pid unknown: of another container or machine") == 0;
+}
+
+START_TEST(holder_of_another_pid_namespace_is_there)
+{
+    pid_t child = start_holder(OF_DAEMON);
+    ck_assert(apart_holds(is_seen_from_apart));
+    end(child);
+}
+END_TEST
+
+START_TEST(what_this_user_may_not_see_is_hidden)
+{
+    pid_t child = start_holder(OF_DAEMON);
+    int status;
+    if (geteuid() != 0) {
+        end(child);
+        return;
+    }
+    pid_t looker = fork(); /* a folder of mode 0700, and one that is open to all */
+    if (looker == 0) {
+        bool shut = setresuid(65534, 65534, 65534) == 0;
+        struct kek_lock_holder holder = kek_lock_look(path);
+        _exit(shut && holder.hidden && !holder.there ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(looker, &status, 0), looker);
+    ck_assert_int_eq(status, 0);
+    ck_assert_int_eq(chmod(folder, 0755), 0);
+    looker = fork();
+    if (looker == 0) {
+        bool shut = setresuid(65534, 65534, 65534) == 0;
+        struct kek_lock_holder holder = kek_lock_look(path);
+        _exit(shut && !holder.hidden && holder.there && holder.pid == 0 ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(looker, &status, 0), looker);
+    ck_assert_int_eq(status, 0);
+    end(child);
+}
+END_TEST
+
 START_TEST(what_cannot_be_opened_is_named)
 {
     struct kek_why why;
@@ -167,10 +244,13 @@ int main(void)
     TCase *tests = tcase_create("lock file");
     suite_add_tcase(suite, tests);
     tcase_add_checked_fixture(tests, setup, teardown);
-    tcase_add_loop_test(tests, lock_of_another_process_is_refused_and_ends_with_it, 0, 3);
+    tcase_add_loop_test(tests, lock_of_another_process_is_refused_and_ends_with_it, 0, 2);
     tcase_add_test(tests, lock_of_this_process_is_refused_until_it_is_closed);
     tcase_add_test(tests, file_that_its_holder_removed_is_no_lock);
     tcase_add_test(tests, daemons_lock_stands_though_its_file_is_removed);
-    tcase_add_loop_test(tests, what_cannot_be_opened_is_named, 0, 3);
+    tcase_add_test(tests, look_tells_who_holds_it_also_once_its_file_was_removed);
+    tcase_add_test(tests, holder_of_another_pid_namespace_is_there);
+    tcase_add_test(tests, what_this_user_may_not_see_is_hidden);
+    tcase_add_loop_test(tests, what_cannot_be_opened_is_named, 0, 2);
     return suite_run(suite);
 }

@@ -731,9 +731,12 @@ class Interrupts(Rig):
             first = pool.submit(self.run_it, server)
             until(lambda: any(method == "PATCH" for method, _, _ in server.requests))
             code, _, err = self.run_it(server)
+            os.unlink(os.path.join(self.folder, "k.reencrypt.lock"))
+            removed = self.run_it(server)
             hold.set()
-            self.assertEqual(code, 1)
-            self.assertIn("another kekctl reencrypt runs on this node", err)
+            self.assertEqual((code, removed[0]), (1, 1))
+            self.assertRegex(err, r"another kekctl reencrypt runs on this node \(pid [0-9]+; it holds ")
+            self.assertIn("another kekctl reencrypt runs on this node (pid unknown: its lock file was removed; ", removed[2])
             self.assertEqual(first.result()[0], 0)
 
 

@@ -29,7 +29,7 @@ enum kek_rc verify_open(struct verify *verify, const struct ctl *ctl,
                               .macs.ctl = ctl,
                               .check = calloc(1, sizeof *verify->check)};
     if (config != NULL) {
-        verify->kekd_runs = kek_keyring_runner(kek_config_view(config, 0)) > 0;
+        verify->kekd_runs = kek_keyring_runner(kek_config_view(config, 0)).there;
         read_record(verify, config);
     }
     bool has_record = verify->record_why.rc == KEK_OK;

@@ -159,7 +159,7 @@ static enum ctl_exit print_table(const struct ctl *ctl, json_t *run, const struc
     printf("\n%zu cases: %zu passed, %zu failed, %zu not supported, %zu skipped\n",
            suite_case_count, suite_count(suite, SUITE_PASS), suite_count(suite, SUITE_FAIL),
            suite_count(suite, SUITE_NOT_SUPPORTED), suite_count(suite, SUITE_SKIPPED));
-    return fflush(stdout) == 0 ? CTL_GOOD : CTL_FAILED;
+    return output_end(ctl);
 }
 
 static enum ctl_exit print_junit(const struct ctl *ctl, const json_t *run)
@@ -264,7 +264,7 @@ static enum ctl_exit run(const struct ctl *ctl, const struct kek_config *config,
     }
     *suite = (struct suite){
         .ctl = ctl, .config = config, .provider = provider, .existing = ctl->existing.count > 0};
-    if (leftovers_begin(&suite->leftovers, ctl, config)) {
+    if (leftovers_begin(&suite->leftovers, &leftovers_of_conformance, ctl, config)) {
         if (rig_open(&suite->rig, ctl, config, provider, suite->leftovers.keyring, versions,
                      named ? ctl->existing.count : 0) &&
             try_it(suite)) {

@@ -9,7 +9,7 @@
 #define KEKCTL_CONFORMANCE_SUITE_H
 
 #include "kekctl/rig/rig.h"
-#include "leftovers.h"
+#include "kekctl/rig/leftovers.h"
 #include "suite_result.h"
 
 struct suite_key {

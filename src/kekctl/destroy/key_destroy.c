@@ -158,7 +158,7 @@ static enum ctl_exit act(struct destroy_run *run, bool *acted)
     return destroy_finish(run);
 }
 
-static bool take_lock(const struct destroy_run *run, int *lock)
+static bool take_lock(const struct destroy_run *run, struct kek_lock *lock)
 {
     struct kek_why why;
     if (run->ctl->dry_run || changes_lock(run->keys.config, lock, &why)) {
@@ -170,7 +170,7 @@ static bool take_lock(const struct destroy_run *run, int *lock)
 
 static enum ctl_exit destroy(struct destroy_run *run)
 {
-    KEK_AUTO_CLOSE int lock = -1;
+    KEK_AUTO_LOCK struct kek_lock lock = KEK_LOCK_NONE;
     enum ctl_exit code = CTL_FAILED;
     bool acted;
     if (!take_lock(run, &lock) || !destroy_look(run, &code)) {

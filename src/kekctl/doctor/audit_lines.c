@@ -177,7 +177,7 @@ static bool judge_macs(struct doctor *doctor, const struct chain_macs *macs)
                   kek_clock_text_seconds(macs->failed_ms, when));
         return false;
     }
-    bool late = doctor->runner != 0 &&
+    bool late = doctor->runner.there &&
                 pace_is_late(macs->waits_ms, config->audit_mac_interval_ms, kek_clock_wall_ms());
     if (late && (macs->last_ms > 0 || keyed)) {
         lines_add(&doctor->lines, DOCTOR_WARN, CHAIN_SUBJECT, todo,
@@ -215,8 +215,10 @@ static void say_good(struct doctor *doctor, const struct chain_end *end)
 static void say_missing_file(struct doctor *doctor, const struct chain_end *end,
                              char todo[static LINES_TODO])
 {
-    if (doctor->runner != 0) {
-        lines_todo(todo, "kill -HUP %d # kekd opens it anew", (int)doctor->runner);
+    if (doctor->runner.pid > 0) {
+        lines_todo(todo, "kill -HUP %d # kekd opens it anew", (int)doctor->runner.pid);
+    } else if (doctor->runner.there) {
+        lines_todo(todo, "a SIGHUP to the kekd that runs here: it opens it anew");
     }
     lines_add(&doctor->lines, DOCTOR_WARN, CHAIN_SUBJECT, todo,
               "%s is not there, and chain %s is on record with %s: they are in files that were "

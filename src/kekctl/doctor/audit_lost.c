@@ -10,12 +10,14 @@ static struct kek_audit_owed read_owed(const struct doctor *doctor)
 {
     char path[PATH_MAX];
     struct kek_audit_end end;
-    struct kek_audit_owed owed = {.lost = 0}, none = owed;
-    struct kek_why why;
-    bool known = kek_config_audit_log(doctor->config) != NULL &&
-                 kek_config_state_file(doctor->config, "audit", path, &why) == KEK_OK &&
-                 kek_audit_record_read(path, &end, &owed, &why) == KEK_OK;
-    return known ? owed : none; /* a record that is damaged is the chain's to judge */
+    struct kek_audit_owed owed = {.lost = 0};
+    struct kek_why why = {.rc = KEK_NOT_FOUND};
+    if (kek_config_audit_log(doctor->config) != NULL &&
+        kek_config_state_file(doctor->config, "audit", path, &why) == KEK_OK) {
+        why.rc = kek_audit_record_read(path, &end, &owed, &why);
+    }
+    owed.damaged = owed.damaged || why.rc == KEK_DAMAGED;
+    return owed;
 }
 
 void doctor_audit_lost_look(struct doctor *doctor)
@@ -45,31 +47,31 @@ static void say_lost(struct doctor *doctor, uint64_t lost, bool told)
               told ? "as a line there tells now" : "and no line there tells of it yet");
 }
 
-/* Where there is a file the line of the chain says it. */
-static void judge_damaged(struct doctor *doctor, const struct kek_audit_owed *owed)
+/* Where there is no file: else the chain's end is judged against the record. */
+static void judge_record(struct doctor *doctor)
 {
-    if (owed->damaged && !doctor->chain.end.has_file) {
-        lines_add(
-            &doctor->lines, DOCTOR_WARN, "audit",
-            "start kekd, where it does not run: a line \"broken\" tells of it, and then it is "
-            "forgotten",
-            "a count of lost lines in the log's record in %s cannot be read: any number of "
-            "lines may be missing from %s",
-            doctor->config->state_dir, kek_config_audit_log(doctor->config));
+    const struct chain_end *end = &doctor->chain.end;
+    bool is_away = end->has_record && !end->has_file; /* which the chain's line says, and no more */
+    if (doctor->owed.damaged && (doctor->config->audit_file == NULL || is_away)) {
+        lines_add(&doctor->lines, DOCTOR_WARN, "audit",
+                  "find out who wrote there; the next line tells of it, or kekd's next start does",
+                  "the record of the audit log's chain in state_dir is damaged: any number of "
+                  "lines may be missing from %s",
+                  kek_config_audit_log(doctor->config));
     }
 }
 
 void doctor_audit_lost(struct doctor *doctor)
 {
     const struct kek_audit_owed was = doctor->owed, now = read_owed(doctor);
-    judge_damaged(doctor, &was);
+    judge_record(doctor);
     if (now.lost > 0) {
         say_lost(doctor, now.lost, false);
     }
     if (was.lost > now.lost) {
         say_lost(doctor, was.lost - now.lost, true);
     }
-    if (now.waiting > 0 && doctor->runner == 0 && !doctor->runner_hidden) {
+    if (now.waiting > 0 && !doctor->runner.there && !doctor->runner.hidden) {
         lines_add(&doctor->lines, DOCTOR_WARN, "audit",
                   "systemctl start kekd.service # its first line tells how many",
                   "kekd does not run here and did not end in good order: up to %" PRIu64

@@ -21,7 +21,7 @@ static void say_user(struct doctor *doctor)
     const struct who *who = &doctor->who;
     struct lines *lines = &doctor->lines;
     char todo[LINES_TODO];
-    if (!who->known && doctor->runner_hidden && geteuid() != 0) {
+    if (!who->known && doctor->runner.hidden && geteuid() != 0) {
         doctor_command(doctor, todo, "doctor # as root");
         lines_add(lines, DOCTOR_WARN, "user", todo,
                   "uid %u, who asks, may not see which user kekd runs as: as root, doctor judges "
@@ -150,9 +150,7 @@ static void count_nodes(struct doctor *doctor)
 /* Once more as kekd's user, where that is another one now. */
 static void look_for_runner(struct doctor *doctor)
 {
-    pid_t runner = kek_keyring_runner(kek_config_view(doctor->config, 0));
-    doctor->runner_hidden = runner == KEK_KEYRING_RUNNER_HIDDEN;
-    doctor->runner = runner > 0 ? runner : 0;
+    doctor->runner = kek_keyring_runner(kek_config_view(doctor->config, 0));
 }
 
 static void look(struct doctor *doctor)

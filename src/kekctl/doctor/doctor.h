@@ -83,11 +83,10 @@ struct doctor {
     struct lines lines;
     struct outside outside;
     struct who who;
-    bool became;        /* another user than the one that began */
-    pid_t runner;       /* the kekd that runs on this state_dir; 0: none is seen */
-    bool runner_hidden; /* whether one does this process may not see */
-    bool state_good;    /* state_dir can be used: what is on record counts */
-    size_t nodes;       /* that the cluster has, as far as anybody named them; at least 1 */
+    bool became;                   /* another user than the one that began */
+    struct kek_lock_holder runner; /* the kekd that runs on this state_dir */
+    bool state_good;               /* state_dir can be used: what is on record counts */
+    size_t nodes; /* that the cluster has, as far as anybody named them; at least 1 */
     struct doctor_token tokens[KEK_CONFIG_PROVIDERS_MAX];
     struct doctor_root roots[KEK_CONFIG_ROOTS_MAX]; /* where none has a name, the first */
     struct root_twins twins;                        /* of those that have */

@@ -33,7 +33,7 @@ static int try_bind(const char *host, uint16_t port)
  * A port below 1024 is bound by a right that the unit may give. */
 static bool is_kekds(const struct doctor *doctor, int error)
 {
-    return error == 0 || (error == EADDRINUSE && doctor->runner != 0) ||
+    return error == 0 || (error == EADDRINUSE && doctor->runner.there) ||
            (error == EACCES && unit_lists(&doctor->outside.unit, "Service", "AmbientCapabilities",
                                           "CAP_NET_BIND_SERVICE"));
 }
@@ -46,7 +46,7 @@ static void judge(struct doctor *doctor, const char *subject, const char *settin
     if (is_kekds(doctor, error)) {
         return;
     }
-    if (error == EADDRINUSE && doctor->runner_hidden) {
+    if (error == EADDRINUSE && doctor->runner.hidden) {
         doctor_say_unseen(doctor, subject,
                           "%s port %u (%s) is taken, and uid %u may not see whether by the kekd on "
                           "%s",

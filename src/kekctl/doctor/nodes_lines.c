@@ -28,7 +28,7 @@ static void ask(struct doctor *doctor, struct nodes *nodes)
     size_t reached = nodes_ask(nodes, ctl->timeout_given ? ctl->timeout_ms : PATIENCE_MS);
     doctor_command(doctor, todo, "node status # what each says of itself");
     /* Until kekd runs here, the others may not either. */
-    lines_hear(&doctor->lines, doctor->runner != 0 ? DOCTOR_FAIL : DOCTOR_WARN, SUBJECT, todo);
+    lines_hear(&doctor->lines, doctor->runner.there ? DOCTOR_FAIL : DOCTOR_WARN, SUBJECT, todo);
     size_t found = nodes_say_troubles(nodes);
     lines_hear(&doctor->lines, DOCTOR_WARN, SUBJECT, todo); /* they serve all the same */
     found += nodes_say_differences(nodes);
@@ -47,12 +47,12 @@ void doctor_nodes(struct doctor *doctor)
     bool others = ctl->nodes.count > 0 || config->status.nodes != NULL;
     struct nodes nodes;
     enum ctl_exit code;
-    if (doctor->runner_hidden && asks_self(ctl, others) && !nodes_hear_self(config)) {
+    if (doctor->runner.hidden && asks_self(ctl, others) && !nodes_hear_self(config)) {
         doctor_say_unseen(doctor, SUBJECT, "uid %u may not see whether a kekd runs on %s",
                           (unsigned)geteuid(), config->state_dir);
         return;
     }
-    if (doctor->runner == 0 && !doctor->runner_hidden && !others) {
+    if (!doctor->runner.there && !doctor->runner.hidden && !others) {
         lines_add(
             &doctor->lines, DOCTOR_UNSEEN, SUBJECT, "start kekd, or --node NODE",
             "not looked at: no kekd runs on this state_dir yet, and nobody names other nodes");

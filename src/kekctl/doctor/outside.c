@@ -170,15 +170,16 @@ void outside_look(struct doctor *doctor)
 {
     struct kek_why why;
     KEK_AUTO(kek_config) config = kek_config_load(doctor->ctl.config_path, &why);
-    pid_t runner = config == NULL ? 0 : kek_keyring_runner(kek_config_view(config, 0));
-    doctor->runner_hidden = runner == KEK_KEYRING_RUNNER_HIDDEN;
+    if (config != NULL) {
+        doctor->runner = kek_keyring_runner(kek_config_view(config, 0));
+    }
     read_units(doctor);
     credentials_look(&doctor->outside);
     who_find(&doctor->who, &(struct who_facts){
                                .unit = &doctor->outside.unit,
                                .path = doctor->ctl.config_path,
                                .config = config,
-                               .runner = runner,
+                               .runner = doctor->runner,
                            });
     find_server(doctor, config == NULL ? "" : config->listen);
     read_encryption(doctor);

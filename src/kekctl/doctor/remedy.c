@@ -119,7 +119,7 @@ bool doctor_is_stranger(const struct doctor *doctor)
 {
     const struct who *who = &doctor->who;
     return !doctor->became && geteuid() != 0 &&
-           (who->known ? who->uid != geteuid() : doctor->runner_hidden);
+           (who->known ? who->uid != geteuid() : doctor->runner.hidden);
 }
 
 void doctor_say_unseen(struct doctor *doctor, const char *subject, const char *format, ...)

@@ -68,8 +68,8 @@ static bool judge_holder(struct doctor *doctor)
     char shown[PATH_MAX], todo[LINES_TODO];
     struct stat about;
     bool listens =
-        doctor->runner == 0 && !doctor_socket_is_systemds(doctor) && is_listened_at(path);
-    if (listens && doctor->runner_hidden) {
+        !doctor->runner.there && !doctor_socket_is_systemds(doctor) && is_listened_at(path);
+    if (listens && doctor->runner.hidden) {
         doctor_say_unseen(doctor, SUBJECT,
                           "a process listens on %s, and uid %u may not see whether it is the kekd "
                           "on %s",
@@ -85,14 +85,17 @@ static bool judge_holder(struct doctor *doctor)
                   path, doctor->config->state_dir);
         return false;
     }
-    if (doctor->runner == 0) {
+    if (!doctor->runner.there) {
         return true;
     }
     if (lstat(path, &about) != 0) {
+        char process[32] = "";
+        if (doctor->runner.pid > 0) {
+            snprintf(process, sizeof process, " (process %d)", (int)doctor->runner.pid);
+        }
         lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT,
                   "systemctl restart kekd.socket kekd.service",
-                  "kekd runs (process %d), and %s is gone: nobody can call it", (int)doctor->runner,
-                  path);
+                  "kekd runs%s, and %s is gone: nobody can call it", process, path);
         return false;
     }
     if ((about.st_mode & S_IWUSR) == 0) {
@@ -122,7 +125,7 @@ static bool judge_place(struct doctor *doctor)
         return false;
     }
     enum kek_rc rc = kek_listen_check(path, &why);
-    if (rc == KEK_NOT_FOUND && doctor_socket_is_systemds(doctor) && doctor->runner == 0) {
+    if (rc == KEK_NOT_FOUND && doctor_socket_is_systemds(doctor) && !doctor->runner.there) {
         return true;
     }
     if (rc == KEK_DENIED && doctor_is_stranger(doctor)) {
@@ -134,7 +137,7 @@ static bool judge_place(struct doctor *doctor)
         return false;
     }
     (void)below_folder(path, folder, sizeof folder);
-    return judge_holder(doctor) && (doctor_socket_is_systemds(doctor) || doctor->runner != 0 ||
+    return judge_holder(doctor) && (doctor_socket_is_systemds(doctor) || doctor->runner.there ||
                                     doctor_reaches(doctor, SUBJECT, folder, W_OK | X_OK, false));
 }
 

@@ -34,17 +34,17 @@ struct found {
 static bool of_process(const struct doctor *doctor, const char *name, struct found *found)
 {
     char path[64], text[4096];
-    if (doctor->runner == 0) {
+    if (doctor->runner.pid == 0) {
         return false;
     }
-    snprintf(path, sizeof path, "/proc/%d/limits", (int)doctor->runner);
+    snprintf(path, sizeof path, "/proc/%d/limits", (int)doctor->runner.pid);
     FILE *file = fopen(path, "re");
     size_t len = file == NULL ? 0 : fread(text, 1, sizeof text - 1, file);
     if (file != NULL) {
         (void)fclose(file);
     }
     text[len] = '\0';
-    snprintf(found->source, sizeof found->source, "process %d", (int)doctor->runner);
+    snprintf(found->source, sizeof found->source, "process %d", (int)doctor->runner.pid);
     return limits_of_process(text, name, &found->limit);
 }
 

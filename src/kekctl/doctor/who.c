@@ -170,9 +170,10 @@ static void compare_state(struct who *who, const char *state_dir, pid_t pid)
 static void take_running(struct who *who, const struct who_facts *facts, uid_t uid, gid_t gid)
 {
     take_id(who, uid, gid);
-    snprintf(who->source, sizeof who->source,
-             "process %d, which runs on this state_dir; no unit says User=", (int)facts->runner);
-    compare_state(who, facts->config->state_dir, facts->runner);
+    snprintf(
+        who->source, sizeof who->source,
+        "process %d, which runs on this state_dir; no unit says User=", (int)facts->runner.pid);
+    compare_state(who, facts->config->state_dir, facts->runner.pid);
 }
 
 /* Where they are of several users, one of them was given to the wrong one, and which it is nobody says. */
@@ -192,20 +193,23 @@ static void compare_owners(struct who *who, const struct owners *owners)
 
 static void take_owners(struct who *who, const struct who_facts *facts)
 {
-    bool hidden = facts->runner == KEK_KEYRING_RUNNER_HIDDEN;
+    const struct kek_lock_holder *runner = &facts->runner;
+    bool unseen = runner->there || runner->hidden;
     struct owners owners;
     owners_find(&owners, facts->config);
     /* A kekd that is not seen is not of the user who asks. */
     const struct owner *likely =
-        hidden && owners.count > 0 ? &owners.list[0] : owners_likely(&owners);
+        unseen && owners.count > 0 ? &owners.list[0] : owners_likely(&owners);
     if (likely == NULL) {
         return;
     }
     take_id(who, likely->uid, likely->gid);
-    snprintf(who->source, sizeof who->source, "the owner of %s %s; %s", likely->what, likely->path,
-             hidden ? "no unit says User=, and whether a kekd runs here this user may not see"
-                    : "no unit says User=, and no kekd runs here");
-    if (!hidden) {
+    snprintf(who->source, sizeof who->source, "the owner of %s %s; no unit says User=, and %s",
+             likely->what, likely->path,
+             runner->there    ? "the process of the kekd that runs here is not known"
+             : runner->hidden ? "whether a kekd runs here this user may not see"
+                              : "no kekd runs here");
+    if (!unseen) {
         compare_owners(who, &owners);
     }
 }
@@ -215,12 +219,12 @@ void who_find(struct who *who, const struct who_facts *facts)
     uid_t uid;
     gid_t gid;
     struct stat about;
-    bool runs = user_of_process(facts->runner, &uid, &gid);
+    bool runs = user_of_process(facts->runner.pid, &uid, &gid);
     *who = (struct who){.known = false};
     if (facts->unit->path[0] != '\0') {
         take_unit(who, facts->unit);
         if (runs && who->known) {
-            compare_process(who, facts->runner, uid);
+            compare_process(who, facts->runner.pid, uid);
         }
         if (facts->config != NULL && who->known) {
             compare_state(who, facts->config->state_dir, 0);

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "kek/config.h"
+#include "kek/lock_file.h"
 #include "unit.h"
 
 #define WHO_GROUPS_MAX 64
@@ -32,7 +33,7 @@ struct who_facts {
     const struct unit *unit;         /* without a path: there is none */
     const char *path;                /* of the configuration */
     const struct kek_config *config; /* NULL: it cannot be read */
-    pid_t runner;                    /* as kek_keyring_runner() says it, of its state_dir */
+    struct kek_lock_holder runner;   /* as kek_keyring_runner() says it, of its state_dir */
 };
 
 /* Who it is: the unit's User=, else whom the kekd that runs here is of, else whose the files are that only kekd has.

@@ -121,14 +121,6 @@ static json_t *kek_ids_json(const struct inventory *inventory, const struct tall
     return list;
 }
 
-static json_t *provider_text(const struct tally_cover *cover)
-{
-    json_t *text = json_stringn((const char *)cover->provider.data, cover->provider.len);
-    return cover->provider.len == 0 ? json_string("")
-           : text != NULL           ? text
-                                    : json_string("(not UTF-8)");
-}
-
 /* What several roots of trust make of an envelope. */
 static bool add_form(const struct inventory *inventory, const struct tally_cover *cover,
                      json_t *item)
@@ -148,7 +140,7 @@ static json_t *under_json(const struct inventory *inventory, const struct tally 
         const struct tally_cover *cover = &tally->covers[resource->counts[i].cover];
         json_t *item = json_pack("{s:s, s:o, s:b, s:o, s:I}", "kind",
                                  cover->rest ? "rest" : kek_kube_kind_name(cover->kind), "provider",
-                                 provider_text(cover), "kekd", cover->is_kekd, "keks",
+                                 output_text_of(cover->provider), "kekd", cover->is_kekd, "keks",
                                  kek_ids_json(inventory, cover), "objects",
                                  (json_int_t)resource->counts[i].objects);
         if (has_several(inventory) && cover->is_kekd && !add_form(inventory, cover, item)) {

@@ -1,7 +1,6 @@
 /* What was found, for people. */
 #include "inventory.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -396,10 +395,7 @@ static enum ctl_exit show_tables(const struct inventory *inventory, const struct
     if (code == CTL_GOOD) {
         show_etcds(inventory);
         show_state(inventory, sums);
-        if (fflush(stdout) != 0 || ferror(stdout)) {
-            ctl_say(inventory->ctl, "cannot write to standard output: %s", strerror(errno));
-            code = CTL_FAILED;
-        }
+        code = output_end(inventory->ctl);
     }
     return code;
 }

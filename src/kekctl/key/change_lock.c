@@ -3,23 +3,19 @@
 #include "changes.h"
 
 #include <limits.h>
-#include <stdio.h>
 
-#include "kek/lock_file.h"
-
-bool changes_lock(const struct kek_config *config, int *fd, struct kek_why *why)
+bool changes_lock(const struct kek_config *config, struct kek_lock *lock, struct kek_why *why)
 {
-    char path[PATH_MAX];
-    pid_t holder;
+    char path[PATH_MAX], who[KEK_LOCK_WHO];
     enum kek_rc rc = kek_config_state_file(config, "changing", path, why);
     if (rc != KEK_OK) {
         return false;
     }
-    rc = kek_lock_file_take_for_process(path, fd, &holder, why);
+    rc = kek_lock_take(path, lock, who, why);
     if (rc == KEK_UNAVAILABLE) {
         kek_fail(why, KEK_UNAVAILABLE,
-                 "another kekctl changes keys of keyring %s (pid %d): wait for its end",
-                 config->keyring, (int)holder);
+                 "another kekctl changes keys of keyring %s (%s): wait for its end",
+                 config->keyring, who);
     }
     return rc == KEK_OK;
 }

@@ -15,6 +15,7 @@
 #define KEKCTL_CHANGES_H
 
 #include "announced.h"
+#include "kek/lock_file.h"
 #include "keys.h"
 
 enum change_kind {
@@ -59,9 +60,9 @@ struct changes {
     void *arg;
 };
 
-/* Holds the node's lock on changes of the keyring until *fd is closed, from before changes_look().  False: why
- * names who has it. state_dir is there. */
-bool changes_lock(const struct kek_config *config, int *fd, struct kek_why *why);
+/* Holds the node's lock on changes of the keyring until it is released, from before changes_look().  False:
+ * why names who has it. state_dir is there. */
+bool changes_lock(const struct kek_config *config, struct kek_lock *lock, struct kek_why *why);
 
 /* Has every provider list its keys afresh. False: not all answered; `why` names the first that did not, and
  * each listing has its own. Nothing may be changed then. */

@@ -14,12 +14,25 @@ struct recorded {
     uint32_t numbers[KEK_CONFIG_ROOTS_MAX];
 };
 
-static void read_records(const struct kek_config *whole, struct recorded *recorded)
+/* One that cannot be read is told. */
+static bool read_record(const struct ctl *ctl, const struct kek_config *whole, size_t root,
+                        struct kek_generation *last, struct joint *joint)
+{
+    struct kek_why why;
+    enum kek_rc rc = kek_keyring_recorded(kek_config_view(whole, root), last, &why);
+    if (rc != KEK_OK && rc != KEK_NOT_FOUND) {
+        ctl_say(ctl, "%s: what was announced last is not known", why.text);
+        joint->unread = true;
+    }
+    return rc == KEK_OK;
+}
+
+static void read_records(const struct ctl *ctl, const struct kek_config *whole,
+                         struct recorded *recorded, struct joint *joint)
 {
     for (size_t i = 0; i < whole->root_count; i++) {
         struct kek_generation last;
-        struct kek_why why;
-        recorded->has[i] = kek_keyring_recorded(kek_config_view(whole, i), &last, &why) == KEK_OK;
+        recorded->has[i] = read_record(ctl, whole, i, &last, joint);
         if (recorded->has[i]) {
             recorded->kek_ids[i] = last.kek_ids[0];
             recorded->numbers[i] = last.numbers[0];
@@ -69,7 +82,7 @@ static bool ask_kekd(const struct ctl *ctl, const struct kek_config *whole, stru
     static const char *const self[] = {"self"};
     NODES_AUTO struct nodes nodes = {.list = NULL};
     enum ctl_exit code;
-    if (kek_keyring_runner(kek_config_view(whole, 0)) <= 0 || !nodes_hear_self(whole)) {
+    if (!kek_keyring_runner(kek_config_view(whole, 0)).there || !nodes_hear_self(whole)) {
         return false;
     }
     joint->unheard = !nodes_open(&nodes, ctl, whole, self, 1, &code);
@@ -98,9 +111,7 @@ static unsigned who_seals(const struct kek_config *whole, const struct recorded 
 /* The one root's record says what it announced; kekd, what it announces now. */
 static void find_one(const struct ctl *ctl, const struct kek_config *whole, struct joint *joint)
 {
-    struct kek_why why;
-    bool recorded =
-        kek_keyring_recorded(kek_config_view(whole, 0), &joint->generation, &why) == KEK_OK;
+    bool recorded = read_record(ctl, whole, 0, &joint->generation, joint);
     joint->by_kekd = ask_kekd(ctl, whole, joint);
     if (!recorded || (joint->by_kekd && strcmp(joint->generation.key_id, joint->key_id) != 0)) {
         joint->generation.count = 0;
@@ -117,7 +128,7 @@ void joint_find(const struct ctl *ctl, const struct kek_config *whole, struct jo
         find_one(ctl, whole, joint);
         return;
     }
-    read_records(whole, &recorded);
+    read_records(ctl, whole, &recorded, joint);
     joint->by_kekd = ask_kekd(ctl, whole, joint);
     if (joint->by_kekd) {
         find_members(whole, &recorded, joint);
@@ -198,8 +209,10 @@ void joint_text(const struct kek_config *whole, const struct joint *joint,
     char hash[KEK_KEY_ID_HASH_TEXT];
     text[0] = '\0';
     if (joint->key_id[0] == '\0') {
-        put(text,
-            "nothing is announced of the roots of trust together yet, as far as is on record");
+        put(text, joint->unread
+                      ? "what is announced of the roots of trust together is not known"
+                      : "nothing is announced of the roots of trust together yet, as far as is on "
+                        "record");
         return;
     }
     put(text, "announced together, in mode %s: ", mode_name(whole));

@@ -18,7 +18,9 @@
 struct joint {
     char key_id[KEK_KEY_ID_TEXT]; /* empty: nothing is announced yet, as far as can be told */
     bool by_kekd;                 /* else by the records */
-    bool unheard; /* one runs here and could not be asked, which joint_find() has said */
+    /* Which joint_find() has said: */
+    bool unheard; /* one runs here and could not be asked */
+    bool unread;  /* a record is there and could not be read */
     /* The KEKs in it; count 0: the records do not say which they are. */
     struct kek_generation generation;
     size_t roots[KEK_CONFIG_ROOTS_MAX]; /* of each of those, its place in the configuration */

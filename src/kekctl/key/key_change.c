@@ -246,7 +246,7 @@ static bool leave_quarantine(const struct changes *changes)
     return true;
 }
 
-static bool take_lock(const struct keys *keys, int *lock)
+static bool take_lock(const struct keys *keys, struct kek_lock *lock)
 {
     struct kek_why why;
     return keys->ctl->dry_run || changes_lock(keys->config, lock, &why) || refuse(keys, &why);
@@ -254,7 +254,7 @@ static bool take_lock(const struct keys *keys, int *lock)
 
 static enum ctl_exit change_version(struct ctl *ctl, enum change_kind kind)
 {
-    KEK_AUTO_CLOSE int lock = -1;
+    KEK_AUTO_LOCK struct kek_lock lock = KEK_LOCK_NONE;
     KEYS_AUTO struct keys keys;
     struct changes changes = {.keys = &keys, .kind = kind, .progress = tell_progress};
     if (!keys_open(&keys, ctl) ||

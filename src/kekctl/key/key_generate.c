@@ -92,7 +92,7 @@ static bool nothing_is_lost(const struct keys *keys)
 }
 
 /* Two that look for the next number at once would both find it free. */
-static bool take_lock(const struct keys *keys, int *lock)
+static bool take_lock(const struct keys *keys, struct kek_lock *lock)
 {
     struct kek_why why;
     if (changes_lock(keys->config, lock, &why)) {
@@ -126,7 +126,7 @@ static enum ctl_exit print(const struct keys *keys, size_t provider, const struc
 
 enum ctl_exit ctl_key_generate(struct ctl *ctl)
 {
-    KEK_AUTO_CLOSE int lock = -1;
+    KEK_AUTO_LOCK struct kek_lock lock = KEK_LOCK_NONE;
     KEYS_AUTO struct keys keys;
     size_t provider;
     uint32_t number;

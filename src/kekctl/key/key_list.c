@@ -105,7 +105,7 @@ static enum ctl_exit print_joint(const struct ctl *ctl, const struct kek_config 
     if (ctl->json == 0) {
         joint_text(config, joint, text);
         printf("\n%s\n", text);
-        return fflush(stdout) == 0 ? CTL_GOOD : CTL_FAILED;
+        return output_end(ctl);
     }
     json_t *object =
         json_pack("{s:O, s:o}", "roots", roots, "announced", joint_json(config, joint));
@@ -138,7 +138,7 @@ static enum ctl_exit list_all(struct ctl *ctl, const struct kek_config *config)
     worst = worst == CTL_GOOD && twins > 0 ? CTL_CHECK : worst;
     struct joint joint;
     joint_find(ctl, config, &joint);
-    worst = worst == CTL_GOOD && joint.unheard ? CTL_CHECK : worst;
+    worst = worst == CTL_GOOD && (joint.unheard || joint.unread) ? CTL_CHECK : worst;
     enum ctl_exit code = print_joint(ctl, config, several.all, &joint);
     json_decref(several.all);
     return code == CTL_GOOD ? worst : code;

@@ -18,15 +18,21 @@ void login_log_init(struct login_log *log, const struct ctl *ctl, const struct k
     *log = (struct login_log){.ctl = ctl, .config = config};
 }
 
-/* Once: the others are for the same reason. */
+/* Once in a command, however many such logs it has: the others are for the same reason. */
 static void say_lacking(struct login_log *log, const struct kek_why *why)
 {
     if (!log->lacks) {
         log->lacks = true;
         log->why = *why;
         ctl_audit_lost(log->ctl);
-        ctl_say(log->ctl, "to be mended: the audit log does not have this command's logins: %s",
-                why->text);
+        bool said = log->ctl->told != NULL && log->ctl->told->logins;
+        if (!said) {
+            ctl_say(log->ctl, "to be mended: the audit log does not have this command's logins: %s",
+                    why->text);
+        }
+        if (log->ctl->told != NULL) {
+            log->ctl->told->logins = true;
+        }
     }
 }
 

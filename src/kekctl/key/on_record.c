@@ -66,8 +66,8 @@ enum kek_rc ctl_audit_put(const struct ctl *ctl, struct kek_audit_acts *acts,
 
 void ctl_audit_lost(const struct ctl *ctl)
 {
-    if (ctl->unrecorded != NULL) {
-        *ctl->unrecorded = true;
+    if (ctl->told != NULL) {
+        ctl->told->unrecorded = true;
     }
 }
 

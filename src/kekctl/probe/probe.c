@@ -160,7 +160,8 @@ enum ctl_exit ctl_probe(struct ctl *ctl)
     for (size_t p = 0; p < keys.config->provider_count && !interrupted; p++) {
         if (has_states(&keys, p)) {
             probe_states(ctl, keys.config, p, &states[p]);
-            clean = clean && states[p].left[0] == '\0' && !states[p].untried;
+            clean =
+                clean && states[p].left[0] == '\0' && !states[p].untried && !states[p].leftovers;
             interrupted = states[p].interrupted;
             if (states[p].failed) {
                 return CTL_FAILED;

@@ -3,11 +3,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "kek/text.h"
 #include "kekctl/output.h"
-#include "kekctl/rig/rig.h"
+#include "kekctl/rig/leftovers.h"
 
 #define DESTROY_TRIES 3
 
@@ -21,6 +20,10 @@ static const struct {
 
 struct trial {
     struct rig rig; /* RIG_OFFICER changes the key, RIG_RUNNING was there before, RIG_FRESH not */
+    const struct kek_config *config;
+    size_t provider;
+    struct leftovers leftovers;
+    struct leftovers_found found; /* of earlier probes */
     struct probe_states *states;
     struct kek_id kek_id;
     enum kek_state now; /* of the key, as far as the token took it */
@@ -277,45 +280,74 @@ static void put_end(struct trial *trial)
     login_log_end(&trial->rig.logins, NULL, &act);
 }
 
-static void run(struct trial *trial)
+static void make(struct trial *trial)
 {
-    if (!begin(trial)) {
+    struct kek_pool_provider token;
+    struct kek_why why;
+    rig_status(&trial->rig, RIG_OFFICER, &token);
+    if (leftovers_record(&trial->leftovers, trial->config, &token, &why) != KEK_OK) {
+        trial->states->untried = true;
+        stop(trial, "no key is made that is not on record", &why);
         return;
     }
     const struct rig_answer *answer =
         ask(trial, RIG_OFFICER, KEK_POOL_GENERATE, KEK_STATE_PRE_ACTIVE);
     if (answer->rc != KEK_OK) {
         stop(trial, "no key could be made", &answer->why);
-    } else {
-        answer = ask(trial, RIG_RUNNING, KEK_POOL_LIST, 0);
-        if (answer->rc != KEK_OK) {
-            stop(trial, "a second process", &answer->why);
-        }
+        return;
     }
+    answer = ask(trial, RIG_RUNNING, KEK_POOL_LIST, 0);
+    if (answer->rc != KEK_OK) {
+        stop(trial, "a second process", &answer->why);
+    }
+}
+
+static void run(struct trial *trial)
+{
+    if (!begin(trial)) {
+        return;
+    }
+    leftovers_remove(&trial->leftovers, &trial->rig, trial->config, trial->provider, &trial->found);
+    make(trial);
     try_changes(trial);
     try_copy(trial);
     clean_up(trial);
     put_end(trial);
 }
 
-/* Keyrings of this kind that have keys on the token, as far as the officer was told. */
-static void say_others(const struct trial *trial, const char *name)
+/* What cannot be told where the token does not answer its rows say. */
+static void say_leftovers(const struct trial *trial, const char *name)
 {
-    struct kek_pool_provider status;
-    rig_status(&trial->rig, RIG_OFFICER, &status);
-    for (size_t i = 0; i < KEK_PROVIDER_OTHERS_MAX && status.others[i][0] != '\0'; i++) {
-        if (strncmp(status.others[i], KEK_PROVIDER_PROBE_KEYRING,
-                    strlen(KEK_PROVIDER_PROBE_KEYRING)) == 0) {
-            ctl_say(trial->rig.ctl,
-                    "%s: a probe that was cut off left a key, unless one is under way elsewhere: "
-                    "label %s.v1; destroy it with the vendor's tools",
-                    name, status.others[i]);
-        }
+    const struct ctl *ctl = trial->rig.ctl;
+    const struct leftovers_found *found = &trial->found;
+    bool is_stuck = found->stuck[0] != '\0' && !trial->over;
+    trial->states->leftovers =
+        is_stuck || found->kept[0] != '\0' || found->others[0] != '\0' || found->unseen;
+    if (found->removed > 0) {
+        ctl_say(ctl, "%s: keys of a probe that was cut off, destroyed now: %zu", name,
+                found->removed);
     }
-    if (rig_trials_unseen(&status)) {
-        ctl_say(trial->rig.ctl,
+    if (is_stuck) {
+        ctl_say(ctl,
+                "%s: what a probe that was cut off left cannot be destroyed: %s; run kekctl probe "
+                "again, or use the vendor's tools",
+                name, found->stuck);
+    }
+    if (found->others[0] != '\0') {
+        ctl_say(ctl,
+                "%s: keys of a probe that is not on record here and began within the last day are "
+                "left alone: %s; unless it is under way on another node, run kekctl probe there, "
+                "or here in a day",
+                name, found->others);
+    }
+    if (found->kept[0] != '\0') {
+        ctl_say(ctl, "%s: left alone: %s; what nobody needs the vendor's tools destroy", name,
+                found->kept);
+    }
+    if (found->unseen) {
+        ctl_say(ctl,
                 "%s: there may be more such keys: only %d of the keyrings that kekctl made to try "
-                "this token by were looked at",
+                "this token by were looked at; kekctl conformance destroys what its own runs left",
                 name, KEK_PROVIDER_OTHERS_MAX);
     }
 }
@@ -323,37 +355,40 @@ static void say_others(const struct trial *trial, const char *name)
 void probe_states(const struct ctl *ctl, const struct kek_config *config, size_t provider,
                   struct probe_states *states)
 {
-    struct trial trial = {.states = states,
+    struct trial trial = {.config = config,
+                          .provider = provider,
+                          .states = states,
                           .now = KEK_STATE_PRE_ACTIVE,
                           .alg = KEK_WRAP_NONE,
                           .last = {.shown = true, .flag_unwrap = true}};
     const char *name = config->providers[provider].name;
-    char keyring[RIG_KEYRING];
-    uint64_t chance;
     *states = (struct probe_states){.copied = false};
     for (size_t i = 0; i < PROBE_CHANGES; i++) {
         states->changes[i].from = changes[i].from;
         states->changes[i].to = changes[i].to;
     }
-    if (getentropy(&chance, sizeof chance) != 0 ||
-        getentropy(trial.kek_id.bytes, sizeof trial.kek_id.bytes) != 0) {
+    if (!leftovers_id(&trial.kek_id)) {
         ctl_say(ctl, "no random numbers");
         states->failed = true;
         return;
     }
-    snprintf(keyring, sizeof keyring, KEK_PROVIDER_PROBE_KEYRING "%016" PRIx64, chance);
-    if (rig_open(&trial.rig, ctl, config, provider, keyring, NULL, 0)) {
+    if (!leftovers_begin(&trial.leftovers, &leftovers_of_probe, ctl, config)) {
+        states->failed = true;
+        return;
+    }
+    if (rig_open(&trial.rig, ctl, config, provider, trial.leftovers.keyring, NULL, 0)) {
         run(&trial);
         states->interrupted = trial.rig.interrupted > 0;
-        say_others(&trial, name);
+        say_leftovers(&trial, name);
     } else {
         states->failed = true;
     }
+    leftovers_end(&trial.leftovers, config, states->left[0] == '\0');
     rig_close(&trial.rig);
     if (states->left[0] != '\0') {
         ctl_say(ctl,
-                "%s: a key that was made for this probe may be left on the token, destroy it with "
-                "the vendor's tools: %s",
+                "%s: a key that was made for this probe may be left on the token: the next kekctl "
+                "probe destroys it, or the vendor's tools: %s",
                 name, states->left);
     }
 }

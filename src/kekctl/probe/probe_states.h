@@ -1,7 +1,8 @@
 /*
  * What a token does with changes of a key's state: a key is made for it, changed, used by three processes, copied and
  * destroyed (docs/provider-protocol.md, States and TryKey).  This is the one part of a probe that makes an object
- * that would outlive it; it is destroyed in the end, also if a step fails, and proven to be gone.
+ * that would outlive it; it is destroyed in the end, also if a step fails, and proven to be gone.  What a probe that was
+ * cut off left is destroyed before (rig/leftovers.h).
  */
 #ifndef KEKCTL_PROBE_STATES_H
 #define KEKCTL_PROBE_STATES_H
@@ -33,6 +34,7 @@ struct probe_states {
     struct kek_provider_tried copy;
     char copy_says[PROBE_SAYS]; /* where none was: why */
     char left[512];             /* a key that may be left on the token; empty: none */
+    bool leftovers;             /* of another probe may be there, which was said */
     bool untried;               /* since it could not be put on record */
     bool interrupted;
     bool failed; /* on this machine, which was said; nothing was asked */

@@ -440,7 +440,7 @@ enum ctl_exit ctl_reencrypt(struct ctl *ctl)
         return CTL_FAILED;
     }
     c->ctl = ctl;
-    c->record.lock = -1;
+    c->record.lock = KEK_LOCK_NONE;
     c->reencrypt.ctl = ctl;
     c->reencrypt.decrypts = ctl->decrypt;
     c->patience_ms = ctl->timeout_given ? ctl->timeout_ms : PATIENCE_MS;

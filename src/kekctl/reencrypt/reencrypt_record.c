@@ -6,34 +6,30 @@
 
 #include "kek/durable.h"
 #include "kek/json.h"
-#include "kek/lock_file.h"
 
 #define RECORD_MAX (256u * 1024)
 
 enum kek_rc reencrypt_record_open(struct reencrypt_record *record, const struct kek_config *config,
                                   struct kek_why *why)
 {
-    char lock[PATH_MAX + 8];
-    record->lock = -1;
+    char lock[PATH_MAX + 8], who[KEK_LOCK_WHO];
+    record->lock = KEK_LOCK_NONE;
     enum kek_rc rc = kek_config_state_file(config, "reencrypt", record->path, why);
     if (rc != KEK_OK) {
         return rc;
     }
     snprintf(lock, sizeof lock, "%s.lock", record->path);
-    rc = kek_lock_file_take(lock, &record->lock, why);
+    rc = kek_lock_take(lock, &record->lock, who, why);
     if (rc == KEK_UNAVAILABLE) {
         return kek_fail(why, KEK_UNAVAILABLE,
-                        "another kekctl reencrypt runs on this node (it holds %s)", lock);
+                        "another kekctl reencrypt runs on this node (%s; it holds %s)", who, lock);
     }
     return rc;
 }
 
 void reencrypt_record_close(struct reencrypt_record *record)
 {
-    if (record->lock >= 0) {
-        close(record->lock);
-        record->lock = -1;
-    }
+    kek_lock_release(&record->lock);
 }
 
 static json_t *names(const struct reencrypt *reencrypt)

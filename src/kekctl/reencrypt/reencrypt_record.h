@@ -10,11 +10,12 @@
 
 #include <limits.h>
 
+#include "kek/lock_file.h"
 #include "reencrypt_list.h"
 
 struct reencrypt_record {
     char path[PATH_MAX];
-    int lock; /* -1: not held */
+    struct kek_lock lock;
 };
 
 /* Takes the lock. KEK_UNAVAILABLE: another one runs. */

@@ -104,9 +104,10 @@ json_t *report_configuration(struct report *report)
                   "path", output_text(config->path), "sha256", config->digest, "context",
                   output_text(config->context), "mode", mode, "mode_accept", accepts, "announced",
                   joint.key_id, "announced_by",
-                  joint.key_id[0] == '\0' ? "nobody: nothing is announced yet"
-                  : joint.by_kekd         ? "the kekd that runs here"
-                                          : "the record of this node",
+                  joint.by_kekd             ? "the kekd that runs here"
+                  : joint.unread            ? "not known: the record of this node cannot be read"
+                  : joint.key_id[0] == '\0' ? "nobody: nothing is announced yet"
+                                            : "the record of this node",
                   "data_key_max_uses", (json_int_t)config->data_key.max_uses, "data_key_max_age",
                   duration(config->data_key.max_age_ms), "data_key_cache_ttl",
                   duration(config->data_key.cache_ttl_ms), "data_key_cache_entries",

@@ -345,7 +345,7 @@ enum ctl_exit ctl_key_rotate(struct ctl *ctl)
     }
     enum ctl_exit code = CTL_FAILED;
     rotate->ctl = ctl;
-    rotate->file.lock = -1;
+    rotate->file.lock = KEK_LOCK_NONE;
     rotate_show_init(&rotate->show, ctl);
     bool opened = keys_open(&rotate->keys, ctl);
     code = rotate->keys.code;

@@ -62,7 +62,7 @@ bool rotate_record(struct rotate *rotate)
 }
 
 /* The node's lock on changes, and a look at the tokens under it.  False: the rotation stops here. */
-static bool begin_change(struct rotate *rotate, int *lock)
+static bool begin_change(struct rotate *rotate, struct kek_lock *lock)
 {
     struct kek_why why;
     if (changes_lock(rotate->keys.config, lock, &why) && changes_look(&rotate->keys, &why)) {
@@ -112,7 +112,7 @@ static enum ctl_exit create(struct rotate *rotate)
         return CTL_GOOD;
     }
     struct rotation_key key = rotate->facts.progress.key;
-    KEK_AUTO_CLOSE int lock = -1;
+    KEK_AUTO_LOCK struct kek_lock lock = KEK_LOCK_NONE;
     if (!begin_change(rotate, &lock)) {
         return CTL_CHECK;
     }
@@ -175,7 +175,7 @@ static enum ctl_exit change(struct rotate *rotate, const struct rotation_key *ke
     struct kek_why why;
     struct changes changes = {
         .keys = &rotate->keys, .kek_id = key->id, .number = key->number, .kind = kind};
-    KEK_AUTO_CLOSE int lock = -1;
+    KEK_AUTO_LOCK struct kek_lock lock = KEK_LOCK_NONE;
     take_announced(rotate, &announced);
     if (!begin_change(rotate, &lock)) {
         return CTL_CHECK;

@@ -7,7 +7,6 @@
 #include "kek/clock.h"
 #include "kek/durable.h"
 #include "kek/json.h"
-#include "kek/lock_file.h"
 
 #define FILE_MAX 4096
 
@@ -57,7 +56,7 @@ static enum kek_rc read_progress(const struct rotation_file *file,
 static enum kek_rc name_files(struct rotation_file *file, const struct kek_config *config,
                               const char *node, struct kek_why *why)
 {
-    *file = (struct rotation_file){.node = node, .lock = -1};
+    *file = (struct rotation_file){.node = node, .lock = KEK_LOCK_NONE};
     enum kek_rc rc = kek_config_state_file(config, "rotation", file->path, why);
     if (rc == KEK_OK) {
         snprintf(file->lock_path, sizeof file->lock_path, "%s.lock", file->path);
@@ -93,9 +92,10 @@ enum kek_rc rotation_file_open(struct rotation_file *file, const struct kek_conf
                                const char *node, struct rotation_progress *progress,
                                struct kek_why *why)
 {
+    char who[KEK_LOCK_WHO];
     enum kek_rc rc = name_files(file, config, node, why);
     if (rc == KEK_OK) {
-        rc = kek_lock_file_take(file->lock_path, &file->lock, why);
+        rc = kek_lock_take(file->lock_path, &file->lock, who, why);
     }
     if (rc == KEK_UNAVAILABLE) {
         return refuse_second(file, why);
@@ -139,9 +139,8 @@ enum kek_rc rotation_file_remove(const struct rotation_file *file, struct kek_wh
 
 void rotation_file_close(struct rotation_file *file)
 {
-    if (file->lock >= 0) {
+    if (file->lock.file >= 0) {
         (void)unlink(file->lock_path);
-        close(file->lock);
-        file->lock = -1;
+        kek_lock_release(&file->lock);
     }
 }

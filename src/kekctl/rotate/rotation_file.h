@@ -10,12 +10,13 @@
 
 #include <limits.h>
 
+#include "kek/lock_file.h"
 #include "rotation.h"
 
 struct rotation_file {
     char path[PATH_MAX], lock_path[PATH_MAX + 8];
     const char *node; /* borrowed: this node's name */
-    int lock;         /* -1: not held */
+    struct kek_lock lock;
 };
 
 /* Takes the lock and reads what is on record; *progress is zeroed if nothing is.  KEK_UNAVAILABLE: another

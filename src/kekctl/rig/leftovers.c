@@ -23,7 +23,9 @@
 #define ROUNDS 16
 #define RECORD_MAX \
     256 /* bytes of a run's file: its provider's name, its token's serial and model, a line each */
-#define VERSIONS 2 /* that a run makes */
+
+const struct leftovers_kind leftovers_of_conformance = {KEK_PROVIDER_CONFORMANCE_KEYRING, 2};
+const struct leftovers_kind leftovers_of_probe = {KEK_PROVIDER_PROBE_KEYRING, 1};
 
 static const uint8_t id_head[8] = {'K', 'E', 'K', 'D', 'T', 'E', 'S', 'T'};
 
@@ -38,14 +40,14 @@ static bool is_ours(const struct kek_id *kek_id)
     return memcmp(kek_id->bytes, id_head, sizeof id_head) == 0;
 }
 
-/* Is it the name of a run, other than the operator's own keyring? *began_s: since 1970. */
-static bool is_run(const struct kek_config *config, const char *name, uint64_t *began_s)
+/* Is it the name of a run of this kind, other than the operator's own keyring? *began_s: since 1970. */
+static bool is_run(const struct leftovers_kind *kind, const struct kek_config *config,
+                   const char *name, uint64_t *began_s)
 {
-    size_t head = strlen(KEK_PROVIDER_CONFORMANCE_KEYRING);
+    size_t head = strlen(kind->prefix);
     char second[9];
-    if (strncmp(name, KEK_PROVIDER_CONFORMANCE_KEYRING, head) != 0 ||
-        strlen(name) != head + DIGITS || strspn(name + head, "0123456789abcdef") != DIGITS ||
-        strcmp(name, config->keyring) == 0) {
+    if (strncmp(name, kind->prefix, head) != 0 || strlen(name) != head + DIGITS ||
+        strspn(name + head, "0123456789abcdef") != DIGITS || strcmp(name, config->keyring) == 0) {
         return false;
     }
     for (size_t i = 0; i < config->root_count; i++) {
@@ -63,17 +65,17 @@ static void path_of(const struct kek_config *config, const char *name, char path
     snprintf(path, PATH_MAX, "%s/%s", config->state_dir, name);
 }
 
-bool leftovers_begin(struct leftovers *run, const struct ctl *ctl, const struct kek_config *config)
+bool leftovers_begin(struct leftovers *run, const struct leftovers_kind *kind,
+                     const struct ctl *ctl, const struct kek_config *config)
 {
     struct kek_why why;
     uint32_t chance;
-    run->lock = -1;
+    *run = (struct leftovers){.kind = kind, .lock = -1};
     if (getentropy(&chance, sizeof chance) != 0) {
         ctl_say(ctl, "no random numbers");
         return false;
     }
-    snprintf(run->keyring, sizeof run->keyring,
-             KEK_PROVIDER_CONFORMANCE_KEYRING "%08" PRIx32 "%08" PRIx32,
+    snprintf(run->keyring, sizeof run->keyring, "%s%08" PRIx32 "%08" PRIx32, kind->prefix,
              (uint32_t)(kek_clock_wall_ms() / 1000), chance);
     if (kek_login_state_dir(config->state_dir, &why) != KEK_OK) {
         ctl_say(ctl, "%s", why.text);
@@ -144,15 +146,23 @@ static void add(struct doomed *doomed, const struct kek_id *kek_id)
     }
 }
 
+static unsigned versions_of(const char *keyring)
+{
+    const struct leftovers_kind *probe = &leftovers_of_probe;
+    bool is_probe = strncmp(keyring, probe->prefix, strlen(probe->prefix)) == 0;
+    return is_probe ? probe->versions : leftovers_of_conformance.versions;
+}
+
 /* Can a run have made it?  NULL: yes; else why not. */
 static const char *why_not(const char *keyring, const struct kek_version *version)
 {
+    unsigned versions = versions_of(keyring);
     char label[KEK_LABEL_MAX], marked[KEK_LABEL_MAX];
     if (!is_ours(&version->id) || version->id_pad != 0) {
         return "its CKA_ID does not begin with KEKDTEST";
     }
-    snprintf(marked, sizeof marked, "%s.v%d.compromised", keyring, VERSIONS);
-    for (unsigned i = 1; i <= VERSIONS; i++) {
+    snprintf(marked, sizeof marked, "%s.v%u.compromised", keyring, versions);
+    for (unsigned i = 1; i <= versions; i++) {
         snprintf(label, sizeof label, "%s.v%u", keyring, i);
         if (strcmp(version->label, label) == 0) {
             return NULL;
@@ -206,7 +216,7 @@ bool leftovers_destroy(struct rig *rig, const struct kek_id *known, size_t known
                        struct leftovers_gone *gone)
 {
     struct doomed doomed = {.count = 0};
-    char id[KEK_ID_TEXT] = "";
+    char id[KEK_ID_TEXT] = "", last[RIG_KEYRING + 16] = "";
     *gone = (struct leftovers_gone){.removed = 0};
     for (size_t i = 0; i < known_count; i++) {
         add(&doomed, &known[i]);
@@ -223,9 +233,12 @@ bool leftovers_destroy(struct rig *rig, const struct kek_id *known, size_t known
     if (doomed.count > 0) {
         kek_id_format(&doomed.ids[0], id);
     }
+    if (versions_of(rig->keyring) > 1) {
+        snprintf(last, sizeof last, " or %s.v%u", rig->keyring, versions_of(rig->keyring));
+    }
     snprintf(gone->left, sizeof gone->left,
-             "keys with the label %s.v1 or %s.v2%s%s may be left on the token: %.200s",
-             rig->keyring, rig->keyring, id[0] == '\0' ? "" : ", CKA_ID ", id,
+             "keys with the label %s.v1%s%s%s may be left on the token: %.200s", rig->keyring, last,
+             id[0] == '\0' ? "" : ", CKA_ID ", id,
              gone->why.rc != KEK_OK ? gone->why.text
                                     : "they were destroyed, and a process still sees them");
     return false;
@@ -282,7 +295,7 @@ static void see_to(const struct leftovers *run, struct rig *rig, const struct ke
 {
     int lock = -1;
     uint64_t began_s;
-    if (!is_run(config, name, &began_s) || strcmp(name, run->keyring) == 0) {
+    if (!is_run(run->kind, config, name, &began_s) || strcmp(name, run->keyring) == 0) {
         return;
     }
     switch (stand(config, name, began_s, &lock)) {
@@ -377,7 +390,8 @@ static void see_to_file(const struct kek_config *config, enum place place, const
 }
 
 /* The files of runs on this token; the others of nobody are seen to. */
-static size_t list_files(const struct kek_config *config, const struct kek_pool_provider *token,
+static size_t list_files(const struct leftovers_kind *kind, const struct kek_config *config,
+                         const struct kek_pool_provider *token,
                          char names[static RUNS_MAX][RIG_KEYRING], struct leftovers_found *found)
 {
     size_t count = 0;
@@ -386,7 +400,7 @@ static size_t list_files(const struct kek_config *config, const struct kek_pool_
     DIR *folder = opendir(config->state_dir);
     const struct dirent *entry;
     while (folder != NULL && count < RUNS_MAX && (entry = readdir(folder)) != NULL) {
-        if (!is_run(config, entry->d_name, &began_s)) {
+        if (!is_run(kind, config, entry->d_name, &began_s)) {
             continue;
         }
         enum place place = read_place(config, token, entry->d_name, record);
@@ -428,7 +442,7 @@ void leftovers_remove(const struct leftovers *run, struct rig *rig, const struct
         return;
     }
     rig_status(rig, RIG_OFFICER, &token);
-    size_t count = list_files(config, &token, names, found), before;
+    size_t count = list_files(run->kind, config, &token, names, found), before;
     for (size_t i = 0; i < count && rig->interrupted == 0; i++) {
         see_to(run, rig, config, provider, names[i], found);
     }
@@ -441,7 +455,6 @@ void leftovers_remove(const struct leftovers *run, struct rig *rig, const struct
         found->under_way = 0;
         if (rig_ask(rig, RIG_OFFICER, &request)->rc != KEK_OK) {
             note(found->stuck, sizeof found->stuck, rig->answer.why.text);
-            found->why = rig->answer.why;
             found->why = rig->answer.why;
             return;
         }

@@ -1,9 +1,9 @@
 /*
  * What this run makes, and what a run that was cut off left.
  *
- * A run has a keyring of its own, "kekd-conformance-" and 16 hexadecimal digits, eight of which are
- * the second in which it began, by its node's clock.  It makes versions 1 and 2 of it, by
- * CKA_IDs that begin with KEKDTEST, and marks version 2 as compromised.  Only an AES key with such a
+ * A run has a keyring of its own, its kind's prefix and 16 hexadecimal digits, eight of which are
+ * the second in which it began, by its node's clock.  It makes a version or two of it, by
+ * CKA_IDs that begin with KEKDTEST, and marks the last one as compromised.  Only an AES key with such a
  * label and such a CKA_ID is ever destroyed here.
  *
  * Before its first key is made a file of that name is in state_dir, which says what token it is on
@@ -11,20 +11,29 @@
  * cut off.  Where another node, with a state_dir of its own, began it, a day tells: no run lasts that
  * long.
  */
-#ifndef KEKCTL_CONFORMANCE_LEFTOVERS_H
-#define KEKCTL_CONFORMANCE_LEFTOVERS_H
+#ifndef KEKCTL_RIG_LEFTOVERS_H
+#define KEKCTL_RIG_LEFTOVERS_H
 
-#include "kekctl/rig/rig.h"
+#include "rig.h"
 
 #define LEFTOVERS_TEXT 400
 
+/* One kind sees to no other's. */
+struct leftovers_kind {
+    const char *prefix; /* of its keyrings */
+    unsigned versions;  /* that a run makes, from 1 on */
+};
+extern const struct leftovers_kind leftovers_of_conformance, leftovers_of_probe;
+
 struct leftovers {
+    const struct leftovers_kind *kind;
     char keyring[RIG_KEYRING]; /* of this run */
     int lock;                  /* -1: none */
 };
 
 /* Names this run, and looks whether it could be put on record. False after saying why. */
-bool leftovers_begin(struct leftovers *run, const struct ctl *ctl, const struct kek_config *config);
+bool leftovers_begin(struct leftovers *run, const struct leftovers_kind *kind,
+                     const struct ctl *ctl, const struct kek_config *config);
 /* Puts it on record and takes its lock, before a key is made on this token. */
 enum kek_rc leftovers_record(struct leftovers *run, const struct kek_config *config,
                              const struct kek_pool_provider *token,
