@@ -282,7 +282,7 @@ static void take_debts(int from, int to)
     }
     audit_head_owed(from, AUDIT_DEBTOR_KEKD, &owed);
     audit_head_owed(to, AUDIT_DEBTOR_KEKD, &there);
-    if (there.lost + there.waiting == 0) {
+    if (!kek_audit_owes(&there)) {
         (void)!audit_head_owe(to, AUDIT_DEBTOR_KEKD, &owed, &why);
     }
 }

@@ -131,12 +131,46 @@ class Chain(rigs.Case):
         os.unlink(node.state + "/k8s-test.audit")
         self.unwell(node, "expected a record of the chain in state_dir")
 
+    @staticmethod
+    def put_counts(node, acts=b"", kekd=b""):
+        """In their places, behind the chain's."""
+        with open(node.state + "/k8s-test.audit", "r+b") as file:
+            file.seek(144)
+            file.write(acts.ljust(40))
+            file.seek(184)
+            file.write(kekd)
+
     def test_a_count_of_lost_lines_that_was_changed(self):
         node, _ = self.stopped()
-        with open(node.state + "/k8s-test.audit", "r+b") as file:
-            file.seek(144)  # behind the chain's place
-            file.write(b',"lost":7x')
+        self.put_counts(node, b',"lost":7x')
         self.unwell(node, "expected a count of lost lines, or none, in the record")
+        # Where the chain's line does not say it.
+        self.put_counts(node, b',"lost":7x')
+        os.rename(node.audit, node.audit + ".1")
+        self.assertIn(("WARN", "the record of the audit log's chain in state_dir is damaged: any number of lines may be missing from "
+                       + node.audit), [line[:2] for line in self.chain(node, "audit")])
+        path = tempfile.mkdtemp() + "/log"
+        self.addCleanup(shutil.rmtree, os.path.dirname(path))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+            log.bind(path)
+            node = self.rig()
+            node.write(audit={"syslog": path})
+            self.assertEqual([line[0] for line in self.chain(node, "audit")], ["OK"])
+            self.put_counts(node, b',"lost":7x')
+            (verdict, _, _), (_, seen, _) = self.chain(node, "audit")
+            self.assertEqual(verdict, "OK")
+            self.assertIn("is damaged: any number of lines may be missing from " + path, seen)
+            self.assertEqual([line[0] for line in self.chain(node, "audit")], ["OK"], "a line tells of it")
+
+    def test_lines_that_kekctls_lost_are_told_beside_those_that_kekd_lost(self):
+        node, _ = self.stopped()
+        self.put_counts(node, b',"lost":3', b',"kekd":{"lost":2,"waiting":0}')
+        self.assertEqual([seen for verdict, seen, _ in self.chain(node, "audit") if verdict == "WARN"],
+                         ["2 lines were not written to %s, and no line there tells of it yet" % node.audit,
+                          "3 lines were not written to %s, as a line there tells now" % node.audit])
+        node.start()
+        node.stop()
+        self.assertEqual([line[0] for line in self.chain(node, "audit")], ["OK"])
 
     def test_macs_that_do_not_come(self):
         node = self.node(mac_interval="1s")

@@ -141,6 +141,8 @@ NONE_BESIDES = {
                           steady("kekd_kek_version_providers", 2, **V2),
                           steady("kekd_kek_version_providers_proven", 2, **V2),
                           steady("kekd_kek_version_state", 1, state="active", **V2)],
+    # The count is kept over a restart, which cost a scrape a quarter of an hour ago; asked for it was long before.
+    "KekdKeyAskedFor": [on("kekd_kek_version_asked_for_total", "0x4 3x49 stale _x1 3x60", **V2)],
 }
 
 

@@ -69,10 +69,10 @@ static const struct {
 } counts[] = {{AUDIT_DEBTOR_ACTS, {.lost = 7}, ",\"lost\":7"},
               {AUDIT_DEBTOR_KEKD, {.waiting = 256}, ",\"kekd\":{\"lost\":0,\"waiting\":256}"}};
 
-static off_t where(const char *text)
+static off_t where(int fd, const char *text)
 {
     char bytes[AUDIT_HEAD_BYTES + 1] = "";
-    ck_assert_int_eq(pread(store.head_fd, bytes, AUDIT_HEAD_BYTES, 0), AUDIT_HEAD_BYTES);
+    ck_assert_int_eq(pread(fd, bytes, AUDIT_HEAD_BYTES, 0), AUDIT_HEAD_BYTES);
     const char *at = strstr(bytes, text);
     ck_assert_ptr_nonnull(at);
     return at - bytes;
@@ -86,7 +86,7 @@ START_TEST(count_of_which_any_byte_is_not_as_it_was_written_is_damaged)
     append(&store, 1);
     ck_assert_int_eq(audit_head_owe(store.head_fd, counts[_i].debtor, &counts[_i].owed, &why),
                      KEK_OK);
-    off_t at = where(counts[_i].text);
+    off_t at = where(store.head_fd, counts[_i].text);
     for (size_t i = 0; i <= len; i++) { /* the one behind it, too */
         char was = i < len ? counts[_i].text[i] : ' ';
         ck_assert_int_eq(pwrite(store.head_fd, "x", 1, at + (off_t)i), 1);
@@ -111,7 +111,7 @@ START_TEST(damaged_count_is_told_once_and_until_then_kept)
     append(&store, 1);
     ck_assert_int_eq(audit_head_owe(store.head_fd, counts[_i].debtor, &counts[_i].owed, &why),
                      KEK_OK);
-    ck_assert_int_eq(pwrite(store.head_fd, "x", 1, where(counts[_i].text) + 1), 1);
+    ck_assert_int_eq(pwrite(store.head_fd, "x", 1, where(store.head_fd, counts[_i].text) + 1), 1);
     audit_head_lose(store.head_fd, 2);
     ck_assert_int_eq(read_record(&owed), KEK_OK);
     ck_assert(owed.damaged);
@@ -286,6 +286,24 @@ START_TEST(record_that_was_made_anew_by_another_is_gone_over_to_and_told)
 }
 END_TEST
 
+/* By whoever had the old one open: it is the next kekd's to tell. */
+START_TEST(damaged_count_of_a_record_that_is_gone_over_to_is_kept)
+{
+    const struct kek_audit_owed some = {.lost = 1, .waiting = 256};
+    open_store(&store);
+    append(&store, 1);
+    ck_assert_int_eq(audit_head_owe(store.head_fd, AUDIT_DEBTOR_KEKD, &some, &why), KEK_OK);
+    lose_record(true);
+    open_store(&other);
+    append(&other, 1);
+    ck_assert_int_eq(audit_head_owe(other.head_fd, AUDIT_DEBTOR_KEKD, &counts[1].owed, &why),
+                     KEK_OK);
+    ck_assert_int_eq(pwrite(other.head_fd, "x", 1, where(other.head_fd, counts[1].text) + 1), 1);
+    append(&store, 1);
+    ck_assert(owed_by(AUDIT_DEBTOR_KEKD).damaged);
+}
+END_TEST
+
 START_TEST(record_whose_place_is_taken_is_gone_on_with_which_is_said_once)
 {
     open_store(&store);
@@ -351,6 +369,7 @@ int main(void)
     tcase_add_loop_test(tcase, record_that_is_lost_while_it_is_open_is_told_and_the_chain_goes_on,
                         0, 2);
     tcase_add_test(tcase, record_that_was_made_anew_by_another_is_gone_over_to_and_told);
+    tcase_add_test(tcase, damaged_count_of_a_record_that_is_gone_over_to_is_kept);
     tcase_add_test(tcase, record_whose_place_is_taken_is_gone_on_with_which_is_said_once);
     return suite_run(suite);
 }

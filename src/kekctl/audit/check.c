@@ -97,10 +97,11 @@ void check_damaged_count(struct check *check)
         "is there cannot be read, so any number of lines may be missing");
 }
 
-/* What lines are called that should be here and are not. */
-static enum check_kind absent(const struct check *check, enum check_kind kind)
+/* May lines be in a file that nobody read that should come between `last` and one in this file?  Not if both are in this one. */
+static bool may_be_unread(const struct check *check, const struct check_place *last,
+                          const char *file)
 {
-    return check->unread ? CHECK_UNREAD : kind;
+    return check->unread && last->file != file;
 }
 
 /* ---- lines without a chain ---- */
@@ -204,7 +205,7 @@ static void take_mac(struct check *check, struct check_chain *chain, const struc
         return; /* nobody asks, or that line is older than what is here */
     }
     if (kept_at(chain, telling->covers)->n != telling->covers) {
-        problem(check, absent(check, CHECK_MAC),
+        problem(check, check->unread ? CHECK_UNREAD : CHECK_MAC,
                 "the MAC of line %" PRIu64 " of chain %s: it was not checked: that line is "
                 "not here",
                 telling->covers, chain->end.chain);
@@ -339,7 +340,8 @@ static void meet_gap(struct check *check, const struct check_chain *chain, uint6
                      uint64_t n)
 {
     size_t before = check->problem_count;
-    problem(check, absent(check, CHECK_MISSING), "a gap");
+    bool unread = may_be_unread(check, &chain->to, check->at.file);
+    problem(check, unread ? CHECK_UNREAD : CHECK_MISSING, "a gap");
     if (check->problem_count > before) {
         struct check_problem *problem = &check->problems[before];
         problem->gap = (struct check_gap){.chain = chain,
@@ -489,7 +491,8 @@ static void tell_unknown(struct check *check)
     }
 }
 
-static void expect_record(struct check *check)
+/* newest: the last file that was read. */
+static void expect_record(struct check *check, const char *newest)
 {
     if (!check->has_record || check->met_record) {
         return;
@@ -497,27 +500,29 @@ static void expect_record(struct check *check)
     const struct check_chain *chain = chain_of(check, check->record.chain);
     if (chain == NULL) {
         check->at = (struct check_place){.file = NULL};
-        problem(check, absent(check, CHECK_RECORD),
+        problem(check, check->unread ? CHECK_UNREAD : CHECK_RECORD,
                 "expected a line of chain %s, which is on record with %s, found none%s",
                 check->record.chain, kek_counted(check->record.n, "line").text,
                 check->unread ? " in what was read" : "");
     } else if (chain->end.n < check->record.n) {
+        bool unread = may_be_unread(check, &chain->to, newest);
         check->at = chain->to;
-        problem(check, absent(check, CHECK_RECORD),
+        problem(check, unread ? CHECK_UNREAD : CHECK_RECORD,
                 "the last line here of chain %s: expected lines up to %" PRIu64
                 ", as is on record, found %" PRIu64 ": the end is %s",
                 chain->end.chain, check->record.n, chain->end.n,
-                check->unread ? "in a file that was not read, or missing" : "missing, or a file");
+                unread ? "in a file that was not read, or missing" : "missing, or a file");
     }
 }
 
 void check_end(struct check *check)
 {
+    const char *newest = check->at.file;
     if (!chain_can_begin(check)) {
         give_up_piece(check);
     }
     tell_unknown(check);
-    expect_record(check);
+    expect_record(check, newest);
 }
 
 void check_nothing(struct check *check, const char *what)

@@ -47,10 +47,12 @@ static void say_lost(struct doctor *doctor, uint64_t lost, bool told)
               told ? "as a line there tells now" : "and no line there tells of it yet");
 }
 
-/* Of a log without a file: of one with a file the chain's end is judged against the record. */
+/* Where there is no file: else the chain's end is judged against the record. */
 static void judge_record(struct doctor *doctor)
 {
-    if (doctor->owed.damaged && doctor->config->audit_file == NULL) {
+    const struct chain_end *end = &doctor->chain.end;
+    bool is_away = end->has_record && !end->has_file; /* which the chain's line says, and no more */
+    if (doctor->owed.damaged && (doctor->config->audit_file == NULL || is_away)) {
         lines_add(&doctor->lines, DOCTOR_WARN, "audit",
                   "find out who wrote there; the next line tells of it, or kekd's next start does",
                   "the record of the audit log's chain in state_dir is damaged: any number of "
@@ -65,8 +67,9 @@ void doctor_audit_lost(struct doctor *doctor)
     judge_record(doctor);
     if (now.lost > 0) {
         say_lost(doctor, now.lost, false);
-    } else if (was.lost > 0) {
-        say_lost(doctor, was.lost, true);
+    }
+    if (was.lost > now.lost) {
+        say_lost(doctor, was.lost - now.lost, true);
     }
     if (now.waiting > 0 && !doctor->runner.there && !doctor->runner.hidden) {
         lines_add(&doctor->lines, DOCTOR_WARN, "audit",
