@@ -45,9 +45,8 @@ struct command_list;
 
 /* What one command said, by whichever of its parts. */
 struct ctl_told {
-    bool
-        unrecorded; /* that a line of the audit log is lost: what went well ends with CTL_CHECK then */
-    bool logins;    /* that the log does not have its logins */
+    bool unrecorded; /* that something is not on record: what went well ends with CTL_CHECK then */
+    bool logins;     /* that the log does not have its logins */
 };
 
 struct ctl {

@@ -353,8 +353,9 @@ class Audit(rigs.Case):
         node.kekctl("key", "list", check=True)
         # Of the log that could not be opened, and of two commands on the full disk.
         dropped = [line["lines"] for line in self.lines(node, event="dropped")]
-        self.assertEqual((len(dropped), dropped[0]), (2, 2))
-        self.assertGreaterEqual(dropped[1], 4)
+        self.assertEqual(len(dropped), 2)
+        for count, least in zip(dropped, (2, 4)):  # a worker that a busy machine has start anew logs in once more
+            self.assertGreaterEqual(count, least)
         node.write(audit=None)
         self.assertEqual(node.kekctl("key", "list", check=True).stderr, b"")
         self.assertFalse(os.path.exists(node.folder + "/later"))
@@ -407,6 +408,13 @@ class Audit(rigs.Case):
         node.kekctl(*promote, "--dry-run", check=True)
         node.kekctl("key", "promote", "2", check=True)
         self.assertEqual((said(), len(self.lines(node, event="backup"))), (before, len(words)))
+        # The line is there, and the word's file cannot be written.
+        os.rename(node.state + "/k8s-test.backup", node.state + "/aside")
+        os.mkdir(node.state + "/k8s-test.backup")
+        self.assertEqual(node.kekctl(*promote).returncode, 3)
+        self.assertEqual([line["outcome"] for line in self.lines(node, event="backup")][len(words):], ["ok", "failed"])
+        os.rmdir(node.state + "/k8s-test.backup")
+        os.rename(node.state + "/aside", node.state + "/k8s-test.backup")
         # On a disk that takes its login and not the word.
         size = os.path.getsize(node.audit)
         node.kekctl("key", "promote", "2", check=True)  # one login
@@ -414,7 +422,7 @@ class Audit(rigs.Case):
                                "--config", node.path, *promote], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
         self.assertEqual(full.returncode, 3, full.stderr)
         self.assertIn(b"that there is a backup was not put on record: ", full.stderr)
-        self.assertEqual((said(), len(self.lines(node, event="backup"))), (before, len(words)))
+        self.assertEqual((said(), len(self.lines(node, event="backup"))), (before, len(words) + 2))
 
     def test_a_rotation_that_a_full_disk_keeps_from_being_told_changes_nothing_and_goes_on_later(self):
         node = self.node(config={"metrics": rigs.own_address(), "refresh": "1s"}).start()

@@ -60,6 +60,12 @@ class Owners(doctoring.Case):
         self.run_it(node, user)
         self.agreed(node, "nobody")
 
+    def test_nothing_is_given_to_root_by_a_majority(self):
+        node = self.node()
+        subprocess.run(["chown", "-R", "root:", node.state, node.audit], check=True)
+        user, _ = self.doubt(node, "nobody", "PIN file %s is nobody's" % node.pin)
+        self.assertTrue(user.do.startswith("--unit FILE, whose User= says it; or start kekd"), user.do)
+
     def test_one_against_one_is_nobodys_to_give_away(self):
         node = self.node()
         os.unlink(node.audit)

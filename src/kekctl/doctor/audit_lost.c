@@ -73,7 +73,9 @@ void doctor_audit_lost(struct doctor *doctor)
     }
     if (now.waiting > 0 && !doctor->runner.there && !doctor->runner.hidden) {
         lines_add(&doctor->lines, DOCTOR_WARN, "audit",
-                  "systemctl start kekd.service # its first line tells how many",
+                  doctor->outside.unit_why.rc == KEK_OK
+                      ? "systemctl start kekd.service # its first line tells how many"
+                      : "start kekd, whose first line tells how many",
                   "kekd does not run here and did not end in good order: up to %" PRIu64
                   " lines may be missing from %s",
                   now.waiting, kek_config_audit_log(doctor->config));

@@ -138,8 +138,9 @@ bool owners_todo(const struct owners *owners, char todo[static OWNERS_TODO])
         most = is_most ? &owners->list[i] : most;
         odd = is_most ? odd : &owners->list[i];
     }
-    if (most == NULL || odd == NULL || count_of(owners, most->uid) + 1 != owners->count) {
-        return false;
+    if (most == NULL || odd == NULL || count_of(owners, most->uid) + 1 != owners->count ||
+        most->uid == 0) {
+        return false; /* root makes files for others, and the odd one may be right */
     }
     owners_name(most->uid, name);
     owners_spec(most->uid, spec);

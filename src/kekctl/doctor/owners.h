@@ -38,7 +38,8 @@ bool owners_agree(const struct owners *owners);
 /* "state_dir /a is root's, audit file /b is kekd's". It may be cut. */
 void owners_list(const struct owners *owners, char *text, size_t size);
 
-/* What brings them together, where more than half of them are of one user, and one is not. False: nobody can know. */
+/* What brings them together, where more than half of them are of one user, not root, and one is not. False: nobody can
+ * know. */
 bool owners_todo(const struct owners *owners, char todo[static OWNERS_TODO]);
 
 /* A user as commands take it: a name, else its number. */

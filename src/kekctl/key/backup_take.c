@@ -9,8 +9,14 @@ enum kek_rc backup_take(const struct ctl *ctl, const struct kek_config *config,
         .event = "backup", .outcome = "ok", .version = version, .said = "i-have-a-backup"};
     enum kek_rc rc = ctl_audit_put(ctl, acts, &act, why);
     if (rc != KEK_OK) {
-        ctl_audit_lost(ctl);
         return rc;
     }
-    return backup_say(config, version, why);
+    rc = backup_say(config, version, why);
+    if (rc != KEK_OK) {
+        struct kek_audit_act failed = act;
+        failed.outcome = "failed";
+        failed.why = why;
+        ctl_audit(ctl, acts, &failed);
+    }
+    return rc;
 }

@@ -321,6 +321,7 @@ static void remember_backup(const struct changes *changes)
         backup_take(ctl, changes->keys->config, changes->keys->audit, changes->number, &why) !=
             KEK_OK) {
         ctl_say(ctl, "that there is a backup was not put on record: %s", why.text);
+        ctl_audit_lost(ctl);
     }
 }
 

@@ -28,7 +28,7 @@ enum kek_rc ctl_audit_put(const struct ctl *ctl, struct kek_audit_acts *acts,
 /* The same of what was done.  It says that it could not be put on record; then the exit code does, too. */
 void ctl_audit(const struct ctl *ctl, struct kek_audit_acts *acts, const struct kek_audit_act *act);
 
-/* A line of the audit log is lost, which was said. */
+/* A line of the audit log is lost, or a word that was given on the command line, which was said. */
 void ctl_audit_lost(const struct ctl *ctl);
 
 /* Puts on record what is about to be done.  False after saying that it is not done, since that could not be. */
