@@ -184,6 +184,7 @@ kekctl_SOURCES = \
 	src/kekctl/key/login_log.c \
 	src/kekctl/key/login_log.h \
 	src/kekctl/key/made.c \
+	src/kekctl/key/made_for.c \
 	src/kekctl/key/root_keys.c \
 	src/kekctl/key/root_keys.h \
 	src/kekctl/key/root_twins.c \

@@ -238,6 +238,12 @@ class Refusals(RotateCase):
             done = self.good(cluster.rotate(BACKUP), 1)
             self.assertRegex(done.stderr, r"a rotation runs on this node, cp1, already: step seen since "
                                           r"\d.*, version 2, pid %d" % first.pid)
+            # Nobody else makes a version, or promotes one, meanwhile.
+            for words in (("generate",), ("promote", "2", BACKUP)):
+                refused = cluster.nodes[0].kekctl("key", *words)
+                self.assertEqual(refused.returncode, 1, refused.stderr)
+                self.assertIn(b"a rotation of keyring k8s-test runs on this node (kekctl key rotate, pid %d)" % first.pid,
+                              refused.stderr)
         finally:
             first.send_signal(signal.SIGINT)
             with_stopped.signal(signal.SIGCONT)

@@ -45,6 +45,23 @@ class Separation(rigs.Case):
                 self.assertIn("libsofthsm2", file.read(), "this test would see a module")
         node.stop()
 
+    def test_root_makes_no_key_that_kekd_would_not_see(self):
+        """SoftHSM's files are their maker's alone."""
+        rigs.need_root("a kekd of another user than kekctl's")
+        node = self.rig(user="nobody")
+        os.chown(node.path, 0, 0)
+        before = node.kekctl("key", "list", check=True).stdout
+        for words in (("key", "generate"), ("audit", "generate"), ("key", "rotate", "--single-node", "--timeout", "5s")):
+            done = node.kekctl(*words)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn("which runs as nobody by the owner of state_dir %s, would not see it: runuser -u nobody -- kekctl %s\n"
+                          % (node.state, " ".join(words[:2])), done.stderr.decode())
+        self.assertEqual(node.kekctl("key", "list", check=True).stdout, before)
+        node.write(providers=[dict(node.config["providers"][0], user="nobody")])  # then its workers are not root's
+        os.chown(node.path, 0, 0)
+        node.kekctl("key", "generate", check=True)
+        self.assertIn(b"k8s-test.v2", node.kekctl("key", "list", check=True).stdout)
+
     def test_only_programs_that_ask_others_link_an_http_client(self):
         linked = {}
         for name in ("kekd", "kekd-pkcs11", "kekctl", "kekd-transit"):

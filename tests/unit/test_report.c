@@ -303,7 +303,7 @@ START_TEST(calls_that_are_alike_are_one_row_that_counts)
         {"2024-01-02T00:00:00Z", CALLED("Encrypt", "UNAVAILABLE")},
         {"2024-01-03T00:00:00Z", CALLED("Encrypt", "OK")},
         {"2024-01-04T00:00:00Z", CALLED("Decrypt", "OK")},
-        {"2024-01-05T00:00:00Z", "\"event\":\"dropped\",\"lines\":7" BY},
+        {"2024-01-05T00:00:00Z", "\"event\":\"dropped\",\"lines\":7,\"at_most\":263" BY},
         {"2024-01-06T00:00:00Z", "\"event\":\"rejected\",\"node\":\"n\",\"peer_uid\":7"},
     };
     KEK_AUTO(audit_tally) tally = TALLY(lines);
@@ -317,6 +317,7 @@ START_TEST(calls_that_are_alike_are_one_row_that_counts)
     ck_assert_int_eq(json_integer_value(json_object_get(row, "peer_uid")), 0);
     ck_assert_uint_eq(json_object_size(tally->refused), 1);
     ck_assert_uint_eq(tally->dropped, 7);
+    ck_assert_uint_eq(tally->dropped_at_most, 263);
     json_decref(uses);
 }
 END_TEST

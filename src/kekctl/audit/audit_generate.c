@@ -3,7 +3,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "kekctl/key/keys.h"
+#include "kekctl/key/made.h"
 #include "kekctl/key/on_record.h"
 #include "kekctl/output.h"
 
@@ -45,7 +45,8 @@ enum ctl_exit ctl_audit_generate(struct ctl *ctl)
     struct kek_why why = {.rc = KEK_OK};
     char id[KEK_ID_TEXT];
     if (!keys_open(&keys, ctl) || !choose(&keys, &provider) ||
-        !ctl_audit_open(ctl, keys.config, &keys.audit) || !keys_start(&keys, true)) {
+        !ctl_audit_open(ctl, keys.config, &keys.audit) || !made_for_kekd(&keys, provider) ||
+        !keys_start(&keys, true)) {
         return keys.code;
     }
     if (getentropy(key_id.bytes, sizeof key_id.bytes) != 0) {

@@ -161,15 +161,14 @@ static void say_unmaced(const struct saying *saying, const struct check_chain *c
     }
 }
 
-/* "3 lines", "3 to 259 lines", "up to 256 lines" */
-static void count_text(uint64_t least, uint64_t most, char text[static 64])
+void verify_count(uint64_t least, uint64_t most, char text[static VERIFY_COUNT_TEXT])
 {
     if (least == most) {
-        snprintf(text, 64, "%s", kek_counted(least, "line").text);
+        snprintf(text, VERIFY_COUNT_TEXT, "%s", kek_counted(least, "line").text);
     } else if (least == 0) {
-        snprintf(text, 64, "up to %" PRIu64 " lines", most);
+        snprintf(text, VERIFY_COUNT_TEXT, "up to %" PRIu64 " lines", most);
     } else {
-        snprintf(text, 64, "%" PRIu64 " to %" PRIu64 " lines", least, most);
+        snprintf(text, VERIFY_COUNT_TEXT, "%" PRIu64 " to %" PRIu64 " lines", least, most);
     }
 }
 
@@ -177,9 +176,9 @@ static void say_dropped(const struct saying *saying, const struct verify *verify
 {
     const struct check *check = verify->check;
     const struct kek_audit_owed *owed = &verify->owed;
-    char count[64];
+    char count[VERIFY_COUNT_TEXT];
     if (check->dropped_at_most > 0) {
-        count_text(check->dropped, check->dropped_at_most, count);
+        verify_count(check->dropped, check->dropped_at_most, count);
         say(saying, "%s %s never written, as lines here tell (dropped)", count,
             check->dropped_at_most == 1 ? "was" : "were");
     }

@@ -45,6 +45,10 @@ void verify_limits(const struct verify *verify, void (*say)(void *arg, const cha
 void verify_problem_text(const struct check_problem *problem,
                          char text[static VERIFY_PROBLEM_TEXT]);
 
+/* "3 lines", "3 to 259 lines", "up to 256 lines" */
+#define VERIFY_COUNT_TEXT 64
+void verify_count(uint64_t least, uint64_t most, char text[static VERIFY_COUNT_TEXT]);
+
 /* As kekctl(1) has them, `chains` and `problems`. NULL: no memory. */
 json_t *verify_chains_json(const struct check *check);
 json_t *verify_problems_json(const struct check *check);

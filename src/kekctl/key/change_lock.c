@@ -3,6 +3,7 @@
 #include "changes.h"
 
 #include <limits.h>
+#include <stdio.h>
 
 bool changes_lock(const struct kek_config *config, struct kek_lock *lock, struct kek_why *why)
 {
@@ -18,4 +19,25 @@ bool changes_lock(const struct kek_config *config, struct kek_lock *lock, struct
                  config->keyring, who);
     }
     return rc == KEK_OK;
+}
+
+bool changes_no_rotation(const struct kek_config *config, struct kek_why *why)
+{
+    char path[PATH_MAX], lock[PATH_MAX + 8], pid[32] = "";
+    if (kek_config_state_file(config, "rotation", path, why) != KEK_OK) {
+        return false;
+    }
+    snprintf(lock, sizeof lock, "%s.lock", path);
+    struct kek_lock_holder holder = kek_lock_look(lock);
+    if (!holder.there) {
+        return true;
+    }
+    if (holder.pid > 0) {
+        snprintf(pid, sizeof pid, ", pid %d", (int)holder.pid);
+    }
+    kek_fail(why, KEK_UNAVAILABLE,
+             "a rotation of keyring %s runs on this node (kekctl key rotate%s), and decides which "
+             "version is next: let it end, or interrupt it; run again, it goes on from there",
+             config->keyring, pid);
+    return false;
 }

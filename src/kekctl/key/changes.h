@@ -63,6 +63,8 @@ struct changes {
 /* Holds the node's lock on changes of the keyring until it is released, from before changes_look().  False:
  * why names who has it. state_dir is there. */
 bool changes_lock(const struct kek_config *config, struct kek_lock *lock, struct kek_why *why);
+/* For who makes a version or promotes one, and is no rotation itself. False, and why: one runs on this node. */
+bool changes_no_rotation(const struct kek_config *config, struct kek_why *why);
 
 /* Has every provider list its keys afresh. False: not all answered; `why` names the first that did not, and
  * each listing has its own. Nothing may be changed then. */

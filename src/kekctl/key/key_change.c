@@ -246,10 +246,12 @@ static bool leave_quarantine(const struct changes *changes)
     return true;
 }
 
-static bool take_lock(const struct keys *keys, struct kek_lock *lock)
+static bool take_lock(const struct keys *keys, enum change_kind kind, struct kek_lock *lock)
 {
     struct kek_why why;
-    return keys->ctl->dry_run || changes_lock(keys->config, lock, &why) || refuse(keys, &why);
+    bool free = kind != CHANGE_PROMOTE || changes_no_rotation(keys->config, &why);
+    return keys->ctl->dry_run || (free && changes_lock(keys->config, lock, &why)) ||
+           refuse(keys, &why);
 }
 
 static enum ctl_exit change_version(struct ctl *ctl, enum change_kind kind)
@@ -259,7 +261,7 @@ static enum ctl_exit change_version(struct ctl *ctl, enum change_kind kind)
     struct changes changes = {.keys = &keys, .kind = kind, .progress = tell_progress};
     if (!keys_open(&keys, ctl) ||
         (!ctl->dry_run && !ctl_audit_open(ctl, keys.config, &keys.audit)) ||
-        !keys_start(&keys, true) || !take_lock(&keys, &lock) || !prepare(&changes) ||
+        !keys_start(&keys, true) || !take_lock(&keys, kind, &lock) || !prepare(&changes) ||
         (!ctl->dry_run && !changes_begin(&changes))) {
         return keys.code;
     }

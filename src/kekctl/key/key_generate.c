@@ -95,7 +95,7 @@ static bool nothing_is_lost(const struct keys *keys)
 static bool take_lock(const struct keys *keys, struct kek_lock *lock)
 {
     struct kek_why why;
-    if (changes_lock(keys->config, lock, &why)) {
+    if (changes_lock(keys->config, lock, &why) && changes_no_rotation(keys->config, &why)) {
         return true;
     }
     ctl_say(keys->ctl, "no key was made: %s", why.text);
@@ -131,8 +131,9 @@ enum ctl_exit ctl_key_generate(struct ctl *ctl)
     size_t provider;
     uint32_t number;
     if (!keys_open(&keys, ctl) || !choose(&keys, &provider) ||
-        !ctl_audit_open(ctl, keys.config, &keys.audit) || !keys_start(&keys, true) ||
-        !take_lock(&keys, &lock) || !next_number(&keys, &number) || !nothing_is_lost(&keys)) {
+        !ctl_audit_open(ctl, keys.config, &keys.audit) || !made_for_kekd(&keys, provider) ||
+        !keys_start(&keys, true) || !take_lock(&keys, &lock) || !next_number(&keys, &number) ||
+        !nothing_is_lost(&keys)) {
         return keys.code;
     }
     struct kek_id kek_id;

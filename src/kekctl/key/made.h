@@ -8,6 +8,9 @@
 const struct kek_version *made_find(const struct keys *keys, size_t provider,
                                     const struct kek_id *kek_id);
 
+/* Would kekd see a key that this process has the provider make?  False after saying who is to make it. */
+bool made_for_kekd(const struct keys *keys, size_t provider) KEK_MUST_CHECK;
+
 /* What a new version of this number is made as: the first one is active, and one that wraps at once cannot be
  * anything else. */
 enum kek_state made_state(const struct keys *keys, size_t provider, uint32_t number);

@@ -129,7 +129,7 @@ void audit_log_done(struct audit_log *log)
 bool audit_log_has_gaps(const struct audit_log *log)
 {
     return log->tally == NULL || log->first_problem != NULL || log->damaged > 0 ||
-           log->tally->dropped > 0 || json_array_size(log->read.not_read) > 0;
+           log->tally->dropped_at_most > 0 || json_array_size(log->read.not_read) > 0;
 }
 
 const char *audit_log_chain(const struct audit_log *log)

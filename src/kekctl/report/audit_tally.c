@@ -383,7 +383,9 @@ static void take_stop(struct audit_tally *tally, const json_t *line)
 static void take_dropped(struct audit_tally *tally, const json_t *line)
 {
     json_int_t lines = json_integer_value(json_object_get(line, "lines"));
+    json_int_t at_most = json_integer_value(json_object_get(line, "at_most"));
     tally->dropped += lines > 0 ? (uint64_t)lines : 0;
+    tally->dropped_at_most += at_most > lines ? (uint64_t)at_most : lines > 0 ? (uint64_t)lines : 0;
 }
 
 void audit_tally_line(void *arg, const json_t *line)

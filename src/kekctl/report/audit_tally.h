@@ -43,6 +43,7 @@ struct audit_tally {
     json_t *seen;      /* the last state of each key by provider */
     uint64_t left_out; /* rows */
     uint64_t dropped;  /* lines that could not be written, for certain */
+    uint64_t dropped_at_most;
     uint64_t starts, stops;
     char first[32], last[32]; /* dates, as the lines have them; empty: there is no line */
     char program[96];         /* that kekd said it was at its last start */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "kek/text.h"
+#include "kekctl/audit/verify.h"
 #include "report.h"
 
 #define COLUMNS_MAX 16
@@ -12,18 +13,19 @@ static json_t *lists(const struct report *report)
     const struct audit_log *log = &report->log;
     const struct audit_tally *tally = log->tally;
     return json_pack(
-        "{s:s, s:O, s:O, s:I, s:I, s:o, s:O, s:O, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, "
+        "{s:s, s:O, s:O, s:I, s:I, s:o, s:O, s:O, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, "
+        "s:o, "
         "s:o, s:o, s:o, s:o, s:O}",
         "chain", audit_log_chain(log), "chains", log->chains, "problems", log->problems,
         "more_problems", (json_int_t)log->more, "before_chain", (json_int_t)log->before,
         "audit_file", output_text(report->config->audit_file), "files_read", log->read.files,
         "files_not_read", log->read.not_read, "lines", (json_int_t)log->lines, "damaged_lines",
-        (json_int_t)log->damaged, "dropped_lines", (json_int_t)tally->dropped, "starts",
-        (json_int_t)tally->starts, "stops", (json_int_t)tally->stops, "rows_left_out",
-        (json_int_t)tally->left_out, "first", output_text(tally->first), "last",
-        output_text(tally->last), "program", output_text(tally->program), "uses",
-        audit_tally_list(tally->uses), "logins", audit_tally_list(tally->logins), "refused",
-        audit_tally_list(tally->refused), "note",
+        (json_int_t)log->damaged, "dropped_lines", (json_int_t)tally->dropped, "dropped_at_most",
+        (json_int_t)tally->dropped_at_most, "starts", (json_int_t)tally->starts, "stops",
+        (json_int_t)tally->stops, "rows_left_out", (json_int_t)tally->left_out, "first",
+        output_text(tally->first), "last", output_text(tally->last), "program",
+        output_text(tally->program), "uses", audit_tally_list(tally->uses), "logins",
+        audit_tally_list(tally->logins), "refused", audit_tally_list(tally->refused), "note",
         json_string("peer_uid is the user of the process that called, as this node's kernel knew "
                     "it; login_uid who had logged in"),
         "acts", tally->acts);
@@ -74,11 +76,12 @@ static void complain(struct report *report, json_t *why)
         (void)report_say(why, "%" PRIu64 " lines are damaged and are not counted", log->damaged);
         report_attend(report, "%" PRIu64 " lines of the audit log are damaged", log->damaged);
     }
-    if (tally->dropped > 0) {
-        (void)report_say(why, "%" PRIu64 " lines are missing, since they could not be written",
-                         tally->dropped);
-        report_attend(report, "the audit log lacks %" PRIu64 " lines that could not be written",
-                      tally->dropped);
+    if (tally->dropped_at_most > 0) {
+        char count[VERIFY_COUNT_TEXT];
+        verify_count(tally->dropped, tally->dropped_at_most, count);
+        (void)report_say(why, "%s could not be written and %s missing", count,
+                         tally->dropped_at_most == 1 ? "is" : "are");
+        report_attend(report, "the audit log lacks %s that could not be written", count);
     }
     if (json_array_size(log->read.not_read) > 0) {
         (void)report_say(why, "older files were not read: they are named below");
@@ -163,6 +166,7 @@ void report_usage_show(struct page *page, const json_t *section)
                                           {"lines", "Lines"},
                                           {"damaged_lines", "Damaged lines"},
                                           {"dropped_lines", "Lines that could not be written"},
+                                          {"dropped_at_most", "At most"},
                                           {"first", "First line"},
                                           {"last", "Last line"},
                                           {"starts", "Starts of kekd"},

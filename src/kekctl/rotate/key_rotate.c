@@ -10,6 +10,7 @@
 #include "kek/text.h"
 #include "kekctl/interrupts.h"
 #include "kekctl/key/key_remarks.h"
+#include "kekctl/key/made.h"
 #include "kekctl/key/on_record.h"
 #include "kekctl/output.h"
 #include "rewrite_time.h"
@@ -336,6 +337,17 @@ static enum ctl_exit rotate_begin(struct rotate *rotate)
     return code;
 }
 
+/* Of every provider: which one makes it is decided later. */
+static bool sees_new_ones(const struct keys *keys)
+{
+    for (size_t p = 0; p < keys->config->provider_count; p++) {
+        if (!made_for_kekd(keys, p)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 enum ctl_exit ctl_key_rotate(struct ctl *ctl)
 {
     struct rotate *rotate = calloc(1, sizeof *rotate);
@@ -347,7 +359,7 @@ enum ctl_exit ctl_key_rotate(struct ctl *ctl)
     rotate->ctl = ctl;
     rotate->file.lock = KEK_LOCK_NONE;
     rotate_show_init(&rotate->show, ctl);
-    bool opened = keys_open(&rotate->keys, ctl);
+    bool opened = keys_open(&rotate->keys, ctl) && (ctl->dry_run || sees_new_ones(&rotate->keys));
     code = rotate->keys.code;
     if (opened &&
         nodes_open(&rotate->nodes, ctl, rotate->keys.config, ctl->nodes.list, ctl->nodes.count,

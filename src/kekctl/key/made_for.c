@@ -1,0 +1,43 @@
+/* Would kekd see a key that is made now?  SoftHSM keeps each object in a file of its own, which is its maker's alone. */
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "made.h"
+
+#define SOFTHSM "libsofthsm2"
+
+static bool is_softhsm(const struct kek_config_provider *provider)
+{
+    char module[256];
+    const char *uri = kek_config_setting(provider, "uri");
+    if (uri == NULL || !kek_config_pkcs11_attribute(uri, "module-path", module, sizeof module)) {
+        return false;
+    }
+    const char *slash = strrchr(module, '/'), *name = slash == NULL ? module : slash + 1;
+    return strncmp(name, SOFTHSM, strlen(SOFTHSM)) == 0;
+}
+
+bool made_for_kekd(const struct keys *keys, size_t provider)
+{
+    const struct kek_config *config = keys->config;
+    const struct kek_config_provider *asked = &config->providers[provider];
+    struct stat about;
+    if (asked->user != NULL || !is_softhsm(asked) || stat(config->state_dir, &about) != 0 ||
+        about.st_uid == 0 || about.st_uid == geteuid()) {
+        return true;
+    }
+    char name[64];
+    const struct passwd *user = getpwuid(about.st_uid);
+    snprintf(name, sizeof name, "%.32s", user == NULL ? "" : user->pw_name);
+    if (user == NULL) {
+        snprintf(name, sizeof name, "#%u", (unsigned)about.st_uid);
+    }
+    ctl_say(keys->ctl,
+            "no key was made: SoftHSM gives its file to who makes it, and kekd, which runs as %s "
+            "by the owner of state_dir %s, would not see it: runuser -u %s -- kekctl %s",
+            name, config->state_dir, name, keys->ctl->command);
+    return false;
+}
