@@ -238,6 +238,25 @@ class Whole(Report):
             return False
         rigs.wait_for(announced, "version 2")
 
+    def test_a_log_that_was_renamed_and_not_yet_made_anew_is_read_where_it_is(self):
+        node = self.chained()
+        os.rename(node.audit, node.audit + ".1")  # as logrotate does, before it signals
+        found, _, _ = self.report(node, 0)
+        self.assertEqual((found["usage"]["chain"], found["usage"]["files_read"][0]), ("intact", "audit.jsonl.1"))
+        if found["usage"]["files_read"] == ["audit.jsonl.1"]:
+            self.assertTrue(any("is not there: it was renamed" in text for text in found["usage"]["why"]), found["usage"]["why"])
+        node.stop()
+
+    def test_what_a_killed_kekd_may_not_have_written_is_no_less_than_it_can_be(self):
+        node = self.chained()
+        node.kill()
+        node.spawn().serving()
+        rigs.wait_for(lambda: [line for line in self.log(node) if line["event"] == "dropped"], "the line of what may be missing")
+        found, _, said = self.report(node, 3)
+        self.assertEqual((found["usage"]["dropped_lines"], found["usage"]["dropped_at_most"]), (0, 256))
+        self.assertIn("the audit log lacks up to 256 lines that could not be written", said)
+        node.stop()
+
     def listed(self, node, good):
         rigs.wait_for(lambda: good(json.loads(node.kekctl("key", "list", "--output", "json").stdout)["versions"]),
                       "the list to be so")

@@ -175,6 +175,10 @@ enum kek_rc audit_read_find(const char *path, audit_read_fn *fn, void *arg, stru
         return kek_fail(why, cause.rc, "older files of the audit file %s: %s", path, cause.text);
     }
     if (!is_file(path, &cause)) {
+        read->renamed = cause.code == ENOENT && read->count > 0;
+        if (read->renamed) {
+            return KEK_OK;
+        }
         return kek_fail(why, cause.rc, "reading the audit file %s: %s", path, cause.text);
     }
     return add(read, path) ? KEK_OK : kek_fail(why, KEK_NO_MEMORY, "no memory to read %s", path);

@@ -25,6 +25,7 @@ struct audit_read {
     json_t
         *not_read; /* those of the same folder that look like older ones, and why they were not */
     bool unread;   /* of those, one may have audit lines: nobody looked, or it could not be read */
+    bool renamed;  /* the log itself is not there, and older ones are */
     bool spoilt;   /* there was no memory for one of them, or for a line */
     audit_read_fn *fn;
     void *arg;

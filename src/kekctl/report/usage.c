@@ -83,6 +83,11 @@ static void complain(struct report *report, json_t *why)
                          tally->dropped_at_most == 1 ? "is" : "are");
         report_attend(report, "the audit log lacks %s that could not be written", count);
     }
+    if (log->read.renamed) {
+        (void)report_say(why,
+                         "%s is not there: it was renamed, and kekd makes it anew after SIGHUP",
+                         report->config->audit_file);
+    }
     if (json_array_size(log->read.not_read) > 0) {
         (void)report_say(why, "older files were not read: they are named below");
     }
