@@ -35,7 +35,7 @@ install-data-local: deploy/kekd.tmpfiles
 	$(INSTALL_DATA) $(srcdir)/deploy/kekd.sysusers '$(DESTDIR)$(sysusersdir)/kekd.conf'
 	$(INSTALL_DATA) deploy/kekd.tmpfiles '$(DESTDIR)$(tmpfilesdir)/kekd.conf'
 # Whoever installs into the running system, and not into a package's folder, is told what a package would do.
-install-data-hook:
+install-data-hook: link-pages
 	@test -n '$(DESTDIR)' || echo \
 	  'kekd is installed. Next, as root: systemd-sysusers kekd.conf && systemd-tmpfiles --create kekd.conf'
 uninstall-local:

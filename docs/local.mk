@@ -19,4 +19,13 @@ dist_doc_DATA = \
 	docs/provider-protocol.md \
 	docs/recovery.md \
 	docs/roots.md \
-	docs/threat-model.md
+	docs/threat-model.md \
+	proto/provider.proto
+
+# They lie in one folder there, and name each other so; what is elsewhere, as manual pages are, is a name without a link.
+link-pages: install-dist_docDATA
+	cd '$(DESTDIR)$(docdir)' && for page in *.md; do \
+	  sed -E -e 's,\]\((docs|\.\.|\.\./proto)/,](,g' \
+	    -e 's,\[([^]]*)\]\((LICENSE|CONTRIBUTING\.md|[a-z0-9.-]+\.[1-8])(#[^)]*)?\),\1,g' "$$page" >"$$page.linked" && \
+	  cat "$$page.linked" >"$$page" && rm "$$page.linked" || exit 1; done
+.PHONY: link-pages

@@ -6,6 +6,7 @@ docs/first-hour.md is followed up to a Secret that an API server has sealed (fir
 import concurrent.futures
 import hashlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -220,6 +221,16 @@ class Deb(unittest.TestCase):
         want.remove("/usr/share/zsh/site-functions/_kekctl")
         want.add("/usr/share/zsh/vendor-completions/_kekctl")
         self.assertEqual(have, want)
+
+    def test_pages_name_each_other_where_they_lie(self):
+        folder = self.contents("kekd") + "/usr/share/doc/kekd/"
+        pages, broken = [name for name in os.listdir(folder) if name.endswith(".md")], []
+        for page in pages:
+            with open(folder + page, encoding="utf-8") as file:
+                links = re.findall(r"\]\(([^)#: ]+)[)#]", file.read())
+            broken += ["%s: %s" % (page, link) for link in links if not os.path.exists(folder + link)]
+        self.assertGreater(len(pages), 10)
+        self.assertEqual(broken, [])
 
     def test_who_is_in_the_way_of_a_call_has_no_part_of_libcurl(self):
         front, bridge = self.contents("kekd"), self.contents("kekd-bridge")
