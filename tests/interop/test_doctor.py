@@ -519,13 +519,20 @@ class Files(doctoring.Case):
     def test_a_unit_of_another_user_than_who_runs_or_has_state_dir(self):
         node = self.healthy().start()
         edit(node.unit, "User=nobody", "User=root")
-        line = self.found(node, "user", "judged as root .*, but process %d, which runs on this state_dir, is nobody's" % node.kekd.pid,
-                          "WARN")
+        files = "judged as root .*, but state_dir %s is nobody's, PIN file " % node.state
+        runs = "process %d, which runs on this state_dir, is %s's"
+        setting = "in [Service] of %s: User=nobody # " % node.unit
+        line = self.found(node, "user", files + ".*, " + runs % (node.kekd.pid, "nobody"), "WARN")
+        self.assertTrue(line.do.startswith(setting), line.do)
+        node.stop()
+        self.assertTrue(self.found(node, "user", files, "WARN").do.startswith(setting))
+        edit(node.unit, "User=root", "User=nobody")
+        node.user = None
+        os.chown(os.path.dirname(node.socket), 0, 0)
+        node.start()
+        line = self.found(node, "user", "judged as nobody .*, but " + runs % (node.kekd.pid, "root") + "$", "WARN")
         self.assertTrue(line.do.startswith("systemctl restart kekd.service # "), line.do)
         node.stop()
-        line = self.found(node, "user", "judged as root .*, but state_dir %s is nobody's" % node.state, "WARN")
-        self.run_it(node, line)
-        self.assertEqual([line for line in self.lines(node) if line.subject == "user"], [])
 
     def test_a_user_who_does_not_exist(self):
         node = self.healthy()

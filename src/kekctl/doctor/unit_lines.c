@@ -12,6 +12,24 @@
 
 #define SERVICE "Service"
 
+/* What is to be done in the unit, where the key belongs. */
+static void say_setting(const struct doctor *doctor, const char *key, char todo[static LINES_TODO],
+                        const char *format, ...) KEK_PRINTF(4, 5);
+static void say_setting(const struct doctor *doctor, const char *key, char todo[static LINES_TODO],
+                        const char *format, ...)
+{
+    char place[UNIT_PLACE], setting[LINES_TODO];
+    va_list args;
+    va_start(args, format);
+    lines_vtodo(setting, format, args);
+    va_end(args);
+    bool is_new = unit_place(&doctor->outside.unit, SERVICE, key, place);
+    bool is_start =
+        strcmp(key, "ExecStart") == 0; /* of which there may be one (systemd.service(5)) */
+    lines_todo(todo, "in %s: %s%s", place, is_new && is_start ? "ExecStart= (empty), then " : "",
+               setting);
+}
+
 /* Is the configuration that is judged the one that the unit starts kekd with? */
 struct started {
     const char *path;
@@ -49,12 +67,13 @@ static void judge_start(struct doctor *doctor)
     started.same =
         started.named ? started.same : is_one_file(doctor->ctl.config_path, CTL_DEFAULT_CONFIG);
     if (!started.same && unit_value(unit, SERVICE, "ExecStart") != NULL) {
-        lines_todo(todo, "in %s: ExecStart=.../kekd --config %s", unit->path,
-                   realpath(doctor->ctl.config_path, path) == NULL ? "(the whole path of that file)"
-                                                                   : path);
+        say_setting(doctor, "ExecStart", todo, "ExecStart=.../kekd --config %s",
+                    realpath(doctor->ctl.config_path, path) == NULL
+                        ? "(the whole path of that file)"
+                        : path);
         lines_add(&doctor->lines, DOCTOR_WARN, "unit", todo,
                   "%s starts kekd with another configuration than %s, which is judged here",
-                  unit->path, doctor->ctl.config_path);
+                  unit_source(unit, SERVICE, "ExecStart"), doctor->ctl.config_path);
     }
 }
 
@@ -77,8 +96,8 @@ static void judge_service(struct doctor *doctor)
     const char *restart = unit_value(unit, SERVICE, "Restart");
     char todo[LINES_TODO];
     if (unit_value(unit, SERVICE, "ExecStart") == NULL) {
-        lines_todo(todo, "in [Service] of %s: ExecStart=(the path of kekd) --config %s", unit->path,
-                   doctor->ctl.config_path);
+        say_setting(doctor, "ExecStart", todo, "ExecStart=(the path of kekd) --config %s",
+                    doctor->ctl.config_path);
         lines_add(&doctor->lines, DOCTOR_FAIL, "unit", todo,
                   "%s has no ExecStart=: it starts nothing", unit->path);
     }
@@ -88,29 +107,30 @@ static void judge_service(struct doctor *doctor)
         unit_each(unit, SERVICE, "ExecStart", is_there, &program);
     }
     if (program.end == REACH_MISSING) {
-        lines_todo(todo, "in [Service] of %s: ExecStart= with the path of kekd", unit->path);
+        say_setting(doctor, "ExecStart", todo, "ExecStart= with the path of kekd");
         lines_add(&doctor->lines, DOCTOR_FAIL, "unit", todo, "%s starts what is not there: %s",
-                  unit->path, program.at);
+                  unit_source(unit, SERVICE, "ExecStart"), program.at);
     }
     if (type != NULL && strcmp(type, "oneshot") == 0) {
-        lines_todo(todo, "in [Service] of %s: Type=notify", unit->path);
+        say_setting(doctor, "Type", todo, "Type=notify");
         lines_add(&doctor->lines, DOCTOR_WARN, "unit", todo,
-                  "%s has Type=oneshot: its start ends only when kekd does", unit->path);
+                  "%s has Type=oneshot: its start ends only when kekd does",
+                  unit_source(unit, SERVICE, "Type"));
     }
     if (restart == NULL || strcmp(restart, "no") == 0) {
-        lines_todo(todo, "in [Service] of %s: Restart=always", unit->path);
+        say_setting(doctor, "Restart", todo, "Restart=always");
         lines_add(&doctor->lines, DOCTOR_WARN, "unit", todo,
-                  "%s has Restart=no: a kekd that ends stays away", unit->path);
+                  "%s has Restart=no: a kekd that ends stays away",
+                  unit_source(unit, SERVICE, "Restart"));
     }
 }
 
 static void judge_hardening(struct doctor *doctor)
 {
     const struct unit *unit = &doctor->outside.unit;
-    char lacking[600], todo[LINES_TODO];
-    size_t count = unit_unhardened(unit, lacking, sizeof lacking);
+    char todo[LINES_TODO];
+    size_t count = unit_unhardened(unit, todo, sizeof todo);
     if (count > 0) {
-        lines_todo(todo, "in [Service] of %s: %s", unit->path, lacking);
         lines_add(&doctor->lines, DOCTOR_WARN, "unit", todo,
                   "%s gives kekd %zu more rights than the unit that comes with it", unit->path,
                   count);
@@ -128,7 +148,7 @@ static void judge_path(struct doctor *doctor, const char *key, const char *path,
                   "(ProtectHome=, PrivateTmp=, InaccessiblePaths=, TemporaryFileSystem=)",
                   "%s: %s is hidden from kekd by %s", key, path, unit->path);
     } else if (writes && !unit_lets_write(unit, path)) {
-        lines_todo(todo, "in [Service] of %s: ReadWritePaths=%s", unit->path, path);
+        say_setting(doctor, "ReadWritePaths", todo, "ReadWritePaths=%s", path);
         lines_add(
             &doctor->lines, DOCTOR_FAIL, "unit", todo,
             "%s: kekd cannot write in %s, by ProtectSystem=, ProtectHome= or ReadOnlyPaths= of "
