@@ -209,7 +209,7 @@ class Files(doctoring.Case):
         subprocess.run(["chown", "-R", doctoring.USER, folder], check=True)
         node.write(state_dir=folder)
         line = self.found(node, "state_dir", "in memory", "WARN")
-        self.assertEqual(line.do, "state_dir: a folder on a disk")
+        self.assertEqual(line.do, "in %s: state_dir: a folder on a disk" % node.path)
         node.write(state_dir=node.state)
         self.well(node)
 
@@ -311,8 +311,8 @@ class Files(doctoring.Case):
         node = self.healthy()
         edit(node.manifest, "spec:\n", "spec:\n  securityContext: {runAsUser: 1234}\n")
         line = self.found(node, "peer", "is uid 1234, which allow_uids does not name")
-        self.assertRegex(line.do, r"^allow_uids: \[1234, ")
-        node.write(allow_uids=json.loads(line.do.split(": ")[1]))
+        self.assertRegex(line.do, r"^in %s: allow_uids: \[1234, " % node.path)
+        node.write(allow_uids=json.loads(line.do.split("allow_uids: ")[1]))
         self.well(node)
 
     def test_a_socket_that_is_its_groups(self):
@@ -337,7 +337,8 @@ class Files(doctoring.Case):
         node.write(state_dir="/var/lib")
         self.assertEqual(self.found(node, "state_dir", "/var/lib is everybody's").do, "in %s: state_dir: /var/lib/kekd" % node.path)
         node.write(listen="unix://" + node.state)
-        self.assertEqual(self.found(node, "socket", "exists and is not a socket").do, "listen: unix://%s/kms.sock" % node.state)
+        self.assertEqual(self.found(node, "socket", "exists and is not a socket").do,
+                         "in %s: listen: unix://%s/kms.sock" % (node.path, node.state))
 
     def test_nobody_is_told_to_take_from_a_group_what_it_has(self):
         node = self.healthy()

@@ -26,10 +26,12 @@
 static void judge_audit_space(struct doctor *doctor, const char *folder)
 {
     struct statvfs space;
+    char todo[LINES_TODO];
     uint64_t room = statvfs(folder, &space) == 0 ? (uint64_t)space.f_bavail * space.f_frsize : 0;
     if (room < AUDIT_BYTES_MIN) {
-        lines_add(&doctor->lines, DOCTOR_WARN, FILE_SUBJECT,
-                  "make room on that disk, or audit.file: on another",
+        lines_todo(todo, "make room on that disk, or in %s: audit.file: a file on another",
+                   doctor->config->path);
+        lines_add(&doctor->lines, DOCTOR_WARN, FILE_SUBJECT, todo,
                   "%s has %llu MiB free: what does not fit is not on record", folder,
                   (unsigned long long)(room >> 20));
     } else {
@@ -56,8 +58,8 @@ static bool is_audit_file(struct doctor *doctor, const char *path)
         return true;
     }
     if (!S_ISLNK(about.st_mode)) {
-        lines_add(&doctor->lines, DOCTOR_FAIL, FILE_SUBJECT, "audit.file: a file", "%s is no file",
-                  path);
+        lines_todo(todo, "in %s: audit.file: a file", doctor->config->path);
+        lines_add(&doctor->lines, DOCTOR_FAIL, FILE_SUBJECT, todo, "%s is no file", path);
         return false;
     }
     lines_todo(todo, "in %s: audit.file: %s", doctor->config->path,
@@ -73,7 +75,9 @@ static bool opens_audit(struct doctor *doctor, const char *path)
     if (error == 0) {
         return true;
     }
-    lines_add(&doctor->lines, DOCTOR_FAIL, FILE_SUBJECT, "audit.file: a file on another disk",
+    char todo[LINES_TODO];
+    lines_todo(todo, "in %s: audit.file: a file on another disk", doctor->config->path);
+    lines_add(&doctor->lines, DOCTOR_FAIL, FILE_SUBJECT, todo,
               "user %s cannot open %s to write: %s", doctor->who.name, path, strerror(error));
     return false;
 }

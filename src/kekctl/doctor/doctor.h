@@ -12,6 +12,7 @@
 #include "kek/encryption_config.h"
 #include "kekctl/audit/chain_end.h"
 #include "kekctl/key/root_twins.h"
+#include "elsewhere.h"
 #include "lines.h"
 #include "unit.h"
 #include "who.h"
@@ -85,6 +86,7 @@ struct doctor {
     struct who who;
     bool became;                   /* another user than the one that began */
     struct kek_lock_holder runner; /* the kekd that runs on this state_dir */
+    struct elsewhere elsewhere;    /* one that runs here on another */
     bool state_good;               /* state_dir can be used: what is on record counts */
     size_t nodes; /* that the cluster has, as far as anybody named them; at least 1 */
     struct doctor_token tokens[KEK_CONFIG_PROVIDERS_MAX];
@@ -116,6 +118,9 @@ void doctor_say_unseen(struct doctor *doctor, const char *subject, const char *f
 /* What gives something to kekd's user: the command, or, where it is not certain who that is, what comes before it. */
 void doctor_give(const struct doctor *doctor, char todo[static LINES_TODO], const char *format, ...)
     KEK_PRINTF(3, 4);
+
+/* True, and so is what is to be done, where a kekd runs here on another record: which of the two is right is settled first. */
+bool doctor_elsewhere_waits(const struct doctor *doctor, char todo[static LINES_TODO]);
 
 /* A folder that is everybody's, as /var/lib or /tmp? */
 bool doctor_is_everybodys(const char *path);
@@ -160,6 +165,7 @@ void doctor_audit_look(struct doctor *doctor);
 void doctor_audit_lost_look(struct doctor *doctor); /* of what is lost */
 
 /* The subjects, in this order. */
+void doctor_elsewhere(struct doctor *doctor);
 void doctor_unit(struct doctor *doctor);
 void doctor_files(struct doctor *doctor);
 void doctor_audit_file(struct doctor *doctor); /* doctor_files() asks it, and these: */

@@ -117,10 +117,12 @@ static void judge_state_content(struct doctor *doctor, const char *path, const c
         lines_add(lines, DOCTOR_FAIL, "state_dir", "make room on that disk",
                   "the disk of %s is full", path);
     } else if (!is_synced(path)) {
-        lines_add(lines, DOCTOR_FAIL, "state_dir", "put state_dir on another disk",
+        lines_todo(todo, "in %s: state_dir: a folder on another disk", doctor->config->path);
+        lines_add(lines, DOCTOR_FAIL, "state_dir", todo,
                   "what is written in %s cannot be synced to disk: %s", path, strerror(errno));
     } else if (kek_durable_forgets(path)) {
-        lines_add(lines, DOCTOR_WARN, "state_dir", "state_dir: a folder on a disk",
+        lines_todo(todo, "in %s: state_dir: a folder on a disk", doctor->config->path);
+        lines_add(lines, DOCTOR_WARN, "state_dir", todo,
                   "%s is in memory (a tmpfs): after the machine's next start nobody knows which "
                   "key is the right one",
                   path);
@@ -151,8 +153,8 @@ static void judge_state(struct doctor *doctor)
                     faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) == 0;
         doctor_say_missing(doctor, made ? DOCTOR_WARN : DOCTOR_FAIL, "state_dir", path, "0700");
     } else if (!S_ISDIR(about.st_mode)) {
-        lines_add(&doctor->lines, DOCTOR_FAIL, "state_dir", "state_dir: a folder",
-                  "%s is not a folder", path);
+        lines_todo(todo, "in %s: state_dir: a folder", doctor->config->path);
+        lines_add(&doctor->lines, DOCTOR_FAIL, "state_dir", todo, "%s is not a folder", path);
     } else if (doctor_is_everybodys(path)) {
         lines_todo(todo, "in %s: state_dir: %s/kekd", doctor->config->path, path);
         lines_add(&doctor->lines, DOCTOR_FAIL, "state_dir", todo,
@@ -174,6 +176,7 @@ void doctor_files(struct doctor *doctor)
     judge_state(doctor);
     /* Where it is missing, a worker's start would make it. */
     doctor->state_good = doctor->lines.counts[DOCTOR_FAIL] == before &&
+                         doctor->elsewhere.pid == 0 &&
                          access(doctor->config->state_dir, R_OK | W_OK | X_OK) == 0;
     doctor_audit_file(doctor);
     doctor_audit_sockets(doctor);

@@ -9,6 +9,7 @@
 #include "below.h"
 #include "doctor.h"
 #include "reach.h"
+#include "started.h"
 
 #define SERVICE "Service"
 
@@ -30,43 +31,13 @@ static void say_setting(const struct doctor *doctor, const char *key, char todo[
                setting);
 }
 
-/* Is the configuration that is judged the one that the unit starts kekd with? */
-struct started {
-    const char *path;
-    bool next, named, same;
-};
-
-/* However it is named. */
-static bool is_one_file(const char *one, const char *other)
-{
-    struct stat about, other_about;
-    return strcmp(one, other) == 0 ||
-           (stat(one, &about) == 0 && stat(other, &other_about) == 0 &&
-            about.st_dev == other_about.st_dev && about.st_ino == other_about.st_ino);
-}
-
-static bool take_word(void *arg, const char *word)
-{
-    static const char option[] = "--config=";
-    struct started *started = arg;
-    bool joined = strncmp(word, option, strlen(option)) == 0;
-    if (started->next || joined) {
-        started->named = true;
-        started->same = is_one_file(joined ? word + strlen(option) : word, started->path);
-    }
-    started->next = strcmp(word, "--config") == 0 || strcmp(word, "-c") == 0;
-    return true;
-}
-
 static void judge_start(struct doctor *doctor)
 {
     const struct unit *unit = &doctor->outside.unit;
-    struct started started = {.path = doctor->ctl.config_path};
+    struct started started = {.path = doctor->ctl.config_path, .root = ""};
     char todo[LINES_TODO], path[PATH_MAX];
-    unit_each(unit, SERVICE, "ExecStart", take_word, &started);
-    started.same =
-        started.named ? started.same : is_one_file(doctor->ctl.config_path, CTL_DEFAULT_CONFIG);
-    if (!started.same && unit_value(unit, SERVICE, "ExecStart") != NULL) {
+    unit_each(unit, SERVICE, "ExecStart", started_take, &started);
+    if (!started_is_same(&started) && unit_value(unit, SERVICE, "ExecStart") != NULL) {
         say_setting(doctor, "ExecStart", todo, "ExecStart=.../kekd --config %s",
                     realpath(doctor->ctl.config_path, path) == NULL
                         ? "(the whole path of that file)"
@@ -149,6 +120,7 @@ static void judge_path(struct doctor *doctor, const char *key, const char *path,
                   "%s: %s is hidden from kekd by %s", key, path, unit->path);
     } else if (writes && !unit_lets_write(unit, path)) {
         say_setting(doctor, "ReadWritePaths", todo, "ReadWritePaths=%s", path);
+        (void)doctor_elsewhere_waits(doctor, todo);
         lines_add(
             &doctor->lines, DOCTOR_FAIL, "unit", todo,
             "%s: kekd cannot write in %s, by ProtectSystem=, ProtectHome= or ReadOnlyPaths= of "
