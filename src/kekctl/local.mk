@@ -101,6 +101,7 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/pins.h \
 	src/kekctl/doctor/provider_lines.c \
 	src/kekctl/doctor/root_lines.c \
+	src/kekctl/doctor/record_lines.c \
 	src/kekctl/doctor/reach.c \
 	src/kekctl/doctor/reach.h \
 	src/kekctl/doctor/remedy.c \

@@ -210,6 +210,12 @@ class Files(doctoring.Case):
         node.write(state_dir=folder)
         line = self.found(node, "state_dir", "in memory", "WARN")
         self.assertEqual(line.do, "in %s: state_dir: a folder on a disk" % node.path)
+        edit(node.unit, "[Service]\n", "[Service]\nReadOnlyPaths=/dev/shm\n")
+        self.assertEqual(self.found(node, "unit", "state_dir: kekd cannot write in " + folder).do, "the line of state_dir first")
+        edit(node.unit, "ReadOnlyPaths=/dev/shm\n", "")
+        node.write(state_dir=folder + "/not-there")
+        missing = self.found(node, "state_dir", "is not there, and would be in memory")
+        self.assertEqual(missing.do, line.do)
         node.write(state_dir=node.state)
         self.well(node)
 

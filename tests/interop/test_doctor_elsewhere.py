@@ -14,8 +14,9 @@ SUBJECT = "kekd"
 
 class Elsewhere(doctoring.Case):
     def read(self, node):
+        """kekctl's lines in the audit log: a kekd that runs writes on."""
         with open(node.config["audit"]["file"], "rb") as file:
-            return file.read()
+            return [line for line in file if b'"seq":0,' in line]
 
     def told(self, node, seen, todo):
         """The line, beside which nothing is told to be ended or made; and doctor itself makes nothing."""
@@ -25,7 +26,7 @@ class Elsewhere(doctoring.Case):
         self.assertTrue(line.do.startswith(todo), line.do)
         for other in lines:
             if other.subject != SUBJECT:
-                self.assertNotRegex(other.do, "^ss |end that|install -d|ReadWritePaths=|systemctl (re)?start|chown|^kill", other)
+                self.assertNotRegex(other.do, "^ss |end that|install -d|ReadWritePaths=|systemctl (re)?start|systemctl enable|chown|^kill", other)
         tokens, = [other for other in lines if other.subject == "tokens"]
         self.assertEqual((tokens.verdict, tokens.do), ("UNSEEN", FIRST))
         self.assertEqual(self.read(node), before)
@@ -84,6 +85,29 @@ class Elsewhere(doctoring.Case):
         node.write(metrics=rigs.own_address())
         self.untold(node)
         node.path = path
+
+    def test_a_keyring_that_is_mistyped_leaves_nothing(self):
+        node = self.healthy()
+        keyring = node.config["keyring"]
+        before, files = self.read(node), sorted(os.listdir(node.state))
+        node.write(keyring="k8s-tset")
+        line = self.found(node, "keyring", "^%s has a record of keyring %s, and none of k8s-tset" % (node.state, keyring))
+        self.assertTrue(line.do.startswith("in %s: keyring: %s # or, where k8s-tset is to begin here: " % (node.path, keyring)), line)
+        tokens, = [other for other in self.doctor(node) if other.subject == "tokens"]
+        self.assertEqual((tokens.verdict, tokens.do), ("UNSEEN", "the line of keyring first"))
+        self.assertEqual([other.subject for other in self.lines(node)], ["keyring"], "what follows from it waits")
+        self.assertEqual((self.read(node), sorted(os.listdir(node.state))), (before, files))
+        node.write(keyring=keyring)
+        self.well(node)
+
+    def test_a_chain_that_doctor_begins_is_told(self):
+        node = self.healthy(backup=False)
+        chain, = [line for line in self.doctor(node) if line.subject == "audit chain"]
+        self.assertEqual((chain.verdict, chain.seen), ("OK", "it was not begun: doctor's own logins have begun it"))
+        os.unlink("%s/%s.audit" % (node.state, node.config["keyring"]))
+        chain, = [line for line in self.doctor(node) if line.subject == "audit chain"]
+        self.assertEqual(chain.verdict, "WARN")
+        self.assertIn("; doctor's own logins have begun a new chain there", chain.seen)
 
     def test_a_lock_file_that_was_removed_is_no_other_record(self):
         node = self.healthy().start()

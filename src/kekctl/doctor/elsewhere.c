@@ -131,8 +131,7 @@ static void look_at(struct holds *holds, const struct asked *asked, const char *
     }
 }
 
-/* "KEYRING" or "KEYRING@ROOT". */
-static bool is_keyring_of(const struct kek_config *config, const char *keyring)
+bool elsewhere_is_keyring(const struct kek_config *config, const char *keyring)
 {
     bool is = strcmp(config->keyring, keyring) == 0;
     for (size_t i = 0; i < config->root_count; i++) {
@@ -161,7 +160,7 @@ static bool judge(struct elsewhere *found, const struct asked *asked, const char
     found->is_here = holds.is_here;
     found->is_gone = holds.is_gone && !found->is_here;
     found->pid = (pid_t)number;
-    return !found->is_here || !is_keyring_of(asked->config, found->keyring);
+    return !found->is_here || !elsewhere_is_keyring(asked->config, found->keyring);
 }
 
 void elsewhere_find(struct elsewhere *found, const struct kek_config *config, const char *path)

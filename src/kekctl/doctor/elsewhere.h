@@ -26,4 +26,7 @@ struct elsewhere {
 /* path: of the configuration. */
 void elsewhere_find(struct elsewhere *found, const struct kek_config *config, const char *path);
 
+/* Is it one of the configuration's keyrings? */
+bool elsewhere_is_keyring(const struct kek_config *config, const char *keyring);
+
 #endif

@@ -302,7 +302,7 @@ static void judge_roots(struct doctor *doctor)
 void doctor_tokens(struct doctor *doctor)
 {
     char todo[LINES_TODO];
-    if (doctor_elsewhere_waits(doctor, todo)) {
+    if (doctor_record_waits(doctor, todo)) {
         lines_add(&doctor->lines, DOCTOR_UNSEEN, "tokens", todo,
                   "not looked at: no login is put on a record that may be the wrong one");
     } else if (!doctor->state_good) {

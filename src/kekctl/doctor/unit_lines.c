@@ -8,6 +8,7 @@
 
 #include "below.h"
 #include "doctor.h"
+#include "kek/durable.h"
 #include "reach.h"
 #include "started.h"
 
@@ -120,6 +121,9 @@ static void judge_path(struct doctor *doctor, const char *key, const char *path,
                   "%s: %s is hidden from kekd by %s", key, path, unit->path);
     } else if (writes && !unit_lets_write(unit, path)) {
         say_setting(doctor, "ReadWritePaths", todo, "ReadWritePaths=%s", path);
+        if (strcmp(key, "state_dir") == 0 && kek_durable_forgets(path)) {
+            lines_todo(todo, "the line of state_dir first"); /* which has it moved */
+        }
         (void)doctor_elsewhere_waits(doctor, todo);
         lines_add(
             &doctor->lines, DOCTOR_FAIL, "unit", todo,
@@ -197,9 +201,10 @@ static void judge_enabled(struct doctor *doctor)
     bool has_socket = doctor_socket_is_systemds(doctor);
     bool service = is_wanted("kekd.service"), socket = !has_socket || is_wanted("kekd.socket");
     if (doctor->ctl.unit == NULL && (!service || !socket)) {
-        lines_add(&doctor->lines, DOCTOR_WARN, "unit",
-                  has_socket ? "systemctl enable --now kekd.socket kekd.service"
-                             : "systemctl enable --now kekd.service",
+        char todo[LINES_TODO];
+        lines_todo(todo, "systemctl enable --now %skekd.service", has_socket ? "kekd.socket " : "");
+        (void)doctor_elsewhere_waits(doctor, todo);
+        lines_add(&doctor->lines, DOCTOR_WARN, "unit", todo,
                   "nothing starts %s when the machine starts: no target wants it",
                   service ? "kekd.socket" : "kekd.service");
     }
