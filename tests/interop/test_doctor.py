@@ -156,6 +156,17 @@ class Files(doctoring.Case):
         self.found(node, "token of hsm-a", "tried wrongly before", "WARN")  # as it was before this login
         self.well(node)
 
+    def test_a_pin_of_the_officers_that_is_missing_or_everybodys(self):
+        node = self.healthy()
+        pin, entry = node.folder + "/officers", node.config["providers"][0]
+        entry["uri"] += "&admin-pin-source=file:" + pin
+        node.write()
+        line = self.found(node, "PIN of hsm-a", "^admin-pin-source: %s is not there" % pin, "WARN")
+        self.assertEqual(line.do, "put it there, or in %s correct its path" % node.path)
+        write(pin, node.token.pin)
+        os.chmod(pin, 0o644)
+        self.cured(node, "PIN of hsm-a", "^admin-pin-source: %s has mode 0644" % pin, "WARN")
+
     def test_state_dir(self):
         node = self.healthy()
         os.chown(node.state, *ROOT)
