@@ -81,6 +81,9 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/credentials.h \
 	src/kekctl/doctor/doctor.c \
 	src/kekctl/doctor/doctor.h \
+	src/kekctl/doctor/elsewhere.c \
+	src/kekctl/doctor/elsewhere.h \
+	src/kekctl/doctor/elsewhere_lines.c \
 	src/kekctl/doctor/file_lines.c \
 	src/kekctl/doctor/kube_lines.c \
 	src/kekctl/doctor/limits.c \
@@ -88,6 +91,8 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/lines.c \
 	src/kekctl/doctor/lines.h \
 	src/kekctl/doctor/listeners.c \
+	src/kekctl/doctor/listening.c \
+	src/kekctl/doctor/listening.h \
 	src/kekctl/doctor/nodes_lines.c \
 	src/kekctl/doctor/outside.c \
 	src/kekctl/doctor/owners.c \
@@ -96,6 +101,7 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/pins.h \
 	src/kekctl/doctor/provider_lines.c \
 	src/kekctl/doctor/root_lines.c \
+	src/kekctl/doctor/record_lines.c \
 	src/kekctl/doctor/reach.c \
 	src/kekctl/doctor/reach.h \
 	src/kekctl/doctor/remedy.c \
@@ -105,6 +111,8 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/secrets.h \
 	src/kekctl/doctor/session_lines.c \
 	src/kekctl/doctor/socket.c \
+	src/kekctl/doctor/started.c \
+	src/kekctl/doctor/started.h \
 	src/kekctl/doctor/status_lines.c \
 	src/kekctl/doctor/subject.c \
 	src/kekctl/doctor/system.c \

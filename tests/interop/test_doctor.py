@@ -156,6 +156,17 @@ class Files(doctoring.Case):
         self.found(node, "token of hsm-a", "tried wrongly before", "WARN")  # as it was before this login
         self.well(node)
 
+    def test_a_pin_of_the_officers_that_is_missing_or_everybodys(self):
+        node = self.healthy()
+        pin, entry = node.folder + "/officers", node.config["providers"][0]
+        entry["uri"] += "&admin-pin-source=file:" + pin
+        node.write()
+        line = self.found(node, "PIN of hsm-a", "^admin-pin-source: %s is not there" % pin, "WARN")
+        self.assertEqual(line.do, "put it there, or in %s correct its path" % node.path)
+        write(pin, node.token.pin)
+        os.chmod(pin, 0o644)
+        self.cured(node, "PIN of hsm-a", "^admin-pin-source: %s has mode 0644" % pin, "WARN")
+
     def test_state_dir(self):
         node = self.healthy()
         os.chown(node.state, *ROOT)
@@ -209,7 +220,13 @@ class Files(doctoring.Case):
         subprocess.run(["chown", "-R", doctoring.USER, folder], check=True)
         node.write(state_dir=folder)
         line = self.found(node, "state_dir", "in memory", "WARN")
-        self.assertEqual(line.do, "state_dir: a folder on a disk")
+        self.assertEqual(line.do, "in %s: state_dir: a folder on a disk" % node.path)
+        edit(node.unit, "[Service]\n", "[Service]\nReadOnlyPaths=/dev/shm\n")
+        self.assertEqual(self.found(node, "unit", "state_dir: kekd cannot write in " + folder).do, "the line of state_dir first")
+        edit(node.unit, "ReadOnlyPaths=/dev/shm\n", "")
+        node.write(state_dir=folder + "/not-there")
+        missing = self.found(node, "state_dir", "is not there, and would be in memory")
+        self.assertEqual(missing.do, line.do)
         node.write(state_dir=node.state)
         self.well(node)
 
@@ -311,8 +328,8 @@ class Files(doctoring.Case):
         node = self.healthy()
         edit(node.manifest, "spec:\n", "spec:\n  securityContext: {runAsUser: 1234}\n")
         line = self.found(node, "peer", "is uid 1234, which allow_uids does not name")
-        self.assertRegex(line.do, r"^allow_uids: \[1234, ")
-        node.write(allow_uids=json.loads(line.do.split(": ")[1]))
+        self.assertRegex(line.do, r"^in %s: allow_uids: \[1234, " % node.path)
+        node.write(allow_uids=json.loads(line.do.split("allow_uids: ")[1]))
         self.well(node)
 
     def test_a_socket_that_is_its_groups(self):
@@ -337,7 +354,8 @@ class Files(doctoring.Case):
         node.write(state_dir="/var/lib")
         self.assertEqual(self.found(node, "state_dir", "/var/lib is everybody's").do, "in %s: state_dir: /var/lib/kekd" % node.path)
         node.write(listen="unix://" + node.state)
-        self.assertEqual(self.found(node, "socket", "exists and is not a socket").do, "listen: unix://%s/kms.sock" % node.state)
+        self.assertEqual(self.found(node, "socket", "exists and is not a socket").do,
+                         "in %s: listen: unix://%s/kms.sock" % (node.path, node.state))
 
     def test_nobody_is_told_to_take_from_a_group_what_it_has(self):
         node = self.healthy()
@@ -519,13 +537,20 @@ class Files(doctoring.Case):
     def test_a_unit_of_another_user_than_who_runs_or_has_state_dir(self):
         node = self.healthy().start()
         edit(node.unit, "User=nobody", "User=root")
-        line = self.found(node, "user", "judged as root .*, but process %d, which runs on this state_dir, is nobody's" % node.kekd.pid,
-                          "WARN")
+        files = "judged as root .*, but state_dir %s is nobody's, PIN file " % node.state
+        runs = "process %d, which runs on this state_dir, is %s's"
+        setting = "in [Service] of %s: User=nobody # " % node.unit
+        line = self.found(node, "user", files + ".*, " + runs % (node.kekd.pid, "nobody"), "WARN")
+        self.assertTrue(line.do.startswith(setting), line.do)
+        node.stop()
+        self.assertTrue(self.found(node, "user", files, "WARN").do.startswith(setting))
+        edit(node.unit, "User=root", "User=nobody")
+        node.user = None
+        os.chown(os.path.dirname(node.socket), 0, 0)
+        node.start()
+        line = self.found(node, "user", "judged as nobody .*, but " + runs % (node.kekd.pid, "root") + "$", "WARN")
         self.assertTrue(line.do.startswith("systemctl restart kekd.service # "), line.do)
         node.stop()
-        line = self.found(node, "user", "judged as root .*, but state_dir %s is nobody's" % node.state, "WARN")
-        self.run_it(node, line)
-        self.assertEqual([line for line in self.lines(node) if line.subject == "user"], [])
 
     def test_a_user_who_does_not_exist(self):
         node = self.healthy()

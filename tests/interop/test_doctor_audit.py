@@ -75,7 +75,7 @@ class Chain(rigs.Case):
 
     def test_a_chain_that_is_whole(self):
         node = self.node()
-        self.well(node, "it is not begun")
+        self.well(node, "it was not begun: doctor's own logins have begun it")
         (verdict, seen, todo), = self.chain(node)
         self.assertEqual(verdict, "OK")
         self.assertRegex(seen, r"its end is whole, and at line [1-9]\d* of chain [0-9a-f]{16}.*without MACs: no token that answers")

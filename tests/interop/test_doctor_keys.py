@@ -169,6 +169,9 @@ class Tokens(doctoring.Case):
     def test_a_keyring_that_is_misspelt(self):
         node = self.healthy()
         node.write(keyring="k8s-tset")
+        begin = self.found(node, "keyring", "has a record of keyring k8s-test, and none of k8s-tset")
+        begin.do = begin.do.split("is to begin here: ")[1] + "; test $? -eq 3"  # the tokens are asked once it has
+        self.run_it(node, begin)
         line = self.found(node, "keyring", "is the configuration's keyring misspelt?")
         self.assertEqual(line.do, "in %s: keyring: k8s-test" % node.path)
         node.write(keyring=line.do.split("keyring: ")[1])

@@ -6,7 +6,7 @@ import subprocess
 
 import doctoring
 import rig as rigs
-from doctoring import edit
+from doctoring import edit, write
 
 DAEMON = 1
 FIRST = "the line of user first"
@@ -96,6 +96,35 @@ class Owners(doctoring.Case):
         self.assertTrue(line.do.startswith("end process %d, and start kekd as nobody; or" % node.kekd.pid), line.do)
         self.assertEqual(self.found(node, "PIN of hsm-a", "who may use it, too", "WARN").do, FIRST)
         node.stop()
+
+    def test_a_unit_of_another_user_than_the_files(self):
+        """Its User= or the files are wrong, and the setting is the lesser of the two: where it stands is named, and nothing else
+        gives anything away, or starts anew a kekd that serves."""
+        node = self.healthy()
+        os.mkdir(node.unit + ".d")
+        dropin = node.unit + ".d/own.conf"
+        for runs in (False, True):
+            for name in ("daemon", "root"):
+                write(dropin, "[Service]\nUser=%s\n" % name)
+                lines = self.doctor(node)
+                user, = [line for line in lines if line.subject == "user" and line.verdict == "WARN"]
+                self.assertTrue(user.seen.startswith("judged as %s (User= of %s), but state_dir %s is nobody's, PIN file " %
+                                                     (name, dropin, node.state)), user)
+                self.assertTrue(user.do.startswith("in [Service] of %s: User=nobody # " % dropin), user)
+                for line in lines:
+                    self.assertNotRegex(line.do, "chown|chgrp|install -|usermod|^systemctl restart|^end process", line)
+            write(dropin, "[Service]\nUser=nobody\n")
+            self.assertEqual([line for line in self.lines(node) if line.subject == "user"], [])
+            if not runs:
+                node.start()
+        node.stop()
+        self.well(node)
+
+    def test_one_file_of_another_user_is_given_to_the_units(self):
+        node = self.healthy()
+        subprocess.run(["chown", "-R", "daemon:", node.state], check=True)
+        state = self.found(node, "state_dir", "user nobody cannot use")
+        self.assertTrue(state.do.startswith("chown nobody:"), state)
 
 
 class Writers(doctoring.Case):

@@ -87,6 +87,18 @@ class Starts(doctoring.Case):
         line = self.found(node, "descriptors", "^20 ")
         self.assertTrue(line.do.endswith("LimitNOFILE=4096"))
 
+    def test_a_setting_is_changed_in_the_drop_in_that_it_stands_in(self):
+        node = self.healthy()
+        os.mkdir(node.unit + ".d")
+        dropin = node.unit + ".d/own.conf"
+        write(dropin, "[Service]\nLimitNOFILE=100\nRestart=no\nUMask=0022\n")
+        few = self.found(node, "descriptors", r"^100 \(%s\)" % dropin, "WARN")
+        stays = self.found(node, "unit", "^%s has Restart=no" % dropin, "WARN")
+        rights = self.found(node, "unit", "gives kekd 1 more right", "WARN")
+        for line in (few, stays, rights):
+            self.set_in(line, dropin, "Service")
+        self.well(node)
+
     def test_what_runs_has_more_than_the_unit_gives(self):
         node = self.healthy().start()
         edit(node.unit, "LimitNOFILE=4096\n", "LimitNOFILE=100\n")

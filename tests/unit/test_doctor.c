@@ -85,7 +85,7 @@ END_TEST
 
 START_TEST(the_shipped_unit_is_as_hardened_as_itself)
 {
-    char text[600];
+    char text[PATH_MAX + 600];
     parse_shipped();
     ck_assert_msg(unit_unhardened(&unit, text, sizeof text) == 0, "%s", text);
     ck_assert_str_eq(unit_value(&unit, "Service", "User"), "kekd");
@@ -114,7 +114,7 @@ START_TEST(each_hardening_of_the_shipped_unit_is_missed)
         if (!hardens) {
             continue;
         }
-        char text[600], *key = entry->key;
+        char text[PATH_MAX + 600], *key = entry->key;
         entry->key = entry->section;
         ck_assert_msg(unit_unhardened(&unit, text, sizeof text) == 1, "%s", key);
         ck_assert_ptr_nonnull(strstr(text, key));
@@ -217,12 +217,47 @@ START_TEST(drop_ins_of_an_installed_unit_count_by_name)
     ck_assert_str_eq(unit_value(&unit, "Service", "UMask"), "0077");
     ck_assert_str_eq(unit_value(&unit, "Service", "Nice"), "10");
     ck_assert_str_eq(unit.path, path);
+    /* What is to be changed is changed where it counts. */
+    char file[128], place[UNIT_PLACE];
+    snprintf(file, sizeof file, "%s/20-vendor.conf", in_lib);
+    ck_assert_str_eq(unit_source(&unit, "Service", "User"), file);
+    ck_assert(!unit_place(&unit, "Service", "User", place));
+    ck_assert_int_eq(strncmp(place, "[Service] of ", 13), 0);
+    ck_assert_str_eq(place + 13, file);
+    snprintf(file, sizeof file, "%s/10-own.conf", in_etc);
+    ck_assert_str_eq(unit_source(&unit, "Service", "Nice"), file);
+    ck_assert_str_eq(unit_source(&unit, "Service", "Group"), path);
+    ck_assert_str_eq(unit_source(&unit, "Service", "LimitMEMLOCK"), path);
     /* Named by hand, those beside it. */
     unit_done(&unit);
     ck_assert_msg(unit_read(&unit, path, &why) == KEK_OK, "%s", why.text);
     ck_assert_str_eq(unit_value(&unit, "Service", "User"), "of-30");
     snprintf(command, sizeof command, "rm -r %s %s", etc, lib);
     ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+START_TEST(what_a_package_has_is_changed_by_a_drop_in)
+{
+    static const char of[] = "[Service] of a drop-in (systemctl edit kekd.service)";
+    char place[UNIT_PLACE], text[2048];
+    parse_shipped();
+    snprintf(unit.path, sizeof unit.path, "/usr/lib/systemd/system/kekd.service");
+    ck_assert(unit_place(&unit, "Service", "ReadWritePaths", place));
+    ck_assert_str_eq(place, of);
+    struct unit_entry *last = &unit.entries[unit.count - 1];
+    free(last->file);
+    last->file = strdup("/etc/systemd/system/kekd.service.d/own.conf");
+    ck_assert(!unit_place(&unit, last->section, last->key, place));
+    ck_assert_ptr_nonnull(strstr(place, " of /etc/systemd/system/kekd.service.d/own.conf"));
+    unit_done(&unit);
+    parse("[Service]\nUMask=0022\nUser=kekd\n");
+    unit.entries[0].file = strdup("/etc/systemd/system/kekd.service.d/own.conf");
+    ck_assert_uint_gt(unit_unhardened(&unit, text, sizeof text), 1);
+    ck_assert_ptr_nonnull(strstr(
+        text, "in [Service] of /etc/systemd/system/kekd.service.d/own.conf: UMask=0077; in "));
+    ck_assert_ptr_nonnull(strstr(text, of));
+    unit.path[0] = '\0';
 }
 END_TEST
 
@@ -477,6 +512,7 @@ int main(void)
     tcase_add_test(tcase, each_hardening_of_the_shipped_unit_is_missed);
     tcase_add_test(tcase, a_sandbox_says_what_may_be_written_and_seen);
     tcase_add_test(tcase, drop_ins_of_an_installed_unit_count_by_name);
+    tcase_add_test(tcase, what_a_package_has_is_changed_by_a_drop_in);
     tcase_add_loop_test(tcase, limits_of_a_unit_are_read, 0,
                         (int)(sizeof unit_limits / sizeof unit_limits[0]));
     tcase_add_test(tcase, limits_of_a_process_are_read);

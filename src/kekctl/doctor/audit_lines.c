@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "below.h"
 #include "doctor.h"
@@ -26,10 +27,12 @@
 static void judge_audit_space(struct doctor *doctor, const char *folder)
 {
     struct statvfs space;
+    char todo[LINES_TODO];
     uint64_t room = statvfs(folder, &space) == 0 ? (uint64_t)space.f_bavail * space.f_frsize : 0;
     if (room < AUDIT_BYTES_MIN) {
-        lines_add(&doctor->lines, DOCTOR_WARN, FILE_SUBJECT,
-                  "make room on that disk, or audit.file: on another",
+        lines_todo(todo, "make room on that disk, or in %s: audit.file: a file on another",
+                   doctor->config->path);
+        lines_add(&doctor->lines, DOCTOR_WARN, FILE_SUBJECT, todo,
                   "%s has %llu MiB free: what does not fit is not on record", folder,
                   (unsigned long long)(room >> 20));
     } else {
@@ -56,8 +59,8 @@ static bool is_audit_file(struct doctor *doctor, const char *path)
         return true;
     }
     if (!S_ISLNK(about.st_mode)) {
-        lines_add(&doctor->lines, DOCTOR_FAIL, FILE_SUBJECT, "audit.file: a file", "%s is no file",
-                  path);
+        lines_todo(todo, "in %s: audit.file: a file", doctor->config->path);
+        lines_add(&doctor->lines, DOCTOR_FAIL, FILE_SUBJECT, todo, "%s is no file", path);
         return false;
     }
     lines_todo(todo, "in %s: audit.file: %s", doctor->config->path,
@@ -73,7 +76,9 @@ static bool opens_audit(struct doctor *doctor, const char *path)
     if (error == 0) {
         return true;
     }
-    lines_add(&doctor->lines, DOCTOR_FAIL, FILE_SUBJECT, "audit.file: a file on another disk",
+    char todo[LINES_TODO];
+    lines_todo(todo, "in %s: audit.file: a file on another disk", doctor->config->path);
+    lines_add(&doctor->lines, DOCTOR_FAIL, FILE_SUBJECT, todo,
               "user %s cannot open %s to write: %s", doctor->who.name, path, strerror(error));
     return false;
 }
@@ -149,6 +154,16 @@ static void verify_command(const struct doctor *doctor, char todo[static LINES_T
                file);
 }
 
+/* By doctor itself: there was no record when it came. */
+static bool is_begun(const struct doctor *doctor, const struct chain_end *end)
+{
+    char path[PATH_MAX];
+    struct kek_why why;
+    return !end->has_record &&
+           kek_config_state_file(doctor->config, "audit", path, &why) == KEK_OK &&
+           access(path, F_OK) == 0;
+}
+
 static void say_problem(struct doctor *doctor, const struct chain_end *end)
 {
     const struct check_problem *problem = &end->check.problems[0];
@@ -159,8 +174,9 @@ static void say_problem(struct doctor *doctor, const struct chain_end *end)
         snprintf(place, sizeof place, "%s before the last, ",
                  kek_counted(end->lines - problem->at.line, "line").text);
     }
-    lines_add(&doctor->lines, DOCTOR_WARN, CHAIN_SUBJECT, todo, "%s%s%s%s", place, problem->text,
-              more > 0 ? "; and more: " : "", more > 0 ? kek_counted(more, "problem").text : "");
+    lines_add(&doctor->lines, DOCTOR_WARN, CHAIN_SUBJECT, todo, "%s%s%s%s%s", place, problem->text,
+              more > 0 ? "; and more: " : "", more > 0 ? kek_counted(more, "problem").text : "",
+              is_begun(doctor, end) ? "; doctor's own logins have begun a new chain there" : "");
 }
 
 /* False: a line says that they do not come. */
@@ -236,8 +252,9 @@ static void judge_end(struct doctor *doctor, const struct chain_end *end)
     } else if (end->check.problem_count > 0) {
         say_problem(doctor, end);
     } else if (!end->has_record) {
-        lines_add(&doctor->lines, DOCTOR_OK, CHAIN_SUBJECT, NULL,
-                  "it is not begun: kekd's or kekctl's first line begins it");
+        lines_add(&doctor->lines, DOCTOR_OK, CHAIN_SUBJECT, NULL, "it %s",
+                  is_begun(doctor, end) ? "was not begun: doctor's own logins have begun it"
+                                        : "is not begun: kekd's or kekctl's first line begins it");
     } else if (judge_macs(doctor, &end->macs)) {
         say_good(doctor, end);
     }
@@ -255,10 +272,14 @@ void doctor_audit_look(struct doctor *doctor)
 void doctor_audit_chain(struct doctor *doctor)
 {
     struct doctor_chain *chain = &doctor->chain;
+    char todo[LINES_TODO];
     if (doctor->config->audit_file == NULL) {
         return; /* the line about the file says it */
     }
-    if (chain->rc == KEK_OK) {
+    if (doctor_record_waits(doctor, todo)) {
+        lines_add(&doctor->lines, DOCTOR_UNSEEN, CHAIN_SUBJECT, todo,
+                  "not looked at: the record that it is held against may be the wrong one");
+    } else if (chain->rc == KEK_OK) {
         judge_end(doctor, &chain->end);
     } else {
         lines_add(&doctor->lines, DOCTOR_UNSEEN, CHAIN_SUBJECT,

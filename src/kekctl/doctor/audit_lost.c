@@ -64,6 +64,10 @@ static void judge_record(struct doctor *doctor)
 void doctor_audit_lost(struct doctor *doctor)
 {
     const struct kek_audit_owed was = doctor->owed, now = read_owed(doctor);
+    char todo[LINES_TODO];
+    if (doctor_record_waits(doctor, todo)) {
+        return; /* the chain's line says that the record may be the wrong one */
+    }
     judge_record(doctor);
     if (now.lost > 0) {
         say_lost(doctor, now.lost, false);

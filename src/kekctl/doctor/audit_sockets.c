@@ -62,12 +62,19 @@ static void judge(struct doctor *doctor, const char *path, const char *todo)
 void doctor_audit_sockets(struct doctor *doctor)
 {
     const struct kek_config *config = doctor->config;
+    char todo[LINES_TODO];
     if (config->audit_journal != NULL) {
-        judge(doctor, config->audit_journal,
-              "systemctl start systemd-journald.socket # or audit.journal: the journal's socket");
+        lines_todo(todo,
+                   "systemctl start systemd-journald.socket # or in %s: audit.journal: the "
+                   "journal's socket",
+                   config->path);
+        judge(doctor, config->audit_journal, todo);
     }
     if (config->audit_syslog != NULL) {
-        judge(doctor, config->audit_syslog,
-              "audit.syslog: the socket of a syslog daemon that runs # or start the one it names");
+        lines_todo(todo,
+                   "in %s: audit.syslog: the socket of a syslog daemon that runs # or start the "
+                   "one it names",
+                   config->path);
+        judge(doctor, config->audit_syslog, todo);
     }
 }

@@ -101,15 +101,15 @@ bool credentials_judge(struct doctor *doctor, const char *subject, const char *n
                        const char *variable)
 {
     const struct outside *outside = &doctor->outside;
-    char todo[LINES_TODO];
+    char todo[LINES_TODO], place[UNIT_PLACE];
     bool given = false;
     for (size_t i = 0; i < outside->unit.count; i++) {
         given = given || (strcmp(outside->unit.entries[i].section, SERVICE) == 0 &&
                           gives(&outside->unit.entries[i], name));
     }
     if (outside->unit.path[0] != '\0' && !given) {
-        lines_todo(todo, "in [Service] of %s: LoadCredential=%s:/etc/kekd/%s", outside->unit.path,
-                   name, name);
+        unit_place(&outside->unit, SERVICE, "LoadCredential", place);
+        lines_todo(todo, "in %s: LoadCredential=%s:/etc/kekd/%s", place, name, name);
         lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "%s does not give the credential %s",
                   outside->unit.path, name);
         return false;

@@ -128,11 +128,14 @@ static void load(struct doctor *doctor)
     if (doctor->config != NULL) {
         lines_add(lines, DOCTOR_OK, "configuration", NULL, "%s is good, sha256 %.16s...",
                   doctor->config->path, doctor->config->digest);
-        lines_hear(lines, DOCTOR_WARN, "configuration",
-                   "destroy_after: 24h and quarantine: 24h, or more");
+        lines_todo(todo, "in %s: destroy_after: 24h and quarantine: 24h, or more",
+                   doctor->config->path);
+        lines_hear(lines, DOCTOR_WARN, "configuration", todo);
         ctl_warn_of_short(&doctor->ctl, doctor->config);
-        lines_hear(lines, DOCTOR_WARN, "configuration",
-                   "once everything is rewritten, take needed: false out (docs/roots.md)");
+        lines_todo(todo,
+                   "in %s: once everything is rewritten, take needed: false out (docs/roots.md)",
+                   doctor->config->path);
+        lines_hear(lines, DOCTOR_WARN, "configuration", todo);
         ctl_warn_of_change(&doctor->ctl, doctor->config);
     }
 }
@@ -155,6 +158,7 @@ static void look_for_runner(struct doctor *doctor)
 
 static void look(struct doctor *doctor)
 {
+    doctor_elsewhere(doctor);
     doctor_unit(doctor);
     if (doctor->config == NULL) {
         lines_add(&doctor->lines, DOCTOR_UNSEEN, "all else", "the configuration first, by its line",

@@ -3,7 +3,8 @@
  *
  * doctor.c looks at what only root may read, becomes the user that kekd runs as, and asks each subject, one file for each.
  * A subject asks whoever knows: the configuration's reader, the workers, the record, the nodes; what they say becomes a
- * line.  Nothing is changed anywhere but for the word about a backup, and no lock of kekd's is taken; workers log in
+ * line.  Nothing is changed anywhere but for the word about a backup and the
+ * audit log, which has their logins, and no lock of kekd's is taken; workers log in
  * as kekd's own do, honour a PIN's refusal that is on record, and their logins are in the audit log.  It blocks.
  */
 #ifndef KEKCTL_DOCTOR_DOCTOR_H
@@ -12,6 +13,7 @@
 #include "kek/encryption_config.h"
 #include "kekctl/audit/chain_end.h"
 #include "kekctl/key/root_twins.h"
+#include "elsewhere.h"
 #include "lines.h"
 #include "unit.h"
 #include "who.h"
@@ -85,8 +87,10 @@ struct doctor {
     struct who who;
     bool became;                   /* another user than the one that began */
     struct kek_lock_holder runner; /* the kekd that runs on this state_dir */
+    struct elsewhere elsewhere;    /* one that runs here on another */
     bool state_good;               /* state_dir can be used: what is on record counts */
-    size_t nodes; /* that the cluster has, as far as anybody named them; at least 1 */
+    bool begins_record; /* a login would begin a record of a keyring that may be mistyped */
+    size_t nodes;       /* that the cluster has, as far as anybody named them; at least 1 */
     struct doctor_token tokens[KEK_CONFIG_PROVIDERS_MAX];
     struct doctor_root roots[KEK_CONFIG_ROOTS_MAX]; /* where none has a name, the first */
     struct root_twins twins;                        /* of those that have */
@@ -116,6 +120,12 @@ void doctor_say_unseen(struct doctor *doctor, const char *subject, const char *f
 /* What gives something to kekd's user: the command, or, where it is not certain who that is, what comes before it. */
 void doctor_give(const struct doctor *doctor, char todo[static LINES_TODO], const char *format, ...)
     KEK_PRINTF(3, 4);
+
+/* True, and so is what is to be done, where a kekd runs here on another record: which of the two is right is settled first. */
+bool doctor_elsewhere_waits(const struct doctor *doctor, char todo[static LINES_TODO]);
+
+/* The same of a record that may be the wrong one: also where there is one of another keyring alone. */
+bool doctor_record_waits(const struct doctor *doctor, char todo[static LINES_TODO]);
 
 /* A folder that is everybody's, as /var/lib or /tmp? */
 bool doctor_is_everybodys(const char *path);
@@ -160,8 +170,10 @@ void doctor_audit_look(struct doctor *doctor);
 void doctor_audit_lost_look(struct doctor *doctor); /* of what is lost */
 
 /* The subjects, in this order. */
+void doctor_elsewhere(struct doctor *doctor);
 void doctor_unit(struct doctor *doctor);
 void doctor_files(struct doctor *doctor);
+void doctor_record(struct doctor *doctor);
 void doctor_audit_file(struct doctor *doctor); /* doctor_files() asks it, and these: */
 void doctor_status(struct doctor *doctor);
 void doctor_provider_files(struct doctor *doctor);

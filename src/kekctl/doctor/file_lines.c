@@ -92,6 +92,16 @@ static void find_foreign(const struct kek_config *config, struct foreign *found)
     }
 }
 
+static void say_forgets(struct doctor *doctor, enum doctor_verdict verdict, const char *path)
+{
+    char todo[LINES_TODO];
+    lines_todo(todo, "in %s: state_dir: a folder on a disk", doctor->config->path);
+    lines_add(&doctor->lines, verdict, "state_dir", todo,
+              "%s is %sin memory (a tmpfs): after the machine's next start nobody knows which "
+              "key is the right one",
+              path, verdict == DOCTOR_FAIL ? "not there, and would be " : "");
+}
+
 static void judge_state_content(struct doctor *doctor, const char *path, const char *shown)
 {
     const struct written written = {.what = "",
@@ -117,13 +127,11 @@ static void judge_state_content(struct doctor *doctor, const char *path, const c
         lines_add(lines, DOCTOR_FAIL, "state_dir", "make room on that disk",
                   "the disk of %s is full", path);
     } else if (!is_synced(path)) {
-        lines_add(lines, DOCTOR_FAIL, "state_dir", "put state_dir on another disk",
+        lines_todo(todo, "in %s: state_dir: a folder on another disk", doctor->config->path);
+        lines_add(lines, DOCTOR_FAIL, "state_dir", todo,
                   "what is written in %s cannot be synced to disk: %s", path, strerror(errno));
     } else if (kek_durable_forgets(path)) {
-        lines_add(lines, DOCTOR_WARN, "state_dir", "state_dir: a folder on a disk",
-                  "%s is in memory (a tmpfs): after the machine's next start nobody knows which "
-                  "key is the right one",
-                  path);
+        say_forgets(doctor, DOCTOR_WARN, path);
     } else if (!writers_judge(doctor, "state_dir", &written) &&
                !writers_judge_files(doctor, "state_dir", path) && foreign.name[0] == '\0') {
         lines_add(lines, DOCTOR_OK, "state_dir", NULL, "%s is user %s's, on a disk, and syncs",
@@ -146,13 +154,15 @@ static void judge_state(struct doctor *doctor)
         !doctor_reaches(doctor, "state_dir", folder, X_OK, false)) {
         return;
     }
-    if (stat(path, &about) != 0) {
+    if (stat(path, &about) != 0 && kek_durable_forgets(path)) {
+        say_forgets(doctor, DOCTOR_FAIL, path);
+    } else if (stat(path, &about) != 0) {
         bool made = below_folder(path, folder, sizeof folder) &&
                     faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) == 0;
         doctor_say_missing(doctor, made ? DOCTOR_WARN : DOCTOR_FAIL, "state_dir", path, "0700");
     } else if (!S_ISDIR(about.st_mode)) {
-        lines_add(&doctor->lines, DOCTOR_FAIL, "state_dir", "state_dir: a folder",
-                  "%s is not a folder", path);
+        lines_todo(todo, "in %s: state_dir: a folder", doctor->config->path);
+        lines_add(&doctor->lines, DOCTOR_FAIL, "state_dir", todo, "%s is not a folder", path);
     } else if (doctor_is_everybodys(path)) {
         lines_todo(todo, "in %s: state_dir: %s/kekd", doctor->config->path, path);
         lines_add(&doctor->lines, DOCTOR_FAIL, "state_dir", todo,
@@ -174,7 +184,9 @@ void doctor_files(struct doctor *doctor)
     judge_state(doctor);
     /* Where it is missing, a worker's start would make it. */
     doctor->state_good = doctor->lines.counts[DOCTOR_FAIL] == before &&
+                         doctor->elsewhere.pid == 0 &&
                          access(doctor->config->state_dir, R_OK | W_OK | X_OK) == 0;
+    doctor_record(doctor);
     doctor_audit_file(doctor);
     doctor_audit_sockets(doctor);
     doctor_audit_look(doctor);

@@ -59,6 +59,7 @@ static void judge(struct doctor *doctor, const char *subject, const char *settin
                    "ss -ltnp sport = :%u # who has it: end that, or in %s: %s: another "
                    "port",
                    (unsigned)port, doctor->config->path, setting);
+        (void)doctor_elsewhere_waits(doctor, todo);
     } else if (error == EADDRNOTAVAIL) {
         lines_todo(todo, "in %s: %s: an address of this machine (ip -brief address)",
                    doctor->config->path, setting);

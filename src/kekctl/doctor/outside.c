@@ -172,6 +172,7 @@ void outside_look(struct doctor *doctor)
     KEK_AUTO(kek_config) config = kek_config_load(doctor->ctl.config_path, &why);
     if (config != NULL) {
         doctor->runner = kek_keyring_runner(kek_config_view(config, 0));
+        elsewhere_find(&doctor->elsewhere, config, doctor->ctl.config_path);
     }
     read_units(doctor);
     credentials_look(&doctor->outside);

@@ -85,7 +85,7 @@ void owners_find(struct owners *owners, const struct kek_config *config)
 
 /* ---- what they say together ---- */
 
-static size_t count_of(const struct owners *owners, uid_t uid)
+size_t owners_count(const struct owners *owners, uid_t uid)
 {
     size_t count = 0;
     for (size_t i = 0; i < owners->count; i++) {
@@ -103,9 +103,9 @@ const struct owner *owners_likely(const struct owners *owners)
             strcmp(owner->what, SOCKET) != 0) {
             continue; /* root makes it for others, too */
         }
-        bool better =
-            likely == NULL || (likely->uid == 0 && owner->uid != 0) ||
-            (owner->uid != 0 && count_of(owners, owner->uid) > count_of(owners, likely->uid));
+        bool better = likely == NULL || (likely->uid == 0 && owner->uid != 0) ||
+                      (owner->uid != 0 &&
+                       owners_count(owners, owner->uid) > owners_count(owners, likely->uid));
         likely = better ? owner : likely;
     }
     return likely;
@@ -113,7 +113,7 @@ const struct owner *owners_likely(const struct owners *owners)
 
 bool owners_agree(const struct owners *owners)
 {
-    return owners->count == 0 || count_of(owners, owners->list[0].uid) == owners->count;
+    return owners->count == 0 || owners_count(owners, owners->list[0].uid) == owners->count;
 }
 
 void owners_list(const struct owners *owners, char *text, size_t size)
@@ -134,11 +134,11 @@ bool owners_todo(const struct owners *owners, char todo[static OWNERS_TODO])
     const struct owner *odd = NULL, *most = NULL;
     char name[64], spec[66], shown[PATH_MAX];
     for (size_t i = 0; i < owners->count; i++) {
-        bool is_most = 2 * count_of(owners, owners->list[i].uid) > owners->count;
+        bool is_most = 2 * owners_count(owners, owners->list[i].uid) > owners->count;
         most = is_most ? &owners->list[i] : most;
         odd = is_most ? odd : &owners->list[i];
     }
-    if (most == NULL || odd == NULL || count_of(owners, most->uid) + 1 != owners->count ||
+    if (most == NULL || odd == NULL || owners_count(owners, most->uid) + 1 != owners->count ||
         most->uid == 0) {
         return false; /* root makes files for others, and the odd one may be right */
     }

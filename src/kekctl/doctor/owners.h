@@ -32,6 +32,9 @@ void owners_find(struct owners *owners, const struct kek_config *config);
  * only if none is of another and a folder or socket of kekd's own is root's.  NULL: there is none. */
 const struct owner *owners_likely(const struct owners *owners);
 
+/* How many of them are of this user. */
+size_t owners_count(const struct owners *owners, uid_t uid);
+
 /* Are they all of one user? */
 bool owners_agree(const struct owners *owners);
 

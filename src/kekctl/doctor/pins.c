@@ -15,10 +15,16 @@
 #define FILE_URI "file:"
 #define SUBJECT 64
 
-static bool source_of(const struct kek_config_provider *provider, char *source, size_t size)
+static bool attribute_of(const struct kek_config_provider *provider, const char *attribute,
+                         char *value, size_t size)
 {
     const char *uri = kek_config_setting(provider, "uri");
-    return uri != NULL && kek_config_pkcs11_attribute(uri, "pin-source", source, size);
+    return uri != NULL && kek_config_pkcs11_attribute(uri, attribute, value, size);
+}
+
+static bool source_of(const struct kek_config_provider *provider, char *source, size_t size)
+{
+    return attribute_of(provider, "pin-source", source, size);
 }
 
 /* Of a "file:" source. */
@@ -108,10 +114,24 @@ static void judge_file(struct doctor *doctor, const struct kek_config_provider *
     judge_record(doctor, provider, &pin, subject, path);
 }
 
+/* kekctl's alone, and better not kekd's to read. */
+static void judge_officers(struct doctor *doctor, const struct kek_config_provider *provider,
+                           const char *subject)
+{
+    char source[PATH_MAX];
+    if (attribute_of(provider, "admin-pin-source", source, sizeof source) &&
+        !is_credential(source)) {
+        const struct secret_file file = {
+            .what = "admin-pin-source: ", .path = path_of(source), .forbidden = 077};
+        (void)!secrets_judge_mode(doctor, subject, &file);
+    }
+}
+
 void pins_judge(struct doctor *doctor, const struct kek_config_provider *provider)
 {
     char source[PATH_MAX], subject[SUBJECT];
     snprintf(subject, sizeof subject, "PIN of %s", provider->name);
+    judge_officers(doctor, provider, subject);
     if (!source_of(provider, source, sizeof source)) {
         judge_record(doctor, provider, NULL, subject, "its PIN pad");
     } else if (is_credential(source)) {

@@ -54,7 +54,7 @@ static bool may_change_user(const struct doctor *doctor)
 
 static void judge_account(struct doctor *doctor, const struct kek_config_provider *provider)
 {
-    char subject[64], todo[LINES_TODO];
+    char subject[64], todo[LINES_TODO], place[UNIT_PLACE];
     snprintf(subject, sizeof subject, "worker of %s", provider->name);
     if (provider->user != NULL && getpwnam(provider->user) == NULL) {
         lines_todo(
@@ -73,10 +73,11 @@ static void judge_account(struct doctor *doctor, const struct kek_config_provide
         }
     }
     if ((provider->user != NULL || provider->groups != NULL) && !may_change_user(doctor)) {
+        unit_place(&doctor->outside.unit, "Service", "AmbientCapabilities", place);
         lines_todo(todo,
-                   "in [Service] of %s: CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_KILL, "
+                   "in %s: CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_KILL, "
                    "AmbientCapabilities=CAP_SETUID CAP_SETGID CAP_KILL",
-                   doctor->outside.unit.path);
+                   place);
         lines_add(
             &doctor->lines, DOCTOR_FAIL, subject, todo,
             "it is to run as another user (user, groups), and the unit lets kekd become none");

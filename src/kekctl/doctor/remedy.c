@@ -51,6 +51,9 @@ void doctor_give(const struct doctor *doctor, char todo[static LINES_TODO], cons
         lines_todo(todo, "the line of user first");
         return;
     }
+    if (doctor_elsewhere_waits(doctor, todo)) {
+        return;
+    }
     va_start(args, format);
     lines_vtodo(todo, format, args);
     va_end(args);

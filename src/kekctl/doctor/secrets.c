@@ -142,7 +142,17 @@ bool secrets_judge_mode(struct doctor *doctor, const char *subject, const struct
 {
     struct stat about;
     char todo[LINES_TODO], shown[PATH_MAX];
-    if (stat(file->path, &about) != 0 || (about.st_mode & file->forbidden) == 0) {
+    if (stat(file->path, &about) != 0) {
+        if (errno != ENOENT && errno != ENOTDIR) {
+            return true;
+        }
+        lines_todo(todo, "put it there, or in %s correct its path", doctor->ctl.config_path);
+        lines_add(&doctor->lines, DOCTOR_WARN, subject, todo,
+                  "%s%s is not there: kekd serves, and kekctl cannot do what it is for", file->what,
+                  file->path);
+        return false;
+    }
+    if ((about.st_mode & file->forbidden) == 0) {
         return true;
     }
     lines_quote(file->path, shown, sizeof shown);

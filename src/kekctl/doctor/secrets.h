@@ -24,7 +24,8 @@ struct secret_file {
 bool secrets_judge(struct doctor *doctor, const char *subject, const struct secret_file *file,
                    struct stat *about);
 
-/* Of a file that kekd does not read: a line where others may. One that kekd's user does not see is well. */
+/* Of a file that kekctl reads and kekd does not: a line where others may, or where it is missing. One that kekd's user does not
+ * see is well. */
 bool secrets_judge_mode(struct doctor *doctor, const char *subject, const struct secret_file *file);
 
 /* The command that writes it anew, of nobody's but kekd's user; an unset variable writes nothing. */

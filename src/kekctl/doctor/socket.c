@@ -10,6 +10,7 @@
 #include "doctor.h"
 #include "kek/listen.h"
 #include "kek/text.h"
+#include "listening.h"
 
 #define SUBJECT "socket"
 
@@ -30,9 +31,9 @@ static void say_unfit(struct doctor *doctor, const struct kek_why *why)
         doctor_give(doctor, todo, "install -d -m 0755 -o %s -g %s %s", doctor->who.name,
                     doctor->who.group, shown);
     } else if (why->rc == KEK_INVALID) {
-        lines_todo(todo, "listen: unix:///run/kekd/kms.sock");
+        lines_todo(todo, "in %s: listen: unix:///run/kekd/kms.sock", doctor->config->path);
     } else if (lstat(path, &about) == 0 && S_ISDIR(about.st_mode)) {
-        lines_todo(todo, "listen: unix://%s/kms.sock", path);
+        lines_todo(todo, "in %s: listen: unix://%s/kms.sock", doctor->config->path, path);
     } else if (lstat(path, &about) == 0 && !S_ISSOCK(about.st_mode)) {
         lines_quote(path, shown, sizeof shown);
         lines_todo(todo, "mv %s %s.was-here", shown, shown);
@@ -44,23 +45,6 @@ static void say_unfit(struct doctor *doctor, const struct kek_why *why)
     lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT, todo, "%s", why->text);
 }
 
-/* Does somebody listen at this path, by the kernel's list (proc_net(5), "unix")?  The sixth digit of its flags says so. */
-static bool is_listened_at(const char *path)
-{
-    char line[PATH_MAX];
-    bool found = false;
-    FILE *file = fopen("/proc/net/unix", "re");
-    while (file != NULL && !found && fgets(line, sizeof line, file) != NULL) {
-        line[strcspn(line, "\n")] = '\0';
-        const char *at = strchr(line, '/');
-        found = at != NULL && strcmp(at, path) == 0 && strstr(line, " 00010000 ") != NULL;
-    }
-    if (file != NULL) {
-        (void)fclose(file);
-    }
-    return found;
-}
-
 /* Of a kekd that is to start, or that runs: nobody else listens there, or it is what it made. */
 static bool judge_holder(struct doctor *doctor)
 {
@@ -68,7 +52,7 @@ static bool judge_holder(struct doctor *doctor)
     char shown[PATH_MAX], todo[LINES_TODO];
     struct stat about;
     bool listens =
-        !doctor->runner.there && !doctor_socket_is_systemds(doctor) && is_listened_at(path);
+        !doctor->runner.there && !doctor_socket_is_systemds(doctor) && listening_at(path);
     if (listens && doctor->runner.hidden) {
         doctor_say_unseen(doctor, SUBJECT,
                           "a process listens on %s, and uid %u may not see whether it is the kekd "
@@ -80,6 +64,7 @@ static bool judge_holder(struct doctor *doctor)
         lines_quote(path, shown, sizeof shown);
         lines_todo(todo, "ss -lxp src %s # who it is: end that, or in %s: listen: another socket",
                    shown, doctor->config->path);
+        (void)doctor_elsewhere_waits(doctor, todo);
         lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT, todo,
                   "another process listens on %s, which is no kekd on %s: a second one is refused",
                   path, doctor->config->state_dir);
@@ -118,7 +103,7 @@ static bool judge_place(struct doctor *doctor)
     struct kek_why why;
     const char *stream = unit_value(socket, "Socket", "ListenStream");
     if (doctor_socket_is_systemds(doctor) && stream != NULL && strcmp(stream, path) != 0) {
-        lines_todo(todo, "listen: unix://%s", stream);
+        lines_todo(todo, "in %s: listen: unix://%s", doctor->config->path, stream);
         lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT, todo,
                   "%s has ListenStream=%s, and %s listens at %s", socket->path, stream,
                   doctor->config->path, path);
@@ -156,7 +141,8 @@ static bool is_allowed(const struct kek_config *config, uid_t uid)
 static void say_stranger(struct doctor *doctor, uid_t uid)
 {
     char todo[LINES_TODO];
-    size_t at = (size_t)snprintf(todo, sizeof todo, "allow_uids: [%u", (unsigned)uid);
+    size_t at = (size_t)snprintf(todo, sizeof todo, "in %s: allow_uids: [%u", doctor->config->path,
+                                 (unsigned)uid);
     for (size_t i = 0; i < doctor->config->allow_uid_count && at + 16 < sizeof todo; i++) {
         at += (size_t)snprintf(todo + at, sizeof todo - at, ", %u",
                                (unsigned)doctor->config->allow_uids[i]);

@@ -54,7 +54,7 @@ static bool of_unit(const struct doctor *doctor, const char *key, uint64_t prese
 {
     const struct unit *unit = &doctor->outside.unit;
     const char *value = unit_value(unit, "Service", key);
-    snprintf(found->source, sizeof found->source, "%s", unit->path);
+    snprintf(found->source, sizeof found->source, "%s", unit_source(unit, "Service", key));
     if (value == NULL || !unit_limit(value, &found->limit)) {
         found->limit = preset;
     }
@@ -92,13 +92,16 @@ struct need {
 static void say_limit(struct doctor *doctor, const struct need *need, const struct found *found,
                       const char *when)
 {
-    char shown[32], todo[LINES_TODO];
+    char shown[32], todo[LINES_TODO], place[UNIT_PLACE] = "[Service] of kekd.service";
     show(found->limit, shown);
     bool few = found->limit < need->needed;
     enum doctor_verdict verdict = found->limit < need->least ? DOCTOR_FAIL
                                   : few                      ? DOCTOR_WARN
                                                              : DOCTOR_OK;
-    lines_todo(todo, "in [Service] of kekd.service: %s", need->setting);
+    if (doctor->outside.unit.path[0] != '\0') {
+        unit_place(&doctor->outside.unit, "Service", need->key, place);
+    }
+    lines_todo(todo, "in %s: %s", place, need->setting);
     lines_add(&doctor->lines, verdict, need->subject, few ? todo : NULL,
               "%s (%s)%s, and kekd needs %" PRIu64 " %s", shown, found->source, when, need->needed,
               need->of);

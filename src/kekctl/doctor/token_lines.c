@@ -301,7 +301,11 @@ static void judge_roots(struct doctor *doctor)
 
 void doctor_tokens(struct doctor *doctor)
 {
-    if (!doctor->state_good) {
+    char todo[LINES_TODO];
+    if (doctor_record_waits(doctor, todo)) {
+        lines_add(&doctor->lines, DOCTOR_UNSEEN, "tokens", todo,
+                  "not looked at: no login is put on a record that may be the wrong one");
+    } else if (!doctor->state_good) {
         lines_add(&doctor->lines, DOCTOR_UNSEEN, "tokens", "the line of state_dir first",
                   "not looked at: no PIN is tried where state_dir cannot say that it was refused");
     } else if (!are_away(doctor)) {

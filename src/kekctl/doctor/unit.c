@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "below.h"
 #include "kek/durable.h"
 #include "kek/text.h"
 
@@ -24,8 +25,9 @@ static enum kek_rc add(struct unit *unit, const char *section, const char *key, 
     if (own_section == NULL || own_key == NULL || own_value == NULL) {
         return kek_fail(why, KEK_NO_MEMORY, "no memory for a unit");
     }
-    unit->entries[unit->count++] =
-        (struct unit_entry){KEK_STEAL(own_section), KEK_STEAL(own_key), KEK_STEAL(own_value)};
+    unit->entries[unit->count++] = (struct unit_entry){.section = KEK_STEAL(own_section),
+                                                       .key = KEK_STEAL(own_key),
+                                                       .value = KEK_STEAL(own_value)};
     return KEK_OK;
 }
 
@@ -99,7 +101,14 @@ static enum kek_rc read_file(struct unit *unit, const char *path, struct kek_why
     if (rc != KEK_OK) {
         return rc;
     }
+    size_t first = unit->count;
     rc = unit_parse(unit, kek_buf_bytes(&text), why);
+    for (size_t i = first; i < unit->count; i++) {
+        unit->entries[i].file = strdup(path);
+        if (unit->entries[i].file == NULL) {
+            return kek_fail(why, KEK_NO_MEMORY, "no memory for a unit");
+        }
+    }
     return rc == KEK_OK ? KEK_OK : kek_fail_within(why, rc, "%s", path);
 }
 
@@ -209,6 +218,7 @@ void unit_done(struct unit *unit)
         free(unit->entries[i].section);
         free(unit->entries[i].key);
         free(unit->entries[i].value);
+        free(unit->entries[i].file);
     }
     unit->count = 0;
 }
@@ -218,15 +228,42 @@ static bool is(const struct unit_entry *entry, const char *section, const char *
     return strcmp(entry->section, section) == 0 && strcmp(entry->key, key) == 0;
 }
 
-const char *unit_value(const struct unit *unit, const char *section, const char *key)
+static const struct unit_entry *last_of(const struct unit *unit, const char *section,
+                                        const char *key)
 {
     for (size_t i = unit->count; i > 0; i--) {
-        const struct unit_entry *entry = &unit->entries[i - 1];
-        if (is(entry, section, key)) {
-            return entry->value[0] == '\0' ? NULL : entry->value;
+        if (is(&unit->entries[i - 1], section, key)) {
+            return &unit->entries[i - 1];
         }
     }
     return NULL;
+}
+
+const char *unit_value(const struct unit *unit, const char *section, const char *key)
+{
+    const struct unit_entry *entry = last_of(unit, section, key);
+    return entry == NULL || entry->value[0] == '\0' ? NULL : entry->value;
+}
+
+const char *unit_source(const struct unit *unit, const char *section, const char *key)
+{
+    const struct unit_entry *entry = last_of(unit, section, key);
+    return entry == NULL || entry->file == NULL ? unit->path : entry->file;
+}
+
+bool unit_place(const struct unit *unit, const char *section, const char *key,
+                char place[static UNIT_PLACE])
+{
+    const char *file = unit_source(unit, section, key);
+    const char *name = strrchr(unit->path, '/');
+    bool is_packaged = below_is(file, "/usr") || below_is(file, "/lib");
+    if (is_packaged) {
+        snprintf(place, UNIT_PLACE, "[%s] of a drop-in (systemctl edit %.60s)", section,
+                 name == NULL ? unit->path : name + 1);
+    } else {
+        snprintf(place, UNIT_PLACE, "[%s] of %s", section, file);
+    }
+    return is_packaged;
 }
 
 /* The words of one value; quotes may stand around one. */

@@ -16,6 +16,7 @@ struct unit {
     char path[PATH_MAX]; /* of the unit itself; empty: there is none */
     struct unit_entry {
         char *section, *key, *value;
+        char *file; /* that it stands in; NULL: unit_parse() took it from a text */
     } entries[UNIT_ENTRIES_MAX];
     size_t count;
 };
@@ -38,6 +39,17 @@ void unit_done(struct unit *unit);
 /* The last assignment; NULL: none, or it was taken back by an empty one. Borrowed. */
 const char *unit_value(const struct unit *unit, const char *section, const char *key);
 
+/* The file, the unit or a drop-in, that the assignment stands in which counts; of none, the unit. Borrowed. */
+const char *unit_source(const struct unit *unit, const char *section, const char *key);
+
+#define UNIT_PLACE (PATH_MAX + 80)
+
+/* Where an assignment of the key belongs, for what is to be done: "[Service] of FILE".  That is the file it stands in, since a
+ * drop-in counts before the unit; a package's own file is not the administrator's, so it is a drop-in of
+ * its own then, and true is returned. */
+bool unit_place(const struct unit *unit, const char *section, const char *key,
+                char place[static UNIT_PLACE]);
+
 /* Is this one of the words that all assignments of the key name together? An empty assignment forgets those before. */
 bool unit_lists(const struct unit *unit, const char *section, const char *key, const char *word);
 
@@ -50,7 +62,7 @@ void unit_each(const struct unit *unit, const char *section, const char *key,
 bool unit_limit(const char *text, uint64_t *limit);
 
 /* What the unit that comes with kekd has to keep kekd apart from the rest of the machine, and this one has not:
- * "ProtectSystem=strict, ...". Returns how many; text may be cut. */
+ * "in [Service] of FILE: ProtectSystem=strict, ...; in ...". Returns how many; text may be cut. */
 size_t unit_unhardened(const struct unit *unit, char *text, size_t size);
 
 /* May a service of this unit write below `path`?  May it see it at all?  By ProtectSystem=, ProtectHome= and the folders

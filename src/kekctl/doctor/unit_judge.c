@@ -31,6 +31,8 @@ static const struct {
     {"SystemCallArchitectures", "native"},
 };
 
+#define SHIPPED (sizeof shipped / sizeof shipped[0])
+
 static bool is_yes(const char *value)
 {
     return strcmp(value, "yes") == 0 || strcmp(value, "true") == 0 || strcmp(value, "1") == 0 ||
@@ -45,16 +47,27 @@ static bool is_same(const char *value, const char *wanted)
 size_t unit_unhardened(const struct unit *unit, char *text, size_t size)
 {
     size_t found = 0, at = 0;
+    bool said[SHIPPED] = {false};
     text[0] = '\0';
-    for (size_t i = 0; i < sizeof shipped / sizeof shipped[0]; i++) {
-        if (is_same(unit_value(unit, SERVICE, shipped[i].key), shipped[i].value)) {
-            continue;
+    for (size_t i = 0; i < SHIPPED; i++) {
+        char place[UNIT_PLACE], other[UNIT_PLACE];
+        unit_place(unit, SERVICE, shipped[i].key, place);
+        size_t of_place = 0;
+        for (size_t k = i; k < SHIPPED; k++) {
+            unit_place(unit, SERVICE, shipped[k].key, other);
+            if (said[k] || strcmp(place, other) != 0 ||
+                is_same(unit_value(unit, SERVICE, shipped[k].key), shipped[k].value)) {
+                continue;
+            }
+            said[k] = true;
+            const char *before = of_place > 0 ? ", " : found > 0 ? "; in " : "in ";
+            at += at >= size ? 0
+                             : (size_t)snprintf(text + at, size - at, "%s%s%s%s=%s", before,
+                                                of_place > 0 ? "" : place, of_place > 0 ? "" : ": ",
+                                                shipped[k].key, shipped[k].value);
+            of_place++;
+            found++;
         }
-        if (at < size) {
-            at += (size_t)snprintf(text + at, size - at, "%s%s=%s", found > 0 ? ", " : "",
-                                   shipped[i].key, shipped[i].value);
-        }
-        found++;
     }
     return found;
 }

@@ -8,53 +8,44 @@
 
 #include "below.h"
 #include "doctor.h"
+#include "kek/durable.h"
 #include "reach.h"
+#include "started.h"
 
 #define SERVICE "Service"
 
-/* Is the configuration that is judged the one that the unit starts kekd with? */
-struct started {
-    const char *path;
-    bool next, named, same;
-};
-
-/* However it is named. */
-static bool is_one_file(const char *one, const char *other)
+/* What is to be done in the unit, where the key belongs. */
+static void say_setting(const struct doctor *doctor, const char *key, char todo[static LINES_TODO],
+                        const char *format, ...) KEK_PRINTF(4, 5);
+static void say_setting(const struct doctor *doctor, const char *key, char todo[static LINES_TODO],
+                        const char *format, ...)
 {
-    struct stat about, other_about;
-    return strcmp(one, other) == 0 ||
-           (stat(one, &about) == 0 && stat(other, &other_about) == 0 &&
-            about.st_dev == other_about.st_dev && about.st_ino == other_about.st_ino);
-}
-
-static bool take_word(void *arg, const char *word)
-{
-    static const char option[] = "--config=";
-    struct started *started = arg;
-    bool joined = strncmp(word, option, strlen(option)) == 0;
-    if (started->next || joined) {
-        started->named = true;
-        started->same = is_one_file(joined ? word + strlen(option) : word, started->path);
-    }
-    started->next = strcmp(word, "--config") == 0 || strcmp(word, "-c") == 0;
-    return true;
+    char place[UNIT_PLACE], setting[LINES_TODO];
+    va_list args;
+    va_start(args, format);
+    lines_vtodo(setting, format, args);
+    va_end(args);
+    bool is_new = unit_place(&doctor->outside.unit, SERVICE, key, place);
+    bool is_start =
+        strcmp(key, "ExecStart") == 0; /* of which there may be one (systemd.service(5)) */
+    lines_todo(todo, "in %s: %s%s", place, is_new && is_start ? "ExecStart= (empty), then " : "",
+               setting);
 }
 
 static void judge_start(struct doctor *doctor)
 {
     const struct unit *unit = &doctor->outside.unit;
-    struct started started = {.path = doctor->ctl.config_path};
+    struct started started = {.path = doctor->ctl.config_path, .root = ""};
     char todo[LINES_TODO], path[PATH_MAX];
-    unit_each(unit, SERVICE, "ExecStart", take_word, &started);
-    started.same =
-        started.named ? started.same : is_one_file(doctor->ctl.config_path, CTL_DEFAULT_CONFIG);
-    if (!started.same && unit_value(unit, SERVICE, "ExecStart") != NULL) {
-        lines_todo(todo, "in %s: ExecStart=.../kekd --config %s", unit->path,
-                   realpath(doctor->ctl.config_path, path) == NULL ? "(the whole path of that file)"
-                                                                   : path);
+    unit_each(unit, SERVICE, "ExecStart", started_take, &started);
+    if (!started_is_same(&started) && unit_value(unit, SERVICE, "ExecStart") != NULL) {
+        say_setting(doctor, "ExecStart", todo, "ExecStart=.../kekd --config %s",
+                    realpath(doctor->ctl.config_path, path) == NULL
+                        ? "(the whole path of that file)"
+                        : path);
         lines_add(&doctor->lines, DOCTOR_WARN, "unit", todo,
                   "%s starts kekd with another configuration than %s, which is judged here",
-                  unit->path, doctor->ctl.config_path);
+                  unit_source(unit, SERVICE, "ExecStart"), doctor->ctl.config_path);
     }
 }
 
@@ -77,8 +68,8 @@ static void judge_service(struct doctor *doctor)
     const char *restart = unit_value(unit, SERVICE, "Restart");
     char todo[LINES_TODO];
     if (unit_value(unit, SERVICE, "ExecStart") == NULL) {
-        lines_todo(todo, "in [Service] of %s: ExecStart=(the path of kekd) --config %s", unit->path,
-                   doctor->ctl.config_path);
+        say_setting(doctor, "ExecStart", todo, "ExecStart=(the path of kekd) --config %s",
+                    doctor->ctl.config_path);
         lines_add(&doctor->lines, DOCTOR_FAIL, "unit", todo,
                   "%s has no ExecStart=: it starts nothing", unit->path);
     }
@@ -88,29 +79,30 @@ static void judge_service(struct doctor *doctor)
         unit_each(unit, SERVICE, "ExecStart", is_there, &program);
     }
     if (program.end == REACH_MISSING) {
-        lines_todo(todo, "in [Service] of %s: ExecStart= with the path of kekd", unit->path);
+        say_setting(doctor, "ExecStart", todo, "ExecStart= with the path of kekd");
         lines_add(&doctor->lines, DOCTOR_FAIL, "unit", todo, "%s starts what is not there: %s",
-                  unit->path, program.at);
+                  unit_source(unit, SERVICE, "ExecStart"), program.at);
     }
     if (type != NULL && strcmp(type, "oneshot") == 0) {
-        lines_todo(todo, "in [Service] of %s: Type=notify", unit->path);
+        say_setting(doctor, "Type", todo, "Type=notify");
         lines_add(&doctor->lines, DOCTOR_WARN, "unit", todo,
-                  "%s has Type=oneshot: its start ends only when kekd does", unit->path);
+                  "%s has Type=oneshot: its start ends only when kekd does",
+                  unit_source(unit, SERVICE, "Type"));
     }
     if (restart == NULL || strcmp(restart, "no") == 0) {
-        lines_todo(todo, "in [Service] of %s: Restart=always", unit->path);
+        say_setting(doctor, "Restart", todo, "Restart=always");
         lines_add(&doctor->lines, DOCTOR_WARN, "unit", todo,
-                  "%s has Restart=no: a kekd that ends stays away", unit->path);
+                  "%s has Restart=no: a kekd that ends stays away",
+                  unit_source(unit, SERVICE, "Restart"));
     }
 }
 
 static void judge_hardening(struct doctor *doctor)
 {
     const struct unit *unit = &doctor->outside.unit;
-    char lacking[600], todo[LINES_TODO];
-    size_t count = unit_unhardened(unit, lacking, sizeof lacking);
+    char todo[LINES_TODO];
+    size_t count = unit_unhardened(unit, todo, sizeof todo);
     if (count > 0) {
-        lines_todo(todo, "in [Service] of %s: %s", unit->path, lacking);
         lines_add(&doctor->lines, DOCTOR_WARN, "unit", todo,
                   "%s gives kekd %zu more rights than the unit that comes with it", unit->path,
                   count);
@@ -128,7 +120,11 @@ static void judge_path(struct doctor *doctor, const char *key, const char *path,
                   "(ProtectHome=, PrivateTmp=, InaccessiblePaths=, TemporaryFileSystem=)",
                   "%s: %s is hidden from kekd by %s", key, path, unit->path);
     } else if (writes && !unit_lets_write(unit, path)) {
-        lines_todo(todo, "in [Service] of %s: ReadWritePaths=%s", unit->path, path);
+        say_setting(doctor, "ReadWritePaths", todo, "ReadWritePaths=%s", path);
+        if (strcmp(key, "state_dir") == 0 && kek_durable_forgets(path)) {
+            lines_todo(todo, "the line of state_dir first"); /* which has it moved */
+        }
+        (void)doctor_elsewhere_waits(doctor, todo);
         lines_add(
             &doctor->lines, DOCTOR_FAIL, "unit", todo,
             "%s: kekd cannot write in %s, by ProtectSystem=, ProtectHome= or ReadOnlyPaths= of "
@@ -205,9 +201,10 @@ static void judge_enabled(struct doctor *doctor)
     bool has_socket = doctor_socket_is_systemds(doctor);
     bool service = is_wanted("kekd.service"), socket = !has_socket || is_wanted("kekd.socket");
     if (doctor->ctl.unit == NULL && (!service || !socket)) {
-        lines_add(&doctor->lines, DOCTOR_WARN, "unit",
-                  has_socket ? "systemctl enable --now kekd.socket kekd.service"
-                             : "systemctl enable --now kekd.service",
+        char todo[LINES_TODO];
+        lines_todo(todo, "systemctl enable --now %skekd.service", has_socket ? "kekd.socket " : "");
+        (void)doctor_elsewhere_waits(doctor, todo);
+        lines_add(&doctor->lines, DOCTOR_WARN, "unit", todo,
                   "nothing starts %s when the machine starts: no target wants it",
                   service ? "kekd.socket" : "kekd.service");
     }

@@ -64,7 +64,7 @@ static void take_unit(struct who *who, const struct unit *unit)
     const char *name = unit_value(unit, "Service", "User");
     const char *group = unit_value(unit, "Service", "Group");
     const struct passwd *user = find_user(name == NULL ? "root" : name);
-    snprintf(who->source, sizeof who->source, "User= of %s", unit->path);
+    snprintf(who->source, sizeof who->source, "User= of %s", unit_source(unit, "Service", "User"));
     if (user == NULL) {
         snprintf(who->missing, sizeof who->missing, "%s", name == NULL ? "root" : name);
         return;
@@ -126,45 +126,63 @@ static bool user_of_process(pid_t pid, uid_t *uid, gid_t *gid)
     return has_uid && has_gid;
 }
 
-/* The kekd that runs is another user's than the unit's. */
+/* The kekd that runs is another user's than the unit's.  Where files are, too, it is not to be started anew as the wrong one. */
 static void compare_process(struct who *who, pid_t pid, uid_t uid)
 {
     char name[64];
+    size_t at = strlen(who->against);
     if (uid == who->uid) {
         return;
     }
     owners_name(uid, name);
-    snprintf(who->against, sizeof who->against, "process %d, which runs on this state_dir, is %s's",
-             (int)pid, name);
-    snprintf(who->todo, sizeof who->todo,
-             "systemctl restart kekd.service # and end process %d first, where systemd did not "
-             "start it",
-             (int)pid);
+    snprintf(who->against + at, sizeof who->against - at,
+             "%sprocess %d, which runs on this state_dir, is %s's", at > 0 ? ", " : "", (int)pid,
+             name);
+    if (at == 0) {
+        snprintf(who->todo, sizeof who->todo,
+                 "systemctl restart kekd.service # and end process %d first, where systemd did not "
+                 "start it",
+                 (int)pid);
+    }
 }
 
-/* Of another user than root, the line of state_dir says whether it can be used.  pid: of the kekd that runs as root; 0: the unit
- * says root. */
+/* The unit's user, and files of kekd's that are most of another's: either is wrong.  What root made for others says nothing, and
+ * root itself can use all of them. */
+static void compare_files(struct who *who, const struct who_facts *facts)
+{
+    char list[WHO_TEXT - 64], name[64], place[UNIT_PLACE];
+    struct owners owners;
+    owners_find(&owners, facts->config);
+    const struct owner *other = owners_likely(&owners);
+    if (other == NULL || other->uid == 0 || other->uid == who->uid ||
+        (who->uid != 0 && owners_count(&owners, other->uid) <= owners_count(&owners, who->uid))) {
+        return;
+    }
+    owners_name(other->uid, name);
+    owners_list(&owners, list, sizeof list);
+    unit_place(facts->unit, "Service", "User", place);
+    snprintf(who->against, sizeof who->against, "%s", list);
+    snprintf(who->todo, sizeof who->todo,
+             "in %s: User=%s # then systemctl daemon-reload; or, where kekd is to run as %s: give "
+             "it those files",
+             place, name, who->name);
+}
+
+/* A kekd that runs as root on another's state_dir. */
 static void compare_state(struct who *who, const char *state_dir, pid_t pid)
 {
     char name[64], shown[PATH_MAX];
     struct stat about;
-    if (who->against[0] != '\0' || who->uid != 0 || !owner_of(state_dir, S_IFDIR, &about) ||
-        about.st_uid == 0) {
+    if (who->uid != 0 || !owner_of(state_dir, S_IFDIR, &about) || about.st_uid == 0) {
         return;
     }
     owners_name(about.st_uid, name);
     lines_quote(state_dir, shown, sizeof shown);
     snprintf(who->against, sizeof who->against, "state_dir %s is %s's", state_dir, name);
-    if (pid != 0) {
-        snprintf(who->todo, sizeof who->todo,
-                 "end process %d, and start kekd as %s; or, where it is to run as root: "
-                 "chown -R root: %s",
-                 (int)pid, name, shown);
-        return;
-    }
     snprintf(who->todo, sizeof who->todo,
-             "chown -R root: %s # or User=%s in the unit, where kekd is to run as that user", shown,
-             name);
+             "end process %d, and start kekd as %s; or, where it is to run as root: "
+             "chown -R root: %s",
+             (int)pid, name, shown);
 }
 
 static void take_running(struct who *who, const struct who_facts *facts, uid_t uid, gid_t gid)
@@ -223,11 +241,13 @@ void who_find(struct who *who, const struct who_facts *facts)
     *who = (struct who){.known = false};
     if (facts->unit->path[0] != '\0') {
         take_unit(who, facts->unit);
-        if (runs && who->known) {
-            compare_process(who, facts->runner.pid, uid);
+        bool good = who->known && who->missing[0] == '\0';
+        if (good && facts->config != NULL) {
+            compare_files(
+                who, facts); /* a process of theirs is not to be started anew as the wrong one */
         }
-        if (facts->config != NULL && who->known) {
-            compare_state(who, facts->config->state_dir, 0);
+        if (good && runs) {
+            compare_process(who, facts->runner.pid, uid);
         }
     } else if (facts->config == NULL) {
         if (owner_of(facts->path, S_IFREG, &about) &&
