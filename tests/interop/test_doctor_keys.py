@@ -345,7 +345,7 @@ class Kubernetes(doctoring.Case):
         self.well(node)
         edit(node.encryption, "apiVersion: v2, ", "apiVersion: v1, ")
         line = self.found(node, "encryption", "is of KMS v1", "WARN")
-        self.assertIn("in %s: apiVersion: v2" % node.encryption, line.do)
+        self.assertIn("--from %s --name kekd-v2 " % node.encryption, line.do)
         edit(node.encryption, "apiVersion: v1, ", "apiVersion: v2, ")
         edit(node.encryption, "timeout: 20s", "timeout: 2s")
         line = self.found(node, "encryption", "waits 2000 ms, and one call of an HSM may take 5000 ms", "WARN")
@@ -359,7 +359,7 @@ class Kubernetes(doctoring.Case):
         self.well(node)
         edit(node.encryption, "name: kekd", "name: old")
         line = self.found(node, "encryption", "is called old, not kekd", "WARN")
-        self.well(node, *line.do.split(",")[0].split())
+        self.well(node, *re.search(r"(--name \S+) #", line.do)[1].split())
         edit(node.encryption, "name: old", "nmae: old")
         line = self.found(node, "encryption", r"encryption.yaml:\d+:\d+: .*nmae")
         self.assertEqual(line.do, "correct %s, before an API server reads it" % node.encryption)
@@ -376,7 +376,7 @@ class Kubernetes(doctoring.Case):
             file.write("  - {resources: [secrets], providers: [identity: {}]}\n")
         self.found(node, "encryption", "identity is still in the list", "WARN")
         os.unlink(node.encryption)
-        edit(node.manifest, "spec:\n", "spec:\n  hostUsers: true\n")
+        edit(node.manifest, "    - --encryption-provider-config=%s\n" % node.encryption, "")  # no API server is told of it yet
         line = self.found(node, "encryption", "cannot be opened by uid 0: No such file")
         self.run_it(node, line)
         self.found(node, "encryption", "written by another provider", "WARN")  # the first phase
