@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 
 import doctoring
@@ -175,6 +176,29 @@ class Cures(doctoring.Case):
         self.run_it(node, lines["PIN of hsm-a"])
         self.doctor(node)  # which logs in, so that no wrong try is counted any more
         self.well(node)
+
+    # ---- a kekd that runs ----
+
+    def test_a_kekd_that_runs_by_another_file_is_to_be_restarted(self):
+        node = self.announced(config={"context": "one"})
+        node.start()
+        metrics = node.config["metrics"]
+        node.write(metrics=rigs.own_address())
+        self.assertEqual(self.found(node, "nodes", "not reached").do,
+                         "systemctl restart kekd.service # for it to go by %s as it is now" % node.path)
+        node.write(metrics=metrics, context="two", context_accept=["one"])
+        self.assertTrue(self.found(node, "nodes", "has another context than").do.startswith("systemctl restart kekd.service #"))
+        # With this one it would not come back.
+        node.write(metrics=metrics, context="two", context_accept=[])
+        self.assertTrue(self.found(node, "nodes", "has another context than").do.startswith("the lines with FAIL first"))
+        node.write(context="one")
+        os.kill(node.kekd.pid, signal.SIGSTOP)
+        try:
+            self.assertTrue(self.found(node, "nodes", "not reached").do.startswith("systemctl restart kekd.service #"))
+        finally:
+            os.kill(node.kekd.pid, signal.SIGCONT)
+        self.well(node)
+        node.stop()
 
     # ---- the API server ----
 
