@@ -118,8 +118,9 @@ static enum kek_rc check_context(const struct kek_keyring *ring, const json_t *r
         }
     }
     return kek_fail(why, KEK_DAMAGED,
-                    "%s: it is of context '%s', and the configuration says '%s': another "
-                    "cluster's state_dir, or list the old one in context_accept",
+                    "%s: it is of context '%s', and the configuration says '%s': one of them is "
+                    "mistyped, or it is another cluster's state_dir; one that was renamed on "
+                    "purpose stands in context_accept",
                     ring->record_path, context, config->context);
 }
 

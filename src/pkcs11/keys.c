@@ -187,6 +187,35 @@ static enum kek_p11_strategy strategy_for(const struct kek_p11_facts *facts,
     return KEK_P11_BY_NOTHING;
 }
 
+/* What it is there for by its flags; NOTHING: for neither, or for both. */
+static enum kek_p11_strategy made_for(const struct kek_p11_facts *facts)
+{
+    bool wraps = has(facts, KEK_P11_WRAP) || has(facts, KEK_P11_UNWRAP);
+    bool encrypts = has(facts, KEK_P11_ENCRYPT) || has(facts, KEK_P11_DECRYPT);
+    return wraps == encrypts ? KEK_P11_BY_NOTHING
+           : wraps           ? KEK_P11_BY_WRAP_KEY
+                             : KEK_P11_BY_ENCRYPT;
+}
+
+/* Who finds the key under another strategy than its own finds nothing wrong with the key. */
+static bool is_of_strategy(const struct kek_p11_facts *facts, enum kek_p11_strategy strategy,
+                           struct kek_version *version)
+{
+    static const char *const names[] = {
+        [KEK_P11_BY_WRAP_KEY] = "wrap-key", [KEK_P11_BY_ENCRYPT] = "encrypt"};
+    enum kek_p11_strategy own = made_for(facts);
+    if (own == KEK_P11_BY_NOTHING || own == strategy) {
+        return true;
+    }
+    bool wraps = own == KEK_P11_BY_WRAP_KEY;
+    enum kek_p11_flag seals = wraps ? KEK_P11_WRAP : KEK_P11_ENCRYPT;
+    enum kek_p11_flag opens = wraps ? KEK_P11_UNWRAP : KEK_P11_DECRYPT;
+    refuse(version,
+           "it is there for strategy %s (%s is true), and the configuration says strategy: %s",
+           names[own], kek_p11_flag_names[has(facts, seals) ? seals : opens], names[strategy]);
+    return false;
+}
+
 /* A key that wraps what it cannot unwrap would lose data: such a one may do neither.  The configuration and
  * the mark take away what the token lets it do, and never add to it. */
 static void find_abilities(const struct kek_p11_facts *facts, enum kek_p11_strategy strategy,
@@ -219,7 +248,8 @@ void kek_p11_judge(const struct kek_p11_facts *facts, Kek__Provider__Strategy wa
     version->compromised = kek_p11_label_unmark(facts->label, plain) ||
                            (named != NULL && named->state == KEK_STATE_COMPROMISED);
     find_abilities(facts, *strategy, named, version);
-    if (!is_kept_inside(facts, named, version) || named != NULL) {
+    if (!is_kept_inside(facts, named, version) || !is_of_strategy(facts, *strategy, version) ||
+        named != NULL) {
         return;
     }
     if (is_born_inside(facts, local_told, version) && *strategy != KEK_P11_BY_NOTHING) {

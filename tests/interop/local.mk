@@ -42,6 +42,7 @@ INTEROP_TESTS = \
 	tests/interop/test_disaster.py \
 	tests/interop/test_doctor.py \
 	tests/interop/test_doctor_audit.py \
+	tests/interop/test_doctor_cures.py \
 	tests/interop/test_doctor_elsewhere.py \
 	tests/interop/test_doctor_keys.py \
 	tests/interop/test_doctor_kube.py \

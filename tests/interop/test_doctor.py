@@ -142,7 +142,7 @@ class Files(doctoring.Case):
         self.found(node, "token of hsm-a", "^the PIN .* was refused")
         logins = node.spy.count("C_Login")
         line = self.found(node, "PIN of hsm-a", "refused it at .*nobody tries it again")
-        self.assertIn("put the right PIN into %s; where it is right there: " % pin, line.do)
+        self.assertIn("/dev/stdin %s # by a variable: read -rs PIN; where it is right there: " % pin, line.do)
         self.assertEqual(node.spy.count("C_Login"), logins, "another try")
         # The right one, in a file that looks as it did.
         wrong = os.stat(pin)

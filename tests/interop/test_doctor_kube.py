@@ -14,7 +14,7 @@ class Kube(doctoring.Case):
         for wrong in ("secret", "configmaps"):
             edit(node.encryption, "[secrets]", "[%s]" % wrong)
             line = self.found(node, "encryption", "is for %s, not for secrets: Secrets are stored in clear" % wrong, "WARN")
-            self.assertIn("resources: [secrets]", line.do)
+            self.assertIn("kube config --phase add-reader --from %s --name kekd-secrets" % node.encryption, line.do)
             edit(node.encryption, "[%s]" % wrong, "[secrets]")
         for good in ("[configmaps, secrets]", "['*.']", "['*.*']"):
             edit(node.encryption, "[secrets]", good)

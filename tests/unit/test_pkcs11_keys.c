@@ -149,6 +149,53 @@ START_TEST(each_attribute_counts_as_the_page_says)
 }
 END_TEST
 
+/* By its flags it is for the other strategy: that is said, and no state is read from flags that do not count. */
+START_TEST(a_key_of_the_other_strategy_is_not_used_and_the_setting_is_named)
+{
+    static const struct {
+        Kek__Provider__Strategy wanted;
+        enum kek_p11_flag seals, opens;
+        const char *refusal, *opens_only;
+    } cases[] = {
+        {KEK__PROVIDER__STRATEGY__ENCRYPT, KEK_P11_WRAP, KEK_P11_UNWRAP,
+         "it is there for strategy wrap-key (CKA_WRAP is true), and the configuration says "
+         "strategy: encrypt",
+         "it is there for strategy wrap-key (CKA_UNWRAP is true), and the configuration "
+         "says strategy: encrypt"},
+        {KEK__PROVIDER__STRATEGY__WRAP_KEY, KEK_P11_ENCRYPT, KEK_P11_DECRYPT,
+         "it is there for strategy encrypt (CKA_ENCRYPT is true), and the configuration "
+         "says strategy: wrap-key",
+         "it is there for strategy encrypt (CKA_DECRYPT is true), and the configuration "
+         "says strategy: wrap-key"}};
+    static const enum kek_p11_flag uses[] = {KEK_P11_WRAP, KEK_P11_UNWRAP, KEK_P11_ENCRYPT,
+                                             KEK_P11_DECRYPT};
+    const struct kek_p11_named active = {.number = 1, .state = KEK_STATE_ACTIVE};
+    const struct kek_p11_named *const named[] = {NULL, &active};
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t n = 0; n < 2; n++) {
+            struct kek_p11_facts facts = good_facts();
+            struct kek_version version = {0};
+            enum kek_p11_strategy strategy;
+            for (size_t u = 0; u < 4; u++) {
+                facts.flags[uses[u]] = KEK_P11_NO;
+            }
+            kek_p11_judge(&facts, cases[i].wanted, named[n], true, &version, &strategy);
+            ck_assert_str_eq(version.refusal, ""); /* suspended: of no strategy */
+            facts.flags[cases[i].opens] = KEK_P11_YES;
+            kek_p11_judge(&facts, cases[i].wanted, named[n], true, &version, &strategy);
+            ck_assert(!version.eligible);
+            ck_assert_str_eq(version.refusal, cases[i].opens_only);
+            facts.flags[cases[i].seals] = KEK_P11_YES;
+            kek_p11_judge(&facts, cases[i].wanted, named[n], true, &version, &strategy);
+            ck_assert(!version.eligible && !version.can_wrap && !version.can_unwrap);
+            ck_assert_str_eq(version.refusal, cases[i].refusal);
+            kek_p11_judge(&facts, AUTO, named[n], true, &version, &strategy);
+            ck_assert(version.eligible && version.can_wrap && version.can_unwrap);
+        }
+    }
+}
+END_TEST
+
 START_TEST(a_token_that_never_says_local_is_not_asked_for_it)
 {
     struct kek_p11_facts facts = good_facts();
@@ -296,6 +343,7 @@ int main(void)
     tcase_add_test(c, a_label_is_a_version_only_in_its_one_spelling);
     tcase_add_test(c, a_mark_at_the_end_of_a_label_makes_the_key_compromised);
     tcase_add_test(c, a_named_state_takes_abilities_away_and_adds_none);
+    tcase_add_test(c, a_key_of_the_other_strategy_is_not_used_and_the_setting_is_named);
     tcase_add_test(c, each_attribute_counts_as_the_page_says);
     tcase_add_test(c, a_token_that_never_says_local_is_not_asked_for_it);
     tcase_add_test(c, type_length_and_id_are_exact);

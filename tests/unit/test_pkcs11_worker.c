@@ -155,8 +155,10 @@ START_TEST(strategy_encrypt_works_by_every_algorithm)
     worker_end(&worker);
     hello_set(&hello, "strategy", "wrap-key");
     worker_start_with(&worker, "serve", &hello);
-    expect_failed(worker_wrap(&worker, &id, data_key), KEK__PROVIDER__CAUSE__KEY_UNFIT,
-                  "CKA_ENCRYPT is true");
+    expect_failed(
+        worker_wrap(&worker, &id, data_key), KEK__PROVIDER__CAUSE__KEY_UNFIT,
+        "it is there for strategy encrypt (CKA_ENCRYPT is true), and the configuration says "
+        "strategy: wrap-key");
     worker_end(&worker);
     reply_free(reply);
 }

@@ -27,6 +27,12 @@ static const char *wanted_name(const struct doctor *doctor)
     return doctor->ctl.name == NULL ? KUBE_DEFAULT_NAME : doctor->ctl.name;
 }
 
+/* Where that line says that `listen` is to change, or its place is to be made, what leads there is not judged before. */
+static bool waits_for_socket(const struct doctor *doctor)
+{
+    return lines_has(&doctor->lines, LINES_SUBJECT, "socket", DOCTOR_FAIL);
+}
+
 static bool is_kms(const struct kek_encryption_provider *provider)
 {
     return provider->kind == KEK_KUBE_KMS_V1 || provider->kind == KEK_KUBE_KMS_V2;
@@ -84,33 +90,41 @@ static struct entry find(const struct doctor *doctor)
     return here.rule != NULL ? here : named;
 }
 
+/* name: of kekd's entry; NULL: as it is by default. */
+static void say_phase(const struct doctor *doctor, const char *phase, const char *name,
+                      char todo[static LINES_TODO])
+{
+    char path[PATH_MAX], shown[300], option[320] = "", command[LINES_TODO];
+    lines_quote(doctor->outside.encryption_path, path, sizeof path);
+    if (name != NULL) {
+        lines_quote(name, shown, sizeof shown);
+        snprintf(option, sizeof option, " --name %s", shown);
+    }
+    doctor_command(doctor, command, "kube config --phase %s --from %s%s", phase, path, option);
+    /* It may have keys of other providers in it. */
+    lines_todo(todo, "(umask 077; %s >%s.%s) # for every API server, as docs/encryption.md says",
+               command, path, phase);
+}
+
+static void say_next(const struct doctor *doctor, const char *phase, char todo[static LINES_TODO])
+{
+    say_phase(doctor, phase, doctor->ctl.name, todo);
+}
+/* Neither what reads that list nor what reads Secrets now may go. */
 static void judge_resources(struct doctor *doctor, const struct entry *entry)
 {
-    char todo[LINES_TODO];
+    char todo[LINES_TODO], name[300];
     if (reads_secrets(doctor, entry->provider)) {
         return;
     }
-    lines_todo(todo, "in %s: resources: [secrets], in the list of the entry %s",
-               doctor->outside.encryption_path, entry->provider->name);
+    snprintf(name, sizeof name, "%.280s-secrets", wanted_name(doctor));
+    say_phase(doctor, "add-reader", name, todo);
     lines_add(
         &doctor->lines, DOCTOR_WARN, SUBJECT, todo,
         "the entry %s is for %s%s, not for secrets: Secrets are stored in clear, or not under "
         "kekd",
         entry->provider->name, entry->rule->resources[0],
         entry->rule->resource_count > 1 ? " and others" : "");
-}
-
-static void say_next(const struct doctor *doctor, const char *phase, char todo[static LINES_TODO])
-{
-    char path[PATH_MAX], name[300] = "", command[LINES_TODO];
-    lines_quote(doctor->outside.encryption_path, path, sizeof path);
-    if (doctor->ctl.name != NULL) {
-        snprintf(name, sizeof name, " --name %.280s", doctor->ctl.name);
-    }
-    doctor_command(doctor, command, "kube config --phase %s --from %s%s", phase, path, name);
-    /* It may have keys of other providers in it. */
-    lines_todo(todo, "(umask 077; %s >%s.%s) # for every API server, as docs/encryption.md says",
-               command, path, phase);
 }
 
 /* The command that makes the file which an API server is to be told of first. */
@@ -129,6 +143,17 @@ static void say_missing_file(const struct doctor *doctor, const char *path,
                shown_folder, command, shown,
                runs ? "of a cluster that has Secrets, the first of three"
                     : "of a new cluster, before its first API server starts");
+}
+
+/* An API server is told of it, so a new one in its place would read nothing of what the right one reads. */
+static void say_missing_config(const struct doctor *doctor, char todo[static LINES_TODO])
+{
+    const struct outside *outside = &doctor->outside;
+    lines_todo(
+        todo,
+        "in %s: --encryption-provider-config: the path of the file that is there; or restore "
+        "%s: a new one in its place would not read what is stored",
+        outside->server.from, outside->encryption_path);
 }
 
 /* Nobody named a file, and no API server that was seen does. */
@@ -202,26 +227,59 @@ static void judge_order(struct doctor *doctor, const struct entry *entry)
     }
 }
 
-static void judge_entry(struct doctor *doctor, const struct entry *entry)
+/* In place of v1 nothing would read what is stored under it: v2 is an entry of its own. */
+static void say_beside_v1(const struct doctor *doctor, char todo[static LINES_TODO])
+{
+    const struct kek_encryption_config *file = doctor->outside.encryption;
+    char name[300];
+    for (size_t r = 0; r < file->rule_count; r++) {
+        for (size_t p = 0; p < file->rules[r].provider_count; p++) {
+            const struct kek_encryption_provider *provider = file->rules[r].providers[p];
+            if (provider->kind == KEK_KUBE_KMS_V2 && is_here(doctor, provider)) {
+                say_phase(doctor, "make-writer", provider->name, todo);
+                return;
+            }
+        }
+    }
+    snprintf(name, sizeof name, "%.280s-v2", wanted_name(doctor));
+    say_phase(doctor, "add-reader", name, todo);
+}
+
+static void judge_endpoint(struct doctor *doctor, const struct entry *entry)
 {
     char todo[LINES_TODO];
+    if (is_here(doctor, entry->provider)) {
+        return;
+    }
+    if (waits_for_socket(doctor)) {
+        lines_add(&doctor->lines, DOCTOR_UNSEEN, SUBJECT, "the line of socket first",
+                  "not judged: the entry %s has endpoint %s, and kekd listens at %s",
+                  entry->provider->name, entry->provider->endpoint, doctor->config->listen);
+        return;
+    }
+    lines_todo(todo, "in %s: endpoint: unix://%s", doctor->outside.encryption_path,
+               doctor->config->listen);
+    lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT, todo,
+              "the entry %s has endpoint %s, and kekd listens at %s", entry->provider->name,
+              entry->provider->endpoint, doctor->config->listen);
+}
+
+static void judge_entry(struct doctor *doctor, const struct entry *entry)
+{
+    char todo[LINES_TODO], shown[320];
     const char *path = doctor->outside.encryption_path;
     size_t before = doctor->lines.counts[DOCTOR_WARN] + doctor->lines.counts[DOCTOR_FAIL];
-    if (!is_here(doctor, entry->provider)) {
-        lines_todo(todo, "in %s: endpoint: unix://%s", path, doctor->config->listen);
-        lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT, todo,
-                  "the entry %s has endpoint %s, and kekd listens at %s", entry->provider->name,
-                  entry->provider->endpoint, doctor->config->listen);
-    }
+    judge_endpoint(doctor, entry);
     if (strcmp(entry->provider->name, wanted_name(doctor)) != 0) {
-        lines_todo(todo, "--name %.300s, if that is kekd's entry", entry->provider->name);
+        lines_quote(entry->provider->name, shown, sizeof shown);
+        doctor_command(doctor, todo, "doctor --name %s # if that is kekd's entry", shown);
         lines_add(&doctor->lines, DOCTOR_WARN, SUBJECT, todo,
                   "kekd's entry is called %s, not %s: what etcd has under another name is read by "
                   "no other entry",
                   entry->provider->name, wanted_name(doctor));
     }
     if (entry->provider->kind == KEK_KUBE_KMS_V1) {
-        lines_todo(todo, "in %s: apiVersion: v2 (docs/encryption.md: by a second entry)", path);
+        say_beside_v1(doctor, todo);
         lines_add(&doctor->lines, DOCTOR_WARN, SUBJECT, todo,
                   "the entry %s is of KMS v1, which Kubernetes 1.29 and later do not serve unless "
                   "told to",
@@ -229,8 +287,11 @@ static void judge_entry(struct doctor *doctor, const struct entry *entry)
     }
     judge_resources(doctor, entry);
     judge_timeout(doctor, entry->provider);
-    judge_order(doctor, entry);
-    if (doctor->lines.counts[DOCTOR_WARN] + doctor->lines.counts[DOCTOR_FAIL] == before) {
+    if (entry->provider->kind != KEK_KUBE_KMS_V1) {
+        judge_order(doctor, entry); /* the line of v1 says what comes next */
+    }
+    if (doctor->lines.counts[DOCTOR_WARN] + doctor->lines.counts[DOCTOR_FAIL] == before &&
+        is_here(doctor, entry->provider)) {
         lines_add(&doctor->lines, DOCTOR_OK, SUBJECT, NULL, "%s: %s writes and reads %s", path,
                   entry->provider->name, entry->rule->resources[0]);
     }
@@ -286,7 +347,9 @@ static void judge_file(struct doctor *doctor)
     }
     if (outside->encryption == NULL) {
         lines_todo(todo, "correct %s, before an API server reads it", outside->encryption_path);
-        if (outside->encryption_why.rc == KEK_NOT_FOUND) {
+        if (outside->encryption_why.rc == KEK_NOT_FOUND && outside->server.config[0] != '\0') {
+            say_missing_config(doctor, todo);
+        } else if (outside->encryption_why.rc == KEK_NOT_FOUND) {
             say_missing_file(doctor, outside->encryption_path, todo);
         }
         lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT, todo, "%s", outside->encryption_why.text);
@@ -367,20 +430,26 @@ static void judge_server(struct doctor *doctor)
     }
     size_t before = lines->counts[DOCTOR_FAIL] + lines->counts[DOCTOR_WARN];
     judge_flag(doctor);
-    if (server->is_pod && !server->sees_socket) {
+    bool waits = waits_for_socket(doctor); /* what is mounted is to be the right place's */
+    if (server->is_pod && !server->sees_socket && !waits) {
         (void)below_folder(doctor->config->listen, folder, sizeof folder);
         lines_todo(todo, "in %s: a hostPath %s, mounted at %s", server->from, folder, folder);
         lines_add(lines, DOCTOR_FAIL, "API server", todo, "its Pod does not see %s",
                   doctor->config->listen);
     }
-    judge_mount(doctor);
+    if (!waits) {
+        judge_mount(doctor);
+    }
     if (server->is_pod && server->config[0] == '/' && !server->sees_config) {
         lines_todo(todo, "in %s: a hostPath %s, mounted at the same path", server->from,
                    server->config);
         lines_add(lines, DOCTOR_FAIL, "API server", todo, "its Pod does not see %s",
                   server->config);
     }
-    if (lines->counts[DOCTOR_FAIL] + lines->counts[DOCTOR_WARN] == before) {
+    if (waits && server->is_pod) {
+        lines_add(lines, DOCTOR_UNSEEN, "API server", "the line of socket first",
+                  "not judged: whether its Pod sees kekd's socket");
+    } else if (lines->counts[DOCTOR_FAIL] + lines->counts[DOCTOR_WARN] == before) {
         lines_add(lines, DOCTOR_OK, "API server", NULL, "%s: %s%s", server->from, server->config,
                   server->reloads ? ", which it reads again by itself" : "");
     }

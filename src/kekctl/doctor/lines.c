@@ -62,8 +62,9 @@ void lines_add(struct lines *lines, enum doctor_verdict verdict, const char *sub
 static bool is_about(const json_t *line, enum lines_about about, const char *name,
                      enum doctor_verdict verdict)
 {
-    const char *of =
-        json_string_value(json_object_get(line, about == LINES_ROOT ? "root" : "provider"));
+    static const char *const keys[] = {
+        [LINES_ROOT] = "root", [LINES_PROVIDER] = "provider", [LINES_SUBJECT] = "subject"};
+    const char *of = json_string_value(json_object_get(line, keys[about]));
     const char *is = json_string_value(json_object_get(line, "verdict"));
     return of != NULL && is != NULL && strcmp(of, name) == 0 &&
            strcmp(is, doctor_verdict_name(verdict)) == 0;

@@ -44,7 +44,7 @@ void lines_open(struct lines *lines);
 void lines_close(struct lines *lines);
 
 /* What a line may be about. */
-enum lines_about { LINES_ROOT = 0, LINES_PROVIDER };
+enum lines_about { LINES_ROOT = 0, LINES_PROVIDER, LINES_SUBJECT };
 
 /* Has a line that is about this one this verdict? */
 bool lines_has(const struct lines *lines, enum lines_about about, const char *name,

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "doctor.h"
+#include "kek/digest.h"
 #include "kek/text.h"
 #include "kekctl/node/nodes.h"
 
@@ -21,12 +22,31 @@ static bool asks_self(const struct ctl *ctl, bool others)
     return !others;
 }
 
+/* The kekd here, asked alone, does not answer where the file has it, or goes by another context: it began with another file, or
+ * hangs. */
+static bool is_behind(const struct doctor *doctor, const struct nodes *nodes)
+{
+    char context[KEK_SHA256_TEXT] = "";
+    const struct node *node = &nodes->list[0];
+    if (!doctor->runner.there || nodes->count != 1 || strcmp(node->name, "self") != 0) {
+        return false;
+    }
+    return !node->reachable || (kek_sha256_text(kek_bytes_of(doctor->config->context), context) &&
+                                strcmp(node->status.context_sha256, context) != 0);
+}
+
 static void ask(struct doctor *doctor, struct nodes *nodes)
 {
     const struct ctl *ctl = &doctor->ctl;
     char todo[LINES_TODO];
     size_t reached = nodes_ask(nodes, ctl->timeout_given ? ctl->timeout_ms : PATIENCE_MS);
     doctor_command(doctor, todo, "node status # what each says of itself");
+    if (is_behind(doctor, nodes) && doctor->lines.counts[DOCTOR_FAIL] > 0) {
+        lines_todo(todo, "the lines with FAIL first: by a new start kekd might not come back");
+    } else if (is_behind(doctor, nodes)) {
+        lines_todo(todo, "systemctl restart kekd.service # for it to go by %s as it is now",
+                   doctor->config->path);
+    }
     /* Until kekd runs here, the others may not either. */
     lines_hear(&doctor->lines, doctor->runner.there ? DOCTOR_FAIL : DOCTOR_WARN, SUBJECT, todo);
     size_t found = nodes_say_troubles(nodes);

@@ -54,12 +54,38 @@ bool pins_are_away(const struct kek_config_provider *provider)
     return away && getenv("CREDENTIALS_DIRECTORY") == NULL;
 }
 
-static void say_tries(struct doctor *doctor, const struct kek_config_provider *provider,
-                      const struct kek_login_entry *worst, const char *subject, const char *where)
+static struct secret_file file_of(const char *path)
 {
-    char todo[LINES_TODO], retry[LINES_TODO], when[KEK_CLOCK_TEXT];
+    return (struct secret_file){.what = "PIN file ",
+                                .path = path,
+                                .forbidden = 077,
+                                .public = DOCTOR_FAIL,
+                                .is_line = true,
+                                .variable = "PIN"};
+}
+
+void pins_todo(const struct doctor *doctor, const struct kek_config_provider *provider,
+               char todo[static LINES_TODO])
+{
+    char source[PATH_MAX], retry[LINES_TODO], command[LINES_TODO];
     doctor_user_command(doctor, retry, "pin retry --provider %s", provider->name);
-    lines_todo(todo, "put the right PIN into %s; where it is right there: %s", where, retry);
+    if (!source_of(provider, source, sizeof source)) {
+        lines_todo(todo, "%s # the right PIN comes from the PIN pad", retry);
+    } else if (is_credential(source)) {
+        lines_todo(todo, "put the right PIN into the unit's credential %s; where it is right: %s",
+                   source + strlen(CREDENTIAL), retry);
+    } else {
+        const struct secret_file file = file_of(path_of(source));
+        secrets_write(doctor, &file, command);
+        lines_todo(todo, "%s; where it is right there: %s", command, retry);
+    }
+}
+
+static void say_tries(struct doctor *doctor, const struct kek_config_provider *provider,
+                      const struct kek_login_entry *worst, const char *subject)
+{
+    char todo[LINES_TODO], when[KEK_CLOCK_TEXT];
+    pins_todo(doctor, provider, todo);
     kek_clock_text_seconds(worst->time_ms, when);
     if (worst->refused) {
         lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo,
@@ -87,7 +113,7 @@ static void judge_record(struct doctor *doctor, const struct kek_config_provider
         doctor_user_command(doctor, todo, "pin retry");
         lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "%s", why.text);
     } else if (worst.tries > 0 || worst.refused) {
-        say_tries(doctor, provider, &worst, subject, where);
+        say_tries(doctor, provider, &worst, subject);
     } else {
         lines_add(&doctor->lines, DOCTOR_OK, subject, NULL, "%s; no failed try of it is on record",
                   where);
@@ -97,12 +123,7 @@ static void judge_record(struct doctor *doctor, const struct kek_config_provider
 static void judge_file(struct doctor *doctor, const struct kek_config_provider *provider,
                        const char *path, const char *subject)
 {
-    const struct secret_file file = {.what = "PIN file ",
-                                     .path = path,
-                                     .forbidden = 077,
-                                     .public = DOCTOR_FAIL,
-                                     .is_line = true,
-                                     .variable = "PIN"};
+    const struct secret_file file = file_of(path);
     struct stat about;
     if (!secrets_judge(doctor, subject, &file, &about)) {
         return;

@@ -6,6 +6,10 @@
 
 void pins_judge(struct doctor *doctor, const struct kek_config_provider *provider);
 
+/* What is to be done where the token refuses it. */
+void pins_todo(const struct doctor *doctor, const struct kek_config_provider *provider,
+               char todo[static LINES_TODO]);
+
 /* The file that the PIN is in; NULL: it is in none. In `source`, whole or its end. */
 const char *pins_file(const struct kek_config_provider *provider, char source[static PATH_MAX]);
 

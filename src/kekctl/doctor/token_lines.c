@@ -6,6 +6,7 @@
 #include "doctor.h"
 #include "kek/text.h"
 #include "kekctl/destroy/destroy_back.h"
+#include "kekctl/key/backup.h"
 #include "kekctl/key/key_canary.h"
 #include "kekctl/key/key_remarks.h"
 #include "pins.h"
@@ -20,21 +21,51 @@ static const char *name_of(const struct keys *keys, size_t provider)
 
 /* ---- one that did not start ---- */
 
+/* What this node has on record is not known. */
+static bool is_unread(const struct keys *keys)
+{
+    struct kek_generation last;
+    struct kek_why why;
+    return remarks_primary(keys, &last, &why) == REMARKS_PRIMARY_UNREAD;
+}
+
+/* By what this node announced, or what was said of a backup. */
+static bool is_on_record(const struct keys *keys)
+{
+    struct kek_generation last;
+    struct backup_word word;
+    struct kek_why why;
+    return remarks_primary(keys, &last, &why) != REMARKS_PRIMARY_NONE ||
+           (backup_read(keys->config, &word, &why) == KEK_OK && word.version > 0);
+}
+
+/* One wording for the two lines about a PIN that is refused. */
+static void say_pin(const struct doctor *doctor, const struct kek_config_provider *provider,
+                    char todo[static LINES_TODO])
+{
+    char subject[SUBJECT];
+    snprintf(subject, sizeof subject, "PIN of %s", provider->name);
+    if (lines_has(&doctor->lines, LINES_SUBJECT, subject, DOCTOR_FAIL)) {
+        lines_todo(todo, "the line of %s first", subject);
+    } else {
+        pins_todo(doctor, provider, todo);
+    }
+}
+
 static void say_failed(struct doctor *doctor, const struct keys *keys, size_t provider)
 {
     const struct listing *listing = &keys->listings[provider];
     const struct kek_config_provider *config = &keys->config->providers[provider];
-    char subject[SUBJECT], todo[LINES_TODO], retry[LINES_TODO];
+    char subject[SUBJECT], todo[LINES_TODO];
     snprintf(subject, sizeof subject, "token of %s", config->name);
-    doctor_user_command(doctor, retry, "pin retry --provider %s", config->name);
     if (listing->why.rc == KEK_UNIMPLEMENTED) {
         lines_todo(todo,
                    "in %s, provider %s: module-path=(the vendor's library) in uri:, and env: as it "
                    "needs",
                    keys->config->path, config->name);
     } else if (listing->why.rc == KEK_DENIED && listing->why.native == KEK_NATIVE_PKCS11) {
-        lines_todo(todo, "put the right PIN into its file; where it is right: %s", retry);
-    } else if (!vendors_todo(doctor, config, &listing->why, todo)) {
+        say_pin(doctor, config, todo);
+    } else if (!vendors_todo(doctor, config, is_on_record(keys), &listing->why, todo)) {
         lines_todo(todo, "in %s, provider %s: correct what it names, or mend the HSM",
                    keys->config->path, config->name);
     }
@@ -81,16 +112,40 @@ static void say_token(struct doctor *doctor, const struct keys *keys, size_t pro
     note_token(&status, token);
 }
 
+/* By the worker's words (pkcs11/keys.c): nothing is wrong with the key. */
+static bool is_of_other_strategy(const struct kek_version *version)
+{
+    static const char words[] = "it is there for strategy ";
+    return !version->eligible && strncmp(version->refusal, words, strlen(words)) == 0;
+}
+
+static bool has_other_strategy(const struct listing *listing)
+{
+    bool has = false;
+    for (size_t i = 0; listing->rc == KEK_OK && i < listing->count; i++) {
+        has = has || is_of_other_strategy(&listing->versions[i]);
+    }
+    return has;
+}
+
+/* That setting refuses all keys alike: they are spoken of once. */
 static void judge_refused(struct doctor *doctor, const struct keys *keys, size_t provider)
 {
     const struct listing *listing = &keys->listings[provider];
     char todo[LINES_TODO], subject[SUBJECT];
+    bool told = false;
     snprintf(subject, sizeof subject, "keys of %s", name_of(keys, provider));
     for (size_t i = 0; i < listing->count; i++) {
         const struct kek_version *version = &listing->versions[i];
-        if (!version->eligible) {
+        bool by_setting = is_of_other_strategy(version);
+        if (!version->eligible && !(by_setting && told)) {
             doctor_user_command(doctor, todo, "key adopt %s # all that is wrong with it",
                                 version->label);
+            if (by_setting) {
+                lines_todo(todo, "in %s, provider %s: strategy: auto", keys->config->path,
+                           name_of(keys, provider));
+                told = true;
+            }
             lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo,
                       "version %" PRIu32 " (%s) is not used: %s", version->number, version->label,
                       version->refusal);
@@ -145,6 +200,45 @@ static bool is_empty(const struct keys *keys)
     return remarks_primary(keys, &last, &why) == REMARKS_PRIMARY_NONE;
 }
 
+/* What this node has on record is not this configuration's, or is damaged.  False: it is neither. */
+static bool say_record(const struct doctor *doctor, const struct keys *keys,
+                       char todo[static LINES_TODO])
+{
+    static const char of[] = ": it is of context '", but[] = "', and the configuration says '";
+    static const char damaged[] = ": not a state file of ";
+    struct kek_generation last;
+    struct kek_why why;
+    char path[KEK_WHY_TEXT], shown[KEK_WHY_TEXT];
+    if (remarks_primary(keys, &last, &why) != REMARKS_PRIMARY_UNREAD) {
+        return false;
+    }
+    const char *context = strstr(why.text, of), *end = strstr(why.text, but);
+    if (context != NULL && end != NULL) {
+        context += strlen(of);
+        lines_todo(todo,
+                   "in %s: context: %.*s # to rename it on purpose: context_accept: [%.*s] "
+                   "(docs/operations.md, state_dir)",
+                   keys->config->path, (int)(end - context), context, (int)(end - context),
+                   context);
+        return true;
+    }
+    end = strstr(why.text, damaged);
+    if (end == NULL) {
+        return false;
+    }
+    snprintf(path, sizeof path, "%.*s", (int)(end - why.text), why.text);
+    for (char *at = strrchr(path, ':'); at != NULL && at[1 + strspn(at + 1, "0123456789")] == '\0';
+         at = strrchr(path, ':')) {
+        *at = '\0'; /* the line and the column */
+    }
+    lines_quote(path, shown, sizeof shown);
+    doctor_give(doctor, todo,
+                "install -m 0600 -o %s -g %s \"${BACKUP:?}\" %s # its backup, or another node's, "
+                "before kekd starts: docs/operations.md, state_dir",
+                doctor->who.name, doctor->who.group, shown);
+    return true;
+}
+
 /* The option that names the root, where there are several. */
 static void say_what_to_do(const struct doctor *doctor, const struct keys *keys,
                            char todo[static LINES_TODO])
@@ -152,6 +246,9 @@ static void say_what_to_do(const struct doctor *doctor, const struct keys *keys,
     char option[SUBJECT] = "", other[KEK_PROVIDER_OTHER_LEN_MAX];
     if (doctor->ctl.root != NULL) {
         snprintf(option, sizeof option, "--root %s ", doctor->ctl.root);
+    }
+    if (say_record(doctor, keys, todo)) {
+        return;
     }
     if (!is_empty(keys)) {
         doctor_user_command(doctor, todo, "%skey list # each version on each provider", option);
@@ -198,10 +295,27 @@ static void judge_together(struct doctor *doctor, struct keys *keys, size_t answ
     }
     name_subject(doctor, "versions in use", subject);
     lines_hear(&doctor->lines, DOCTOR_FAIL, subject, todo);
-    if (canary_say(keys) == 0 && !empty) {
+    if (canary_say(keys) == 0 && !empty && !is_unread(keys)) {
         lines_add(&doctor->lines, DOCTOR_OK, subject, NULL,
                   "each of which this node has a witness opens it on every provider that answers");
     }
+}
+
+/* Until that setting is mended nobody can say what the keyring lacks. True: there is a line. */
+static bool waits_for_strategy(struct doctor *doctor, const struct keys *keys)
+{
+    char subject[SUBJECT], todo[LINES_TODO];
+    for (size_t p = 0; p < keys->config->provider_count; p++) {
+        if (has_other_strategy(&keys->listings[p])) {
+            name_subject(doctor, "keyring", subject);
+            lines_todo(todo, "the line of keys of %s first", name_of(keys, p));
+            lines_add(&doctor->lines, DOCTOR_UNSEEN, subject, todo,
+                      "not looked at: by its strategy %s uses no key that is there for another",
+                      name_of(keys, p));
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Does one of its tokens make the audit log's MACs?  The listings are gone then. */
@@ -258,7 +372,9 @@ static void judge_root(struct doctor *doctor, size_t at)
                   "not looked at: no provider answers");
         return;
     }
-    judge_together(doctor, &keys, root->answered, root->wraps);
+    if (!waits_for_strategy(doctor, &keys)) {
+        judge_together(doctor, &keys, root->answered, root->wraps);
+    }
     find_mac_key(doctor, &keys);
 }
 

@@ -1,5 +1,8 @@
 #include "vendors.h"
 
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,17 +58,119 @@ static bool lacks_group(const struct who *who, const char *name)
     return !has;
 }
 
+/* Where SoftHSM keeps its tokens (softhsm2.conf(5)): by the provider's env, else by its package's file. */
+static bool softhsm_folder(const struct kek_config_provider *provider, char folder[static PATH_MAX])
+{
+    static const char variable[] = "SOFTHSM2_CONF=", key[] = "directories.tokendir";
+    const char *conf = "/etc/softhsm/softhsm2.conf";
+    char line[PATH_MAX + sizeof key];
+    bool found = false;
+    for (size_t i = 0; provider->env != NULL && provider->env[i] != NULL; i++) {
+        bool names = strncmp(provider->env[i], variable, strlen(variable)) == 0;
+        conf = names ? provider->env[i] + strlen(variable) : conf;
+    }
+    FILE *file = fopen(conf, "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        char *at = line + strspn(line, " \t");
+        if (strncmp(at, key, strlen(key)) == 0) {
+            at += strlen(key);
+            at += strspn(at, " \t=");
+            at[strcspn(at, " \t\r\n")] = '\0';
+            found = at[0] == '/' && snprintf(folder, PATH_MAX, "%s", at) < PATH_MAX;
+        }
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    return found;
+}
+
+/* Tokens that are there, and whose files kekd's user may not use, so that SoftHSM passes over them without a word. */
+struct shut {
+    size_t count;
+    char first[PATH_MAX];
+};
+
+static bool is_shut(const char *folder)
+{
+    char file[PATH_MAX + 16];
+    snprintf(file, sizeof file, "%s/token.object", folder);
+    if (faccessat(AT_FDCWD, folder, R_OK | W_OK | X_OK, AT_EACCESS) != 0) {
+        return errno == EACCES;
+    }
+    return faccessat(AT_FDCWD, file, R_OK | W_OK, AT_EACCESS) != 0 && errno == EACCES;
+}
+
+/* any: whoever's they are; else root's alone, as who makes a token as root leaves them. */
+static void find_shut(const char *folder, bool any, struct shut *found)
+{
+    DIR *items = opendir(folder);
+    *found = (struct shut){.count = 0};
+    for (const struct dirent *item = items == NULL ? NULL : readdir(items); item != NULL;
+         item = readdir(items)) {
+        char path[PATH_MAX];
+        struct stat about;
+        if (item->d_name[0] == '.' ||
+            snprintf(path, sizeof path, "%s/%s", folder, item->d_name) >= (int)sizeof path ||
+            lstat(path, &about) != 0 || !S_ISDIR(about.st_mode) || (!any && about.st_uid != 0) ||
+            !is_shut(path)) {
+            continue;
+        }
+        found->count++;
+        snprintf(found->first, sizeof found->first, "%s", path);
+    }
+    if (items != NULL) {
+        (void)closedir(items);
+    }
+}
+
+/* The token may be there: what gives its files to kekd's user. False: none is shut to that user. */
+static bool say_shut(const struct doctor *doctor, const struct kek_config_provider *provider,
+                     bool was_there, char todo[static LINES_TODO])
+{
+    char folder[PATH_MAX], shown[PATH_MAX];
+    struct shut found;
+    if (doctor_is_stranger(doctor) || !softhsm_folder(provider, folder)) {
+        return false;
+    }
+    find_shut(folder, was_there, &found);
+    lines_quote(found.count == 1 ? found.first : folder, shown, sizeof shown);
+    if (found.count == 1) {
+        doctor_give(
+            doctor, todo,
+            "chown -R %s %s && chmod -R u+rwX %s # if it is the token of uri:, whose files user "
+            "%s may not use",
+            doctor->who.name, shown, shown, doctor->who.name);
+    } else if (found.count > 1) {
+        doctor_give(
+            doctor, todo,
+            "chown -R %s FOLDER # the one below %s that is the token of uri:, whose files "
+            "user %s may not use (as root, softhsm2-util --show-slots says its serial, which "
+            "ends the folder's name)",
+            doctor->who.name, shown, doctor->who.name);
+    }
+    return found.count > 0;
+}
+
+/* was_there: a new token of that name would stand in the way of the one that has the keys. */
 static void say_token(const struct doctor *doctor, const struct kek_config_provider *provider,
-                      bool makes_one, const char *token, char todo[static LINES_TODO])
+                      bool makes_one, bool was_there, const char *token,
+                      char todo[static LINES_TODO])
 {
     char shown[TEXT_MAX], before[TEXT_MAX] = "";
     lines_quote(token, shown, sizeof shown);
+    if (was_there && makes_one) {
+        lines_todo(todo,
+                   "restore the token %s from its backup (docs/operations.md, Backup), and make no "
+                   "new one: state_dir has a version of its key",
+                   shown);
+        return;
+    }
     if (!makes_one) {
-        lines_todo(
-            todo,
-            "in %s, provider %s: token= in uri: of one that is there; or have %s made by the "
-            "vendor's means",
-            doctor->config->path, provider->name, shown);
+        lines_todo(todo, "in %s, provider %s: token= in uri: of one that is there; or %s %s%s",
+                   doctor->config->path, provider->name, was_there ? "restore" : "have", shown,
+                   was_there ? " from its backup (docs/operations.md, Backup)"
+                             : " made by the vendor's means");
         return;
     }
     if (doctor->became) {
@@ -144,8 +249,28 @@ static bool say_unread(const struct doctor *doctor, const struct vendor *vendor,
     return true;
 }
 
+/* All its tokens are in a folder of root's, and no group opens that. */
+static bool say_shut_folder(const struct doctor *doctor, const struct vendor *vendor,
+                            const struct kek_config_provider *provider,
+                            char todo[static LINES_TODO])
+{
+    char folder[PATH_MAX];
+    struct reach found;
+    struct stat about;
+    if (doctor_is_stranger(doctor) || !vendor->is_softhsm || !softhsm_folder(provider, folder)) {
+        return false;
+    }
+    reach(folder, R_OK | W_OK | X_OK, &found);
+    if (found.end == REACH_GOOD || found.error != EACCES || is_for_group(&found, vendor->group) ||
+        stat(found.at, &about) != 0 || about.st_uid != 0) {
+        return false;
+    }
+    doctor_let(doctor, folder, R_OK | W_OK | X_OK, false, &found, todo);
+    return true;
+}
+
 bool vendors_todo(const struct doctor *doctor, const struct kek_config_provider *provider,
-                  const struct kek_why *why, char todo[static LINES_TODO])
+                  bool was_there, const struct kek_why *why, char todo[static LINES_TODO])
 {
     const struct vendor *vendor = vendor_of(provider);
     char token[TEXT_MAX];
@@ -163,15 +288,28 @@ bool vendors_todo(const struct doctor *doctor, const struct kek_config_provider 
     const char *no_token = strstr(why->text, "no token matches the URI");
     if (no_token != NULL && attribute(provider, "token", token)) {
         bool none = strstr(no_token, "the module shows none") != NULL;
-        say_token(doctor, provider, none && vendor != NULL && vendor->is_softhsm, token, todo);
+        bool softhsm = vendor != NULL && vendor->is_softhsm;
+        if (!softhsm || !say_shut(doctor, provider, was_there, todo)) {
+            say_token(doctor, provider, none && softhsm, was_there, token, todo);
+        }
+        return true;
+    }
+    if (strstr(why->text, "tokens match the URI") != NULL) {
+        lines_todo(todo,
+                   "in %s, provider %s: serial= in uri:, beside token=, of the one that has the "
+                   "keys",
+                   doctor->config->path, provider->name);
         return true;
     }
     char path[PATH_MAX];
     if (unread_file(why->text, path) && say_unread(doctor, vendor, path, todo)) {
         return true;
     }
-    if (no_token == NULL && why->native == KEK_NATIVE_PKCS11 && vendor != NULL &&
-        lacks_group(&doctor->who, vendor->group)) {
+    bool failed = no_token == NULL && why->native == KEK_NATIVE_PKCS11 && vendor != NULL;
+    if (failed && say_shut_folder(doctor, vendor, provider, todo)) {
+        return true;
+    }
+    if (failed && lacks_group(&doctor->who, vendor->group)) {
         doctor_give(doctor, todo,
                     "usermod --append --groups %s %s # who may use what is the library's",
                     vendor->group, doctor->who.name);

@@ -4,8 +4,9 @@
 
 #include "doctor.h"
 
-/* What to do about a provider whose worker did not start.  False: nothing better is known than its configuration. */
+/* What to do about a provider whose worker did not start.  was_there: by the record its token had a version, so that no new
+ * token is offered.  False: nothing better is known than its configuration. */
 bool vendors_todo(const struct doctor *doctor, const struct kek_config_provider *provider,
-                  const struct kek_why *why, char todo[static LINES_TODO]);
+                  bool was_there, const struct kek_why *why, char todo[static LINES_TODO]);
 
 #endif

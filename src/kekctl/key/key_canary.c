@@ -13,7 +13,8 @@
 
 /* How the providers stand to a version. */
 struct standing {
-    size_t answered, shown, unwrap; /* how many did, show it, and let it unwrap */
+    size_t answered, shown, unwrap;    /* how many did, show it, and let it unwrap */
+    const struct kek_version *refused; /* one that is there, and not used; NULL: none */
 };
 
 static struct standing standing_of(const struct keys *keys, const struct kek_id *kek_id)
@@ -22,6 +23,7 @@ static struct standing standing_of(const struct keys *keys, const struct kek_id 
     for (size_t p = 0; p < keys->config->provider_count; p++) {
         const struct kek_version *v = view_find(keys, p, kek_id);
         bool shown = v != NULL && v->eligible;
+        standing.refused = v != NULL && !v->eligible ? v : standing.refused;
         standing.answered += keys->listings[p].rc == KEK_OK;
         standing.shown += shown;
         standing.unwrap += shown && v->can_unwrap;
@@ -64,6 +66,13 @@ static size_t say_closed(const struct keys *keys, const struct kek_keyring_versi
     kek_id_format(&version->kek_id, id);
     if (standing->shown > 0) {
         say_suspended(keys, version, id);
+        return 1;
+    }
+    if (standing->refused != NULL) {
+        ctl_say(keys->ctl,
+                "version %" PRIu32
+                " (kek id %s) is there, and no provider%s uses it: %s; " READ_FROM_MEMORY,
+                version->number, id, all ? "" : " that answers", standing->refused->refusal);
         return 1;
     }
     ctl_say(keys->ctl,
