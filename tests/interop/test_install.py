@@ -124,7 +124,7 @@ class Install(unittest.TestCase):
         for said in (r"FAIL +configuration .*kekd.yaml", r"FAIL +keyring .*runuser -u kekd -- kekctl key generate",
                      r"WARN +unit .*systemctl enable --now kekd.socket kekd.service", r"OK +user +judged as kekd ",
                      r"OK +socket +/run/kekd/kms.sock, which systemd makes", r"OK +nodes .*announcing kek1-",
-                     r"WARN +descriptors +100 \(.*/kekd.service\), and kekd needs", r"OK +descriptors +4096 \(process ",
+                     r"WARN +descriptors +100 \(/etc/systemd/system/kekd.service.d/few.conf\), and kekd needs", r"OK +descriptors +4096 \(process ",
                      r"OK +backup +version 1 "):
             self.assertRegex(self.root.said(), r"(?m)^" + said)
         self.assertIn("\nsecond: kekd /var/lib/kekd-b/k8s-b.json\n", self.root.said())
