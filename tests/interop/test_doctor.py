@@ -554,9 +554,13 @@ class Files(doctoring.Case):
 
     def test_a_user_who_does_not_exist(self):
         node = self.healthy()
-        edit(node.unit, "User=nobody", "User=kekd-nowhere")
-        line = self.found(node, "user", "no user or group kekd-nowhere")
-        self.assertEqual(line.do, "systemd-sysusers kekd.conf")
+        for key, was, more in (("User", "nobody", "nobody"), ("Group", "nogroup", "")):
+            edit(node.unit, "%s=%s" % (key, was), key + "=kekd-nowhere")
+            line = self.found(node, "user", "no user or group kekd-nowhere, which %s= of %s names" % (key, node.unit))
+            self.assertTrue(line.do.startswith("in [Service] of %s: %s=%s # the right one" % (node.unit, key, more)), line.do)
+            for other in self.doctor(node):  # nothing is given to who asks instead
+                self.assertNotRegex(other.do, "chown|chgrp|install -", other)
+            edit(node.unit, key + "=kekd-nowhere", "%s=%s" % (key, was))
 
     def test_a_drop_in_counts(self):
         node = self.healthy()

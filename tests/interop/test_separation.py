@@ -54,8 +54,8 @@ class Separation(rigs.Case):
         for words in (("key", "generate"), ("audit", "generate"), ("key", "rotate", "--single-node", "--timeout", "5s")):
             done = node.kekctl(*words)
             self.assertEqual(done.returncode, 1, done.stderr)
-            self.assertIn("which runs as nobody by the owner of state_dir %s, would not see it: runuser -u nobody -- kekctl %s\n"
-                          % (node.state, " ".join(words[:2])), done.stderr.decode())
+            self.assertIn("which runs as nobody by the owner of state_dir %s, would not see it: runuser -u nobody -- kekctl --config %s %s, "
+                          % (node.state, node.path, " ".join(words[:2])), done.stderr.decode())
         self.assertEqual(node.kekctl("key", "list", check=True).stdout, before)
         node.write(providers=[dict(node.config["providers"][0], user="nobody")])  # then its workers are not root's
         os.chown(node.path, 0, 0)

@@ -28,7 +28,7 @@ static void say_user(struct doctor *doctor)
                   "as that one",
                   (unsigned)geteuid());
     } else if (who->missing[0] != '\0') {
-        lines_add(lines, DOCTOR_FAIL, "user", "systemd-sysusers kekd.conf",
+        lines_add(lines, DOCTOR_FAIL, "user", who->todo,
                   "there is no user or group %s, which %s names", who->missing, who->source);
     } else if (!who->known) {
         lines_add(lines, DOCTOR_UNSEEN, "user",

@@ -47,7 +47,7 @@ void doctor_user_command(const struct doctor *doctor, char out[static LINES_TODO
 void doctor_give(const struct doctor *doctor, char todo[static LINES_TODO], const char *format, ...)
 {
     va_list args;
-    if (doctor->who.against[0] != '\0') {
+    if (doctor->who.against[0] != '\0' || doctor->who.missing[0] != '\0') {
         lines_todo(todo, "the line of user first");
         return;
     }

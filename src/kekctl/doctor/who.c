@@ -45,12 +45,18 @@ static const struct passwd *find_user(const char *text)
                                                                         : user;
 }
 
+static void miss(struct who *who, const char *key, const char *name)
+{
+    who->missing_key = key;
+    snprintf(who->missing, sizeof who->missing, "%s", name);
+}
+
 static bool add_group(void *arg, const char *word)
 {
     struct who *who = arg;
     const struct group *group = getgrnam(word);
     if (group == NULL) {
-        snprintf(who->missing, sizeof who->missing, "%s", word);
+        miss(who, "SupplementaryGroups", word);
         return false;
     }
     if (who->group_count < WHO_GROUPS_MAX) {
@@ -66,13 +72,13 @@ static void take_unit(struct who *who, const struct unit *unit)
     const struct passwd *user = find_user(name == NULL ? "root" : name);
     snprintf(who->source, sizeof who->source, "User= of %s", unit_source(unit, "Service", "User"));
     if (user == NULL) {
-        snprintf(who->missing, sizeof who->missing, "%s", name == NULL ? "root" : name);
+        miss(who, "User", name == NULL ? "root" : name);
         return;
     }
     take_user(who, user);
     const struct group *entry = group == NULL ? NULL : getgrnam(group);
     if (group != NULL && entry == NULL) {
-        snprintf(who->missing, sizeof who->missing, "%s", group);
+        miss(who, "Group", group);
         return;
     }
     if (entry != NULL) {
@@ -168,6 +174,30 @@ static void compare_files(struct who *who, const struct who_facts *facts)
              place, name, who->name);
 }
 
+/* A name that is mistyped, unless it is kekd's own, which its package makes. */
+static void say_missing(struct who *who, const struct who_facts *facts)
+{
+    char place[UNIT_PLACE], name[64] = "";
+    struct owners owners = {.count = 0};
+    if (strcmp(who->missing, "kekd") == 0) {
+        snprintf(who->todo, sizeof who->todo, "systemd-sysusers kekd.conf");
+        return;
+    }
+    if (facts->config != NULL && strcmp(who->missing_key, "User") == 0) {
+        owners_find(&owners, facts->config);
+    }
+    const struct owner *likely = owners_likely(&owners);
+    if (likely != NULL) {
+        owners_name(likely->uid, name);
+    }
+    unit_place(facts->unit, "Service", who->missing_key, place);
+    snprintf(who->source, sizeof who->source, "%s= of %s", who->missing_key,
+             unit_source(facts->unit, "Service", who->missing_key));
+    snprintf(who->todo, sizeof who->todo,
+             "in %s: %s=%s # the right one; then systemctl daemon-reload", place, who->missing_key,
+             name);
+}
+
 /* A kekd that runs as root on another's state_dir. */
 static void compare_state(struct who *who, const char *state_dir, pid_t pid)
 {
@@ -242,6 +272,9 @@ void who_find(struct who *who, const struct who_facts *facts)
     if (facts->unit->path[0] != '\0') {
         take_unit(who, facts->unit);
         bool good = who->known && who->missing[0] == '\0';
+        if (who->missing[0] != '\0') {
+            say_missing(who, facts);
+        }
         if (good && facts->config != NULL) {
             compare_files(
                 who, facts); /* a process of theirs is not to be started anew as the wrong one */

@@ -15,9 +15,11 @@
 
 struct who {
     bool known;
-    char name[64];    /* for commands: a name, else its number */
-    char group[64];   /* likewise */
-    char missing[64]; /* the unit's user or group that does not exist; empty: none */
+    char name[64];  /* for commands: a name, else its number */
+    char group[64]; /* likewise */
+    char missing
+        [64]; /* the unit's user or group that does not exist; empty: none. `todo` says what to do */
+    const char *missing_key; /* which of the unit's settings names it */
     uid_t uid;
     gid_t gid;
     gid_t groups[WHO_GROUPS_MAX];

@@ -35,9 +35,11 @@ bool made_for_kekd(const struct keys *keys, size_t provider)
     if (user == NULL) {
         snprintf(name, sizeof name, "#%u", (unsigned)about.st_uid);
     }
-    ctl_say(keys->ctl,
-            "no key was made: SoftHSM gives its file to who makes it, and kekd, which runs as %s "
-            "by the owner of state_dir %s, would not see it: runuser -u %s -- kekctl %s",
-            name, config->state_dir, name, keys->ctl->command);
+    ctl_say(
+        keys->ctl,
+        "no key was made: SoftHSM gives its file to who makes it, and kekd, which runs as %s "
+        "by the owner of state_dir %s, would not see it: runuser -u %s -- kekctl --config %s %s, "
+        "with the same options",
+        name, config->state_dir, name, config->path, keys->ctl->command);
     return false;
 }
