@@ -222,6 +222,7 @@ class Cures(doctoring.Case):
         node = self.healthy()
         edit(node.encryption, "[secrets]", "[configmaps]")
         line = self.found(node, "encryption", "is for configmaps, not for secrets", "WARN")
+        self.assertEqual([line.seen for line in self.lines(node) if "identity is still" in line.seen], [])
         self.assertNotIn("resources:", line.do)
         self.run_it(node, line)
         with open(node.encryption + ".add-reader", encoding="utf-8") as file:

@@ -207,8 +207,9 @@ static bool writes(const struct doctor *doctor, const struct entry *entry)
 static bool reads_clear(const struct doctor *doctor, const struct entry *entry)
 {
     return has_identity(entry->rule) ||
-           kek_encryption_config_reads(doctor->outside.encryption, "secrets", KEK_KUBE_PLAIN,
-                                       kek_bytes(NULL, 0));
+           (reads_secrets(doctor, entry->provider) &&
+            kek_encryption_config_reads(doctor->outside.encryption, "secrets", KEK_KUBE_PLAIN,
+                                        kek_bytes(NULL, 0)));
 }
 
 static void judge_order(struct doctor *doctor, const struct entry *entry)
