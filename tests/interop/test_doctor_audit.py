@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -105,6 +106,16 @@ class Chain(rigs.Case):
         self.put(node, whole[:-5] + [line] + whole[-4:])
         todo = self.unwell(node, "^4 lines before the last, was changed: expected SHA-256")
         self.assertEqual(self.run_it(todo), 3)
+        self.assertIn("this line ends once the file is kept elsewhere (mv) and kekd had SIGHUP", todo)
+        node.start()
+        os.rename(node.audit, node.folder + "/evidence")
+        node.signal(signal.SIGHUP)
+        rigs.wait_for(lambda: os.path.exists(node.audit), "the new file")
+        self.used(node)
+        (verdict, seen, _), = self.chain(node)
+        self.assertEqual((verdict, seen[:16]), ("OK", "its end is whole"))
+        node.close_clients()
+        node.stop()
 
     def test_an_end_that_is_missing(self):
         for cut in (lambda lines: lines[:-2], lambda lines: lines[:-1] + [lines[-1][:20]]):
@@ -129,7 +140,14 @@ class Chain(rigs.Case):
         node.stop()
         node, _ = self.stopped()
         os.unlink(node.state + "/k8s-test.audit")
-        self.unwell(node, "expected a record of the chain in state_dir")
+        todo = self.unwell(node, "expected a record of the chain in state_dir")
+        self.assertTrue(todo.startswith("in %s: state_dir: where the record is; or restore it" % node.path), todo)
+        os.rename(node.state, node.state + ".was")
+        (verdict, seen, todo), = self.chain(node, "state_dir")
+        self.assertEqual((verdict, seen), ("FAIL", "%s is not there, and the audit log %s has lines of one that was"
+                                           % (node.state, node.audit)))
+        self.assertTrue(todo.startswith("in %s: state_dir: the one that is there; or restore it" % node.path), todo)
+        self.assertFalse(os.path.exists(node.state))
 
     @staticmethod
     def put_counts(node, acts=b"", kekd=b""):

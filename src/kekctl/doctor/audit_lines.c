@@ -168,8 +168,20 @@ static void say_problem(struct doctor *doctor, const struct chain_end *end)
 {
     const struct check_problem *problem = &end->check.problems[0];
     size_t more = end->check.problem_count - 1 + end->check.more;
-    char todo[LINES_TODO], place[96] = "";
-    verify_command(doctor, todo);
+    char todo[LINES_TODO], place[96] = "", shown[PATH_MAX];
+    lines_quote(doctor->config->audit_file, shown, sizeof shown);
+    if (end->has_record) {
+        doctor_user_command(
+            doctor, todo,
+            "audit verify %s # the whole chain, and its MACs; this line ends once the file is kept "
+            "elsewhere (mv) and kekd had SIGHUP",
+            shown);
+    } else {
+        lines_todo(todo,
+                   "in %s: state_dir: where the record is; or restore it (docs/operations.md, "
+                   "Backup); on a node that is new kekd begins another chain",
+                   doctor->config->path);
+    }
     if (problem->at.file != NULL && problem->at.line > 0 && problem->at.line < end->lines) {
         snprintf(place, sizeof place, "%s before the last, ",
                  kek_counted(end->lines - problem->at.line, "line").text);

@@ -139,6 +139,28 @@ static void judge_state_content(struct doctor *doctor, const char *path, const c
     }
 }
 
+/* The audit log has lines: some state_dir had their record. */
+static bool was_here(const struct doctor *doctor)
+{
+    const char *log = doctor->config->audit_file;
+    struct stat about;
+    return log != NULL && stat(log, &about) == 0 && S_ISREG(about.st_mode) && about.st_size > 0;
+}
+
+/* Made anew where it was mistyped, it would be that of another node. */
+static void say_gone(struct doctor *doctor, const char *path)
+{
+    char todo[LINES_TODO];
+    lines_todo(todo,
+               "in %s: state_dir: the one that is there; or restore it (docs/operations.md, "
+               "Backup); only where this node is new: mkdir, for user %s",
+               doctor->config->path, doctor->who.name);
+    (void)doctor_elsewhere_waits(doctor, todo);
+    lines_add(&doctor->lines, DOCTOR_FAIL, "state_dir", todo,
+              "%s is not there, and the audit log %s has lines of one that was", path,
+              doctor->config->audit_file);
+}
+
 static void judge_state(struct doctor *doctor)
 {
     const char *path = doctor->config->state_dir;
@@ -159,7 +181,11 @@ static void judge_state(struct doctor *doctor)
     } else if (stat(path, &about) != 0) {
         bool made = below_folder(path, folder, sizeof folder) &&
                     faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) == 0;
-        doctor_say_missing(doctor, made ? DOCTOR_WARN : DOCTOR_FAIL, "state_dir", path, "0700");
+        if (was_here(doctor)) {
+            say_gone(doctor, path);
+        } else {
+            doctor_say_missing(doctor, made ? DOCTOR_WARN : DOCTOR_FAIL, "state_dir", path, "0700");
+        }
     } else if (!S_ISDIR(about.st_mode)) {
         lines_todo(todo, "in %s: state_dir: a folder", doctor->config->path);
         lines_add(&doctor->lines, DOCTOR_FAIL, "state_dir", todo, "%s is not a folder", path);
