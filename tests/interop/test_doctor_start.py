@@ -77,8 +77,8 @@ class Starts(doctoring.Case):
         self.run_it(node, line)
         self.assertEqual([line for line in self.lines(node) if line.subject == "socket"], [])
         os.rename(node.socket, node.socket + ".away")
-        line = self.found(node, "socket", "kekd runs .* is gone")
-        self.assertIn("systemctl restart", line.do)
+        line = self.found(node, "socket", "kekd runs .* is not there")
+        self.assertEqual(line.do, "in %s: listen: as the API server's endpoint; where it is, systemctl restart kekd.service" % node.path)
         os.rename(node.socket + ".away", node.socket)
 
     def test_so_few_descriptors_that_no_worker_starts(self):

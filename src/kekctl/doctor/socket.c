@@ -78,9 +78,14 @@ static bool judge_holder(struct doctor *doctor)
         if (doctor->runner.pid > 0) {
             snprintf(process, sizeof process, " (process %d)", (int)doctor->runner.pid);
         }
-        lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT,
-                  "systemctl restart kekd.socket kekd.service",
-                  "kekd runs%s, and %s is gone: nobody can call it", process, path);
+        /* A new start goes by the file: a mistyped one would cut off who calls now. */
+        lines_todo(todo, "in %s: listen: as the API server's endpoint; where it is, %s",
+                   doctor->config->path,
+                   doctor_socket_is_systemds(doctor) ? "systemctl restart kekd.socket kekd.service"
+                   : doctor->outside.unit_why.rc == KEK_OK ? "systemctl restart kekd.service"
+                                                           : "start kekd anew");
+        lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT, todo,
+                  "kekd runs%s, and %s is not there: nobody can call it by that", process, path);
         return false;
     }
     if ((about.st_mode & S_IWUSR) == 0) {
