@@ -1,5 +1,6 @@
 """One verdict: Status, /readyz, the metrics, the log and the service manager say the same of the same trouble."""
 
+import contextlib
 import os
 import re
 import socket
@@ -105,7 +106,12 @@ class Gone(Verdict):
 
         # After a restart nobody has opened it: no Status says ok from the first worker on.
         node.spawn().serving()
-        rigs.wait_for(lambda: node.metrics()['kekd_hsm_workers_ready{provider="hsm-a"}'] > 0, "a worker")
+
+        def has_worker():  # its pages come after its socket
+            with contextlib.suppress(OSError):
+                return node.metrics()['kekd_hsm_workers_ready{provider="hsm-a"}'] > 0
+            return False
+        rigs.wait_for(has_worker, "a worker")
         with node.client() as client:
             for _ in range(20):
                 status, text = node.page("/readyz")
