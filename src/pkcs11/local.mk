@@ -62,13 +62,12 @@ PKCS11_TESTS = \
 	tests/unit/test_pkcs11_login \
 	tests/unit/test_pkcs11_other_key \
 	tests/unit/test_pkcs11_proof \
-	tests/unit/test_pkcs11_returns \
 	tests/unit/test_pkcs11_start \
 	tests/unit/test_pkcs11_states \
 	tests/unit/test_pkcs11_token \
 	tests/unit/test_pkcs11_worker \
 	tests/unit/test_pkcs11_worker_keys
-check_PROGRAMS += $(PKCS11_TESTS)
+check_PROGRAMS += $(PKCS11_TESTS) tests/unit/test_pkcs11_returns
 TESTS += $(PKCS11_TESTS)
 
 tests_unit_test_pkcs11_faults_SOURCES = tests/unit/test_pkcs11_faults.c tests/unit/fault.c \

@@ -11,6 +11,8 @@ tests_interop_stored_SOURCES = tests/interop/stored.c
 tests_interop_stored_LDADD = $(KUBE_LIBS)
 dist_check_SCRIPTS += tests/interop/test_recovery.py
 TESTS += tests/interop/test_recovery.py
+# Minutes, under the sanitizers.
+TESTS += tests/unit/test_pkcs11_returns
 
 # The C-core gRPC client of Debian, and raw bytes.  Each file is one theme and one test.  What takes a minute or more
 # begins first, the longest ahead of all.
