@@ -29,17 +29,20 @@ bool made_for_kekd(const struct keys *keys, size_t provider)
         about.st_uid == 0 || about.st_uid == geteuid()) {
         return true;
     }
-    char name[64];
+    char name[64], become[128];
     const struct passwd *user = getpwuid(about.st_uid);
-    snprintf(name, sizeof name, "%.32s", user == NULL ? "" : user->pw_name);
-    if (user == NULL) {
-        snprintf(name, sizeof name, "#%u", (unsigned)about.st_uid);
+    if (user != NULL) {
+        snprintf(name, sizeof name, "%.32s", user->pw_name);
+        snprintf(become, sizeof become, "runuser -u %s --", name);
+    } else {
+        snprintf(name, sizeof name, "uid %u", (unsigned)about.st_uid);
+        snprintf(become, sizeof become, "setpriv --reuid=%u --regid=%u --clear-groups --",
+                 (unsigned)about.st_uid, (unsigned)about.st_gid);
     }
-    ctl_say(
-        keys->ctl,
-        "no key was made: SoftHSM gives its file to who makes it, and kekd, which runs as %s "
-        "by the owner of state_dir %s, would not see it: runuser -u %s -- kekctl --config %s %s, "
-        "with the same options",
-        name, config->state_dir, name, config->path, keys->ctl->command);
+    ctl_say(keys->ctl,
+            "no key was made: SoftHSM gives its file to who makes it, and kekd, which runs as %s "
+            "by the owner of state_dir %s, would not see it: %s kekctl --config %s %s, "
+            "with the same options",
+            name, config->state_dir, become, config->path, keys->ctl->command);
     return false;
 }
