@@ -247,6 +247,11 @@ class Audit(rigs.Case):
         self.assertEqual(self.verify(node, node.audit)[0], 3)
         node.spawn().serving()
         self.assertIn("count of lost lines", self.line(node, event="broken")["error"])
+
+        def mended():
+            with open(record, "rb") as file:
+                return b"2x6" not in file.read()
+        rigs.wait_for(mended, "the record to be written anew once the line is there")
         node.kill()
         code, told = self.verify(node, node.audit)
         self.assertEqual((code, [problem["kind"] for problem in told["problems"]]), (3, ["told"]), told)

@@ -14,9 +14,9 @@ SUBJECT = "kekd"
 
 class Elsewhere(doctoring.Case):
     def read(self, node):
-        """kekctl's lines in the audit log: a kekd that runs writes on."""
+        """kekctl's lines in the audit log: a kekd that runs writes on, and tells of a record that was replaced."""
         with open(node.config["audit"]["file"], "rb") as file:
-            return [line for line in file if b'"seq":0,' in line]
+            return [line for line in file if b'"seq":0,' in line and b'"event":"broken"' not in line]
 
     def told(self, node, seen, todo):
         """The line, beside which nothing is told to be ended or made; and doctor itself makes nothing."""
