@@ -168,6 +168,7 @@ while True:
 PROVIDER = """  - name: {name}
     type: pkcs11
     uri: "pkcs11:token=t?module-path=/m.so&pin-source=file:/pin"
+    timeout: 10s
     start_timeout: {start_timeout}
 """
 
