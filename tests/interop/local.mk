@@ -28,7 +28,7 @@ INTEROP_TESTS = \
 	tests/interop/test_views.py \
 	tests/interop/test_swap.py \
 	tests/interop/test_providers.py \
-	tests/interop/test_report.py \
+	tests/interop/test_report_audit.py \
 	tests/interop/test_canary.py \
 	tests/interop/test_roots.py \
 	tests/interop/test_changes.py \
@@ -59,6 +59,9 @@ INTEROP_TESTS = \
 	tests/interop/test_log.py \
 	tests/interop/test_recovery_of_kekd.py \
 	tests/interop/test_reencrypt_cluster.py \
+	tests/interop/test_report.py \
+	tests/interop/test_report_roots.py \
+	tests/interop/test_report_signature.py \
 	tests/interop/test_nodes.py \
 	tests/interop/test_rotation.py \
 	tests/interop/test_rotate.py \
@@ -96,6 +99,7 @@ EXTRA_DIST += \
 	tests/interop/pages.py \
 	tests/interop/proc.py \
 	tests/interop/protowire.py \
+	tests/interop/reporting.py \
 	tests/interop/rig.py \
 	tests/interop/roots.py \
 	tests/interop/rotation.py \
