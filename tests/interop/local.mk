@@ -18,6 +18,8 @@ TESTS += tests/unit/test_pkcs11_returns
 # begins first, the longest ahead of all.
 INTEROP_TESTS = \
 	tests/interop/test_faults.py \
+	tests/interop/test_faults_start.py \
+	tests/interop/test_faults_unlike.py \
 	tests/interop/test_oom.py \
 	tests/interop/test_token.py \
 	tests/interop/test_conformance.py \
@@ -53,6 +55,7 @@ INTEROP_TESTS = \
 	tests/interop/test_encryption.py \
 	tests/interop/test_etcd.py \
 	tests/interop/test_fault_module.py \
+	tests/interop/test_faults_neighbours.py \
 	tests/interop/test_inventory.py \
 	tests/interop/test_inventory_roots.py \
 	tests/interop/test_lifecycle.py \
@@ -89,6 +92,7 @@ EXTRA_DIST += \
 	tests/interop/doctoring.py \
 	tests/interop/etcd_fake.py \
 	tests/interop/etcd_server.py \
+	tests/interop/failing.py \
 	tests/interop/fault.py \
 	tests/interop/h2.py \
 	tests/interop/kms.py \
