@@ -69,7 +69,10 @@ INTEROP_TESTS = \
 	tests/interop/test_rotation.py \
 	tests/interop/test_rotate.py \
 	tests/interop/test_roots_all.py \
+	tests/interop/test_roots_damaged.py \
+	tests/interop/test_roots_moves.py \
 	tests/interop/test_roots_openbao.py \
+	tests/interop/test_roots_same_kek.py \
 	tests/interop/test_roots_tpm2.py \
 	tests/interop/test_roots_views.py \
 	tests/interop/test_roundtrip.py \

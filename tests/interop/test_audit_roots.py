@@ -83,7 +83,7 @@ class AuditRoots(Roots):
             time.sleep(1)
             return before == [fault.counts() for fault in held]
         rigs.wait_for(still, "the HSMs to have nothing to do")
-        damaged = ("C_UnwrapKey 1 rv 110", "C_UnwrapKey 3 rv 110")  # as test_roots.py has them
+        damaged = ("C_UnwrapKey 1 rv 110", "C_UnwrapKey 3 rv 110")  # as test_roots_damaged.py has them
         with node.client() as client:
             sealed = client.encrypt(DEK)
             held[0].put(*damaged)
