@@ -57,7 +57,9 @@ INTEROP_TESTS = \
 	tests/interop/test_fault_module.py \
 	tests/interop/test_faults_neighbours.py \
 	tests/interop/test_inventory.py \
+	tests/interop/test_inventory_etcds.py \
 	tests/interop/test_inventory_roots.py \
+	tests/interop/test_inventory_verify.py \
 	tests/interop/test_lifecycle.py \
 	tests/interop/test_log.py \
 	tests/interop/test_recovery_of_kekd.py \
@@ -98,6 +100,7 @@ EXTRA_DIST += \
 	tests/interop/failing.py \
 	tests/interop/fault.py \
 	tests/interop/h2.py \
+	tests/interop/inventories.py \
 	tests/interop/kms.py \
 	tests/interop/kubectl.py \
 	tests/interop/moved.py \
