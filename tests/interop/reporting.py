@@ -139,5 +139,4 @@ class Report(rigs.Case):
 
     @staticmethod
     def log(node):
-        with open(node.audit, encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
+        return rigs.json_lines(node.audit)

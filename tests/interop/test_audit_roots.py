@@ -1,6 +1,5 @@
 """The audit log of a kekd with several roots of trust: each root whose KEK a call used, and of whose key a line is."""
 
-import json
 import os
 import subprocess
 import time
@@ -23,9 +22,7 @@ class AuditRoots(Roots):
 
     @staticmethod
     def lines(node, **fields):
-        with open(node.audit, encoding="utf-8") as file:
-            lines = [json.loads(line) for line in file if line.endswith("\n")]
-        return [line for line in lines if all(line.get(key) == value for key, value in fields.items())]
+        return [line for line in rigs.json_lines(node.audit) if all(line.get(key) == value for key, value in fields.items())]
 
     def calls(self, node, count, **fields):
         """That many lines of calls, once they are there."""

@@ -101,10 +101,7 @@ class Whole(Report):
 
     @staticmethod
     def listed_audit(node, state):
-        def told():
-            with open(node.audit, encoding="utf-8") as file:
-                return any(json.loads(line).get("state") == state for line in file)
-        rigs.wait_for(told, "a line about " + state)
+        rigs.wait_for(lambda: any(line.get("state") == state for line in rigs.json_lines(node.audit)), "a line about " + state)
 
     def test_what_is_not_known_is_said(self):
         """No kekd has ever run here, no etcd is configured, and nobody kept an audit log."""

@@ -1,7 +1,6 @@
 """What one of several roots of trust calls damaged, or opens wrong: the others may open it, and what somebody changed opens by
 none."""
 
-import json
 import os
 import re
 import time
@@ -42,9 +41,7 @@ class Damaged(Roots):
         rigs.wait_for(still, "the HSMs to have nothing to do")
 
     def audited(self, node):
-        with open(node.folder + "/audit", encoding="utf-8") as file:
-            lines = [json.loads(line) for line in file if line.endswith("\n")]
-        return [line for line in lines if "damaged_root" in line]
+        return [line for line in rigs.json_lines(node.folder + "/audit") if "damaged_root" in line]
 
     def test_what_one_hsm_calls_damaged_opens_and_is_told(self):
         node = self.node()
