@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import time
 
 from grpc import StatusCode
 
@@ -75,11 +74,7 @@ class AuditRoots(Roots):
         for fault in held:
             self.addCleanup(fault.close)
         node.start()
-        def still():
-            before = [fault.counts() for fault in held]
-            time.sleep(1)
-            return before == [fault.counts() for fault in held]
-        rigs.wait_for(still, "the HSMs to have nothing to do")
+        faults.quiet(*held)
         damaged = ("C_UnwrapKey 1 rv 110", "C_UnwrapKey 3 rv 110")  # as test_roots_damaged.py has them
         with node.client() as client:
             sealed = client.encrypt(DEK)

@@ -170,11 +170,11 @@ class Unproven(FaultCase):
         p11.plant(node.token, "k8s-test.v2", os.urandom(16))
         node.config["providers"][0]["versions"] = [{"n": 1, "state": "deactivated"},
                                                    {"n": 2, "state": "active"}]
-        node.write(health={"probe_interval": "1h"}, metrics=rigs.own_address())
+        node.write(refresh="60s", health={"probe_interval": "1h"}, metrics=rigs.own_address())
         node.start()
         rigs.wait_for(lambda: node.page("/readyz")[0] == 200 and len(node.workers()) == 2, "service")
         with node_client(node) as client:
-            time.sleep(1)  # until both are judged
+            faults.quiet(node.fault)  # both are judged
             node.fault.put("C_UnwrapKey 1 rv 110")  # CKR_WRAPPED_KEY_INVALID
             self.assertEqual(client.decrypt1(sealed), DEK)
             self.assertEqual(node.fault.done(), 1)

@@ -3,7 +3,6 @@ none."""
 
 import os
 import re
-import time
 
 from grpc import RpcError, StatusCode
 
@@ -28,17 +27,8 @@ class Damaged(Roots):
         for fault in node.faults:
             self.addCleanup(fault.close)
         node.start()
-        self.quiet(node)
+        faults.quiet(*node.faults)
         return node
-
-    @staticmethod
-    def quiet(node):
-        """Waits until no HSM has been asked for a second: the next unwrap is a call's."""
-        def still():
-            before = [fault.counts() for fault in node.faults]
-            time.sleep(1)
-            return before == [fault.counts() for fault in node.faults]
-        rigs.wait_for(still, "the HSMs to have nothing to do")
 
     def audited(self, node):
         return [line for line in rigs.json_lines(node.folder + "/audit") if "damaged_root" in line]
