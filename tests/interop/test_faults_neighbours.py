@@ -17,22 +17,24 @@ class Neighbours(FaultCase):
     """A token that is shared with others."""
 
     def test_many_keys_on_a_slow_token_end_no_worker(self):
-        node = self.rig(generate=False, config={"data_key": {"max_uses": 1}},
-                        provider={"processes": 2, "sessions": 2, "timeout": "100ms",
+        # A list of them all would take longer than kekd waits for one, ten times `timeout`; a call takes a fifth of what
+        # it may.  And no start takes so many refreshes that a fresh worker looks and takes another's place.
+        node = self.rig(generate=False, config={"data_key": {"max_uses": 1}, "refresh": "2s"},
+                        provider={"processes": 2, "sessions": 2, "timeout": "250ms",
                                   "start_timeout": "30s"})
         p11.plant(node.token, "tenant.v1", os.urandom(16))
         node.token.multiply_key(299)
         node.kekctl("key", "generate", check=True)
         node.fault = faults.inject(node)
         self.addCleanup(node.fault.close)
-        node.fault.put("* every delay 5")
+        node.fault.put("* every delay 10")
         node.start()
         rigs.wait_for(lambda: len(node.workers()) == 2, "two workers")
         with node_client(node) as client:
             calls = Calls(client)
             rigs.wait_for(lambda: calls.round() or calls.sealed, "something sealed")
             first, calls = node.workers(), Calls(client)
-            end = time.monotonic() + 6  # a look each second
+            end = time.monotonic() + 6  # some looks
             while time.monotonic() < end:
                 calls.round()
             self.assertEqual((calls.statuses, calls.wrong), ([], []))
