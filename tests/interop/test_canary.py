@@ -214,7 +214,8 @@ class Hidden(Older):
             load.more(500)
             with contextlib.suppress(AssertionError):
                 rigs.wait_for(lambda: time.monotonic() - begun > 4, "four seconds", 5)
-            self.assertLessEqual(self.faults[0].done() - lost, 4)
+            # Each `canary_interval`, however long the calls took.
+            self.assertLessEqual(self.faults[0].done() - lost, 1 + (time.monotonic() - begun) / 2)
             self.faults[0].put()
             self.over(node, sample)
             self.audited(node, "ok", "hsm-a")
