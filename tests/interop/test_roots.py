@@ -216,7 +216,7 @@ class Restarted(Roots):
         node.stop()
         node.other.plug()
         node.spawn().good()
-        rigs.wait_for(lambda: "to be mended: spare: what was sealed from" in node.page("/readyz")[1], "the remark", 20)
+        rigs.wait_for(lambda: "to be mended: spare: what was sealed from" in node.page("/readyz")[1], "the remark")
         node.stop()
 
 
