@@ -196,6 +196,8 @@ struct kek_pool_worker {
 size_t kek_pool_provider_count(const struct kek_pool *pool);
 void kek_pool_provider_get(const struct kek_pool *pool, size_t provider,
                            struct kek_pool_provider *status);
+/* Does it tell one token from another?  Some libraries number all of theirs 0. */
+bool kek_pool_is_serial(const char *serial);
 /* Another provider that has the same token, by serial and model, as far as their workers have been ready;
  * KEK_POOL_ANY: none. The first one is told. */
 size_t kek_pool_twin(const struct kek_pool *pool, size_t provider);

@@ -4,7 +4,8 @@
  * A version's first witness is a proposal: it was made by one worker, which may be the wrong one.  It is
  * agreed on once every worker of every provider that counts has opened it; from then on it is on record,
  * and who cannot open it is wrong.  On a node without a record every configured provider counts, since
- * nobody else can say which key is right; later, those that answer.
+ * nobody else can say which key is right; later, those that answer, of which one at least must show a version
+ * that was agreed on before: a token that shows none may be another, with keys of its own under the same names.
  */
 #include "keyring/ring.h"
 
@@ -72,7 +73,7 @@ static bool is_agreed(const struct kek_keyring *ring, const struct version *vers
         if (consent == WAIT || (consent == SILENT && !ring->announced)) {
             return false;
         }
-        any = any || consent == AGREES;
+        any = any || (consent == AGREES && (!ring->announced || source_vouches(source)));
     }
     return any;
 }
@@ -114,6 +115,9 @@ static void drive_agreement(struct kek_keyring *ring)
         } else if (!anybody_opens(ring, version) && version->making == NULL) {
             version_forget_witness(ring, version); /* whoever made it is gone */
         }
+    }
+    if (tokens_learn(ring)) {
+        record_save(ring);
     }
 }
 

@@ -81,13 +81,13 @@ static bool load_primary(struct kek_keyring *ring, json_t *primary)
 
 static bool load_root(struct kek_keyring *ring, json_t *root)
 {
-    json_t *versions, *primary = NULL, *history = NULL, *lapse = NULL, *item;
+    json_t *versions, *primary = NULL, *history = NULL, *lapse = NULL, *tokens = NULL, *item;
     const char *keyring;
     json_int_t format;
     size_t i;
-    if (json_unpack(root, "{s:I, s:s, s:o, s?:o, s?:o, s?:o}", "format", &format, "keyring",
+    if (json_unpack(root, "{s:I, s:s, s:o, s?:o, s?:o, s?:o, s?:o}", "format", &format, "keyring",
                     &keyring, "versions", &versions, "primary", &primary, "history", &history,
-                    "lapse", &lapse) != 0 ||
+                    "lapse", &lapse, "tokens", &tokens) != 0 ||
         format != FORMAT || strcmp(keyring, ring->settings.config->keyring) != 0 ||
         !json_is_array(versions)) {
         return false;
@@ -100,6 +100,7 @@ static bool load_root(struct kek_keyring *ring, json_t *root)
     }
     history_load(ring, history);
     lapse_load(ring, lapse);
+    tokens_load(ring, tokens);
     return load_primary(ring, primary);
 }
 
@@ -265,10 +266,11 @@ char *record_text(const struct kek_keyring *ring, const struct version *next)
                                       "announced_ms", announced_ms)
                           : json_null();
     json_t *versions = json_array();
-    json_t *root = json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:o*}", "format", FORMAT, "keyring",
-                             ring->settings.config->keyring, "context",
-                             ring->settings.config->context, "primary", primary, "versions",
-                             versions, "history", history_json(ring), "lapse", lapse_json(ring));
+    json_t *root =
+        json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:o*}", "format", FORMAT, "keyring",
+                  ring->settings.config->keyring, "context", ring->settings.config->context,
+                  "primary", primary, "versions", versions, "history", history_json(ring), "tokens",
+                  tokens_json(ring), "lapse", lapse_json(ring));
     bool whole = root != NULL;
     const struct version *version;
     DL_FOREACH (ring->versions, version) {

@@ -85,7 +85,8 @@ INTEROP_TESTS = \
 	tests/interop/test_transit.py \
 	tests/interop/test_verdict.py \
 	tests/interop/test_wire.py \
-	tests/interop/test_workers.py
+	tests/interop/test_workers.py \
+	tests/interop/test_wrong_token.py
 TESTS += $(INTEROP_TESTS)
 EXTRA_DIST += \
 	tests/README.md \

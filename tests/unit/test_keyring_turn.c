@@ -221,6 +221,7 @@ START_TEST(node_that_was_away_for_a_rotation_announces_the_new_version_unless_th
     struct kek_version before = key(3, 0, 'W'), after[2];
     char fate = fates[_i];
     size_t count = 0;
+    snprintf(rig.pool->backends[0].status.serial, sizeof rig.pool->backends[0].status.serial, "1");
     both_list(&before, 1);
     close_node(0);
     open_node(0);
