@@ -243,6 +243,7 @@ START_TEST(node_that_was_away_for_a_rotation_announces_the_new_version_unless_th
         ck_assert(ring->verdict.state == KEK_KEYRING_STARTING && ring->verdict.pending);
     }
     turn();
+    turn(); /* each worker opens the old one before and after the new one */
     ck_assert(leads(fate == 'o' ? &before : &after[count - 1]));
     pass(SETTLE_MS);
     turn();
