@@ -98,7 +98,7 @@ static void say_token(struct doctor *doctor, const struct keys *keys, size_t pro
     char subject[SUBJECT];
     kek_pool_provider_get(keys->pool, provider, &status);
     snprintf(subject, sizeof subject, "token of %s", name_of(keys, provider));
-    if (status.pin_count_low) {
+    if (keys_pin_count_low(keys, provider)) {
         lines_add(
             &doctor->lines, DOCTOR_WARN, subject,
             "find who tries a wrong PIN, and have the token's officer set the count back",
