@@ -10,20 +10,10 @@
 #include <unistd.h>
 
 #include "kek/text.h"
+#include "kek/vendor.h"
 #include "reach.h"
 
 #define TEXT_MAX 256
-
-/* As their packages have it: a library's beginning, and the group that may use its files, sockets or devices. */
-static const struct vendor {
-    const char *library, *group;
-    bool is_softhsm;
-} vendors[] = {
-    {"libsofthsm2", "softhsm", true},
-    {"libopencryptoki", "pkcs11", false},
-    {"libtpm2_pkcs11", "tss", false},
-    {"libcknfast", "nfast", false}, /* nShield */
-};
 
 static bool attribute(const struct kek_config_provider *provider, const char *name,
                       char value[static TEXT_MAX])
@@ -32,25 +22,10 @@ static bool attribute(const struct kek_config_provider *provider, const char *na
     return uri != NULL && kek_config_pkcs11_attribute(uri, name, value, TEXT_MAX);
 }
 
-static const struct vendor *vendor_of(const struct kek_config_provider *provider)
-{
-    char module[TEXT_MAX];
-    if (!attribute(provider, "module-path", module)) {
-        return NULL;
-    }
-    const char *slash = strrchr(module, '/'), *name = slash == NULL ? module : slash + 1;
-    for (size_t i = 0; i < sizeof vendors / sizeof vendors[0]; i++) {
-        if (strncmp(name, vendors[i].library, strlen(vendors[i].library)) == 0) {
-            return &vendors[i];
-        }
-    }
-    return NULL;
-}
-
-/* It is there, and the user is not in it. */
+/* There is such a group, and the user is not in it. */
 static bool lacks_group(const struct who *who, const char *name)
 {
-    const struct group *group = getgrnam(name);
+    const struct group *group = name == NULL ? NULL : getgrnam(name);
     bool has = group == NULL || who->uid == 0 || who->gid == group->gr_gid;
     for (int i = 0; i < who->group_count; i++) {
         has = has || who->groups[i] == group->gr_gid;
@@ -216,10 +191,10 @@ static bool unread_file(const char *text, char path[static PATH_MAX])
     return true;
 }
 
-/* Is what is in the way open to that group? */
+/* Is what is in the way open to that group, if there is one? */
 static bool is_for_group(const struct reach *found, const char *name)
 {
-    const struct group *group = getgrnam(name);
+    const struct group *group = name == NULL ? NULL : getgrnam(name);
     mode_t bit = found->end == REACH_SHUT ? S_IXGRP : S_IRGRP;
     struct stat about;
     return stat(found->at, &about) == 0 && group != NULL && about.st_gid == group->gr_gid &&
@@ -227,8 +202,8 @@ static bool is_for_group(const struct reach *found, const char *name)
 }
 
 /* False: it can be read, or the vendor's group is what lets it be read. */
-static bool say_unread(const struct doctor *doctor, const struct vendor *vendor, const char *path,
-                       char todo[static LINES_TODO])
+static bool say_unread(const struct doctor *doctor, const struct kek_vendor *vendor,
+                       const char *path, char todo[static LINES_TODO])
 {
     struct reach found;
     struct stat about = {.st_mode = 0};
@@ -250,7 +225,7 @@ static bool say_unread(const struct doctor *doctor, const struct vendor *vendor,
 }
 
 /* All its tokens are in a folder of root's, and no group opens that. */
-static bool say_shut_folder(const struct doctor *doctor, const struct vendor *vendor,
+static bool say_shut_folder(const struct doctor *doctor, const struct kek_vendor *vendor,
                             const struct kek_config_provider *provider,
                             char todo[static LINES_TODO])
 {
@@ -272,7 +247,7 @@ static bool say_shut_folder(const struct doctor *doctor, const struct vendor *ve
 bool vendors_todo(const struct doctor *doctor, const struct kek_config_provider *provider,
                   bool was_there, const struct kek_why *why, char todo[static LINES_TODO])
 {
-    const struct vendor *vendor = vendor_of(provider);
+    const struct kek_vendor *vendor = kek_config_vendor(provider);
     char token[TEXT_MAX];
     /* The worker's words (pkcs11/token.c): no code of the library says it. */
     if (strstr(why->text, "is locked by the token") != NULL) {
