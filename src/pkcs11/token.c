@@ -182,14 +182,17 @@ static bool no_match(const struct search *search, struct kek_provider_failure *f
                         : search->blank == 0 ? "none at all"
                                              : "none that is initialized";
     if (kek_p11_good(search->trouble)) {
-        return kek_p11_fail(failure, STEP, KEK__PROVIDER__CAUSE__LINK,
-                            "no token matches the URI; the module shows %s", shown);
+        kek_p11_fail(failure, STEP, KEK__PROVIDER__CAUSE__LINK,
+                     "no token matches the URI; the module shows %s", shown);
+    } else {
+        kek_p11_fail_as(failure, STEP, KEK__PROVIDER__CAUSE__LINK, search->trouble);
+        (void)kek_fail_within(&failure->why, failure->why.rc,
+                              "no token matches the URI, and not all could be asked; the module "
+                              "shows %s",
+                              shown);
     }
-    kek_p11_fail_as(failure, STEP, KEK__PROVIDER__CAUSE__LINK, search->trouble);
-    (void)kek_fail_within(&failure->why, failure->why.rc,
-                          "no token matches the URI, and not all could be asked; the module "
-                          "shows %s",
-                          shown);
+    (void)kek_fail_reason(&failure->why,
+                          search->all.len > 0 ? KEK_REASON_NO_TOKEN : KEK_REASON_NO_TOKEN_SHOWN);
     return false;
 }
 
@@ -212,9 +215,11 @@ bool kek_p11_token_find(CK_FUNCTION_LIST *f, const struct kek_p11_uri *uri,
         return no_match(&search, failure);
     }
     if (search.matches > 1) {
-        return kek_p11_fail(failure, STEP, KEK__PROVIDER__CAUSE__BAD_REQUEST,
-                            "%zu tokens match the URI (%s): name one by its serial", search.matches,
-                            search.matching.text);
+        kek_p11_fail(failure, STEP, KEK__PROVIDER__CAUSE__BAD_REQUEST,
+                     "%zu tokens match the URI (%s): name one by its serial", search.matches,
+                     search.matching.text);
+        (void)kek_fail_reason(&failure->why, KEK_REASON_TOKENS_ALIKE);
+        return false;
     }
     *slot = search.slot;
     *info = search.info;

@@ -121,6 +121,7 @@ static void stay_out(struct kek_worker *worker, bool colon, const struct kek_why
     (void)kek_login_pin_source(&backend->logins, source, sizeof source);
     kek_fail(&said, KEK_DENIED, "%s: the PIN %s%s %s", backend->config->name, source,
              colon ? ":" : "", kek_text_after_name(why->text, backend->config->name));
+    said.reason = why->reason;
     said.native = why->native;
     said.code = why->code;
     kek_backend_pin_refused(backend, &said);
@@ -239,12 +240,14 @@ static void on_token(struct kek_worker *worker, const Kek__Provider__Token *toke
     kek_backend_watch_pin(backend, token->pin_path);
     if (token->pin_locked) {
         kek_fail(&why, KEK_DENIED, "is locked by the token: its officer must set it anew");
+        (void)kek_fail_reason(&why, KEK_REASON_PIN_LOCKED);
         stay_out(worker, false, &why);
         return;
     }
     if (token->pin_final_try) {
         kek_fail(&why, KEK_DENIED,
                  "has one try left on the token, and kekd does not take it: log in once by hand");
+        (void)kek_fail_reason(&why, KEK_REASON_PIN_LAST_TRY);
         stay_out(worker, false, &why);
         return;
     }

@@ -83,6 +83,9 @@ bool kek_serve_message_failed(struct kek_buf *reply, uint64_t id,
     failed.native = failure->why.code;
     failed.native_is_errno = failure->why.native == KEK_NATIVE_ERRNO;
     failed.native_is_http = failure->why.native == KEK_NATIVE_HTTP;
+    failed.reason = failure->why.reason < KEK_REASONS_OF_WORKERS
+                        ? (Kek__Provider__Reason)failure->why.reason
+                        : KEK__PROVIDER__REASON__UNTOLD_REASON;
     failed.text = (char *)failure->why.text;
     Kek__Provider__Reply message = KEK__PROVIDER__REPLY__INIT;
     message.id = id;
@@ -106,6 +109,7 @@ static void version_message(const struct kek_version *version, Kek__Provider__Ve
     message->attestation = (Kek__Provider__Attestation)version->attestation;
     message->label = (char *)version->label;
     message->refusal = (char *)version->refusal;
+    message->refused_for = (Kek__Provider__Refusal)version->refused_for;
 }
 
 static size_t other_names(const struct kek_provider_versions *versions,

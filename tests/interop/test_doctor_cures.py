@@ -144,6 +144,18 @@ class Cures(doctoring.Case):
         self.well(node)
         self.opens(node)
 
+    def test_a_context_so_long_that_the_message_is_cut(self):
+        one, deep = "a" * 250, "deep" * 60
+        node = self.announced(config={"context": one})
+        os.makedirs("%s/%s" % (node.folder, deep))
+        os.rename(node.state, "%s/%s/state" % (node.folder, deep))
+        node.state = "%s/%s/state" % (node.folder, deep)
+        node.write(context="other", state_dir=node.state)
+        line = self.found(node, "keyring", "is not known: .*it is of context 'a+[.]")
+        self.assertTrue(line.do.startswith("in %s: context: %s # " % (node.path, one)), line.do)
+        node.write(context=re.search(r"context: (\S+)", line.do)[1])
+        self.well(node)
+
     def test_a_record_that_is_damaged(self):
         node = self.announced()
         record = node.state + "/k8s-test.json"

@@ -112,11 +112,10 @@ static void say_token(struct doctor *doctor, const struct keys *keys, size_t pro
     note_token(&status, token);
 }
 
-/* By the worker's words (pkcs11/keys.c): nothing is wrong with the key. */
+/* Nothing is wrong with the key. */
 static bool is_of_other_strategy(const struct kek_version *version)
 {
-    static const char words[] = "it is there for strategy ";
-    return !version->eligible && strncmp(version->refusal, words, strlen(words)) == 0;
+    return !version->eligible && version->refused_for == KEK_REFUSAL_STRATEGY;
 }
 
 static bool has_other_strategy(const struct listing *listing)
@@ -204,34 +203,25 @@ static bool is_empty(const struct keys *keys)
 static bool say_record(const struct doctor *doctor, const struct keys *keys,
                        char todo[static LINES_TODO])
 {
-    static const char of[] = ": it is of context '", but[] = "', and the configuration says '";
-    static const char damaged[] = ": not a state file of ";
     struct kek_generation last;
     struct kek_why why;
-    char path[KEK_WHY_TEXT], shown[KEK_WHY_TEXT];
+    struct kek_keyring_record record;
+    char shown[PATH_MAX];
     if (remarks_primary(keys, &last, &why) != REMARKS_PRIMARY_UNREAD) {
         return false;
     }
-    const char *context = strstr(why.text, of), *end = strstr(why.text, but);
-    if (context != NULL && end != NULL) {
-        context += strlen(of);
+    kek_keyring_record_look(keys->config, &record);
+    if (why.reason == KEK_REASON_RECORD_CONTEXT) {
         lines_todo(todo,
-                   "in %s: context: %.*s # to rename it on purpose: context_accept: [%.*s] "
+                   "in %s: context: %s # to rename it on purpose: context_accept: [%s] "
                    "(docs/operations.md, state_dir)",
-                   keys->config->path, (int)(end - context), context, (int)(end - context),
-                   context);
+                   keys->config->path, record.context, record.context);
         return true;
     }
-    end = strstr(why.text, damaged);
-    if (end == NULL) {
+    if (why.reason != KEK_REASON_RECORD_DAMAGED) {
         return false;
     }
-    snprintf(path, sizeof path, "%.*s", (int)(end - why.text), why.text);
-    for (char *at = strrchr(path, ':'); at != NULL && at[1 + strspn(at + 1, "0123456789")] == '\0';
-         at = strrchr(path, ':')) {
-        *at = '\0'; /* the line and the column */
-    }
-    lines_quote(path, shown, sizeof shown);
+    lines_quote(record.path, shown, sizeof shown);
     doctor_give(doctor, todo,
                 "install -m 0600 -o %s -g %s \"${BACKUP:?}\" %s # its backup, or another node's, "
                 "before kekd starts: docs/operations.md, state_dir",

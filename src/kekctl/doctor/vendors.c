@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -33,17 +34,34 @@ static bool lacks_group(const struct who *who, const char *name)
     return !has;
 }
 
+/* Where the provider's workers have that variable from: its env, else who runs this. NULL: it is not set. */
+static const char *variable_of(const struct kek_config_provider *provider, const char *variable)
+{
+    size_t len = strlen(variable);
+    for (size_t i = 0; provider->env != NULL && provider->env[i] != NULL; i++) {
+        if (strncmp(provider->env[i], variable, len) == 0 && provider->env[i][len] == '=') {
+            return provider->env[i] + len + 1;
+        }
+    }
+    return getenv(variable);
+}
+
+/* What the library's variable names. NULL: it has none, or it is not set. */
+static const char *configuration_of(const struct kek_config_provider *provider,
+                                    const struct kek_vendor *vendor)
+{
+    return vendor == NULL || vendor->variable == NULL ? NULL
+                                                      : variable_of(provider, vendor->variable);
+}
+
 /* Where SoftHSM keeps its tokens (softhsm2.conf(5)): by the provider's env, else by its package's file. */
 static bool softhsm_folder(const struct kek_config_provider *provider, char folder[static PATH_MAX])
 {
-    static const char variable[] = "SOFTHSM2_CONF=", key[] = "directories.tokendir";
-    const char *conf = "/etc/softhsm/softhsm2.conf";
+    static const char key[] = "directories.tokendir";
+    const char *named = variable_of(provider, "SOFTHSM2_CONF");
+    const char *conf = named == NULL ? "/etc/softhsm/softhsm2.conf" : named;
     char line[PATH_MAX + sizeof key];
     bool found = false;
-    for (size_t i = 0; provider->env != NULL && provider->env[i] != NULL; i++) {
-        bool names = strncmp(provider->env[i], variable, strlen(variable)) == 0;
-        conf = names ? provider->env[i] + strlen(variable) : conf;
-    }
     FILE *file = fopen(conf, "re");
     while (file != NULL && fgets(line, sizeof line, file) != NULL) {
         char *at = line + strspn(line, " \t");
@@ -174,23 +192,6 @@ static void say_login(const struct kek_config_provider *provider, char todo[stat
                shown, shown_token);
 }
 
-/* The library's configuration, where the worker's words (pkcs11/library.c) say that it cannot be read:
- * " (VARIABLE is PATH, which uid N cannot read: why)". */
-static bool unread_file(const char *text, char path[static PATH_MAX])
-{
-    const char *end = strstr(text, ", which uid "), *at = end;
-    while (at != NULL && at > text && strncmp(at, " (", 2) != 0) {
-        at--;
-    }
-    at = at == NULL ? NULL : strstr(at, " is ");
-    if (at == NULL || at > end) {
-        return false;
-    }
-    at += strlen(" is ");
-    snprintf(path, PATH_MAX, "%.*s", (int)(end - at), at);
-    return true;
-}
-
 /* Is what is in the way open to that group, if there is one? */
 static bool is_for_group(const struct reach *found, const char *name)
 {
@@ -249,38 +250,38 @@ bool vendors_todo(const struct doctor *doctor, const struct kek_config_provider 
 {
     const struct kek_vendor *vendor = kek_config_vendor(provider);
     char token[TEXT_MAX];
-    /* The worker's words (pkcs11/token.c): no code of the library says it. */
-    if (strstr(why->text, "is locked by the token") != NULL) {
+    switch (why->reason) {
+    case KEK_REASON_PIN_LOCKED:
         lines_todo(todo,
                    "have the token's officer set the PIN anew, by the vendor's means, and put it "
                    "into its file");
         return true;
-    }
-    if (strstr(why->text, "has one try left") != NULL) {
+    case KEK_REASON_PIN_LAST_TRY:
         say_login(provider, todo);
         return true;
+    case KEK_REASON_TOKENS_ALIKE:
+        lines_todo(todo,
+                   "in %s, provider %s: serial= in uri:, beside token=, of the one that has the "
+                   "keys",
+                   doctor->config->path, provider->name);
+        return true;
+    default:
+        break;
     }
-    const char *no_token = strstr(why->text, "no token matches the URI");
-    if (no_token != NULL && attribute(provider, "token", token)) {
-        bool none = strstr(no_token, "the module shows none") != NULL;
+    bool none = why->reason == KEK_REASON_NO_TOKEN_SHOWN;
+    bool no_token = none || why->reason == KEK_REASON_NO_TOKEN;
+    if (no_token && attribute(provider, "token", token)) {
         bool softhsm = vendor != NULL && vendor->is_softhsm;
         if (!softhsm || !say_shut(doctor, provider, was_there, todo)) {
             say_token(doctor, provider, none && softhsm, was_there, token, todo);
         }
         return true;
     }
-    if (strstr(why->text, "tokens match the URI") != NULL) {
-        lines_todo(todo,
-                   "in %s, provider %s: serial= in uri:, beside token=, of the one that has the "
-                   "keys",
-                   doctor->config->path, provider->name);
+    const char *path = configuration_of(provider, vendor);
+    if (path != NULL && say_unread(doctor, vendor, path, todo)) {
         return true;
     }
-    char path[PATH_MAX];
-    if (unread_file(why->text, path) && say_unread(doctor, vendor, path, todo)) {
-        return true;
-    }
-    bool failed = no_token == NULL && why->native == KEK_NATIVE_PKCS11 && vendor != NULL;
+    bool failed = !no_token && why->native == KEK_NATIVE_PKCS11 && vendor != NULL;
     if (failed && say_shut_folder(doctor, vendor, provider, todo)) {
         return true;
     }
