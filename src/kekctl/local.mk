@@ -110,6 +110,8 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/secrets.c \
 	src/kekctl/doctor/secrets.h \
 	src/kekctl/doctor/session_lines.c \
+	src/kekctl/doctor/softhsm.c \
+	src/kekctl/doctor/softhsm.h \
 	src/kekctl/doctor/socket.c \
 	src/kekctl/doctor/started.c \
 	src/kekctl/doctor/started.h \
@@ -121,6 +123,8 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/unit.h \
 	src/kekctl/doctor/unit_judge.c \
 	src/kekctl/doctor/unit_lines.c \
+	src/kekctl/doctor/variables.c \
+	src/kekctl/doctor/variables.h \
 	src/kekctl/doctor/vendors.c \
 	src/kekctl/doctor/vendors.h \
 	src/kekctl/doctor/who.c \

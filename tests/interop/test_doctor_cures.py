@@ -58,6 +58,40 @@ class Cures(doctoring.Case):
         self.well(node)
         self.opens(node)
 
+    def test_a_folder_of_tokens_that_softhsms_configuration_does_not_name_is_named_there(self):
+        node = self.announced()
+        conf, tokens = node.token.conf, node.token.folder + "/tokens"
+        with open(conf, encoding="utf-8") as file:
+            right = file.read()
+        entry, = [line for line in right.splitlines() if line.startswith("directories.tokendir")]
+        number = right.splitlines().index(entry) + 1
+        wrong = ["directories.tokendir = %s/tokns" % node.token.folder, "directories.tokendir = %s/hms/tokens/" % node.folder,
+                 "directories.tokendir = tokens", "directories.tokendr = " + tokens, "directories.tokendir " + tokens, ""]
+        for text in wrong:
+            write(conf, right.replace(entry, text))
+            line = self.found(node, "token of hsm-a", "C_Initialize")
+            where, has = ("line %d" % number, "it has: " + text.rstrip("/")) if text else ("a line more", "it has no such line")
+            self.assertEqual(line.do.replace("it has: " + text, has), "in %s, %s: directories.tokendir = %s # %s" % (conf, where, tokens, has))
+            setting = line.do.split(where + ": ")[1].split(" # ")[0]
+            write(conf, right.replace(entry, setting) if text else right.replace(entry, "") + setting + "\n")
+            self.well(node)
+        self.opens(node)
+
+    def test_a_folder_of_tokens_that_is_nowhere(self):
+        node = self.announced()
+        conf, tokens = node.token.conf, node.token.folder + "/tokens"
+        os.rename(tokens, node.state + "/not-looked-for")
+        line = self.found(node, "token of hsm-a", "C_Initialize")
+        self.assertRegex(line.do, r"^in %s, line \d+: directories.tokendir = the folder .* # it has: directories.tokendir = %s; where it is lost: "
+                         % (conf, tokens))
+        for record in glob.glob(node.state + "/k8s-test*"):
+            os.unlink(record)
+        line = self.found(node, "token of hsm-a", "C_Initialize")
+        self.assertTrue(line.do.startswith("install -d -m 0700 -o nobody -g nogroup %s # or, where that path is mistyped, correct %s, line "
+                                           % (tokens, conf)), line.do)
+        self.run_it(node, line)
+        self.assertIn("softhsm2-util --init-token", self.found(node, "token of hsm-a", "the module shows none").do)
+
     def test_of_two_tokens_that_are_shut_none_is_given_away_by_a_guess(self):
         node = self.announced()
         folder, = glob.glob(node.token.folder + "/tokens/*")

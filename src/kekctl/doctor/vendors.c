@@ -1,11 +1,8 @@
 #include "vendors.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,6 +10,8 @@
 #include "kek/text.h"
 #include "kek/vendor.h"
 #include "reach.h"
+#include "softhsm.h"
+#include "variables.h"
 
 #define TEXT_MAX 256
 
@@ -34,115 +33,12 @@ static bool lacks_group(const struct who *who, const char *name)
     return !has;
 }
 
-/* Where the provider's workers have that variable from: its env, else who runs this. NULL: it is not set. */
-static const char *variable_of(const struct kek_config_provider *provider, const char *variable)
-{
-    size_t len = strlen(variable);
-    for (size_t i = 0; provider->env != NULL && provider->env[i] != NULL; i++) {
-        if (strncmp(provider->env[i], variable, len) == 0 && provider->env[i][len] == '=') {
-            return provider->env[i] + len + 1;
-        }
-    }
-    return getenv(variable);
-}
-
 /* What the library's variable names. NULL: it has none, or it is not set. */
 static const char *configuration_of(const struct kek_config_provider *provider,
                                     const struct kek_vendor *vendor)
 {
     return vendor == NULL || vendor->variable == NULL ? NULL
-                                                      : variable_of(provider, vendor->variable);
-}
-
-/* Where SoftHSM keeps its tokens (softhsm2.conf(5)): by the provider's env, else by its package's file. */
-static bool softhsm_folder(const struct kek_config_provider *provider, char folder[static PATH_MAX])
-{
-    static const char key[] = "directories.tokendir";
-    const char *named = variable_of(provider, "SOFTHSM2_CONF");
-    const char *conf = named == NULL ? "/etc/softhsm/softhsm2.conf" : named;
-    char line[PATH_MAX + sizeof key];
-    bool found = false;
-    FILE *file = fopen(conf, "re");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        char *at = line + strspn(line, " \t");
-        if (strncmp(at, key, strlen(key)) == 0) {
-            at += strlen(key);
-            at += strspn(at, " \t=");
-            at[strcspn(at, " \t\r\n")] = '\0';
-            found = at[0] == '/' && snprintf(folder, PATH_MAX, "%s", at) < PATH_MAX;
-        }
-    }
-    if (file != NULL) {
-        (void)fclose(file);
-    }
-    return found;
-}
-
-/* Tokens that are there, and whose files kekd's user may not use, so that SoftHSM passes over them without a word. */
-struct shut {
-    size_t count;
-    char first[PATH_MAX];
-};
-
-static bool is_shut(const char *folder)
-{
-    char file[PATH_MAX + 16];
-    snprintf(file, sizeof file, "%s/token.object", folder);
-    if (faccessat(AT_FDCWD, folder, R_OK | W_OK | X_OK, AT_EACCESS) != 0) {
-        return errno == EACCES;
-    }
-    return faccessat(AT_FDCWD, file, R_OK | W_OK, AT_EACCESS) != 0 && errno == EACCES;
-}
-
-/* any: whoever's they are; else root's alone, as who makes a token as root leaves them. */
-static void find_shut(const char *folder, bool any, struct shut *found)
-{
-    DIR *items = opendir(folder);
-    *found = (struct shut){.count = 0};
-    for (const struct dirent *item = items == NULL ? NULL : readdir(items); item != NULL;
-         item = readdir(items)) {
-        char path[PATH_MAX];
-        struct stat about;
-        if (item->d_name[0] == '.' ||
-            snprintf(path, sizeof path, "%s/%s", folder, item->d_name) >= (int)sizeof path ||
-            lstat(path, &about) != 0 || !S_ISDIR(about.st_mode) || (!any && about.st_uid != 0) ||
-            !is_shut(path)) {
-            continue;
-        }
-        found->count++;
-        snprintf(found->first, sizeof found->first, "%s", path);
-    }
-    if (items != NULL) {
-        (void)closedir(items);
-    }
-}
-
-/* The token may be there: what gives its files to kekd's user. False: none is shut to that user. */
-static bool say_shut(const struct doctor *doctor, const struct kek_config_provider *provider,
-                     bool was_there, char todo[static LINES_TODO])
-{
-    char folder[PATH_MAX], shown[PATH_MAX];
-    struct shut found;
-    if (doctor_is_stranger(doctor) || !softhsm_folder(provider, folder)) {
-        return false;
-    }
-    find_shut(folder, was_there, &found);
-    lines_quote(found.count == 1 ? found.first : folder, shown, sizeof shown);
-    if (found.count == 1) {
-        doctor_give(
-            doctor, todo,
-            "chown -R %s %s && chmod -R u+rwX %s # if it is the token of uri:, whose files user "
-            "%s may not use",
-            doctor->who.name, shown, shown, doctor->who.name);
-    } else if (found.count > 1) {
-        doctor_give(
-            doctor, todo,
-            "chown -R %s FOLDER # the one below %s that is the token of uri:, whose files "
-            "user %s may not use (as root, softhsm2-util --show-slots says its serial, which "
-            "ends the folder's name)",
-            doctor->who.name, shown, doctor->who.name);
-    }
-    return found.count > 0;
+                                                      : variables_get(provider, vendor->variable);
 }
 
 /* was_there: a new token of that name would stand in the way of the one that has the keys. */
@@ -272,7 +168,8 @@ bool vendors_todo(const struct doctor *doctor, const struct kek_config_provider 
     bool no_token = none || why->reason == KEK_REASON_NO_TOKEN;
     if (no_token && attribute(provider, "token", token)) {
         bool softhsm = vendor != NULL && vendor->is_softhsm;
-        if (!softhsm || !say_shut(doctor, provider, was_there, todo)) {
+        if (!softhsm || (!softhsm_say_configuration(doctor, provider, false, was_there, todo) &&
+                         !softhsm_say_shut(doctor, provider, was_there, todo))) {
             say_token(doctor, provider, none && softhsm, was_there, token, todo);
         }
         return true;
@@ -282,6 +179,10 @@ bool vendors_todo(const struct doctor *doctor, const struct kek_config_provider 
         return true;
     }
     bool failed = !no_token && why->native == KEK_NATIVE_PKCS11 && vendor != NULL;
+    if (failed && vendor->is_softhsm &&
+        softhsm_say_configuration(doctor, provider, true, was_there, todo)) {
+        return true;
+    }
     if (failed && say_shut_folder(doctor, vendor, provider, todo)) {
         return true;
     }
