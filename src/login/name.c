@@ -164,3 +164,11 @@ enum kek_rc login_take_lock(const char *state_dir, const char *slot, int *fd, st
     enum kek_rc rc = login_path(state_dir, "login-", slot, ".lock", path, why);
     return rc == KEK_OK ? kek_lock_file_take(path, fd, why) : rc;
 }
+
+struct kek_lock_holder kek_login_turn(const char *state_dir, const char *serial)
+{
+    char path[PATH_MAX], slot[KEK_LOGIN_SLOT_TEXT];
+    enum kek_rc rc = kek_login_slot(serial, slot, NULL);
+    rc = rc == KEK_OK ? login_path(state_dir, "login-", slot, ".lock", path, NULL) : rc;
+    return rc == KEK_OK ? kek_lock_file_look(path) : (struct kek_lock_holder){.there = false};
+}

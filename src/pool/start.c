@@ -432,5 +432,8 @@ void kek_start_on_timer(struct kek_worker *worker)
     kek_fail(&why, KEK_UNAVAILABLE, "%s: a worker was not ready within %llu ms: %s",
              backend->config->name, (unsigned long long)backend->config->start_timeout_ms,
              doing[worker->state]);
+    if (worker->state == KEK_WORKER_LOCK) {
+        (void)kek_fail_reason(&why, KEK_REASON_LOGIN_TURN);
+    }
     kek_start_failed(worker, true, &why);
 }
