@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 
 import doctoring
 import rig as rigs
@@ -135,6 +136,64 @@ class Cures(doctoring.Case):
             if left == []:
                 return
         self.fail("neither serial is the right one's: %s" % left)
+
+    # ---- logins ----
+
+    def test_a_turn_to_log_in_that_another_process_keeps(self):
+        node = self.announced()
+        node.config["providers"][0].update(timeout="900ms", start_timeout="1s")
+        node.write()
+        lock, = glob.glob(node.state + "/login-*.lock")
+        code = ("import fcntl, os, signal, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); "
+                "len(sys.argv) < 3 or os.kill(os.getpid(), signal.SIGSTOP); len(sys.argv) < 3 and sys.stdin.read(); f.close(); print(flush=True)")
+        for stopped in (True, False):
+            with subprocess.Popen([sys.executable, "-c", code, lock] + ["stop"] * stopped, stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE) as holder:
+                try:
+                    holder.stdout.readline()
+                    if stopped:
+                        os.waitpid(holder.pid, os.WUNTRACED)
+                    line = self.found(node, "token of hsm-a", "waiting for another process to log in")
+                    self.assertRegex(line.seen, r"; process %d \(.*python.* -c import fcntl, .*\) has that turn%s$"
+                                     % (holder.pid, ", and was stopped" if stopped else ""))
+                    self.assertTrue(line.do.startswith(("kill -CONT %d # " if stopped else "kill %d # ") % holder.pid), line.do)
+                    self.run_it(node, line)
+                    holder.stdout.readline()  # it let go of it, or it is gone
+                finally:
+                    holder.kill()
+            self.well(node)
+        self.opens(node)
+
+    def test_a_pin_file_that_the_user_of_the_workers_cannot_read(self):
+        node = self.healthy()
+        edit(node.unit, "User=nobody", "User=root")
+        edit(node.unit, "Group=nogroup", "Group=root")
+        subprocess.run(["chown", "-R", "root:root", node.state, node.folder + "/audit", node.folder + "/run"], check=True)
+        node.config["providers"][0]["user"] = "nobody"
+        node.write()
+        pin = node.token.pin_file
+        self.well(node)
+        self.assertEqual([line.subject for line in self.doctor(node) if line.subject in ("files of hsm-a", "tokens")], [])
+        os.chown(pin, 0, 0)
+        line = self.found(node, "PIN of hsm-a", "user nobody cannot use %s: %s: Permission denied" % (pin, pin))
+        self.assertEqual(line.do, "chown nobody %s && chmod 0600 %s" % (pin, pin))
+        self.assertEqual([line.do for line in self.lines(node) if line.subject == "token of hsm-a"], ["the line of PIN of hsm-a first"])
+        self.run_it(node, line)
+        self.well(node)
+        secret = node.folder + "/of root"
+        os.mkdir(secret, 0o700)
+        shutil.copy2(pin, secret)
+        shutil.chown(secret + "/pin", "nobody")
+        entry = node.config["providers"][0]
+        entry["uri"] = entry["uri"].replace(pin, secret.replace(" ", "%20") + "/pin")
+        node.write()
+        line = self.found(node, "PIN of hsm-a", "user nobody cannot use .*/pin: .*/of root: Permission denied")
+        self.assertEqual(line.do, "chgrp nogroup '%s' && chmod g+x '%s'" % (secret, secret))
+        self.run_it(node, line)
+        self.well(node)
+        os.unlink(secret + "/pin")
+        line = self.found(node, "PIN of hsm-a", "/pin is not there")
+        self.assertIn("install -m 0400 -o nobody -g nogroup /dev/stdin '%s/pin'" % secret, line.do)
 
     # ---- keys ----
 

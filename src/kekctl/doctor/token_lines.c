@@ -10,6 +10,7 @@
 #include "kekctl/key/key_canary.h"
 #include "kekctl/key/key_remarks.h"
 #include "pins.h"
+#include "turn.h"
 #include "vendors.h"
 
 #define SUBJECT 64
@@ -39,24 +40,52 @@ static bool is_on_record(const struct keys *keys)
            (backup_read(keys->config, &word, &why) == KEK_OK && word.version > 0);
 }
 
+/* What is wrong with the PIN has a line before this one. */
+static bool is_said_of_pin(const struct doctor *doctor, const struct kek_config_provider *provider,
+                           char todo[static LINES_TODO])
+{
+    char subject[SUBJECT];
+    snprintf(subject, sizeof subject, "PIN of %s", provider->name);
+    lines_todo(todo, "the line of %s first", subject);
+    return lines_has(&doctor->lines, LINES_SUBJECT, subject, DOCTOR_FAIL);
+}
+
 /* One wording for the two lines about a PIN that is refused. */
 static void say_pin(const struct doctor *doctor, const struct kek_config_provider *provider,
                     char todo[static LINES_TODO])
 {
-    char subject[SUBJECT];
-    snprintf(subject, sizeof subject, "PIN of %s", provider->name);
-    if (lines_has(&doctor->lines, LINES_SUBJECT, subject, DOCTOR_FAIL)) {
-        lines_todo(todo, "the line of %s first", subject);
-    } else {
+    if (!is_said_of_pin(doctor, provider, todo)) {
         pins_todo(doctor, provider, todo);
     }
+}
+
+static void say_pin_file(const struct doctor *doctor, const struct kek_config_provider *provider,
+                         char todo[static LINES_TODO])
+{
+    char source[PATH_MAX], shown[PATH_MAX];
+    const char *path = pins_file(provider, source);
+    const char *user = provider->user != NULL ? provider->user : doctor->who.name;
+    if (is_said_of_pin(doctor, provider, todo)) {
+        return;
+    }
+    if (path == NULL) {
+        lines_todo(todo, "in %s, provider %s: pin-source= in uri: of what is there",
+                   doctor->config->path, provider->name);
+        return;
+    }
+    lines_quote(path, shown, sizeof shown);
+    doctor_give(doctor, todo,
+                "chown %s %s && chmod 0600 %s # user %s must read it, and nobody else", user, shown,
+                shown, user);
 }
 
 static void say_failed(struct doctor *doctor, const struct keys *keys, size_t provider)
 {
     const struct listing *listing = &keys->listings[provider];
     const struct kek_config_provider *config = &keys->config->providers[provider];
-    char subject[SUBJECT], todo[LINES_TODO];
+    char subject[SUBJECT], todo[LINES_TODO], seen[TURN_SEEN] = "";
+    struct kek_pool_provider status;
+    kek_pool_provider_get(keys->pool, provider, &status);
     snprintf(subject, sizeof subject, "token of %s", config->name);
     if (listing->why.rc == KEK_UNIMPLEMENTED) {
         lines_todo(todo,
@@ -65,12 +94,16 @@ static void say_failed(struct doctor *doctor, const struct keys *keys, size_t pr
                    keys->config->path, config->name);
     } else if (listing->why.rc == KEK_DENIED && listing->why.native == KEK_NATIVE_PKCS11) {
         say_pin(doctor, config, todo);
+    } else if (listing->why.reason == KEK_REASON_PIN_FILE) {
+        say_pin_file(doctor, config, todo);
+    } else if (listing->why.reason == KEK_REASON_LOGIN_TURN) {
+        turn_say(doctor, status.serial, seen, todo);
     } else if (!vendors_todo(doctor, config, is_on_record(keys), &listing->why, todo)) {
         lines_todo(todo, "in %s, provider %s: correct what it names, or mend the HSM",
                    keys->config->path, config->name);
     }
-    lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "%s",
-              kek_text_after_name(listing->why.text, config->name));
+    lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "%s%s",
+              kek_text_after_name(listing->why.text, config->name), seen);
 }
 
 /* ---- one that did ---- */
