@@ -219,8 +219,9 @@ class Tokens(doctoring.Case):
         node = self.healthy(pair=True)
         p11.plant(node.token, "k8s-test.v2", os.urandom(16))
         subprocess.run(["chown", "-R", "nobody", node.token.folder], check=True)
-        line = self.found(node, "keyring", "version 2 is on hsm-a and not on hsm-b: bring its key there",
-                          "WARN")
+        line = self.found(node, "keyring", r"version 2 is on hsm-a \('kek-test' serial \w+\) and not on hsm-b \('kek-test' serial \w+\): "
+                          "bring its key there", "WARN")
+        self.assertTrue(line.do.startswith("by the vendor's replication, or by a backup that is restored there "), line.do)
         self.assertIn("key list", line.do)
         node.start()
         self.assertEqual({line.verdict for line in self.lines(node)}, {"WARN"}, "kekd serves")
@@ -228,6 +229,22 @@ class Tokens(doctoring.Case):
         node.twin.replicate(node.token)
         subprocess.run(["chown", "-R", "nobody", node.twin.folder], check=True)
         self.run_it(node, self.found(node, "backup", "has version 1, and version 2 may seal now", "WARN"))
+        self.well(node)
+
+    def test_of_a_token_without_keys_it_is_told_which_has_them(self):
+        node = self.healthy(pair=True)
+        node.twin.tool("--delete-object", "--type", "secrkey", "--label", "k8s-test.v1")
+        subprocess.run(["chown", "-R", "nobody", node.twin.folder], check=True)
+        tokens = {line.subject: line.seen for line in self.doctor(node) if line.subject.startswith("token of ")}
+        serials = {subject: re.search(r"\(serial (\w+)\)", seen)[1] for subject, seen in tokens.items()}
+        self.assertEqual(len(set(serials.values())), 2)
+        self.assertTrue(tokens["token of hsm-a"].endswith("shows 1 version"), tokens)
+        has = "hsm-a ('kek-test' serial %s)" % serials["token of hsm-a"]
+        self.assertTrue(tokens["token of hsm-b"].endswith("shows 0 versions, and %s shows 1 version" % has), tokens)
+        line = self.found(node, "keyring", "version 1 is on %s and not on hsm-b" % re.escape(has), "WARN")
+        self.assertIn("and not on hsm-b ('kek-test' serial %s): " % serials["token of hsm-b"], line.seen)
+        node.twin.replicate(node.token)
+        subprocess.run(["chown", "-R", "nobody", node.twin.folder], check=True)
         self.well(node)
 
     def test_who_promotes_with_a_backup_has_spoken_of_it(self):

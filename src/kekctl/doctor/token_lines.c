@@ -14,6 +14,7 @@
 #include "vendors.h"
 
 #define SUBJECT 64
+#define HOLDER (REMARKS_TOKEN + 80)
 
 static const char *name_of(const struct keys *keys, size_t provider)
 {
@@ -124,11 +125,28 @@ static void note_token(const struct kek_pool_provider *status, struct doctor_tok
     kek_text_copy(token->model, sizeof token->model, status->model);
 }
 
+/* Of one that has no version, where another has: whose token that is. */
+static void name_holder(const struct keys *keys, size_t provider, char text[static HOLDER])
+{
+    char token[REMARKS_TOKEN];
+    text[0] = '\0';
+    for (size_t p = 0; p < keys->config->provider_count && keys->listings[provider].count == 0;
+         p++) {
+        const struct listing *other = &keys->listings[p];
+        if (other->rc == KEK_OK && other->count > 0) {
+            remarks_token(keys, p, token);
+            snprintf(text, HOLDER, ", and %s shows %s", token,
+                     kek_counted(other->count, "version").text);
+            return;
+        }
+    }
+}
+
 static void say_token(struct doctor *doctor, const struct keys *keys, size_t provider,
                       struct doctor_token *token)
 {
     struct kek_pool_provider status;
-    char subject[SUBJECT];
+    char subject[SUBJECT], holder[HOLDER];
     kek_pool_provider_get(keys->pool, provider, &status);
     snprintf(subject, sizeof subject, "token of %s", name_of(keys, provider));
     if (keys_pin_count_low(keys, provider)) {
@@ -138,10 +156,11 @@ static void say_token(struct doctor *doctor, const struct keys *keys, size_t pro
             "the token said, before it was logged in to now, that its PIN had been tried wrongly "
             "before: few tries were left");
     }
+    name_holder(keys, provider, holder);
     lines_add(&doctor->lines, DOCTOR_OK, subject, NULL,
-              "%s%s%s (serial %s) by %s: it starts, logs in and shows %s", status.model,
+              "%s%s%s (serial %s) by %s: it starts, logs in and shows %s%s", status.model,
               status.model[0] == '\0' ? "" : " ", status.label, status.serial, status.library,
-              kek_counted(keys->listings[provider].count, "version").text);
+              kek_counted(keys->listings[provider].count, "version").text, holder);
     note_token(&status, token);
 }
 
@@ -284,6 +303,20 @@ static void say_what_to_do(const struct doctor *doctor, const struct keys *keys,
     }
 }
 
+/* A key that one token has and another lacks. */
+static void say_what_brings(const struct doctor *doctor, const struct keys *keys,
+                            char todo[static LINES_TODO])
+{
+    char list[LINES_TODO];
+    doctor_user_command(doctor, list, "%s", kek_command(keys->config->root, "key list").text);
+    lines_todo(
+        todo,
+        "by the vendor's replication, or by a backup that is restored there "
+        "(docs/operations.md, Changing the HSM), and make none; where it is the wrong token: "
+        "in %s, token= and serial= in uri: of the right one; then %s",
+        keys->config->path, list);
+}
+
 /* "keyring", or "keyring of ROOT" where there are several roots. */
 static void name_subject(const struct doctor *doctor, const char *what,
                          char subject[static SUBJECT])
@@ -296,7 +329,7 @@ static void name_subject(const struct doctor *doctor, const char *what,
 /* wraps: one of them seals, so that what the others lack stops nothing. */
 static void judge_together(struct doctor *doctor, struct keys *keys, size_t answered, bool wraps)
 {
-    char todo[LINES_TODO], subject[SUBJECT];
+    char todo[LINES_TODO], brings[LINES_TODO], subject[SUBJECT];
     struct destroy_back back;
     size_t all = keys->config->provider_count;
     bool empty = is_empty(keys); /* a line says it, and nothing is well of what is not there */
@@ -308,7 +341,11 @@ static void judge_together(struct doctor *doctor, struct keys *keys, size_t answ
     lines_hear(&doctor->lines, DOCTOR_FAIL, subject, todo);
     destroy_back_look(keys, &back);
     size_t found = remarks_say_lacks(keys);
-    lines_hear(&doctor->lines, wraps && found == 0 ? DOCTOR_WARN : DOCTOR_FAIL, subject, todo);
+    enum doctor_verdict verdict = wraps && found == 0 ? DOCTOR_WARN : DOCTOR_FAIL;
+    say_what_brings(doctor, keys, brings);
+    lines_hear(&doctor->lines, verdict, subject, brings);
+    found += remarks_say_missing(keys, &back);
+    lines_hear(&doctor->lines, verdict, subject, todo);
     found += remarks_say_differences(keys, &back);
     if (!empty && found + twins == 0 && back.count == 0) {
         lines_add(&doctor->lines, DOCTOR_OK, subject, NULL, "%s: %s", keys->config->keyring,
