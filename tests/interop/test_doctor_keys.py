@@ -247,6 +247,18 @@ class Tokens(doctoring.Case):
         subprocess.run(["chown", "-R", "nobody", node.twin.folder], check=True)
         self.well(node)
 
+    def test_a_version_that_only_a_token_that_is_out_has(self):
+        node = self.healthy(pair=True).start()
+        node.stop()
+        node.twin.tool("--delete-object", "--type", "secrkey", "--label", "k8s-test.v1")
+        subprocess.run(["chown", "-R", "nobody", node.twin.folder], check=True)
+        with node.token.away():
+            lines = {line.subject: line for line in self.lines(node)}
+            self.assertIn("which this node announced last, is on no provider that answers", lines["keyring"].seen)
+            self.assertEqual(lines["keyring"].do, "the line of token of hsm-a first: that one may have it")
+            self.assertEqual(lines["token of hsm-a"].verdict, "FAIL")
+        self.found(node, "keyring", "version 1 is on hsm-a .* and not on hsm-b", "WARN")
+
     def test_who_promotes_with_a_backup_has_spoken_of_it(self):
         node = self.healthy(backup=False)
         kekctl = ["runuser", "-u", doctoring.USER, "--", rigs.program("kekctl"), "--config", node.path, "key"]
@@ -278,6 +290,7 @@ class Tokens(doctoring.Case):
         line = self.found(node, "keyring", "which this node announced last, is on no provider")
         self.assertIn("restore the key, and generate no other", line.seen)
         self.assertNotIn("generate", line.do)
+        self.assertTrue(line.do.startswith("restore the key of version 1 from its backup (docs/operations.md, Backup)"), line.do)
         shutil.rmtree(node.token.folder + "/tokens")
         shutil.copytree(kept, node.token.folder + "/tokens")
         subprocess.run(["chown", "-R", "nobody", node.token.folder], check=True)

@@ -281,6 +281,30 @@ static bool say_record(const struct doctor *doctor, const struct keys *keys,
     return true;
 }
 
+/* The version that this node announced last is on no provider that answers.  False: it is on one, or nothing is on record. */
+static bool say_gone(const struct doctor *doctor, const struct keys *keys,
+                     char todo[static LINES_TODO])
+{
+    struct kek_generation last;
+    struct kek_why why;
+    if (remarks_primary(keys, &last, &why) != REMARKS_PRIMARY_GONE) {
+        return false;
+    }
+    for (size_t p = 0; p < keys->config->provider_count; p++) {
+        if (keys->listings[p].rc != KEK_OK) {
+            lines_todo(todo, "the line of token of %s first: that one may have it",
+                       name_of(keys, p));
+            return true;
+        }
+    }
+    lines_todo(todo,
+               "restore the key of version %" PRIu32 " from its backup (docs/operations.md, "
+               "Backup), and make none; where it is the wrong token: in %s, token= and serial= in "
+               "uri: of the right one",
+               last.numbers[0], doctor->config->path);
+    return true;
+}
+
 /* The option that names the root, where there are several. */
 static void say_what_to_do(const struct doctor *doctor, const struct keys *keys,
                            char todo[static LINES_TODO])
@@ -289,7 +313,7 @@ static void say_what_to_do(const struct doctor *doctor, const struct keys *keys,
     if (doctor->ctl.root != NULL) {
         snprintf(option, sizeof option, "--root %s ", doctor->ctl.root);
     }
-    if (say_record(doctor, keys, todo)) {
+    if (say_record(doctor, keys, todo) || say_gone(doctor, keys, todo)) {
         return;
     }
     if (!is_empty(keys)) {
