@@ -380,10 +380,19 @@ static void on_login_failed(struct kek_worker *worker, const Kek__Provider__Fail
     kek_start_failed(worker, false, why);
 }
 
+static void keep_alike(struct kek_backend *backend, const Kek__Provider__Failed *failed)
+{
+    memset(backend->status.alike, 0, sizeof backend->status.alike);
+    for (size_t i = 0; i < failed->n_alike && i < KEK_PROVIDER_ALIKE_MAX; i++) {
+        kek_text_copy(backend->status.alike[i], sizeof backend->status.alike[i], failed->alike[i]);
+    }
+}
+
 static void on_failed(struct kek_worker *worker, const Kek__Provider__Failed *failed)
 {
     struct kek_why why;
     kek_message_failed(worker->backend, failed, &why);
+    keep_alike(worker->backend, failed);
     if (worker->state == KEK_WORKER_LOGIN) {
         on_login_failed(worker, failed, &why);
         return;

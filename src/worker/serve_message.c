@@ -87,6 +87,15 @@ bool kek_serve_message_failed(struct kek_buf *reply, uint64_t id,
                         ? (Kek__Provider__Reason)failure->why.reason
                         : KEK__PROVIDER__REASON__UNTOLD_REASON;
     failed.text = (char *)failure->why.text;
+    char *alike[KEK_PROVIDER_ALIKE_MAX];
+    if (failure->why.reason == KEK_REASON_TOKENS_ALIKE) {
+        failed.alike = alike;
+        while (failed.n_alike < KEK_PROVIDER_ALIKE_MAX &&
+               failure->alike[failed.n_alike][0] != '\0') {
+            alike[failed.n_alike] = (char *)failure->alike[failed.n_alike];
+            failed.n_alike++;
+        }
+    }
     Kek__Provider__Reply message = KEK__PROVIDER__REPLY__INIT;
     message.id = id;
     message.result_case = KEK__PROVIDER__REPLY__RESULT_FAILED;

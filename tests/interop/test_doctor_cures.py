@@ -126,16 +126,29 @@ class Cures(doctoring.Case):
                         "--so-pin", "12345678", "--pin", "12345678"], check=True, stdout=subprocess.DEVNULL,
                        env=dict(os.environ, SOFTHSM2_CONF=node.token.conf))
         line = self.found(node, "token of hsm-a", "2 tokens match the URI")
-        self.assertTrue(line.do.startswith("in %s, provider hsm-a: serial= in uri:" % node.path), line.do)
-        left = None
-        for serial in re.findall(r"serial (\w+)", line.seen):
-            entry = node.config["providers"][0]
-            entry["uri"] = re.sub(r";serial=\w+", "", entry["uri"]).replace("token=kek-test", "token=kek-test;serial=" + serial)
-            node.write()
-            left = [line for line in self.lines(node) if line.subject in ("token of hsm-a", "keyring")]
-            if left == []:
-                return
-        self.fail("neither serial is the right one's: %s" % left)
+        own = re.search(r"serial=(\w+) in uri:, beside token= # of them, this node has logged in to that one alone$", line.do)
+        self.assertTrue(line.do.startswith("in %s, provider hsm-a: serial=" % node.path), line.do)
+        self.assertIn("serial " + own[1], line.seen)
+        entry = node.config["providers"][0]
+        whole = entry["uri"]
+        entry["uri"] = whole.replace("token=kek-test", "token=kek-test;serial=" + own[1])
+        node.write()
+        self.well(node)
+        self.opens(node)
+        # Who has logged in to both, or to none, is told of the choice.
+        other, = set(re.findall(r"serial (\w+)", line.seen)) - {own[1]}
+        locks = glob.glob(node.state + "/login-*.lock")
+        entry["uri"] = whole.replace("token=kek-test", "token=kek-test;serial=" + other)
+        node.write()
+        self.doctor(node)
+        self.assertEqual(len(glob.glob(node.state + "/login-*.lock")), len(locks) + 1)
+        entry["uri"] = whole
+        node.write()
+        said = "in %s, provider hsm-a: serial= in uri:, beside token=, of the one that has the keys" % node.path
+        self.assertEqual(self.found(node, "token of hsm-a", "2 tokens match the URI").do, said)
+        for path in glob.glob(node.state + "/login-*.lock"):
+            os.unlink(path)
+        self.assertEqual(self.found(node, "token of hsm-a", "2 tokens match the URI").do, said)
 
     # ---- logins ----
 

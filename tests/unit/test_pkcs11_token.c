@@ -148,6 +148,13 @@ START_TEST(why_no_token_is_the_one_is_told_by_a_reason_beside_the_words)
     make_two(&token, places);
     expect_reason("token=another", KEK__PROVIDER__REASON__NO_TOKEN);
     expect_reason("model=SoftHSM%20v2", KEK__PROVIDER__REASON__TOKENS_ALIKE);
+    Kek__Provider__Reply *reply = find("model=SoftHSM%20v2", NULL);
+    ck_assert_uint_eq(reply->failed->n_alike, 2);
+    for (size_t i = 0; i < 2; i++) {
+        ck_assert(strcmp(reply->failed->alike[0], places[i].serial) == 0 ||
+                  strcmp(reply->failed->alike[1], places[i].serial) == 0);
+    }
+    reply_free(reply);
     fault_put(&token, "C_GetTokenInfo every noflags 400"); /* nobody has initialized one */
     expect_reason("token=another", KEK__PROVIDER__REASON__NO_TOKEN_SHOWN);
     fault_put(&token, "C_GetTokenInfo every rv 30");

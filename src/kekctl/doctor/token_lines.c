@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "doctor.h"
+#include "kek/login.h"
 #include "kek/text.h"
 #include "kekctl/destroy/destroy_back.h"
 #include "kekctl/key/backup.h"
@@ -80,6 +81,39 @@ static void say_pin_file(const struct doctor *doctor, const struct kek_config_pr
                 shown, user);
 }
 
+/* Which of the tokens that are alike is this node's: the one of them that it has logged in to. */
+static const char *own_of(const struct doctor *doctor, const struct kek_pool_provider *status)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    const char *own = NULL;
+    size_t count = 0;
+    for (size_t i = 0; i < KEK_PROVIDER_ALIKE_MAX && status->alike[i][0] != '\0'; i++) {
+        const char *serial = status->alike[i];
+        if (kek_login_was(doctor->config->state_dir, serial)) {
+            own = serial;
+            count++;
+        }
+    }
+    return count == 1 && own[strspn(own, plain)] == '\0' ? own : NULL;
+}
+
+static void say_alike(const struct doctor *doctor, const struct kek_config_provider *provider,
+                      const struct kek_pool_provider *status, char todo[static LINES_TODO])
+{
+    const char *own = own_of(doctor, status);
+    if (own != NULL) {
+        lines_todo(todo,
+                   "in %s, provider %s: serial=%s in uri:, beside token= # of them, this node has "
+                   "logged in to that one alone",
+                   doctor->config->path, provider->name, own);
+    } else {
+        lines_todo(todo,
+                   "in %s, provider %s: serial= in uri:, beside token=, of the one that has the "
+                   "keys",
+                   doctor->config->path, provider->name);
+    }
+}
+
 static void say_failed(struct doctor *doctor, const struct keys *keys, size_t provider)
 {
     const struct listing *listing = &keys->listings[provider];
@@ -99,6 +133,8 @@ static void say_failed(struct doctor *doctor, const struct keys *keys, size_t pr
         say_pin_file(doctor, config, todo);
     } else if (listing->why.reason == KEK_REASON_LOGIN_TURN) {
         turn_say(doctor, status.serial, seen, todo);
+    } else if (listing->why.reason == KEK_REASON_TOKENS_ALIKE) {
+        say_alike(doctor, config, &status, todo);
     } else if (!vendors_todo(doctor, config, is_on_record(keys), &listing->why, todo)) {
         lines_todo(todo, "in %s, provider %s: correct what it names, or mend the HSM",
                    keys->config->path, config->name);

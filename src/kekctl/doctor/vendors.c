@@ -155,12 +155,6 @@ bool vendors_todo(const struct doctor *doctor, const struct kek_config_provider 
     case KEK_REASON_PIN_LAST_TRY:
         say_login(provider, todo);
         return true;
-    case KEK_REASON_TOKENS_ALIKE:
-        lines_todo(todo,
-                   "in %s, provider %s: serial= in uri:, beside token=, of the one that has the "
-                   "keys",
-                   doctor->config->path, provider->name);
-        return true;
     default:
         break;
     }
