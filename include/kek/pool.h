@@ -177,6 +177,8 @@ struct kek_pool_provider {
      * empty name ends them. */
     char others[KEK_PROVIDER_OTHERS_MAX][KEK_PROVIDER_OTHER_LEN_MAX];
     bool more_others; /* than have room there */
+    /* `why` says that several tokens are alike: their serial numbers; the first empty one ends them. */
+    char alike[KEK_PROVIDER_ALIKE_MAX][KEK_PROVIDER_SERIAL_LEN_MAX];
     bool pin_count_low;
     uint64_t birth_memory;  /* a fresh worker's bytes if over recycle_memory, else 0 */
     uint64_t max_sessions;  /* that the token says it allows; 0: no limit is known */

@@ -71,10 +71,14 @@ kekctl_SOURCES = \
 	src/kekctl/destroy/destroy_time.c \
 	src/kekctl/destroy/destroy_use.c \
 	src/kekctl/doctor/api_server.c \
+	src/kekctl/doctor/as_worker.c \
+	src/kekctl/doctor/as_worker.h \
 	src/kekctl/doctor/audit_lines.c \
 	src/kekctl/doctor/audit_lost.c \
 	src/kekctl/doctor/audit_sockets.c \
 	src/kekctl/doctor/backup_lines.c \
+	src/kekctl/doctor/become.c \
+	src/kekctl/doctor/become.h \
 	src/kekctl/doctor/below.c \
 	src/kekctl/doctor/below.h \
 	src/kekctl/doctor/credentials.c \
@@ -110,6 +114,8 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/secrets.c \
 	src/kekctl/doctor/secrets.h \
 	src/kekctl/doctor/session_lines.c \
+	src/kekctl/doctor/softhsm.c \
+	src/kekctl/doctor/softhsm.h \
 	src/kekctl/doctor/socket.c \
 	src/kekctl/doctor/started.c \
 	src/kekctl/doctor/started.h \
@@ -117,10 +123,14 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/subject.c \
 	src/kekctl/doctor/system.c \
 	src/kekctl/doctor/token_lines.c \
+	src/kekctl/doctor/turn.c \
+	src/kekctl/doctor/turn.h \
 	src/kekctl/doctor/unit.c \
 	src/kekctl/doctor/unit.h \
 	src/kekctl/doctor/unit_judge.c \
 	src/kekctl/doctor/unit_lines.c \
+	src/kekctl/doctor/variables.c \
+	src/kekctl/doctor/variables.h \
 	src/kekctl/doctor/vendors.c \
 	src/kekctl/doctor/vendors.h \
 	src/kekctl/doctor/who.c \
