@@ -18,7 +18,6 @@
 #include "kek/durable.h"
 #include "kek/json.h"
 
-#define RECORD_MAX (256u * 1024)
 #define FORMAT 1
 #define RESTORE \
     "restore it from a backup, or move it away once every node's Status shows the same key_id"
@@ -203,6 +202,17 @@ static enum kek_rc read_older(const struct kek_config *config, struct kek_buf *c
     }
     enum kek_rc rc = name_file(config, false, "json", path, why);
     return rc == KEK_OK ? kek_durable_read(path, RECORD_MAX, content, why) : rc;
+}
+
+bool record_is_there(const struct kek_config *config)
+{
+    char path[PATH_MAX];
+    struct kek_why why;
+    bool there = name_file(config, has_root(config), "json", path, &why) == KEK_OK &&
+                 access(path, F_OK) == 0;
+    return there ||
+           (has_root(config) && config->root_is_first &&
+            name_file(config, false, "json", path, &why) == KEK_OK && access(path, F_OK) == 0);
 }
 
 enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why)

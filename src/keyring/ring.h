@@ -8,6 +8,7 @@
  *   history.c     what is remembered of versions that are out of use, and its part of the state file
  *   lapse.c       since when, and until when, other roots of trust sealed without this one, and its part of it
  *   record.c      the state file, and how often a KEK wrapped by AES-GCM
+ *   beside.c      another keyring's record, where there is none of this one
  *   protected.c   what begins that, and kekctl's word that ends it
  *   witness.c     the small envelope that tells one key from another
  *   check.c       one worker being asked: does it open a version's witness?
@@ -225,6 +226,8 @@ struct kek_keyring {
 
     /* The record on disk: written whole, one write at a time. */
     char *record_path;
+    char beside
+        [KEK_KEYRING_NAME_TEXT]; /* another keyring's, where there was none at the start; else "" */
     struct kek_lock lock;
     bool record_writing, record_dirty;
     struct version *announcing; /* to be announced once it is on disk as the primary */
@@ -338,6 +341,9 @@ size_t history_destroyed(const struct kek_keyring *ring, bool back,
 void history_load(struct kek_keyring *ring, const json_t *list);
 
 /* record.c */
+#define RECORD_MAX (256u * 1024)
+/* Does the file stand there that record_load() reads, whatever is in it? */
+bool record_is_there(const struct kek_config *config);
 enum kek_rc record_open(struct kek_keyring *ring, struct kek_why *why) KEK_MUST_CHECK;
 /* The same without the lock. */
 enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why) KEK_MUST_CHECK;

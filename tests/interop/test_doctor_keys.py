@@ -182,6 +182,20 @@ class Tokens(doctoring.Case):
         node.write(keyring=line.do.split("keyring: ")[1])
         self.well(node)
 
+    def test_a_keyring_beside_the_record_of_another(self):
+        node = self.healthy(backup=False).start()
+        node.stop()
+        node.write(keyring="prod")
+        begin = self.found(node, "keyring", "has a record of keyring k8s-test, and none of prod")
+        begin.do = begin.do.split("is to begin here: ")[1] + "; test $? -eq 3"  # the tokens are asked once it has
+        self.run_it(node, begin)
+        line = self.found(node, "keyring", "has no version yet: state_dir has a record of keyring k8s-test, and none of prod")
+        self.assertTrue(line.do.startswith("in %s: keyring: k8s-test # or, where prod is to begin here: " % node.path), line.do)
+        line.do = line.do.split("is to begin here: ")[1]
+        self.run_it(node, line)
+        self.run_it(node, self.found(node, "backup", "nobody has said", "WARN"))
+        self.well(node)
+
     def test_one_root_of_two_has_no_key(self):
         node = self.healthy(pair=True, backup=False)
         providers = [entry["name"] for entry in node.config["providers"]]
