@@ -437,6 +437,7 @@ endif
 
 kekctl_script_tests = tests/unit/test_completion.py tests/unit/test_kekctl.py tests/unit/test_kekctl_keys.py tests/unit/test_kekctl_changes.py \
 	tests/unit/test_kekctl_new_keyring.py \
+	tests/unit/test_kekctl_roots.py \
 	tests/unit/test_kekctl_destroy.py \
 	tests/unit/test_kekctl_destroy_roots.py \
 	tests/unit/test_kekctl_audit.py \
