@@ -306,6 +306,8 @@ void kek_keyring_wrapped(struct kek_keyring *ring, const struct kek_id *kek_id,
  * It is on its way to the record with the first word, and remarked once it is over, until kek_keyring_put_protected() has said that
  * what was read more than six minutes later lacks this root nowhere.  A stop writes down that it ends there. */
 void kek_keyring_lapsed(struct kek_keyring *ring);
+/* From this moment on it does not any more: it is remarked at once.  Without that word it is over 5 s after the last one. */
+void kek_keyring_lapse_over(struct kek_keyring *ring);
 /* Was it ever so, by the record, and nobody has shown since that nothing lacks it? */
 bool kek_keyring_has_lapsed(const struct kek_keyring *ring);
 

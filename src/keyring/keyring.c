@@ -397,6 +397,14 @@ void kek_keyring_free(struct kek_keyring *ring)
     free(ring);
 }
 
+/* Who asks before the turn ends hears of it: the root is not out any more. */
+void kek_keyring_lapse_over(struct kek_keyring *ring)
+{
+    if (lapse_end(ring)) {
+        remarks_lapse(ring);
+    }
+}
+
 struct kek_keyring *kek_keyring_read(const struct kek_config *config, struct kek_why *why)
 {
     KEK_AUTO(kek_keyring) ring = calloc(1, sizeof *ring);

@@ -358,6 +358,7 @@ char *record_text(const struct kek_keyring *ring, const struct version *next);
 /* protected.c */
 void lapse_due(struct kek_keyring *ring);  /* looks whether it is to end */
 void lapse_stop(struct kek_keyring *ring); /* while the record may be written still */
+bool lapse_end(struct kek_keyring *ring);  /* it ends now. False: none went on */
 
 /* witness.c */
 /* By the data key that a worker unwrapped.  KEK_DAMAGED: it uses another KEK.  Any other failure leaves open
@@ -466,5 +467,6 @@ void verdict_drive(struct kek_keyring *ring);
 
 /* remarks.c */
 void remarks_drive(struct kek_keyring *ring);
+void remarks_lapse(struct kek_keyring *ring); /* of one that is over, before the turn ends */
 
 #endif
