@@ -68,8 +68,8 @@ void kek_keyring_stop(struct kek_keyring *ring);
 void kek_keyring_free(struct kek_keyring *ring); /* after stop, once the loop has run dry */
 KEK_DEFINE_AUTO(kek_keyring);
 
-/* Where state_dir has no record of config's keyring (one root's, where there are several): another keyring that has one there
- * and is no root's of this configuration.  The name may be misspelt then.  False: there is none. Reads files; blocks. */
+/* Where state_dir has no version on record of config's keyring (one root's, where there are several): another keyring that has
+ * one there, and is no root's of this configuration.  The name may be misspelt then.  False: there is none. Reads files; blocks. */
 #define KEK_KEYRING_NAME_TEXT 64
 bool kek_keyring_beside(const struct kek_config *config, char other[static KEK_KEYRING_NAME_TEXT]);
 

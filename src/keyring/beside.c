@@ -1,6 +1,6 @@
 /*
- * Another keyring's record in a state_dir that has none of this one: the name may be misspelt.  What that keyring sealed opens
- * under no key of this one, so a first key that is made for a misspelt name hides what is wrong.
+ * Another keyring's record in a state_dir that has no version of this one on record: the name may be misspelt.  What the other
+ * keyring sealed opens under no key of this one, so a first key that is made for a misspelt name hides what is wrong.
  */
 #include "keyring/ring.h"
 
@@ -57,7 +57,8 @@ static bool is_record(const char *state_dir, const char *file, const char *keyri
     struct kek_bytes bytes = kek_buf_bytes(&content);
     json_t *root = json_loadb((const char *)bytes.data, bytes.len, 0, &error);
     const char *said = json_string_value(json_object_get(root, "keyring"));
-    bool is = said != NULL && strcmp(said, keyring) == 0;
+    bool is = said != NULL && strcmp(said, keyring) == 0 &&
+              json_array_size(json_object_get(root, "versions")) > 0;
     json_decref(root);
     return is;
 }
@@ -65,7 +66,7 @@ static bool is_record(const char *state_dir, const char *file, const char *keyri
 bool kek_keyring_beside(const struct kek_config *config, char other[static KEK_KEYRING_NAME_TEXT])
 {
     bool found = false;
-    DIR *folder = record_is_there(config) ? NULL : opendir(config->state_dir);
+    DIR *folder = record_has_version(config) ? NULL : opendir(config->state_dir);
     for (const struct dirent *item = folder == NULL ? NULL : readdir(folder); item != NULL;
          item = readdir(folder)) {
         char keyring[KEK_KEYRING_NAME_TEXT];

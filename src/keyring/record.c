@@ -204,15 +204,32 @@ static enum kek_rc read_older(const struct kek_config *config, struct kek_buf *c
     return rc == KEK_OK ? kek_durable_read(path, RECORD_MAX, content, why) : rc;
 }
 
-bool record_is_there(const struct kek_config *config)
+/* The record's content, under the name that it had before roots had theirs, too. */
+static enum kek_rc read_record(const struct kek_config *config, struct kek_buf *content,
+                               struct kek_why *why)
 {
     char path[PATH_MAX];
+    enum kek_rc rc = name_file(config, has_root(config), "json", path, why);
+    rc = rc == KEK_OK ? kek_durable_read(path, RECORD_MAX, content, why) : rc;
+    return rc == KEK_NOT_FOUND ? read_older(config, content, why) : rc;
+}
+
+bool record_has_version(const struct kek_config *config)
+{
     struct kek_why why;
-    bool there = name_file(config, has_root(config), "json", path, &why) == KEK_OK &&
-                 access(path, F_OK) == 0;
-    return there ||
-           (has_root(config) && config->root_is_first &&
-            name_file(config, false, "json", path, &why) == KEK_OK && access(path, F_OK) == 0);
+    json_error_t error;
+    KEK_AUTO_BUF struct kek_buf content;
+    kek_buf_init(&content, RECORD_MAX);
+    enum kek_rc rc = read_record(config, &content, &why);
+    if (rc != KEK_OK) {
+        return rc != KEK_NOT_FOUND;
+    }
+    struct kek_bytes bytes = kek_buf_bytes(&content);
+    json_t *root = json_loadb((const char *)bytes.data, bytes.len, 0, &error);
+    const json_t *versions = json_object_get(root, "versions");
+    bool has = !json_is_array(versions) || json_array_size(versions) > 0;
+    json_decref(root);
+    return has;
 }
 
 enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why)
@@ -229,10 +246,7 @@ enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why)
     }
     KEK_AUTO_BUF struct kek_buf content;
     kek_buf_init(&content, RECORD_MAX);
-    rc = kek_durable_read(ring->record_path, RECORD_MAX, &content, why);
-    if (rc == KEK_NOT_FOUND) {
-        rc = read_older(config, &content, why);
-    }
+    rc = read_record(config, &content, why);
     if (rc == KEK_NOT_FOUND) {
         return KEK_OK;
     }

@@ -342,8 +342,9 @@ void history_load(struct kek_keyring *ring, const json_t *list);
 
 /* record.c */
 #define RECORD_MAX (256u * 1024)
-/* Does the file stand there that record_load() reads, whatever is in it? */
-bool record_is_there(const struct kek_config *config);
+/* Does what record_load() reads have a version?  A root that others were announced without may have a record before it has one.
+ * What cannot be read counts as if it had. */
+bool record_has_version(const struct kek_config *config);
 enum kek_rc record_open(struct kek_keyring *ring, struct kek_why *why) KEK_MUST_CHECK;
 /* The same without the lock. */
 enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why) KEK_MUST_CHECK;

@@ -9,9 +9,18 @@ from test_kekctl_keys import PROVIDER, Keys
 
 
 class NewKeyring(Keys):
-    def other(self, file, keyring):
+    def other(self, file, keyring, versions=({"number": 1},)):
         with open(self.path("state/" + file), "w", encoding="utf-8") as record:
-            json.dump({"format": 1, "keyring": keyring, "context": "", "primary": None, "versions": []}, record)
+            json.dump({"format": 1, "keyring": keyring, "context": "", "primary": None, "versions": versions}, record)
+
+    def own(self, file, keyring):
+        """What a kekd leaves that has announced version 1."""
+        self.record(1)
+        with open(self.path("state/k.json"), encoding="utf-8") as record:
+            content = dict(json.load(record), keyring=keyring)
+        os.unlink(self.path("state/k.json"))
+        with open(self.path("state/" + file), "w", encoding="utf-8") as record:
+            json.dump(content, record)
 
     def refused(self, undone, *args, code=1):
         """It says what, where and what to do, and asks no token: there is no lock of a login."""
@@ -66,6 +75,7 @@ class NewKeyring(Keys):
 
     def test_what_is_no_other_record(self):
         self.other("k8s.old.json", "k8s")  # was moved away
+        self.other("k8s@spare.json", "k8s", versions=())
         with open(self.path("state/notes.json"), "w", encoding="utf-8") as file:
             file.write("{")
         code, _, err = self.run_it("generate")
@@ -77,6 +87,19 @@ class NewKeyring(Keys):
         self.record(1)
         code, _, err = self.run_it("generate")
         self.assertEqual((code, self.token_now()["made"]["number"]), (0, 2), err)
+
+    def test_a_record_that_no_version_stands_in_is_none(self):
+        self.other("k8s.json", "k8s")
+        self.other("k.json", "k", versions=())  # of a root that others were announced without
+        self.refused("no key was made", "generate")
+
+    def test_a_record_that_cannot_be_read_is_its_own(self):
+        self.other("k8s.json", "k8s")
+        with open(self.path("state/k.json"), "w", encoding="utf-8") as record:
+            record.write("{")
+        code, _, err = self.run_it("generate")
+        self.assertEqual(code, 1)
+        self.assertIn("which version this node announced last is not known", err)
 
     def roots(self, *roots):
         names = [root.split(":")[0] for root in roots]
@@ -98,7 +121,8 @@ class NewKeyring(Keys):
     def test_a_root_whose_keyring_is_misspelt(self):
         self.roots("a:k", "b:k-b")
         self.other("k8s@a.json", "k8s")
-        self.other("k-b@b.json", "k-b")
+        self.own("k-b@b.json", "k-b")
+        self.token("b", self.version(1, "WU"))
         err = self.refused("no key was made", "--root", "a", "generate")
         self.assertIn("add --new-keyring", err)
         code, _, err = self.run_it("--root", "b", "generate")
