@@ -68,6 +68,11 @@ void kek_keyring_stop(struct kek_keyring *ring);
 void kek_keyring_free(struct kek_keyring *ring); /* after stop, once the loop has run dry */
 KEK_DEFINE_AUTO(kek_keyring);
 
+/* Where state_dir has no version on record of config's keyring (one root's, where there are several): another keyring that has
+ * one there, and is no root's of this configuration.  The name may be misspelt then.  False: there is none. Reads files; blocks. */
+#define KEK_KEYRING_NAME_TEXT 64
+bool kek_keyring_beside(const struct kek_config *config, char other[static KEK_KEYRING_NAME_TEXT]);
+
 /* What this node's kekd announced last, as its state file says, whether it runs or not: for kekctl. Reads the
  * file and locks nothing. KEK_NOT_FOUND: nothing yet; KEK_DENIED: not for this uid; KEK_DAMAGED. */
 enum kek_rc kek_keyring_recorded(const struct kek_config *config, struct kek_generation *last,
@@ -308,6 +313,8 @@ void kek_keyring_wrapped(struct kek_keyring *ring, const struct kek_id *kek_id,
  * It is on its way to the record with the first word, and remarked once it is over, until kek_keyring_put_protected() has said that
  * what was read more than six minutes later lacks this root nowhere.  A stop writes down that it ends there. */
 void kek_keyring_lapsed(struct kek_keyring *ring);
+/* From this moment on it does not any more: it is remarked at once.  Without that word it is over 5 s after the last one. */
+void kek_keyring_lapse_over(struct kek_keyring *ring);
 /* Was it ever so, by the record, and nobody has shown since that nothing lacks it? */
 bool kek_keyring_has_lapsed(const struct kek_keyring *ring);
 

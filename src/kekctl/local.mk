@@ -224,6 +224,8 @@ kekctl_SOURCES = \
 	src/kekctl/node/node_view.c \
 	src/kekctl/node/nodes.c \
 	src/kekctl/node/nodes.h \
+	src/kekctl/key/new_keyring.c \
+	src/kekctl/key/new_keyring.h \
 	src/kekctl/key/on_record.c \
 	src/kekctl/key/on_record.h \
 	src/kekctl/options.c \
@@ -444,6 +446,8 @@ tests_unit_test_reencrypt_parts_LDADD = $(KUBEAPI_LIBS) libkek-keyring.a $(POOL_
 endif
 
 kekctl_script_tests = tests/unit/test_completion.py tests/unit/test_kekctl.py tests/unit/test_kekctl_keys.py tests/unit/test_kekctl_changes.py \
+	tests/unit/test_kekctl_new_keyring.py \
+	tests/unit/test_kekctl_roots.py \
 	tests/unit/test_kekctl_destroy.py \
 	tests/unit/test_kekctl_destroy_roots.py \
 	tests/unit/test_kekctl_audit.py \

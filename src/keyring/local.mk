@@ -1,6 +1,7 @@
 noinst_LIBRARIES += libkek-keyring.a
 libkek_keyring_a_SOURCES = \
 	src/keyring/ageing.c \
+	src/keyring/beside.c \
 	src/keyring/canary.c \
 	src/keyring/check.c \
 	src/keyring/facts.c \

@@ -19,7 +19,6 @@
 #include "kek/json.h"
 #include "kek/text.h"
 
-#define RECORD_MAX (256u * 1024)
 #define FORMAT 1
 #define RESTORE \
     "restore it from a backup, or move it away once every node's Status shows the same key_id"
@@ -239,6 +238,25 @@ void kek_keyring_record_look(const struct kek_config *config, struct kek_keyring
     const char *context = json_string_value(json_object_get(root, "context"));
     kek_text_copy(record->context, sizeof record->context, context == NULL ? "" : context);
     json_decref(root);
+}
+
+bool record_has_version(const struct kek_config *config)
+{
+    char path[PATH_MAX];
+    struct kek_why why;
+    json_error_t error;
+    KEK_AUTO_BUF struct kek_buf content;
+    kek_buf_init(&content, RECORD_MAX);
+    enum kek_rc rc = read_file(config, path, &content, &why);
+    if (rc != KEK_OK) {
+        return rc != KEK_NOT_FOUND;
+    }
+    struct kek_bytes bytes = kek_buf_bytes(&content);
+    json_t *root = json_loadb((const char *)bytes.data, bytes.len, 0, &error);
+    const json_t *versions = json_object_get(root, "versions");
+    bool has = !json_is_array(versions) || json_array_size(versions) > 0;
+    json_decref(root);
+    return has;
 }
 
 enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why)

@@ -287,7 +287,7 @@ static void note_version(struct kek_keyring *ring, const struct version *version
     }
 }
 
-static void note_lapse(struct kek_keyring *ring)
+void remarks_lapse(struct kek_keyring *ring)
 {
     char since[KEK_CLOCK_TEXT], until[KEK_CLOCK_TEXT];
     if (lapse_is_over(ring)) {
@@ -340,7 +340,7 @@ void remarks_drive(struct kek_keyring *ring)
     DL_FOREACH (ring->versions, version) {
         note_version(ring, version);
     }
-    note_lapse(ring);
+    remarks_lapse(ring);
     for (size_t i = 0; i < ring->remark_count; i++) {
         struct remark *remark = &ring->remarks[i];
         if (remark->seen && stands(ring, remark)) {

@@ -9,6 +9,7 @@
  *   lapse.c       since when, and until when, other roots of trust sealed without this one, and its part of it
  *   tokens.c      which tokens are known to be this keyring's, and its part of it
  *   record.c      the state file, and how often a KEK wrapped by AES-GCM
+ *   beside.c      another keyring's record, where there is none of this one
  *   protected.c   what begins that, and kekctl's word that ends it
  *   witness.c     the small envelope that tells one key from another
  *   check.c       one worker being asked: does it open a version's witness?
@@ -227,6 +228,8 @@ struct kek_keyring {
 
     /* The record on disk: written whole, one write at a time. */
     char *record_path;
+    char beside
+        [KEK_KEYRING_NAME_TEXT]; /* another keyring's, where there was none at the start; else "" */
     struct kek_lock lock;
     bool record_writing, record_dirty;
     struct version *announcing; /* to be announced once it is on disk as the primary */
@@ -354,6 +357,10 @@ json_t *tokens_json(const struct kek_keyring *ring); /* NULL: no memory */
 void tokens_load(struct kek_keyring *ring, const json_t *list);
 
 /* record.c */
+#define RECORD_MAX (256u * 1024)
+/* Does what record_load() reads have a version?  A root that others were announced without may have a record before it has one.
+ * What cannot be read counts as if it had. */
+bool record_has_version(const struct kek_config *config);
 enum kek_rc record_open(struct kek_keyring *ring, struct kek_why *why) KEK_MUST_CHECK;
 /* The same without the lock. */
 enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why) KEK_MUST_CHECK;
@@ -368,6 +375,7 @@ char *record_text(const struct kek_keyring *ring, const struct version *next);
 /* protected.c */
 void lapse_due(struct kek_keyring *ring);  /* looks whether it is to end */
 void lapse_stop(struct kek_keyring *ring); /* while the record may be written still */
+bool lapse_end(struct kek_keyring *ring);  /* it ends now. False: none went on */
 
 /* witness.c */
 /* By the data key that a worker unwrapped.  KEK_DAMAGED: it uses another KEK.  Any other failure leaves open
@@ -476,5 +484,6 @@ void verdict_drive(struct kek_keyring *ring);
 
 /* remarks.c */
 void remarks_drive(struct kek_keyring *ring);
+void remarks_lapse(struct kek_keyring *ring); /* of one that is over, before the turn ends */
 
 #endif

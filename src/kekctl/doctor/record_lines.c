@@ -69,9 +69,9 @@ static void say_begin(const struct doctor *doctor, char todo[static LINES_TODO])
     bool roots = config->root_count > 1;
     size_t first = roots ? config->roots[0].first_provider : 0;
     size_t count = roots ? config->roots[0].provider_count : config->provider_count;
-    doctor_user_command(doctor, todo, "%s%s%skey generate%s%s", roots ? "--root " : "",
-                        roots ? config->roots[0].name : "", roots ? " " : "",
-                        count > 1 ? " --provider " : "",
+    doctor_user_command(doctor, todo, "%s%s%skey generate --new-keyring%s%s",
+                        roots ? "--root " : "", roots ? config->roots[0].name : "",
+                        roots ? " " : "", count > 1 ? " --provider " : "",
                         count > 1 ? config->providers[first].name : "");
 }
 
