@@ -18,6 +18,11 @@ class Elsewhere(doctoring.Case):
         with open(node.config["audit"]["file"], "rb") as file:
             return [line for line in file if b'"seq":0,' in line and b'"event":"broken"' not in line]
 
+    @staticmethod
+    def is_quiet(node):
+        with open(node.config["audit"]["file"], "rb") as file:
+            return b'"event":"health","health":"good"' in file.read()
+
     def told(self, node, seen, todo):
         """The line, beside which nothing is told to be ended or made; and doctor itself makes nothing."""
         before, made = self.read(node), os.path.exists(node.config["state_dir"])
@@ -59,6 +64,7 @@ class Elsewhere(doctoring.Case):
 
     def test_a_state_dir_that_was_replaced_or_removed_under_the_kekd_that_runs(self):
         node = self.healthy().start()
+        rigs.wait_for(lambda: self.is_quiet(node), "the last line of its start")  # one that comes later makes a file in the new folder
         about, away = os.stat(node.state), node.state + ".away"
         os.rename(node.state, away)
         os.mkdir(node.state, 0o700)
