@@ -137,6 +137,24 @@ class StateDir(Roots):
         self.assertNotIn(ROW, node.metrics())
         node.stop()
 
+    def test_one_roots_state_file_that_is_gone_before_a_start_is_told_by_doctor(self):
+        node = self.two("any")
+        node.write(audit={"file": node.folder + "/audit.jsonl"})
+        node.start()
+        node.stop()
+        def told():
+            lines = json.loads(node.kekctl("doctor", "--output", "json").stdout)["lines"]
+            return [line["seen"] for line in lines if (line["subject"], line["verdict"]) == ("state_dir", "FAIL")]
+        self.assertEqual(told(), [])
+        path = node.state + "/k8s-test@spare.json"
+        os.rename(path, path + "-kept")
+        line, = told()
+        self.assertIn("%s has no record of the key that was announced of root of trust spare, and the audit log" % node.state, line)
+        os.rename(path + "-kept", path)
+        # One that is new to the configuration has none yet.
+        node.write(roots=[{"name": "site", "providers": ["hsm-a"]}, {"name": "other", "providers": ["hsm-b"]}])
+        self.assertEqual(told(), [])
+
 
 if __name__ == "__main__":
     rigs.main()
