@@ -49,6 +49,9 @@ struct kek_keyring;
 struct kek_keyring_settings {
     const struct kek_config *config; /* borrowed, outlives the keyring */
     struct kek_pool *pool;           /* borrowed */
+    /* Another lock on state_dir, <keyring>.lock of all roots, which goes along where that is locked anew; borrowed.  NULL, or
+     * not held: there is none. */
+    struct kek_lock *claim;
     /* What this face answers may be different now: the verdict, what a version may do, the primary, what
      * is wanted. Runs from the loop, at the end of a turn, at most once a turn. */
     void (*changed)(void *arg);

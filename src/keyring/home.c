@@ -20,6 +20,7 @@ struct looking {
     bool confirms;
     home_seen_fn *done;
     struct home seen;
+    struct kek_lock lock, claim; /* of the folder that may take the place of one that was removed */
 };
 
 static bool is_same(const struct stat *a, const struct stat *b)
@@ -43,7 +44,8 @@ static void look_for_folder(struct home *seen, int folder, const char *state_dir
 {
     struct stat held, there;
     if (fstat(folder, &held) != 0) {
-        return; /* nothing is known of it, and what is written says so */
+        seen->is = errno == ESTALE ? HOME_REMOVED : HOME_HERE; /* else what is written says it */
+        return;
     }
     int error = stat(state_dir, &there) == 0 ? 0 : errno;
     if (held.st_nlink == 0) {
@@ -80,14 +82,74 @@ static void look_for_file(struct looking *looking, int folder, const char *path)
     }
 }
 
+/* False: why says who has it, or what keeps it from being taken. */
+static bool take(const char *path, struct kek_lock *lock, struct kek_why *why)
+{
+    char who[KEK_LOCK_WHO];
+    return kek_lock_take(path, lock, who, why) == KEK_OK;
+}
+
+/* Locks the folder that is there now, as the one that was removed was locked. */
+static bool take_folder(struct looking *looking, struct kek_why *why)
+{
+    const struct kek_keyring *ring = looking->ring;
+    const struct kek_lock *claim = ring->settings.claim;
+    const char *record = ring->record_path, *name = strrchr(record, '/') + 1;
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%.*s.lock", (int)(strlen(record) - strlen(".json")), record);
+    if (!take(path, &looking->lock, why)) {
+        return false;
+    }
+    if (faccessat(looking->lock.folder, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT) {
+        kek_fail(why, KEK_PRECONDITION, "it has a %s of its own", name);
+        return false;
+    }
+    return claim == NULL || claim->file < 0 ||
+           (kek_config_state_file(ring->settings.config, "lock", path, why) == KEK_OK &&
+            take(path, &looking->claim, why));
+}
+
+static void look_for_another(struct looking *looking)
+{
+    struct stat about;
+    struct kek_why why;
+    if (stat(looking->ring->settings.config->state_dir, &about) == 0 &&
+        !take_folder(looking, &why)) {
+        memcpy(looking->seen.why, why.text, sizeof looking->seen.why);
+        kek_lock_release(&looking->lock);
+    }
+}
+
 static void look(uv_work_t *work)
 {
     struct looking *looking = work->data;
     const struct kek_keyring *ring = looking->ring;
     look_for_folder(&looking->seen, ring->lock.folder, ring->settings.config->state_dir);
-    if (looking->seen.is != HOME_REMOVED) {
+    if (looking->seen.is == HOME_REMOVED && !looking->confirms) {
+        look_for_another(looking);
+    } else if (looking->seen.is != HOME_REMOVED) {
         look_for_file(looking, ring->lock.folder, ring->record_path);
     }
+}
+
+/* Not while something is written into the one that was removed: at the next look, then. */
+static void move(struct kek_keyring *ring, struct looking *looking)
+{
+    bool moves = looking->lock.file >= 0 && !ring->record_writing && !ring->stopped;
+    if (moves && looking->claim.file >= 0) {
+        kek_lock_release(ring->settings.claim);
+        *ring->settings.claim = looking->claim;
+        looking->claim = KEK_LOCK_NONE;
+    }
+    if (moves) {
+        kek_lock_release(&ring->lock);
+        ring->lock = looking->lock;
+        looking->lock = KEK_LOCK_NONE;
+        ring->home.is = HOME_HERE;
+    }
+    ring->home.moved = moves;
+    kek_lock_release(&looking->lock);
+    kek_lock_release(&looking->claim);
 }
 
 static bool begin(struct kek_keyring *ring, home_seen_fn *seen, bool confirms);
@@ -110,6 +172,8 @@ static void looked(uv_work_t *work, int status)
     home->lost = known && looking->seen.lost;
     home->changed = known && is[0] != '\0' && strcmp(is, home->digest) != 0;
     memcpy(home->found, is, sizeof home->found);
+    memcpy(home->why, looking->seen.why, sizeof home->why);
+    move(ring, looking);
     free(looking);
     seen(ring, confirms);
     bool again = home->again;
@@ -135,6 +199,7 @@ static bool begin(struct kek_keyring *ring, home_seen_fn *seen, bool confirms)
         return false;
     }
     looking->ring = ring;
+    looking->lock = looking->claim = KEK_LOCK_NONE;
     looking->confirms = confirms;
     looking->done = seen;
     looking->writes = home->writes;
@@ -170,12 +235,20 @@ void home_say(const struct kek_keyring *ring, struct kek_keyring_verdict *verdic
     const struct home *home = &ring->home;
     const char *path = ring->settings.config->state_dir;
     const char *is = home->now[0] == '\0' ? "" : ", which is now ";
-    if (home->is == HOME_REMOVED) {
+    if (home->is == HOME_REMOVED && home->why[0] == '\0') {
         verdict_say(verdict,
-                    "restart kekd not before its record is restored, or another node's is copied "
-                    "in (operations.md, state_dir)",
+                    "make it again, for kekd's user: kekd locks it and puts that on record there; "
+                    "restart kekd not before",
                     "state_dir %s was removed: what this node announced is in kekd's memory alone",
                     path);
+    } else if (home->is == HOME_REMOVED) {
+        verdict_say(
+            verdict,
+            "move that one aside and make an empty one for kekd's user, into which kekd puts "
+            "it; restart kekd not before (operations.md, state_dir)",
+            "state_dir %s was removed: what this node announced is in kekd's memory alone, "
+            "and not put into the folder that is there now: %s",
+            path, home->why);
     } else if (home->is == HOME_AWAY) {
         verdict_say(verdict, back,
                     "state_dir %s does not name the folder that this kekd locked%s%s: %s", path, is,

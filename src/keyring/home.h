@@ -6,6 +6,9 @@
  * into one that another kekd may have locked.  So nothing is lost once that folder is back; but what is on record there alone
  * the next kekd would not know, and nothing new is announced as long as the path names another folder, or none.
  *
+ * One that was removed nobody can bring back.  Where there is a folder again without a record of this keyring, and nobody has
+ * locked it, it is locked in its place, and what was on record is put there from memory.
+ *
  * It is looked at with each `refresh` and after each write that is to announce something, on libuv's pool: a disk may hang.
  * So is the file: one that was removed there is written anew, and one that somebody else changed is told.
  */
@@ -16,6 +19,7 @@
 #include <stdbool.h>
 
 #include "kek/digest.h"
+#include "kek/rc.h"
 
 struct kek_keyring;
 struct kek_keyring_verdict;
@@ -33,6 +37,9 @@ struct home {
     char now[PATH_MAX]; /* where the folder is now; empty: that cannot be told */
     bool lost,
         changed; /* so was the file: removed, or no file any more; written by somebody else */
+    /* Of one that was removed: why the folder that is there now cannot take its place; empty: there is none. */
+    char why[KEK_WHY_TEXT];
+    bool moved; /* one has taken it, and has no record yet */
     bool looking;
     bool again, confirms; /* once more after that; and the record waits for it */
     /* Of the file as this kekd last read or wrote it, as it is being written, and as it was last seen; empty: there is none, or it

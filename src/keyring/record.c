@@ -319,6 +319,15 @@ static void confirmed(struct kek_keyring *ring, bool here)
 static void judge_file(struct kek_keyring *ring)
 {
     struct home *home = &ring->home;
+    if (home->moved) {
+        ring_notice(ring, KEK_LOG_WARN,
+                    "state_dir %s was removed: the folder that is there now is locked, and the "
+                    "record is put there from memory",
+                    ring->settings.config->state_dir);
+        home->moved = false;
+        record_save(ring);
+        return;
+    }
     if (ring->record_writing || ring->record_dirty) {
         return;
     }

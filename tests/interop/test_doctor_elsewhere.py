@@ -2,6 +2,7 @@
 """kekctl doctor beside a kekd that runs here and not on the record that the configuration names: which of the two is right is
 settled before anything is made, ended or put on record."""
 
+import glob
 import os
 import shutil
 
@@ -36,7 +37,7 @@ class Elsewhere(doctoring.Case):
         self.assertEqual((tokens.verdict, tokens.do), ("UNSEEN", FIRST))
         self.assertEqual(self.read(node), before)
         self.assertEqual(os.path.exists(node.config["state_dir"]), made)
-        self.assertFalse([name for name in os.listdir(node.state) if name.startswith("other")])
+        self.assertEqual(glob.glob(node.state + "/other*"), [])
         return lines
 
     def untold(self, node):
@@ -74,11 +75,13 @@ class Elsewhere(doctoring.Case):
         os.rmdir(node.state)
         os.rename(away, node.state)
         self.untold(node)
-        shutil.copytree(node.state, away)
         shutil.rmtree(node.state)
+        self.told(node, r"runs on state_dir %s \(which is gone\)" % node.state,
+                  "make %s anew, empty and user %s's: " % (node.state, doctoring.USER))
         os.mkdir(node.state, 0o700)
         os.chown(node.state, about.st_uid, about.st_gid)
-        self.told(node, r"runs on state_dir %s \(which is gone\)" % node.state, "bring back what was in %s, " % node.state)
+        rigs.wait_for(lambda: os.path.exists(node.state + "/k8s-test.json"), "the record that kekd puts there")
+        self.untold(node)
 
     def test_the_kekd_of_another_configuration_listens_there(self):
         node = self.healthy().start()

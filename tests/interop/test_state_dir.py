@@ -90,13 +90,33 @@ class StateDir(Roots):
         self.over(node)
         node.stop()
 
-    def test_one_that_was_removed_is_told_as_in_memory_alone(self):
-        node = self.one()
-        shutil.rmtree(node.state)
-        os.mkdir(node.state, 0o700)
-        self.told(node, "was removed: what this node announced is in kekd's memory alone")
+    def test_one_that_was_removed_is_in_memory_alone_until_there_is_another(self):
+        node = self.two("any").start()
+        before = self.status(node).key_id
+        os.rename(node.state, node.state + ".away")
+        shutil.rmtree(node.state + ".away")
+        self.told(node, "was removed: what this node announced is in kekd's memory alone; make it again")
         self.serves(node)
-        self.assertNotIn("k8s-test.json", os.listdir(node.state))
+        os.mkdir(node.state, 0o700)
+        rigs.wait_for(lambda: ROW not in node.metrics(), "the end of " + ROW)
+        for root in ("site", "spare"):
+            rigs.wait_for(lambda name="k8s-test@" + root: os.path.exists("%s/%s.json" % (node.state, name)), "the record of " + root)
+            self.assertEqual(self.recorded(node.state, "k8s-test@" + root), 1)
+            self.assertIn("%s: state_dir %s was removed: the folder that is there now is locked" % (root, node.state), node.log())
+        # It is locked as the one before: also for kekds whose roots are called otherwise.
+        names = [[("site", "spare")[i], ("one", "two")[i]] for i in range(2)]
+        for site, spare in zip(*names):
+            other = self.rig(generate=False, token=node.token, name="other")
+            other.config.update({key: node.config[key] for key in ("providers", "state_dir", "mode")})
+            other.write(roots=[{"name": site, "providers": ["hsm-a"]}, {"name": spare, "providers": ["hsm-b"]}])
+            other.spawn()
+            self.assertEqual(other.kekd.wait(rigs.PATIENCE), 1)
+            self.assertRegex(other.log(), r"another kekd uses this state_dir for keyring k8s-test \(pid %d\)" % node.kekd.pid)
+            other.kekd = None
+        node.close_clients()
+        node.stop()
+        node.spawn().good()
+        self.assertEqual(self.status(node).key_id, before)
         node.stop()
 
     @unittest.skipUnless(os.geteuid() == 0 and subprocess.run([*MOUNTS, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], check=False,

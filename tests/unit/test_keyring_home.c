@@ -6,7 +6,8 @@
 #include <unistd.h>
 
 static char home[96], away[112]; /* state_dir, and where it is moved */
-static unsigned heard;           /* notices of the state file */
+static struct kek_lock other_lock;
+static unsigned heard; /* notices of the state file */
 
 static void hear(void *arg, enum kek_log_level level, const struct kek_log_field *fields,
                  const char *text)
@@ -24,6 +25,7 @@ static void set_up_home(void)
     ring = nodes[0];
     ring->settings.notice = hear;
     heard = 0;
+    other_lock = KEK_LOCK_NONE;
 }
 
 static void look(void)
@@ -177,30 +179,76 @@ START_TEST(what_else_is_put_on_record_goes_into_the_folder_that_is_locked)
 }
 END_TEST
 
-START_TEST(folder_that_was_removed_is_told_whatever_is_in_its_place)
+static void remove_folder(void)
 {
-    struct kek_version seen = key(1, 0, 'W');
-    both_list(&seen, 1);
-    replace();
+    move_away();
     ck_assert_int_eq(unlink(path_in(away, "k.json")), 0);
     ck_assert_int_eq(unlink(path_in(away, "k.lock")), 0);
     ck_assert_int_eq(rmdir(away), 0);
+}
+
+static void put_nothing(void)
+{
+}
+
+static void put_a_record(void)
+{
+    ck_assert_int_eq(mkdir(home, 0700), 0);
+    FILE *file = fopen(path_in(home, "k.json"), "w");
+    ck_assert_ptr_nonnull(file);
+    fclose(file);
+}
+
+/* By another descriptor, as another process has it. */
+static void put_a_lock(void)
+{
+    char who[KEK_LOCK_WHO];
+    struct kek_why why;
+    ck_assert_int_eq(mkdir(home, 0700), 0);
+    ck_assert_int_eq(kek_lock_take(path_in(home, "k.lock"), &other_lock, who, &why), KEK_OK);
+}
+
+static const struct {
+    void (*put)(void);
+    const char *says;
+} others[] = {
+    {put_nothing, "memory alone; make it again"},
+    {put_a_record, "not put into the folder that is there now: it has a k.json of its own"},
+    {put_a_lock, "not put into the folder that is there now: another process held "},
+};
+#define OTHERS (int)(sizeof others / sizeof others[0])
+
+START_TEST(folder_that_was_removed_is_told_until_another_can_take_its_place)
+{
+    struct kek_version seen = key(1, 0, 'W');
+    both_list(&seen, 1);
+    remove_folder();
+    others[_i].put();
     look();
+    ck_assert_msg(strstr(said(), others[_i].says) != NULL, "%s", said());
     ck_assert_msg(strstr(said(), "was removed: what this node announced is in kekd's memory") !=
                       NULL,
                   "%s", said());
     ck_assert_int_eq(wraps(&seen), KEK_OK);
-    if (_i == 1) {
-        ck_assert_int_eq(rmdir(home), 0);
-        look();
-        ck_assert_msg(strstr(said(), "was removed: ") != NULL, "%s", said());
-    }
     kek_keyring_wrapped(ring, &seen.id, KEK_WRAP_AES_GCM);
     write_out();
     look_due(&ring->refresh);
     look();
-    ck_assert(!has(home, "k.json"));
+    ck_assert_int_eq(recorded(home), 0);
     ck_assert_uint_eq(heard, 0);
+    /* Once there is one that nobody else has, it is locked, and has it all. */
+    kek_lock_release(&other_lock);
+    (void)unlink(path_in(home, "k.json"));
+    (void)mkdir(home, 0700);
+    look();
+    ck_assert_str_eq(said(), "");
+    ck_assert_int_eq(recorded(home), 1);
+    ck_assert(
+        kek_keyring_runner(&configs[0]).there); /* by the folder, which another descriptor sees */
+    move_away();
+    look();
+    ck_assert_msg(strstr(said(), away) != NULL, "%s", said());
+    bring_back();
 }
 END_TEST
 
@@ -269,7 +317,8 @@ int main(void)
         tcase, folder_that_goes_while_a_version_is_put_on_record_keeps_it_from_being_announced, 0,
         WRONGS);
     tcase_add_test(tcase, what_else_is_put_on_record_goes_into_the_folder_that_is_locked);
-    tcase_add_loop_test(tcase, folder_that_was_removed_is_told_whatever_is_in_its_place, 0, 2);
+    tcase_add_loop_test(tcase, folder_that_was_removed_is_told_until_another_can_take_its_place, 0,
+                        OTHERS);
     tcase_add_loop_test(
         tcase, state_file_alone_that_is_removed_or_changed_is_told_once_and_written_at_last, 0,
         2 * LOSSES);
