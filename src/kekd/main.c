@@ -1,7 +1,9 @@
 /* kekd: a KMS plugin for Kubernetes that keeps its KEK in an HSM. */
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "kek/config.h"
@@ -16,10 +18,17 @@ enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static const char default_config[] = "/etc/kekd/kekd.yaml";
 
-/* What was printed is there, or the code says that it is not. */
+/* What was printed is there, or a line and the code say that it is not. */
 static int said(int code)
 {
-    return fflush(stdout) == 0 && ferror(stdout) == 0 ? code : EXIT_FAILED;
+    errno = 0;
+    if (fflush(stdout) == 0 && ferror(stdout) == 0) {
+        return code;
+    }
+    fprintf(stderr, "%skekd: cannot write to standard output: %s\n",
+            kek_log_priority(KEK_LOG_ERROR),
+            errno == 0 ? "an earlier write failed" : strerror(errno));
+    return EXIT_FAILED;
 }
 
 static int usage(FILE *out, int code)

@@ -17,6 +17,7 @@
 #include "kek/clock.h"
 #include "kek/durable.h"
 #include "kek/json.h"
+#include "kek/text.h"
 
 #define FORMAT 1
 #define RESTORE \
@@ -80,13 +81,13 @@ static bool load_primary(struct kek_keyring *ring, json_t *primary)
 
 static bool load_root(struct kek_keyring *ring, json_t *root)
 {
-    json_t *versions, *primary = NULL, *history = NULL, *lapse = NULL, *item;
+    json_t *versions, *primary = NULL, *history = NULL, *lapse = NULL, *tokens = NULL, *item;
     const char *keyring;
     json_int_t format;
     size_t i;
-    if (json_unpack(root, "{s:I, s:s, s:o, s?:o, s?:o, s?:o}", "format", &format, "keyring",
+    if (json_unpack(root, "{s:I, s:s, s:o, s?:o, s?:o, s?:o, s?:o}", "format", &format, "keyring",
                     &keyring, "versions", &versions, "primary", &primary, "history", &history,
-                    "lapse", &lapse) != 0 ||
+                    "lapse", &lapse, "tokens", &tokens) != 0 ||
         format != FORMAT || strcmp(keyring, ring->settings.config->keyring) != 0 ||
         !json_is_array(versions)) {
         return false;
@@ -99,6 +100,7 @@ static bool load_root(struct kek_keyring *ring, json_t *root)
     }
     history_load(ring, history);
     lapse_load(ring, lapse);
+    tokens_load(ring, tokens);
     return load_primary(ring, primary);
 }
 
@@ -116,11 +118,12 @@ static enum kek_rc check_context(const struct kek_keyring *ring, const json_t *r
             return KEK_OK;
         }
     }
-    return kek_fail(why, KEK_DAMAGED,
-                    "%s: it is of context '%s', and the configuration says '%s': one of them is "
-                    "mistyped, or it is another cluster's state_dir; one that was renamed on "
-                    "purpose stands in context_accept",
-                    ring->record_path, context, config->context);
+    kek_fail(why, KEK_DAMAGED,
+             "%s: it is of context '%s', and the configuration says '%s': one of them is "
+             "mistyped, or it is another cluster's state_dir; one that was renamed on "
+             "purpose stands in context_accept",
+             ring->record_path, context, config->context);
+    return kek_fail_reason(why, KEK_REASON_RECORD_CONTEXT);
 }
 
 enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content, struct kek_why *why)
@@ -129,8 +132,9 @@ enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content, str
     json_t *root =
         json_loadb((const char *)content.data, content.len, JSON_REJECT_DUPLICATES, &error);
     if (root == NULL) {
-        return kek_fail(why, KEK_DAMAGED, "%s:%d:%d: not a state file of kekd: %s (" RESTORE ")",
-                        ring->record_path, error.line, error.column, error.text);
+        kek_fail(why, KEK_DAMAGED, "%s:%d:%d: not a state file of kekd: %s (" RESTORE ")",
+                 ring->record_path, error.line, error.column, error.text);
+        return kek_fail_reason(why, KEK_REASON_RECORD_DAMAGED);
     }
     bool good = load_root(ring, root);
     enum kek_rc rc = good ? check_context(ring, root, why) : KEK_OK;
@@ -140,9 +144,9 @@ enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content, str
     }
     ring->record_dirty = true; /* an old context that is accepted gives way to the new one */
     if (!good) {
-        return kek_fail(why, KEK_DAMAGED,
-                        "%s: not a state file of keyring %s in format %d (" RESTORE ")",
-                        ring->record_path, ring->settings.config->keyring, FORMAT);
+        kek_fail(why, KEK_DAMAGED, "%s: not a state file of keyring %s in format %d (" RESTORE ")",
+                 ring->record_path, ring->settings.config->keyring, FORMAT);
+        return kek_fail_reason(why, KEK_REASON_RECORD_DAMAGED);
     }
     return KEK_OK;
 }
@@ -193,15 +197,47 @@ static enum kek_rc lock(struct kek_keyring *ring, struct kek_why *why)
 
 /* Where roots of trust got names, the first one goes on from what was on record before; it is written under the new
  * name with the next change. KEK_NOT_FOUND: there is nothing. */
-static enum kek_rc read_older(const struct kek_config *config, struct kek_buf *content,
-                              struct kek_why *why)
+static enum kek_rc read_older(const struct kek_config *config, char path[static PATH_MAX],
+                              struct kek_buf *content, struct kek_why *why)
 {
-    char path[PATH_MAX];
     if (!has_root(config) || !config->root_is_first) {
         return KEK_NOT_FOUND;
     }
     enum kek_rc rc = name_file(config, false, "json", path, why);
     return rc == KEK_OK ? kek_durable_read(path, RECORD_MAX, content, why) : rc;
+}
+
+/* path: of the file that was read. */
+static enum kek_rc read_file(const struct kek_config *config, char path[static PATH_MAX],
+                             struct kek_buf *content, struct kek_why *why)
+{
+    char older[PATH_MAX];
+    enum kek_rc rc = name_file(config, has_root(config), "json", path, why);
+    rc = rc == KEK_OK ? kek_durable_read(path, RECORD_MAX, content, why) : rc;
+    if (rc != KEK_NOT_FOUND) {
+        return rc;
+    }
+    rc = read_older(config, older, content, why);
+    if (rc != KEK_NOT_FOUND) {
+        memcpy(path, older, PATH_MAX);
+    }
+    return rc;
+}
+
+void kek_keyring_record_look(const struct kek_config *config, struct kek_keyring_record *record)
+{
+    struct kek_why why;
+    KEK_AUTO_BUF struct kek_buf content;
+    kek_buf_init(&content, RECORD_MAX);
+    *record = (struct kek_keyring_record){.path = ""};
+    if (read_file(config, record->path, &content, &why) != KEK_OK) {
+        return;
+    }
+    const struct kek_bytes text = kek_buf_bytes(&content);
+    json_t *root = json_loadb((const char *)text.data, text.len, JSON_REJECT_DUPLICATES, NULL);
+    const char *context = json_string_value(json_object_get(root, "context"));
+    kek_text_copy(record->context, sizeof record->context, context == NULL ? "" : context);
+    json_decref(root);
 }
 
 enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why)
@@ -218,12 +254,10 @@ enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why)
     }
     KEK_AUTO_BUF struct kek_buf content;
     kek_buf_init(&content, RECORD_MAX);
-    rc = kek_durable_read(ring->record_path, RECORD_MAX, &content, why);
-    if (rc == KEK_OK && !kek_sha256_text(kek_buf_bytes(&content), ring->home.digest)) {
+    rc = read_file(config, path, &content, why);
+    if (rc != KEK_OK || strcmp(path, ring->record_path) != 0 ||
+        !kek_sha256_text(kek_buf_bytes(&content), ring->home.digest)) {
         ring->home.digest[0] = '\0';
-    }
-    if (rc == KEK_NOT_FOUND) {
-        rc = read_older(config, &content, why);
     }
     if (rc == KEK_NOT_FOUND) {
         return KEK_OK;
@@ -267,10 +301,11 @@ char *record_text(const struct kek_keyring *ring, const struct version *next)
                                       "announced_ms", announced_ms)
                           : json_null();
     json_t *versions = json_array();
-    json_t *root = json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:o*}", "format", FORMAT, "keyring",
-                             ring->settings.config->keyring, "context",
-                             ring->settings.config->context, "primary", primary, "versions",
-                             versions, "history", history_json(ring), "lapse", lapse_json(ring));
+    json_t *root =
+        json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:o*}", "format", FORMAT, "keyring",
+                  ring->settings.config->keyring, "context", ring->settings.config->context,
+                  "primary", primary, "versions", versions, "history", history_json(ring), "tokens",
+                  tokens_json(ring), "lapse", lapse_json(ring));
     bool whole = root != NULL;
     const struct version *version;
     DL_FOREACH (ring->versions, version) {

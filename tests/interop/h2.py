@@ -154,6 +154,7 @@ class Peer:
 
     def read(self, seconds=30.0):
         """Takes what has arrived; False if nothing did in this time or the peer has closed."""
+        patience = self.socket.gettimeout()
         self.socket.settimeout(max(seconds, 0.001))
         try:
             got = self.socket.recv(1 << 16)
@@ -161,6 +162,8 @@ class Peer:
             return False
         except ConnectionResetError:
             got = b""
+        finally:
+            self.socket.settimeout(patience)  # of what is sent
         if not got:
             self.closed = True
             return False

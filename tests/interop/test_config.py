@@ -144,8 +144,9 @@ class Config(rigs.Case):
             for arguments in (["--check", "--config", file.name], ["--version"], ["--help"]):
                 with open("/dev/full", "w", encoding="ascii") as full:
                     done = subprocess.run([rigs.program("kekd"), *arguments], stdout=full, check=False,
-                                          timeout=rigs.PATIENCE)
+                                          stderr=subprocess.PIPE, text=True, timeout=rigs.PATIENCE)
                 self.assertEqual(done.returncode, 1, arguments)
+                self.assertRegex(done.stderr, "kekd: cannot write to standard output: No space left on device\n$")
 
     def test_bad_usage_is_exit_2(self):
         for arguments in ((), ("--config",), ("--nonsense",), ("--check",), ("extra",),
