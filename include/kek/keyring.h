@@ -49,6 +49,9 @@ struct kek_keyring;
 struct kek_keyring_settings {
     const struct kek_config *config; /* borrowed, outlives the keyring */
     struct kek_pool *pool;           /* borrowed */
+    /* Another lock on state_dir, <keyring>.lock of all roots, which goes along where that is locked anew; borrowed.  NULL, or
+     * not held: there is none. */
+    struct kek_lock *claim;
     /* What this face answers may be different now: the verdict, what a version may do, the primary, what
      * is wanted. Runs from the loop, at the end of a turn, at most once a turn. */
     void (*changed)(void *arg);
@@ -340,11 +343,12 @@ const char *kek_keyring_state_name(enum kek_keyring_state state); /* "good", "st
 /* What is to be mended although this node serves. */
 enum kek_keyring_remark {
     KEK_KEYRING_NO_REMARK = 0,
-    KEK_KEYRING_PROVIDER_DOWN, /* one does not answer */
-    KEK_KEYRING_WRONG_KEY,     /* a worker uses another key under a version's name */
-    KEK_KEYRING_TWO_KEYS,      /* are active under one number */
-    KEK_KEYRING_COMPROMISED,   /* a version is marked so: what it sealed is to be sealed anew */
-    KEK_KEYRING_SUSPENDED,     /* a version is: what it sealed does not open */
+    KEK_KEYRING_STATE_DIR_REPLACED, /* its path does not name the folder any more that kekd locked */
+    KEK_KEYRING_PROVIDER_DOWN,      /* one does not answer */
+    KEK_KEYRING_WRONG_KEY,          /* a worker uses another key under a version's name */
+    KEK_KEYRING_TWO_KEYS,           /* are active under one number */
+    KEK_KEYRING_COMPROMISED, /* a version is marked so: what it sealed is to be sealed anew */
+    KEK_KEYRING_SUSPENDED,   /* a version is: what it sealed does not open */
     KEK_KEYRING_DESTRUCTION_SCHEDULED, /* its provider destroys a version by itself, at a time that it says */
     KEK_KEYRING_UNATTESTED, /* its HSM has not stated, verifiably, what its key is, and it is used all the same */
     KEK_KEYRING_VERSION_LOST,    /* one in use, and not the primary, opens on no provider */

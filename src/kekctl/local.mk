@@ -97,6 +97,7 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/listeners.c \
 	src/kekctl/doctor/listening.c \
 	src/kekctl/doctor/listening.h \
+	src/kekctl/doctor/lost_record.c \
 	src/kekctl/doctor/nodes_lines.c \
 	src/kekctl/doctor/outside.c \
 	src/kekctl/doctor/owners.c \

@@ -1,5 +1,5 @@
 /*
- * What is to be mended although this node serves: a provider that does not answer, one that uses a wrong key or
+ * What is to be mended although this node serves: a state_dir that was replaced, a provider that does not answer, one that uses a wrong key or
  * lacks a version or fails to open one, a version that opens nowhere, two keys of one number, a version that waits to
  * be announced.
  *
@@ -20,6 +20,8 @@ static const struct {
     bool logged; /* here; of the others the pool and the judge have told already */
 } kinds[] = {
     [KEK_KEYRING_NO_REMARK] = {"none", false, false},
+    [KEK_KEYRING_STATE_DIR_REPLACED] = {"state_dir_replaced", false,
+                                        false}, /* once for all roots */
     [KEK_KEYRING_PROVIDER_DOWN] = {"provider_down", false, false},
     [KEK_KEYRING_WRONG_KEY] = {"wrong_key", false, false},
     [KEK_KEYRING_TWO_KEYS] = {"two_keys", false, true},
@@ -301,6 +303,13 @@ void remarks_lapse(struct kek_keyring *ring)
     }
 }
 
+static void note_home(struct kek_keyring *ring)
+{
+    if (!home_is_here(ring)) {
+        home_say(ring, note(ring, KEK_KEYRING_STATE_DIR_REPLACED, 0, KEK_POOL_ANY));
+    }
+}
+
 /* ---- telling ---- */
 
 static void tell(struct kek_keyring *ring, struct remark *remark)
@@ -334,6 +343,7 @@ void remarks_drive(struct kek_keyring *ring)
     for (size_t i = 0; i < ring->remark_count; i++) {
         ring->remarks[i].seen = false;
     }
+    note_home(ring); /* the first, so that there is room for it */
     for (size_t p = 0; p < ring->source_count; p++) {
         note_provider(ring, p);
     }

@@ -8,6 +8,7 @@
  *   history.c     what is remembered of versions that are out of use, and its part of the state file
  *   lapse.c       since when, and until when, other roots of trust sealed without this one, and its part of it
  *   tokens.c      which tokens are known to be this keyring's, and its part of it
+ *   home.c        whether state_dir is still the folder that was locked
  *   record.c      the state file, and how often a KEK wrapped by AES-GCM
  *   beside.c      another keyring's record, where there is none of this one
  *   protected.c   what begins that, and kekctl's word that ends it
@@ -34,12 +35,14 @@
 
 #include "kek/keyring.h"
 #include "kek/lock_file.h"
+#include "keyring/home.h"
 #include "keyring/lapse.h"
 
 #include <jansson.h>
 #include <utlist.h>
 
 #define WITNESS_MAX (128 + KEK_WRAPPED_MAX) /* bytes of a witness envelope with one entry */
+#define RECORD_MAX (256u * 1024)            /* bytes of the state file */
 #define VERSIONS_MAX 64                     /* versions known at once; a bit each */
 #define TOKENS_MAX (4 * KEK_CONFIG_PROVIDERS_MAX)
 #define TICK_MS 1000u                       /* how late anything is that time alone brings */
@@ -231,6 +234,7 @@ struct kek_keyring {
     char beside
         [KEK_KEYRING_NAME_TEXT]; /* another keyring's, where there was none at the start; else "" */
     struct kek_lock lock;
+    struct home home;
     bool record_writing, record_dirty;
     struct version *announcing; /* to be announced once it is on disk as the primary */
     bool record_announces;      /* the write under way holds it */
@@ -366,6 +370,7 @@ enum kek_rc record_open(struct kek_keyring *ring, struct kek_why *why) KEK_MUST_
 enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why) KEK_MUST_CHECK;
 void record_close(struct kek_keyring *ring);
 void record_save(struct kek_keyring *ring);
+void record_seen(struct kek_keyring *ring, bool confirms); /* what home_look() is told */
 /* The file's content into a ring that knows nothing yet, at ring->record_path for messages. */
 enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content,
                          struct kek_why *why) KEK_MUST_CHECK;

@@ -217,6 +217,27 @@ START_TEST(root_that_comes_back_is_out_or_what_lacks_it_is_remarked_at_every_mom
 }
 END_TEST
 
+/* All roots have one state_dir: it is told once, and as no root's. */
+START_TEST(state_dir_that_was_replaced_is_told_once_for_all_roots)
+{
+    struct kek_version seen = key(1, 0, 'W'), other = key(1, 1, 'W');
+    struct kek_keyring_verdict remarks[KEK_KEYRING_REMARKS_MAX];
+    node_lists(0, &seen, 1);
+    node_lists(1, &other, 1);
+    join(KEK_ENVELOPE_MODE_ANY);
+    ck_assert_uint_eq(kek_roots_remarks(roots, remarks, KEK_KEYRING_REMARKS_MAX), 0);
+    for (int i = _i; i < 2; i++) { /* both saw it, or the second one alone */
+        nodes[i]->home.is = HOME_OTHER;
+        remarks_drive(nodes[i]);
+    }
+    ck_assert_uint_eq(kek_roots_remarks(roots, remarks, KEK_KEYRING_REMARKS_MAX), 1);
+    ck_assert_int_eq(remarks[0].remark, KEK_KEYRING_STATE_DIR_REPLACED);
+    ck_assert_ptr_null(remarks[0].root);
+    ck_assert_msg(strncmp(remarks[0].what, "state_dir ", 10) == 0, "%s", remarks[0].what);
+    part();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("roots");
@@ -231,5 +252,6 @@ int main(void)
     tcase_add_test(tcase, root_that_comes_back_is_out_or_what_lacks_it_is_remarked_at_every_moment);
     tcase_add_loop_test(tcase, roots_with_one_kek_from_the_start_announce_nothing_and_are_named, 0,
                         2);
+    tcase_add_loop_test(tcase, state_dir_that_was_replaced_is_told_once_for_all_roots, 0, 2);
     return suite_run(suite);
 }
