@@ -211,6 +211,36 @@ class Chain(rigs.Case):
         node.close_clients()
         node.stop()
 
+    def fails(self, node, count):
+        """A kekd whose token is away at its start, and so cannot say whether it has a key."""
+        node.spawn()
+        node.wait_log("serving on")
+        rigs.wait_for(lambda: self.macs(node).count("failed") == count, "a MAC that fails")
+
+    @staticmethod
+    def macs(node):
+        return [line["outcome"] for line in rigs.json_lines(node.audit) if line["event"] == "mac"]
+
+    def test_a_token_without_a_key_that_was_away_at_the_start_is_no_mac_that_fails(self):
+        node = self.node(mac_interval="1s")
+        with node.token.away():
+            self.fails(node, 1)
+        node.wait_log("no token has a key for it")
+        rigs.wait_for(lambda: self.macs(node) == ["failed", "none"], "the line of it")
+        (verdict, seen, _), = self.chain(node)
+        self.assertEqual(verdict, "OK", seen)
+        node.stop()
+        with node.token.away():
+            self.fails(node, 2)
+            node.stop()
+        node.start()  # which the one before it has not heard
+        rigs.wait_for(lambda: node.log().count("no token has a key for it") == 2, "a round of it")
+        (verdict, seen, _), = self.chain(node)
+        self.assertEqual(verdict, "OK", seen)
+        self.assertRegex(seen, "without MACs: no token that answers has a key for them")
+        self.assertEqual(self.macs(node), ["failed", "none", "failed"])
+        node.stop()
+
     @staticmethod
     def read_all(log):
         """What was there."""
