@@ -286,6 +286,33 @@ class Chain(rigs.Case):
             self.assertIn("is damaged: any number of lines may be missing from %s" % path, seen)
             self.assertIn(b'"event":"broken"', self.read_all(log))
 
+    def test_a_file_that_is_removed_under_kekd_is_told_until_it_is_dealt_with(self):
+        node = self.node().start()
+        self.used(node)
+        last = json.loads(self.lines(node)[-1])
+        os.unlink(node.audit)
+        with node.client() as client:
+            client.encrypt(DEK)
+        rigs.wait_for(lambda: os.path.exists(node.audit) and len(self.lines(node)) == 2, "the lines")
+        told = json.loads(self.lines(node)[0])
+        said = "the file %s was removed while it was open, with its lines up to line %d of chain %s" % (
+            node.audit, last["n"], last["chain"])
+        self.assertEqual((told["event"], told["n"], told["error"]), ("broken", last["n"] + 1, said))
+        node.wait_log("audit: " + said)
+        verified = node.kekctl("audit", "verify", "--output", "json", node.audit)
+        self.assertEqual(verified.returncode, 3)
+        self.assertIn(("told", "tells of what was found here: " + said), [(problem["kind"], problem["text"]) for problem in json.loads(verified.stdout)["problems"]])
+        todo = self.unwell(node, said)
+        self.assertIn("this line ends once the file is kept elsewhere (mv) and kekd had SIGHUP", todo)
+        os.rename(node.audit, node.audit + ".kept")
+        node.signal(signal.SIGHUP)
+        rigs.wait_for(lambda: os.path.exists(node.audit), "a new file")
+        self.used(node)
+        (verdict, seen, _), = self.chain(node)
+        self.assertEqual(verdict, "OK", seen)
+        node.close_clients()
+        node.stop()
+
     def test_lines_that_were_not_written_to_the_file_are_told(self):
         node, _ = self.stopped()
         os.rename(node.audit, node.audit + ".1")
