@@ -88,6 +88,8 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/elsewhere.c \
 	src/kekctl/doctor/elsewhere.h \
 	src/kekctl/doctor/elsewhere_lines.c \
+	src/kekctl/doctor/environment.c \
+	src/kekctl/doctor/environment.h \
 	src/kekctl/doctor/file_lines.c \
 	src/kekctl/doctor/kube_lines.c \
 	src/kekctl/doctor/limits.c \

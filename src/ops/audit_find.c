@@ -179,8 +179,26 @@ static enum kek_rc settle(struct audit_store *store, struct kek_audit_end *recor
     return rc;
 }
 
+/* A file that has no name any more, with lines of the chain: nobody finds them again once it is closed. */
+static void note_removed(struct audit_store *store)
+{
+    struct seen seen;
+    struct stat st;
+    struct kek_why why;
+    if (store->end.n == 0 || fstat(store->fd, &st) != 0 || st.st_nlink > 0 || st.st_size == 0) {
+        return;
+    }
+    bool has = see(store, &store->end, &seen, &why) == KEK_OK && seen.tail.has;
+    snprintf(store->removed, sizeof store->removed,
+             "the file %s was removed while it was open, with its lines up to line %llu of chain "
+             "%s",
+             store->place->file, (unsigned long long)(has ? seen.tail.end.n : store->end.n),
+             store->end.chain);
+}
+
 void audit_find_go_over(struct audit_store *store, int fd)
 {
+    note_removed(store);
     store->left_fd = store->fd;
     store->fd = fd;
     store->size = 0;
@@ -315,6 +333,10 @@ enum kek_rc audit_find_end(struct audit_store *store, struct kek_why *why)
     if (rc == KEK_OK && store->moved[0] != '\0') {
         rc = audit_write_broken(store, store->moved, why);
         store->moved[0] = rc == KEK_OK ? '\0' : store->moved[0];
+    }
+    if (rc == KEK_OK && store->removed[0] != '\0') {
+        rc = audit_write_broken(store, store->removed, why);
+        store->removed[0] = rc == KEK_OK ? '\0' : store->removed[0];
     }
     return rc == KEK_OK ? tell_owed(store, why) : rc;
 }

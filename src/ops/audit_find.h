@@ -17,7 +17,7 @@ enum kek_rc audit_find_end(struct audit_store *store, struct kek_why *why) KEK_M
  * it stands.  What of it cannot be done is not. */
 void audit_find_settle(struct audit_store *store);
 
-/* Leaves the open file, to be synced, for `fd`, which is the store's then. */
+/* Leaves the open file, to be synced, for `fd`, which is the store's then.  Of one that was removed the next append tells. */
 void audit_find_go_over(struct audit_store *store, int fd);
 
 #endif

@@ -48,6 +48,7 @@ struct audit_store {
         leads; /* its first line makes this the log that the chain is in (audit_home.h). The caller's to set */
     /* Of a record that was removed or replaced: the next append tells.  Empty: nothing. */
     char moved[KEK_WHY_TEXT];
+    char removed[KEK_WHY_TEXT]; /* the same of a file that was left, and had been removed */
     bool adrift; /* the path of the record names none, and none can be made, which was told */
     /* What it had to tell in a line of its own, for whoever keeps a log; empty: nothing.  The caller's to clear. */
     char told[KEK_WHY_TEXT];

@@ -338,6 +338,7 @@ START_TEST(the_manual_lists_the_fields_and_the_events)
                                                  .maced = &(struct kek_provider_maced){
                                                      .mechanism = "CKM_AES_CMAC", .len = 16}});
     kek_audit_mac_failed(audit, hsm_a, &why);
+    kek_audit_mac_none(audit);
     stop(audit);
     read_lines(folder_path("audit"));
     char out[AUDIT_LINE_MAX];

@@ -57,9 +57,21 @@ static void take_macs(struct chain_macs *macs, const struct telling *telling)
 {
     if (telling->kind == TELLING_MAC) {
         *macs = (struct chain_macs){.last_ms = telling->wall_ms};
-    } else if (telling->kind == TELLING_MAC_FAILED) {
-        macs->failed_ms = macs->failed_ms > 0 ? macs->failed_ms : telling->wall_ms;
-    } else if (telling->is_kekds && macs->waits_ms == 0) {
+        return;
+    }
+    if (telling->kind == TELLING_MAC_FAILED) {
+        macs->failed_ms = macs->failed_ms > 0          ? macs->failed_ms
+                          : macs->failed_before_ms > 0 ? macs->failed_before_ms
+                                                       : telling->wall_ms;
+        return;
+    }
+    if (telling->kind == TELLING_START) {
+        macs->failed_before_ms = macs->failed_ms > 0 ? macs->failed_ms : macs->failed_before_ms;
+        macs->failed_ms = 0; /* a kekd says it anew */
+    } else if (telling->kind == TELLING_MAC_NONE) {
+        macs->failed_ms = macs->failed_before_ms = 0;
+    }
+    if (telling->is_kekds && macs->waits_ms == 0) {
         macs->waits_ms = telling->wall_ms;
     }
 }

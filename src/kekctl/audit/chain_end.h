@@ -17,7 +17,9 @@
 struct chain_macs {
     int64_t last_ms;   /* the last MAC */
     int64_t failed_ms; /* since when none can be made */
-    int64_t waits_ms;  /* kekd's first line that no MAC has come after */
+    int64_t
+        failed_before_ms; /* and since when the kekd before the one that wrote last could make none */
+    int64_t waits_ms;     /* kekd's first line that no MAC has come after */
 };
 
 struct chain_end {
