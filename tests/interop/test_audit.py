@@ -204,6 +204,8 @@ class Audit(rigs.Case):
         node.wait_log("audit: the file goes on to line .*put in by somebody")
         node.stop()
         self.forge(node, 1)
+        code, told = self.verify(node, node.audit)
+        self.assertEqual((code, [problem["kind"] for problem in told["problems"]]), (3, ["told", "record"]), told)
         node.start()
         node.stop()
         self.assertEqual(len(self.lines(node, event="broken")), 2)

@@ -306,6 +306,38 @@ class Wrong(Verify):
         self.assertEqual(self.problems(file), [("chains", "audit", 17)])
 
 
+class Past(Verify):
+    """Lines that are not on record."""
+
+    def next(self, chain):
+        self.put("k.audit-next", [chain.record()])
+
+    def test_lines_past_the_record_are_told(self):
+        lines = self.chain.lines(5)
+        options = self.record()
+        file = self.put("audit", lines + self.chain.lines(2))
+        self.assertEqual(self.problems(*options, file), [("record", "audit", 7)])
+        self.assertIn("expected lines up to 5, as is on record, found 7", self.run_it(*options, file)[2])
+        self.good(file)
+        # Those that are being written are known by their last one.
+        self.next(self.chain)
+        self.good(*options, file)
+        self.next(Chain(self.chain.name, 7, "ab" * 32))
+        self.assertEqual(self.problems(*options, file), [("record", "audit", 7)])
+        self.next(Chain("fedcba9876543210", 7, self.chain.last))
+        self.assertEqual(self.problems(*options, file), [("record", "audit", 7)])
+
+    def test_lines_that_are_written_and_put_on_record_meanwhile_are_good(self):
+        first, more = self.chain.lines(1), self.chain.lines(1000)
+        options = self.record(Chain(self.chain.name, 1, json.loads(first[0])["hash"]))
+        with subprocess.Popen([KEKCTL, "audit", "verify", *options, "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE) as process:
+            process.stdin.write(b"".join(first + more))  # more than a pipe holds: the record was read
+            self.record()
+            _, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 0, err)
+
+
 class Macs(Verify):
     """The module of the configuration is not there: that a MAC was to be asked for shows in a problem."""
 

@@ -515,6 +515,41 @@ static void expect_record(struct check *check, const char *newest)
     }
 }
 
+static bool is_past(const struct check_chain *chain, const struct kek_audit_end *now,
+                    const struct kek_audit_end *next)
+{
+    bool is_next = strcmp(chain->end.chain, next->chain) == 0 && chain->end.n == next->n &&
+                   strcmp(chain->end.hash, next->hash) == 0;
+    return chain->end.n > now->n && !is_next;
+}
+
+bool check_record_now(struct check *check, const struct kek_audit_end *now,
+                      const struct kek_audit_end *next)
+{
+    const struct check_chain *chain = chain_of(check, now->chain);
+    check->has_now = true;
+    check->now = *now;
+    check->next = *next;
+    return chain == NULL || !is_past(chain, now, next);
+}
+
+/* Lines are on record before they are sent to a receiver, and right after they are written to a file. */
+static void expect_no_more(struct check *check)
+{
+    const struct check_chain *chain = check->has_now ? chain_of(check, check->now.chain) : NULL;
+    if (chain == NULL || !is_past(chain, &check->now, &check->next)) {
+        return;
+    }
+    check->at = chain->to;
+    problem(
+        check, CHECK_RECORD,
+        "the last line here of chain %s: expected lines up to %" PRIu64
+        ", as is on record, found %" PRIu64
+        ": what is past it was written as kekd or the machine was stopped, or before state_dir was "
+        "restored, or was put in by somebody",
+        chain->end.chain, check->now.n, chain->end.n);
+}
+
 void check_end(struct check *check)
 {
     const char *newest = check->at.file;
@@ -523,6 +558,7 @@ void check_end(struct check *check)
     }
     tell_unknown(check);
     expect_record(check, newest);
+    expect_no_more(check);
 }
 
 void check_nothing(struct check *check, const char *what)

@@ -113,12 +113,18 @@ struct check {
     bool has_record, met_record;
     uint64_t mac_interval_ms; /* 0: MACs are not checked */
     struct kek_audit_end record;
+    bool has_now;
+    struct kek_audit_end now, next; /* as check_record_now() has them */
 };
 
 /* record: what is on record in state_dir, as it was before any line was read; NULL: not known.  mac_interval_ms: how often
  * kekd MACs the chain; 0: MACs are not to be checked.  False: no memory. */
 bool check_init(struct check *check, const struct kek_audit_end *record,
                 uint64_t mac_interval_ms) KEK_MUST_CHECK;
+/* What is on record once the last line was read; next: where the chain stands after the lines that are being written, without
+ * a chain where that is not known.  False: there are lines here past both, as there are while a writer is between the two. */
+bool check_record_now(struct check *check, const struct kek_audit_end *now,
+                      const struct kek_audit_end *next);
 /* There should be a record. */
 void check_no_record(struct check *check, const char *text);
 /* The record's count of lines that are missing cannot be read. */
