@@ -121,6 +121,9 @@ class Whole(Verify):
         other = Chain("fedcba9876543210")
         lines = [line for pair in zip(self.chain.lines(10), other.lines(10)) for line in pair]
         file = self.put("audit", lines)
+        self.assertEqual([c["lines"] for c in self.good(file)["chains"]], [10, 10])
+        self.assertEqual(self.problems(*self.record(), file), [("unknown", "audit", 2)])
+        self.put("other.audit", [other.record()])  # a keyring of the same state_dir
         self.assertEqual([c["lines"] for c in self.good(*self.record(), file)["chains"]], [10, 10])
         self.put("audit", lines[:5] + lines[6:])
         self.assertEqual(self.problems(file), [("missing", "audit", 7)])
@@ -308,6 +311,13 @@ class Wrong(Verify):
 
 class Past(Verify):
     """Lines that are not on record."""
+
+    def test_a_chain_that_is_not_on_record_is_told_where_it_begins(self):
+        lines, forged = self.chain.lines(6), Chain("feedfacefeedface").lines(2)
+        for at in (0, 3, 6):
+            file = self.put("audit", lines[:at] + forged + lines[at:])
+            self.assertEqual(self.problems(*self.record(), file), [("unknown", "audit", at + 1)])
+            self.good(file)
 
     def next(self, chain):
         self.put("k.audit-next", [chain.record()])

@@ -30,7 +30,7 @@ enum check_kind {
     CHECK_RECORD,    /* the chain is not as it is on record */
     CHECK_CHAINS,    /* more chains than are looked at */
     CHECK_UNMACED,   /* a MAC should have come by this line */
-    CHECK_UNKNOWN,   /* nothing vouches for the chain, and MACs do for another */
+    CHECK_UNKNOWN,   /* nothing vouches for the chain, and a record or MACs do for another */
     CHECK_MAC,       /* a MAC is not of what it says, or not the token's, or could not be checked */
     CHECK_UNREAD,    /* lines are not here, and may be in files that were not read */
     CHECK_NOTHING,   /* no line has a chain, so that nothing was checked */
@@ -75,10 +75,11 @@ struct check_chain {
     struct check_place from, to;
     /* Of the last KEK_AUDIT_MAC_SPAN lines, by n: what MACs are of. NULL: not kept. */
     struct check_kept *kept;
-    uint64_t macs;     /* lines with one */
-    uint64_t maced;    /* the last line that a MAC is of which the token confirmed; 0: none */
-    uint64_t maced_at; /* the line that has it */
-    char maced_by[64]; /* the provider whose token that was; empty: none */
+    bool is_of_another; /* it is on record in state_dir, for another keyring; the caller's to set */
+    uint64_t macs;      /* lines with one */
+    uint64_t maced;     /* the last line that a MAC is of which the token confirmed; 0: none */
+    uint64_t maced_at;  /* the line that has it */
+    char maced_by[64];  /* the provider whose token that was; empty: none */
     struct pace pace;
     bool mac_waits; /* `mac` is to be checked */
     struct check_mac mac;

@@ -21,6 +21,10 @@ void record_again(struct check *check, const char *path)
 {
     struct kek_audit_end now, next;
     struct kek_why why;
+    for (size_t i = 0; i < check->chain_count; i++) {
+        struct check_chain *chain = &check->chains[i];
+        chain->is_of_another = kek_audit_is_of_another(path, chain->end.chain);
+    }
     for (unsigned i = 0; i < LOOKS; i++) {
         if (kek_audit_record_read(path, &now, NULL, &why) != KEK_OK) {
             return;

@@ -1,5 +1,6 @@
 /*
- * The record of the audit log's chain again, once the last line was read: there are no lines that it has not.
+ * The record of the audit log's chain again, once the last line was read: there are no lines that it has not.  And those of
+ * other keyrings beside it, which may write to the same file.
  *
  * No lock is taken.  Who writes to a file does so before the record, so it is looked at until it has come so far: LOOKS times,
  * LOOK_US apart.  Blocks so long.
