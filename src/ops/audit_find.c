@@ -11,12 +11,13 @@
 #include "audit_tail.h"
 #include "audit_write.h"
 
-static enum kek_rc begin_chain(struct audit_store *store, struct kek_why *why)
+/* One that has a cause to be told goes on record with the line that tells it. */
+static enum kek_rc begin_chain(struct audit_store *store, const char *broken, struct kek_why *why)
 {
     if (!kek_audit_end_begin(&store->end)) {
         return kek_fail(why, KEK_NO_MEMORY, "no random bytes for the audit log's chain");
     }
-    return audit_head_store(store->head_fd, &store->end, why);
+    return broken[0] == '\0' ? audit_head_store(store->head_fd, &store->end, why) : KEK_OK;
 }
 
 /* The file ends as is on record; or with lines of this process's own, which could not be put there; or of one that ended
@@ -49,7 +50,7 @@ static enum kek_rc take_up(struct audit_store *store, const struct kek_audit_end
                            char broken[static KEK_WHY_TEXT], struct kek_why *why)
 {
     if (record->chain[0] == '\0') {
-        return begin_chain(store, why);
+        return begin_chain(store, broken, why);
     }
     if (tail->follows) {
         say_past(store, record, &tail->end, broken);
@@ -59,7 +60,7 @@ static enum kek_rc take_up(struct audit_store *store, const struct kek_audit_end
                  "the file ends with line %llu of chain %s, which does not follow line %llu, the "
                  "last one on record: a new chain begins",
                  (unsigned long long)tail->end.n, record->chain, (unsigned long long)record->n);
-        return begin_chain(store, why);
+        return begin_chain(store, broken, why);
     } else {
         store->end = *record;
     }
@@ -256,7 +257,7 @@ static enum kek_rc go_on(struct audit_store *store, const struct kek_audit_end *
 {
     enum kek_rc rc = KEK_OK;
     if (record->chain[0] == '\0') {
-        rc = begin_chain(store, why);
+        rc = begin_chain(store, broken, why);
     } else if (strcmp(record->chain, store->end.chain) == 0 && record->n < store->end.n) {
         snprintf(broken, KEK_WHY_TEXT, "%s went back from line %llu to line %llu of chain %s",
                  store->place->head, (unsigned long long)store->end.n,

@@ -416,6 +416,33 @@ START_TEST(record_of_another_time_begins_a_new_chain_and_says_so)
 }
 END_TEST
 
+/* In the file, or in the record. */
+START_TEST(new_chain_is_not_begun_until_its_cause_can_be_told)
+{
+    size_t taken = 0;
+    open_store(&store);
+    append(&store, 60); /* Check's own file must have room, too */
+    if (_i == 0) {
+        struct kek_audit_end end = store.end;
+        end.n++;
+        forge(&end, 1);
+    } else {
+        ck_assert_int_eq(ftruncate(store.head_fd, 100), 0);
+    }
+    struct stat st;
+    ck_assert_int_eq(stat(place.file, &st), 0);
+    disk_holds((rlim_t)st.st_size + 20);
+    ck_assert_int_eq(audit_store_append(&store, kek_bytes_of(RAW), &taken, &why), KEK_UNAVAILABLE);
+    disk_holds(RLIM_INFINITY);
+    audit_store_close(&store);
+    open_store(&store);
+    append(&store, 1);
+    ck_assert_uint_eq(reread(0), 63 - (size_t)_i);
+    ck_assert_str_eq(text_of(lines[line_count - 2], "event"), "broken");
+    is_chain(line_count - 2, 1);
+}
+END_TEST
+
 START_TEST(nodes_with_records_of_their_own_share_a_file_and_no_chain)
 {
     open_store(&store);
@@ -520,6 +547,7 @@ int main(void)
     tcase_add_test(tcase, file_that_is_emptied_in_place_is_told);
     tcase_add_test(tcase, last_line_that_is_not_the_one_on_record_is_told);
     tcase_add_test(tcase, record_of_another_time_begins_a_new_chain_and_says_so);
+    tcase_add_loop_test(tcase, new_chain_is_not_begun_until_its_cause_can_be_told, 0, 2);
     tcase_add_test(tcase, nodes_with_records_of_their_own_share_a_file_and_no_chain);
     tcase_add_test(tcase, who_holds_the_record_too_long_keeps_lines_waiting_and_loses_none);
     tcase_add_test(tcase, piece_on_a_full_disk_that_cannot_be_told_of_stays_for_the_next_look);
