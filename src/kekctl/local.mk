@@ -12,6 +12,8 @@ kekctl_SOURCES = \
 	src/kekctl/audit/macs.h \
 	src/kekctl/audit/pace.c \
 	src/kekctl/audit/pace.h \
+	src/kekctl/audit/record_again.c \
+	src/kekctl/audit/record_again.h \
 	src/kekctl/audit/telling.c \
 	src/kekctl/audit/telling.h \
 	src/kekctl/audit/verify.c \

@@ -11,11 +11,15 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import termios
 
 import fault as faults
 import rig as rigs
+
+sys.path.insert(0, os.path.join(os.environ["abs_top_srcdir"], "tests", "unit"))
+import audit_chain  # noqa: E402
 
 DEK = bytes(range(32))
 
@@ -124,6 +128,13 @@ class Chain(rigs.Case):
             self.unwell(node, "as is on record|expected a line feed")
             # What doctor adds there itself hides nothing.
             self.assertEqual(self.run_it(self.unwell(node, "missing|tells of what was found")), 3)
+
+    def test_lines_past_the_record(self):
+        node, whole = self.stopped()
+        last = json.loads(whole[-1])
+        self.put(node, whole + audit_chain.Chain(last["chain"], last["n"], last["hash"]).lines(2))
+        self.unwell(node, "the last line here .*as is on record, found %d" % (last["n"] + 2))
+        self.unwell(node, "tells of what was found here")  # doctor's own logins said it
 
     def test_a_line_in_another_place(self):
         node, whole = self.stopped()

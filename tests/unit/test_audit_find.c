@@ -297,6 +297,35 @@ START_TEST(what_is_not_on_record_and_a_piece_are_settled_in_the_file_that_is_lef
 }
 END_TEST
 
+START_TEST(lines_that_somebody_put_in_are_told_in_the_file_that_is_left)
+{
+    size_t taken;
+    open_store(kekd);
+    open_store(ctl);
+    append(kekd, 2);
+    struct kek_audit_end end = kekd->end;
+    char forged[sizeof RAW + KEK_AUDIT_LINK_MAX];
+    size_t len = kek_audit_link_put(&kekd->hasher, &end, kek_bytes_of(RAW), forged);
+    forged[len] = '\0';
+    put_bytes(path, forged);
+    rename_file();
+    if (_i == 0) {
+        put_bytes(path, "");
+    } else {
+        reopen(kekd);
+    }
+    ck_assert_int_eq(audit_store_append(kekd, kek_bytes_of(RAW), &taken, &why), KEK_OK);
+    ck_assert_ptr_nonnull(strstr(kekd->told, "put in by somebody"));
+    ck_assert_uint_eq(read_lines(old_path(0)), 4);
+    ck_assert_str_eq(text_of(lines[3], "event"), "broken");
+    ck_assert_uint_eq(read_lines(path), 1);
+    for (size_t i = 1; i < line_count; i++) {
+        ck_assert_int_eq(number_of(lines[i], "n"), (json_int_t)i + 1);
+        ck_assert_str_eq(text_of(lines[i], "prev"), text_of(lines[i - 1], "hash"));
+    }
+}
+END_TEST
+
 START_TEST(lines_wait_while_the_file_that_the_chain_went_to_cannot_be_opened)
 {
     size_t taken = 1;
@@ -459,6 +488,7 @@ int main(void)
     tcase_add_test(tcase, file_that_was_removed_is_told_once_by_who_wrote_there);
     tcase_add_loop_test(
         tcase, what_is_not_on_record_and_a_piece_are_settled_in_the_file_that_is_left, 0, 2);
+    tcase_add_loop_test(tcase, lines_that_somebody_put_in_are_told_in_the_file_that_is_left, 0, 2);
     tcase_add_test(tcase, lines_wait_while_the_file_that_the_chain_went_to_cannot_be_opened);
     tcase_add_loop_test(tcase, in_whatever_order_it_is_one_chain, 0, 4);
     tcase_add_test(tcase,
