@@ -45,10 +45,10 @@
 #define RECORD_MAX (256u * 1024)            /* bytes of the state file */
 #define VERSIONS_MAX 64                     /* versions known at once; a bit each */
 #define TOKENS_MAX (4 * KEK_CONFIG_PROVIDERS_MAX)
-#define TICK_MS 1000u                       /* how late anything is that time alone brings */
-#define CALL_MS 10000u                      /* for the keyring's own calls to the pool */
-#define ABSENT_LOOKS 2                      /* fresh workers in a row that must miss a key */
-#define CANARY_FAILURES 2                   /* in a row, that are believed */
+#define TICK_MS 1000u     /* how late anything is that time alone brings */
+#define CALL_MS 10000u    /* for the keyring's own calls to the pool */
+#define ABSENT_LOOKS 2    /* fresh workers in a row that must miss a key */
+#define CANARY_FAILURES 2 /* in a row, that are believed */
 
 /* A worker was asked to use a key, and said that it may not. */
 struct refusal {

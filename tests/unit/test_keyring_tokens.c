@@ -32,6 +32,22 @@ static void wait_long(void)
     }
 }
 
+static void announces(const struct kek_version *seen)
+{
+    comes(0, "a");
+    comes(1, "a");
+    both_list(seen, 1);
+    ck_assert(leads(seen));
+}
+
+static void loses(const struct kek_version *seen)
+{
+    announces(seen);
+    both_list(NULL, 0);
+    wait_long();
+    ck_assert_int_eq(ring->verdict.state, KEK_KEYRING_LOSS);
+}
+
 /* As a process that starts on the record, with what its two tokens list then. */
 static void start_anew(const char *serial, const struct kek_version *seen, size_t count)
 {
@@ -83,13 +99,7 @@ END_TEST
 START_TEST(key_made_anew_under_the_name_of_a_lost_one_ends_no_loss)
 {
     struct kek_version seen = key(3, 0, 'W'), anew = key(3, 9, 'W');
-    comes(0, "a");
-    comes(1, "a");
-    both_list(&seen, 1);
-    ck_assert(leads(&seen));
-    both_list(NULL, 0);
-    wait_long();
-    ck_assert_int_eq(ring->verdict.state, KEK_KEYRING_LOSS);
+    loses(&seen);
     ck_assert_ptr_null(strstr(ring->verdict.todo, "right token")); /* its serial says so */
     both_list(&anew, 1);
     wait_long();
@@ -111,9 +121,7 @@ END_TEST
 START_TEST(wrong_token_with_keys_of_the_same_names_is_a_loss)
 {
     struct kek_version seen = key(3, 0, 'W'), others[] = {key(3, 9, 'U'), key(4, 9, 'W')};
-    comes(0, "a");
-    comes(1, "a");
-    both_list(&seen, 1);
+    announces(&seen);
     /* Some libraries number all their tokens 0, and that one tells nothing. */
     start_anew(_i == 0 ? "b" : "0000", others, 2);
     wait_long();
@@ -131,9 +139,7 @@ END_TEST
 START_TEST(right_token_after_a_rotation_that_was_not_seen_is_known_by_its_serial)
 {
     struct kek_version seen = key(3, 0, 'W'), next = key(4, 0, 'W');
-    comes(0, "a");
-    comes(1, "a");
-    both_list(&seen, 1);
+    announces(&seen);
     close_node(0);
     open_node(0);
     comes(0, "a");
@@ -152,12 +158,7 @@ END_TEST
 START_TEST(newer_version_after_a_loss_is_told_as_what_it_is)
 {
     struct kek_version seen = key(3, 0, 'W'), next = key(4, 0, 'W');
-    comes(0, "a");
-    comes(1, "a");
-    both_list(&seen, 1);
-    both_list(NULL, 0);
-    wait_long();
-    ck_assert_int_eq(ring->verdict.state, KEK_KEYRING_LOSS);
+    loses(&seen);
     both_list(&next, 1);
     ck_assert(leads(&next));
     ck_assert_str_eq(last_of_loss,
