@@ -7,6 +7,7 @@
  *   facts.c       what is known: versions, workers, what each worker showed and opened
  *   history.c     what is remembered of versions that are out of use, and its part of the state file
  *   lapse.c       since when, and until when, other roots of trust sealed without this one, and its part of it
+ *   moved.c       in which file that is, where roots of trust got names or lost them
  *   record.c      the state file, and how often a KEK wrapped by AES-GCM
  *   protected.c   what begins that, and kekctl's word that ends it
  *   witness.c     the small envelope that tells one key from another

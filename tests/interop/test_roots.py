@@ -535,6 +535,47 @@ class Operating(Roots):
             self.assertEqual(client.decrypt(sealed.ciphertext, sealed.key_id), DEK)
         node.stop()
 
+    def test_roots_that_come_go_and_come_again_never_take_the_primary_back(self):
+        """A rollout that is rolled back, and tried again after a rotation: and the same the other way round."""
+        node = self.rig(config={"settle": "8s"})
+        roots = [{"name": "site", "providers": ["hsm-a"]}]
+        def restart(with_roots):
+            node.close_clients()
+            node.stop()
+            node.config.pop("roots", None)
+            if with_roots:
+                node.config["roots"] = roots
+            node.write()
+            node.spawn().serving()
+            with node.client() as client:
+                return client.status()
+        def rotate(version):
+            with node.client() as client:
+                before = client.status().key_id
+                node.kekctl("key", "generate", check=True)
+                node.kekctl("key", "promote", str(version), "--i-have-a-backup", check=True)
+                rigs.wait_for(lambda: client.status().key_id != before, "version %d" % version)
+                return client.encrypt(DEK)
+        node.start()
+        with node.client() as client:
+            first = client.status().key_id
+        self.assertEqual(restart(True).key_id, first)
+        rigs.wait_for(lambda: os.path.exists(node.state + "/k8s-test@site.json"), "the root's own record")
+        self.assertEqual(restart(False).key_id, first)
+        sealed = rotate(2)
+        for with_roots in (True, False, True):
+            shown = restart(with_roots)
+            self.assertEqual((shown.key_id, shown.healthz), (sealed.key_id, "ok"), with_roots)
+            with node.client() as client:
+                self.assertEqual(client.encrypt(DEK).key_id, sealed.key_id)
+            self.assertRegex(node.kekctl("node", "status", check=True).stdout, rb"(?m)^self \S+ +ok +2 ")
+        third = rotate(3)
+        self.assertEqual(restart(False).key_id, third.key_id)
+        with node.client() as client:
+            self.assertEqual(client.open(sealed), DEK)
+        node.close_clients()
+        node.stop()
+
     def test_kekctl_takes_the_only_root_by_its_own_record(self):
         """What a move leaves: `roots` with the last root, beside the record of the one before."""
         node = self.two("any").start()
