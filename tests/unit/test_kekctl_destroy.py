@@ -602,13 +602,17 @@ class Refused(Destroy):
                 self.assertEqual(self.destroy("--dry-run")[0], 0)
 
     def test_an_etcd_that_is_not_what_it_was_at_the_last_inventory(self):
-        sealed = (b"KEK\1\1\1\1\1" + (1).to_bytes(16, "big") + (40).to_bytes(2, "big") + bytes(40 + 16 + 16 + 32))
-        sealed = {b"/registry/secrets/a/x": b"k8s:enc:kms:v1:kekd:" + len(sealed).to_bytes(2, "big") + sealed + bytes(48)}
+        def sealed(kek):
+            envelope = (b"KEK\1\1\1\1\1" + kek.to_bytes(16, "big") + (40).to_bytes(2, "big") + bytes(40 + 16 + 16 + 32))
+            return {b"/registry/secrets/a/x": b"k8s:enc:kms:v1:kekd:" + len(envelope).to_bytes(2, "big") + envelope +
+                                              bytes(48)}
 
         for stage in ("quarantine", "destroy"):
             for label, spoil, said, todo in (
-                    ("restored and in use since", lambda: self.main.pairs.update(sealed),
+                    ("restored and in use since", lambda: self.main.pairs.update(sealed(1)),
                      "2 objects, 1 that the version sealed", "see what was restored there"),
+                    ("one that may be of it, with a byte of the KEK id changed", lambda: self.main.pairs.update(sealed(257)),
+                     "0 that the version sealed and 1 of which nobody can say what sealed them", "see what was restored there"),
                     ("restored to an older state", lambda: setattr(self.main, "revision", 1),
                      "it is at revision 1 now, and was at ", "see what was restored there"),
                     ("a member of another cluster", lambda: setattr(self.main, "cluster", 7),
@@ -622,6 +626,8 @@ class Refused(Destroy):
                         self.quarantined()
                     self.assertEqual(self.destroy("--dry-run")[1]["next"], stage)
                     self.assertGreater(self.main.asked, 0)
+                    self.main.pairs.update(sealed(2))  # of a version that is known
+                    self.assertEqual(self.destroy("--dry-run")[0], 0)
                     spoil()
                     self.stays("inventory main", said, todo=todo)
 
