@@ -556,6 +556,22 @@ class Refused(Destroy):
         self.pages[SELF]["node"] = "n3"
         self.stays("nodes", f"this node, {SELF}, is not among those that are asked")
 
+    def test_two_names_that_lead_to_one_node(self):
+        """A third may be the one that nobody asked."""
+        with open(self.path("bin/ssh"), "w", encoding="utf-8") as file:
+            file.write('#!/bin/sh\ncase "$*" in *n3*) exec cat "%s";; esac\nexec cat "%s"\n' % (
+                self.path("n3.json"), self.path("n2.json")))
+        for names, said in ((("n2", "n2"), "ssh:n2 and ssh:n3 lead to one node, n2"),
+                            ((SELF, "n3"), f"self and ssh:n2 lead to one node, {SELF}")):
+            self.pages["n2"]["node"] = names[0]
+            with open(self.path("n3.json"), "w", encoding="utf-8") as file:
+                json.dump({"nodes": [{"page": dict(self.page("n2"), node=names[1])}]}, file)
+            code, found, err = self.destroy("--node", "ssh:n3")
+            self.assertEqual(code, 3, err)
+            row, = [row for row in found["conditions"] if not row["met"]]
+            self.assertEqual((row["condition"], row["evidence"]), ("nodes", said + ", so that another may not be asked"))
+            self.assertIn("name each node once", row["todo"])
+
     def test_a_node_of_another_cluster_that_has_the_name_of_this_one(self):
         self.config(etcd="[{name: main, endpoints: [https://e:2379]}, {name: events, endpoints: [https://f:2379], "
                          "context: c2, prefix: /other}]")
