@@ -51,14 +51,42 @@ static void folder_of(const char *path, char folder[static PATH_BYTES])
     }
 }
 
-void kek_durable_give(const char *path, int fd)
+/* Is it root that is in somebody else's folder? */
+static bool is_guest(const char *path, struct stat *folder_is)
 {
     char folder[PATH_BYTES];
-    struct stat st;
     folder_of(path, folder);
-    if (geteuid() == 0 && stat(folder, &st) == 0 && st.st_uid != 0) {
-        (void)!fchown(fd, st.st_uid, st.st_gid);
+    return geteuid() == 0 && stat(folder, folder_is) == 0 && folder_is->st_uid != 0;
+}
+
+enum kek_rc kek_durable_is_ours(const char *path, int fd, struct kek_why *why)
+{
+    struct stat folder, st;
+    if (!is_guest(path, &folder)) {
+        return KEK_OK;
     }
+    if (fstat(fd, &st) != 0) {
+        return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "looking at %s", path);
+    }
+    bool own = st.st_uid == folder.st_uid || (st.st_uid == 0 && st.st_nlink == 1);
+    return S_ISREG(st.st_mode) && own
+               ? KEK_OK
+               : kek_fail(why, KEK_DENIED,
+                          "%s is left alone: it is uid %u's and has %lu names, so it may be "
+                          "another file that was linked here; find out who did that, and remove "
+                          "this name",
+                          path, (unsigned)st.st_uid, (unsigned long)st.st_nlink);
+}
+
+enum kek_rc kek_durable_give(const char *path, int fd, struct kek_why *why)
+{
+    struct stat folder;
+    enum kek_rc rc = kek_durable_is_ours(path, fd, why);
+    if (rc == KEK_OK && is_guest(path, &folder)) {
+        (void)!fchown(fd, folder.st_uid, folder.st_gid);
+    }
+    return rc;
 }
 
 enum kek_rc kek_durable_sync_folder(const char *path, struct kek_why *why)
@@ -95,6 +123,19 @@ enum kek_rc kek_durable_keep_name(const char *path, int fd, struct kek_why *why)
     return rc;
 }
 
+/* Anew: what is there already is of a write that a crash ended, or somebody else's file under another name. */
+static int make(const char *path)
+{
+    int fd = -1;
+    for (int i = 0; fd < 0 && i < 2; i++) {
+        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
+        if (fd < 0 && (errno != EEXIST || i > 0 || unlink(path) != 0)) {
+            return -1;
+        }
+    }
+    return fd;
+}
+
 enum kek_rc kek_durable_write_now(const char *path, struct kek_bytes content, struct kek_why *why)
 {
     size_t len = strlen(path);
@@ -103,14 +144,15 @@ enum kek_rc kek_durable_write_now(const char *path, struct kek_bytes content, st
     }
     char beside[PATH_BYTES + 8];
     snprintf(beside, sizeof beside, "%s.new", path);
-    KEK_AUTO_CLOSE int fd =
-        open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
+    KEK_AUTO_CLOSE int fd = make(beside);
     if (fd < 0) {
         return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
                                "creating %s", beside);
     }
-    kek_durable_give(path, fd);
-    enum kek_rc rc = write_all(fd, content, beside, why);
+    enum kek_rc rc = kek_durable_give(path, fd, why);
+    if (rc == KEK_OK) {
+        rc = write_all(fd, content, beside, why);
+    }
     if (rc != KEK_OK) {
         (void)unlink(beside);
         return rc;

@@ -22,8 +22,12 @@ static enum kek_rc open_file(const char *path, int *fd, struct kek_why *why)
         return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
                                "opening %s", path);
     }
-    kek_durable_give(path, *fd);
-    return KEK_OK;
+    enum kek_rc rc = kek_durable_give(path, *fd, why);
+    if (rc != KEK_OK) {
+        close(*fd);
+        *fd = -1;
+    }
+    return rc;
 }
 
 static enum kek_rc failed(const char *path, int code, struct kek_why *why)
