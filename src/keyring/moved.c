@@ -10,6 +10,7 @@
 
 #include "kek/durable.h"
 #include "kek/json.h"
+#include "kek/lock_file.h"
 
 #define FORMAT 1
 #define ASIDE_MAX 1000
@@ -227,8 +228,8 @@ static enum kek_rc fail_away(const struct moved_file *file, const char *target, 
 {
     return kek_fail(why, KEK_DAMAGED,
                     "%s: its record went on in %.300s beside it, which has none: restore that one "
-                    "from a backup, or move both away once every node's Status shows the same "
-                    "key_id",
+                    "from a backup, or move this one away, too, once every node's Status shows the "
+                    "same key_id",
                     file->path, target);
 }
 
@@ -420,6 +421,28 @@ bool moved_is_open(const struct moved *moved)
 }
 
 /* ---- taking over ---- */
+
+/* KEYRING.lock is this kekd's own, and who looks at its own lock loses it. */
+static bool is_claimed(const struct kek_config *config, const char *lock)
+{
+    char path[PATH_MAX];
+    return kek_config_state_file(config, "lock", path, NULL) == KEK_OK && strcmp(path, lock) == 0;
+}
+
+bool moved_is_in_use(const struct moved *moved, const struct kek_config *config)
+{
+    bool used = false;
+    for (size_t i = 1; i < moved->count; i++) {
+        const char *path = moved->files[i].path;
+        char lock[PATH_MAX];
+        int len =
+            snprintf(lock, sizeof lock, "%.*s.lock", (int)(strlen(path) - strlen(".json")), path);
+        bool taken = i == moved->counts || moved->files[i].outranked;
+        used = used || (taken && len > 0 && len < PATH_MAX && !is_claimed(config, lock) &&
+                        kek_lock_look(lock).there);
+    }
+    return used;
+}
 
 bool moved_aside(const char *path, char aside[static PATH_MAX])
 {

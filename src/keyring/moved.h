@@ -42,6 +42,10 @@ char *moved_text(struct moved *moved);
 /* Is there anything to be done by moved_settle()? */
 bool moved_is_open(const struct moved *moved);
 
+/* Does another kekd run that writes one of the others?  Then it is to be read alone.  Not for the process that locks a root's
+ * record of the same keyring. */
+bool moved_is_in_use(const struct moved *moved, const struct kek_config *config);
+
 /* `text` into the first file; what was outranked is kept beside it, and each that was taken over says so.  What a crash leaves
  * undone is done at the next start. Blocks. */
 enum kek_rc moved_settle(const struct moved *moved, const char *text,

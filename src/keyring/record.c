@@ -242,7 +242,7 @@ static enum kek_rc load(struct kek_keyring *ring, bool is_ours, struct kek_why *
         return kek_fail(why, KEK_NO_MEMORY, "no memory for the state file");
     }
     rc = parse_found(ring, moved, text, why);
-    if (rc == KEK_OK && is_ours && moved_is_open(moved)) {
+    if (rc == KEK_OK && is_ours && moved_is_open(moved) && !moved_is_in_use(moved, config)) {
         settle(ring, moved, text);
     }
     return rc;

@@ -2,12 +2,15 @@
 #include "suite.h"
 
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "kek/durable.h"
+#include "kek/lock_file.h"
 #include "keyring/moved.h"
 
 #define RECORD_MAX 4096u
@@ -217,6 +220,40 @@ START_TEST(record_that_went_on_elsewhere_is_not_taken)
 }
 END_TEST
 
+/* A kekd of another configuration may share the folder, and call its keyring as the root's is called. */
+START_TEST(record_that_another_kekd_writes_is_read_alone)
+{
+    struct kek_why why;
+    int ready[2];
+    char byte = 0, other[] = "other";
+    write_file("k.json", V2("5"));
+    name_roots(site, true);
+    config.state_name = other; /* what kekd itself has locked */
+    KEK_AUTO(moved) moved = moved_find(&config, RECORD_MAX, &why);
+    ck_assert_ptr_nonnull(moved);
+    ck_assert(!moved_is_in_use(moved, &config));
+    ck_assert_int_eq(pipe(ready), 0);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        struct kek_lock lock;
+        char who[KEK_LOCK_WHO];
+        byte = kek_lock_take(path_of("k.lock"), &lock, who, &why) == KEK_OK;
+        (void)!write(ready[1], &byte, 1);
+        for (;;) {
+            pause();
+        }
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    ck_assert_int_eq(byte, 1);
+    ck_assert(moved_is_in_use(moved, &config));
+    config.state_name = keyring;
+    ck_assert(!moved_is_in_use(moved, &config)); /* it is this kekd that has it */
+    kill(child, SIGKILL);
+    ck_assert_int_eq(waitpid(child, NULL, 0), child);
+}
+END_TEST
+
 /* The other one is written only when the first is whole: what a crash leaves is decided once more, alike. */
 START_TEST(crash_between_two_writes_loses_nothing)
 {
@@ -319,6 +356,7 @@ int main(void)
                         2 * (int)(sizeof cases / sizeof cases[0]));
     tcase_add_test(moved, roots_that_come_and_go_take_the_record_along);
     tcase_add_test(moved, record_that_went_on_elsewhere_is_not_taken);
+    tcase_add_test(moved, record_that_another_kekd_writes_is_read_alone);
     tcase_add_test(moved, crash_between_two_writes_loses_nothing);
     tcase_add_test(moved, what_must_not_be_forgotten_is_kept_of_the_other_too);
     tcase_add_loop_test(moved, what_cannot_be_decided_is_refused_with_both_files, 0,
