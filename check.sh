@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# check.sh [--keep]
+# check.sh [--all] [--keep]
 #
 # On Debian 12, in one command: installs what is missing, then builds kekd and runs everything that can
 # be checked by machine, on a copy of the sources in a folder of its own:
 #
-#   gcc build, whole test suite but for faults that are tried one by one · clang build · suite, those
-#   too, under the address and undefined-behaviour sanitizers (without the Kubernetes and cloud tests
-#   and an installed kekd) · make distcheck · quickstart.sh · clang-format · man pages · shellcheck
+#   gcc build and test suite · clang build · suite under the address and undefined-behaviour sanitizers ·
+#   make distcheck · quickstart.sh · clang-format · man pages · shellcheck
+#
+# Tests of one room alone run with both builds.  Of those that run whole programs each runs once: with the
+# compiler's where it is about other programs or about what kekctl says, else under the sanitizers.
+# --all runs with both whatever can, which takes half as long again.
 #
 # No warning of either compiler is let through.  It ends with one line, "N passed, N failed, N skipped",
 # which counts the results of every test in every configuration and every other phase that failed.
@@ -28,6 +31,13 @@ has_go=false
 . "$source_dir/.ci/openbao.sh"
 
 GO_WANTED=24 # go 1.N, what the Kubernetes libraries ask for
+
+# LeakSanitizer ends a program in the sandbox of an installed unit.  What runs beside API servers or follows a page takes
+# minutes, and the programs do nothing there that shorter tests have not had them do.
+never_sanitized='^tests/((bench|cloud|kube|monitoring|packages)/|interop/test_(apiserver|destroy_page|disaster|encryption|install|reencrypt_cluster|roots_openbao))'
+# Of the others, where one build is enough.  What both expressions meet runs with the compiler's.
+compiled_alone='^tests/(conformance/|interop/test_(audit_(join|mac)|changes|conformance|cost|destroy|doctor|etcd|inventory|report|rotate)|unit/test_(circles|completion|failure_modes|layers|pages|without_bridge))'
+sanitized_alone='^tests/(chaos/|interop/test_(adopt|audit|badinput|canary|config|fault|lifecycle|log|nodes|oom|providers|recovery|roots|rotation|roundtrip|schedules|separation|states|status|swap|token|transit|verdict|views|wire|workers|wrong_token)|unit/test_(kekctl|pkcs11_returns|reencrypt))'
 
 die() {
     printf 'check.sh: %s\n' "$1" >&2
@@ -123,19 +133,20 @@ configure_in() {
     "$work/source/configure" -q "$@"
 }
 
-# Every test but those that the regular expression matches.
-tests_without() {
-    local all without=$1
+all_tests() {
     # shellcheck disable=SC2016 # make expands it
-    all=$(printf 'include Makefile\nkek-list-tests:\n\t@echo $(TESTS)\n' | make -s -f - kek-list-tests)
-    tr ' ' '\n' <<<"$all" | grep -vE "$without" | tr '\n' ' '
+    printf 'include Makefile\nkek-list-tests:\n\t@echo $(TESTS)\n' | make -s -f - kek-list-tests | tr ' ' '\n'
 }
 
-# Where allocations or a token's calls fail one by one, the sanitizers see all that there is to see.
+# Every test but those that the regular expression matches, and those that the second matches in any case.
+tests_without() {
+    all_tests | without=$1 with=${2:-^$} awk '$0 !~ ENVIRON["without"] || $0 ~ ENVIRON["with"]' | tr '\n' ' '
+}
+
 phase_gcc() {
     configure_in gcc CC=gcc --enable-werror
     make -j"$jobs"
-    make -j"$test_jobs" check TESTS="$(tests_without '^tests/(interop/test_(faults|oom)|unit/test_pkcs11_returns)')"
+    make -j"$test_jobs" check TESTS="$(tests_without "$sanitized_alone" "$never_sanitized|$compiled_alone")"
 }
 
 phase_clang() {
@@ -147,19 +158,15 @@ phase_clang() {
 phase_sanitizers() {
     configure_in sanitizers CC=gcc CFLAGS='-O1 -g' --enable-werror --enable-sanitizers
     make -j"$jobs"
-    # LeakSanitizer ends a program in the sandbox of an installed unit.  What runs beside API servers or follows a page takes
-    # minutes, and the programs do nothing there that shorter tests have not had them do.
-    make -j"$sanitized_jobs" check TESTS="$(tests_without \
-        '^tests/((bench|cloud|kube|monitoring|packages)/|interop/test_(apiserver|destroy_page|disaster|encryption|install|reencrypt_cluster|roots_openbao))')"
+    make -j"$sanitized_jobs" check TESTS="$(tests_without "$never_sanitized|$compiled_alone")"
 }
 
-# What comes out of the tarball builds, installs and tests.  Every test has run by now: here run three of a whole kekd
-# and those of rooms that start no process, and of the others it is enough that the tarball holds every file.
+# What comes out of the tarball builds, installs and tests.  Every test has run by now: here run three of a whole kekd, and
+# of the others it is enough that the tarball holds every file.
 phase_distcheck() {
     configure_in distcheck CC=gcc
-    make -j"$test_jobs" distcheck DISTCHECK_CONFIGURE_FLAGS=--enable-werror TESTS="$(tests_without \
-        '^tests/((kube|bench|chaos|cloud|conformance|faults|fuzz|interop|monitoring|oom|packages)/|unit/test_(circles|datakey|grpc|kekctl|keyring|kms|pkcs11|pool|reencrypt|serve))') \
-        tests/interop/test_badinput.py tests/interop/test_recovery.py tests/interop/test_roundtrip.py"
+    make -j"$test_jobs" distcheck DISTCHECK_CONFIGURE_FLAGS=--enable-werror \
+        TESTS='tests/interop/test_badinput.py tests/interop/test_recovery.py tests/interop/test_roundtrip.py'
     tar -tf kekd-*.tar.xz | sed 's,^[^/]*/,,' | sort >in-tarball
     (cd "$work/source" && find debian deploy docs include packages proto softhsm-conf src tests -type f \
         ! -path '*/__pycache__/*') | sort >in-source
@@ -259,15 +266,17 @@ find_node() {
     printf '\n*** NO NODE AND NPM HERE: the tests of the cloud workers are SKIPPED. ***\n\n'
 }
 
-case ${1:-} in
-'') ;;
---keep) keep=true ;;
--h | --help)
-    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
-    exit 0
-    ;;
-*) die "unknown argument '$1' (try --help)" 2 ;;
-esac
+for argument; do
+    case $argument in
+    --all) compiled_alone='^$' sanitized_alone='^$' ;;
+    --keep) keep=true ;;
+    -h | --help)
+        sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
+        exit 0
+        ;;
+    *) die "unknown argument '$argument' (try --help)" 2 ;;
+    esac
+done
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -279,8 +288,8 @@ chmod 755 "$work" # some tests run what is built here as another user
 find_openbao "$work/openbao"
 copy_sources
 export KEK_CLOUD_PARTS=$work/cloud-parts # one for all builds
-export work jobs test_jobs sanitized_jobs
-export -f configure_in tests_without phase_prepare phase_go phase_gcc phase_clang phase_sanitizers \
+export work jobs test_jobs sanitized_jobs never_sanitized compiled_alone sanitized_alone
+export -f configure_in all_tests tests_without phase_prepare phase_go phase_gcc phase_clang phase_sanitizers \
     phase_distcheck phase_quickstart phase_format phase_manuals phase_scripts
 
 phase prepare 300 phase_prepare

@@ -222,6 +222,10 @@ enum kek_rc kek_config_check_pkcs11_uri(const char *uri, struct kek_why *why) KE
  * there, or does not fit. */
 bool kek_config_pkcs11_attribute(const char *uri, const char *name, char *value, size_t size);
 
+struct kek_vendor;
+/* Whose library such a provider's uri names. NULL: it has none, or none that is known. */
+const struct kek_vendor *kek_config_vendor(const struct kek_config_provider *provider);
+
 /* A node's HOST:PORT, where an IPv6 address stands in brackets. */
 bool kek_config_is_node(const char *text);
 

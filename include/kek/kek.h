@@ -65,6 +65,12 @@ enum kek_attestation {
     KEK_ATTESTATION_REQUIRED, /* it has not: nothing new is sealed under it */
 };
 
+/* What a version is not eligible for, beyond its refusal's words. */
+enum kek_refusal {
+    KEK_REFUSAL_KEY = 0,  /* what the key is */
+    KEK_REFUSAL_STRATEGY, /* the configuration's strategy: nothing is wrong with the key */
+};
+
 struct kek_version {
     uint32_t number; /* N of "<keyring>.v<N>", >= 1 */
     struct kek_id id;
@@ -78,6 +84,7 @@ struct kek_version {
         destroy_s; /* since 1970: when its provider destroys it by itself; 0: nothing is scheduled */
     char label[KEK_LABEL_MAX];
     char refusal[160]; /* why it is not eligible, else empty */
+    enum kek_refusal refused_for;
     enum kek_attestation attestation;
 };
 

@@ -73,6 +73,13 @@ KEK_DEFINE_AUTO(kek_keyring);
 enum kek_rc kek_keyring_recorded(const struct kek_config *config, struct kek_generation *last,
                                  struct kek_why *why) KEK_MUST_CHECK;
 
+/* The file that kek_keyring_recorded() reads. */
+struct kek_keyring_record {
+    char path[PATH_MAX];
+    char context[256]; /* that stands in it; empty: none, or it cannot be read */
+};
+void kek_keyring_record_look(const struct kek_config *config, struct kek_keyring_record *record);
+
 /* The process that holds this keyring's record now, a kekd's that runs. Takes no lock. */
 struct kek_lock_holder kek_keyring_runner(const struct kek_config *config);
 

@@ -45,4 +45,5 @@ noinst_HEADERS += \
 	include/kek/secret.h \
 	include/kek/small_file.h \
 	include/kek/text.h \
+	include/kek/vendor.h \
 	include/kek/wire.h

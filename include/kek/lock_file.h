@@ -45,4 +45,7 @@ struct kek_lock_holder {
 /* Who holds a lock of kek_lock_take() now. Takes none; not for the process that has it. */
 struct kek_lock_holder kek_lock_look(const char *path);
 
+/* The same of kek_lock_file_take(), as /proc/locks has it: not there where the file system's number there is another. */
+struct kek_lock_holder kek_lock_file_look(const char *path);
+
 #endif

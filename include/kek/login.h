@@ -25,6 +25,7 @@
 #include "provider.pb-c.h"
 
 #include "kek/config.h"
+#include "kek/lock_file.h"
 #include "kek/rc.h"
 
 #define KEK_LOGIN_SLOT_TEXT 17 /* 16 hex digits and a NUL */
@@ -115,6 +116,10 @@ enum kek_rc kek_login_init(struct kek_login *login, struct kek_login_provider *p
                            const Kek__Provider__Token *token, struct kek_why *why) KEK_MUST_CHECK;
 /* KEK_UNAVAILABLE: another process or worker holds the token's lock. */
 enum kek_rc kek_login_lock(struct kek_login *login, struct kek_why *why) KEK_MUST_CHECK;
+/* Has anybody logged in to a token with that serial, or begun to, since the folder was made? */
+bool kek_login_was(const char *state_dir, const char *serial);
+/* Who holds it now, of the token with that serial. Takes none. */
+struct kek_lock_holder kek_login_turn(const char *state_dir, const char *serial);
 /* May it, which holds the lock, go on?  KEK_OK: the try is being written down, and `recorded` runs when it is
  * on disk (`why` NULL) or could not be written; or login->job is NULL and there was nothing to write.
  * KEK_DENIED, KEK_INVALID: not before somebody has changed something.  KEK_UNAVAILABLE: not for *wait_ms.

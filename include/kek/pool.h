@@ -177,6 +177,8 @@ struct kek_pool_provider {
      * empty name ends them. */
     char others[KEK_PROVIDER_OTHERS_MAX][KEK_PROVIDER_OTHER_LEN_MAX];
     bool more_others; /* than have room there */
+    /* `why` says that several tokens are alike: their serial numbers; the first empty one ends them. */
+    char alike[KEK_PROVIDER_ALIKE_MAX][KEK_PROVIDER_SERIAL_LEN_MAX];
     bool pin_count_low;
     uint64_t birth_memory;  /* a fresh worker's bytes if over recycle_memory, else 0 */
     uint64_t max_sessions;  /* that the token says it allows; 0: no limit is known */
@@ -196,6 +198,8 @@ struct kek_pool_worker {
 size_t kek_pool_provider_count(const struct kek_pool *pool);
 void kek_pool_provider_get(const struct kek_pool *pool, size_t provider,
                            struct kek_pool_provider *status);
+/* Does it tell one token from another?  Some libraries number all of theirs 0. */
+bool kek_pool_is_serial(const char *serial);
 /* Another provider that has the same token, by serial and model, as far as their workers have been ready;
  * KEK_POOL_ANY: none. The first one is told. */
 size_t kek_pool_twin(const struct kek_pool *pool, size_t provider);

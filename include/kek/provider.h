@@ -33,6 +33,8 @@ struct kek_provider_failure {
     int step;  /* Kek__Provider__Step */
     int cause; /* Kek__Provider__Cause */
     struct kek_why why;
+    /* Where why.reason is KEK_REASON_TOKENS_ALIKE: their serial numbers; the first empty one ends them. */
+    char alike[KEK_PROVIDER_ALIKE_MAX][KEK_PROVIDER_SERIAL_LEN_MAX];
 };
 
 /* Fills *failure with a text and with the kek_rc that its cause is to kekd. Returns false. */

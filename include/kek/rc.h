@@ -40,10 +40,29 @@ enum kek_native {
     KEK_NATIVE_HTTP,
 };
 
+/* What a failure can be told by, beyond its class, where somebody knows a cure for it; the text is for people, and may change. */
+enum kek_reason {
+    KEK_REASON_NONE = 0,
+    /* Of a worker's start, by their numbers in proto/provider.proto. */
+    KEK_REASON_NO_TOKEN,       /* the module shows tokens, and none is the one that is asked for */
+    KEK_REASON_NO_TOKEN_SHOWN, /* it shows none */
+    KEK_REASON_TOKENS_ALIKE,   /* more than one is the one that is asked for */
+    KEK_REASONS_OF_WORKERS,
+    /* Of what leads to a login. */
+    KEK_REASON_PIN_FILE = KEK_REASONS_OF_WORKERS, /* it cannot be read, or nothing takes it so */
+    KEK_REASON_PIN_LOCKED,                        /* the token takes no PIN any more */
+    KEK_REASON_PIN_LAST_TRY,                      /* it takes one more, and nobody tries it */
+    KEK_REASON_LOGIN_TURN, /* another process has the token's turn to log in */
+    /* Of a keyring's record. */
+    KEK_REASON_RECORD_CONTEXT, /* it is of another context */
+    KEK_REASON_RECORD_DAMAGED,
+};
+
 #define KEK_WHY_TEXT 512
 
 struct kek_why {
     enum kek_rc rc;
+    enum kek_reason reason;
     enum kek_native native;
     unsigned long code;
     char text[KEK_WHY_TEXT]; /* one line, NUL-terminated, truncated with "..." if too long */
@@ -61,6 +80,9 @@ enum kek_rc kek_fail(struct kek_why *why, enum kek_rc rc, const char *format, ..
 /* The same with a native cause. For KEK_NATIVE_ERRNO, ": " and strerror(code) are appended. */
 enum kek_rc kek_fail_native(struct kek_why *why, enum kek_rc rc, enum kek_native native,
                             unsigned long code, const char *format, ...) KEK_PRINTF(5, 6);
+
+/* Says of a failure that is there what it can be told by; returns why->rc. why: not NULL. */
+enum kek_rc kek_fail_reason(struct kek_why *why, enum kek_reason reason);
 
 /* Puts "<prefix>: " before the text that is there, as the failure travels up; returns why->rc. */
 enum kek_rc kek_fail_within(struct kek_why *why, enum kek_rc rc, const char *format, ...)

@@ -18,8 +18,10 @@
 /* The class of a failure whose cause (Kek__Provider__Cause) the wire carries. */
 enum kek_rc kek_wire_rc(int cause);
 
-#define KEK_PROVIDER_OTHERS_MAX 4     /* other keyrings of a token that are named */
-#define KEK_PROVIDER_OTHER_LEN_MAX 64 /* bytes of such a name, with its NUL */
+#define KEK_PROVIDER_ALIKE_MAX 4 /* tokens that cannot be told apart, as far as they are told */
+#define KEK_PROVIDER_SERIAL_LEN_MAX 64 /* with its NUL */
+#define KEK_PROVIDER_OTHERS_MAX 4      /* other keyrings of a token that are named */
+#define KEK_PROVIDER_OTHER_LEN_MAX 64  /* bytes of such a name, with its NUL */
 
 /* How the keyrings begin that kekctl makes to try a token by.  One that is found there was left by a run that was cut
  * off, or is under way, so they are named before all others. */

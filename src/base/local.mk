@@ -21,6 +21,7 @@ libkek_base_a_SOURCES = \
 	src/base/secret.c \
 	src/base/small_file.c \
 	src/base/text.c \
+	src/base/vendor.c \
 	src/base/version.c \
 	src/base/wire.c
 libkek_base_a_CFLAGS = $(AM_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JANSSON_CFLAGS) $(YAML_CFLAGS)

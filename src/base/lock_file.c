@@ -8,10 +8,12 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "kek/durable.h"
+#include "kek/text.h"
 
 #define PAUSE_MS 20u /* between two looks whether it is free */
 #define TRIES 10     /* with a holder that was gone, or its file, once it was looked at */
@@ -216,4 +218,47 @@ void kek_lock_release(struct kek_lock *lock)
         close(lock->file);
     }
     *lock = KEK_LOCK_NONE;
+}
+
+/* "1: FLOCK  ADVISORY  WRITE 7 fe:00:42 0 EOF" (proc_locks(5)); who waits has "->" before the kind. */
+static bool is_lock_of(const char *line, const char *place, pid_t *pid)
+{
+    const char *fields[6];
+    size_t lens[6];
+    for (size_t i = 0; i < 6; i++) {
+        line += strspn(line, " ");
+        fields[i] = line;
+        lens[i] = strcspn(line, " \n");
+        line += lens[i];
+    }
+    const char *digits = fields[4];
+    uint64_t number = 0;
+    if (lens[1] != strlen("FLOCK") || strncmp(fields[1], "FLOCK", lens[1]) != 0 ||
+        lens[5] != strlen(place) || strncmp(fields[5], place, lens[5]) != 0 ||
+        !kek_text_digits(&digits, INT32_MAX, &number)) {
+        return false;
+    }
+    *pid = (pid_t)number;
+    return true;
+}
+
+struct kek_lock_holder kek_lock_file_look(const char *path)
+{
+    struct kek_lock_holder holder = {.there = false};
+    struct stat about;
+    char line[256], place[64];
+    if (stat(path, &about) != 0) {
+        holder.hidden = errno == EACCES;
+        return holder;
+    }
+    snprintf(place, sizeof place, "%02x:%02x:%llu", major(about.st_dev), minor(about.st_dev),
+             (unsigned long long)about.st_ino);
+    FILE *file = fopen("/proc/locks", "re");
+    while (file != NULL && !holder.there && fgets(line, sizeof line, file) != NULL) {
+        holder.there = is_lock_of(line, place, &holder.pid);
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    return holder;
 }

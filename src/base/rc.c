@@ -63,6 +63,7 @@ static void fill(struct kek_why *why, enum kek_rc rc, enum kek_native native, un
                  const char *format, va_list args)
 {
     why->rc = rc;
+    why->reason = KEK_REASON_NONE;
     why->native = native;
     why->code = code;
     mark_truncated(why->text, vsnprintf(why->text, sizeof why->text, format, args));
@@ -98,6 +99,12 @@ enum kek_rc kek_fail_native(struct kek_why *why, enum kek_rc rc, enum kek_native
                        (int)len + snprintf(why->text + len, sizeof why->text - len, ": %s", said));
     }
     return rc;
+}
+
+enum kek_rc kek_fail_reason(struct kek_why *why, enum kek_reason reason)
+{
+    why->reason = reason;
+    return why->rc;
 }
 
 enum kek_rc kek_fail_within(struct kek_why *why, enum kek_rc rc, const char *format, ...)

@@ -8,6 +8,7 @@
 
 #include "kek/config.h"
 #include "kek/text.h"
+#include "kek/vendor.h"
 
 #define ATTRIBUTES_MAX 32
 #define VALUE_MAX 1024
@@ -395,4 +396,17 @@ bool kek_config_pkcs11_attribute(const char *uri, const char *name, char *value,
         at += end;
     }
     return false;
+}
+
+const struct kek_vendor *kek_config_vendor(const struct kek_config_provider *provider)
+{
+    const char *uri = kek_config_setting(provider, "uri");
+    char module[VALUE_MAX];
+    if (uri != NULL && kek_config_pkcs11_attribute(uri, "module-path", module, sizeof module)) {
+        return kek_vendor_of_file(module);
+    }
+    if (uri != NULL && kek_config_pkcs11_attribute(uri, "module-name", module, sizeof module)) {
+        return kek_vendor_of_name(module);
+    }
+    return NULL;
 }

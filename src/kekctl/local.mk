@@ -71,10 +71,14 @@ kekctl_SOURCES = \
 	src/kekctl/destroy/destroy_time.c \
 	src/kekctl/destroy/destroy_use.c \
 	src/kekctl/doctor/api_server.c \
+	src/kekctl/doctor/as_worker.c \
+	src/kekctl/doctor/as_worker.h \
 	src/kekctl/doctor/audit_lines.c \
 	src/kekctl/doctor/audit_lost.c \
 	src/kekctl/doctor/audit_sockets.c \
 	src/kekctl/doctor/backup_lines.c \
+	src/kekctl/doctor/become.c \
+	src/kekctl/doctor/become.h \
 	src/kekctl/doctor/below.c \
 	src/kekctl/doctor/below.h \
 	src/kekctl/doctor/credentials.c \
@@ -110,6 +114,8 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/secrets.c \
 	src/kekctl/doctor/secrets.h \
 	src/kekctl/doctor/session_lines.c \
+	src/kekctl/doctor/softhsm.c \
+	src/kekctl/doctor/softhsm.h \
 	src/kekctl/doctor/socket.c \
 	src/kekctl/doctor/started.c \
 	src/kekctl/doctor/started.h \
@@ -117,10 +123,14 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/subject.c \
 	src/kekctl/doctor/system.c \
 	src/kekctl/doctor/token_lines.c \
+	src/kekctl/doctor/turn.c \
+	src/kekctl/doctor/turn.h \
 	src/kekctl/doctor/unit.c \
 	src/kekctl/doctor/unit.h \
 	src/kekctl/doctor/unit_judge.c \
 	src/kekctl/doctor/unit_lines.c \
+	src/kekctl/doctor/variables.c \
+	src/kekctl/doctor/variables.h \
 	src/kekctl/doctor/vendors.c \
 	src/kekctl/doctor/vendors.h \
 	src/kekctl/doctor/who.c \
@@ -326,7 +336,7 @@ kekctl_LDADD = libkek-kube.a libkek-etcd.a $(KUBEAPI_LIBS) libkek-ops.a $(SSL_LI
 dist_man_MANS += docs/kekctl.1 docs/kekd-gcpkms.8 docs/kekd-pkcs11.8 docs/kekd-transit.8 docs/kekd.8
 
 if HAVE_CHECK
-KEKCTL_TESTS = tests/unit/test_conformance tests/unit/test_doctor tests/unit/test_evidence tests/unit/test_inventory tests/unit/test_kekctl_grpc tests/unit/test_kube_judge tests/unit/test_node tests/unit/test_report tests/unit/test_report_page tests/unit/test_rotation tests/unit/test_rotation_file \
+KEKCTL_TESTS = tests/unit/test_conformance tests/unit/test_doctor tests/unit/test_evidence tests/unit/test_inventory tests/unit/test_kekctl_grpc tests/unit/test_kube_judge tests/unit/test_node tests/unit/test_report tests/unit/test_report_page tests/unit/test_rotation tests/unit/test_rotation_check tests/unit/test_rotation_file \
 	tests/unit/test_reencrypt_parts tests/unit/test_rotation_model
 check_PROGRAMS += $(KEKCTL_TESTS)
 TESTS += $(KEKCTL_TESTS)
@@ -399,10 +409,14 @@ ROTATION_SOURCES = \
 	src/kekctl/rotate/rotation_words.c \
 	tests/unit/rotation_facts.h
 ROTATION_LIBS = libkek-keyring.a $(POOL_LIBS) $(ENVELOPE_LIBS) $(CONFIG_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
-tests_unit_test_rotation_SOURCES = tests/unit/test_rotation.c $(ROTATION_SOURCES)
+tests_unit_test_rotation_SOURCES = tests/unit/test_rotation.c tests/unit/rotation_plan.h $(ROTATION_SOURCES)
 tests_unit_test_rotation_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_rotation_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_rotation_LDADD = $(ROTATION_LIBS)
+tests_unit_test_rotation_check_SOURCES = tests/unit/test_rotation_check.c tests/unit/rotation_plan.h $(ROTATION_SOURCES)
+tests_unit_test_rotation_check_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_rotation_check_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_rotation_check_LDADD = $(ROTATION_LIBS)
 tests_unit_test_rotation_file_SOURCES = tests/unit/test_rotation_file.c src/kekctl/rotate/rotation_file.c $(ROTATION_SOURCES)
 tests_unit_test_rotation_file_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_rotation_file_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS) $(JANSSON_CFLAGS)

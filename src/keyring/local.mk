@@ -21,6 +21,7 @@ libkek_keyring_a_SOURCES = \
 	src/keyring/remarks.c \
 	src/keyring/ring.h \
 	src/keyring/say.c \
+	src/keyring/tokens.c \
 	src/keyring/trip.c \
 	src/keyring/use.c \
 	src/keyring/verdict.c \
@@ -42,6 +43,7 @@ KEYRING_TESTS = \
 	tests/unit/test_keyring_held \
 	tests/unit/test_keyring_lapse \
 	tests/unit/test_keyring_moved \
+	tests/unit/test_keyring_tokens \
 	tests/unit/test_keyring_turn \
 	tests/unit/test_keyring_workers \
 	tests/unit/test_kms \
@@ -73,6 +75,10 @@ tests_unit_test_keyring_moved_SOURCES = tests/unit/test_keyring_moved.c
 tests_unit_test_keyring_moved_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_keyring_moved_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_keyring_moved_LDADD = libkek-keyring.a $(CONFIG_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
+tests_unit_test_keyring_tokens_SOURCES = tests/unit/test_keyring_tokens.c tests/unit/keyring_turn.h tests/unit/pool_rig.c
+tests_unit_test_keyring_tokens_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_keyring_tokens_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_unit_test_keyring_tokens_LDADD = $(RIG_LIBS)
 tests_unit_test_keyring_turn_SOURCES = tests/unit/test_keyring_turn.c tests/unit/keyring_turn.h tests/unit/pool_rig.c
 tests_unit_test_keyring_turn_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_keyring_turn_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)

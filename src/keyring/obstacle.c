@@ -86,6 +86,20 @@ static bool say_behind(const struct kek_keyring *ring, const struct version *ver
     return false;
 }
 
+/* Another token, or one on which nothing is left of what this node knows. */
+static bool say_unknown(const struct kek_keyring *ring, struct kek_keyring_verdict *verdict)
+{
+    if (!ring->announced || ring_vouches(ring)) {
+        return false;
+    }
+    verdict_say(verdict,
+                "compare the tokens' serials and labels; where all was destroyed on purpose while "
+                "this node was away: docs/operations.md, After a loss",
+                "no HSM that answers shows a KEK version that is on record here, so none that it "
+                "does show is taken: it may be the wrong token");
+    return true;
+}
+
 /* One that uses a wrong key for another version is not asked to agree on this one. */
 static bool say_unproven(const struct kek_keyring *ring, const struct version *version,
                          struct kek_keyring_verdict *verdict)
@@ -127,8 +141,8 @@ void obstacle_say(const struct kek_keyring *ring, const struct version *version,
         obstacle_two_keys(ring, version, other, verdict);
         return;
     }
-    if (say_silent(ring, verdict) || say_behind(ring, version, verdict) ||
-        say_unproven(ring, version, verdict)) {
+    if (say_silent(ring, verdict) || say_unknown(ring, verdict) ||
+        say_behind(ring, version, verdict) || say_unproven(ring, version, verdict)) {
         return;
     }
     if (version_unattested(ring, version)) {

@@ -4,7 +4,8 @@
  * A version's first witness is a proposal: it was made by one worker, which may be the wrong one.  It is
  * agreed on once every worker of every provider that counts has opened it; from then on it is on record,
  * and who cannot open it is wrong.  On a node without a record every configured provider counts, since
- * nobody else can say which key is right; later, those that answer.
+ * nobody else can say which key is right; later, those that answer, of which one at least must show a version
+ * that was agreed on before: a token that shows none may be another, with keys of its own under the same names.
  */
 #include "keyring/ring.h"
 
@@ -18,24 +19,26 @@
 
 enum consent { SILENT, WAIT, AGREES };
 
-/* Has it opened the primary's witness since it opened this one?  Its library may have gone over to another
- * token in between, and every key of that is another. */
-static bool is_still_right(const struct kek_keyring *ring, struct member *member,
-                           const struct version *version)
+/* Has it opened the primary's witness before it opened this one, and after?  Its library may have been on another token in
+ * between, and every key of that is another. */
+static bool was_right(const struct kek_keyring *ring, struct member *member,
+                      const struct version *version)
 {
     const struct version *primary = version_primary(ring);
     if (primary == NULL) {
         return true;
     }
-    struct view *known = &member->views[primary->slot];
+    struct view *known = &member->views[primary->slot], *view = &member->views[version->slot];
     if (!view_may(known, KEK_POOL_UNWRAP)) {
         return true; /* it was suspended, or destroyed: it tells nothing any more */
     }
-    if (known->witness != OPENED || known->asked_ms > member->views[version->slot].since_ms) {
-        return known->witness == OPENED;
+    if (known->witness != OPENED) {
+        return false;
     }
-    known->again = true;
-    return false;
+    bool before = view->asked_ms > known->since_ms, after = known->asked_ms > view->asked_ms;
+    view->again = view->again || !before;
+    known->again = known->again || (before && !after);
+    return before && after;
 }
 
 /* All workers that the provider is to have must open it; where some do not start, those that do, once the
@@ -50,7 +53,7 @@ static enum consent consent_of(const struct source *source, const struct version
         if (!member_trusted(member)) {
             wrong++;
         } else if (member->views[version->slot].witness != OPENED ||
-                   !is_still_right(source->ring, member, version)) {
+                   !was_right(source->ring, member, version)) {
             return WAIT;
         } else {
             count++;
@@ -72,7 +75,7 @@ static bool is_agreed(const struct kek_keyring *ring, const struct version *vers
         if (consent == WAIT || (consent == SILENT && !ring->announced)) {
             return false;
         }
-        any = any || consent == AGREES;
+        any = any || (consent == AGREES && (!ring->announced || source_vouches(source)));
     }
     return any;
 }
@@ -114,6 +117,9 @@ static void drive_agreement(struct kek_keyring *ring)
         } else if (!anybody_opens(ring, version) && version->making == NULL) {
             version_forget_witness(ring, version); /* whoever made it is gone */
         }
+    }
+    if (tokens_learn(ring)) {
+        record_save(ring);
     }
 }
 

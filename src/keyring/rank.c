@@ -53,21 +53,38 @@ const struct version *version_namesake(const struct kek_keyring *ring,
     return NULL;
 }
 
+/* Does some provider that answers show it? */
+static bool is_shown(const struct kek_keyring *ring, const struct version *version)
+{
+    for (size_t p = 0; p < ring->source_count; p++) {
+        if (source_answers(&ring->sources[p]) && version->held[p].present) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One that nobody shows was destroyed, or is not seen: by a token that lacks it while those that have it are away, or by
+ * another token altogether. */
 bool primary_is_past(const struct kek_keyring *ring)
 {
     const struct version *primary = version_primary(ring);
-    size_t count = 0;
     for (size_t p = 0; primary != NULL && p < ring->source_count; p++) {
         const struct holding *holding = &primary->held[p];
-        if (!source_answers(&ring->sources[p])) {
-            continue;
-        }
-        if (!holding->known || holding->active || holding->wraps) {
+        if (source_answers(&ring->sources[p]) &&
+            (!holding->known || holding->active || holding->wraps)) {
             return false;
         }
-        count++;
     }
-    return count > 0;
+    return primary != NULL && (is_shown(ring, primary) ||
+                               (ring_answering(ring) == ring->source_count && ring_vouches(ring)));
+}
+
+/* Its number's other key may take its place only once a token shows what became of it. */
+static bool primary_gives_way(const struct kek_keyring *ring)
+{
+    const struct version *primary = version_primary(ring);
+    return primary != NULL && is_shown(ring, primary) && primary_is_past(ring);
 }
 
 bool version_is_newer(const struct kek_keyring *ring, const struct version *version)
@@ -77,7 +94,7 @@ bool version_is_newer(const struct kek_keyring *ring, const struct version *vers
         return true;
     }
     return version->number == last && !version->announced && !version->surplus &&
-           primary_is_past(ring);
+           primary_gives_way(ring);
 }
 
 /* ---- two keys of one number ---- */
@@ -163,7 +180,7 @@ static void tell_surplus(struct kek_keyring *ring, struct version *version)
 
 void rank_drive(struct kek_keyring *ring)
 {
-    bool past = primary_is_past(ring);
+    bool past = primary_gives_way(ring);
     struct version *version;
     DL_FOREACH (ring->versions, version) {
         version->surplus = is_surplus(ring, version, past);

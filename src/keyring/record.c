@@ -17,6 +17,7 @@
 #include "kek/clock.h"
 #include "kek/durable.h"
 #include "kek/json.h"
+#include "kek/text.h"
 #include "keyring/moved.h"
 
 #define RECORD_MAX (256u * 1024)
@@ -82,13 +83,13 @@ static bool load_primary(struct kek_keyring *ring, json_t *primary)
 
 static bool load_root(struct kek_keyring *ring, json_t *root)
 {
-    json_t *versions, *primary = NULL, *history = NULL, *lapse = NULL, *item;
+    json_t *versions, *primary = NULL, *history = NULL, *lapse = NULL, *tokens = NULL, *item;
     const char *keyring;
     json_int_t format;
     size_t i;
-    if (json_unpack(root, "{s:I, s:s, s:o, s?:o, s?:o, s?:o}", "format", &format, "keyring",
+    if (json_unpack(root, "{s:I, s:s, s:o, s?:o, s?:o, s?:o, s?:o}", "format", &format, "keyring",
                     &keyring, "versions", &versions, "primary", &primary, "history", &history,
-                    "lapse", &lapse) != 0 ||
+                    "lapse", &lapse, "tokens", &tokens) != 0 ||
         format != FORMAT || strcmp(keyring, ring->settings.config->keyring) != 0 ||
         !json_is_array(versions)) {
         return false;
@@ -101,6 +102,7 @@ static bool load_root(struct kek_keyring *ring, json_t *root)
     }
     history_load(ring, history);
     lapse_load(ring, lapse);
+    tokens_load(ring, tokens);
     return load_primary(ring, primary);
 }
 
@@ -118,11 +120,12 @@ static enum kek_rc check_context(const struct kek_keyring *ring, const json_t *r
             return KEK_OK;
         }
     }
-    return kek_fail(why, KEK_DAMAGED,
-                    "%s: it is of context '%s', and the configuration says '%s': one of them is "
-                    "mistyped, or it is another cluster's state_dir; one that was renamed on "
-                    "purpose stands in context_accept",
-                    ring->record_path, context, config->context);
+    kek_fail(why, KEK_DAMAGED,
+             "%s: it is of context '%s', and the configuration says '%s': one of them is "
+             "mistyped, or it is another cluster's state_dir; one that was renamed on "
+             "purpose stands in context_accept",
+             ring->record_path, context, config->context);
+    return kek_fail_reason(why, KEK_REASON_RECORD_CONTEXT);
 }
 
 enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content, struct kek_why *why)
@@ -131,8 +134,9 @@ enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content, str
     json_t *root =
         json_loadb((const char *)content.data, content.len, JSON_REJECT_DUPLICATES, &error);
     if (root == NULL) {
-        return kek_fail(why, KEK_DAMAGED, "%s:%d:%d: not a state file of kekd: %s (" RESTORE ")",
-                        ring->record_path, error.line, error.column, error.text);
+        kek_fail(why, KEK_DAMAGED, "%s:%d:%d: not a state file of kekd: %s (" RESTORE ")",
+                 ring->record_path, error.line, error.column, error.text);
+        return kek_fail_reason(why, KEK_REASON_RECORD_DAMAGED);
     }
     bool good = load_root(ring, root);
     enum kek_rc rc = good ? check_context(ring, root, why) : KEK_OK;
@@ -142,9 +146,9 @@ enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content, str
     }
     ring->record_dirty = true; /* an old context that is accepted gives way to the new one */
     if (!good) {
-        return kek_fail(why, KEK_DAMAGED,
-                        "%s: not a state file of keyring %s in format %d (" RESTORE ")",
-                        ring->record_path, ring->settings.config->keyring, FORMAT);
+        kek_fail(why, KEK_DAMAGED, "%s: not a state file of keyring %s in format %d (" RESTORE ")",
+                 ring->record_path, ring->settings.config->keyring, FORMAT);
+        return kek_fail_reason(why, KEK_REASON_RECORD_DAMAGED);
     }
     return KEK_OK;
 }
@@ -214,6 +218,21 @@ static void settle(const struct kek_keyring *ring, const struct moved *moved, co
         ring_notice(ring, KEK_LOG_ERROR, "taking over %s: %s", moved->files[moved->counts].path,
                     why.text);
     }
+}
+
+void kek_keyring_record_look(const struct kek_config *config, struct kek_keyring_record *record)
+{
+    struct kek_why why;
+    *record = (struct kek_keyring_record){.path = ""};
+    KEK_AUTO(moved) moved = moved_find(config, RECORD_MAX, &why);
+    if (moved == NULL) {
+        (void)!moved_name(config, "json", record->path, &why);
+        return;
+    }
+    const struct moved_file *file = &moved->files[moved->counts];
+    const char *context = json_string_value(json_object_get(file->root, "context"));
+    snprintf(record->path, sizeof record->path, "%s", file->path);
+    kek_text_copy(record->context, sizeof record->context, context == NULL ? "" : context);
 }
 
 static enum kek_rc load(struct kek_keyring *ring, bool is_ours, struct kek_why *why)
@@ -289,10 +308,11 @@ char *record_text(const struct kek_keyring *ring, const struct version *next)
                                       "announced_ms", announced_ms)
                           : json_null();
     json_t *versions = json_array();
-    json_t *root = json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:o*}", "format", FORMAT, "keyring",
-                             ring->settings.config->keyring, "context",
-                             ring->settings.config->context, "primary", primary, "versions",
-                             versions, "history", history_json(ring), "lapse", lapse_json(ring));
+    json_t *root =
+        json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:o*}", "format", FORMAT, "keyring",
+                  ring->settings.config->keyring, "context", ring->settings.config->context,
+                  "primary", primary, "versions", versions, "history", history_json(ring), "tokens",
+                  tokens_json(ring), "lapse", lapse_json(ring));
     bool whole = root != NULL;
     const struct version *version;
     DL_FOREACH (ring->versions, version) {

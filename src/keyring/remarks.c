@@ -271,7 +271,7 @@ static void note_version(struct kek_keyring *ring, const struct version *version
         obstacle_say(ring, version,
                      note(ring, KEK_KEYRING_VERSION_WAITS, version->number, KEK_POOL_ANY));
     }
-    if (other != NULL && !version->surplus) {
+    if (other != NULL && !version->surplus && version_is_active(ring, version)) {
         obstacle_two_keys(ring, version, other,
                           note(ring, KEK_KEYRING_TWO_KEYS, version->number, KEK_POOL_ANY));
     }

@@ -7,7 +7,8 @@
  *   facts.c       what is known: versions, workers, what each worker showed and opened
  *   history.c     what is remembered of versions that are out of use, and its part of the state file
  *   lapse.c       since when, and until when, other roots of trust sealed without this one, and its part of it
- *   moved.c       in which file that is, where roots of trust got names or lost them
+ *   tokens.c      which tokens are known to be this keyring's, and its part of it
+ *   moved.c       in which file the record is, where roots of trust got names or lost them
  *   record.c      the state file, and how often a KEK wrapped by AES-GCM
  *   protected.c   what begins that, and kekctl's word that ends it
  *   witness.c     the small envelope that tells one key from another
@@ -40,6 +41,7 @@
 
 #define WITNESS_MAX (128 + KEK_WRAPPED_MAX) /* bytes of a witness envelope with one entry */
 #define VERSIONS_MAX 64                     /* versions known at once; a bit each */
+#define TOKENS_MAX (4 * KEK_CONFIG_PROVIDERS_MAX)
 #define TICK_MS 1000u                       /* how late anything is that time alone brings */
 #define CALL_MS 10000u                      /* for the keyring's own calls to the pool */
 #define ABSENT_LOOKS 2                      /* fresh workers in a row that must miss a key */
@@ -233,6 +235,10 @@ struct kek_keyring {
     bool record_holds;          /* so does the file */
     int64_t announcing_ms;      /* since 1970: when it is announced, as the file says */
 
+    /* Serials of tokens that have shown what was agreed on, oldest first. */
+    char tokens[TOKENS_MAX][64];
+    size_t token_count;
+
     struct lapse lapse;
     struct history histories[KEK_KEYRING_HISTORY_MAX];
     size_t history_count;
@@ -338,6 +344,16 @@ size_t history_destroyed(const struct kek_keyring *ring, bool back,
 /* Takes it in; what is not as it must be is not taken, since it only says that less time has passed. */
 void history_load(struct kek_keyring *ring, const json_t *list);
 
+/* tokens.c */
+/* Does it answer, and is it known to be this keyring's, so that what else it shows is believed? */
+bool source_vouches(const struct source *source);
+bool ring_vouches(const struct kek_keyring *ring); /* some provider does */
+/* Lists those that show what was agreed on. True: one is new, and to be put on record. */
+bool tokens_learn(struct kek_keyring *ring);
+json_t *tokens_json(const struct kek_keyring *ring); /* NULL: no memory */
+/* Takes it in; what is no serial is not taken. */
+void tokens_load(struct kek_keyring *ring, const json_t *list);
+
 /* record.c */
 enum kek_rc record_open(struct kek_keyring *ring, struct kek_why *why) KEK_MUST_CHECK;
 /* The same without the lock. */
@@ -415,7 +431,7 @@ bool version_is_newer(const struct kek_keyring *ring, const struct version *vers
 /* Another key that is active under its number; NULL: none. */
 const struct version *version_namesake(const struct kek_keyring *ring,
                                        const struct version *version);
-/* The primary may wrap on no provider that answers, and some do: it was retired, or it is gone. */
+/* The primary may wrap on no provider that answers: one of them shows that, or all answer, and it is gone. */
 bool primary_is_past(const struct kek_keyring *ring);
 /* The newest that may come after the primary, and is active where somebody answers; NULL: there is none. */
 const struct version *version_next(const struct kek_keyring *ring);

@@ -172,7 +172,11 @@ static void say_loss(const struct kek_keyring *ring, const struct version *prima
             primary->number);
         return;
     }
-    verdict_say(verdict, "restore the token's backup, or give the key its use back",
+    verdict_say(verdict,
+                ring_vouches(ring)
+                    ? "restore the token's backup, or give the key its use back"
+                    : "see whether it is the right token: nothing that is on record here is on it, "
+                      "and its serial is not; else restore its backup",
                 "KEK version %u is missing from the HSM or may not unwrap: writes are refused",
                 primary->number);
 }
@@ -304,7 +308,13 @@ static void tell_end(const struct kek_keyring *ring)
         [KEK_KEYRING_SHUT] = "the primary KEK wraps again",
         [KEK_KEYRING_LOSS] = "the primary KEK is there again",
     };
-    if (ends[ring->told.state] != NULL) {
+    const struct version *primary = version_primary(ring);
+    if (ring->told.state == KEK_KEYRING_LOSS && primary != NULL &&
+        primary->number != ring->told.version) {
+        ring_notice(ring, KEK_LOG_WARN,
+                    "KEK version %u is the primary now; what version %u sealed opens on no HSM",
+                    primary->number, ring->told.version);
+    } else if (ends[ring->told.state] != NULL) {
         ring_notice(ring, KEK_LOG_INFO, "%s", ends[ring->told.state]);
     }
 }

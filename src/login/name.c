@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <openssl/evp.h>
 
@@ -163,4 +164,24 @@ enum kek_rc login_take_lock(const char *state_dir, const char *slot, int *fd, st
     char path[PATH_MAX];
     enum kek_rc rc = login_path(state_dir, "login-", slot, ".lock", path, why);
     return rc == KEK_OK ? kek_lock_file_take(path, fd, why) : rc;
+}
+
+static enum kek_rc name_lock(const char *state_dir, const char *serial, char path[static PATH_MAX])
+{
+    char slot[KEK_LOGIN_SLOT_TEXT];
+    enum kek_rc rc = kek_login_slot(serial, slot, NULL);
+    return rc == KEK_OK ? login_path(state_dir, "login-", slot, ".lock", path, NULL) : rc;
+}
+
+bool kek_login_was(const char *state_dir, const char *serial)
+{
+    char path[PATH_MAX];
+    return name_lock(state_dir, serial, path) == KEK_OK && access(path, F_OK) == 0;
+}
+
+struct kek_lock_holder kek_login_turn(const char *state_dir, const char *serial)
+{
+    char path[PATH_MAX];
+    return name_lock(state_dir, serial, path) == KEK_OK ? kek_lock_file_look(path)
+                                                        : (struct kek_lock_holder){.there = false};
 }

@@ -213,6 +213,7 @@ static bool is_of_strategy(const struct kek_p11_facts *facts, enum kek_p11_strat
     refuse(version,
            "it is there for strategy %s (%s is true), and the configuration says strategy: %s",
            names[own], kek_p11_flag_names[has(facts, seals) ? seals : opens], names[strategy]);
+    version->refused_for = KEK_REFUSAL_STRATEGY;
     return false;
 }
 
@@ -243,6 +244,7 @@ void kek_p11_judge(const struct kek_p11_facts *facts, Kek__Provider__Strategy wa
     version->id_pad = facts->id_len < KEK_ID_LEN ? (uint8_t)(KEK_ID_LEN - facts->id_len) : 0;
     snprintf(version->label, sizeof version->label, "%s", facts->label);
     version->refusal[0] = '\0';
+    version->refused_for = KEK_REFUSAL_KEY;
     version->eligible = true;
     char plain[KEK_LABEL_MAX];
     version->compromised = kek_p11_label_unmark(facts->label, plain) ||

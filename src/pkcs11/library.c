@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "kek/descriptors.h"
+#include "kek/vendor.h"
 
 /* The start of every ELF file, of 32 bits and of 64 (gABI, ELF header). */
 struct head {
@@ -161,30 +162,12 @@ CK_FUNCTION_LIST *kek_p11_library_load(const struct kek_p11_uri *uri, struct kek
     return path != NULL ? load_path(path, why) : load_name(kek_p11_uri_module_name(uri), why);
 }
 
-/* Libraries that are told by a variable where their configuration is (their vendors' manuals). */
-static const struct {
-    const char *file; /* how its name begins */
-    const char *variable;
-} told[] = {{"libsofthsm2", "SOFTHSM2_CONF"},
-            {"libCryptoki2", "ChrystokiConfigurationPath"}, /* Thales Luna */
-            {"libcs_pkcs11_R3", "CS_PKCS11_R3_CFG"},        /* Utimaco */
-            {"libcs_pkcs11_R2", "CS_PKCS11_R2_CFG"},
-            {"yubihsm_pkcs11", "YUBIHSM_PKCS11_CONF"},
-            {"libtpm2_pkcs11", "TPM2_PKCS11_STORE"}};
-
 static const char *variable_of(const struct kek_p11_uri *uri)
 {
-    const char *path = kek_p11_uri_module_path(uri), *name = kek_p11_uri_module_name(uri);
-    const char *slash = path == NULL ? NULL : strrchr(path, '/');
-    for (size_t i = 0; i < sizeof told / sizeof told[0]; i++) {
-        const char *file = told[i].file;
-        const char *bare = strncmp(file, "lib", 3) == 0 ? file + 3 : file;
-        if ((slash != NULL && strncmp(slash + 1, file, strlen(file)) == 0) ||
-            (path == NULL && strncmp(name, bare, strlen(bare)) == 0)) {
-            return told[i].variable;
-        }
-    }
-    return NULL;
+    const char *path = kek_p11_uri_module_path(uri);
+    const struct kek_vendor *vendor =
+        path != NULL ? kek_vendor_of_file(path) : kek_vendor_of_name(kek_p11_uri_module_name(uri));
+    return vendor == NULL ? NULL : vendor->variable;
 }
 
 void kek_p11_library_say_where(const struct kek_p11_uri *uri, struct kek_why *why)

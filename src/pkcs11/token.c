@@ -59,6 +59,7 @@ struct search {
     CK_SLOT_ID slot;
     CK_TOKEN_INFO info;
     struct roll all, matching;
+    char alike[KEK_PROVIDER_ALIKE_MAX][KEK_PROVIDER_SERIAL_LEN_MAX]; /* of those that match */
     struct kek_p11_outcome trouble; /* why a slot could not be looked into; CKR_OK: all could */
 };
 
@@ -99,6 +100,9 @@ static bool look_into(struct search *search, CK_SLOT_ID slot)
         return true;
     }
     roll_add(&search->matching, &info);
+    if (search->matches < KEK_PROVIDER_ALIKE_MAX) {
+        kek_p11_text(info.serialNumber, sizeof info.serialNumber, search->alike[search->matches]);
+    }
     search->matches++;
     search->slot = slot;
     search->info = info;
@@ -182,14 +186,17 @@ static bool no_match(const struct search *search, struct kek_provider_failure *f
                         : search->blank == 0 ? "none at all"
                                              : "none that is initialized";
     if (kek_p11_good(search->trouble)) {
-        return kek_p11_fail(failure, STEP, KEK__PROVIDER__CAUSE__LINK,
-                            "no token matches the URI; the module shows %s", shown);
+        kek_p11_fail(failure, STEP, KEK__PROVIDER__CAUSE__LINK,
+                     "no token matches the URI; the module shows %s", shown);
+    } else {
+        kek_p11_fail_as(failure, STEP, KEK__PROVIDER__CAUSE__LINK, search->trouble);
+        (void)kek_fail_within(&failure->why, failure->why.rc,
+                              "no token matches the URI, and not all could be asked; the module "
+                              "shows %s",
+                              shown);
     }
-    kek_p11_fail_as(failure, STEP, KEK__PROVIDER__CAUSE__LINK, search->trouble);
-    (void)kek_fail_within(&failure->why, failure->why.rc,
-                          "no token matches the URI, and not all could be asked; the module "
-                          "shows %s",
-                          shown);
+    (void)kek_fail_reason(&failure->why,
+                          search->all.len > 0 ? KEK_REASON_NO_TOKEN : KEK_REASON_NO_TOKEN_SHOWN);
     return false;
 }
 
@@ -212,9 +219,12 @@ bool kek_p11_token_find(CK_FUNCTION_LIST *f, const struct kek_p11_uri *uri,
         return no_match(&search, failure);
     }
     if (search.matches > 1) {
-        return kek_p11_fail(failure, STEP, KEK__PROVIDER__CAUSE__BAD_REQUEST,
-                            "%zu tokens match the URI (%s): name one by its serial", search.matches,
-                            search.matching.text);
+        kek_p11_fail(failure, STEP, KEK__PROVIDER__CAUSE__BAD_REQUEST,
+                     "%zu tokens match the URI (%s): name one by its serial", search.matches,
+                     search.matching.text);
+        memcpy(failure->alike, search.alike, sizeof failure->alike);
+        (void)kek_fail_reason(&failure->why, KEK_REASON_TOKENS_ALIKE);
+        return false;
     }
     *slot = search.slot;
     *info = search.info;

@@ -342,6 +342,9 @@ bool kek_message_versions(size_t count, Kek__Provider__Version *const *wire,
         version->attestation = (enum kek_attestation)wire[i]->attestation;
         kek_text_copy(version->label, sizeof version->label, wire[i]->label);
         kek_text_copy(version->refusal, sizeof version->refusal, wire[i]->refusal);
+        version->refused_for = wire[i]->refused_for == KEK__PROVIDER__REFUSAL__STRATEGY
+                                   ? KEK_REFUSAL_STRATEGY
+                                   : KEK_REFUSAL_KEY;
     }
     return true;
 }
@@ -407,6 +410,16 @@ void kek_message_tried(const Kek__Provider__Tried *message, struct kek_provider_
     kek_text_copy(tried->lost, sizeof tried->lost, message->lost);
 }
 
+/* A number that is not known says nothing. */
+static enum kek_reason reason_of(const Kek__Provider__Failed *failed)
+{
+    if (failed->step == KEK__PROVIDER__STEP__PIN_FILE) {
+        return KEK_REASON_PIN_FILE;
+    }
+    return (unsigned)failed->reason < KEK_REASONS_OF_WORKERS ? (enum kek_reason)failed->reason
+                                                             : KEK_REASON_NONE;
+}
+
 void kek_message_failed(const struct kek_backend *backend, const Kek__Provider__Failed *failed,
                         struct kek_why *why)
 {
@@ -414,6 +427,7 @@ void kek_message_failed(const struct kek_backend *backend, const Kek__Provider__
     kek_text_copy(text, sizeof text, failed->text);
     kek_fail(why, kek_wire_rc((int)failed->cause), "%s: %s", backend->config->name,
              text[0] == '\0' ? "failed without a word" : text);
+    (void)kek_fail_reason(why, reason_of(failed));
     if (failed->native != 0) {
         why->native = failed->native_is_errno  ? KEK_NATIVE_ERRNO
                       : failed->native_is_http ? KEK_NATIVE_HTTP

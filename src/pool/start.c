@@ -121,6 +121,7 @@ static void stay_out(struct kek_worker *worker, bool colon, const struct kek_why
     (void)kek_login_pin_source(&backend->logins, source, sizeof source);
     kek_fail(&said, KEK_DENIED, "%s: the PIN %s%s %s", backend->config->name, source,
              colon ? ":" : "", kek_text_after_name(why->text, backend->config->name));
+    said.reason = why->reason;
     said.native = why->native;
     said.code = why->code;
     kek_backend_pin_refused(backend, &said);
@@ -239,12 +240,14 @@ static void on_token(struct kek_worker *worker, const Kek__Provider__Token *toke
     kek_backend_watch_pin(backend, token->pin_path);
     if (token->pin_locked) {
         kek_fail(&why, KEK_DENIED, "is locked by the token: its officer must set it anew");
+        (void)kek_fail_reason(&why, KEK_REASON_PIN_LOCKED);
         stay_out(worker, false, &why);
         return;
     }
     if (token->pin_final_try) {
         kek_fail(&why, KEK_DENIED,
                  "has one try left on the token, and kekd does not take it: log in once by hand");
+        (void)kek_fail_reason(&why, KEK_REASON_PIN_LAST_TRY);
         stay_out(worker, false, &why);
         return;
     }
@@ -377,10 +380,19 @@ static void on_login_failed(struct kek_worker *worker, const Kek__Provider__Fail
     kek_start_failed(worker, false, why);
 }
 
+static void keep_alike(struct kek_backend *backend, const Kek__Provider__Failed *failed)
+{
+    memset(backend->status.alike, 0, sizeof backend->status.alike);
+    for (size_t i = 0; i < failed->n_alike && i < KEK_PROVIDER_ALIKE_MAX; i++) {
+        kek_text_copy(backend->status.alike[i], sizeof backend->status.alike[i], failed->alike[i]);
+    }
+}
+
 static void on_failed(struct kek_worker *worker, const Kek__Provider__Failed *failed)
 {
     struct kek_why why;
     kek_message_failed(worker->backend, failed, &why);
+    keep_alike(worker->backend, failed);
     if (worker->state == KEK_WORKER_LOGIN) {
         on_login_failed(worker, failed, &why);
         return;
@@ -429,5 +441,8 @@ void kek_start_on_timer(struct kek_worker *worker)
     kek_fail(&why, KEK_UNAVAILABLE, "%s: a worker was not ready within %llu ms: %s",
              backend->config->name, (unsigned long long)backend->config->start_timeout_ms,
              doing[worker->state]);
+    if (worker->state == KEK_WORKER_LOCK) {
+        (void)kek_fail_reason(&why, KEK_REASON_LOGIN_TURN);
+    }
     kek_start_failed(worker, true, &why);
 }

@@ -83,7 +83,19 @@ bool kek_serve_message_failed(struct kek_buf *reply, uint64_t id,
     failed.native = failure->why.code;
     failed.native_is_errno = failure->why.native == KEK_NATIVE_ERRNO;
     failed.native_is_http = failure->why.native == KEK_NATIVE_HTTP;
+    failed.reason = failure->why.reason < KEK_REASONS_OF_WORKERS
+                        ? (Kek__Provider__Reason)failure->why.reason
+                        : KEK__PROVIDER__REASON__UNTOLD_REASON;
     failed.text = (char *)failure->why.text;
+    char *alike[KEK_PROVIDER_ALIKE_MAX];
+    if (failure->why.reason == KEK_REASON_TOKENS_ALIKE) {
+        failed.alike = alike;
+        while (failed.n_alike < KEK_PROVIDER_ALIKE_MAX &&
+               failure->alike[failed.n_alike][0] != '\0') {
+            alike[failed.n_alike] = (char *)failure->alike[failed.n_alike];
+            failed.n_alike++;
+        }
+    }
     Kek__Provider__Reply message = KEK__PROVIDER__REPLY__INIT;
     message.id = id;
     message.result_case = KEK__PROVIDER__REPLY__RESULT_FAILED;
@@ -106,6 +118,7 @@ static void version_message(const struct kek_version *version, Kek__Provider__Ve
     message->attestation = (Kek__Provider__Attestation)version->attestation;
     message->label = (char *)version->label;
     message->refusal = (char *)version->refusal;
+    message->refused_for = (Kek__Provider__Refusal)version->refused_for;
 }
 
 static size_t other_names(const struct kek_provider_versions *versions,

@@ -3,6 +3,7 @@
 import os
 import re
 import struct
+import time
 
 import rig as rigs
 
@@ -56,6 +57,15 @@ class Fault:
         for file in self.files:
             file.close()
         self.files = []
+
+
+def quiet(*held):
+    """Waits until no HSM has been asked for a second: what comes next is a call's."""
+    def still():
+        before = [fault.counts() for fault in held]
+        time.sleep(1)
+        return before == [fault.counts() for fault in held]
+    rigs.wait_for(still, "the HSMs to have nothing to do")
 
 
 def inject(node, which=0):

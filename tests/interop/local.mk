@@ -18,6 +18,8 @@ TESTS += tests/unit/test_pkcs11_returns
 # begins first, the longest ahead of all.
 INTEROP_TESTS = \
 	tests/interop/test_faults.py \
+	tests/interop/test_faults_start.py \
+	tests/interop/test_faults_unlike.py \
 	tests/interop/test_oom.py \
 	tests/interop/test_token.py \
 	tests/interop/test_conformance.py \
@@ -28,7 +30,7 @@ INTEROP_TESTS = \
 	tests/interop/test_views.py \
 	tests/interop/test_swap.py \
 	tests/interop/test_providers.py \
-	tests/interop/test_report.py \
+	tests/interop/test_report_audit.py \
 	tests/interop/test_canary.py \
 	tests/interop/test_roots.py \
 	tests/interop/test_changes.py \
@@ -53,17 +55,26 @@ INTEROP_TESTS = \
 	tests/interop/test_encryption.py \
 	tests/interop/test_etcd.py \
 	tests/interop/test_fault_module.py \
+	tests/interop/test_faults_neighbours.py \
 	tests/interop/test_inventory.py \
+	tests/interop/test_inventory_etcds.py \
 	tests/interop/test_inventory_roots.py \
+	tests/interop/test_inventory_verify.py \
 	tests/interop/test_lifecycle.py \
 	tests/interop/test_log.py \
 	tests/interop/test_recovery_of_kekd.py \
 	tests/interop/test_reencrypt_cluster.py \
+	tests/interop/test_report.py \
+	tests/interop/test_report_roots.py \
+	tests/interop/test_report_signature.py \
 	tests/interop/test_nodes.py \
 	tests/interop/test_rotation.py \
 	tests/interop/test_rotate.py \
 	tests/interop/test_roots_all.py \
+	tests/interop/test_roots_damaged.py \
+	tests/interop/test_roots_moves.py \
 	tests/interop/test_roots_openbao.py \
+	tests/interop/test_roots_same_kek.py \
 	tests/interop/test_roots_tpm2.py \
 	tests/interop/test_roots_views.py \
 	tests/interop/test_roundtrip.py \
@@ -74,7 +85,8 @@ INTEROP_TESTS = \
 	tests/interop/test_transit.py \
 	tests/interop/test_verdict.py \
 	tests/interop/test_wire.py \
-	tests/interop/test_workers.py
+	tests/interop/test_workers.py \
+	tests/interop/test_wrong_token.py
 TESTS += $(INTEROP_TESTS)
 EXTRA_DIST += \
 	tests/README.md \
@@ -86,8 +98,10 @@ EXTRA_DIST += \
 	tests/interop/doctoring.py \
 	tests/interop/etcd_fake.py \
 	tests/interop/etcd_server.py \
+	tests/interop/failing.py \
 	tests/interop/fault.py \
 	tests/interop/h2.py \
+	tests/interop/inventories.py \
 	tests/interop/kms.py \
 	tests/interop/kubectl.py \
 	tests/interop/moved.py \
@@ -96,6 +110,7 @@ EXTRA_DIST += \
 	tests/interop/pages.py \
 	tests/interop/proc.py \
 	tests/interop/protowire.py \
+	tests/interop/reporting.py \
 	tests/interop/rig.py \
 	tests/interop/roots.py \
 	tests/interop/rotation.py \

@@ -482,6 +482,12 @@ def side_by_side(run, nodes):
 PORTS = itertools.count(random.randrange(10000, 20000))  # below those that are given to anybody who asks
 
 
+def json_lines(path):
+    """The objects in a file that is written on, one a line; a line whose end is not there yet is none."""
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.endswith("\n")]
+
+
 def own_address():
     """Where nobody else listens, now or later: a host of this process alone, and each time another port."""
     pid = os.getpid()

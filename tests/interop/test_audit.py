@@ -28,9 +28,7 @@ class Audit(rigs.Case):
     @staticmethod
     def lines(node, **fields):
         """The audit lines that have these fields; None: have no such field."""
-        with open(node.audit, encoding="utf-8") as file:
-            lines = [json.loads(line) for line in file]
-        return [line for line in lines if all(line.get(key) == value for key, value in fields.items())]
+        return [line for line in rigs.json_lines(node.audit) if all(line.get(key) == value for key, value in fields.items())]
 
     def line(self, node, **fields):
         """Waits for the first such line."""

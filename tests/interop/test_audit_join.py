@@ -3,7 +3,6 @@ object was written or read under which call, and so under which key.
 
 An API server says it at -v=6 in its log (k8s.io/apiserver, kmsv2/envelope.go), and never in its audit log."""
 
-import json
 import re
 
 import apiserver
@@ -20,8 +19,7 @@ class Join(rigs.Case):
     @staticmethod
     def calls(kekd):
         """uid: line, of every call in kekd's audit log."""
-        with open(kekd.folder + "/audit.jsonl", encoding="utf-8") as file:
-            lines = [json.loads(line) for line in file]
+        lines = rigs.json_lines(kekd.folder + "/audit.jsonl")
         return {line["uid"]: line for line in lines if line["event"] == "call" and line["uid"]}
 
     @staticmethod

@@ -28,9 +28,7 @@ class Mac(rigs.Case):
 
     @staticmethod
     def lines(node, **fields):
-        with open(node.audit, encoding="utf-8") as file:
-            lines = [json.loads(line) for line in file]
-        return [line for line in lines if all(line.get(key) == value for key, value in fields.items())]
+        return [line for line in rigs.json_lines(node.audit) if all(line.get(key) == value for key, value in fields.items())]
 
     def maced(self, node, count=1, **fields):
         """Waits for that many lines with a MAC."""

@@ -46,8 +46,7 @@ class Renamed(rigs.Case):
         self.assertEqual((done.returncode, told["problems"], len(told["chains"])), (0, [], 1), told)
         lines = []
         for name in files:
-            with open(name, encoding="utf-8") as file:
-                lines += [json.loads(line) for line in file]
+            lines += rigs.json_lines(name)
         return lines
 
     @staticmethod

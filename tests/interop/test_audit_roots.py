@@ -1,9 +1,7 @@
 """The audit log of a kekd with several roots of trust: each root whose KEK a call used, and of whose key a line is."""
 
-import json
 import os
 import subprocess
-import time
 
 from grpc import StatusCode
 
@@ -23,9 +21,7 @@ class AuditRoots(Roots):
 
     @staticmethod
     def lines(node, **fields):
-        with open(node.audit, encoding="utf-8") as file:
-            lines = [json.loads(line) for line in file if line.endswith("\n")]
-        return [line for line in lines if all(line.get(key) == value for key, value in fields.items())]
+        return [line for line in rigs.json_lines(node.audit) if all(line.get(key) == value for key, value in fields.items())]
 
     def calls(self, node, count, **fields):
         """That many lines of calls, once they are there."""
@@ -78,12 +74,8 @@ class AuditRoots(Roots):
         for fault in held:
             self.addCleanup(fault.close)
         node.start()
-        def still():
-            before = [fault.counts() for fault in held]
-            time.sleep(1)
-            return before == [fault.counts() for fault in held]
-        rigs.wait_for(still, "the HSMs to have nothing to do")
-        damaged = ("C_UnwrapKey 1 rv 110", "C_UnwrapKey 3 rv 110")  # as test_roots.py has them
+        faults.quiet(*held)
+        damaged = ("C_UnwrapKey 1 rv 110", "C_UnwrapKey 3 rv 110")  # as test_roots_damaged.py has them
         with node.client() as client:
             sealed = client.encrypt(DEK)
             held[0].put(*damaged)

@@ -96,10 +96,8 @@ class Older(rigs.Case):
 
     def audited(self, node, outcome, provider):
         def found():
-            with open(node.folder + "/audit.log", encoding="utf-8") as file:
-                lines = [json.loads(line) for line in file if line.endswith("\n")]
-            return [line for line in lines if line["event"] == "canary" and line["version"] == 1
-                    and line["outcome"] == outcome and line["provider"] == provider]
+            return [line for line in rigs.json_lines(node.folder + "/audit.log") if line["event"] == "canary"
+                    and line["version"] == 1 and line["outcome"] == outcome and line["provider"] == provider]
         rigs.wait_for(found, "an audit line: canary %s on %s" % (outcome, provider))
 
 
@@ -216,7 +214,8 @@ class Hidden(Older):
             load.more(500)
             with contextlib.suppress(AssertionError):
                 rigs.wait_for(lambda: time.monotonic() - begun > 4, "four seconds", 5)
-            self.assertLessEqual(self.faults[0].done() - lost, 4)
+            # Each `canary_interval`, however long the calls took.
+            self.assertLessEqual(self.faults[0].done() - lost, 1 + (time.monotonic() - begun) / 2)
             self.faults[0].put()
             self.over(node, sample)
             self.audited(node, "ok", "hsm-a")

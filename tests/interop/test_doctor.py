@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import doctoring
+import fault as faults
 import rig as rigs
 from doctoring import edit, write
 
@@ -154,6 +155,19 @@ class Files(doctoring.Case):
         write(pin, node.token.pin)
         self.assertEqual(was.st_ino, os.stat(pin).st_ino)
         self.found(node, "token of hsm-a", "tried wrongly before", "WARN")  # as it was before this login
+        self.well(node)
+
+    def test_a_wrong_try_is_told_though_another_worker_has_logged_in_since(self):
+        node = self.healthy()
+        fault = faults.inject(node)
+        self.addCleanup(fault.close)
+        shutil.chown(fault.path, doctoring.USER)
+        write(node.token.pin_file, "wrong-" + node.token.pin)
+        self.found(node, "token of hsm-a", "^the PIN .* was refused")
+        write(node.token.pin_file, node.token.pin)
+        fault.put("C_FindObjectsInit every delay 200 proc=1")  # the second worker asks the token before the first one's list is there
+        shutil.chown(fault.path, doctoring.USER)
+        self.found(node, "token of hsm-a", "tried wrongly before", "WARN")
         self.well(node)
 
     def test_a_pin_of_the_officers_that_is_missing_or_everybodys(self):

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 
 import doctoring
 import rig as rigs
@@ -58,6 +59,40 @@ class Cures(doctoring.Case):
         self.well(node)
         self.opens(node)
 
+    def test_a_folder_of_tokens_that_softhsms_configuration_does_not_name_is_named_there(self):
+        node = self.announced()
+        conf, tokens = node.token.conf, node.token.folder + "/tokens"
+        with open(conf, encoding="utf-8") as file:
+            right = file.read()
+        entry, = [line for line in right.splitlines() if line.startswith("directories.tokendir")]
+        number = right.splitlines().index(entry) + 1
+        wrong = ["directories.tokendir = %s/tokns" % node.token.folder, "directories.tokendir = %s/hms/tokens/" % node.folder,
+                 "directories.tokendir = tokens", "directories.tokendr = " + tokens, "directories.tokendir " + tokens, ""]
+        for text in wrong:
+            write(conf, right.replace(entry, text))
+            line = self.found(node, "token of hsm-a", "C_Initialize")
+            where, has = ("line %d" % number, "it has: " + text.rstrip("/")) if text else ("a line more", "it has no such line")
+            self.assertEqual(line.do.replace("it has: " + text, has), "in %s, %s: directories.tokendir = %s # %s" % (conf, where, tokens, has))
+            setting = line.do.split(where + ": ")[1].split(" # ")[0]
+            write(conf, right.replace(entry, setting) if text else right.replace(entry, "") + setting + "\n")
+            self.well(node)
+        self.opens(node)
+
+    def test_a_folder_of_tokens_that_is_nowhere(self):
+        node = self.announced()
+        conf, tokens = node.token.conf, node.token.folder + "/tokens"
+        os.rename(tokens, node.state + "/not-looked-for")
+        line = self.found(node, "token of hsm-a", "C_Initialize")
+        self.assertRegex(line.do, r"^in %s, line \d+: directories.tokendir = the folder .* # it has: directories.tokendir = %s; where it is lost: "
+                         % (conf, tokens))
+        for record in glob.glob(node.state + "/k8s-test*"):
+            os.unlink(record)
+        line = self.found(node, "token of hsm-a", "C_Initialize")
+        self.assertTrue(line.do.startswith("install -d -m 0700 -o nobody -g nogroup %s # or, where that path is mistyped, correct %s, line "
+                                           % (tokens, conf)), line.do)
+        self.run_it(node, line)
+        self.assertIn("softhsm2-util --init-token", self.found(node, "token of hsm-a", "the module shows none").do)
+
     def test_of_two_tokens_that_are_shut_none_is_given_away_by_a_guess(self):
         node = self.announced()
         folder, = glob.glob(node.token.folder + "/tokens/*")
@@ -91,16 +126,87 @@ class Cures(doctoring.Case):
                         "--so-pin", "12345678", "--pin", "12345678"], check=True, stdout=subprocess.DEVNULL,
                        env=dict(os.environ, SOFTHSM2_CONF=node.token.conf))
         line = self.found(node, "token of hsm-a", "2 tokens match the URI")
-        self.assertTrue(line.do.startswith("in %s, provider hsm-a: serial= in uri:" % node.path), line.do)
-        left = None
-        for serial in re.findall(r"serial (\w+)", line.seen):
-            entry = node.config["providers"][0]
-            entry["uri"] = re.sub(r";serial=\w+", "", entry["uri"]).replace("token=kek-test", "token=kek-test;serial=" + serial)
-            node.write()
-            left = [line for line in self.lines(node) if line.subject in ("token of hsm-a", "keyring")]
-            if left == []:
-                return
-        self.fail("neither serial is the right one's: %s" % left)
+        own = re.search(r"serial=(\w+) in uri:, beside token= # of them, this node has logged in to that one alone$", line.do)
+        self.assertTrue(line.do.startswith("in %s, provider hsm-a: serial=" % node.path), line.do)
+        self.assertIn("serial " + own[1], line.seen)
+        entry = node.config["providers"][0]
+        whole = entry["uri"]
+        entry["uri"] = whole.replace("token=kek-test", "token=kek-test;serial=" + own[1])
+        node.write()
+        self.well(node)
+        self.opens(node)
+        # Who has logged in to both, or to none, is told of the choice.
+        other, = set(re.findall(r"serial (\w+)", line.seen)) - {own[1]}
+        locks = glob.glob(node.state + "/login-*.lock")
+        entry["uri"] = whole.replace("token=kek-test", "token=kek-test;serial=" + other)
+        node.write()
+        self.doctor(node)
+        self.assertEqual(len(glob.glob(node.state + "/login-*.lock")), len(locks) + 1)
+        entry["uri"] = whole
+        node.write()
+        said = "in %s, provider hsm-a: serial= in uri:, beside token=, of the one that has the keys" % node.path
+        self.assertEqual(self.found(node, "token of hsm-a", "2 tokens match the URI").do, said)
+        for path in glob.glob(node.state + "/login-*.lock"):
+            os.unlink(path)
+        self.assertEqual(self.found(node, "token of hsm-a", "2 tokens match the URI").do, said)
+
+    # ---- logins ----
+
+    def test_a_turn_to_log_in_that_another_process_keeps(self):
+        node = self.announced()
+        node.config["providers"][0].update(timeout="900ms", start_timeout="1s")
+        node.write()
+        lock, = glob.glob(node.state + "/login-*.lock")
+        code = ("import fcntl, os, signal, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); "
+                "len(sys.argv) < 3 or os.kill(os.getpid(), signal.SIGSTOP); len(sys.argv) < 3 and sys.stdin.read(); f.close(); print(flush=True)")
+        for stopped in (True, False):
+            with subprocess.Popen([sys.executable, "-c", code, lock] + ["stop"] * stopped, stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE) as holder:
+                try:
+                    holder.stdout.readline()
+                    if stopped:
+                        os.waitpid(holder.pid, os.WUNTRACED)
+                    line = self.found(node, "token of hsm-a", "waiting for another process to log in")
+                    self.assertRegex(line.seen, r"; process %d \(.*python.* -c import fcntl, .*\) has that turn%s$"
+                                     % (holder.pid, ", and was stopped" if stopped else ""))
+                    self.assertTrue(line.do.startswith(("kill -CONT %d # " if stopped else "kill %d # ") % holder.pid), line.do)
+                    self.run_it(node, line)
+                    holder.stdout.readline()  # it let go of it, or it is gone
+                finally:
+                    holder.kill()
+            self.well(node)
+        self.opens(node)
+
+    def test_a_pin_file_that_the_user_of_the_workers_cannot_read(self):
+        node = self.healthy()
+        edit(node.unit, "User=nobody", "User=root")
+        edit(node.unit, "Group=nogroup", "Group=root")
+        subprocess.run(["chown", "-R", "root:root", node.state, node.folder + "/audit", node.folder + "/run"], check=True)
+        node.config["providers"][0]["user"] = "nobody"
+        node.write()
+        pin = node.token.pin_file
+        self.well(node)
+        self.assertEqual([line.subject for line in self.doctor(node) if line.subject in ("files of hsm-a", "tokens")], [])
+        os.chown(pin, 0, 0)
+        line = self.found(node, "PIN of hsm-a", "user nobody cannot use %s: %s: Permission denied" % (pin, pin))
+        self.assertEqual(line.do, "chown nobody %s && chmod 0600 %s" % (pin, pin))
+        self.assertEqual([line.do for line in self.lines(node) if line.subject == "token of hsm-a"], ["the line of PIN of hsm-a first"])
+        self.run_it(node, line)
+        self.well(node)
+        secret = node.folder + "/of root"
+        os.mkdir(secret, 0o700)
+        shutil.copy2(pin, secret)
+        shutil.chown(secret + "/pin", "nobody")
+        entry = node.config["providers"][0]
+        entry["uri"] = entry["uri"].replace(pin, secret.replace(" ", "%20") + "/pin")
+        node.write()
+        line = self.found(node, "PIN of hsm-a", "user nobody cannot use .*/pin: .*/of root: Permission denied")
+        self.assertEqual(line.do, "chgrp nogroup '%s' && chmod g+x '%s'" % (secret, secret))
+        self.run_it(node, line)
+        self.well(node)
+        os.unlink(secret + "/pin")
+        line = self.found(node, "PIN of hsm-a", "/pin is not there")
+        self.assertIn("install -m 0400 -o nobody -g nogroup /dev/stdin '%s/pin'" % secret, line.do)
 
     # ---- keys ----
 
@@ -143,6 +249,18 @@ class Cures(doctoring.Case):
         node.write(context=re.search(r"context: (\S+)", line.do)[1])
         self.well(node)
         self.opens(node)
+
+    def test_a_context_so_long_that_the_message_is_cut(self):
+        one, deep = "a" * 250, "deep" * 60
+        node = self.announced(config={"context": one})
+        os.makedirs("%s/%s" % (node.folder, deep))
+        os.rename(node.state, "%s/%s/state" % (node.folder, deep))
+        node.state = "%s/%s/state" % (node.folder, deep)
+        node.write(context="other", state_dir=node.state)
+        line = self.found(node, "keyring", "is not known: .*it is of context 'a+[.]")
+        self.assertTrue(line.do.startswith("in %s: context: %s # " % (node.path, one)), line.do)
+        node.write(context=re.search(r"context: (\S+)", line.do)[1])
+        self.well(node)
 
     def test_a_record_that_is_damaged(self):
         node = self.announced()

@@ -174,13 +174,32 @@ class Tokens(doctoring.Case):
     def test_a_keyring_that_is_misspelt(self):
         node = self.healthy()
         node.write(keyring="k8s-tset")
-        begin = self.found(node, "keyring", "has a record of keyring k8s-test, and none of k8s-tset")
-        begin.do = begin.do.split("is to begin here: ")[1] + "; test $? -eq 3"  # the tokens are asked once it has
-        self.run_it(node, begin)
+        line = self.found(node, "keyring", "has a record of keyring k8s-test, and none of k8s-tset")
+        self.assertTrue(line.do.startswith("in %s: keyring: k8s-test # or, where k8s-tset is to begin here: " % node.path), line.do)
+        node.kekctl("key", "list", user=doctoring.USER)  # whose login is on record: the tokens are asked then
         line = self.found(node, "keyring", "is the configuration's keyring misspelt?")
         self.assertEqual(line.do, "in %s: keyring: k8s-test" % node.path)
         node.write(keyring=line.do.split("keyring: ")[1])
         self.well(node)
+
+    def test_a_keyring_that_begins_beside_anothers_record(self):
+        node = self.healthy()
+        for keyring, has_key in (("of-a-second-cluster", False), ("k8s-third", True)):
+            node.write(keyring=keyring)
+            if has_key:
+                p11.plant(node.token, keyring + ".v1", os.urandom(16))
+                subprocess.run(["chown", "-R", doctoring.USER, node.token.folder], check=True)
+            line = self.found(node, "keyring", "has a record of keyring [a-z0-9-]+, and none of %s" % keyring)
+            self.assertIn("where %s is to begin here: start kekd if its token has a key of it; if none has: " % keyring, line.do)
+            line.do = line.do.split("if none has: ")[1]
+            self.assertTrue(line.do.startswith("runuser -u nobody -- kekctl ") and line.do.endswith(" key generate"), line.do)
+            if has_key:
+                node.start()
+                node.stop()
+            else:
+                self.run_it(node, line)
+            self.run_it(node, self.found(node, "backup", "nobody has said", "WARN"))
+            self.well(node)
 
     def test_one_root_of_two_has_no_key(self):
         node = self.healthy(pair=True, backup=False)
@@ -200,8 +219,9 @@ class Tokens(doctoring.Case):
         node = self.healthy(pair=True)
         p11.plant(node.token, "k8s-test.v2", os.urandom(16))
         subprocess.run(["chown", "-R", "nobody", node.token.folder], check=True)
-        line = self.found(node, "keyring", "version 2 is on hsm-a and not on hsm-b: bring its key there",
-                          "WARN")
+        line = self.found(node, "keyring", r"version 2 is on hsm-a \('kek-test' serial \w+\) and not on hsm-b \('kek-test' serial \w+\): "
+                          "bring its key there", "WARN")
+        self.assertTrue(line.do.startswith("by the vendor's replication, or by a backup that is restored there "), line.do)
         self.assertIn("key list", line.do)
         node.start()
         self.assertEqual({line.verdict for line in self.lines(node)}, {"WARN"}, "kekd serves")
@@ -210,6 +230,34 @@ class Tokens(doctoring.Case):
         subprocess.run(["chown", "-R", "nobody", node.twin.folder], check=True)
         self.run_it(node, self.found(node, "backup", "has version 1, and version 2 may seal now", "WARN"))
         self.well(node)
+
+    def test_of_a_token_without_keys_it_is_told_which_has_them(self):
+        node = self.healthy(pair=True)
+        node.twin.tool("--delete-object", "--type", "secrkey", "--label", "k8s-test.v1")
+        subprocess.run(["chown", "-R", "nobody", node.twin.folder], check=True)
+        tokens = {line.subject: line.seen for line in self.doctor(node) if line.subject.startswith("token of ")}
+        serials = {subject: re.search(r"\(serial (\w+)\)", seen)[1] for subject, seen in tokens.items()}
+        self.assertEqual(len(set(serials.values())), 2)
+        self.assertTrue(tokens["token of hsm-a"].endswith("shows 1 version"), tokens)
+        has = "hsm-a ('kek-test' serial %s)" % serials["token of hsm-a"]
+        self.assertTrue(tokens["token of hsm-b"].endswith("shows 0 versions, and %s shows 1 version" % has), tokens)
+        line = self.found(node, "keyring", "version 1 is on %s and not on hsm-b" % re.escape(has), "WARN")
+        self.assertIn("and not on hsm-b ('kek-test' serial %s): " % serials["token of hsm-b"], line.seen)
+        node.twin.replicate(node.token)
+        subprocess.run(["chown", "-R", "nobody", node.twin.folder], check=True)
+        self.well(node)
+
+    def test_a_version_that_only_a_token_that_is_out_has(self):
+        node = self.healthy(pair=True).start()
+        node.stop()
+        node.twin.tool("--delete-object", "--type", "secrkey", "--label", "k8s-test.v1")
+        subprocess.run(["chown", "-R", "nobody", node.twin.folder], check=True)
+        with node.token.away():
+            lines = {line.subject: line for line in self.lines(node)}
+            self.assertIn("which this node announced last, is on no provider that answers", lines["keyring"].seen)
+            self.assertEqual(lines["keyring"].do, "the line of token of hsm-a first: that one may have it")
+            self.assertEqual(lines["token of hsm-a"].verdict, "FAIL")
+        self.found(node, "keyring", "version 1 is on hsm-a .* and not on hsm-b", "WARN")
 
     def test_who_promotes_with_a_backup_has_spoken_of_it(self):
         node = self.healthy(backup=False)
@@ -242,6 +290,7 @@ class Tokens(doctoring.Case):
         line = self.found(node, "keyring", "which this node announced last, is on no provider")
         self.assertIn("restore the key, and generate no other", line.seen)
         self.assertNotIn("generate", line.do)
+        self.assertTrue(line.do.startswith("restore the key of version 1 from its backup (docs/operations.md, Backup)"), line.do)
         shutil.rmtree(node.token.folder + "/tokens")
         shutil.copytree(kept, node.token.folder + "/tokens")
         subprocess.run(["chown", "-R", "nobody", node.token.folder], check=True)

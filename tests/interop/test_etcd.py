@@ -17,7 +17,7 @@ import urllib.request
 import zlib
 
 import certs
-import proc  # noqa: F401  pylint: disable=unused-import  # so that SIGINT is heard
+import proc
 import protowire
 
 try:
@@ -480,10 +480,7 @@ class Snapshot(Case):
                 self.assertEqual(len(self.processes()), 2)  # the etcd and its guard
                 reader.send_signal(number)
                 reader.communicate(timeout=20)
-            end = time.monotonic() + 10
-            while (left_in(self.tmp) or self.processes()) and time.monotonic() < end:
-                time.sleep(0.05)
-            self.assertEqual((left_in(self.tmp), self.processes()), ([], []), number)
+            proc.wait_for(lambda: (left_in(self.tmp), self.processes()) == ([], []), "the end of all after signal %d" % number)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""What kekctl shows and says of several roots of trust, beside a kekd and without one."""
+"""What kekctl shows, says and does of several roots of trust, beside a kekd and without one."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import signal
 import fault as faults
 import p11
 import rig as rigs
-from roots import STRICT, Roots
+from roots import DEK, STRICT, Roots, entries
 
 
 class Case(Roots):
@@ -256,6 +256,65 @@ class Joint(Case):
             self.assertEqual((joint["key_id"], joint["keks"], joint["without"]),
                              (self.status(node).key_id, whole["keks"][:1], ["spare"]))
         node.stop()
+
+
+class Operating(Roots):
+    def test_a_root_that_is_out_is_listed_as_one_that_does_not_answer(self):
+        node = self.two("any").start()
+        with node.other.away():
+            done = node.kekctl("key", "list", "--output", "json")
+        site, spare = json.loads(done.stdout)["roots"]
+        self.assertEqual((done.returncode, site["root"], len(site["versions"])), (1, "site", 1))
+        self.assertEqual((spare["root"], spare["versions"], [one["answered"] for one in spare["providers"]]),
+                         ("spare", [], [False]))
+        node.stop()
+
+    def test_a_rotation_of_one_root(self):
+        node = self.two("any").start()
+        with node.client() as client:
+            sealed = client.encrypt(DEK)
+            node.kekctl("--root", "spare", "key", "rotate", "--single-node", "--i-have-a-backup",
+                        "--until", "announced", check=True)
+            rigs.wait_for(lambda: client.status().key_id != sealed.key_id, "the new version")
+            shown = node.kekctl("node", "status", check=True).stdout.decode()  # no root lacks another's
+            self.assertRegex(shown, r"site: 1 active 1/1, spare: 1 active 1/1, spare: 2 active 1/1")
+            later = client.encrypt(DEK)
+            self.assertEqual(entries(sealed.ciphertext)[1][0][1], entries(later.ciphertext)[1][0][1])
+            self.assertEqual(client.decrypt(sealed.ciphertext, sealed.key_id), DEK)
+        node.stop()
+
+    def test_kekctl_takes_the_only_root_by_its_own_record(self):
+        """What a move leaves: `roots` with the last root, beside the record of the one before."""
+        node = self.two("any").start()
+        node.stop()
+        spare = [{"name": "spare", "providers": ["hsm-b"]}]
+        node.write(roots=spare, mode=None, providers=node.config["providers"][1:])
+        node.start()
+        key_id = self.status(node).key_id
+        os.rename(node.state + "/k8s-test@site.json", node.state + "/k8s-test.json")
+        for more in ([], ["--root", "spare"]):
+            shown = json.loads(node.kekctl("--output", "json", *more, "key", "list", check=True).stdout)
+            self.assertEqual((shown["root"], [v["key_id"] for v in shown["versions"]]), ("spare", [key_id]), more)
+        node.stop()
+
+    def test_kekctl_says_which_root_and_changes_no_other(self):
+        node = self.two("any")
+        done = node.kekctl("key", "generate")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"--root NAME is missing: ", done.stderr)
+        self.assertIn(b" has the roots of trust site, spare", done.stderr)
+        done = node.kekctl("--root", "sites", "key", "generate")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b'there is no root of trust "sites"', done.stderr)
+        for command in (["inventory"], ["kube", "config", "--phase", "add-reader", "--check"]):
+            done = node.kekctl("--root", "site", *command)
+            self.assertEqual(done.returncode, 2, command)
+            self.assertIn(b"is under all roots of trust", done.stderr)
+        listed = json.loads(node.kekctl("--output", "json", "key", "list", check=True).stdout)
+        self.assertEqual([(root["root"], [v["version"] for v in root["versions"]]) for root in listed["roots"]],
+                         [("site", [1]), ("spare", [1])])
+        table = node.kekctl("key", "list", check=True).stdout.decode()
+        self.assertRegex(table, r"(?s)\Aroot of trust site:\n.*hsm-a.*\nroot of trust spare:\n.*hsm-b")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Who may see what: the module, the PIN, the plaintext, the key; and who may call."""
 
+import glob
 import os
 import pwd
 import re
@@ -60,6 +61,27 @@ class Separation(rigs.Case):
         node.write(providers=[dict(node.config["providers"][0], user="nobody")])  # then its workers are not root's
         os.chown(node.path, 0, 0)
         node.kekctl("key", "generate", check=True)
+        self.assertIn(b"k8s-test.v2", node.kekctl("key", "list", check=True).stdout)
+
+    def test_a_user_without_a_name_is_become_by_its_number(self):
+        rigs.need_root("a kekd of another user than kekctl's")
+        uid, gid = 54321, 54322
+        self.assertNotIn(uid, [entry.pw_uid for entry in pwd.getpwall()])
+        node = self.rig()
+        subprocess.run(["chown", "-R", "%d:%d" % (uid, gid), node.folder], check=True)
+        os.chown(node.path, 0, 0)
+        done = node.kekctl("key", "generate")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        said = ("which runs as uid %d by the owner of state_dir %s, would not see it: setpriv --reuid=%d --regid=%d --clear-groups -- kekctl "
+                "--config %s key generate, " % (uid, node.state, uid, gid, node.path))
+        self.assertIn(said, done.stderr.decode())
+        command = said.split("not see it: ")[1].rstrip(", ").split()
+        command[command.index("kekctl")] = rigs.program("kekctl")
+        if subprocess.run(command[:6] + ["version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode != 0:
+            self.skipTest("SKIP: uid %d cannot run the build in %s: what is offered was not tried" % (uid, rigs.TOP_BUILD))
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        made = [entry for entry in glob.glob(node.token.folder + "/tokens/*/*.object") if os.stat(entry).st_uid != uid]
+        self.assertEqual(made, [])
         self.assertIn(b"k8s-test.v2", node.kekctl("key", "list", check=True).stdout)
 
     def test_only_programs_that_ask_others_link_an_http_client(self):

@@ -67,7 +67,7 @@ class Blind(Views):
         node.fault.put(*lines)
         for pid in killed:
             node.token.kill([pid])
-        rigs.wait_for(node.fault.done, "the blindness", 10)
+        rigs.wait_for(node.fault.done, "the blindness")
         return self.served(node, 2 * LOOKS * swap.LOOK)
 
     def test_what_some_do_not_see_is_no_loss_while_others_open_it(self):
@@ -87,10 +87,10 @@ class Blind(Views):
 
     def unfit(self, line, processes):
         """By all that is tried with the key in one process's start. A refresh would be too late."""
-        node = self.node("20 uses", config={"refresh": "15s"}, processes=processes)
+        node = self.node("20 uses", config={"refresh": "5m"}, processes=processes)
         node.fault.put(line)
         node.spawn().serving()
-        said, end = set(), time.monotonic() + swap.GAP
+        said, end = set(), time.monotonic() + rigs.PATIENCE
         with node.client(timeout=2) as client:
             while "OK" not in said and time.monotonic() < end:
                 try:

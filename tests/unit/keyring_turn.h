@@ -24,7 +24,7 @@ static struct kek_keyring *ring; /* the node that a step is about */
 static struct kek_keyring *nodes[NODES];
 static struct kek_config configs[NODES];
 static char states[NODES][96];
-static char last_text[1024], last_of_destruction[1024];
+static char last_text[1024], last_of_destruction[1024], last_of_loss[1024];
 static uint64_t clock_us;
 
 static inline uint64_t now_us(void)
@@ -41,6 +41,10 @@ static inline void notice(void *arg, enum kek_log_level level, const struct kek_
     snprintf(last_text, sizeof last_text, "%s", text);
     if (strstr(text, "destroyed") != NULL || strstr(text, "used again") != NULL) {
         snprintf(last_of_destruction, sizeof last_of_destruction, "%s", text);
+    }
+    if (strstr(text, "loss: ") != NULL || strstr(text, "the primary KEK is") != NULL ||
+        strstr(text, "is the primary now") != NULL) {
+        snprintf(last_of_loss, sizeof last_of_loss, "%s", text);
     }
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kek/config.h"
+#include "kek/vendor.h"
 
 #define REST "?module-path=/m.so&pin-source=file:/p"
 
@@ -193,6 +194,34 @@ START_TEST(an_attribute_is_given_decoded_and_by_its_whole_name)
 }
 END_TEST
 
+static const struct {
+    const char *uri, *library; /* NULL: none */
+    bool is_softhsm;
+} libraries[] = {
+    {"pkcs11:token=t?module-path=/usr/lib/softhsm/libsofthsm2.so", "libsofthsm2", true},
+    {"pkcs11:token=t?module-path=/opt/libsofthsm2-2.6.so", "libsofthsm2", true},
+    {"pkcs11:token=t?module-name=softhsm2", "libsofthsm2", true},
+    {"pkcs11:token=t?module-path=/usr/lib/libtpm2_pkcs11.so.1", "libtpm2_pkcs11", false},
+    {"pkcs11:token=t?module-name=yubihsm_pkcs11", "yubihsm_pkcs11", false},
+    {"pkcs11:token=t?module-path=/libsofthsm2/other.so", NULL, false},
+    {"pkcs11:token=t?module-path=/softhsm2.so", NULL, false},
+    {NULL, NULL, false}, /* another type's */
+};
+
+START_TEST(a_library_is_known_by_its_files_name)
+{
+    struct kek_config_setting setting = {.key = (char *)"uri", .value = (char *)libraries[_i].uri};
+    const struct kek_config_provider provider = {.settings = &setting,
+                                                 .setting_count = setting.value != NULL};
+    const struct kek_vendor *vendor = kek_config_vendor(&provider);
+    ck_assert_int_eq(vendor != NULL, libraries[_i].library != NULL);
+    if (vendor != NULL) {
+        ck_assert_str_eq(vendor->library, libraries[_i].library);
+        ck_assert_int_eq(vendor->is_softhsm, libraries[_i].is_softhsm);
+    }
+}
+END_TEST
+
 #define COUNT(array) (int)(sizeof(array) / sizeof(array)[0])
 
 int main(void)
@@ -204,6 +233,7 @@ int main(void)
     tcase_add_loop_test(all, uri_refused_without_showing_a_pin, 0, COUNT(pins));
     tcase_add_test(all, uri_refused_when_there_is_too_much_of_it);
     tcase_add_test(all, an_attribute_is_given_decoded_and_by_its_whole_name);
+    tcase_add_loop_test(all, a_library_is_known_by_its_files_name, 0, COUNT(libraries));
     suite_add_tcase(suite, all);
     return suite_run(suite);
 }

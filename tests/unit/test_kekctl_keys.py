@@ -358,9 +358,9 @@ class List(Keys):
                                  f"{7:032x} is surplus, and kekd seals nothing under it; "
                                  "destroy neither, since each may have sealed something, and bring to each provider "
                                  "the one that it lacks"),
-                ([one], [], "version 1 is on a and not on b: bring its key there"),
-                ([], [one], "version 1 is on b and not on a: bring its key there"),
-                ([one, self.version(2, "U")], [one], "version 2 is on a and not on b: bring its key there"),
+                ([one], [], "version 1 is on a ('t' serial serial-a) and not on b ('t' serial serial-b): bring its key there"),
+                ([], [one], "version 1 is on b ('t' serial serial-b) and not on a ('t' serial serial-a): bring its key there"),
+                ([one, self.version(2, "U")], [one], "version 2 is on a ('t' serial serial-a) and not on b ('t' serial serial-b): bring its key there"),
                 ([one], [self.version(1, "U")], "version 1 may wrap on a and not on b: finish its change there"),
                 ([self.version(1, "")], [one], "version 1 may wrap on b and not on a: finish its change there",
                  "version 1 may unwrap on b and not on a: finish its change there")):
@@ -401,7 +401,7 @@ class List(Keys):
         self.configure("a", "b")
         self.token("a", self.version(1, "WU"))
         self.token("b", self.version(1, "WU"), self.version(2, "WU"))
-        self.check("version 2 is on b and not on a: bring its key there", failing % "b")
+        self.check("version 2 is on b ('t' serial serial-b) and not on a ('t' serial serial-a): bring its key there", failing % "b")
         self.token("b", login="refuse")
         self.assertIn(lost % " that answers", self.run_it("list")[2])
         with open(self.path("state/k.json"), "w", encoding="utf-8") as file:

@@ -180,6 +180,52 @@ START_TEST(state_file_that_cannot_be_written_is_tried_once_a_refresh)
 }
 END_TEST
 
+/* A library that is on a wrong token for as long as its process begins opens there what it wrapped there, and only then the
+ * primary's witness. */
+START_TEST(worker_is_believed_of_a_new_version_if_it_opened_the_primary_before_and_after)
+{
+    struct kek_version seen[] = {key(1), key(2)};
+    struct version *v1 = version(1, true), *v2 = version(2, false);
+    struct member *one = add(1, seen, 2), *two = add(2, seen, 2);
+    struct view *old = &two->views[v1->slot], *new = &two->views[v2->slot];
+    ring->announced = true;
+    ring->primary.generation = (struct kek_generation){
+        .count = 1, .kek_ids = {v1->id}, .numbers = {1}, .key_id = "kek1-x"};
+    check(one, v1, OPENED);
+    pass(1);
+    check(one, v2, OPENED);
+    check(two, v2, OPENED); /* and v1 not yet */
+    pass(1);
+    check(one, v1, OPENED);
+    check(two, v1, OPENED);
+    judge_holdings(ring);
+    primary_drive(ring);
+    ck_assert(!v2->agreed);
+    ck_assert(new->again && !old->again); /* is v2 what it was, now that v1 is right? */
+    new->again = false;
+    if (_i == 0) { /* it is not */
+        pass(1);
+        check(two, v2, FAILED);
+        check(one, v2, OPENED);
+        pass(1);
+        check(two, v1, OPENED);
+        primary_drive(ring);
+        ck_assert(!v2->agreed);
+        return;
+    }
+    pass(1);
+    check(two, v2, OPENED);
+    primary_drive(ring);
+    ck_assert(!v2->agreed);
+    ck_assert(old->again && !new->again);
+    old->again = false;
+    pass(1);
+    check(two, v1, OPENED);
+    primary_drive(ring);
+    ck_assert(v2->agreed);
+}
+END_TEST
+
 /* The log, the metric and the alert say what a version waits for: the first thing that is missing. */
 START_TEST(version_that_waits_says_for_what)
 {
@@ -317,6 +363,8 @@ int main(void)
     tcase_add_test(tcase, nobody_waits_for_a_keyring_that_is_stopped);
     tcase_add_test(tcase, worker_that_misses_a_key_in_use_lists_again_before_it_is_ended);
     tcase_add_test(tcase, state_file_that_cannot_be_written_is_tried_once_a_refresh);
+    tcase_add_loop_test(
+        tcase, worker_is_believed_of_a_new_version_if_it_opened_the_primary_before_and_after, 0, 2);
     tcase_add_test(tcase, version_that_waits_says_for_what);
     tcase_add_test(tcase, remarks_are_bounded);
     tcase_add_test(tcase, version_that_is_being_probed_makes_no_room);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -226,6 +227,50 @@ START_TEST(what_this_user_may_not_see_is_hidden)
 }
 END_TEST
 
+/* Is what /proc/locks has of that process this file, by the number of its file system? */
+static bool is_numbered_alike(pid_t pid)
+{
+    char line[256], of[32], place[64];
+    struct stat about;
+    bool alike = false;
+    FILE *file = fopen("/proc/locks", "re");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(stat(path, &about), 0);
+    snprintf(of, sizeof of, " %d ", (int)pid);
+    snprintf(place, sizeof place, " %02x:%02x:%lu ", major(about.st_dev), minor(about.st_dev),
+             (unsigned long)about.st_ino);
+    while (fgets(line, sizeof line, file) != NULL) {
+        alike = alike || (strstr(line, of) != NULL && strstr(line, place) != NULL);
+    }
+    (void)fclose(file);
+    return alike;
+}
+
+START_TEST(look_tells_who_holds_a_lock_of_any_and_takes_none)
+{
+    int fd = -1;
+    ck_assert(!kek_lock_file_look(path).there);
+    pid_t child = start_holder(OF_ANY);
+    if (!is_numbered_alike(child)) {
+        printf("SKIP: /proc/locks numbers the file system of /tmp otherwise\n");
+    } else {
+        struct kek_lock_holder holder = kek_lock_file_look(path);
+        ck_assert(holder.there && !holder.hidden);
+        ck_assert_int_eq(holder.pid, child);
+    }
+    ck_assert_int_eq(kill(child, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(child, NULL, 0), child);
+    ck_assert(!kek_lock_file_look(path).there);
+    ck_assert_int_eq(kek_lock_file_take(path, &fd, NULL), KEK_OK);
+    close(fd);
+    /* A lock of the other kind is none of these. */
+    pid_t other = start_holder(OF_DAEMON);
+    ck_assert(!kek_lock_file_look(path).there);
+    ck_assert_int_eq(kill(other, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(other, NULL, 0), other);
+}
+END_TEST
+
 START_TEST(what_cannot_be_opened_is_named)
 {
     struct kek_why why;
@@ -250,6 +295,7 @@ int main(void)
     tcase_add_test(tests, daemons_lock_stands_though_its_file_is_removed);
     tcase_add_test(tests, look_tells_who_holds_it_also_once_its_file_was_removed);
     tcase_add_test(tests, holder_of_another_pid_namespace_is_there);
+    tcase_add_test(tests, look_tells_who_holds_a_lock_of_any_and_takes_none);
     tcase_add_test(tests, what_this_user_may_not_see_is_hidden);
     tcase_add_loop_test(tests, what_cannot_be_opened_is_named, 0, 2);
     return suite_run(suite);

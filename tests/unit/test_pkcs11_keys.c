@@ -138,6 +138,7 @@ START_TEST(each_attribute_counts_as_the_page_says)
         *flag = *flag == KEK_P11_YES ? KEK_P11_NO : KEK_P11_YES;
         kek_p11_judge(&facts, AUTO, NULL, true, &version, &strategy);
         ck_assert(!version.eligible);
+        ck_assert_int_eq(version.refused_for, KEK_REFUSAL_KEY);
         ck_assert_str_eq(version.refusal, rules[i].wrong);
         kek_p11_judge(&facts, AUTO, &named, true, &version, &strategy);
         ck_assert_msg(version.eligible == rules[i].excused, "%s", rules[i].wrong);
@@ -184,11 +185,13 @@ START_TEST(a_key_of_the_other_strategy_is_not_used_and_the_setting_is_named)
             facts.flags[cases[i].opens] = KEK_P11_YES;
             kek_p11_judge(&facts, cases[i].wanted, named[n], true, &version, &strategy);
             ck_assert(!version.eligible);
+            ck_assert_int_eq(version.refused_for, KEK_REFUSAL_STRATEGY);
             ck_assert_str_eq(version.refusal, cases[i].opens_only);
             facts.flags[cases[i].seals] = KEK_P11_YES;
             kek_p11_judge(&facts, cases[i].wanted, named[n], true, &version, &strategy);
             ck_assert(!version.eligible && !version.can_wrap && !version.can_unwrap);
             ck_assert_str_eq(version.refusal, cases[i].refusal);
+            ck_assert_int_eq(version.refused_for, KEK_REFUSAL_STRATEGY);
             kek_p11_judge(&facts, AUTO, named[n], true, &version, &strategy);
             ck_assert(version.eligible && version.can_wrap && version.can_unwrap);
         }

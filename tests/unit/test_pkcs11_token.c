@@ -133,6 +133,37 @@ START_TEST(what_is_known_of_an_earlier_worker_is_no_more_than_a_hint)
 }
 END_TEST
 
+static void expect_reason(const char *head, Kek__Provider__Reason reason)
+{
+    Kek__Provider__Reply *reply = find(head, NULL);
+    ck_assert_int_eq(reply->result_case, FAILED);
+    ck_assert_int_eq(reply->failed->reason, reason);
+    reply_free(reply);
+}
+
+START_TEST(why_no_token_is_the_one_is_told_by_a_reason_beside_the_words)
+{
+    struct token token;
+    struct place places[2];
+    make_two(&token, places);
+    expect_reason("token=another", KEK__PROVIDER__REASON__NO_TOKEN);
+    expect_reason("model=SoftHSM%20v2", KEK__PROVIDER__REASON__TOKENS_ALIKE);
+    Kek__Provider__Reply *reply = find("model=SoftHSM%20v2", NULL);
+    ck_assert_uint_eq(reply->failed->n_alike, 2);
+    for (size_t i = 0; i < 2; i++) {
+        ck_assert(strcmp(reply->failed->alike[0], places[i].serial) == 0 ||
+                  strcmp(reply->failed->alike[1], places[i].serial) == 0);
+    }
+    reply_free(reply);
+    fault_put(&token, "C_GetTokenInfo every noflags 400"); /* nobody has initialized one */
+    expect_reason("token=another", KEK__PROVIDER__REASON__NO_TOKEN_SHOWN);
+    fault_put(&token, "C_GetTokenInfo every rv 30");
+    expect_reason("token=another", KEK__PROVIDER__REASON__NO_TOKEN_SHOWN);
+    fault_put(&token, "C_GetSlotList every rv 30");
+    expect_reason("token=another", KEK__PROVIDER__REASON__UNTOLD_REASON);
+}
+END_TEST
+
 START_TEST(a_serial_is_looked_for_until_it_is_found)
 {
     struct token token;
@@ -372,6 +403,7 @@ int main(void)
     tcase_add_test(c, a_slot_that_hangs_is_not_asked_where_the_uri_names_another);
     tcase_add_test(c, a_slot_that_hangs_is_not_asked_while_the_token_is_where_it_was);
     tcase_add_test(c, what_is_known_of_an_earlier_worker_is_no_more_than_a_hint);
+    tcase_add_test(c, why_no_token_is_the_one_is_told_by_a_reason_beside_the_words);
     tcase_add_test(c, a_serial_is_looked_for_until_it_is_found);
     tcase_add_test(c, texts_that_end_by_nul_match_as_those_that_are_padded_by_blanks);
     tcase_add_test(c, a_pin_is_entered_at_the_tokens_own_pad);

@@ -483,6 +483,7 @@ END_TEST
 START_TEST(a_token_that_would_lock_itself_is_not_logged_in_to)
 {
     static const char *const words[] = {"final", "locked"};
+    static const enum kek_reason reasons[] = {KEK_REASON_PIN_LAST_TRY, KEK_REASON_PIN_LOCKED};
     for (size_t i = 0; i < 2; i++) {
         struct rig rig;
         rig_init(&rig, 1);
@@ -490,6 +491,7 @@ START_TEST(a_token_that_would_lock_itself_is_not_logged_in_to)
         rig_start(&rig);
         RIG_UNTIL(&rig, rig_status(&rig, 0).spawned >= 3);
         ck_assert_int_eq(rig_health(&rig, 0), KEK_POOL_PIN_REFUSED);
+        ck_assert_int_eq(rig_status(&rig, 0).why.reason, reasons[i]);
         ck_assert_uint_eq(rig_count(&rig, "login"), 0);
         rig_remove(&rig, "start"); /* its officer has set it right */
         RIG_UNTIL(&rig, rig_ready(&rig, 0) == 1);

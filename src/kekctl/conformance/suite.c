@@ -100,7 +100,7 @@ static void judge_troubles(struct suite *suite, const struct suite_case *this,
     }
 }
 
-static void tell_progress(const struct suite *suite, size_t i)
+static void tell_progress(size_t i)
 {
     if (isatty(STDERR_FILENO) == 1) {
         fprintf(stderr, "\r\033[K%s", "");
@@ -109,7 +109,6 @@ static void tell_progress(const struct suite *suite, size_t i)
         }
         (void)fflush(stderr);
     }
-    (void)suite;
 }
 
 static void run_case(struct suite *suite, size_t i)
@@ -140,10 +139,10 @@ bool suite_run(struct suite *suite)
     }
     suite->began_ms = kek_clock_wall_ms();
     for (size_t i = 0; i < suite_case_count; i++) {
-        tell_progress(suite, i);
+        tell_progress(i);
         run_case(suite, i);
     }
-    tell_progress(suite, suite_case_count);
+    tell_progress(suite_case_count);
     suite->ended_ms = kek_clock_wall_ms();
     return true;
 }

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "become.h"
 #include "below.h"
 #include "kek/keyring.h"
 #include "kek/text.h"
@@ -59,7 +60,7 @@ static void be_user(struct doctor *doctor)
 {
     struct who *who = &doctor->who;
     bool change = who->known && who->missing[0] == '\0' && geteuid() == 0 && who->uid != 0;
-    doctor->became = change && who_become(who);
+    doctor->became = change && become(who);
     if (change && !doctor->became) {
         lines_add(&doctor->lines, DOCTOR_WARN, "user", NULL, "cannot become %s: %s", who->name,
                   strerror(errno));

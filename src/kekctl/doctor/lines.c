@@ -59,6 +59,20 @@ void lines_add(struct lines *lines, enum doctor_verdict verdict, const char *sub
     append(lines, verdict, subject, todo, seen);
 }
 
+void lines_take(struct lines *lines, const json_t *list)
+{
+    size_t i;
+    json_t *line;
+    json_array_foreach(list, i, line)
+    {
+        const char *is = json_string_value(json_object_get(line, "verdict"));
+        for (size_t v = 0; is != NULL && v < DOCTOR_VERDICTS; v++) {
+            lines->counts[v] += strcmp(is, doctor_verdict_name((enum doctor_verdict)v)) == 0;
+        }
+        lines->no_memory = json_array_append(lines->list, line) != 0 || lines->no_memory;
+    }
+}
+
 static bool is_about(const json_t *line, enum lines_about about, const char *name,
                      enum doctor_verdict verdict)
 {

@@ -57,6 +57,9 @@ void lines_soften(struct lines *lines, enum lines_about about, const char *name)
 void lines_add(struct lines *lines, enum doctor_verdict verdict, const char *subject,
                const char *todo, const char *format, ...) KEK_PRINTF(5, 6);
 
+/* Adds what another process found, lines as in `list`. */
+void lines_take(struct lines *lines, const json_t *list);
+
 /* What is to be done, as printf() puts it together. What does not fit is replaced, so that no piece of a command is run. */
 void lines_todo(char todo[static LINES_TODO], const char *format, ...) KEK_PRINTF(2, 3);
 void lines_vtodo(char todo[static LINES_TODO], const char *format, va_list args) KEK_PRINTF(2, 0);

@@ -9,6 +9,7 @@
 
 #include "kek/clock.h"
 #include "kek/login.h"
+#include "as_worker.h"
 #include "credentials.h"
 #include "secrets.h"
 
@@ -120,12 +121,28 @@ static void judge_record(struct doctor *doctor, const struct kek_config_provider
     }
 }
 
+/* As the user who reads it. */
+static void judge_reading(struct doctor *doctor, const struct kek_config_provider *provider)
+{
+    char source[PATH_MAX], subject[SUBJECT];
+    snprintf(subject, sizeof subject, "PIN of %s", provider->name);
+    if (source_of(provider, source, sizeof source)) {
+        const struct secret_file file = file_of(path_of(source));
+        (void)secrets_judge(doctor, subject, &file, NULL);
+    }
+}
+
 static void judge_file(struct doctor *doctor, const struct kek_config_provider *provider,
                        const char *path, const char *subject)
 {
-    const struct secret_file file = file_of(path);
+    size_t before = json_array_size(doctor->lines.list);
     struct stat about;
-    if (!secrets_judge(doctor, subject, &file, &about)) {
+    if (provider->user == NULL) {
+        judge_reading(doctor, provider);
+    } else if (!as_worker(doctor, provider, judge_reading)) {
+        return; /* a line says that its files are not looked at */
+    }
+    if (json_array_size(doctor->lines.list) > before || stat(path, &about) != 0) {
         return;
     }
     const struct kek_login_pin pin = {.inode = about.st_ino,

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "as_worker.h"
 #include "credentials.h"
 #include "doctor.h"
 #include "pins.h"
@@ -103,6 +104,16 @@ static void judge_module(struct doctor *doctor, const struct kek_config_provider
     }
 }
 
+static void judge_files(struct doctor *doctor, const struct kek_config_provider *provider)
+{
+    char subject[64];
+    snprintf(subject, sizeof subject, "files of %s", provider->name);
+    for (size_t i = 0; i < provider->setting_count; i++) {
+        judge_setting(doctor, provider, &provider->settings[i], subject);
+    }
+    judge_module(doctor, provider, subject);
+}
+
 static void judge_provider(struct doctor *doctor, const struct kek_config_provider *provider)
 {
     char subject[64], todo[LINES_TODO];
@@ -110,16 +121,14 @@ static void judge_provider(struct doctor *doctor, const struct kek_config_provid
     size_t before = lines->counts[DOCTOR_FAIL] + lines->counts[DOCTOR_WARN];
     snprintf(subject, sizeof subject, "files of %s", provider->name);
     judge_account(doctor, provider);
-    if (provider->user != NULL) {
+    if (provider->user == NULL) {
+        judge_files(doctor, provider);
+    } else if (!as_worker(doctor, provider, judge_files)) {
         doctor_command(doctor, todo, "key list # as root: its workers say what they cannot read");
         lines_add(&doctor->lines, DOCTOR_UNSEEN, subject, todo,
                   "not looked at: its workers run as user %s, who reads them", provider->user);
         return;
     }
-    for (size_t i = 0; i < provider->setting_count; i++) {
-        judge_setting(doctor, provider, &provider->settings[i], subject);
-    }
-    judge_module(doctor, provider, subject);
     if (kek_config_setting(provider, "uri") != NULL) {
         pins_judge(doctor, provider);
     } else if (lines->counts[DOCTOR_FAIL] + lines->counts[DOCTOR_WARN] == before) {

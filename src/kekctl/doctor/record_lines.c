@@ -62,18 +62,33 @@ bool doctor_record_waits(const struct doctor *doctor, char todo[static LINES_TOD
     return waits || doctor->begins_record;
 }
 
+/* What makes the first key of the keyring's first root, and puts it on record. */
+static void say_begin(const struct doctor *doctor, char todo[static LINES_TODO])
+{
+    const struct kek_config *config = doctor->config;
+    bool roots = config->root_count > 1;
+    size_t first = roots ? config->roots[0].first_provider : 0;
+    size_t count = roots ? config->roots[0].provider_count : config->provider_count;
+    doctor_user_command(doctor, todo, "%s%s%skey generate%s%s", roots ? "--root " : "",
+                        roots ? config->roots[0].name : "", roots ? " " : "",
+                        count > 1 ? " --provider " : "",
+                        count > 1 ? config->providers[first].name : "");
+}
+
 void doctor_record(struct doctor *doctor)
 {
     const struct kek_config *config = doctor->config;
-    char other[256], todo[LINES_TODO], list[LINES_TODO];
+    char other[256], todo[LINES_TODO], begin[LINES_TODO];
     if (kek_config_audit_log(config) == NULL || doctor->elsewhere.pid != 0 ||
         !find_other(config, other)) {
         return; /* without a log a login leaves nothing, and what the tokens show is said */
     }
     doctor->begins_record = true;
-    doctor_user_command(doctor, list, "key list");
-    lines_todo(todo, "in %s: keyring: %s # or, where %s is to begin here: %s", config->path, other,
-               config->keyring, list);
+    say_begin(doctor, begin);
+    lines_todo(todo,
+               "in %s: keyring: %s # or, where %s is to begin here: start kekd if its token has a "
+               "key of it; if none has: %s",
+               config->path, other, config->keyring, begin);
     lines_add(&doctor->lines, DOCTOR_FAIL, SUBJECT, todo,
               "%s has a record of keyring %s, and none of %s: is the configuration's keyring "
               "misspelt?",

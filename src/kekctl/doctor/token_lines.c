@@ -4,15 +4,18 @@
 #include <string.h>
 
 #include "doctor.h"
+#include "kek/login.h"
 #include "kek/text.h"
 #include "kekctl/destroy/destroy_back.h"
 #include "kekctl/key/backup.h"
 #include "kekctl/key/key_canary.h"
 #include "kekctl/key/key_remarks.h"
 #include "pins.h"
+#include "turn.h"
 #include "vendors.h"
 
 #define SUBJECT 64
+#define HOLDER (REMARKS_TOKEN + 80)
 
 static const char *name_of(const struct keys *keys, size_t provider)
 {
@@ -39,16 +42,75 @@ static bool is_on_record(const struct keys *keys)
            (backup_read(keys->config, &word, &why) == KEK_OK && word.version > 0);
 }
 
+/* What is wrong with the PIN has a line before this one. */
+static bool is_said_of_pin(const struct doctor *doctor, const struct kek_config_provider *provider,
+                           char todo[static LINES_TODO])
+{
+    char subject[SUBJECT];
+    snprintf(subject, sizeof subject, "PIN of %s", provider->name);
+    lines_todo(todo, "the line of %s first", subject);
+    return lines_has(&doctor->lines, LINES_SUBJECT, subject, DOCTOR_FAIL);
+}
+
 /* One wording for the two lines about a PIN that is refused. */
 static void say_pin(const struct doctor *doctor, const struct kek_config_provider *provider,
                     char todo[static LINES_TODO])
 {
-    char subject[SUBJECT];
-    snprintf(subject, sizeof subject, "PIN of %s", provider->name);
-    if (lines_has(&doctor->lines, LINES_SUBJECT, subject, DOCTOR_FAIL)) {
-        lines_todo(todo, "the line of %s first", subject);
-    } else {
+    if (!is_said_of_pin(doctor, provider, todo)) {
         pins_todo(doctor, provider, todo);
+    }
+}
+
+static void say_pin_file(const struct doctor *doctor, const struct kek_config_provider *provider,
+                         char todo[static LINES_TODO])
+{
+    char source[PATH_MAX], shown[PATH_MAX];
+    const char *path = pins_file(provider, source);
+    const char *user = provider->user != NULL ? provider->user : doctor->who.name;
+    if (is_said_of_pin(doctor, provider, todo)) {
+        return;
+    }
+    if (path == NULL) {
+        lines_todo(todo, "in %s, provider %s: pin-source= in uri: of what is there",
+                   doctor->config->path, provider->name);
+        return;
+    }
+    lines_quote(path, shown, sizeof shown);
+    doctor_give(doctor, todo,
+                "chown %s %s && chmod 0600 %s # user %s must read it, and nobody else", user, shown,
+                shown, user);
+}
+
+/* Which of the tokens that are alike is this node's: the one of them that it has logged in to. */
+static const char *own_of(const struct doctor *doctor, const struct kek_pool_provider *status)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    const char *own = NULL;
+    size_t count = 0;
+    for (size_t i = 0; i < KEK_PROVIDER_ALIKE_MAX && status->alike[i][0] != '\0'; i++) {
+        const char *serial = status->alike[i];
+        if (kek_login_was(doctor->config->state_dir, serial)) {
+            own = serial;
+            count++;
+        }
+    }
+    return count == 1 && own[strspn(own, plain)] == '\0' ? own : NULL;
+}
+
+static void say_alike(const struct doctor *doctor, const struct kek_config_provider *provider,
+                      const struct kek_pool_provider *status, char todo[static LINES_TODO])
+{
+    const char *own = own_of(doctor, status);
+    if (own != NULL) {
+        lines_todo(todo,
+                   "in %s, provider %s: serial=%s in uri:, beside token= # of them, this node has "
+                   "logged in to that one alone",
+                   doctor->config->path, provider->name, own);
+    } else {
+        lines_todo(todo,
+                   "in %s, provider %s: serial= in uri:, beside token=, of the one that has the "
+                   "keys",
+                   doctor->config->path, provider->name);
     }
 }
 
@@ -56,7 +118,9 @@ static void say_failed(struct doctor *doctor, const struct keys *keys, size_t pr
 {
     const struct listing *listing = &keys->listings[provider];
     const struct kek_config_provider *config = &keys->config->providers[provider];
-    char subject[SUBJECT], todo[LINES_TODO];
+    char subject[SUBJECT], todo[LINES_TODO], seen[TURN_SEEN] = "";
+    struct kek_pool_provider status;
+    kek_pool_provider_get(keys->pool, provider, &status);
     snprintf(subject, sizeof subject, "token of %s", config->name);
     if (listing->why.rc == KEK_UNIMPLEMENTED) {
         lines_todo(todo,
@@ -65,12 +129,18 @@ static void say_failed(struct doctor *doctor, const struct keys *keys, size_t pr
                    keys->config->path, config->name);
     } else if (listing->why.rc == KEK_DENIED && listing->why.native == KEK_NATIVE_PKCS11) {
         say_pin(doctor, config, todo);
+    } else if (listing->why.reason == KEK_REASON_PIN_FILE) {
+        say_pin_file(doctor, config, todo);
+    } else if (listing->why.reason == KEK_REASON_LOGIN_TURN) {
+        turn_say(doctor, status.serial, seen, todo);
+    } else if (listing->why.reason == KEK_REASON_TOKENS_ALIKE) {
+        say_alike(doctor, config, &status, todo);
     } else if (!vendors_todo(doctor, config, is_on_record(keys), &listing->why, todo)) {
         lines_todo(todo, "in %s, provider %s: correct what it names, or mend the HSM",
                    keys->config->path, config->name);
     }
-    lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "%s",
-              kek_text_after_name(listing->why.text, config->name));
+    lines_add(&doctor->lines, DOCTOR_FAIL, subject, todo, "%s%s",
+              kek_text_after_name(listing->why.text, config->name), seen);
 }
 
 /* ---- one that did ---- */
@@ -91,32 +161,49 @@ static void note_token(const struct kek_pool_provider *status, struct doctor_tok
     kek_text_copy(token->model, sizeof token->model, status->model);
 }
 
+/* Of one that has no version, where another has: whose token that is. */
+static void name_holder(const struct keys *keys, size_t provider, char text[static HOLDER])
+{
+    char token[REMARKS_TOKEN];
+    text[0] = '\0';
+    for (size_t p = 0; p < keys->config->provider_count && keys->listings[provider].count == 0;
+         p++) {
+        const struct listing *other = &keys->listings[p];
+        if (other->rc == KEK_OK && other->count > 0) {
+            remarks_token(keys, p, token);
+            snprintf(text, HOLDER, ", and %s shows %s", token,
+                     kek_counted(other->count, "version").text);
+            return;
+        }
+    }
+}
+
 static void say_token(struct doctor *doctor, const struct keys *keys, size_t provider,
                       struct doctor_token *token)
 {
     struct kek_pool_provider status;
-    char subject[SUBJECT];
+    char subject[SUBJECT], holder[HOLDER];
     kek_pool_provider_get(keys->pool, provider, &status);
     snprintf(subject, sizeof subject, "token of %s", name_of(keys, provider));
-    if (status.pin_count_low) {
+    if (keys_pin_count_low(keys, provider)) {
         lines_add(
             &doctor->lines, DOCTOR_WARN, subject,
             "find who tries a wrong PIN, and have the token's officer set the count back",
             "the token said, before it was logged in to now, that its PIN had been tried wrongly "
             "before: few tries were left");
     }
+    name_holder(keys, provider, holder);
     lines_add(&doctor->lines, DOCTOR_OK, subject, NULL,
-              "%s%s%s (serial %s) by %s: it starts, logs in and shows %s", status.model,
+              "%s%s%s (serial %s) by %s: it starts, logs in and shows %s%s", status.model,
               status.model[0] == '\0' ? "" : " ", status.label, status.serial, status.library,
-              kek_counted(keys->listings[provider].count, "version").text);
+              kek_counted(keys->listings[provider].count, "version").text, holder);
     note_token(&status, token);
 }
 
-/* By the worker's words (pkcs11/keys.c): nothing is wrong with the key. */
+/* Nothing is wrong with the key. */
 static bool is_of_other_strategy(const struct kek_version *version)
 {
-    static const char words[] = "it is there for strategy ";
-    return !version->eligible && strncmp(version->refusal, words, strlen(words)) == 0;
+    return !version->eligible && version->refused_for == KEK_REFUSAL_STRATEGY;
 }
 
 static bool has_other_strategy(const struct listing *listing)
@@ -204,38 +291,53 @@ static bool is_empty(const struct keys *keys)
 static bool say_record(const struct doctor *doctor, const struct keys *keys,
                        char todo[static LINES_TODO])
 {
-    static const char of[] = ": it is of context '", but[] = "', and the configuration says '";
-    static const char damaged[] = ": not a state file of ";
     struct kek_generation last;
     struct kek_why why;
-    char path[KEK_WHY_TEXT], shown[KEK_WHY_TEXT];
+    struct kek_keyring_record record;
+    char shown[PATH_MAX];
     if (remarks_primary(keys, &last, &why) != REMARKS_PRIMARY_UNREAD) {
         return false;
     }
-    const char *context = strstr(why.text, of), *end = strstr(why.text, but);
-    if (context != NULL && end != NULL) {
-        context += strlen(of);
+    kek_keyring_record_look(keys->config, &record);
+    if (why.reason == KEK_REASON_RECORD_CONTEXT) {
         lines_todo(todo,
-                   "in %s: context: %.*s # to rename it on purpose: context_accept: [%.*s] "
+                   "in %s: context: %s # to rename it on purpose: context_accept: [%s] "
                    "(docs/operations.md, state_dir)",
-                   keys->config->path, (int)(end - context), context, (int)(end - context),
-                   context);
+                   keys->config->path, record.context, record.context);
         return true;
     }
-    end = strstr(why.text, damaged);
-    if (end == NULL) {
+    if (why.reason != KEK_REASON_RECORD_DAMAGED) {
         return false;
     }
-    snprintf(path, sizeof path, "%.*s", (int)(end - why.text), why.text);
-    for (char *at = strrchr(path, ':'); at != NULL && at[1 + strspn(at + 1, "0123456789")] == '\0';
-         at = strrchr(path, ':')) {
-        *at = '\0'; /* the line and the column */
-    }
-    lines_quote(path, shown, sizeof shown);
+    lines_quote(record.path, shown, sizeof shown);
     doctor_give(doctor, todo,
                 "install -m 0600 -o %s -g %s \"${BACKUP:?}\" %s # its backup, or another node's, "
                 "before kekd starts: docs/operations.md, state_dir",
                 doctor->who.name, doctor->who.group, shown);
+    return true;
+}
+
+/* The version that this node announced last is on no provider that answers.  False: it is on one, or nothing is on record. */
+static bool say_gone(const struct doctor *doctor, const struct keys *keys,
+                     char todo[static LINES_TODO])
+{
+    struct kek_generation last;
+    struct kek_why why;
+    if (remarks_primary(keys, &last, &why) != REMARKS_PRIMARY_GONE) {
+        return false;
+    }
+    for (size_t p = 0; p < keys->config->provider_count; p++) {
+        if (keys->listings[p].rc != KEK_OK) {
+            lines_todo(todo, "the line of token of %s first: that one may have it",
+                       name_of(keys, p));
+            return true;
+        }
+    }
+    lines_todo(todo,
+               "restore the key of version %" PRIu32 " from its backup (docs/operations.md, "
+               "Backup), and make none; where it is the wrong token: in %s, token= and serial= in "
+               "uri: of the right one",
+               last.numbers[0], doctor->config->path);
     return true;
 }
 
@@ -247,7 +349,7 @@ static void say_what_to_do(const struct doctor *doctor, const struct keys *keys,
     if (doctor->ctl.root != NULL) {
         snprintf(option, sizeof option, "--root %s ", doctor->ctl.root);
     }
-    if (say_record(doctor, keys, todo)) {
+    if (say_record(doctor, keys, todo) || say_gone(doctor, keys, todo)) {
         return;
     }
     if (!is_empty(keys)) {
@@ -259,6 +361,20 @@ static void say_what_to_do(const struct doctor *doctor, const struct keys *keys,
         doctor_user_command(doctor, todo, "%skey generate%s%s", option,
                             several ? " --provider " : "", several ? name_of(keys, 0) : "");
     }
+}
+
+/* A key that one token has and another lacks. */
+static void say_what_brings(const struct doctor *doctor, const struct keys *keys,
+                            char todo[static LINES_TODO])
+{
+    char list[LINES_TODO];
+    doctor_user_command(doctor, list, "%s", kek_command(keys->config->root, "key list").text);
+    lines_todo(
+        todo,
+        "by the vendor's replication, or by a backup that is restored there "
+        "(docs/operations.md, Changing the HSM), and make none; where it is the wrong token: "
+        "in %s, token= and serial= in uri: of the right one; then %s",
+        keys->config->path, list);
 }
 
 /* "keyring", or "keyring of ROOT" where there are several roots. */
@@ -273,7 +389,7 @@ static void name_subject(const struct doctor *doctor, const char *what,
 /* wraps: one of them seals, so that what the others lack stops nothing. */
 static void judge_together(struct doctor *doctor, struct keys *keys, size_t answered, bool wraps)
 {
-    char todo[LINES_TODO], subject[SUBJECT];
+    char todo[LINES_TODO], brings[LINES_TODO], subject[SUBJECT];
     struct destroy_back back;
     size_t all = keys->config->provider_count;
     bool empty = is_empty(keys); /* a line says it, and nothing is well of what is not there */
@@ -285,7 +401,11 @@ static void judge_together(struct doctor *doctor, struct keys *keys, size_t answ
     lines_hear(&doctor->lines, DOCTOR_FAIL, subject, todo);
     destroy_back_look(keys, &back);
     size_t found = remarks_say_lacks(keys);
-    lines_hear(&doctor->lines, wraps && found == 0 ? DOCTOR_WARN : DOCTOR_FAIL, subject, todo);
+    enum doctor_verdict verdict = wraps && found == 0 ? DOCTOR_WARN : DOCTOR_FAIL;
+    say_what_brings(doctor, keys, brings);
+    lines_hear(&doctor->lines, verdict, subject, brings);
+    found += remarks_say_missing(keys, &back);
+    lines_hear(&doctor->lines, verdict, subject, todo);
     found += remarks_say_differences(keys, &back);
     if (!empty && found + twins == 0 && back.count == 0) {
         lines_add(&doctor->lines, DOCTOR_OK, subject, NULL, "%s: %s", keys->config->keyring,

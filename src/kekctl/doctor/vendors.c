@@ -1,8 +1,6 @@
 #include "vendors.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,20 +8,12 @@
 #include <unistd.h>
 
 #include "kek/text.h"
+#include "kek/vendor.h"
 #include "reach.h"
+#include "softhsm.h"
+#include "variables.h"
 
 #define TEXT_MAX 256
-
-/* As their packages have it: a library's beginning, and the group that may use its files, sockets or devices. */
-static const struct vendor {
-    const char *library, *group;
-    bool is_softhsm;
-} vendors[] = {
-    {"libsofthsm2", "softhsm", true},
-    {"libopencryptoki", "pkcs11", false},
-    {"libtpm2_pkcs11", "tss", false},
-    {"libcknfast", "nfast", false}, /* nShield */
-};
 
 static bool attribute(const struct kek_config_provider *provider, const char *name,
                       char value[static TEXT_MAX])
@@ -32,25 +22,10 @@ static bool attribute(const struct kek_config_provider *provider, const char *na
     return uri != NULL && kek_config_pkcs11_attribute(uri, name, value, TEXT_MAX);
 }
 
-static const struct vendor *vendor_of(const struct kek_config_provider *provider)
-{
-    char module[TEXT_MAX];
-    if (!attribute(provider, "module-path", module)) {
-        return NULL;
-    }
-    const char *slash = strrchr(module, '/'), *name = slash == NULL ? module : slash + 1;
-    for (size_t i = 0; i < sizeof vendors / sizeof vendors[0]; i++) {
-        if (strncmp(name, vendors[i].library, strlen(vendors[i].library)) == 0) {
-            return &vendors[i];
-        }
-    }
-    return NULL;
-}
-
-/* It is there, and the user is not in it. */
+/* There is such a group, and the user is not in it. */
 static bool lacks_group(const struct who *who, const char *name)
 {
-    const struct group *group = getgrnam(name);
+    const struct group *group = name == NULL ? NULL : getgrnam(name);
     bool has = group == NULL || who->uid == 0 || who->gid == group->gr_gid;
     for (int i = 0; i < who->group_count; i++) {
         has = has || who->groups[i] == group->gr_gid;
@@ -58,98 +33,12 @@ static bool lacks_group(const struct who *who, const char *name)
     return !has;
 }
 
-/* Where SoftHSM keeps its tokens (softhsm2.conf(5)): by the provider's env, else by its package's file. */
-static bool softhsm_folder(const struct kek_config_provider *provider, char folder[static PATH_MAX])
+/* What the library's variable names. NULL: it has none, or it is not set. */
+static const char *configuration_of(const struct kek_config_provider *provider,
+                                    const struct kek_vendor *vendor)
 {
-    static const char variable[] = "SOFTHSM2_CONF=", key[] = "directories.tokendir";
-    const char *conf = "/etc/softhsm/softhsm2.conf";
-    char line[PATH_MAX + sizeof key];
-    bool found = false;
-    for (size_t i = 0; provider->env != NULL && provider->env[i] != NULL; i++) {
-        bool names = strncmp(provider->env[i], variable, strlen(variable)) == 0;
-        conf = names ? provider->env[i] + strlen(variable) : conf;
-    }
-    FILE *file = fopen(conf, "re");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        char *at = line + strspn(line, " \t");
-        if (strncmp(at, key, strlen(key)) == 0) {
-            at += strlen(key);
-            at += strspn(at, " \t=");
-            at[strcspn(at, " \t\r\n")] = '\0';
-            found = at[0] == '/' && snprintf(folder, PATH_MAX, "%s", at) < PATH_MAX;
-        }
-    }
-    if (file != NULL) {
-        (void)fclose(file);
-    }
-    return found;
-}
-
-/* Tokens that are there, and whose files kekd's user may not use, so that SoftHSM passes over them without a word. */
-struct shut {
-    size_t count;
-    char first[PATH_MAX];
-};
-
-static bool is_shut(const char *folder)
-{
-    char file[PATH_MAX + 16];
-    snprintf(file, sizeof file, "%s/token.object", folder);
-    if (faccessat(AT_FDCWD, folder, R_OK | W_OK | X_OK, AT_EACCESS) != 0) {
-        return errno == EACCES;
-    }
-    return faccessat(AT_FDCWD, file, R_OK | W_OK, AT_EACCESS) != 0 && errno == EACCES;
-}
-
-/* any: whoever's they are; else root's alone, as who makes a token as root leaves them. */
-static void find_shut(const char *folder, bool any, struct shut *found)
-{
-    DIR *items = opendir(folder);
-    *found = (struct shut){.count = 0};
-    for (const struct dirent *item = items == NULL ? NULL : readdir(items); item != NULL;
-         item = readdir(items)) {
-        char path[PATH_MAX];
-        struct stat about;
-        if (item->d_name[0] == '.' ||
-            snprintf(path, sizeof path, "%s/%s", folder, item->d_name) >= (int)sizeof path ||
-            lstat(path, &about) != 0 || !S_ISDIR(about.st_mode) || (!any && about.st_uid != 0) ||
-            !is_shut(path)) {
-            continue;
-        }
-        found->count++;
-        snprintf(found->first, sizeof found->first, "%s", path);
-    }
-    if (items != NULL) {
-        (void)closedir(items);
-    }
-}
-
-/* The token may be there: what gives its files to kekd's user. False: none is shut to that user. */
-static bool say_shut(const struct doctor *doctor, const struct kek_config_provider *provider,
-                     bool was_there, char todo[static LINES_TODO])
-{
-    char folder[PATH_MAX], shown[PATH_MAX];
-    struct shut found;
-    if (doctor_is_stranger(doctor) || !softhsm_folder(provider, folder)) {
-        return false;
-    }
-    find_shut(folder, was_there, &found);
-    lines_quote(found.count == 1 ? found.first : folder, shown, sizeof shown);
-    if (found.count == 1) {
-        doctor_give(
-            doctor, todo,
-            "chown -R %s %s && chmod -R u+rwX %s # if it is the token of uri:, whose files user "
-            "%s may not use",
-            doctor->who.name, shown, shown, doctor->who.name);
-    } else if (found.count > 1) {
-        doctor_give(
-            doctor, todo,
-            "chown -R %s FOLDER # the one below %s that is the token of uri:, whose files "
-            "user %s may not use (as root, softhsm2-util --show-slots says its serial, which "
-            "ends the folder's name)",
-            doctor->who.name, shown, doctor->who.name);
-    }
-    return found.count > 0;
+    return vendor == NULL || vendor->variable == NULL ? NULL
+                                                      : variables_get(provider, vendor->variable);
 }
 
 /* was_there: a new token of that name would stand in the way of the one that has the keys. */
@@ -199,27 +88,10 @@ static void say_login(const struct kek_config_provider *provider, char todo[stat
                shown, shown_token);
 }
 
-/* The library's configuration, where the worker's words (pkcs11/library.c) say that it cannot be read:
- * " (VARIABLE is PATH, which uid N cannot read: why)". */
-static bool unread_file(const char *text, char path[static PATH_MAX])
-{
-    const char *end = strstr(text, ", which uid "), *at = end;
-    while (at != NULL && at > text && strncmp(at, " (", 2) != 0) {
-        at--;
-    }
-    at = at == NULL ? NULL : strstr(at, " is ");
-    if (at == NULL || at > end) {
-        return false;
-    }
-    at += strlen(" is ");
-    snprintf(path, PATH_MAX, "%.*s", (int)(end - at), at);
-    return true;
-}
-
-/* Is what is in the way open to that group? */
+/* Is what is in the way open to that group, if there is one? */
 static bool is_for_group(const struct reach *found, const char *name)
 {
-    const struct group *group = getgrnam(name);
+    const struct group *group = name == NULL ? NULL : getgrnam(name);
     mode_t bit = found->end == REACH_SHUT ? S_IXGRP : S_IRGRP;
     struct stat about;
     return stat(found->at, &about) == 0 && group != NULL && about.st_gid == group->gr_gid &&
@@ -227,8 +99,8 @@ static bool is_for_group(const struct reach *found, const char *name)
 }
 
 /* False: it can be read, or the vendor's group is what lets it be read. */
-static bool say_unread(const struct doctor *doctor, const struct vendor *vendor, const char *path,
-                       char todo[static LINES_TODO])
+static bool say_unread(const struct doctor *doctor, const struct kek_vendor *vendor,
+                       const char *path, char todo[static LINES_TODO])
 {
     struct reach found;
     struct stat about = {.st_mode = 0};
@@ -250,7 +122,7 @@ static bool say_unread(const struct doctor *doctor, const struct vendor *vendor,
 }
 
 /* All its tokens are in a folder of root's, and no group opens that. */
-static bool say_shut_folder(const struct doctor *doctor, const struct vendor *vendor,
+static bool say_shut_folder(const struct doctor *doctor, const struct kek_vendor *vendor,
                             const struct kek_config_provider *provider,
                             char todo[static LINES_TODO])
 {
@@ -272,40 +144,39 @@ static bool say_shut_folder(const struct doctor *doctor, const struct vendor *ve
 bool vendors_todo(const struct doctor *doctor, const struct kek_config_provider *provider,
                   bool was_there, const struct kek_why *why, char todo[static LINES_TODO])
 {
-    const struct vendor *vendor = vendor_of(provider);
+    const struct kek_vendor *vendor = kek_config_vendor(provider);
     char token[TEXT_MAX];
-    /* The worker's words (pkcs11/token.c): no code of the library says it. */
-    if (strstr(why->text, "is locked by the token") != NULL) {
+    switch (why->reason) {
+    case KEK_REASON_PIN_LOCKED:
         lines_todo(todo,
                    "have the token's officer set the PIN anew, by the vendor's means, and put it "
                    "into its file");
         return true;
-    }
-    if (strstr(why->text, "has one try left") != NULL) {
+    case KEK_REASON_PIN_LAST_TRY:
         say_login(provider, todo);
         return true;
+    default:
+        break;
     }
-    const char *no_token = strstr(why->text, "no token matches the URI");
-    if (no_token != NULL && attribute(provider, "token", token)) {
-        bool none = strstr(no_token, "the module shows none") != NULL;
+    bool none = why->reason == KEK_REASON_NO_TOKEN_SHOWN;
+    bool no_token = none || why->reason == KEK_REASON_NO_TOKEN;
+    if (no_token && attribute(provider, "token", token)) {
         bool softhsm = vendor != NULL && vendor->is_softhsm;
-        if (!softhsm || !say_shut(doctor, provider, was_there, todo)) {
+        if (!softhsm || (!softhsm_say_configuration(doctor, provider, false, was_there, todo) &&
+                         !softhsm_say_shut(doctor, provider, was_there, todo))) {
             say_token(doctor, provider, none && softhsm, was_there, token, todo);
         }
         return true;
     }
-    if (strstr(why->text, "tokens match the URI") != NULL) {
-        lines_todo(todo,
-                   "in %s, provider %s: serial= in uri:, beside token=, of the one that has the "
-                   "keys",
-                   doctor->config->path, provider->name);
+    const char *path = configuration_of(provider, vendor);
+    if (path != NULL && say_unread(doctor, vendor, path, todo)) {
         return true;
     }
-    char path[PATH_MAX];
-    if (unread_file(why->text, path) && say_unread(doctor, vendor, path, todo)) {
+    bool failed = !no_token && why->native == KEK_NATIVE_PKCS11 && vendor != NULL;
+    if (failed && vendor->is_softhsm &&
+        softhsm_say_configuration(doctor, provider, true, was_there, todo)) {
         return true;
     }
-    bool failed = no_token == NULL && why->native == KEK_NATIVE_PKCS11 && vendor != NULL;
     if (failed && say_shut_folder(doctor, vendor, provider, todo)) {
         return true;
     }

@@ -3,10 +3,8 @@
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "kek/keyring.h"
 #include "kek/text.h"
@@ -294,15 +292,4 @@ void who_find(struct who *who, const struct who_facts *facts)
     } else {
         take_owners(who, facts);
     }
-}
-
-bool who_become(const struct who *who)
-{
-    const struct passwd *user = getpwuid(who->uid);
-    if (user != NULL) {
-        (void)setenv("HOME", user->pw_dir, 1); /* where libraries look for files of their own */
-    }
-    return setgroups((size_t)who->group_count, who->groups) == 0 &&
-           setresgid(who->gid, who->gid, who->gid) == 0 &&
-           setresuid(who->uid, who->uid, who->uid) == 0;
 }

@@ -42,7 +42,4 @@ struct who_facts {
  * Where the configuration cannot be read it is, without a unit, whose that file is: kekd reads root's and its own alone. */
 void who_find(struct who *who, const struct who_facts *facts);
 
-/* From here on this process is that user, with that user's groups and home, for good. False: errno says why. */
-bool who_become(const struct who *who);
-
 #endif

@@ -7,7 +7,7 @@
 #include "kek/text.h"
 #include "key_views.h"
 
-#define NAMES_MAX (KEK_CONFIG_PROVIDERS_MAX * 34)
+#define NAMES_MAX (KEK_CONFIG_PROVIDERS_MAX * (REMARKS_TOKEN + 2))
 
 /* The names of some providers, "a, b". */
 struct names {
@@ -25,6 +25,21 @@ static void names_add(struct names *names, const char *name)
 static const char *name_of(const struct keys *keys, size_t provider)
 {
     return keys->config->providers[provider].name;
+}
+
+void remarks_token(const struct keys *keys, size_t provider, char text[static REMARKS_TOKEN])
+{
+    struct kek_pool_provider status;
+    kek_pool_provider_get(keys->pool, provider, &status);
+    snprintf(text, REMARKS_TOKEN, "%s ('%s' serial %s)", name_of(keys, provider), status.label,
+             status.serial);
+}
+
+static void names_add_token(struct names *names, const struct keys *keys, size_t provider)
+{
+    char text[REMARKS_TOKEN];
+    remarks_token(keys, provider, text);
+    names_add(names, text);
 }
 
 static bool answered(const struct keys *keys, size_t provider)
@@ -172,10 +187,10 @@ static size_t say_missing(const struct keys *keys, size_t provider,
     for (size_t p = 0; p < keys->config->provider_count; p++) {
         const struct kek_version *v = view_find(keys, p, &version->id);
         if (v != NULL && v->eligible) {
-            names_add(&have, name_of(keys, p));
+            names_add_token(&have, keys, p);
         } else if (v == NULL && answered(keys, p) &&
                    find_number(keys, p, version->number) == NULL) {
-            names_add(&lack, name_of(keys, p));
+            names_add_token(&lack, keys, p);
         }
     }
     if (lack.count == 0) {
@@ -349,13 +364,19 @@ size_t remarks_say_lacks(const struct keys *keys)
     return say_primary(keys) + say_empty(keys) + say_none_active(keys);
 }
 
+size_t remarks_say_missing(const struct keys *keys, const struct destroy_back *back)
+{
+    return each_version(keys, back, say_missing);
+}
+
 size_t remarks_say_differences(const struct keys *keys, const struct destroy_back *back)
 {
-    return each_version(keys, NULL, say_clash) + each_version(keys, back, say_missing) +
-           each_version(keys, back, say_uses) + say_named(keys);
+    return each_version(keys, NULL, say_clash) + each_version(keys, back, say_uses) +
+           say_named(keys);
 }
 
 size_t remarks_say(const struct keys *keys, const struct destroy_back *back)
 {
-    return remarks_say_lacks(keys) + remarks_say_differences(keys, back);
+    return remarks_say_lacks(keys) + remarks_say_missing(keys, back) +
+           remarks_say_differences(keys, back);
 }

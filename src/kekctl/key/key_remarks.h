@@ -14,9 +14,15 @@
  * back, that not all providers have it alike. */
 size_t remarks_say(const struct keys *keys, const struct destroy_back *back);
 
-/* The two parts of that: what nothing can be sealed or opened without, and where providers do not have the keyring alike. */
+/* The parts of that: what nothing can be sealed or opened without; which versions are on one provider's token and not on
+ * another's; and where else providers do not have the keyring alike. */
 size_t remarks_say_lacks(const struct keys *keys);
+size_t remarks_say_missing(const struct keys *keys, const struct destroy_back *back);
 size_t remarks_say_differences(const struct keys *keys, const struct destroy_back *back);
+
+#define REMARKS_TOKEN 180
+/* A provider and its token, as far as that has said what it is: "hsm-a ('kek' serial 1)". */
+void remarks_token(const struct keys *keys, size_t provider, char text[static REMARKS_TOKEN]);
 
 /* Says which providers are one token. Returns how many are one that came before. */
 size_t remarks_same_token(const struct keys *keys);

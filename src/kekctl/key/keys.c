@@ -46,6 +46,9 @@ static void provider_changed(void *arg, size_t provider)
 static void logged_in(void *arg, const struct kek_pool_login *login)
 {
     struct keys *keys = arg;
+    struct kek_pool_provider status;
+    kek_pool_provider_get(keys->pool, login->provider, &status);
+    keys->counted_low[login->provider] = keys->counted_low[login->provider] || status.pin_count_low;
     login_log_put(&keys->logins, keys->audit, login);
 }
 
@@ -325,6 +328,13 @@ bool keys_names_keys(const struct keys *keys, size_t provider)
     struct kek_pool_provider status;
     kek_pool_provider_get(keys->pool, provider, &status);
     return status.names_keys;
+}
+
+bool keys_pin_count_low(const struct keys *keys, size_t provider)
+{
+    struct kek_pool_provider status;
+    kek_pool_provider_get(keys->pool, provider, &status);
+    return status.pin_count_low || keys->counted_low[provider];
 }
 
 /* Of what was made although its making was not confirmed, where the provider names its keys. */

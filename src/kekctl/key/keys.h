@@ -39,6 +39,7 @@ struct keys {
     enum ctl_exit code;           /* of what failed */
     struct kek_audit_acts *audit; /* where acts are put on record, and logins too; NULL: not open */
     struct login_log logins;      /* where it is not */
+    bool counted_low[KEK_CONFIG_PROVIDERS_MAX]; /* when a worker of it logged in */
 };
 
 /* False after saying why, then keys->code is the exit code. */
@@ -88,6 +89,10 @@ enum kek_rc keys_unwrap(struct keys *keys, size_t provider, const struct kek_id 
  * wrapped with. KEK_DAMAGED: another data key came back. */
 enum kek_rc keys_round_trip(struct keys *keys, size_t provider, const struct kek_id *kek_id,
                             enum kek_wrap_alg *alg, struct kek_why *why) KEK_MUST_CHECK;
+
+/* Did the token say, before one of its workers logged in, that its PIN had been tried wrongly?  After a login it does not say so
+ * any more. */
+bool keys_pin_count_low(const struct keys *keys, size_t provider);
 
 /* Does the provider number and name new versions itself, which wrap at once? Known once it has answered. */
 bool keys_names_keys(const struct keys *keys, size_t provider);

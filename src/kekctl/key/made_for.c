@@ -1,32 +1,20 @@
 /* Would kekd see a key that is made now?  SoftHSM keeps each object in a file of its own, which is its maker's alone. */
 #include <pwd.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kek/vendor.h"
 #include "made.h"
-
-#define SOFTHSM "libsofthsm2"
-
-static bool is_softhsm(const struct kek_config_provider *provider)
-{
-    char module[256];
-    const char *uri = kek_config_setting(provider, "uri");
-    if (uri == NULL || !kek_config_pkcs11_attribute(uri, "module-path", module, sizeof module)) {
-        return false;
-    }
-    const char *slash = strrchr(module, '/'), *name = slash == NULL ? module : slash + 1;
-    return strncmp(name, SOFTHSM, strlen(SOFTHSM)) == 0;
-}
 
 bool made_for_kekd(const struct keys *keys, size_t provider)
 {
     const struct kek_config *config = keys->config;
     const struct kek_config_provider *asked = &config->providers[provider];
+    const struct kek_vendor *vendor = kek_config_vendor(asked);
     struct stat about;
-    if (asked->user != NULL || !is_softhsm(asked) || stat(config->state_dir, &about) != 0 ||
-        about.st_uid == 0 || about.st_uid == geteuid()) {
+    if (asked->user != NULL || vendor == NULL || !vendor->is_softhsm ||
+        stat(config->state_dir, &about) != 0 || about.st_uid == 0 || about.st_uid == geteuid()) {
         return true;
     }
     char name[64], become[128];

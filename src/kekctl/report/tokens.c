@@ -23,9 +23,11 @@ static json_t *describe(const struct report_root *root, size_t provider)
     const struct listing *listing = &keys->listings[provider];
     struct kek_pool_provider status = {.name = config->name};
     size_t twin = KEK_POOL_ANY;
+    bool low = false;
     if (keys->pool != NULL) {
         kek_pool_provider_get(keys->pool, provider, &status);
         twin = kek_pool_twin(keys->pool, provider);
+        low = keys_pin_count_low(keys, provider);
     }
     return json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:o, s:o}", "provider",
                      config->name, "type", config->type, "answered", listing->rc == KEK_OK,
@@ -34,7 +36,7 @@ static json_t *describe(const struct report_root *root, size_t provider)
                      "library", output_text(status.library), "told_by", told_by(config->type),
                      "same_token_as",
                      twin == KEK_POOL_ANY ? "" : keys->config->providers[twin].name,
-                     "pin_count_low", is_low(root, provider, status.pin_count_low), "error",
+                     "pin_count_low", is_low(root, provider, low), "error",
                      output_text(root->answers[provider] ? "" : listing->why.text));
 }
 
