@@ -97,8 +97,10 @@ struct kek_config {
     uid_t *allow_uids;
     size_t allow_uid_count; /* default: 0 and the effective uid */
     char *keyring;          /* [a-z0-9][a-z0-9.-]{0,62} */
-    char *context;          /* default "" */
-    char **context_accept;  /* NULL-terminated, never NULL */
+    char **
+        keyrings; /* those of all roots, also of one root alone; NULL-terminated; NULL: there is this one */
+    char *context;         /* default "" */
+    char **context_accept; /* NULL-terminated, never NULL */
     struct {
         uint64_t max_uses; /* 1: strict mode */
         uint64_t max_age_ms;

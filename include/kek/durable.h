@@ -19,7 +19,13 @@ enum kek_rc kek_durable_write(uv_loop_t *loop, const char *path, struct kek_byte
                               kek_durable_done_fn *done, void *arg,
                               struct kek_why *why) KEK_MUST_CHECK;
 
-/* The same, here and now: for a program without a loop. Blocks. */
+/* The same in a folder that the caller holds open until then, whatever the path's folder is by now: the path's last part is the
+ * file's name there, and all of it stands in messages. */
+enum kek_rc kek_durable_write_in(uv_loop_t *loop, int folder, const char *path,
+                                 struct kek_bytes content, kek_durable_done_fn *done, void *arg,
+                                 struct kek_why *why) KEK_MUST_CHECK;
+
+/* As kek_durable_write(), here and now: for a program without a loop. Blocks. */
 enum kek_rc kek_durable_write_now(const char *path, struct kek_bytes content,
                                   struct kek_why *why) KEK_MUST_CHECK;
 

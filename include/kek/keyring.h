@@ -49,6 +49,9 @@ struct kek_keyring;
 struct kek_keyring_settings {
     const struct kek_config *config; /* borrowed, outlives the keyring */
     struct kek_pool *pool;           /* borrowed */
+    /* Another lock on state_dir, <keyring>.lock of all roots, which goes along where that is locked anew; borrowed.  NULL, or
+     * not held: there is none. */
+    struct kek_lock *claim;
     /* What this face answers may be different now: the verdict, what a version may do, the primary, what
      * is wanted. Runs from the loop, at the end of a turn, at most once a turn. */
     void (*changed)(void *arg);
@@ -67,6 +70,11 @@ void kek_keyring_start(struct kek_keyring *ring);
 void kek_keyring_stop(struct kek_keyring *ring);
 void kek_keyring_free(struct kek_keyring *ring); /* after stop, once the loop has run dry */
 KEK_DEFINE_AUTO(kek_keyring);
+
+/* Where state_dir has no version on record of config's keyring (one root's, where there are several): another keyring that has
+ * one there, and is no root's of this configuration.  The name may be misspelt then.  False: there is none. Reads files; blocks. */
+#define KEK_KEYRING_NAME_TEXT 64
+bool kek_keyring_beside(const struct kek_config *config, char other[static KEK_KEYRING_NAME_TEXT]);
 
 /* What this node's kekd announced last, as its state file says, whether it runs or not: for kekctl. Reads the
  * file and locks nothing. KEK_NOT_FOUND: nothing yet; KEK_DENIED: not for this uid; KEK_DAMAGED. */
@@ -308,6 +316,8 @@ void kek_keyring_wrapped(struct kek_keyring *ring, const struct kek_id *kek_id,
  * It is on its way to the record with the first word, and remarked once it is over, until kek_keyring_put_protected() has said that
  * what was read more than six minutes later lacks this root nowhere.  A stop writes down that it ends there. */
 void kek_keyring_lapsed(struct kek_keyring *ring);
+/* From this moment on it does not any more: it is remarked at once.  Without that word it is over 5 s after the last one. */
+void kek_keyring_lapse_over(struct kek_keyring *ring);
 /* Was it ever so, by the record, and nobody has shown since that nothing lacks it? */
 bool kek_keyring_has_lapsed(const struct kek_keyring *ring);
 
@@ -334,11 +344,12 @@ const char *kek_keyring_state_name(enum kek_keyring_state state); /* "good", "st
 /* What is to be mended although this node serves. */
 enum kek_keyring_remark {
     KEK_KEYRING_NO_REMARK = 0,
-    KEK_KEYRING_PROVIDER_DOWN, /* one does not answer */
-    KEK_KEYRING_WRONG_KEY,     /* a worker uses another key under a version's name */
-    KEK_KEYRING_TWO_KEYS,      /* are active under one number */
-    KEK_KEYRING_COMPROMISED,   /* a version is marked so: what it sealed is to be sealed anew */
-    KEK_KEYRING_SUSPENDED,     /* a version is: what it sealed does not open */
+    KEK_KEYRING_STATE_DIR_REPLACED, /* its path does not name the folder any more that kekd locked */
+    KEK_KEYRING_PROVIDER_DOWN,      /* one does not answer */
+    KEK_KEYRING_WRONG_KEY,          /* a worker uses another key under a version's name */
+    KEK_KEYRING_TWO_KEYS,           /* are active under one number */
+    KEK_KEYRING_COMPROMISED, /* a version is marked so: what it sealed is to be sealed anew */
+    KEK_KEYRING_SUSPENDED,   /* a version is: what it sealed does not open */
     KEK_KEYRING_DESTRUCTION_SCHEDULED, /* its provider destroys a version by itself, at a time that it says */
     KEK_KEYRING_UNATTESTED, /* its HSM has not stated, verifiably, what its key is, and it is used all the same */
     KEK_KEYRING_VERSION_LOST,    /* one in use, and not the primary, opens on no provider */

@@ -25,7 +25,8 @@ enum kek_rc kek_lock_file_wait(const char *path, unsigned wait_ms, int *fd,
  * the folder (fcntl(2), F_SETLK and F_OFD_SETLK).  A file system that locks no folders has the file's alone.  Who opens
  * and closes the file once more in this process drops that one. */
 struct kek_lock {
-    int file, folder; /* -1: not held */
+    int file;   /* -1: not held */
+    int folder; /* open as long as it is held, also where its file system locks none */
 };
 #define KEK_LOCK_NONE ((struct kek_lock){.file = -1, .folder = -1})
 #define KEK_LOCK_WHO 48

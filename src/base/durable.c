@@ -17,6 +17,7 @@
 /* One write, carried to libuv's thread pool and back. */
 struct write_job {
     uv_work_t work;
+    int folder; /* AT_FDCWD: the one that the path names */
     char path[PATH_BYTES];
     struct kek_buf content;
     kek_durable_done_fn *done;
@@ -30,11 +31,11 @@ static enum kek_rc write_all(int fd, struct kek_bytes content, const char *path,
 {
     if (!kek_descriptor_write(fd, content.data, content.len)) {
         return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                               "writing %s", path);
+                               "writing %s.new", path);
     }
     if (fsync(fd) != 0) {
         return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                               "syncing %s", path);
+                               "syncing %s.new", path);
     }
     return KEK_OK;
 }
@@ -48,6 +49,13 @@ static void folder_of(const char *path, char folder[static PATH_BYTES])
         size_t len = slash == path ? 1 : (size_t)(slash - path);
         memcpy(folder, path, len);
         folder[len] = '\0';
+    }
+}
+
+static void give(const struct stat *folder, int fd)
+{
+    if (geteuid() == 0 && folder->st_uid != 0) {
+        (void)!fchown(fd, folder->st_uid, folder->st_gid);
     }
 }
 
@@ -84,7 +92,7 @@ enum kek_rc kek_durable_give(const char *path, int fd, struct kek_why *why)
     struct stat folder;
     enum kek_rc rc = kek_durable_is_ours(path, fd, why);
     if (rc == KEK_OK && is_guest(path, &folder)) {
-        (void)!fchown(fd, folder.st_uid, folder.st_gid);
+        give(&folder, fd);
     }
     return rc;
 }
@@ -123,53 +131,91 @@ enum kek_rc kek_durable_keep_name(const char *path, int fd, struct kek_why *why)
     return rc;
 }
 
+/* What this process has just made. */
+static void give_made(int folder, const char *path, int fd)
+{
+    char named[PATH_BYTES];
+    struct stat st;
+    folder_of(path, named);
+    if ((folder == AT_FDCWD ? stat(named, &st) : fstat(folder, &st)) == 0) {
+        give(&st, fd);
+    }
+}
+
+static enum kek_rc sync_folder(int folder, const char *path, struct kek_why *why)
+{
+    if (folder == AT_FDCWD) {
+        return kek_durable_sync_folder(path, why);
+    }
+    return fsync(folder) == 0
+               ? KEK_OK
+               : kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                                 "syncing the folder of %s", path);
+}
+
 /* Anew: what is there already is of a write that a crash ended, or somebody else's file under another name. */
-static int make(const char *path)
+static int make(int folder, const char *name)
 {
     int fd = -1;
     for (int i = 0; fd < 0 && i < 2; i++) {
-        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
-        if (fd < 0 && (errno != EEXIST || i > 0 || unlink(path) != 0)) {
+        fd = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+                    S_IRUSR | S_IWUSR);
+        if (fd < 0 && (errno != EEXIST || i > 0 || unlinkat(folder, name, 0) != 0)) {
             return -1;
         }
     }
     return fd;
 }
 
-enum kek_rc kek_durable_write_now(const char *path, struct kek_bytes content, struct kek_why *why)
+/* In the folder that is open, whose file the path names. */
+static enum kek_rc write_to(int folder, const char *path, struct kek_bytes content,
+                            struct kek_why *why)
 {
-    size_t len = strlen(path);
-    if (len >= PATH_BYTES) {
-        return kek_fail(why, KEK_INVALID, "a path of %zu bytes is too long", len);
-    }
+    const char *slash = folder == AT_FDCWD ? NULL : strrchr(path, '/');
+    const char *name = slash == NULL ? path : slash + 1;
     char beside[PATH_BYTES + 8];
-    snprintf(beside, sizeof beside, "%s.new", path);
-    KEK_AUTO_CLOSE int fd = make(beside);
+    snprintf(beside, sizeof beside, "%s.new", name);
+    KEK_AUTO_CLOSE int fd = make(folder, beside);
     if (fd < 0) {
         return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                               "creating %s", beside);
+                               "creating %s.new", path);
     }
-    enum kek_rc rc = kek_durable_give(path, fd, why);
-    if (rc == KEK_OK) {
-        rc = write_all(fd, content, beside, why);
+    give_made(folder, path, fd);
+    enum kek_rc rc = write_all(fd, content, path, why);
+    if (rc == KEK_OK && renameat(folder, beside, folder, name) != 0) {
+        rc = kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                             "renaming %s.new to %s", path, path);
     }
     if (rc != KEK_OK) {
-        (void)unlink(beside);
+        (void)unlinkat(folder, beside, 0);
         return rc;
     }
-    if (rename(beside, path) != 0) {
-        rc = kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
-                             "renaming %s to %s", beside, path);
-        (void)unlink(beside);
-        return rc;
+    return sync_folder(folder, path, why);
+}
+
+/* The folder that the path names may become another one meanwhile: it is opened first, where it may be read. */
+static enum kek_rc write_in(int folder, const char *path, struct kek_bytes content,
+                            struct kek_why *why)
+{
+    char named[PATH_BYTES];
+    if (strlen(path) >= PATH_BYTES) {
+        return kek_fail(why, KEK_INVALID, "a path of %zu bytes is too long", strlen(path));
     }
-    return kek_durable_sync_folder(path, why);
+    folder_of(path, named);
+    KEK_AUTO_CLOSE int opened =
+        folder == AT_FDCWD ? open(named, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    return write_to(opened >= 0 ? opened : folder, path, content, why);
+}
+
+enum kek_rc kek_durable_write_now(const char *path, struct kek_bytes content, struct kek_why *why)
+{
+    return write_in(AT_FDCWD, path, content, why);
 }
 
 static void run(uv_work_t *work)
 {
     struct write_job *job = work->data;
-    job->rc = kek_durable_write_now(job->path, kek_buf_bytes(&job->content), &job->why);
+    job->rc = write_in(job->folder, job->path, kek_buf_bytes(&job->content), &job->why);
 }
 
 static void finish(uv_work_t *work, int status)
@@ -184,8 +230,9 @@ static void finish(uv_work_t *work, int status)
     free(job);
 }
 
-enum kek_rc kek_durable_write(uv_loop_t *loop, const char *path, struct kek_bytes content,
-                              kek_durable_done_fn *done, void *arg, struct kek_why *why)
+enum kek_rc kek_durable_write_in(uv_loop_t *loop, int folder, const char *path,
+                                 struct kek_bytes content, kek_durable_done_fn *done, void *arg,
+                                 struct kek_why *why)
 {
     size_t len = strlen(path);
     if (len >= PATH_BYTES) {
@@ -195,6 +242,7 @@ enum kek_rc kek_durable_write(uv_loop_t *loop, const char *path, struct kek_byte
     if (job == NULL) {
         return kek_fail(why, KEK_NO_MEMORY, "no memory to write %s", path);
     }
+    job->folder = folder;
     memcpy(job->path, path, len + 1);
     kek_buf_init(&job->content, content.len);
     job->done = done;
@@ -212,6 +260,12 @@ enum kek_rc kek_durable_write(uv_loop_t *loop, const char *path, struct kek_byte
     kek_buf_done(&job->content);
     free(job);
     return rc;
+}
+
+enum kek_rc kek_durable_write(uv_loop_t *loop, const char *path, struct kek_bytes content,
+                              kek_durable_done_fn *done, void *arg, struct kek_why *why)
+{
+    return kek_durable_write_in(loop, AT_FDCWD, path, content, done, arg, why);
 }
 
 enum kek_rc kek_durable_read(const char *path, size_t max, struct kek_buf *content,

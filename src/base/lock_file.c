@@ -138,7 +138,7 @@ static const char *name_in(const char *path)
 }
 
 /* What is open for reading alone cannot be locked for writing: each locks for reading, and then asks whether another
- * does.  *fd stays -1 where the file system knows no such locks. */
+ * does.  Where the file system knows no such locks it is open and no more. */
 static enum kek_rc take_folder(const char *path, int *fd, struct kek_why *why)
 {
     char folder[PATH_MAX];
@@ -148,10 +148,8 @@ static enum kek_rc take_folder(const char *path, int *fd, struct kek_why *why)
         return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
                                "opening %s", folder);
     }
-    if (fcntl(lock, F_OFD_SETLK, &mine) != 0 || fcntl(lock, F_OFD_GETLK, &others) != 0) {
-        return KEK_OK;
-    }
-    if (others.l_type != F_UNLCK) {
+    bool locks = fcntl(lock, F_OFD_SETLK, &mine) == 0 && fcntl(lock, F_OFD_GETLK, &others) == 0;
+    if (locks && others.l_type != F_UNLCK) {
         return kek_fail(why, KEK_UNAVAILABLE, "another process held %s, which was removed", path);
     }
     *fd = lock;

@@ -64,10 +64,13 @@ static enum kek_rc check(const struct source *source, size_t room)
         return refuse(source, KEK_INVALID, "is no regular file");
     }
     if (file->owned && about->st_uid != 0 && about->st_uid != geteuid()) {
-        return kek_fail(
-            source->why, KEK_DENIED,
-            "%s%s is of uid %u: it must be of root or of uid %u, which reads it (chown)",
-            file->what, source->shown, (unsigned)about->st_uid, (unsigned)geteuid());
+        char reader[32] = "";
+        if (geteuid() != 0) {
+            snprintf(reader, sizeof reader, " or of uid %u", (unsigned)geteuid());
+        }
+        return kek_fail(source->why, KEK_DENIED,
+                        "%s%s is of uid %u: it must be of root%s, which reads it (chown)",
+                        file->what, source->shown, (unsigned)about->st_uid, reader);
     }
     if ((about->st_mode & file->forbidden) != 0) {
         return kek_fail(source->why, KEK_DENIED, "%s%s has mode %04o: %s", file->what,

@@ -98,6 +98,22 @@ static enum kek_rc check_one(struct load *load, const struct kek_doc_node *roots
     return KEK_OK;
 }
 
+/* Every root's, for who has one root alone. */
+static enum kek_rc list_keyrings(struct load *load, struct kek_config *config)
+{
+    config->keyrings = calloc(config->root_count + 1, sizeof *config->keyrings);
+    if (config->keyrings == NULL) {
+        return load_no_memory(load);
+    }
+    for (size_t i = 0; i < config->root_count; i++) {
+        config->keyrings[i] = strdup(config->roots[i].keyring);
+        if (config->keyrings[i] == NULL) {
+            return load_no_memory(load);
+        }
+    }
+    return KEK_OK;
+}
+
 static enum kek_rc make_view(struct load *load, struct kek_config *config,
                              struct kek_config_root *root)
 {
@@ -200,6 +216,9 @@ enum kek_rc roots_check(struct load *load, const struct kek_doc_node *node,
                           "which opens anyhow");
     }
     enum kek_rc checked = check_sealing(load, roots, config);
+    if (checked == KEK_OK) {
+        checked = list_keyrings(load, config);
+    }
     if (checked != KEK_OK) {
         return checked;
     }

@@ -382,6 +382,7 @@ void kek_config_free(struct kek_config *config)
     free(config->listen);
     free(config->allow_uids);
     free(config->keyring);
+    free_texts(config->keyrings);
     free(config->root);
     free(config->state_name);
     free(config->context);

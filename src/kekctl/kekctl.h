@@ -70,7 +70,7 @@ struct ctl {
     const char **arguments; /* what stands after the command's words */
     size_t argument_count;
     const char *argument; /* the first of them; NULL: there is none */
-    bool compromised, has_backup, dry_run;
+    bool compromised, has_backup, dry_run, new_keyring;
     struct ctl_names nodes;   /* of --node */
     const char *until;        /* NULL: to the end */
     struct ctl_names without; /* nodes, as --node or the configuration writes them */

@@ -97,6 +97,7 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/listeners.c \
 	src/kekctl/doctor/listening.c \
 	src/kekctl/doctor/listening.h \
+	src/kekctl/doctor/lost_record.c \
 	src/kekctl/doctor/nodes_lines.c \
 	src/kekctl/doctor/outside.c \
 	src/kekctl/doctor/owners.c \
@@ -224,6 +225,8 @@ kekctl_SOURCES = \
 	src/kekctl/node/node_view.c \
 	src/kekctl/node/nodes.c \
 	src/kekctl/node/nodes.h \
+	src/kekctl/key/new_keyring.c \
+	src/kekctl/key/new_keyring.h \
 	src/kekctl/key/on_record.c \
 	src/kekctl/key/on_record.h \
 	src/kekctl/options.c \
@@ -444,6 +447,8 @@ tests_unit_test_reencrypt_parts_LDADD = $(KUBEAPI_LIBS) libkek-keyring.a $(POOL_
 endif
 
 kekctl_script_tests = tests/unit/test_completion.py tests/unit/test_kekctl.py tests/unit/test_kekctl_keys.py tests/unit/test_kekctl_changes.py \
+	tests/unit/test_kekctl_new_keyring.py \
+	tests/unit/test_kekctl_roots.py \
 	tests/unit/test_kekctl_destroy.py \
 	tests/unit/test_kekctl_destroy_roots.py \
 	tests/unit/test_kekctl_audit.py \

@@ -191,6 +191,7 @@ static enum kek_rc start_root(struct root *root, struct kek_why *why)
     struct kek_keyring_settings ring = {
         .config = root->config,
         .pool = root->pool,
+        .claim = root->index == 0 ? &root->daemon->claim : NULL,
         .changed = tell_keyring_changed,
         .notice = tell_root_notice,
         .arg = root,

@@ -147,6 +147,7 @@ void tell_roots_changed(void *arg)
     kek_datakey_review(daemon->store);
     tell_audit(daemon);
     if (!daemon->stopping) {
+        warnings_of_state(&daemon->warnings, daemon->config, daemon->roots);
         tell_people(daemon);
     }
 }

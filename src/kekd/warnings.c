@@ -1,6 +1,7 @@
 #include "kekd/warnings.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "kek/durable.h"
 #include "kek/log.h"
@@ -14,6 +15,23 @@ void warnings_of_start(const struct kek_config *config)
                 "which key is the right one; put it on a disk",
                 config->state_dir);
     }
+}
+
+void warnings_of_state(struct warnings *warnings, const struct kek_config *config,
+                       const struct kek_roots *roots)
+{
+    struct kek_keyring_verdict first;
+    bool replaced =
+        kek_roots_remarks(roots, &first, 1) == 1 && first.remark == KEK_KEYRING_STATE_DIR_REPLACED;
+    char text[sizeof first.what + sizeof first.todo + 2];
+    if (replaced && strcmp(warnings->state, first.what) != 0) {
+        kek_keyring_verdict_text(&first, text, sizeof text);
+        kek_log(KEK_LOG_WARN, "%s", text);
+    } else if (!replaced && warnings->state[0] != '\0') {
+        kek_log(KEK_LOG_INFO, "state_dir: %s is the folder again that this kekd locked",
+                config->state_dir);
+    }
+    kek_text_copy(warnings->state, sizeof warnings->state, replaced ? first.what : "");
 }
 
 #define CERTIFICATE_ENDS_S (INT64_C(30) * 24 * 3600)

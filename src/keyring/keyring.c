@@ -321,6 +321,9 @@ struct kek_keyring *kek_keyring_new(uv_loop_t *loop, const struct kek_keyring_se
         kek_keyring_free(ring);
         return NULL;
     }
+    if (!kek_keyring_beside(settings->config, ring->beside)) {
+        ring->beside[0] = '\0';
+    }
     const struct version *primary = version_primary(ring);
     if (primary != NULL && settings->pool != NULL) {
         /* Neither a restart nor a token's new firmware changes a version's algorithm. */
@@ -344,6 +347,14 @@ void kek_keyring_start(struct kek_keyring *ring)
     uv_timer_start(&ring->tick, tick, TICK_MS, TICK_MS);
     uv_timer_start(&ring->refresh, look_due, refresh, refresh);
     ring->now_ms = kek_clock_ms();
+    if (ring->beside[0] != '\0') {
+        const struct kek_config *config = ring->settings.config;
+        ring_notice(ring, KEK_LOG_WARN,
+                    "%s has a record of keyring %s, and none of %s: compare `keyring` with %s, "
+                    "since what that one sealed opens under no key of %s",
+                    config->state_dir, ring->beside, config->keyring, ring->beside,
+                    config->keyring);
+    }
     verdict_drive(ring);
 }
 
@@ -384,6 +395,14 @@ void kek_keyring_free(struct kek_keyring *ring)
     }
     record_close(ring);
     free(ring);
+}
+
+/* Who asks before the turn ends hears of it: the root is not out any more. */
+void kek_keyring_lapse_over(struct kek_keyring *ring)
+{
+    if (lapse_end(ring)) {
+        remarks_lapse(ring);
+    }
 }
 
 struct kek_keyring *kek_keyring_read(const struct kek_config *config, struct kek_why *why)

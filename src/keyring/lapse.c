@@ -27,8 +27,8 @@ bool lapse_is_over(const struct kek_keyring *ring)
 {
     const char *root = ring->settings.config->root;
     /* Without roots of trust it is only kept, for when they come again: nothing here ends it. */
-    bool named = root != NULL && root[0] != '\0';
-    return named && ring->lapse.since_ms > 0 && !lapse_goes_on(ring);
+    bool unnamed = root != NULL && root[0] == '\0';
+    return !unnamed && ring->lapse.since_ms > 0 && !lapse_goes_on(ring);
 }
 
 int64_t lapse_until(struct kek_keyring *ring)

@@ -1,11 +1,14 @@
 noinst_LIBRARIES += libkek-keyring.a
 libkek_keyring_a_SOURCES = \
 	src/keyring/ageing.c \
+	src/keyring/beside.c \
 	src/keyring/canary.c \
 	src/keyring/check.c \
 	src/keyring/facts.c \
 	src/keyring/generation.c \
 	src/keyring/history.c \
+	src/keyring/home.c \
+	src/keyring/home.h \
 	src/keyring/judge.c \
 	src/keyring/keyring.c \
 	src/keyring/lapse.c \
@@ -41,6 +44,7 @@ KEYRING_TESTS = \
 	tests/unit/test_keyring_ageing \
 	tests/unit/test_keyring_canary \
 	tests/unit/test_keyring_held \
+	tests/unit/test_keyring_home \
 	tests/unit/test_keyring_lapse \
 	tests/unit/test_keyring_moved \
 	tests/unit/test_keyring_tokens \
@@ -67,6 +71,10 @@ tests_unit_test_keyring_ageing_SOURCES = tests/unit/test_keyring_ageing.c tests/
 tests_unit_test_keyring_ageing_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_keyring_ageing_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_keyring_ageing_LDADD = $(RIG_LIBS)
+tests_unit_test_keyring_home_SOURCES = tests/unit/test_keyring_home.c tests/unit/keyring_turn.h tests/unit/pool_rig.c
+tests_unit_test_keyring_home_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_keyring_home_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
+tests_unit_test_keyring_home_LDADD = $(RIG_LIBS)
 tests_unit_test_keyring_lapse_SOURCES = tests/unit/test_keyring_lapse.c tests/unit/keyring_turn.h tests/unit/pool_rig.c
 tests_unit_test_keyring_lapse_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_keyring_lapse_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)

@@ -62,6 +62,7 @@ void look_due(uv_timer_t *timer)
         look_list(member);
     }
     lapse_due(ring);
+    home_look(ring, record_seen);
     if (ring->record_dirty) {
         record_save(ring); /* what could not be written the last time */
     }

@@ -160,6 +160,10 @@ void obstacle_say(const struct kek_keyring *ring, const struct version *version,
     } else if (!version->prepared) {
         verdict_say(verdict, "see the log for what its workers meet",
                     "no data key was wrapped under KEK version %u yet", version->number);
+    } else if (!home_is_here(ring)) {
+        verdict_say(verdict, "bring that folder back",
+                    "KEK version %u waits until state_dir %s is the folder again that kekd locked",
+                    version->number, ring->settings.config->state_dir);
     } else {
         verdict_say(verdict, "see whether the disk of state_dir is full",
                     "KEK version %u is not on record yet", version->number);

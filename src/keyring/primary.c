@@ -242,6 +242,9 @@ void primary_drive(struct kek_keyring *ring)
     if (next == NULL || ring->now_ms - next->ready_ms < settle) {
         return;
     }
+    if (next->prepared && !home_is_here(ring)) {
+        return; /* what is on record there alone the next kekd would not know */
+    }
     if (next->prepared) {
         ring->announcing = next;
         if (!ring->record_dirty) {

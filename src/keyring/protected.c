@@ -112,13 +112,22 @@ bool kek_keyring_has_lapsed(const struct kek_keyring *ring)
     return ring->lapse.since_ms > 0;
 }
 
+bool lapse_end(struct kek_keyring *ring)
+{
+    if (ring->stopped || !lapse_goes_on(ring)) {
+        return false;
+    }
+    lapse_tell(ring);
+    ring->lapse.told = false;
+    record_save(ring);
+    ring_dirty(ring);
+    return true;
+}
+
+/* Nothing is sealed after this. */
 void lapse_stop(struct kek_keyring *ring)
 {
-    if (lapse_goes_on(ring)) {
-        lapse_tell(ring);
-        ring->lapse.told = false; /* nothing is sealed after this */
-        record_save(ring);
-    }
+    (void)lapse_end(ring);
 }
 
 struct asking {

@@ -20,7 +20,6 @@
 #include "kek/text.h"
 #include "keyring/moved.h"
 
-#define RECORD_MAX (256u * 1024)
 #define FORMAT 1
 #define RESTORE \
     "restore it from a backup, or move it away once every node's Status shows the same key_id"
@@ -235,6 +234,28 @@ void kek_keyring_record_look(const struct kek_config *config, struct kek_keyring
     kek_text_copy(record->context, sizeof record->context, context == NULL ? "" : context);
 }
 
+bool record_has_version(const struct kek_config *config)
+{
+    struct kek_why why;
+    KEK_AUTO(moved) moved = moved_find(config, RECORD_MAX, &why);
+    if (moved == NULL) {
+        return why.rc != KEK_NOT_FOUND;
+    }
+    const json_t *versions = json_object_get(moved->files[moved->counts].root, "versions");
+    return !json_is_array(versions) || json_array_size(versions) > 0;
+}
+
+/* As it is there now, byte by byte. */
+static void take_digest(struct kek_keyring *ring)
+{
+    KEK_AUTO_BUF struct kek_buf content;
+    kek_buf_init(&content, RECORD_MAX);
+    if (kek_durable_read(ring->record_path, RECORD_MAX, &content, NULL) != KEK_OK ||
+        !kek_sha256_text(kek_buf_bytes(&content), ring->home.digest)) {
+        ring->home.digest[0] = '\0';
+    }
+}
+
 static enum kek_rc load(struct kek_keyring *ring, bool is_ours, struct kek_why *why)
 {
     const struct kek_config *config = ring->settings.config;
@@ -264,6 +285,7 @@ static enum kek_rc load(struct kek_keyring *ring, bool is_ours, struct kek_why *
     if (rc == KEK_OK && is_ours && moved_is_open(moved) && !moved_is_in_use(moved, config)) {
         settle(ring, moved, text);
     }
+    take_digest(ring);
     return rc;
 }
 
@@ -328,18 +350,8 @@ char *record_text(const struct kek_keyring *ring, const struct version *next)
 
 static void write_record(struct kek_keyring *ring);
 
-static void saved(void *arg, enum kek_rc rc, const struct kek_why *why)
+static void wrote(struct kek_keyring *ring)
 {
-    struct kek_keyring *ring = arg;
-    ring->record_writing = false;
-    if (rc != KEK_OK) {
-        ring->record_dirty = true; /* tried again at the next refresh */
-        ring->announcing = NULL;
-        ring_notice(ring, KEK_LOG_ERROR,
-                    "the state file cannot be written, so nothing new is announced: %s", why->text);
-        return;
-    }
-    ring->record_holds = ring->record_announces && ring->announcing != NULL;
     if (!ring->stopped) {
         ring_dirty(ring);
     } else if (!ring->record_announces) {
@@ -350,15 +362,100 @@ static void saved(void *arg, enum kek_rc rc, const struct kek_why *why)
     }
 }
 
+/* What was written to announce something: is it where the next kekd will look for it? */
+static void confirmed(struct kek_keyring *ring, bool here)
+{
+    ring->record_writing = false;
+    ring->record_holds = here && ring->announcing != NULL;
+    if (here) {
+        wrote(ring);
+        return;
+    }
+    ring->record_dirty = true; /* without it, at the next refresh */
+    ring->announcing = NULL;
+    if (!ring->stopped) {
+        ring_dirty(ring);
+    }
+}
+
+/* Nobody else is to write the file as long as the folder is locked.  What somebody put there on purpose stays until there is
+ * something new to be put on record. */
+static void judge_file(struct kek_keyring *ring)
+{
+    struct home *home = &ring->home;
+    if (home->moved) {
+        ring_notice(ring, KEK_LOG_WARN,
+                    "state_dir %s was removed: the folder that is there now is locked, and the "
+                    "record is put there from memory",
+                    ring->settings.config->state_dir);
+        home->moved = false;
+        record_save(ring);
+        return;
+    }
+    if (ring->record_writing || ring->record_dirty) {
+        return;
+    }
+    if (home->lost) {
+        ring_notice(ring, KEK_LOG_WARN, "the state file %s was removed: it is written anew",
+                    ring->record_path);
+        record_save(ring);
+    } else if (home->changed) {
+        ring_notice(ring, KEK_LOG_WARN,
+                    "the state file %s was changed by somebody else: this kekd writes over it with "
+                    "its next change, and one that is started before knows what stands there alone",
+                    ring->record_path);
+        memcpy(home->digest, home->found, sizeof home->digest); /* told once */
+    }
+}
+
+void record_seen(struct kek_keyring *ring, bool confirms)
+{
+    if (confirms) {
+        confirmed(ring, home_is_here(ring));
+    } else if (!ring->stopped) {
+        judge_file(ring);
+        ring_dirty(ring);
+    }
+}
+
+static void saved(void *arg, enum kek_rc rc, const struct kek_why *why)
+{
+    struct kek_keyring *ring = arg;
+    ring->record_writing = false;
+    if (rc != KEK_OK) {
+        ring->record_dirty = true; /* tried again at the next refresh */
+        ring->announcing = NULL;
+        if (ring->home.is != HOME_REMOVED) { /* else it is told, and no try is better */
+            ring_notice(ring, KEK_LOG_ERROR,
+                        "the state file cannot be written, so nothing new is announced: %s",
+                        why->text);
+        }
+        return;
+    }
+    memcpy(ring->home.digest, ring->home.written, sizeof ring->home.digest);
+    if (!ring->record_announces || ring->announcing == NULL || ring->stopped) {
+        wrote(ring);
+        return;
+    }
+    ring->record_writing = true;
+    if (!home_confirm(ring, record_seen)) {
+        confirmed(ring, false);
+    }
+}
+
 static void write_record(struct kek_keyring *ring)
 {
     struct kek_why why;
     ring->announcing_ms = kek_clock_wall_ms();
     char *text = record_text(ring, ring->announcing);
     ring->record_announces = ring->announcing != NULL;
-    enum kek_rc rc = text == NULL ? kek_fail(&why, KEK_NO_MEMORY, "no memory")
-                                  : kek_durable_write(ring->loop, ring->record_path,
-                                                      kek_bytes_of(text), saved, ring, &why);
+    enum kek_rc rc = text == NULL
+                         ? kek_fail(&why, KEK_NO_MEMORY, "no memory")
+                         : kek_durable_write_in(ring->loop, ring->lock.folder, ring->record_path,
+                                                kek_bytes_of(text), saved, ring, &why);
+    if (text == NULL || !kek_sha256_text(kek_bytes_of(text), ring->home.written)) {
+        ring->home.written[0] = '\0';
+    }
     free(text);
     if (rc != KEK_OK) {
         ring->announcing = NULL;
@@ -366,6 +463,7 @@ static void write_record(struct kek_keyring *ring)
         return;
     }
     lapse_saved(ring);
+    ring->home.writes++;
     ring->record_dirty = false;
     ring->record_writing = true;
 }

@@ -1,5 +1,5 @@
 /*
- * What is to be mended although this node serves: a provider that does not answer, one that uses a wrong key or
+ * What is to be mended although this node serves: a state_dir that was replaced, a provider that does not answer, one that uses a wrong key or
  * lacks a version or fails to open one, a version that opens nowhere, two keys of one number, a version that waits to
  * be announced.
  *
@@ -20,6 +20,8 @@ static const struct {
     bool logged; /* here; of the others the pool and the judge have told already */
 } kinds[] = {
     [KEK_KEYRING_NO_REMARK] = {"none", false, false},
+    [KEK_KEYRING_STATE_DIR_REPLACED] = {"state_dir_replaced", false,
+                                        false}, /* once for all roots */
     [KEK_KEYRING_PROVIDER_DOWN] = {"provider_down", false, false},
     [KEK_KEYRING_WRONG_KEY] = {"wrong_key", false, false},
     [KEK_KEYRING_TWO_KEYS] = {"two_keys", false, true},
@@ -287,7 +289,7 @@ static void note_version(struct kek_keyring *ring, const struct version *version
     }
 }
 
-static void note_lapse(struct kek_keyring *ring)
+void remarks_lapse(struct kek_keyring *ring)
 {
     char since[KEK_CLOCK_TEXT], until[KEK_CLOCK_TEXT];
     if (lapse_is_over(ring)) {
@@ -298,6 +300,13 @@ static void note_lapse(struct kek_keyring *ring)
                     "what was sealed from %s to %s may not open by this root of trust",
                     kek_clock_text_seconds(since_ms < until_ms ? since_ms : until_ms, since),
                     kek_clock_text_seconds(until_ms, until));
+    }
+}
+
+static void note_home(struct kek_keyring *ring)
+{
+    if (!home_is_here(ring)) {
+        home_say(ring, note(ring, KEK_KEYRING_STATE_DIR_REPLACED, 0, KEK_POOL_ANY));
     }
 }
 
@@ -334,13 +343,14 @@ void remarks_drive(struct kek_keyring *ring)
     for (size_t i = 0; i < ring->remark_count; i++) {
         ring->remarks[i].seen = false;
     }
+    note_home(ring); /* the first, so that there is room for it */
     for (size_t p = 0; p < ring->source_count; p++) {
         note_provider(ring, p);
     }
     DL_FOREACH (ring->versions, version) {
         note_version(ring, version);
     }
-    note_lapse(ring);
+    remarks_lapse(ring);
     for (size_t i = 0; i < ring->remark_count; i++) {
         struct remark *remark = &ring->remarks[i];
         if (remark->seen && stands(ring, remark)) {

@@ -9,7 +9,9 @@
  *   lapse.c       since when, and until when, other roots of trust sealed without this one, and its part of it
  *   tokens.c      which tokens are known to be this keyring's, and its part of it
  *   moved.c       in which file the record is, where roots of trust got names or lost them
+ *   home.c        whether state_dir is still the folder that was locked
  *   record.c      the state file, and how often a KEK wrapped by AES-GCM
+ *   beside.c      another keyring's record, where there is none of this one
  *   protected.c   what begins that, and kekctl's word that ends it
  *   witness.c     the small envelope that tells one key from another
  *   check.c       one worker being asked: does it open a version's witness?
@@ -34,12 +36,14 @@
 
 #include "kek/keyring.h"
 #include "kek/lock_file.h"
+#include "keyring/home.h"
 #include "keyring/lapse.h"
 
 #include <jansson.h>
 #include <utlist.h>
 
 #define WITNESS_MAX (128 + KEK_WRAPPED_MAX) /* bytes of a witness envelope with one entry */
+#define RECORD_MAX (256u * 1024)            /* bytes of the state file */
 #define VERSIONS_MAX 64                     /* versions known at once; a bit each */
 #define TOKENS_MAX (4 * KEK_CONFIG_PROVIDERS_MAX)
 #define TICK_MS 1000u                       /* how late anything is that time alone brings */
@@ -228,7 +232,10 @@ struct kek_keyring {
 
     /* The record on disk: written whole, one write at a time. */
     char *record_path;
+    char beside
+        [KEK_KEYRING_NAME_TEXT]; /* another keyring's, where there was none at the start; else "" */
     struct kek_lock lock;
+    struct home home;
     bool record_writing, record_dirty;
     struct version *announcing; /* to be announced once it is on disk as the primary */
     bool record_announces;      /* the write under way holds it */
@@ -355,11 +362,16 @@ json_t *tokens_json(const struct kek_keyring *ring); /* NULL: no memory */
 void tokens_load(struct kek_keyring *ring, const json_t *list);
 
 /* record.c */
+#define RECORD_MAX (256u * 1024)
+/* Does what record_load() reads have a version?  A root that others were announced without may have a record before it has one.
+ * What cannot be read counts as if it had. */
+bool record_has_version(const struct kek_config *config);
 enum kek_rc record_open(struct kek_keyring *ring, struct kek_why *why) KEK_MUST_CHECK;
 /* The same without the lock. */
 enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why) KEK_MUST_CHECK;
 void record_close(struct kek_keyring *ring);
 void record_save(struct kek_keyring *ring);
+void record_seen(struct kek_keyring *ring, bool confirms); /* what home_look() is told */
 /* The file's content into a ring that knows nothing yet, at ring->record_path for messages. */
 enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content,
                          struct kek_why *why) KEK_MUST_CHECK;
@@ -369,6 +381,7 @@ char *record_text(const struct kek_keyring *ring, const struct version *next);
 /* protected.c */
 void lapse_due(struct kek_keyring *ring);  /* looks whether it is to end */
 void lapse_stop(struct kek_keyring *ring); /* while the record may be written still */
+bool lapse_end(struct kek_keyring *ring);  /* it ends now. False: none went on */
 
 /* witness.c */
 /* By the data key that a worker unwrapped.  KEK_DAMAGED: it uses another KEK.  Any other failure leaves open
@@ -477,5 +490,6 @@ void verdict_drive(struct kek_keyring *ring);
 
 /* remarks.c */
 void remarks_drive(struct kek_keyring *ring);
+void remarks_lapse(struct kek_keyring *ring); /* of one that is over, before the turn ends */
 
 #endif

@@ -82,6 +82,11 @@ static void say_starting(const struct kek_keyring *ring, struct kek_keyring_verd
     } else if (ring->versions != NULL) {
         verdict_say(verdict, "kekctl key list shows what each HSM has",
                     "no KEK version of keyring %s is active", keyring);
+    } else if (ring->beside[0] != '\0') {
+        char todo[sizeof verdict->todo];
+        snprintf(todo, sizeof todo, "compare keyring: with %s, of which state_dir has a record",
+                 ring->beside);
+        verdict_say(verdict, todo, "no HSM that answers has a key of keyring %s", keyring);
     } else {
         verdict_say(verdict,
                     ring_todo(ring, "compare keyring: with the labels on the token, or ",

@@ -204,6 +204,16 @@ static void tell_lapses(const struct kek_roots *roots)
     }
 }
 
+/* Who came in is lacking no more. */
+static void tell_lapses_over(const struct kek_roots *roots, unsigned before)
+{
+    for (size_t i = 0; i < roots->settings.count; i++) {
+        if (((roots->members & ~before) >> i & 1) != 0) {
+            kek_keyring_lapse_over(ring_at(roots, i));
+        }
+    }
+}
+
 /* That it lacks a root is on its way to that root's record before anybody hears of it and seals under it, and not held up by it: a
  * disk that is full must not be an outage of the roots that are left. */
 static void announce(struct kek_roots *roots, unsigned members,
@@ -218,6 +228,7 @@ static void announce(struct kek_roots *roots, unsigned members,
     roots->announced = true;
     roots->members = members;
     tell_lapses(roots);
+    tell_lapses_over(roots, before);
     roots->primary = *joined;
     roots->primary.since_ms = first ? joined->since_ms : now_ms;
     /* Records are of each KEK alone: since when they were announced together none of them says. */

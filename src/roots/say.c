@@ -177,10 +177,40 @@ static bool say_root(const struct kek_roots *roots, size_t root, struct kek_keyr
     return true;
 }
 
+/* All of them have one state_dir: who saw it first says it for all. */
+static size_t say_state_dir(const struct kek_roots *roots, struct kek_keyring_verdict *remarks,
+                            size_t max)
+{
+    struct kek_keyring_verdict own[KEK_KEYRING_REMARKS_MAX];
+    for (size_t i = 0; i < roots->settings.count && max > 0; i++) {
+        size_t count = kek_keyring_remarks(ring_at(roots, i), own, KEK_KEYRING_REMARKS_MAX);
+        for (size_t m = 0; m < count; m++) {
+            if (own[m].remark == KEK_KEYRING_STATE_DIR_REPLACED) {
+                remarks[0] = own[m];
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
+/* Without what is said of all. */
+static size_t say_own(const struct kek_roots *roots, size_t root,
+                      struct kek_keyring_verdict *remarks, size_t max)
+{
+    size_t count = kek_keyring_remarks(ring_at(roots, root), remarks, max), kept = 0;
+    for (size_t m = 0; m < count; m++) {
+        if (remarks[m].remark != KEK_KEYRING_STATE_DIR_REPLACED) {
+            remarks[kept++] = remarks[m];
+        }
+    }
+    return kept;
+}
+
 size_t kek_roots_remarks(const struct kek_roots *roots, struct kek_keyring_verdict *remarks,
                          size_t max)
 {
-    size_t count = 0, decides = decisive(roots);
+    size_t count = say_state_dir(roots, remarks, max), decides = decisive(roots);
     for (size_t i = 0; i < roots->settings.count; i++) {
         bool told = i == decides && kek_keyring_state(ring_at(roots, i)) != KEK_KEYRING_GOOD;
         bool all = roots->settings.mode == KEK_ENVELOPE_MODE_ALL;
@@ -192,7 +222,7 @@ size_t kek_roots_remarks(const struct kek_roots *roots, struct kek_keyring_verdi
         if (!is_one(roots) && !roots->settings.roots[i].needed && count < max) {
             say_not_needed(roots, i, &remarks[count++]);
         }
-        size_t more = kek_keyring_remarks(ring_at(roots, i), remarks + count, max - count);
+        size_t more = say_own(roots, i, remarks + count, max - count);
         more = say_waits(roots, i, remarks + count, more, max - count);
         for (size_t m = 0; m < more; m++) {
             place(roots, i, &remarks[count + m]);

@@ -65,11 +65,25 @@ int rename(const char *from, const char *to)
     return real(from, to);
 }
 
+int renameat(int from_folder, const char *from, int to_folder, const char *to)
+{
+    REAL(renameat);
+    count();
+    return real(from_folder, from, to_folder, to);
+}
+
 int unlink(const char *path)
 {
     REAL(unlink);
     count();
     return real(path);
+}
+
+int unlinkat(int folder, const char *path, int flags)
+{
+    REAL(unlinkat);
+    count();
+    return real(folder, path, flags);
 }
 
 int flock(int fd, int operation)
@@ -90,4 +104,17 @@ int open(const char *path, int flags, ...)
         count();
     }
     return real(path, flags, mode);
+}
+
+int openat(int folder, const char *path, int flags, ...)
+{
+    REAL(openat);
+    va_list args;
+    va_start(args, flags);
+    mode_t mode = (flags & O_CREAT) != 0 ? va_arg(args, mode_t) : 0;
+    va_end(args);
+    if ((flags & O_ACCMODE) != O_RDONLY) {
+        count();
+    }
+    return real(folder, path, flags, mode);
 }

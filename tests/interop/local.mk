@@ -80,6 +80,7 @@ INTEROP_TESTS = \
 	tests/interop/test_roundtrip.py \
 	tests/interop/test_schedules.py \
 	tests/interop/test_separation.py \
+	tests/interop/test_state_dir.py \
 	tests/interop/test_states.py \
 	tests/interop/test_status.py \
 	tests/interop/test_transit.py \

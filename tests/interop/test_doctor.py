@@ -345,6 +345,14 @@ class Files(doctoring.Case):
         node.write(allow_uids=json.loads(line.do.split("allow_uids: ")[1]))
         self.well(node)
 
+    def test_who_may_call_where_no_api_server_is_found(self):
+        node = self.healthy()
+        node.write(allow_uids=[os.stat(node.state).st_uid])
+        lines = json.loads(node.kekctl("doctor", "--output", "json").stdout)["lines"]
+        said, = [line["seen"] for line in lines if line["subject"] == "peer"]
+        # One may run on this machine, for other tests.
+        self.assertRegex(said, r"^the API server( \([^()]+\))? is uid \d+( unless it is told otherwise)?, which allow_uids does not")
+
     def test_a_socket_that_is_its_groups(self):
         node = self.healthy().start()
         edit(node.manifest, "spec:\n", "spec:\n  securityContext: {runAsUser: 1}\n")  # daemon

@@ -149,6 +149,47 @@ class Chain(rigs.Case):
         self.assertTrue(todo.startswith("in %s: state_dir: the one that is there; or restore it" % node.path), todo)
         self.assertFalse(os.path.exists(node.state))
 
+    def lost(self, node, seen):
+        """No login is put on record there, so that it is told the next time, too."""
+        for _ in range(2):
+            (verdict, said, todo), = self.chain(node, "state_dir")
+            self.assertEqual((verdict, said), ("FAIL", "%s %s, and the audit log %s has lines of one that was"
+                                               % (node.state, seen, node.audit)))
+            self.assertTrue(todo.startswith("in %s: state_dir: the one that has it; or restore it" % node.path), todo)
+            (verdict, _, todo), = self.chain(node, "tokens")
+            self.assertEqual((verdict, todo), ("UNSEEN", "the line of state_dir first"))
+
+    def test_a_state_dir_without_what_the_log_says_was_announced(self):
+        node, _ = self.stopped()
+        before = self.lines(node)
+        away = node.state + ".was"
+        os.rename(node.state, away)
+        os.mkdir(node.state, 0o700)
+        self.lost(node, "is empty")
+        self.assertEqual((os.listdir(node.state), self.lines(node)), ([], before))
+        # As kekd leaves it, under which the folder was replaced: it has a chain, and no record.
+        shutil.copy(away + "/k8s-test.audit", node.state)
+        self.lost(node, "has no record of the key that was announced")
+        shutil.rmtree(node.state)
+        os.rename(away, node.state)
+        self.assertNotEqual(self.chain(node, "state_dir")[0][0], "FAIL")
+        os.unlink(node.state + "/k8s-test.json")
+        self.lost(node, "has no record of the key that was announced")
+        # One that begins there has one again.
+        node.start()
+        node.stop()
+        self.assertNotEqual(self.chain(node, "state_dir")[0][0], "FAIL")
+
+    def test_a_node_that_announced_nothing_yet_has_no_record(self):
+        node = self.node()  # its key was made: the log has lines of kekctl
+        node.kekctl("key", "list", check=True)
+        self.assertTrue(self.lines(node))
+        self.assertEqual([line[0] for line in self.chain(node, "state_dir") if line[0] == "FAIL"], [])
+        with node.token.away():
+            node.spawn().serving()
+            node.stop()
+        self.assertEqual([line[0] for line in self.chain(node, "state_dir") if line[0] == "FAIL"], [])
+
     @staticmethod
     def put_counts(node, acts=b"", kekd=b""):
         """In their places, behind the chain's."""

@@ -2,6 +2,7 @@
 """kekctl doctor beside a kekd that runs here and not on the record that the configuration names: which of the two is right is
 settled before anything is made, ended or put on record."""
 
+import glob
 import os
 import shutil
 
@@ -18,6 +19,11 @@ class Elsewhere(doctoring.Case):
         with open(node.config["audit"]["file"], "rb") as file:
             return [line for line in file if b'"seq":0,' in line and b'"event":"broken"' not in line]
 
+    @staticmethod
+    def is_quiet(node):
+        with open(node.config["audit"]["file"], "rb") as file:
+            return b'"event":"health","health":"good"' in file.read()
+
     def told(self, node, seen, todo):
         """The line, beside which nothing is told to be ended or made; and doctor itself makes nothing."""
         before, made = self.read(node), os.path.exists(node.config["state_dir"])
@@ -31,7 +37,7 @@ class Elsewhere(doctoring.Case):
         self.assertEqual((tokens.verdict, tokens.do), ("UNSEEN", FIRST))
         self.assertEqual(self.read(node), before)
         self.assertEqual(os.path.exists(node.config["state_dir"]), made)
-        self.assertFalse([name for name in os.listdir(node.state) if name.startswith("other")])
+        self.assertEqual(glob.glob(node.state + "/other*"), [])
         return lines
 
     def untold(self, node):
@@ -59,6 +65,7 @@ class Elsewhere(doctoring.Case):
 
     def test_a_state_dir_that_was_replaced_or_removed_under_the_kekd_that_runs(self):
         node = self.healthy().start()
+        rigs.wait_for(lambda: self.is_quiet(node), "the last line of its start")  # one that comes later makes a file in the new folder
         about, away = os.stat(node.state), node.state + ".away"
         os.rename(node.state, away)
         os.mkdir(node.state, 0o700)
@@ -68,14 +75,16 @@ class Elsewhere(doctoring.Case):
         os.rmdir(node.state)
         os.rename(away, node.state)
         self.untold(node)
-        shutil.copytree(node.state, away)
         def gone():
             shutil.rmtree(node.state, ignore_errors=True)
             return not os.path.exists(node.state)
         rigs.wait_for(gone, "its end: kekd makes its audit record anew in it meanwhile")
+        self.told(node, r"runs on state_dir %s \(which is gone\)" % node.state,
+                  "make %s anew, empty and user %s's: " % (node.state, doctoring.USER))
         os.mkdir(node.state, 0o700)
         os.chown(node.state, about.st_uid, about.st_gid)
-        self.told(node, r"runs on state_dir %s \(which is gone\)" % node.state, "bring back what was in %s, " % node.state)
+        rigs.wait_for(lambda: os.path.exists(node.state + "/k8s-test.json"), "the record that kekd puts there")
+        self.untold(node)
 
     def test_the_kekd_of_another_configuration_listens_there(self):
         node = self.healthy().start()

@@ -192,7 +192,7 @@ class Tokens(doctoring.Case):
             line = self.found(node, "keyring", "has a record of keyring [a-z0-9-]+, and none of %s" % keyring)
             self.assertIn("where %s is to begin here: start kekd if its token has a key of it; if none has: " % keyring, line.do)
             line.do = line.do.split("if none has: ")[1]
-            self.assertTrue(line.do.startswith("runuser -u nobody -- kekctl ") and line.do.endswith(" key generate"), line.do)
+            self.assertTrue(line.do.startswith("runuser -u nobody -- kekctl ") and line.do.endswith(" key generate --new-keyring"), line.do)
             if has_key:
                 node.start()
                 node.stop()
@@ -200,6 +200,19 @@ class Tokens(doctoring.Case):
                 self.run_it(node, line)
             self.run_it(node, self.found(node, "backup", "nobody has said", "WARN"))
             self.well(node)
+
+    def test_a_keyring_beside_the_record_of_another(self):
+        node = self.healthy(backup=False).start()
+        node.stop()
+        node.write(keyring="prod")
+        self.found(node, "keyring", "has a record of keyring k8s-test, and none of prod")
+        self.assertEqual(node.kekctl("key", "list").returncode, 3)  # its login begins a record of the audit log's chain
+        line = self.found(node, "keyring", "has no version yet: state_dir has a record of keyring k8s-test, and none of prod")
+        self.assertTrue(line.do.startswith("in %s: keyring: k8s-test # or, where prod is to begin here: " % node.path), line.do)
+        line.do = line.do.split("is to begin here: ")[1]
+        self.run_it(node, line)
+        self.run_it(node, self.found(node, "backup", "nobody has said", "WARN"))
+        self.well(node)
 
     def test_one_root_of_two_has_no_key(self):
         node = self.healthy(pair=True, backup=False)

@@ -252,7 +252,7 @@ class Joint(Case):
         whole = self.joint(node)
         with node.other.away():
             rigs.wait_for(lambda: self.status(node).key_id != whole["key_id"], "another key_id")
-            joint = self.joint(node, 1)
+            joint = self.joint(node, 3)
             self.assertEqual((joint["key_id"], joint["keks"], joint["without"]),
                              (self.status(node).key_id, whole["keks"][:1], ["spare"]))
         node.stop()
@@ -264,7 +264,7 @@ class Operating(Roots):
         with node.other.away():
             done = node.kekctl("key", "list", "--output", "json")
         site, spare = json.loads(done.stdout)["roots"]
-        self.assertEqual((done.returncode, site["root"], len(site["versions"])), (1, "site", 1))
+        self.assertEqual((done.returncode, site["root"], len(site["versions"])), (3, "site", 1))
         self.assertEqual((spare["root"], spare["versions"], [one["answered"] for one in spare["providers"]]),
                          ("spare", [], [False]))
         node.stop()

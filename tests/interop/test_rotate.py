@@ -178,7 +178,11 @@ class Refusals(RotateCase):
         cert, key = certs.Authority(one.folder + "/stranger").issue("/CN=cp1", name="cp1")
         self.refused("at step claim: " + cluster.addresses[0], BACKUP, "--timeout", "1s", code=3,
                      config=self.other_config(status=dict(one.config["status"], cert=cert, key=key)))
-        self.refused("and this configuration other", BACKUP, config=self.other_config(keyring="other"))
+        self.refused("%s has a record of keyring k8s-test, and none of other: " % one.state, BACKUP,
+                     config=self.other_config(keyring="other"))
+        os.mkdir(one.folder + "/fresh", 0o700)
+        self.refused("and this configuration other", BACKUP,
+                     config=self.other_config(keyring="other", state_dir=one.folder + "/fresh"))
         self.refused("has another context than this configuration", BACKUP,
                      config=self.other_config(context="elsewhere"))
         with cluster.token.away():

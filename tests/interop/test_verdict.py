@@ -159,6 +159,24 @@ class Silent(Verdict):
         node.write()
         self.silent(node, "no HSM that answers has a key of keyring k8s-tset", "; compare keyring")
 
+    def test_a_keyring_beside_the_record_of_another(self):
+        """What made good the missing key would hide that the name is wrong: it is not offered."""
+        node = self.node().start()
+        node.stop()
+        node.config["keyring"] = "k8s-prodd"
+        node.write()
+        self.silent(node, "no HSM that answers has a key of keyring k8s-prodd",
+                    "; compare keyring: with k8s-test, of which state_dir has a record")
+        self.assertRegex(node.log(), "warn: %s has a record of keyring k8s-test, and none of k8s-prodd: compare `keyring` "
+                         "with k8s-test" % node.state)
+        self.assertNotIn("key generate", node.log())
+        done = node.kekctl("key", "generate")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"has a record of keyring k8s-test, and none of k8s-prodd", done.stderr)
+        node.kekctl("key", "generate", "--new-keyring", check=True)  # it was meant
+        node.start()
+        self.good_again(node)
+
     def test_a_version_that_is_not_active(self):
         node = self.node()
         node.config["providers"][0]["versions"] = [{"n": 1, "state": "deactivated"}]

@@ -85,6 +85,8 @@ ALERTS = {
                         [degraded("version_lost", **V2, **HSM)]),
     "KekdVersionLost": ("critical", 0, [degraded("version_lost", **V2)], {"reason": "version_lost", **V2},
                         [degraded("version_back", **V2)]),
+    "KekdStateDirReplaced": ("critical", 0, [degraded("state_dir_replaced")], {"reason": "state_dir_replaced"},
+                             [degraded("version_waits", **V2)]),
     "KekdCanaryFails": ("warning", 0, [degraded("canary_failed", **V2, **HSM)], {"reason": "canary_failed", **V2, **HSM},
                         [degraded("provider_down", **HSM)]),
     "KekdKeyToBeDestroyed": ("critical", 0, [degraded("destruction_scheduled", **V2, **HSM)],

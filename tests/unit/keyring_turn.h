@@ -86,7 +86,7 @@ static inline void close_node(int i)
 {
     kek_keyring_stop(nodes[i]);
     uv_run(&rig.loop, UV_RUN_NOWAIT);
-    while (nodes[i]->record_writing) {
+    while (nodes[i]->record_writing || nodes[i]->home.looking) {
         uv_run(&rig.loop, UV_RUN_ONCE);
     }
     kek_keyring_free(nodes[i]);

@@ -204,18 +204,26 @@ static void note(void *arg, enum kek_rc rc, const struct kek_why *why)
     ck_assert((why == NULL) == (rc == KEK_OK));
 }
 
-static enum kek_rc write_now(const char *path, const char *text)
+static enum kek_rc write_in(int folder, const char *path, const char *text)
 {
     uv_loop_t loop;
     struct outcome outcome = {0};
     ck_assert_int_eq(uv_loop_init(&loop), 0);
-    ck_assert_int_eq(kek_durable_write(&loop, path, kek_bytes_of(text), note, &outcome, NULL),
-                     KEK_OK);
+    ck_assert_int_eq(
+        folder < 0
+            ? kek_durable_write(&loop, path, kek_bytes_of(text), note, &outcome, NULL)
+            : kek_durable_write_in(&loop, folder, path, kek_bytes_of(text), note, &outcome, NULL),
+        KEK_OK);
     ck_assert_int_eq(outcome.calls, 0);
     uv_run(&loop, UV_RUN_DEFAULT);
     ck_assert_int_eq(uv_loop_close(&loop), 0);
     ck_assert_int_eq(outcome.calls, 1);
     return outcome.rc;
+}
+
+static enum kek_rc write_now(const char *path, const char *text)
+{
+    return write_in(-1, path, text);
 }
 
 START_TEST(durable_write_replaces_the_whole_file_or_nothing)
@@ -255,6 +263,40 @@ START_TEST(durable_write_replaces_the_whole_file_or_nothing)
 
     unlink(path);
     rmdir(folder);
+}
+END_TEST
+
+static void check_content(const char *path, const char *text)
+{
+    struct kek_buf content;
+    kek_buf_init(&content, 100);
+    ck_assert_int_eq(kek_durable_read(path, 100, &content, NULL), KEK_OK);
+    ck_assert(kek_bytes_equal(kek_buf_bytes(&content), kek_bytes_of(text)));
+    kek_buf_done(&content);
+}
+
+START_TEST(durable_write_into_a_folder_that_is_open_follows_it_and_no_path)
+{
+    char folder[] = "/tmp/kek-base-XXXXXX", path[64], away[64], there[80];
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/state", folder);
+    snprintf(away, sizeof away, "%s.away", folder);
+    snprintf(there, sizeof there, "%s/state", away);
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write_in(fd, path, "first"), KEK_OK);
+    check_content(path, "first");
+
+    ck_assert_int_eq(rename(folder, away), 0);
+    ck_assert_int_eq(mkdir(folder, 0700), 0);
+    ck_assert_int_eq(write_in(fd, path, "second"), KEK_OK);
+    check_content(there, "second");
+    ck_assert_int_eq(rmdir(folder), 0); /* nothing was left in it */
+
+    ck_assert_int_eq(unlink(there), 0);
+    ck_assert_int_eq(rmdir(away), 0);
+    ck_assert_int_eq(write_in(fd, path, "third"), KEK_UNAVAILABLE);
+    close(fd);
 }
 END_TEST
 
@@ -604,6 +646,7 @@ int main(void)
     tcase_add_test(tcase, secret_is_zeroed_copied_and_compared);
     tcase_add_test(tcase, secret_is_null_when_the_arena_is_full);
     tcase_add_test(tcase, durable_write_replaces_the_whole_file_or_nothing);
+    tcase_add_test(tcase, durable_write_into_a_folder_that_is_open_follows_it_and_no_path);
     tcase_add_test(tcase, durable_read_names_what_is_wrong);
     tcase_add_test(tcase, all_that_comes_in_pieces_is_read_and_written);
     tcase_add_loop_test(tcase, descriptors_are_filled_so_that_using_them_still_fails, 0, 8);

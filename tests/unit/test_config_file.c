@@ -69,7 +69,7 @@ START_TEST(load_refuses_a_file_of_somebody_else)
     struct kek_why why;
     ck_assert_ptr_null(kek_config_load(t.path, &why));
     ck_assert_int_eq(why.rc, KEK_DENIED);
-    ck_assert_ptr_nonnull(strstr(why.text, " is of uid 4242: it must be of root or of uid 0"));
+    ck_assert_ptr_nonnull(strstr(why.text, " is of uid 4242: it must be of root, which reads it"));
     temporary_done(&t);
 }
 END_TEST

@@ -5,6 +5,7 @@ loads each file, and reads what the phase before wrote, is for tests/kube/phases
 import hashlib
 import json
 import os
+import re
 import subprocess
 import tempfile
 import unittest
@@ -59,7 +60,8 @@ class KubeConfig(unittest.TestCase):
 
     def test_the_deployed_example_is_what_a_new_cluster_gets(self):
         with open(os.path.join(SOURCE, "deploy", "encryption-configuration.yaml"), encoding="utf-8") as file:
-            self.assertEqual(self.good("--phase", "make-writer")[0], file.read())
+            out = self.good("--phase", "make-writer")[0]
+            self.assertEqual(out.replace("kekctl --config %s " % self.config, "kekctl "), file.read())
 
     def test_the_hash_is_what_an_api_server_shows_of_the_file(self):
         for form in ("table", "json"):
@@ -94,6 +96,22 @@ class KubeConfig(unittest.TestCase):
         self.assertIn("timeout: 1500ms\n", out)
         out, _ = self.good("--phase", "make-writer", "--from", self.write("file", out), "--name", "kekd-v2")
         self.assertIn("timeout: 1500ms\n", out)
+
+    def test_the_next_steps_name_the_configuration_again(self):
+        file = self.write("start", SECRETS + AESCBC + PLAIN)
+        for phase in "add-reader", "make-writer", "remove-old", "disable", "disable", "disable":
+            out, _ = self.good("--phase", phase, "--from", file)
+            commands = re.findall("kekctl(?! kube config\\.)(.*)", out)
+            self.assertEqual([words for words in commands if not words.startswith(" --config %s " % self.config)], [])
+            self.assertTrue(commands, out)
+            file = self.write("file", out)
+
+    def test_a_configuration_cannot_break_out_of_a_comment(self):
+        for name, shown in (("a b.yaml", "'%s'"), ("a\nkind: pod", "FILE")):
+            self.config = self.write(name, CONFIG)
+            out, _ = self.good("--phase", "add-reader")
+            self.assertIn("kekctl --config %s kube" % (shown.replace("%s", self.config)), out)
+            self.assertNotIn("\nkind: pod", out)
 
     def test_what_is_read_cannot_break_out_of_a_comment(self):
         file = self.write("odd", HEAD + '- resources: ["x\\nkind: pod", "#\\u00e9"]\n  providers:\n' + AESCBC)

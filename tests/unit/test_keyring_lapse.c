@@ -177,6 +177,26 @@ START_TEST(lapse_is_on_record_from_its_first_moment_and_as_it_was_at_a_stop)
 }
 END_TEST
 
+START_TEST(lapse_that_was_said_to_be_over_is_remarked_at_that_moment)
+{
+    kek_keyring_lapse_over(ring);
+    ck_assert_str_eq(remark(KEK_KEYRING_UNDER_PROTECTED), ""); /* there was none */
+    without(10000);
+    int64_t over_ms = kek_clock_wall_ms();
+    ck_assert(!is_remarked());
+    kek_keyring_lapse_over(ring);
+    ck_assert_str_ne(remark(KEK_KEYRING_UNDER_PROTECTED), ""); /* before the turn ends, too */
+    ck_assert(is_remarked());
+    write_out();
+    ck_assert(!recorded("goes_on"));
+    is_near(recorded("until_ms"), over_ms);
+    kek_keyring_lapsed(ring); /* and again */
+    ck_assert(!is_remarked());
+    write_out();
+    ck_assert(recorded("goes_on"));
+}
+END_TEST
+
 START_TEST(lapse_is_remarked_once_it_is_over_and_until_a_later_word)
 {
     without(10000);
@@ -349,6 +369,7 @@ int main(void)
     suite_add_tcase(suite, lapse);
     tcase_set_timeout(lapse, 60);
     tcase_add_test(lapse, lapse_is_on_record_from_its_first_moment_and_as_it_was_at_a_stop);
+    tcase_add_test(lapse, lapse_that_was_said_to_be_over_is_remarked_at_that_moment);
     tcase_add_test(lapse, lapse_is_remarked_once_it_is_over_and_until_a_later_word);
     tcase_add_test(lapse, lapse_outlasts_a_clock_that_is_set_back);
     tcase_add_test(lapse, lapse_ends_by_no_word_of_before_when_the_clock_is_set_back_for_a_while);

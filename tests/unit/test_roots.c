@@ -162,6 +162,82 @@ START_TEST(roots_with_one_kek_from_the_start_announce_nothing_and_are_named)
 }
 END_TEST
 
+static size_t remarked(enum kek_keyring_remark kind)
+{
+    struct kek_keyring_verdict remarks[KEK_KEYRING_REMARKS_MAX];
+    size_t found = 0, count = kek_roots_remarks(roots, remarks, KEK_KEYRING_REMARKS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        found += remarks[i].remark == kind;
+    }
+    return found;
+}
+
+/* A data key is made under what is wanted. */
+static void prepare(void)
+{
+    ck_assert_ptr_nonnull(kek_roots_wanted(roots));
+    const struct kek_generation wanted = *kek_roots_wanted(roots);
+    kek_roots_prepared(roots, &wanted);
+    ck_assert_ptr_null(kek_roots_wanted(roots));
+}
+
+static void spare_is(enum kek_keyring_state state)
+{
+    nodes[1]->verdict.state = state;
+    kek_roots_review(roots);
+}
+
+START_TEST(root_that_comes_back_is_out_or_what_lacks_it_is_remarked_at_every_moment)
+{
+    struct kek_version site = key(1, 0, 'W'), spare = key(2, 0, 'W');
+    node_lists(0, &site, 1);
+    node_lists(1, &spare, 1);
+    join(KEK_ENVELOPE_MODE_ANY);
+    for (int round = 0; round < 2; round++) {
+        spare_is(KEK_KEYRING_OUTAGE);
+        prepare();
+        ck_assert_str_eq(announced, "new primary of the roots of trust: site version 1");
+        remarks_drive(nodes[1]);
+        ck_assert_uint_eq(remarked(KEK_KEYRING_ROOT_OUT), 1);
+        ck_assert_uint_eq(remarked(KEK_KEYRING_UNDER_PROTECTED), 0);
+        spare_is(KEK_KEYRING_GOOD);
+        pass(rig.config.settle_ms);
+        kek_roots_review(roots);
+        ck_assert_uint_eq(remarked(KEK_KEYRING_ROOT_OUT), 1);
+        prepare();
+        ck_assert_str_eq(announced, "new primary of the roots of trust: site version 1, spare "
+                                    "version 2");
+        ck_assert_uint_eq(remarked(KEK_KEYRING_ROOT_OUT), 0);
+        ck_assert_uint_eq(remarked(KEK_KEYRING_UNDER_PROTECTED), 1);
+        remarks_drive(nodes[1]);
+        ck_assert_uint_eq(remarked(KEK_KEYRING_UNDER_PROTECTED), 1);
+    }
+    part();
+    write_out();
+}
+END_TEST
+
+/* All roots have one state_dir: it is told once, and as no root's. */
+START_TEST(state_dir_that_was_replaced_is_told_once_for_all_roots)
+{
+    struct kek_version seen = key(1, 0, 'W'), other = key(1, 1, 'W');
+    struct kek_keyring_verdict remarks[KEK_KEYRING_REMARKS_MAX];
+    node_lists(0, &seen, 1);
+    node_lists(1, &other, 1);
+    join(KEK_ENVELOPE_MODE_ANY);
+    ck_assert_uint_eq(kek_roots_remarks(roots, remarks, KEK_KEYRING_REMARKS_MAX), 0);
+    for (int i = _i; i < 2; i++) { /* both saw it, or the second one alone */
+        nodes[i]->home.is = HOME_OTHER;
+        remarks_drive(nodes[i]);
+    }
+    ck_assert_uint_eq(kek_roots_remarks(roots, remarks, KEK_KEYRING_REMARKS_MAX), 1);
+    ck_assert_int_eq(remarks[0].remark, KEK_KEYRING_STATE_DIR_REPLACED);
+    ck_assert_ptr_null(remarks[0].root);
+    ck_assert_msg(strncmp(remarks[0].what, "state_dir ", 10) == 0, "%s", remarks[0].what);
+    part();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("roots");
@@ -173,7 +249,9 @@ int main(void)
         0, 2);
     tcase_add_loop_test(
         tcase, root_that_comes_to_the_others_kek_is_named_and_what_was_announced_goes_on, 0, 2);
+    tcase_add_test(tcase, root_that_comes_back_is_out_or_what_lacks_it_is_remarked_at_every_moment);
     tcase_add_loop_test(tcase, roots_with_one_kek_from_the_start_announce_nothing_and_are_named, 0,
                         2);
+    tcase_add_loop_test(tcase, state_dir_that_was_replaced_is_told_once_for_all_roots, 0, 2);
     return suite_run(suite);
 }

@@ -127,6 +127,13 @@ bool doctor_elsewhere_waits(const struct doctor *doctor, char todo[static LINES_
 /* The same of a record that may be the wrong one: also where there is one of another keyring alone. */
 bool doctor_record_waits(const struct doctor *doctor, char todo[static LINES_TODO]);
 
+#define KEYRING_NAME 256
+/* The keyring of another record in state_dir, where there is none of the configuration's. */
+bool doctor_record_is_anothers(const struct kek_config *config, char other[static KEYRING_NAME]);
+
+/* Does state_dir lack what the audit log says that this node announced?  what: how that shows. */
+bool doctor_record_is_lost(const struct doctor *doctor, char what[static PATH_MAX]);
+
 /* A folder that is everybody's, as /var/lib or /tmp? */
 bool doctor_is_everybodys(const char *path);
 

@@ -24,9 +24,9 @@ static void say_todo(const struct doctor *doctor, char todo[static LINES_TODO])
         lines_todo(todo, "in %s: keyring: %s", file, found->keyring);
     } else if (found->is_gone) {
         lines_todo(todo,
-                   "bring back what was in %s, moved or from a backup, and leave process %d alone "
-                   "till then # docs/operations.md, state_dir",
-                   found->state_dir, (int)found->pid);
+                   "make %s anew, empty and user %s's: process %d puts there what it announced; "
+                   "leave it alone till then # docs/operations.md, state_dir",
+                   found->state_dir, doctor->who.name, (int)found->pid);
     } else {
         lines_todo(todo, "in %s: state_dir: %s # or, where that folder was moved, move it back",
                    file, found->state_dir);

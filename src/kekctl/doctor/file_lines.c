@@ -102,6 +102,19 @@ static void say_forgets(struct doctor *doctor, enum doctor_verdict verdict, cons
               path, verdict == DOCTOR_FAIL ? "not there, and would be " : "");
 }
 
+/* What starts there would be a new node. */
+static void say_lost(struct doctor *doctor, const char *path, const char *what)
+{
+    char todo[LINES_TODO];
+    lines_todo(todo,
+               "in %s: state_dir: the one that has it; or restore it (docs/operations.md, Backup), "
+               "or copy another node's record in; only where this node is new: start kekd",
+               doctor->config->path);
+    lines_add(&doctor->lines, DOCTOR_FAIL, "state_dir", todo,
+              "%s %s, and the audit log %s has lines of one that was", path, what,
+              doctor->config->audit_file);
+}
+
 static void judge_state_content(struct doctor *doctor, const char *path, const char *shown)
 {
     const struct written written = {.what = "",
@@ -112,6 +125,7 @@ static void judge_state_content(struct doctor *doctor, const char *path, const c
                                     .so = "put other files in it"};
     struct lines *lines = &doctor->lines;
     char todo[LINES_TODO];
+    char lost[PATH_MAX];
     struct foreign foreign;
     struct statvfs space;
     find_foreign(doctor->config, &foreign);
@@ -121,6 +135,10 @@ static void judge_state_content(struct doctor *doctor, const char *path, const c
                   "%s in %s is not user %s's to write", foreign.name, path, doctor->who.name);
     }
     if (foreign.is_kekds) {
+        return;
+    }
+    if (doctor_record_is_lost(doctor, lost)) {
+        say_lost(doctor, path, lost);
         return;
     }
     if (statvfs(path, &space) == 0 && (uint64_t)space.f_bavail * space.f_frsize < STATE_BYTES_MIN) {

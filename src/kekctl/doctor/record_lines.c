@@ -10,14 +10,15 @@
 #define SUBJECT "keyring"
 
 /* "KEYRING" of "KEYRING.json", "KEYRING@ROOT.audit"; false: the file is no record of a keyring. */
-static bool keyring_of(const struct dirent *item, char keyring[static 256])
+static bool keyring_of(const struct dirent *item, char keyring[static KEYRING_NAME])
 {
     const char *dot = strrchr(item->d_name, '.');
     bool is = dot != NULL && dot != item->d_name &&
               (strcmp(dot, ".json") == 0 || strcmp(dot, ".audit") == 0);
-    snprintf(keyring, 256, "%.*s", is ? (int)strcspn(item->d_name, "@.") : 0, item->d_name);
+    snprintf(keyring, KEYRING_NAME, "%.*s", is ? (int)strcspn(item->d_name, "@.") : 0,
+             item->d_name);
     if (is && strchr(item->d_name, '@') == NULL) {
-        snprintf(keyring, 256, "%.*s", (int)(dot - item->d_name), item->d_name);
+        snprintf(keyring, KEYRING_NAME, "%.*s", (int)(dot - item->d_name), item->d_name);
     }
     return is;
 }
@@ -30,21 +31,20 @@ static bool is_kept(const char *state_dir, const struct dirent *item, const char
     return strcmp(strrchr(item->d_name, '.'), ".audit") == 0 || access(lock, F_OK) == 0;
 }
 
-/* The keyring of another record, where there is none of the configuration's. */
-static bool find_other(const struct kek_config *config, char other[static 256])
+bool doctor_record_is_anothers(const struct kek_config *config, char other[static KEYRING_NAME])
 {
     DIR *folder = opendir(config->state_dir);
     bool own = false;
     other[0] = '\0';
     for (const struct dirent *item = folder == NULL ? NULL : readdir(folder); item != NULL && !own;
          item = readdir(folder)) {
-        char keyring[256];
+        char keyring[KEYRING_NAME];
         if (!keyring_of(item, keyring)) {
             continue;
         }
         own = elsewhere_is_keyring(config, keyring);
         if (!own && is_kept(config->state_dir, item, keyring)) {
-            snprintf(other, 256, "%s", keyring);
+            snprintf(other, KEYRING_NAME, "%s", keyring);
         }
     }
     if (folder != NULL) {
@@ -69,18 +69,18 @@ static void say_begin(const struct doctor *doctor, char todo[static LINES_TODO])
     bool roots = config->root_count > 1;
     size_t first = roots ? config->roots[0].first_provider : 0;
     size_t count = roots ? config->roots[0].provider_count : config->provider_count;
-    doctor_user_command(doctor, todo, "%s%s%skey generate%s%s", roots ? "--root " : "",
-                        roots ? config->roots[0].name : "", roots ? " " : "",
-                        count > 1 ? " --provider " : "",
+    doctor_user_command(doctor, todo, "%s%s%skey generate --new-keyring%s%s",
+                        roots ? "--root " : "", roots ? config->roots[0].name : "",
+                        roots ? " " : "", count > 1 ? " --provider " : "",
                         count > 1 ? config->providers[first].name : "");
 }
 
 void doctor_record(struct doctor *doctor)
 {
     const struct kek_config *config = doctor->config;
-    char other[256], todo[LINES_TODO], begin[LINES_TODO];
+    char other[KEYRING_NAME], todo[LINES_TODO], begin[LINES_TODO];
     if (kek_config_audit_log(config) == NULL || doctor->elsewhere.pid != 0 ||
-        !find_other(config, other)) {
+        !doctor_record_is_anothers(config, other)) {
         return; /* without a log a login leaves nothing, and what the tokens show is said */
     }
     doctor->begins_record = true;

@@ -153,9 +153,12 @@ static void say_stranger(struct doctor *doctor, uid_t uid)
                                (unsigned)doctor->config->allow_uids[i]);
     }
     snprintf(todo + at, sizeof todo - at, "]");
+    const struct api_server *server = &doctor->outside.server;
+    bool found = server->from[0] != '\0';
     lines_add(&doctor->lines, DOCTOR_FAIL, "peer", todo,
-              "the API server (%s) is uid %u, which allow_uids does not name",
-              doctor->outside.server.from, (unsigned)uid);
+              "the API server%s%s%s is uid %u%s, which allow_uids does not name", found ? " (" : "",
+              server->from, found ? ")" : "", (unsigned)uid,
+              server->has_uid ? "" : " unless it is told otherwise");
 }
 
 /* As far as this machine's lists of users and groups say. */

@@ -346,6 +346,8 @@ static void say_what_to_do(const struct doctor *doctor, const struct keys *keys,
                            char todo[static LINES_TODO])
 {
     char option[SUBJECT] = "", other[KEK_PROVIDER_OTHER_LEN_MAX];
+    char beside[KEK_KEYRING_NAME_TEXT], begins[LINES_TODO];
+    bool several = keys->config->provider_count > 1;
     if (doctor->ctl.root != NULL) {
         snprintf(option, sizeof option, "--root %s ", doctor->ctl.root);
     }
@@ -354,10 +356,14 @@ static void say_what_to_do(const struct doctor *doctor, const struct keys *keys,
     }
     if (!is_empty(keys)) {
         doctor_user_command(doctor, todo, "%skey list # each version on each provider", option);
+    } else if (kek_keyring_beside(keys->config, beside)) {
+        doctor_user_command(doctor, begins, "%skey generate --new-keyring%s%s", option,
+                            several ? " --provider " : "", several ? name_of(keys, 0) : "");
+        lines_todo(todo, "in %s: keyring: %s # or, where %s is to begin here: %s",
+                   keys->config->path, beside, keys->config->keyring, begins);
     } else if (remarks_misspelt(keys, other)) {
         lines_todo(todo, "in %s: keyring: %s", keys->config->path, other);
     } else {
-        bool several = keys->config->provider_count > 1;
         doctor_user_command(doctor, todo, "%skey generate%s%s", option,
                             several ? " --provider " : "", several ? name_of(keys, 0) : "");
     }

@@ -7,6 +7,7 @@
 #include "key_findings.h"
 #include "key_views.h"
 #include "kekctl/output.h"
+#include "new_keyring.h"
 #include "version_entry.h"
 
 #define NUMBERED_MAX 64
@@ -253,7 +254,8 @@ enum ctl_exit ctl_key_adopt(struct ctl *ctl)
         return CTL_USAGE;
     }
     KEYS_AUTO struct keys keys;
-    if (!keys_open(&keys, ctl) || !keys_start(&keys, true)) {
+    if (!keys_open(&keys, ctl) || !new_keyring_is_meant(&keys, "no key was looked for") ||
+        !keys_start(&keys, true)) {
         return keys.code;
     }
     struct adoption adoption = {.keys = &keys,

@@ -9,6 +9,7 @@
 #include "on_record.h"
 #include "key_remarks.h"
 #include "made.h"
+#include "new_keyring.h"
 #include "kekctl/output.h"
 
 /* Which provider is to make the key. */
@@ -131,6 +132,7 @@ enum ctl_exit ctl_key_generate(struct ctl *ctl)
     size_t provider;
     uint32_t number;
     if (!keys_open(&keys, ctl) || !choose(&keys, &provider) ||
+        !new_keyring_is_meant(&keys, "no key was made") ||
         !ctl_audit_open(ctl, keys.config, &keys.audit) || !made_for_kekd(&keys, provider) ||
         !keys_start(&keys, true) || !take_lock(&keys, &lock) || !next_number(&keys, &number) ||
         !nothing_is_lost(&keys)) {

@@ -68,6 +68,7 @@ static enum ctl_exit print(const struct keys *keys, json_t *all)
 struct listed {
     const struct kek_config *config; /* the whole one */
     size_t root;
+    size_t answered; /* roots of which a provider answered */
     json_t *all;
     struct root_twins twins;
 };
@@ -86,8 +87,14 @@ static enum ctl_exit list_one(struct ctl *ctl, struct listed *several)
     }
     /* A root that is out is told beside those that are not. */
     enum ctl_exit code = answered > 0 || all != NULL ? print(&keys, all) : CTL_FAILED;
-    if (code != CTL_GOOD || answered == 0) {
+    if (code != CTL_GOOD) {
         return CTL_FAILED;
+    }
+    if (answered == 0) {
+        return CTL_CHECK;
+    }
+    if (several != NULL) {
+        several->answered++;
     }
     struct destroy_back back;
     destroy_back_look(&keys, &back);
@@ -134,6 +141,7 @@ static enum ctl_exit list_all(struct ctl *ctl, const struct kek_config *config)
         worst = worse ? listed : worst;
     }
     ctl->root = NULL;
+    worst = several.answered > 0 ? worst : CTL_FAILED;
     size_t twins = root_twins_say(&several.twins, ctl) + root_twins_say_shared(&several.twins, ctl);
     worst = worst == CTL_GOOD && twins > 0 ? CTL_CHECK : worst;
     struct joint joint;

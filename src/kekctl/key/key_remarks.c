@@ -6,6 +6,7 @@
 
 #include "kek/text.h"
 #include "key_views.h"
+#include "new_keyring.h"
 
 #define NAMES_MAX (KEK_CONFIG_PROVIDERS_MAX * (REMARKS_TOKEN + 2))
 
@@ -330,6 +331,7 @@ static size_t say_empty(const struct keys *keys)
 {
     struct kek_generation last;
     struct kek_why why;
+    char hint[NEW_KEYRING_HINT], other[KEK_KEYRING_NAME_TEXT];
     size_t found = 0;
     for (size_t p = 0; p < keys->config->provider_count; p++) {
         if (keys->listings[p].count > 0) {
@@ -352,9 +354,11 @@ static size_t say_empty(const struct keys *keys)
             }
         }
     }
-    if (found == 0) {
-        ctl_say(keys->ctl, "the keyring %s has no version yet: %s makes the first",
-                keys->config->keyring, kek_command(keys->config->root, "key generate").text);
+    bool beside = kek_keyring_beside(keys->config, other);
+    if (found == 0 || beside) {
+        new_keyring_hint(keys, hint);
+        ctl_say(keys->ctl, "the keyring %s has no version yet: %s", keys->config->keyring, hint);
+        found += beside;
     }
     return found;
 }

@@ -6,6 +6,7 @@
 
 #include "kek/text.h"
 #include "kekctl/options.h"
+#include "new_keyring.h"
 
 const struct kek_version *view_find(const struct keys *keys, size_t provider,
                                     const struct kek_id *kek_id)
@@ -190,8 +191,10 @@ static bool fail_unknown(const struct keys *keys, const char *text, struct kek_w
                  "answers: mend the HSM or the way to it",
                  text, keys->config->keyring);
     } else if (numbers[0] == '\0') {
-        kek_fail(why, KEK_NOT_FOUND, "the keyring %s has no version: %s makes the first",
-                 keys->config->keyring, kek_command(keys->config->root, "key generate").text);
+        char hint[NEW_KEYRING_HINT];
+        new_keyring_hint(keys, hint);
+        kek_fail(why, KEK_NOT_FOUND, "the keyring %s has no version: %s", keys->config->keyring,
+                 hint);
     } else {
         kek_fail(why, KEK_NOT_FOUND, "no provider shows a version %s of keyring %s, only %s", text,
                  keys->config->keyring, numbers);

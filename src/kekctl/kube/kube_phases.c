@@ -1,7 +1,9 @@
 /* What an EncryptionConfiguration is for, and what comes next: the comments above it. */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "kekctl/doctor/lines.h"
 #include "kube_config.h"
 
 #define RESOURCES_TEXT 200
@@ -34,13 +36,32 @@ struct words {
     char name[300];                 /* @N: of the entry */
     char options[320];              /* @O: what a later call needs besides the file */
     char folder[120];               /* @F: of the socket */
+    char config[PATH_MAX]; /* @C: where the configuration was named, the option that does so */
 };
+
+/* A comment ends with its line. */
+static void put_config(struct words *words, const struct ctl *ctl)
+{
+    char path[PATH_MAX - 16];
+    if (!ctl->config_given) {
+        return;
+    }
+    lines_quote(ctl->config_path, path, sizeof path);
+    for (const char *at = path; *at != '\0'; at++) {
+        if ((unsigned char)*at < ' ' || (unsigned char)*at >= 0x7f) {
+            snprintf(path, sizeof path, "FILE");
+            break;
+        }
+    }
+    snprintf(words->config, sizeof words->config, " --config %s", path);
+}
 
 static const char *word(const struct words *words, char letter)
 {
     return letter == 'R'   ? words->resources
            : letter == 'N' ? words->name
            : letter == 'O' ? words->options
+           : letter == 'C' ? words->config
                            : words->folder;
 }
 
@@ -64,10 +85,10 @@ static const char *const texts[] = {
     [KEK_ENCRYPTION_STAGE_READER] =
         "# Phase add-reader, for @R: kekd reads; what writes has not changed.\n"
         "#\n"
-        "# Before: kekd is well on every node (kekctl kube config --phase add-reader --check).\n"
+        "# Before: kekd is well on every node (kekctl@C kube config --phase add-reader --check).\n"
         "# Then: give this file to one API server after the other.\n"
         "# Next, when *every* API server has taken it:\n"
-        "#   kekctl kube config --phase make-writer --from THIS-FILE@O\n"
+        "#   kekctl@C kube config --phase make-writer --from THIS-FILE@O\n"
         "# An API server without it cannot read what the next phase writes, and one object that it "
         "cannot\n"
         "# read fails every list of its resource.\n",
@@ -77,15 +98,15 @@ static const char *const texts[] = {
         "# Before: every API server has taken the file of add-reader, or nothing was written yet.\n"
         "# Then: give this file to one API server after the other, and when every one has taken "
         "it, rewrite\n"
-        "# what is stored: kekctl reencrypt (--resource names other resources than secrets)\n"
+        "# what is stored: kekctl@C reencrypt (--resource names other resources than secrets)\n"
         "# Next, when the check is good:\n"
-        "#   kekctl kube config --phase remove-old --from THIS-FILE@O --check\n"
-        "#   kekctl kube config --phase remove-old --from THIS-FILE@O\n"
+        "#   kekctl@C kube config --phase remove-old --from THIS-FILE@O --check\n"
+        "#   kekctl@C kube config --phase remove-old --from THIS-FILE@O\n"
         "# Until then keep what the other entries need: their keys, their plugins.\n",
     [KEK_ENCRYPTION_STAGE_ALONE] =
         "# Phase remove-old, for @R: kekd alone reads and writes.\n"
         "#\n"
-        "# Before: kekctl kube config --phase remove-old --check is good. What is stored under "
+        "# Before: kekctl@C kube config --phase remove-old --check is good. What is stored under "
         "anything else\n"
         "# cannot be read any more, and one such object fails every list of its resource.\n"
         "# Then: give this file to one API server after the other.\n"
@@ -97,7 +118,7 @@ static const char *const texts[] = {
         "#\n"
         "# Then: give this file to one API server after the other.\n"
         "# Next, when *every* API server has taken it:\n"
-        "#   kekctl kube config --phase disable --from THIS-FILE@O\n",
+        "#   kekctl@C kube config --phase disable --from THIS-FILE@O\n",
     [KEK_ENCRYPTION_STAGE_PLAIN_WRITER] =
         "# Phase disable, second of three files, for @R: from here on they are written IN CLEAR; "
         "kekd reads.\n"
@@ -105,15 +126,15 @@ static const char *const texts[] = {
         "# Before: every API server has taken the file before this one, in which identity reads.\n"
         "# Then: give this file to one API server after the other, and when every one has taken "
         "it, rewrite\n"
-        "# what is stored: kekctl reencrypt --decrypt --from THIS-FILE\n"
+        "# what is stored: kekctl@C reencrypt --decrypt --from THIS-FILE\n"
         "# Next, when the check is good:\n"
-        "#   kekctl kube config --phase disable --from THIS-FILE@O --check\n"
-        "#   kekctl kube config --phase disable --from THIS-FILE@O\n"
+        "#   kekctl@C kube config --phase disable --from THIS-FILE@O --check\n"
+        "#   kekctl@C kube config --phase disable --from THIS-FILE@O\n"
         "# kekd and its HSM are needed until then, and for each backup of etcd from before.\n",
     [KEK_ENCRYPTION_STAGE_GONE] =
         "# Phase disable, last file, for @R: kekd's entry @N is gone.\n"
         "#\n"
-        "# Before: kekctl kube config --phase disable --check is good. What is stored under kekd "
+        "# Before: kekctl@C kube config --phase disable --check is good. What is stored under kekd "
         "cannot be read\n"
         "# any more, and one such object fails every list of its resource.\n"
         "# Then: give this file to one API server after the other, and stop kekd when every one "
@@ -149,6 +170,7 @@ enum kek_rc kube_comment(const struct kube_change *change, struct kek_buf *out, 
     if (strcmp(change->name, KUBE_DEFAULT_NAME) != 0) {
         snprintf(words.options, sizeof words.options, " --name %s", words.name);
     }
+    put_config(&words, change->ctl);
     snprintf(words.folder, sizeof words.folder, "%.*s", slash > listen ? (int)(slash - listen) : 1,
              listen);
     enum kek_rc rc = put(&words, texts[change->step.stage], out, why);

@@ -62,6 +62,12 @@ static bool is_of_canaries(const struct node *node, const char *reason)
            strcmp(reason, kek_keyring_remark_name(KEK_KEYRING_CANARY_FAILED)) == 0;
 }
 
+static bool is_of_state(const struct node *node, const char *reason)
+{
+    (void)node;
+    return strcmp(reason, kek_keyring_remark_name(KEK_KEYRING_STATE_DIR_REPLACED)) == 0;
+}
+
 static bool is_of_roots(const struct node *node, const char *reason)
 {
     (void)node;
@@ -346,6 +352,7 @@ size_t nodes_say_troubles(const struct nodes *nodes)
     return say_unreachable(nodes) + say_foreign(nodes) + say_health(nodes) +
            say_remarks(nodes, is_of_canaries,
                        "to be mended, and restart neither kekd nor an API server before") +
+           say_remarks(nodes, is_of_state, "to be mended, and restart kekd not before") +
            say_silent(nodes) + say_announced(nodes) + say_versions(nodes);
 }
 

@@ -1,8 +1,10 @@
 /* kekctl probe: what the tokens can really do. */
 #include <stdio.h>
 
+#include "kek/keyring.h"
 #include "kek/text.h"
 #include "kekctl/key/keys.h"
+#include "kekctl/key/new_keyring.h"
 #include "kekctl/output.h"
 #include "probe_describe.h"
 #include "probe_states.h"
@@ -101,10 +103,18 @@ static void say_nothing_works(const struct keys *keys, size_t provider)
     const struct kek_provider_probed *probed = keys->listings[provider].probed;
     const char *name = keys->config->providers[provider].name;
     const bool several = keys->config->provider_count > 1;
+    char other[KEK_KEYRING_NAME_TEXT], hint[NEW_KEYRING_HINT];
     if (!keys_names_keys(keys, provider)) {
         ctl_say(keys->ctl, "%s: nothing works as the configuration wants it (strategy)", name);
     } else if (probed->trial_count > 0) {
         ctl_say(keys->ctl, "%s: nothing works", name);
+    } else if (probed->keeping.outcome == KEK_KEEPING_UNTRIED &&
+               kek_keyring_beside(keys->config, other)) {
+        new_keyring_hint(keys, hint);
+        ctl_say(keys->ctl,
+                "%s: %s: the service was reached and took the login, and nothing else could be "
+                "tried: %s",
+                name, probed->keeping.text, hint);
     } else if (probed->keeping.outcome == KEK_KEEPING_UNTRIED) {
         ctl_say(keys->ctl,
                 "%s: %s: the service was reached and took the login, and nothing else could be "

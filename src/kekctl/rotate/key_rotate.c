@@ -11,6 +11,7 @@
 #include "kekctl/interrupts.h"
 #include "kekctl/key/key_remarks.h"
 #include "kekctl/key/made.h"
+#include "kekctl/key/new_keyring.h"
 #include "kekctl/key/on_record.h"
 #include "kekctl/output.h"
 #include "rewrite_time.h"
@@ -359,7 +360,9 @@ enum ctl_exit ctl_key_rotate(struct ctl *ctl)
     rotate->ctl = ctl;
     rotate->file.lock = KEK_LOCK_NONE;
     rotate_show_init(&rotate->show, ctl);
-    bool opened = keys_open(&rotate->keys, ctl) && (ctl->dry_run || sees_new_ones(&rotate->keys));
+    bool opened = keys_open(&rotate->keys, ctl) &&
+                  new_keyring_has_begun(&rotate->keys, "nothing was changed") &&
+                  (ctl->dry_run || sees_new_ones(&rotate->keys));
     code = rotate->keys.code;
     if (opened &&
         nodes_open(&rotate->nodes, ctl, rotate->keys.config, ctl->nodes.list, ctl->nodes.count,
