@@ -64,6 +64,8 @@ struct kek_audit_mac {
 void kek_audit_mac(struct kek_audit *audit, const struct kek_audit_mac *mac);
 /* The chain is not MACed from here on, until a line says otherwise. */
 void kek_audit_mac_failed(struct kek_audit *audit, const char *provider, const struct kek_why *why);
+/* After such a line: those that can be asked again have no key for it. */
+void kek_audit_mac_none(struct kek_audit *audit);
 
 /* Opens the path anew (SIGHUP, after the file was renamed); the old file is kept if that fails. A line
  * is never split between the two. */

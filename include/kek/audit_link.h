@@ -10,6 +10,8 @@
 #ifndef KEK_AUDIT_LINK_H
 #define KEK_AUDIT_LINK_H
 
+#include <limits.h>
+
 #include <openssl/types.h>
 
 #include "kek/digest.h"
@@ -90,5 +92,12 @@ void kek_audit_mac_text(const struct kek_audit_end *end, char text[static KEK_AU
  * same; KEK_DAMAGED.  Blocks, up to 20 ms. */
 enum kek_rc kek_audit_record_read(const char *path, struct kek_audit_end *end,
                                   struct kek_audit_owed *owed, struct kek_why *why) KEK_MUST_CHECK;
+
+/* Beside the record, and like it: where the chain will stand once the lines are in the file that are being written, or that
+ * were last.  False: the path is too long to be one. */
+bool kek_audit_next_name(const char *path, char next[static PATH_MAX]) KEK_MUST_CHECK;
+
+/* Is the chain on record for another keyring, beside the record of this path?  Blocks. */
+bool kek_audit_is_of_another(const char *path, const char *chain);
 
 #endif

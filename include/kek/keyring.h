@@ -360,6 +360,7 @@ enum kek_keyring_remark {
     KEK_KEYRING_UNDER_PROTECTED, /* what was sealed for a time may not open by this root of trust */
     KEK_KEYRING_ROOT_OUT, /* one root of trust of several cannot wrap, or is sealed without */
     KEK_KEYRING_ROOT_NOT_NEEDED, /* in mode all what lacks one root of trust opens, too, for the time of a change */
+    KEK_KEYRING_SOCKET_GONE, /* no client can connect: the socket is not at its path any more */
 };
 #define KEK_KEYRING_REMARKS_MAX 16
 

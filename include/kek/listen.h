@@ -42,6 +42,14 @@ int kek_listen_take(struct kek_listen *listen);
 /* Did the service manager make it? */
 bool kek_listen_inherited(const struct kek_listen *listen);
 
+/* What the path names now.  Of a socket that was inherited, that is what it named when it was.  Blocks; on any thread. */
+enum kek_listen_at {
+    KEK_LISTEN_HERE = 0, /* the socket; or nobody can tell */
+    KEK_LISTEN_GONE,     /* nothing */
+    KEK_LISTEN_OTHER,
+};
+enum kek_listen_at kek_listen_look(const struct kek_listen *listen);
+
 /* Removes the path if it is still the socket that was made here, and lets go of the lock. */
 void kek_listen_free(struct kek_listen *listen);
 KEK_DEFINE_AUTO(kek_listen);

@@ -104,6 +104,8 @@ void kek_roots_verdict(const struct kek_roots *roots, struct kek_keyring_verdict
 enum kek_keyring_state kek_roots_state(const struct kek_roots *roots);
 size_t kek_roots_remarks(const struct kek_roots *roots, struct kek_keyring_verdict *remarks,
                          size_t max);
+/* What is to be mended of the node itself, which no keyring sees: it is the last of the remarks from here on. NULL: nothing. */
+void kek_roots_tell(struct kek_roots *roots, const struct kek_keyring_verdict *remark);
 /* As kek_keyring_versions() and _destroyed(), of one root after the other; what they say by provider counts over all. */
 size_t kek_roots_versions(const struct kek_roots *roots, struct kek_keyring_version *versions,
                           size_t max);

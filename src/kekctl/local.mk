@@ -12,6 +12,8 @@ kekctl_SOURCES = \
 	src/kekctl/audit/macs.h \
 	src/kekctl/audit/pace.c \
 	src/kekctl/audit/pace.h \
+	src/kekctl/audit/record_again.c \
+	src/kekctl/audit/record_again.h \
 	src/kekctl/audit/telling.c \
 	src/kekctl/audit/telling.h \
 	src/kekctl/audit/verify.c \
@@ -88,6 +90,8 @@ kekctl_SOURCES = \
 	src/kekctl/doctor/elsewhere.c \
 	src/kekctl/doctor/elsewhere.h \
 	src/kekctl/doctor/elsewhere_lines.c \
+	src/kekctl/doctor/environment.c \
+	src/kekctl/doctor/environment.h \
 	src/kekctl/doctor/file_lines.c \
 	src/kekctl/doctor/kube_lines.c \
 	src/kekctl/doctor/limits.c \

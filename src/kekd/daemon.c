@@ -30,6 +30,7 @@ static void finish(void *arg)
     close_handle((uv_handle_t *)&daemon->last_resort);
     close_handle((uv_handle_t *)&daemon->counts);
     macs_close(&daemon->macs);
+    socket_watch_close(&daemon->socket);
     reap_stop(&daemon->reap);
     kek_notify_free(daemon->notify);
     daemon->notify = NULL;
@@ -352,6 +353,7 @@ static enum kek_rc start(struct daemon *daemon, struct kek_why *why)
     if (rc != KEK_OK) {
         return rc;
     }
+    socket_watch_start(&daemon->socket, daemon);
     if (kek_notify_ready(daemon->notify, "serving", why) != KEK_OK) {
         kek_log(KEK_LOG_WARN, "the service manager was not told: %s", why->text);
     }

@@ -10,6 +10,8 @@ kekd_SOURCES = \
 	src/kekd/reap.c \
 	src/kekd/reap.h \
 	src/kekd/rooms.h \
+	src/kekd/socket_watch.c \
+	src/kekd/socket_watch.h \
 	src/kekd/tell.c \
 	src/kekd/warnings.c \
 	src/kekd/warnings.h

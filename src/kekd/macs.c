@@ -47,6 +47,9 @@ static void tell_without(struct macs *macs)
                 anybody_can(macs) ? "no token has a key for it (kekctl audit generate makes one)"
                                   : "no provider is of a type that can (pkcs11)");
     }
+    if (macs->told == MACS_FAILING) {
+        kek_audit_mac_none(macs->daemon->audit);
+    }
     macs->told = MACS_WITHOUT;
 }
 

@@ -3,7 +3,7 @@
  *
  * It never holds up a call.  A token that cannot is asked again the next time, and ever less often while it goes on: a library that
  * crashes or hangs at it takes a worker along.  Services are not asked.  Where none has a key for it, the log says so once; where one fails
- * that is not known to have none, log and audit log do.
+ * that is not known to have none, log and audit log do, and the audit log once more if it turns out to have none.
  */
 #ifndef KEK_KEKD_MACS_H
 #define KEK_KEKD_MACS_H

@@ -15,6 +15,7 @@
 #include "kek/notify.h"
 #include "kekd/macs.h"
 #include "kekd/reap.h"
+#include "kekd/socket_watch.h"
 #include "kekd/warnings.h"
 
 /* What the log last said of a provider. */
@@ -45,6 +46,7 @@ struct daemon {
     uv_timer_t counts;      /* each second: lines that were left out, and the certificate */
     struct reap reap;       /* as process 1 of a container */
     struct kek_listen *listen;
+    struct socket_watch socket;
     struct kek_notify *notify;
     struct root all[KEK_ROOTS_MAX];
     size_t root_count, pools_open;

@@ -38,6 +38,7 @@ static const struct {
     /* Of all keyrings, so never one's own: */
     [KEK_KEYRING_ROOT_OUT] = {"root_out", false, false},
     [KEK_KEYRING_ROOT_NOT_NEEDED] = {"root_not_needed", false, false},
+    [KEK_KEYRING_SOCKET_GONE] = {"socket_gone", false, false},
 };
 
 const char *kek_keyring_remark_name(enum kek_keyring_remark remark)

@@ -60,6 +60,13 @@ void kek_audit_mac_failed(struct kek_audit *audit, const char *provider, const s
     audit_end(audit, line == NULL ? 0 : audit_line_mac_failed(line, stamp, provider, why));
 }
 
+void kek_audit_mac_none(struct kek_audit *audit)
+{
+    struct audit_stamp *stamp;
+    char *line = audit_begin(audit, &stamp);
+    audit_end(audit, line == NULL ? 0 : audit_line_mac_none(line, stamp));
+}
+
 /* ---- the keyring: what is now, against what was said last ---- */
 
 static const struct kek_keyring_version *find(const struct kek_keyring_version *versions,

@@ -1,8 +1,6 @@
 #include "audit_find.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,12 +11,37 @@
 #include "audit_tail.h"
 #include "audit_write.h"
 
-static enum kek_rc begin_chain(struct audit_store *store, struct kek_why *why)
+/* One that has a cause to be told goes on record with the line that tells it. */
+static enum kek_rc begin_chain(struct audit_store *store, const char *broken, struct kek_why *why)
 {
     if (!kek_audit_end_begin(&store->end)) {
         return kek_fail(why, KEK_NO_MEMORY, "no random bytes for the audit log's chain");
     }
-    return audit_head_store(store->head_fd, &store->end, why);
+    return broken[0] == '\0' ? audit_head_store(store->head_fd, &store->end, why) : KEK_OK;
+}
+
+/* The file ends as is on record; or with lines of this process's own, which could not be put there; or of one that ended
+ * before it did that. */
+static bool is_vouched_for(const struct audit_store *store, const struct kek_audit_end *record,
+                           const struct kek_audit_end *end)
+{
+    struct kek_audit_end next;
+    struct kek_why why;
+    return audit_end_equal(end, record) || audit_end_equal(end, &store->end) ||
+           (audit_head_load(store->next_fd, &next, &why) == KEK_OK && audit_end_equal(end, &next));
+}
+
+/* `broken` stays as it is where nothing is to be said of lines past the record. */
+static void say_past(const struct audit_store *store, const struct kek_audit_end *record,
+                     const struct kek_audit_end *end, char broken[static KEK_WHY_TEXT])
+{
+    if (!is_vouched_for(store, record, end)) {
+        snprintf(broken, KEK_WHY_TEXT,
+                 "the file goes on to line %llu of chain %s, and on record is line %llu: what is "
+                 "past it was written as kekd or the machine was stopped, or before state_dir was "
+                 "restored, or was put in by somebody",
+                 (unsigned long long)end->n, end->chain, (unsigned long long)record->n);
+    }
 }
 
 /* Takes up the chain from record and tail. `broken` says what is not as it must be, or is empty. */
@@ -27,18 +50,21 @@ static enum kek_rc take_up(struct audit_store *store, const struct kek_audit_end
                            char broken[static KEK_WHY_TEXT], struct kek_why *why)
 {
     if (record->chain[0] == '\0') {
-        return begin_chain(store, why);
+        return begin_chain(store, broken, why);
     }
-    store->end = *record;
     if (tail->follows) {
+        say_past(store, record, &tail->end, broken);
         store->end = tail->end;
     } else if (tail->has && tail->end.n > record->n) {
         snprintf(broken, KEK_WHY_TEXT,
                  "the file ends with line %llu of chain %s, which does not follow line %llu, the "
                  "last one on record: a new chain begins",
                  (unsigned long long)tail->end.n, record->chain, (unsigned long long)record->n);
-        return begin_chain(store, why);
-    } else if (tail->has) {
+        return begin_chain(store, broken, why);
+    } else {
+        store->end = *record;
+    }
+    if (!tail->follows && tail->has) {
         snprintf(broken, KEK_WHY_TEXT,
                  "the file ends with line %llu of chain %s, and not as it is on record: that ends "
                  "with line %llu",
@@ -82,38 +108,13 @@ static enum kek_rc see(struct audit_store *store, const struct kek_audit_end *re
     return KEK_OK;
 }
 
-/* Has another keyring's record beside this one the chain? */
-static bool is_of_another(const char *head, const char *chain)
-{
-    char folder[PATH_MAX], path[PATH_MAX];
-    const char *slash = strrchr(head, '/');
-    int len = slash == NULL ? 0 : (int)(slash - head + 1);
-    bool found = false;
-    const struct dirent *entry;
-    snprintf(folder, sizeof folder, "%.*s", len == 0 ? 2 : len, len == 0 ? "./" : head);
-    DIR *entries = opendir(folder);
-    while (entries != NULL && !found && (entry = readdir(entries)) != NULL) {
-        const char *end = strrchr(entry->d_name, '.');
-        struct kek_audit_end there;
-        struct kek_why why;
-        found = end != NULL && strcmp(end, ".audit") == 0 &&
-                snprintf(path, sizeof path, "%s%s", folder, entry->d_name) < (int)sizeof path &&
-                kek_audit_record_read(path, &there, NULL, &why) == KEK_OK &&
-                strcmp(there.chain, chain) == 0;
-    }
-    if (entries != NULL) {
-        closedir(entries);
-    }
-    return found;
-}
-
 /* The record is empty, and this node wrote a chain here before, which is not another keyring's. */
 static void say_record_lost(const struct audit_store *store, const struct seen *seen,
                             char broken[static KEK_WHY_TEXT])
 {
     struct kek_audit_end end;
     if (audit_tail_of_node(seen->bytes, seen->from_start, store->node, &end) &&
-        !is_of_another(store->place->head, end.chain)) {
+        !kek_audit_is_of_another(store->place->head, end.chain)) {
         snprintf(broken, KEK_WHY_TEXT,
                  "%s was not there or empty, and the file has line %llu of chain %s, of this node: "
                  "a new chain begins",
@@ -121,11 +122,26 @@ static void say_record_lost(const struct audit_store *store, const struct seen *
     }
 }
 
+/* Tells of the end that was seen, where there is anything to tell.  What could not be told is not gone on from. */
+static enum kek_rc tell(struct audit_store *store, const struct seen *seen, const char *broken,
+                        const struct kek_audit_end *before, struct kek_why *why)
+{
+    if (seen->piece.len == 0 && broken[0] == '\0') {
+        return KEK_OK;
+    }
+    enum kek_rc rc = audit_write_found(store, seen->piece, broken, why);
+    if (rc != KEK_OK && audit_end_equal(&store->end, &seen->tail.end)) {
+        store->end = *before;
+    }
+    return rc;
+}
+
 /* Finds the end of the chain where another process may have written since, or this one has only begun. */
 static enum kek_rc look(struct audit_store *store, const struct kek_audit_end *record,
                         char broken[static KEK_WHY_TEXT], struct kek_why *why)
 {
     struct seen seen;
+    struct kek_audit_end before = store->end;
     enum kek_rc rc = see(store, record, &seen, why);
     if (rc == KEK_OK && record->chain[0] == '\0' && broken[0] == '\0') {
         say_record_lost(store, &seen, broken);
@@ -133,13 +149,7 @@ static enum kek_rc look(struct audit_store *store, const struct kek_audit_end *r
     if (rc == KEK_OK) {
         rc = take_up(store, record, &seen.tail, seen.size, broken, why);
     }
-    if (rc == KEK_OK && seen.piece.len > 0) {
-        rc = audit_write_torn(store, seen.piece, why);
-    }
-    if (rc == KEK_OK && broken[0] != '\0') {
-        rc = audit_write_broken(store, broken, why);
-    }
-    return rc;
+    return rc == KEK_OK ? tell(store, &seen, broken, &before, why) : rc;
 }
 
 /* The line on record is the last one that was written here: nobody has gone on in another file. */
@@ -157,21 +167,27 @@ static bool as_left(const struct audit_store *store, const struct kek_audit_end 
 
 /* ---- which file the chain goes on in ---- */
 
-/* Before the file is left: what is in it and not on record goes there, and a piece of a line is told where it stands, if
- * that can be. */
+/* Before the file is left: what is in it and not on record goes there, or is told where it stands; so is a piece of a line,
+ * if that can be. */
 static enum kek_rc settle(struct audit_store *store, struct kek_audit_end *record,
                           const struct seen *seen, struct kek_why *why)
 {
+    char broken[KEK_WHY_TEXT] = "";
+    struct kek_audit_end before = store->end;
     struct kek_why told_why;
     if (!seen->tail.follows) {
         return KEK_OK;
     }
+    say_past(store, record, &seen->tail.end, broken);
     store->end = seen->tail.end;
-    enum kek_rc rc = audit_end_equal(record, &store->end)
-                         ? KEK_OK
-                         : audit_head_store(store->head_fd, &store->end, why);
-    if (rc == KEK_OK && seen->piece.len > 0) {
-        (void)!audit_write_torn(store, seen->piece, &told_why);
+    enum kek_rc rc = KEK_OK;
+    if (broken[0] != '\0') {
+        rc = tell(store, seen, broken, &before, why);
+    } else if (!audit_end_equal(record, &store->end)) {
+        rc = audit_head_store(store->head_fd, &store->end, why);
+    }
+    if (rc == KEK_OK && broken[0] == '\0') {
+        (void)!tell(store, seen, "", &before, &told_why);
     }
     if (rc == KEK_OK) {
         *record = store->end;
@@ -179,8 +195,26 @@ static enum kek_rc settle(struct audit_store *store, struct kek_audit_end *recor
     return rc;
 }
 
+/* A file that has no name any more, with lines of the chain: nobody finds them again once it is closed. */
+static void note_removed(struct audit_store *store)
+{
+    struct seen seen;
+    struct stat st;
+    struct kek_why why;
+    if (store->end.n == 0 || fstat(store->fd, &st) != 0 || st.st_nlink > 0 || st.st_size == 0) {
+        return;
+    }
+    bool has = see(store, &store->end, &seen, &why) == KEK_OK && seen.tail.has;
+    snprintf(store->removed, sizeof store->removed,
+             "the file %s was removed while it was open, with its lines up to line %llu of chain "
+             "%s",
+             store->place->file, (unsigned long long)(has ? seen.tail.end.n : store->end.n),
+             store->end.chain);
+}
+
 void audit_find_go_over(struct audit_store *store, int fd)
 {
+    note_removed(store);
     store->left_fd = store->fd;
     store->fd = fd;
     store->size = 0;
@@ -241,7 +275,7 @@ static enum kek_rc go_on(struct audit_store *store, const struct kek_audit_end *
 {
     enum kek_rc rc = KEK_OK;
     if (record->chain[0] == '\0') {
-        rc = begin_chain(store, why);
+        rc = begin_chain(store, broken, why);
     } else if (strcmp(record->chain, store->end.chain) == 0 && record->n < store->end.n) {
         snprintf(broken, KEK_WHY_TEXT, "%s went back from line %llu to line %llu of chain %s",
                  store->place->head, (unsigned long long)store->end.n,
@@ -315,6 +349,10 @@ enum kek_rc audit_find_end(struct audit_store *store, struct kek_why *why)
     if (rc == KEK_OK && store->moved[0] != '\0') {
         rc = audit_write_broken(store, store->moved, why);
         store->moved[0] = rc == KEK_OK ? '\0' : store->moved[0];
+    }
+    if (rc == KEK_OK && store->removed[0] != '\0') {
+        rc = audit_write_broken(store, store->removed, why);
+        store->removed[0] = rc == KEK_OK ? '\0' : store->removed[0];
     }
     return rc == KEK_OK ? tell_owed(store, why) : rc;
 }

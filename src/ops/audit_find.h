@@ -13,11 +13,11 @@
  * store->left_fd.  KEK_DENIED: the chain goes on in a file that cannot be opened; KEK_UNAVAILABLE, KEK_NO_MEMORY. */
 enum kek_rc audit_find_end(struct audit_store *store, struct kek_why *why) KEK_MUST_CHECK;
 
-/* Before the file is left for another one: what is in it and not on record goes there, and a piece of a line is told where
- * it stands.  What of it cannot be done is not. */
+/* Before the file is left for another one: what is in it and not on record goes there, or is told where it stands, as a
+ * piece of a line is.  What of it cannot be done is not. */
 void audit_find_settle(struct audit_store *store);
 
-/* Leaves the open file, to be synced, for `fd`, which is the store's then. */
+/* Leaves the open file, to be synced, for `fd`, which is the store's then.  Of one that was removed the next append tells. */
 void audit_find_go_over(struct audit_store *store, int fd);
 
 #endif

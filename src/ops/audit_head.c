@@ -1,7 +1,9 @@
 #include "audit_head.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -375,4 +377,34 @@ enum kek_rc kek_audit_record_read(const char *path, struct kek_audit_end *end,
         return kek_fail(why, KEK_NOT_FOUND, "%s is empty", path);
     }
     return rc;
+}
+
+bool kek_audit_next_name(const char *path, char next[static PATH_MAX])
+{
+    int len = snprintf(next, PATH_MAX, "%s-next", path);
+    return len > 0 && len < PATH_MAX;
+}
+
+bool kek_audit_is_of_another(const char *path, const char *chain)
+{
+    char folder[PATH_MAX], other[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    int len = slash == NULL ? 0 : (int)(slash - path + 1);
+    bool found = false;
+    const struct dirent *entry;
+    snprintf(folder, sizeof folder, "%.*s", len == 0 ? 2 : len, len == 0 ? "./" : path);
+    DIR *entries = opendir(folder);
+    while (entries != NULL && !found && (entry = readdir(entries)) != NULL) {
+        const char *end = strrchr(entry->d_name, '.');
+        struct kek_audit_end there;
+        struct kek_why why;
+        found = end != NULL && strcmp(end, ".audit") == 0 &&
+                snprintf(other, sizeof other, "%s%s", folder, entry->d_name) < (int)sizeof other &&
+                kek_audit_record_read(other, &there, NULL, &why) == KEK_OK &&
+                strcmp(there.chain, chain) == 0;
+    }
+    if (entries != NULL) {
+        closedir(entries);
+    }
+    return found;
 }

@@ -241,6 +241,13 @@ size_t audit_line_mac_failed(char out[static AUDIT_LINE_MAX], struct audit_stamp
     return audit_text_finish(&line, out);
 }
 
+size_t audit_line_mac_none(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp)
+{
+    struct audit_text line = audit_text_begin(out, stamp, "mac");
+    PUT(&line, ",\"outcome\":\"none\"");
+    return audit_text_finish(&line, out);
+}
+
 size_t audit_line_health(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
                          const struct kek_keyring_verdict *verdict, const char *provider)
 {

@@ -40,6 +40,7 @@ size_t audit_line_mac(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp
                       const struct kek_audit_mac *mac);
 size_t audit_line_mac_failed(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
                              const char *provider, const struct kek_why *why);
+size_t audit_line_mac_none(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp);
 /* provider: the one concerned, or NULL. */
 size_t audit_line_health(char out[static AUDIT_LINE_MAX], struct audit_stamp *stamp,
                          const struct kek_keyring_verdict *verdict, const char *provider);

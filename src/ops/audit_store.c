@@ -1,6 +1,7 @@
 #include "audit_store.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,14 @@ static int make_file(const struct audit_store *store, struct kek_why *why)
     return fd;
 }
 
+/* Without it, what a process leaves that ends while it writes is told as somebody else's. */
+static int open_next(const struct audit_store *store)
+{
+    char path[PATH_MAX];
+    struct kek_why why;
+    return kek_audit_next_name(store->place->head, path) ? audit_head_open(path, &why) : -1;
+}
+
 static bool open_parts(struct audit_store *store, struct kek_why *why)
 {
     const struct kek_audit_place *place = store->place;
@@ -68,6 +77,9 @@ static bool open_parts(struct audit_store *store, struct kek_why *why)
     }
     if (store->log != NULL || store->fd >= 0 || lacks) {
         store->head_fd = audit_head_open(place->head, why);
+    }
+    if (store->log == NULL && store->head_fd >= 0) {
+        store->next_fd = open_next(store);
     }
     if (lacks && store->head_fd >= 0) {
         store->fd = make_file(store, why);
@@ -85,6 +97,7 @@ enum kek_rc audit_store_open(struct audit_store *store, const struct kek_audit_p
                                   .missing = missing,
                                   .fd = -1,
                                   .head_fd = -1,
+                                  .next_fd = -1,
                                   .left_fd = -1};
     init_receivers(store);
     store->out = malloc(AUDIT_STORE_OUT_BYTES);
@@ -117,6 +130,9 @@ void audit_store_close(struct audit_store *store)
     }
     if (store->head_fd >= 0) {
         close(store->head_fd);
+    }
+    if (store->next_fd >= 0) {
+        close(store->next_fd);
     }
     kek_audit_hasher_done(&store->hasher);
     free(store->out);

@@ -6,6 +6,9 @@
  * after a failed write is taken back; where a process ended in the middle of one, or the file does not end where
  * the record says, a line of its own tells.
  *
+ * Lines go into the file and then on record.  Their end is put beside the record before that, so that those of a process
+ * that ends between the two are known to be its own; who can write the file alone can put in none that pass for such.
+ *
  * The file may be renamed at any time.  Who writes next goes on in it as long as the chain ends there and the path
  * names nothing, and else in what the path names, which is made if need be: so all of them leave a file for the same
  * one, at a line's end, and never come back.
@@ -33,6 +36,7 @@ struct audit_store {
     unsigned wait_ms; /* for another process that writes */
     enum audit_file_missing missing;
     int fd, head_fd;          /* fd: of the file; -1: there is none */
+    int next_fd;              /* of the end of what is being written to a file; -1: there is none */
     int left_fd;              /* of a file that was left, and is still to be synced; -1: none */
     struct kek_audit_end end; /* of the chain, as it was last read or written */
     uint64_t size;            /* of the file after the last write; 0: not known */
@@ -48,6 +52,7 @@ struct audit_store {
         leads; /* its first line makes this the log that the chain is in (audit_home.h). The caller's to set */
     /* Of a record that was removed or replaced: the next append tells.  Empty: nothing. */
     char moved[KEK_WHY_TEXT];
+    char removed[KEK_WHY_TEXT]; /* the same of a file that was left, and had been removed */
     bool adrift; /* the path of the record names none, and none can be made, which was told */
     /* What it had to tell in a line of its own, for whoever keeps a log; empty: nothing.  The caller's to clear. */
     char told[KEK_WHY_TEXT];

@@ -9,14 +9,13 @@
 #include "audit_text.h"
 #include "kek/clock.h"
 
-/* After `len` bytes of whole lines in store->out: where the chain stands now. */
-static void move_to_last(struct audit_store *store, size_t len)
+/* Where the chain stands after `len` bytes of whole lines in store->out. */
+static struct kek_audit_end end_of(const struct audit_store *store, size_t len)
 {
-    struct kek_audit_link link;
+    struct kek_audit_link link = {.end = store->end};
     size_t before = audit_tail_whole(store->out, len - 1);
-    if (kek_audit_link_read(kek_bytes(store->out + before, len - before), &link)) {
-        store->end = link.end;
-    }
+    (void)!kek_audit_link_read(kek_bytes(store->out + before, len - before), &link);
+    return link.end;
 }
 
 /* What the log has, to who else wants it. */
@@ -35,13 +34,15 @@ static void copy_out(struct audit_store *store, size_t len)
 static enum kek_rc put_in_file(struct audit_store *store, size_t len, bool all, size_t *whole,
                                struct kek_why *why)
 {
+    struct kek_audit_end next = end_of(store, len);
     struct kek_why record_why;
+    (void)!audit_head_store(store->next_fd, &next, &record_why); /* else the next writer tells */
     enum kek_rc rc = audit_file_append(store->fd, store->place->file, kek_bytes(store->out, len),
                                        all, whole, &store->size, why);
     if (*whole == 0) {
         return rc;
     }
-    move_to_last(store, *whole);
+    store->end = end_of(store, *whole);
     enum kek_rc recorded = audit_head_store(store->head_fd, &store->end, &record_why);
     if (rc == KEK_OK && recorded != KEK_OK) {
         *why = record_why;
@@ -56,7 +57,7 @@ static enum kek_rc hand_over(struct audit_store *store, size_t len, size_t *whol
 {
     struct kek_audit_end before = store->end;
     *whole = 0;
-    move_to_last(store, len);
+    store->end = end_of(store, len);
     enum kek_rc rc = audit_head_store(store->head_fd, &store->end, why);
     if (rc == KEK_OK) {
         rc = audit_receiver_take(store->log, kek_bytes(store->out, len), whole, why);
@@ -65,7 +66,7 @@ static enum kek_rc hand_over(struct audit_store *store, size_t len, size_t *whol
         struct kek_why record_why;
         store->end = before;
         if (*whole > 0) {
-            move_to_last(store, *whole);
+            store->end = end_of(store, *whole);
         }
         (void)!audit_head_store(store->head_fd, &store->end, &record_why); /* else there is a gap */
     }
@@ -83,19 +84,27 @@ enum kek_rc audit_write(struct audit_store *store, size_t len, bool all, size_t 
     return rc;
 }
 
-/* A line of the store's own, after what `before` ends: nothing, or a piece of a line. */
-static enum kek_rc put_line(struct audit_store *store, const char *before, struct audit_text *text,
-                            const char *line, struct kek_why *why)
+/* Lines of the store's own, in store->out. */
+struct own {
+    struct kek_audit_end end;
+    size_t len;
+    bool failed; /* for want of memory */
+};
+
+static void put_own(struct audit_store *store, struct own *own, struct audit_text *text, char *line)
 {
-    struct kek_audit_end end = store->end;
-    size_t whole, at = strlen(before), len = audit_text_finish(text, line);
-    memcpy(store->out, before, at);
+    size_t len = audit_text_finish(text, line);
     size_t chained =
-        kek_audit_link_put(&store->hasher, &end, kek_bytes(line, len), store->out + at);
-    if (chained == 0) {
-        return kek_fail(why, KEK_NO_MEMORY, "no memory for the audit log");
-    }
-    return audit_write(store, at + chained, true, &whole, why);
+        kek_audit_link_put(&store->hasher, &own->end, kek_bytes(line, len), store->out + own->len);
+    own->len += chained;
+    own->failed = own->failed || chained == 0;
+}
+
+static enum kek_rc write_own(struct audit_store *store, const struct own *own, struct kek_why *why)
+{
+    size_t whole;
+    return own->failed ? kek_fail(why, KEK_NO_MEMORY, "no memory for the audit log")
+                       : audit_write(store, own->len, true, &whole, why);
 }
 
 static struct audit_text begin_line(const struct audit_store *store, char *line, const char *event)
@@ -104,35 +113,22 @@ static struct audit_text begin_line(const struct audit_store *store, char *line,
     return audit_text_begin(line, &stamp, event);
 }
 
-enum kek_rc audit_write_broken(struct audit_store *store, const char *error, struct kek_why *why)
+static void put_broken(struct audit_store *store, struct own *own, const char *error)
 {
     char line[AUDIT_LINE_MAX];
     struct audit_text text = begin_line(store, line, "broken");
     PUT(&text, ",\"error\":");
     audit_put_text(&text, error, ERROR_MAX);
     snprintf(store->told, sizeof store->told, "%s", error);
-    return put_line(store, "", &text, line, why);
+    put_own(store, own, &text, line);
 }
 
-enum kek_rc audit_write_dropped(struct audit_store *store, const struct kek_audit_owed *owed,
-                                struct kek_why *why)
-{
-    char line[AUDIT_LINE_MAX];
-    struct audit_text text = begin_line(store, line, "dropped");
-    PUT(&text, ",\"lines\":");
-    audit_put_uint(&text, owed->lost);
-    if (owed->waiting > 0) {
-        PUT(&text, ",\"at_most\":");
-        audit_put_uint(&text, owed->lost + owed->waiting);
-    }
-    return put_line(store, "", &text, line, why);
-}
-
-enum kek_rc audit_write_torn(struct audit_store *store, struct kek_bytes piece, struct kek_why *why)
+static void put_torn(struct audit_store *store, struct own *own, struct kek_bytes piece)
 {
     char digest[KEK_SHA256_TEXT], line[AUDIT_LINE_MAX];
     if (!kek_sha256_text(piece, digest)) {
-        return kek_fail(why, KEK_NO_MEMORY, "no memory for the audit log");
+        own->failed = true;
+        return;
     }
     struct audit_text text = begin_line(store, line, "torn");
     PUT(&text, ",\"bytes\":");
@@ -142,5 +138,43 @@ enum kek_rc audit_write_torn(struct audit_store *store, struct kek_bytes piece, 
     snprintf(store->told, sizeof store->told,
              "%s ended with %zu bytes of a line that was never finished", store->place->file,
              piece.len);
-    return put_line(store, "\n", &text, line, why);
+    store->out[0] = '\n';
+    own->len = 1;
+    put_own(store, own, &text, line);
+}
+
+enum kek_rc audit_write_broken(struct audit_store *store, const char *error, struct kek_why *why)
+{
+    struct own own = {.end = store->end};
+    put_broken(store, &own, error);
+    return write_own(store, &own, why);
+}
+
+enum kek_rc audit_write_dropped(struct audit_store *store, const struct kek_audit_owed *owed,
+                                struct kek_why *why)
+{
+    char line[AUDIT_LINE_MAX];
+    struct own own = {.end = store->end};
+    struct audit_text text = begin_line(store, line, "dropped");
+    PUT(&text, ",\"lines\":");
+    audit_put_uint(&text, owed->lost);
+    if (owed->waiting > 0) {
+        PUT(&text, ",\"at_most\":");
+        audit_put_uint(&text, owed->lost + owed->waiting);
+    }
+    put_own(store, &own, &text, line);
+    return write_own(store, &own, why);
+}
+
+enum kek_rc audit_write_found(struct audit_store *store, struct kek_bytes piece, const char *error,
+                              struct kek_why *why)
+{
+    struct own own = {.end = store->end};
+    if (piece.len > 0) {
+        put_torn(store, &own, piece);
+    }
+    if (error[0] != '\0') {
+        put_broken(store, &own, error);
+    }
+    return write_own(store, &own, why);
 }

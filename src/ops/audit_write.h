@@ -21,9 +21,10 @@ enum kek_rc audit_write_broken(struct audit_store *store, const char *error,
 enum kek_rc audit_write_dropped(struct audit_store *store, const struct kek_audit_owed *owed,
                                 struct kek_why *why) KEK_MUST_CHECK;
 
-/* The piece of a line that a process left is ended, so that it spoils only itself, and told. `piece` is in
- * store->out.  Rcs as above. */
-enum kek_rc audit_write_torn(struct audit_store *store, struct kek_bytes piece,
-                             struct kek_why *why) KEK_MUST_CHECK;
+/* What the file ends with, at once, so that none of it is told without the other: the piece of a line that a process left
+ * is ended, so that it spoils only itself, and told; and what is not as it must be.  Either may be empty, not both.  `piece`
+ * is in store->out.  Rcs as above. */
+enum kek_rc audit_write_found(struct audit_store *store, struct kek_bytes piece, const char *error,
+                              struct kek_why *why) KEK_MUST_CHECK;
 
 #endif

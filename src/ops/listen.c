@@ -24,6 +24,10 @@ struct kek_listen {
     /* O_PATH on the socket that was made: while it is open, no other file gets its inode number. */
     int node;
     char path[PATH_BYTES];
+    /* The file of the socket, which is no other's while the socket is bound to it. */
+    bool known;
+    dev_t dev;
+    ino_t ino;
 };
 
 static enum kek_rc errno_why(struct kek_why *why, enum kek_rc rc, const char *doing,
@@ -327,6 +331,16 @@ static enum kek_rc inherit_socket(const char *path, struct kek_listen **inherite
     return KEK_OK;
 }
 
+static void note_file(struct kek_listen *listen)
+{
+    struct stat file;
+    if ((listen->node >= 0 ? fstat(listen->node, &file) : stat(listen->path, &file)) == 0) {
+        listen->known = true;
+        listen->dev = file.st_dev;
+        listen->ino = file.st_ino;
+    }
+}
+
 enum kek_rc kek_listen_open(const char *path, mode_t mode, struct kek_listen **listen,
                             struct kek_why *why)
 {
@@ -342,8 +356,11 @@ enum kek_rc kek_listen_open(const char *path, mode_t mode, struct kek_listen **l
     if (rc != KEK_OK) {
         return rc;
     }
-    return inherited == 1 ? inherit_socket(path, listen, why)
-                          : make_socket(path, mode, listen, why);
+    rc = inherited == 1 ? inherit_socket(path, listen, why) : make_socket(path, mode, listen, why);
+    if (rc == KEK_OK) {
+        note_file(*listen);
+    }
+    return rc;
 }
 
 int kek_listen_take(struct kek_listen *listen)
@@ -356,6 +373,16 @@ int kek_listen_take(struct kek_listen *listen)
 bool kek_listen_inherited(const struct kek_listen *listen)
 {
     return listen->lock < 0;
+}
+
+enum kek_listen_at kek_listen_look(const struct kek_listen *listen)
+{
+    struct stat there;
+    if (stat(listen->path, &there) != 0) {
+        return errno == ENOENT || errno == ENOTDIR ? KEK_LISTEN_GONE : KEK_LISTEN_HERE;
+    }
+    bool same = !listen->known || (there.st_dev == listen->dev && there.st_ino == listen->ino);
+    return same ? KEK_LISTEN_HERE : KEK_LISTEN_OTHER;
 }
 
 static bool still_ours(const struct kek_listen *listen)

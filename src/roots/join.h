@@ -55,6 +55,7 @@ struct kek_roots {
         idle_ms[KEK_ROOTS_MAX]; /* since when it is at the beginning, and nothing is under way */
     bool out[KEK_ROOTS_MAX];    /* it cannot wrap; it may, where that is not known yet */
     struct kek_roots_wait *awaiting; /* another primary */
+    struct kek_keyring_verdict told; /* a remark on the node itself; or none */
 };
 
 static inline bool is_one(const struct kek_roots *roots)

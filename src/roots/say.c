@@ -229,7 +229,19 @@ size_t kek_roots_remarks(const struct kek_roots *roots, struct kek_keyring_verdi
         }
         count += more;
     }
+    if (roots->told.remark != KEK_KEYRING_NO_REMARK && count < max) {
+        remarks[count++] = roots->told;
+    }
     return count;
+}
+
+void kek_roots_tell(struct kek_roots *roots, const struct kek_keyring_verdict *remark)
+{
+    static const struct kek_keyring_verdict none = {.remark = KEK_KEYRING_NO_REMARK};
+    roots->told = remark == NULL ? none : *remark;
+    if (roots->settings.changed != NULL) {
+        roots->settings.changed(roots->settings.arg);
+    }
 }
 
 /* What it says by provider moves to where the root's providers are among all. */

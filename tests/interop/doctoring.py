@@ -124,12 +124,12 @@ class Case(rigs.Case):
     def well(self, node, *options):
         self.assertEqual(self.lines(node, *options), [])
 
-    def run_it(self, node, line):
-        """Exactly the command that the line says, in a shell."""
+    def run_it(self, node, line, **variables):
+        """Exactly the command that the line says, in a shell that has these variables."""
         where = os.path.dirname(rigs.program("kekctl"))
         done = subprocess.run(["sh", "-c", line.do], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              env=dict(os.environ, PATH="%s:%s" % (where, os.environ["PATH"])), check=False,
-                              cwd=node.folder)
+                              env=dict(os.environ, PATH="%s:%s" % (where, os.environ["PATH"]), **variables),
+                              check=False, cwd=node.folder)
         # doctor still says what else there is, as of an API server that another test runs at the same time.
         good = (0, 1, 3) if " doctor " in line.do else (0,)
         self.assertIn(done.returncode, good, "%s\n%s" % (line.do, done.stdout))

@@ -133,6 +133,30 @@ class Mac(rigs.Case):
             self.assertEqual((code, [(problem["kind"], problem["line"]) for problem in told["problems"]]),
                              (3, [("unknown", at + 1)]), told)
 
+    def test_a_chain_whose_record_is_lost_is_good_up_to_its_last_mac(self):
+        node = self.node().start()
+        self.encrypt(node)
+
+        def at_its_mac():
+            with open(node.audit, "rb") as file:
+                lines = file.readlines()
+            last = json.loads(lines[-1])
+            return lines if last["event"] == "mac" and last["covers"] == last["n"] - 1 else None
+        lines = rigs.wait_for(at_its_mac, "a MAC of all lines but its own")
+        node.stop()
+        os.unlink(node.audit)
+        os.unlink(node.state + "/k8s-test.audit")
+        node.start()
+        self.encrypt(node)
+        self.maced(node, 1, outcome="ok")
+        node.stop()
+        old, last = node.folder + "/old", json.loads(lines[-1])
+        for more, expected in ((0, (0, [])), (1, (3, [("unknown", len(lines) + 1)]))):
+            with open(old, "wb") as file:
+                file.writelines(lines + audit_chain.Chain(last["chain"], last["n"], last["hash"]).lines(more))
+            code, told = self.verify(node, old, node.audit)
+            self.assertEqual((code, [(problem["kind"], problem["line"]) for problem in told["problems"]]), expected, told)
+
     def test_who_verifies_adds_nothing_to_what_is_verified(self):
         node = self.node().start()
         self.encrypt(node)

@@ -129,6 +129,26 @@ class Sink(rigs.Case):
         self.assertEqual(cut.returncode, 3)
         self.assertIn(b"the end is missing", cut.stderr)
 
+    def test_lines_that_somebody_sends_behind_the_last_one_are_told(self):
+        node = self.node(syslog="/nowhere")
+        path = node.folder + "/log"
+        node.write(audit={"syslog": path})
+        log = Syslog(path)
+        with log:
+            node.start()
+            self.call(node, 3)
+            rigs.wait_for(lambda: len(log.events("Encrypt")) == 3, "lines of all calls")
+            while_it_runs = self.verify(node, b"".join(log.lines))
+            self.assertEqual(len(while_it_runs["chains"]), 1)
+            node.stop()
+            rigs.wait_for(lambda: log.events("stop"), "the last line")
+        last = log.events()[-1]
+        forged = audit_chain.Chain(last["chain"], last["n"], last["hash"]).lines(2)
+        self.verify(node, b"".join(log.lines))
+        done = node.kekctl("--output", "json", "audit", "verify", "-", input=b"".join(log.lines + forged))
+        told = json.loads(done.stdout)
+        self.assertEqual((done.returncode, [problem["kind"] for problem in told["problems"]]), (3, ["record"]), told)
+
     def test_a_receiver_that_is_full_lets_nothing_be_changed_and_every_lost_line_is_counted(self):
         node = self.node(syslog="/nowhere")
         path = node.folder + "/log"

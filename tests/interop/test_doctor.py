@@ -241,6 +241,8 @@ class Files(doctoring.Case):
         missing = self.found(node, "state_dir", "is not there, and would be in memory")
         self.assertEqual(missing.do, line.do)
         node.write(state_dir=node.state)
+        record = "/%s.audit" % node.config["keyring"]
+        shutil.copyfile(folder + record, node.state + record)  # the chain went on there
         self.well(node)
 
     def test_the_audit_file(self):

@@ -11,11 +11,15 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import termios
 
 import fault as faults
 import rig as rigs
+
+sys.path.insert(0, os.path.join(os.environ["abs_top_srcdir"], "tests", "unit"))
+import audit_chain  # noqa: E402
 
 DEK = bytes(range(32))
 
@@ -124,6 +128,13 @@ class Chain(rigs.Case):
             self.unwell(node, "as is on record|expected a line feed")
             # What doctor adds there itself hides nothing.
             self.assertEqual(self.run_it(self.unwell(node, "missing|tells of what was found")), 3)
+
+    def test_lines_past_the_record(self):
+        node, whole = self.stopped()
+        last = json.loads(whole[-1])
+        self.put(node, whole + audit_chain.Chain(last["chain"], last["n"], last["hash"]).lines(2))
+        self.unwell(node, "the last line here .*as is on record, found %d" % (last["n"] + 2))
+        self.unwell(node, "tells of what was found here")  # doctor's own logins said it
 
     def test_a_line_in_another_place(self):
         node, whole = self.stopped()
@@ -252,6 +263,36 @@ class Chain(rigs.Case):
         node.close_clients()
         node.stop()
 
+    def fails(self, node, count):
+        """A kekd whose token is away at its start, and so cannot say whether it has a key."""
+        node.spawn()
+        node.wait_log("serving on")
+        rigs.wait_for(lambda: self.macs(node).count("failed") == count, "a MAC that fails")
+
+    @staticmethod
+    def macs(node):
+        return [line["outcome"] for line in rigs.json_lines(node.audit) if line["event"] == "mac"]
+
+    def test_a_token_without_a_key_that_was_away_at_the_start_is_no_mac_that_fails(self):
+        node = self.node(mac_interval="1s")
+        with node.token.away():
+            self.fails(node, 1)
+        node.wait_log("no token has a key for it")
+        rigs.wait_for(lambda: self.macs(node) == ["failed", "none"], "the line of it")
+        (verdict, seen, _), = self.chain(node)
+        self.assertEqual(verdict, "OK", seen)
+        node.stop()
+        with node.token.away():
+            self.fails(node, 2)
+            node.stop()
+        node.start()  # which the one before it has not heard
+        rigs.wait_for(lambda: node.log().count("no token has a key for it") == 2, "a round of it")
+        (verdict, seen, _), = self.chain(node)
+        self.assertEqual(verdict, "OK", seen)
+        self.assertRegex(seen, "without MACs: no token that answers has a key for them")
+        self.assertEqual(self.macs(node), ["failed", "none", "failed"])
+        node.stop()
+
     @staticmethod
     def read_all(log):
         """What was there."""
@@ -296,6 +337,33 @@ class Chain(rigs.Case):
             self.assertEqual(verdict, "WARN")
             self.assertIn("is damaged: any number of lines may be missing from %s" % path, seen)
             self.assertIn(b'"event":"broken"', self.read_all(log))
+
+    def test_a_file_that_is_removed_under_kekd_is_told_until_it_is_dealt_with(self):
+        node = self.node().start()
+        self.used(node)
+        last = json.loads(self.lines(node)[-1])
+        os.unlink(node.audit)
+        with node.client() as client:
+            client.encrypt(DEK)
+        rigs.wait_for(lambda: os.path.exists(node.audit) and len(self.lines(node)) == 2, "the lines")
+        told = json.loads(self.lines(node)[0])
+        said = "the file %s was removed while it was open, with its lines up to line %d of chain %s" % (
+            node.audit, last["n"], last["chain"])
+        self.assertEqual((told["event"], told["n"], told["error"]), ("broken", last["n"] + 1, said))
+        node.wait_log("audit: " + said)
+        verified = node.kekctl("audit", "verify", "--output", "json", node.audit)
+        self.assertEqual(verified.returncode, 3)
+        self.assertIn(("told", "tells of what was found here: " + said), [(problem["kind"], problem["text"]) for problem in json.loads(verified.stdout)["problems"]])
+        todo = self.unwell(node, said)
+        self.assertIn("this line ends once the file is kept elsewhere (mv) and kekd had SIGHUP", todo)
+        os.rename(node.audit, node.audit + ".kept")
+        node.signal(signal.SIGHUP)
+        rigs.wait_for(lambda: os.path.exists(node.audit), "a new file")
+        self.used(node)
+        (verdict, seen, _), = self.chain(node)
+        self.assertEqual(verdict, "OK", seen)
+        node.close_clients()
+        node.stop()
 
     def test_lines_that_were_not_written_to_the_file_are_told(self):
         node, _ = self.stopped()

@@ -100,6 +100,7 @@ class Cures(doctoring.Case):
         subprocess.run(["chown", "-R", "root:root", folder, os.path.dirname(folder) + "/another"], check=True)
         line = self.found(node, "token of hsm-a", "the module shows none")
         self.assertTrue(line.do.startswith("chown -R nobody FOLDER # the one below %s" % os.path.dirname(folder)), line.do)
+        self.assertIn("(as root, env SOFTHSM2_CONF=%s softhsm2-util --show-slots says" % node.token.conf, line.do)
         self.never_new(node)
 
     def test_a_token_that_root_made_is_given_to_kekd_before_there_is_a_version(self):

@@ -83,18 +83,33 @@ class Tokens(doctoring.Case):
         os.rename(record, record + ".away")  # nobody has spoken of a version
         line = self.found(node, "token of hsm-a", "no token matches the URI")
         self.assertEqual(line.do, said + "have another made by the vendor's means")
-        entry["env"]["SOFTHSM2_CONF"] = empty = node.folder + "/softhsm2.conf"
+        entry["env"]["SOFTHSM2_CONF"] = empty = node.folder + "/its softhsm2.conf"
+        entry["env"]["SECOND"] = "2"
         os.mkdir(node.folder + "/none", 0o755)
+        shutil.chown(node.folder + "/none", doctoring.USER)
         write(empty, "directories.tokendir = %s/none\nobjectstore.backend = file\n" % node.folder)
         node.write()
         line = self.found(node, "token of hsm-a", "the module shows none")
-        self.assertTrue(line.do.startswith("runuser -u nobody -- softhsm2-util --init-token --free --label another "))
+        self.assertTrue(line.do.startswith("runuser -u nobody -- env 'SOFTHSM2_CONF=%s' SECOND=2 softhsm2-util --init-token --free "
+                                           "--label another " % empty), line.do)
         self.assertIn(' --so-pin "${SO_PIN:?}" --pin "${PIN:?}" #', line.do)
-        entry["env"]["SOFTHSM2_CONF"] = node.token.conf
+        self.run_it(node, line, SO_PIN="12345678", PIN=node.token.pin)
+        self.found(node, "keyring", "has no version yet")  # in the token that was made
+        entry["env"] = {"SOFTHSM2_CONF": node.token.conf}
         entry["uri"] = was
         node.write()
         os.rename(record + ".away", record)
         self.well(node)
+
+    def test_a_token_with_one_try_left_is_logged_in_at_as_a_worker_is(self):
+        node = self.healthy()
+        fault = faults.inject(node)
+        self.addCleanup(fault.close)
+        fault.put("C_GetTokenInfo every flags 20000")  # CKF_USER_PIN_FINAL_TRY
+        subprocess.run(["chown", "nobody", fault.path], check=True)
+        line = self.found(node, "token of hsm-a", "has one try left")
+        self.assertTrue(line.do.startswith("env SOFTHSM2_CONF=%s KEK_FAULT_CONTROL=%s pkcs11-tool --module %s --token-label kek-test --login "
+                                           % (node.token.conf, fault.path, faults.module())), line.do)
 
     def test_a_library_whose_files_are_anothers(self):
         """It says no more than that it failed; its group helps where the file is that group's, else the file's mode."""

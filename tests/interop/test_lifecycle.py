@@ -305,6 +305,37 @@ class Lifecycle(rigs.Case):
         self.assertNotIn(" status=UNAVAILABLE", node.log().partition("--- run 2\n")[2])
         node.stop()
 
+    def test_a_socket_that_is_removed_or_replaced_is_told_until_it_is_back(self):
+        sample = 'kekd_degraded{reason="socket_gone",version="",provider=""}'
+        removed = "the socket %s is not there any more: clients that are connected are served, and no other can connect"
+        replaced = "the socket %s is another than the one that kekd listens on: clients"
+        for activated, todo in ((False, "restart kekd, which makes it anew"),
+                                (True, "restart the unit of the socket and kekd: systemctl restart kekd.socket kekd.service")):
+            node = self.rig(config={"metrics": rigs.own_address()})
+            if activated:
+                node.listen()
+            node.start(activated=activated)
+            away = node.socket + ".away"
+            self.assertNotIn(sample, node.metrics())
+            with node.client() as client:
+                client.encrypt(bytes(32))
+                os.rename(node.socket, away)
+                rigs.wait_for(lambda: node.metrics().get(sample) == 1, sample)
+                said = removed % node.socket
+                self.assertIn("to be mended: %s; %s\n" % (said, todo), node.page("/readyz")[1])
+                client.encrypt(bytes(32))
+                with socket.socket(socket.AF_UNIX) as other:
+                    other.bind(node.socket)
+                    node.wait_log(replaced % node.socket)
+                    self.assertIn("to be mended: " + replaced % node.socket, node.page("/readyz")[1])
+                os.rename(away, node.socket)
+                rigs.wait_for(lambda: sample not in node.metrics(), "the end of " + sample)
+            with node.client() as client:
+                client.encrypt(bytes(32))
+            node.stop()
+            log = node.log()
+            self.assertEqual([log.count(said), log.count(replaced % node.socket), log.count("is there again")], [1, 1, 1])
+
     def start_fails(self, path):
         """A kekd with that configuration: what it says while it refuses to start."""
         done = subprocess.run([rigs.program("kekd"), "--config", path], stdin=subprocess.DEVNULL,

@@ -70,6 +70,7 @@ ALERTS = {
                           [on("kekd_degraded", "1x1400 _x100", reason="root_not_needed", **SPARE)]),
     "KekdUnderProtected": ("warning", 0, [degraded("under_protected", **SPARE)], {"reason": "under_protected", **SPARE},
                            [degraded("root_out", **SPARE)]),
+    "KekdSocketGone": ("critical", 0, [degraded("socket_gone")], {"reason": "socket_gone"}, [degraded("version_waits", **V2)]),
     "KekdWorkersDie": ("warning", 2, [on("kekd_hsm_workers_killed_total", "0 0 2x120", **HSM),
                                       on("kekd_hsm_workers_crashed_total", "0 0 2x120", **HSM)], HSM,
                        [on("kekd_hsm_workers_killed_total", "0 1 2 2x100", **HSM),

@@ -50,11 +50,11 @@ int fsync(int fd)
     return (int)syscall(SYS_fsync, fd);
 }
 
-START_TEST(names_of_a_file_and_of_a_record_that_are_made_are_on_the_disk)
+START_TEST(names_of_a_file_and_of_its_records_that_are_made_are_on_the_disk)
 {
     const char *path = folder_path("audit");
     kek_audit_acts_free(acts_ok(path));
-    ck_assert_uint_eq(folders_synced, 2);
+    ck_assert_uint_eq(folders_synced, 3);
     act(path);
     folders_synced = 0;
     kek_audit_acts_free(acts_ok(path));
@@ -338,6 +338,7 @@ START_TEST(the_manual_lists_the_fields_and_the_events)
                                                  .maced = &(struct kek_provider_maced){
                                                      .mechanism = "CKM_AES_CMAC", .len = 16}});
     kek_audit_mac_failed(audit, hsm_a, &why);
+    kek_audit_mac_none(audit);
     stop(audit);
     read_lines(folder_path("audit"));
     char out[AUDIT_LINE_MAX];
@@ -374,7 +375,7 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, act_is_not_written_into_another_log_than_the_one_that_kekds_chain_is_in);
-    tcase_add_test(tcase, names_of_a_file_and_of_a_record_that_are_made_are_on_the_disk);
+    tcase_add_test(tcase, names_of_a_file_and_of_its_records_that_are_made_are_on_the_disk);
     tcase_add_test(
         tcase, log_that_the_folders_owner_makes_stays_of_his_group_where_the_folders_is_anothers);
     tcase_add_test(tcase, log_is_made_in_a_folder_that_may_be_written_and_not_read);

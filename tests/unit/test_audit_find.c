@@ -52,6 +52,15 @@ static void append(struct audit_store *store, size_t count)
     }
 }
 
+/* With a line that tells of something before it. */
+static void append_told(struct audit_store *store, const char *told)
+{
+    size_t taken = 0;
+    ck_assert_int_eq(audit_store_append(store, kek_bytes_of(RAW), &taken, &why), KEK_OK);
+    ck_assert_msg(strstr(store->told, told) != NULL, "%s", store->told);
+    store->told[0] = '\0';
+}
+
 static void reopen(struct audit_store *store)
 {
     ck_assert_msg(audit_store_reopen(store, &why) == KEK_OK, "%s", why.text);
@@ -209,11 +218,42 @@ START_TEST(file_that_was_removed_is_not_written_any_more)
     open_store(ctl);
     append(kekd, 2);
     ck_assert_int_eq(unlink(path), 0);
+    append(ctl, 1); /* which had written nothing there */
+    append_told(kekd, "with its lines up to line 2 of chain");
+    ck_assert_uint_eq(read_lines(path), 3);
+    for (size_t i = 0; i < line_count; i++) {
+        ck_assert_int_eq(number_of(lines[i], "n"), (json_int_t)i + 3);
+    }
+    ck_assert_str_eq(text_of(lines[1], "event"), "broken");
+}
+END_TEST
+
+START_TEST(file_that_was_removed_is_told_once_by_who_wrote_there)
+{
+    static char error[sizeof path + 128];
+    open_store(kekd);
+    open_store(ctl);
+    append(kekd, 2);
     append(ctl, 1);
-    append(kekd, 1);
+    ck_assert_int_eq(unlink(path), 0);
+    append_told(kekd, "with its lines up to line 3 of chain");
     ck_assert_uint_eq(read_lines(path), 2);
-    ck_assert_int_eq(number_of(lines[0], "n"), 3);
-    ck_assert_int_eq(number_of(lines[1], "n"), 4);
+    ck_assert_str_eq(text_of(lines[0], "event"), "broken");
+    ck_assert_int_eq(number_of(lines[0], "n"), 4);
+    snprintf(error, sizeof error,
+             "the file %s was removed while it was open, with its lines up to line 3 of chain %s",
+             path, text_of(lines[0], "chain"));
+    ck_assert_str_eq(text_of(lines[0], "error"), error);
+    append(kekd, 1);
+    /* Also where it is told to open its path anew. */
+    ck_assert_int_eq(unlink(path), 0);
+    reopen(kekd);
+    append_told(kekd, "with its lines up to line 6 of chain");
+    /* One that has no line yet had none. */
+    rename_file();
+    reopen(kekd);
+    ck_assert_int_eq(unlink(path), 0);
+    append(kekd, 1);
 }
 END_TEST
 
@@ -254,6 +294,35 @@ START_TEST(what_is_not_on_record_and_a_piece_are_settled_in_the_file_that_is_lef
     ck_assert_int_eq(audit_store_append(kekd, kek_bytes_of(RAW), &taken, &why), KEK_OK);
     ck_assert_ptr_nonnull(strstr(kekd->told, "9 bytes of a line"));
     was_settled();
+}
+END_TEST
+
+START_TEST(lines_that_somebody_put_in_are_told_in_the_file_that_is_left)
+{
+    size_t taken;
+    open_store(kekd);
+    open_store(ctl);
+    append(kekd, 2);
+    struct kek_audit_end end = kekd->end;
+    char forged[sizeof RAW + KEK_AUDIT_LINK_MAX];
+    size_t len = kek_audit_link_put(&kekd->hasher, &end, kek_bytes_of(RAW), forged);
+    forged[len] = '\0';
+    put_bytes(path, forged);
+    rename_file();
+    if (_i == 0) {
+        put_bytes(path, "");
+    } else {
+        reopen(kekd);
+    }
+    ck_assert_int_eq(audit_store_append(kekd, kek_bytes_of(RAW), &taken, &why), KEK_OK);
+    ck_assert_ptr_nonnull(strstr(kekd->told, "put in by somebody"));
+    ck_assert_uint_eq(read_lines(old_path(0)), 4);
+    ck_assert_str_eq(text_of(lines[3], "event"), "broken");
+    ck_assert_uint_eq(read_lines(path), 1);
+    for (size_t i = 1; i < line_count; i++) {
+        ck_assert_int_eq(number_of(lines[i], "n"), (json_int_t)i + 1);
+        ck_assert_str_eq(text_of(lines[i], "prev"), text_of(lines[i - 1], "hash"));
+    }
 }
 END_TEST
 
@@ -416,8 +485,10 @@ int main(void)
                    who_holds_a_file_that_the_chain_has_left_makes_a_new_one_where_there_is_none);
     tcase_add_test(tcase, kekd_that_is_restarted_and_one_that_is_not_there_leave_one_chain);
     tcase_add_test(tcase, file_that_was_removed_is_not_written_any_more);
+    tcase_add_test(tcase, file_that_was_removed_is_told_once_by_who_wrote_there);
     tcase_add_loop_test(
         tcase, what_is_not_on_record_and_a_piece_are_settled_in_the_file_that_is_left, 0, 2);
+    tcase_add_loop_test(tcase, lines_that_somebody_put_in_are_told_in_the_file_that_is_left, 0, 2);
     tcase_add_test(tcase, lines_wait_while_the_file_that_the_chain_went_to_cannot_be_opened);
     tcase_add_loop_test(tcase, in_whatever_order_it_is_one_chain, 0, 4);
     tcase_add_test(tcase,

@@ -3,6 +3,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "audit_store_help.h"
@@ -161,6 +162,181 @@ START_TEST(lines_that_are_written_and_not_yet_on_record_are_gone_on_from)
 }
 END_TEST
 
+static int writes_left = -1; /* then this process ends; -1: it does not */
+
+static void end_before_a_write(void)
+{
+    if (writes_left == 0) {
+        _exit(0);
+    }
+    writes_left -= writes_left > 0;
+}
+
+/* libc's, for all of this program. */
+ssize_t write(int fd, const void *bytes, size_t len)
+{
+    end_before_a_write();
+    return syscall(SYS_write, fd, bytes, len);
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t len, off_t at)
+{
+    end_before_a_write();
+    return syscall(SYS_pwrite64, fd, bytes, len, at);
+}
+
+/* In a process of its own, which ends before the last of its writes.  There Check must hear of nothing. */
+static void append_and_end(int writes)
+{
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        size_t taken;
+        if (audit_store_open(&store, &place, "n", AUDIT_FILE_MAKE, 0, &why) == KEK_OK) {
+            writes_left = writes;
+            (void)!audit_store_append(&store, kek_bytes_of(RAW RAW RAW), &taken, &why);
+        }
+        _exit(1); /* it has no more writes, or none at all */
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+}
+
+static void none_is_told(size_t count)
+{
+    open_store(&store);
+    append(&store, 1);
+    ck_assert_str_eq(store.told, "");
+    audit_store_close(&store);
+    ck_assert_uint_eq(reread(0), count);
+    is_chain(0, 1);
+}
+
+START_TEST(process_that_ends_between_any_of_its_writes_gives_no_false_alarm)
+{
+    open_store(&store);
+    audit_store_close(&store);
+    append_and_end(0); /* before a chain was begun; then with nothing but that */
+    none_is_told(1);
+    append_and_end(0); /* with nothing */
+    none_is_told(2);
+    append_and_end(1); /* with what it is about to write */
+    none_is_told(3);
+    append_and_end(2); /* with lines that are not on record */
+    none_is_told(7);
+    ck_assert_int_eq(unlink(place.head), 0);
+    ck_assert_int_eq(unlink(place.file), 0);
+    append_and_end(1);
+    none_is_told(1);
+    ck_assert_int_eq(unlink(place.head), 0);
+    ck_assert_int_eq(unlink(place.file), 0);
+    append_and_end(3);
+    none_is_told(4);
+}
+END_TEST
+
+/* What somebody writes who knows how, and has no more than the file. */
+static void forge(const struct kek_audit_end *from, size_t count)
+{
+    struct kek_audit_hasher hasher;
+    struct kek_audit_end end = *from;
+    char forged[sizeof RAW + KEK_AUDIT_LINK_MAX];
+    ck_assert(kek_audit_hasher_init(&hasher));
+    for (size_t i = 0; i < count; i++) {
+        size_t len = kek_audit_link_put(&hasher, &end, kek_bytes_of(RAW), forged);
+        forged[len] = '\0';
+        put_bytes(place.file, forged);
+    }
+    kek_audit_hasher_done(&hasher);
+}
+
+/* By who had the file open, by another process, and after a start. */
+START_TEST(lines_that_somebody_put_in_are_told_and_gone_on_from)
+{
+    open_store(&store);
+    open_store(&other);
+    append(&store, 2);
+    forge(&store.end, 2);
+    struct audit_store *next = _i == 1 ? &other : &store;
+    if (_i == 2) {
+        audit_store_close(&store);
+        open_store(&store);
+    }
+    append(next, 2);
+    ck_assert_ptr_nonnull(strstr(next->told, "put in by somebody"));
+    next->told[0] = '\0';
+    append(&store, 1);
+    append(&other, 1);
+    ck_assert_uint_eq(reread(0), 9);
+    is_chain(0, 1);
+    ck_assert_str_eq(text_of(lines[4], "event"), "broken");
+    const char *error = text_of(lines[4], "error");
+    ck_assert_ptr_nonnull(strstr(error, "goes on to line 4 of chain "));
+    ck_assert_ptr_nonnull(strstr(error, "on record is line 2:"));
+    for (size_t i = 5; i < line_count; i++) {
+        ck_assert_str_eq(text_of(lines[i], "event"), "stop");
+    }
+}
+END_TEST
+
+START_TEST(lines_that_were_put_in_stay_unbelieved_until_that_can_be_told)
+{
+    open_store(&store);
+    append(&store, 60); /* Check's own file must have room, too */
+    struct kek_audit_end end = store.end, record;
+    forge(&store.end, 1);
+    put_bytes(place.file, _i == 0 ? "" : "{\"a piece");
+    struct stat st;
+    ck_assert_int_eq(stat(place.file, &st), 0);
+    disk_holds((rlim_t)st.st_size + (_i == 0 ? 20 : 350)); /* for the piece's line alone */
+    for (int i = 0; i < 2; i++) {
+        size_t taken = 0;
+        ck_assert_int_eq(audit_store_append(&store, kek_bytes_of(RAW), &taken, &why),
+                         KEK_UNAVAILABLE);
+        ck_assert_int_eq(audit_head_load(store.head_fd, &record, &why), KEK_OK);
+        ck_assert(audit_end_equal(&record, &end));
+    }
+    disk_holds(RLIM_INFINITY);
+    append(&store, 1);
+    ck_assert_uint_eq(reread((size_t)_i), 63 + (size_t)_i);
+    is_chain(0, 1);
+    ck_assert_str_eq(text_of(lines[line_count - 2], "event"), "broken");
+}
+END_TEST
+
+/* As of a process that was killed while it wrote many: which they were nobody knows. */
+START_TEST(some_of_the_lines_that_were_being_written_are_told)
+{
+    open_store(&store);
+    append(&store, 1);
+    struct kek_audit_end end = store.end, next = store.end;
+    next.n += 3;
+    forge(&end, 2);
+    ck_assert_int_eq(audit_head_store(store.next_fd, &next, &why), KEK_OK);
+    audit_store_close(&store);
+    open_store(&store);
+    append(&store, 1);
+    ck_assert_uint_eq(reread(0), 5);
+    is_chain(0, 1);
+    ck_assert_str_eq(text_of(lines[3], "event"), "broken");
+}
+END_TEST
+
+START_TEST(own_lines_whose_record_could_not_be_written_are_no_false_alarm)
+{
+    open_store(&store);
+    append(&store, 1);
+    struct kek_audit_end end = store.end;
+    append(&store, 2);
+    forget_record(&end);
+    ck_assert_int_eq(ftruncate(store.next_fd, 0), 0);
+    append(&store, 1);
+    ck_assert_str_eq(store.told, "");
+    ck_assert_uint_eq(reread(0), 4);
+    is_chain(0, 1);
+}
+END_TEST
+
 START_TEST(file_that_ends_before_its_record_is_told_and_keeps_the_gap)
 {
     open_store(&store);
@@ -237,6 +413,33 @@ START_TEST(record_of_another_time_begins_a_new_chain_and_says_so)
     ck_assert_str_eq(text_of(lines[3], "event"), "broken");
     ck_assert_str_ne(text_of(lines[3], "chain"), text_of(lines[2], "chain"));
     is_chain(3, 1);
+}
+END_TEST
+
+/* In the file, or in the record. */
+START_TEST(new_chain_is_not_begun_until_its_cause_can_be_told)
+{
+    size_t taken = 0;
+    open_store(&store);
+    append(&store, 60); /* Check's own file must have room, too */
+    if (_i == 0) {
+        struct kek_audit_end end = store.end;
+        end.n++;
+        forge(&end, 1);
+    } else {
+        ck_assert_int_eq(ftruncate(store.head_fd, 100), 0);
+    }
+    struct stat st;
+    ck_assert_int_eq(stat(place.file, &st), 0);
+    disk_holds((rlim_t)st.st_size + 20);
+    ck_assert_int_eq(audit_store_append(&store, kek_bytes_of(RAW), &taken, &why), KEK_UNAVAILABLE);
+    disk_holds(RLIM_INFINITY);
+    audit_store_close(&store);
+    open_store(&store);
+    append(&store, 1);
+    ck_assert_uint_eq(reread(0), 63 - (size_t)_i);
+    ck_assert_str_eq(text_of(lines[line_count - 2], "event"), "broken");
+    is_chain(line_count - 2, 1);
 }
 END_TEST
 
@@ -335,10 +538,16 @@ int main(void)
     tcase_add_test(tcase, file_that_cannot_be_synced_as_it_is_left_is_told);
     tcase_add_test(tcase, lines_without_a_chain_stay_and_it_begins_after_them);
     tcase_add_test(tcase, lines_that_are_written_and_not_yet_on_record_are_gone_on_from);
+    tcase_add_test(tcase, process_that_ends_between_any_of_its_writes_gives_no_false_alarm);
+    tcase_add_loop_test(tcase, lines_that_somebody_put_in_are_told_and_gone_on_from, 0, 3);
+    tcase_add_loop_test(tcase, lines_that_were_put_in_stay_unbelieved_until_that_can_be_told, 0, 2);
+    tcase_add_test(tcase, some_of_the_lines_that_were_being_written_are_told);
+    tcase_add_test(tcase, own_lines_whose_record_could_not_be_written_are_no_false_alarm);
     tcase_add_test(tcase, file_that_ends_before_its_record_is_told_and_keeps_the_gap);
     tcase_add_test(tcase, file_that_is_emptied_in_place_is_told);
     tcase_add_test(tcase, last_line_that_is_not_the_one_on_record_is_told);
     tcase_add_test(tcase, record_of_another_time_begins_a_new_chain_and_says_so);
+    tcase_add_loop_test(tcase, new_chain_is_not_begun_until_its_cause_can_be_told, 0, 2);
     tcase_add_test(tcase, nodes_with_records_of_their_own_share_a_file_and_no_chain);
     tcase_add_test(tcase, who_holds_the_record_too_long_keeps_lines_waiting_and_loses_none);
     tcase_add_test(tcase, piece_on_a_full_disk_that_cannot_be_told_of_stays_for_the_next_look);

@@ -121,6 +121,9 @@ class Whole(Verify):
         other = Chain("fedcba9876543210")
         lines = [line for pair in zip(self.chain.lines(10), other.lines(10)) for line in pair]
         file = self.put("audit", lines)
+        self.assertEqual([c["lines"] for c in self.good(file)["chains"]], [10, 10])
+        self.assertEqual(self.problems(*self.record(), file), [("unknown", "audit", 2)])
+        self.put("other.audit", [other.record()])  # a keyring of the same state_dir
         self.assertEqual([c["lines"] for c in self.good(*self.record(), file)["chains"]], [10, 10])
         self.put("audit", lines[:5] + lines[6:])
         self.assertEqual(self.problems(file), [("missing", "audit", 7)])
@@ -304,6 +307,45 @@ class Wrong(Verify):
     def test_more_chains_than_it_follows(self):
         file = self.put("audit", [Chain("%016x" % i).line() for i in range(17)])
         self.assertEqual(self.problems(file), [("chains", "audit", 17)])
+
+
+class Past(Verify):
+    """Lines that are not on record."""
+
+    def test_a_chain_that_is_not_on_record_is_told_where_it_begins(self):
+        lines, forged = self.chain.lines(6), Chain("feedfacefeedface").lines(2)
+        for at in (0, 3, 6):
+            file = self.put("audit", lines[:at] + forged + lines[at:])
+            self.assertEqual(self.problems(*self.record(), file), [("unknown", "audit", at + 1)])
+            self.good(file)
+
+    def next(self, chain):
+        self.put("k.audit-next", [chain.record()])
+
+    def test_lines_past_the_record_are_told(self):
+        lines = self.chain.lines(5)
+        options = self.record()
+        file = self.put("audit", lines + self.chain.lines(2))
+        self.assertEqual(self.problems(*options, file), [("record", "audit", 7)])
+        self.assertIn("expected lines up to 5, as is on record, found 7", self.run_it(*options, file)[2])
+        self.good(file)
+        # Those that are being written are known by their last one.
+        self.next(self.chain)
+        self.good(*options, file)
+        self.next(Chain(self.chain.name, 7, "ab" * 32))
+        self.assertEqual(self.problems(*options, file), [("record", "audit", 7)])
+        self.next(Chain("fedcba9876543210", 7, self.chain.last))
+        self.assertEqual(self.problems(*options, file), [("record", "audit", 7)])
+
+    def test_lines_that_are_written_and_put_on_record_meanwhile_are_good(self):
+        first, more = self.chain.lines(1), self.chain.lines(1000)
+        options = self.record(Chain(self.chain.name, 1, json.loads(first[0])["hash"]))
+        with subprocess.Popen([KEKCTL, "audit", "verify", *options, "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE) as process:
+            process.stdin.write(b"".join(first + more))  # more than a pipe holds: the record was read
+            self.record()
+            _, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 0, err)
 
 
 class Macs(Verify):

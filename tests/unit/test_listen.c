@@ -344,6 +344,38 @@ START_TEST(open_takes_an_inherited_socket_by_another_name_of_its_path)
 }
 END_TEST
 
+START_TEST(look_tells_the_socket_from_nothing_and_from_another)
+{
+    const char *path = folder_path("kms.sock"), *away = folder_path("away");
+    if (_i == 1) {
+        hand_over(socket_at(path, SOCK_STREAM, true), NULL, "1");
+    }
+    struct kek_listen *open = open_ok(path, 0600);
+    ck_assert_int_eq(kek_listen_inherited(open), _i == 1);
+    ck_assert_int_eq(kek_listen_look(open), KEK_LISTEN_HERE);
+    ck_assert_int_eq(rename(path, away), 0);
+    ck_assert_int_eq(kek_listen_look(open), KEK_LISTEN_GONE);
+    int other = socket_at(path, SOCK_STREAM, true);
+    ck_assert_int_eq(kek_listen_look(open), KEK_LISTEN_OTHER);
+    ck_assert_int_eq(rename(away, path), 0);
+    ck_assert_int_eq(kek_listen_look(open), KEK_LISTEN_HERE);
+    close(other);
+    kek_listen_free(open);
+}
+END_TEST
+
+START_TEST(look_tells_of_an_inherited_socket_that_was_gone_before)
+{
+    const char *path = folder_path("kms.sock");
+    hand_over(socket_at(path, SOCK_STREAM, true), NULL, "1");
+    ck_assert_int_eq(unlink(path), 0);
+    struct kek_listen *open = open_ok(path, 0600);
+    ck_assert_int_eq(kek_listen_look(open), KEK_LISTEN_GONE);
+    kek_listen_free(open);
+    close(3);
+}
+END_TEST
+
 START_TEST(open_refuses_an_inherited_descriptor_that_does_not_fit)
 {
     const char *path = folder_path("kms.sock");
@@ -450,6 +482,8 @@ int main(void)
     tcase_add_test(tcase, of_twenty_starters_exactly_one_wins_on_a_fresh_and_on_a_stale_path);
     tcase_add_test(tcase, open_takes_an_inherited_socket_and_never_removes_it);
     tcase_add_test(tcase, open_takes_an_inherited_socket_by_another_name_of_its_path);
+    tcase_add_loop_test(tcase, look_tells_the_socket_from_nothing_and_from_another, 0, 2);
+    tcase_add_test(tcase, look_tells_of_an_inherited_socket_that_was_gone_before);
     tcase_add_test(tcase, open_refuses_an_inherited_descriptor_that_does_not_fit);
     tcase_add_test(tcase, open_reads_the_activation_variables_strictly);
     tcase_add_test(tcase, open_makes_its_own_where_the_variables_are_meant_for_another_process);

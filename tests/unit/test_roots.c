@@ -16,12 +16,24 @@ static void hear(void *arg, enum kek_log_level level, const struct kek_log_field
     snprintf(primary ? announced : said, sizeof said, "%s", text);
 }
 
+static unsigned changes;
+
+static void count_change(void *arg)
+{
+    (void)arg;
+    changes++;
+}
+
 /* The roots `site` and `spare` are the first two nodes. */
 static void join(uint8_t mode)
 {
     struct kek_why why;
-    struct kek_roots_settings settings = {
-        .config = &rig.config, .mode = mode, .mode_accept = mode, .count = 2, .notice = hear};
+    struct kek_roots_settings settings = {.config = &rig.config,
+                                          .mode = mode,
+                                          .mode_accept = mode,
+                                          .count = 2,
+                                          .changed = count_change,
+                                          .notice = hear};
     static const char *const names[] = {"site", "spare"};
     for (size_t i = 0; i < 2; i++) {
         settings.roots[i] = (struct kek_root){
@@ -238,6 +250,28 @@ START_TEST(state_dir_that_was_replaced_is_told_once_for_all_roots)
 }
 END_TEST
 
+START_TEST(what_is_told_of_the_node_is_the_last_remark_until_it_is_taken_back)
+{
+    struct kek_version site = key(1, 0, 'W'), spare = key(2, 0, 'W');
+    struct kek_keyring_verdict remarks[KEK_KEYRING_REMARKS_MAX];
+    const struct kek_keyring_verdict gone = {.remark = KEK_KEYRING_SOCKET_GONE, .what = "gone"};
+    node_lists(0, &site, 1);
+    node_lists(1, &spare, 1);
+    join(modes[_i]);
+    ck_assert_uint_eq(kek_roots_remarks(roots, remarks, KEK_KEYRING_REMARKS_MAX), 0);
+    changes = 0;
+    kek_roots_tell(roots, &gone);
+    ck_assert_uint_eq(changes, 1);
+    ck_assert_uint_eq(kek_roots_remarks(roots, remarks, 0), 0);
+    ck_assert_uint_eq(kek_roots_remarks(roots, remarks, KEK_KEYRING_REMARKS_MAX), 1);
+    ck_assert_int_eq(remarks[0].remark, KEK_KEYRING_SOCKET_GONE);
+    ck_assert_str_eq(remarks[0].what, "gone");
+    kek_roots_tell(roots, NULL);
+    ck_assert_uint_eq(kek_roots_remarks(roots, remarks, KEK_KEYRING_REMARKS_MAX), 0);
+    part();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("roots");
@@ -253,5 +287,7 @@ int main(void)
     tcase_add_loop_test(tcase, roots_with_one_kek_from_the_start_announce_nothing_and_are_named, 0,
                         2);
     tcase_add_loop_test(tcase, state_dir_that_was_replaced_is_told_once_for_all_roots, 0, 2);
+    tcase_add_loop_test(tcase, what_is_told_of_the_node_is_the_last_remark_until_it_is_taken_back,
+                        0, 2);
     return suite_run(suite);
 }

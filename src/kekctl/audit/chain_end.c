@@ -9,14 +9,14 @@
 #include <unistd.h>
 
 #include "kek/auto.h"
+#include "record_again.h"
 
 #define LOOKS 20 /* at a file that ends in the middle of a line: kekd may be writing it */
 #define LOOK_US 10000
 
 static enum kek_rc read_record(struct chain_end *end, const struct kek_config *config,
-                               struct kek_why *why)
+                               char path[static PATH_MAX], struct kek_why *why)
 {
-    char path[PATH_MAX];
     enum kek_rc rc = kek_config_state_file(config, "audit", path, why);
     rc = rc == KEK_OK ? kek_audit_record_read(path, &end->record, &end->owed, why) : rc;
     end->has_record = rc == KEK_OK;
@@ -57,9 +57,21 @@ static void take_macs(struct chain_macs *macs, const struct telling *telling)
 {
     if (telling->kind == TELLING_MAC) {
         *macs = (struct chain_macs){.last_ms = telling->wall_ms};
-    } else if (telling->kind == TELLING_MAC_FAILED) {
-        macs->failed_ms = macs->failed_ms > 0 ? macs->failed_ms : telling->wall_ms;
-    } else if (telling->is_kekds && macs->waits_ms == 0) {
+        return;
+    }
+    if (telling->kind == TELLING_MAC_FAILED) {
+        macs->failed_ms = macs->failed_ms > 0          ? macs->failed_ms
+                          : macs->failed_before_ms > 0 ? macs->failed_before_ms
+                                                       : telling->wall_ms;
+        return;
+    }
+    if (telling->kind == TELLING_START) {
+        macs->failed_before_ms = macs->failed_ms > 0 ? macs->failed_ms : macs->failed_before_ms;
+        macs->failed_ms = 0; /* a kekd says it anew */
+    } else if (telling->kind == TELLING_MAC_NONE) {
+        macs->failed_ms = macs->failed_before_ms = 0;
+    }
+    if (telling->is_kekds && macs->waits_ms == 0) {
         macs->waits_ms = telling->wall_ms;
     }
 }
@@ -112,11 +124,12 @@ static void take_lines(struct chain_end *end, const uint8_t *bytes, size_t len, 
 enum kek_rc chain_end_read(struct chain_end *end, const struct kek_config *config,
                            struct kek_why *why)
 {
+    char record[PATH_MAX];
     struct kek_why record_why;
     bool from_start = true;
     size_t len = 0;
     *end = (struct chain_end){.has_record = false};
-    enum kek_rc rc = read_record(end, config, &record_why);
+    enum kek_rc rc = read_record(end, config, record, &record_why);
     if (rc == KEK_DENIED || rc == KEK_UNAVAILABLE || rc == KEK_INVALID) {
         *why = record_why;
         return rc;
@@ -140,6 +153,9 @@ enum kek_rc chain_end_read(struct chain_end *end, const struct kek_config *confi
     }
     if (end->owed.damaged) {
         check_damaged_count(&end->check);
+    }
+    if (end->has_record) {
+        record_again(&end->check, record);
     }
     check_end(&end->check);
     return KEK_OK;

@@ -2,8 +2,8 @@
  * The end of the audit log, for who has no time to read the whole: is it as it was written, does it end where the record in
  * state_dir says, and when was it last MACed?  kekctl audit verify says the rest.
  *
- * Reads CHAIN_END_BYTES at most; no lock is taken, and lines that kekd writes meanwhile are more than the record says.  No
- * token is asked: a MAC is seen here, not checked.  Blocks.
+ * Reads CHAIN_END_BYTES at most; no lock is taken, and lines that kekd writes meanwhile are more than the record said, which is
+ * read again.  No token is asked: a MAC is seen here, not checked.  Blocks.
  */
 #ifndef KEKCTL_AUDIT_CHAIN_END_H
 #define KEKCTL_AUDIT_CHAIN_END_H
@@ -17,7 +17,9 @@
 struct chain_macs {
     int64_t last_ms;   /* the last MAC */
     int64_t failed_ms; /* since when none can be made */
-    int64_t waits_ms;  /* kekd's first line that no MAC has come after */
+    int64_t
+        failed_before_ms; /* and since when the kekd before the one that wrote last could make none */
+    int64_t waits_ms;     /* kekd's first line that no MAC has come after */
 };
 
 struct chain_end {

@@ -472,21 +472,35 @@ static bool is_on_record(const struct check *check, const struct check_chain *ch
     return check->has_record && strcmp(chain->end.chain, check->record.chain) == 0;
 }
 
-/* Anybody can begin a chain: one without a MAC to ask for, among others whose MACs are the token's, is told. */
+/* Anybody can begin a chain, or go on with one that nobody writes any more.  With the record each other one is told, less what
+ * a MAC vouches for; without it, one without a MAC to ask for, among others whose MACs are the token's. */
 static void tell_unknown(struct check *check)
 {
     bool maced = false;
     for (size_t i = 0; i < check->chain_count; i++) {
         maced = maced || check->chains[i].maced > 0;
     }
-    for (size_t i = 0; maced && i < check->chain_count; i++) {
+    for (size_t i = 0; i < check->chain_count; i++) {
         const struct check_chain *chain = &check->chains[i];
-        if (chain->mac.at.file == NULL && !is_on_record(check, chain)) {
+        if (is_on_record(check, chain) || chain->is_of_another) {
+            continue;
+        }
+        if (chain->maced == 0 && chain->mac.at.file == NULL && (check->has_record || maced)) {
             check->at = chain->from;
             problem(check, CHECK_UNKNOWN,
-                    "chain %s begins here: expected it on record in state_dir, or MACed as others "
-                    "here are, found neither: another node's, or one that somebody put in; %s",
+                    "chain %s begins here: expected it on record in state_dir, or a MAC of it that "
+                    "could be asked for, found neither: another node's, one whose record is lost, "
+                    "or one that somebody put in; %s",
                     chain->end.chain, kek_counted(chain->lines, "line").text);
+        } else if (chain->maced > 0 && check->has_record && check_unmaced(chain) > 0) {
+            check->at = chain->to;
+            problem(
+                check, CHECK_UNKNOWN,
+                "the last line here of chain %s: expected the chain on record in state_dir, or "
+                "a MAC up to line %" PRIu64 ", found one of line %" PRIu64
+                ": what is past it was written before the record was lost, is another node's, or "
+                "was put in by somebody",
+                chain->end.chain, chain->end.n, chain->maced);
         }
     }
 }
@@ -515,6 +529,41 @@ static void expect_record(struct check *check, const char *newest)
     }
 }
 
+static bool is_past(const struct check_chain *chain, const struct kek_audit_end *now,
+                    const struct kek_audit_end *next)
+{
+    bool is_next = strcmp(chain->end.chain, next->chain) == 0 && chain->end.n == next->n &&
+                   strcmp(chain->end.hash, next->hash) == 0;
+    return chain->end.n > now->n && !is_next;
+}
+
+bool check_record_now(struct check *check, const struct kek_audit_end *now,
+                      const struct kek_audit_end *next)
+{
+    const struct check_chain *chain = chain_of(check, now->chain);
+    check->has_now = true;
+    check->now = *now;
+    check->next = *next;
+    return chain == NULL || !is_past(chain, now, next);
+}
+
+/* Lines are on record before they are sent to a receiver, and right after they are written to a file. */
+static void expect_no_more(struct check *check)
+{
+    const struct check_chain *chain = check->has_now ? chain_of(check, check->now.chain) : NULL;
+    if (chain == NULL || !is_past(chain, &check->now, &check->next)) {
+        return;
+    }
+    check->at = chain->to;
+    problem(
+        check, CHECK_RECORD,
+        "the last line here of chain %s: expected lines up to %" PRIu64
+        ", as is on record, found %" PRIu64
+        ": what is past it was written as kekd or the machine was stopped, or before state_dir was "
+        "restored, or was put in by somebody",
+        chain->end.chain, check->now.n, chain->end.n);
+}
+
 void check_end(struct check *check)
 {
     const char *newest = check->at.file;
@@ -523,6 +572,7 @@ void check_end(struct check *check)
     }
     tell_unknown(check);
     expect_record(check, newest);
+    expect_no_more(check);
 }
 
 void check_nothing(struct check *check, const char *what)

@@ -30,7 +30,7 @@ enum check_kind {
     CHECK_RECORD,    /* the chain is not as it is on record */
     CHECK_CHAINS,    /* more chains than are looked at */
     CHECK_UNMACED,   /* a MAC should have come by this line */
-    CHECK_UNKNOWN,   /* nothing vouches for the chain, and MACs do for another */
+    CHECK_UNKNOWN,   /* nothing vouches for the chain, and a record or MACs do for another */
     CHECK_MAC,       /* a MAC is not of what it says, or not the token's, or could not be checked */
     CHECK_UNREAD,    /* lines are not here, and may be in files that were not read */
     CHECK_NOTHING,   /* no line has a chain, so that nothing was checked */
@@ -75,10 +75,11 @@ struct check_chain {
     struct check_place from, to;
     /* Of the last KEK_AUDIT_MAC_SPAN lines, by n: what MACs are of. NULL: not kept. */
     struct check_kept *kept;
-    uint64_t macs;     /* lines with one */
-    uint64_t maced;    /* the last line that a MAC is of which the token confirmed; 0: none */
-    uint64_t maced_at; /* the line that has it */
-    char maced_by[64]; /* the provider whose token that was; empty: none */
+    bool is_of_another; /* it is on record in state_dir, for another keyring; the caller's to set */
+    uint64_t macs;      /* lines with one */
+    uint64_t maced;     /* the last line that a MAC is of which the token confirmed; 0: none */
+    uint64_t maced_at;  /* the line that has it */
+    char maced_by[64];  /* the provider whose token that was; empty: none */
     struct pace pace;
     bool mac_waits; /* `mac` is to be checked */
     struct check_mac mac;
@@ -113,12 +114,18 @@ struct check {
     bool has_record, met_record;
     uint64_t mac_interval_ms; /* 0: MACs are not checked */
     struct kek_audit_end record;
+    bool has_now;
+    struct kek_audit_end now, next; /* as check_record_now() has them */
 };
 
 /* record: what is on record in state_dir, as it was before any line was read; NULL: not known.  mac_interval_ms: how often
  * kekd MACs the chain; 0: MACs are not to be checked.  False: no memory. */
 bool check_init(struct check *check, const struct kek_audit_end *record,
                 uint64_t mac_interval_ms) KEK_MUST_CHECK;
+/* What is on record once the last line was read; next: where the chain stands after the lines that are being written, without
+ * a chain where that is not known.  False: there are lines here past both, as there are while a writer is between the two. */
+bool check_record_now(struct check *check, const struct kek_audit_end *now,
+                      const struct kek_audit_end *next);
 /* There should be a record. */
 void check_no_record(struct check *check, const char *text);
 /* The record's count of lines that are missing cannot be read. */

@@ -73,10 +73,16 @@ static void take_mac(const json_t *object, struct telling *telling)
     }
 }
 
-static bool says_failed(const char *event, size_t len)
+static bool has(const char *event, size_t len, const char *field)
 {
-    static const char failed[] = ",\"outcome\":\"failed\"";
-    return memmem(event, len, failed, sizeof failed - 1) != NULL;
+    return memmem(event, len, field, strlen(field)) != NULL;
+}
+
+static enum telling_kind kind_of_mac(const char *event, size_t len)
+{
+    return has(event, len, ",\"outcome\":\"failed\"") ? TELLING_MAC_FAILED
+           : has(event, len, ",\"outcome\":\"none\"") ? TELLING_MAC_NONE
+                                                      : TELLING_MAC;
 }
 
 void telling_read(struct kek_bytes line, struct telling *telling)
@@ -92,7 +98,7 @@ void telling_read(struct kek_bytes line, struct telling *telling)
     } else if (begins(event, len, "broken\"")) {
         telling->kind = TELLING_BROKEN;
     } else if (begins(event, len, "mac\",")) {
-        telling->kind = says_failed(event, len) ? TELLING_MAC_FAILED : TELLING_MAC;
+        telling->kind = kind_of_mac(event, len);
     } else if (begins(event, len, "start\"")) {
         telling->kind = TELLING_START;
     } else if (begins(event, len, "dropped\"")) {

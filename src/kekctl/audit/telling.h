@@ -11,8 +11,9 @@ enum telling_kind {
     TELLING_BROKEN, /* error */
     TELLING_MAC,    /* covers, provider, mac_key, mac */
     TELLING_MAC_FAILED,
-    TELLING_START,   /* of kekd */
-    TELLING_DROPPED, /* lines, at_most */
+    TELLING_MAC_NONE, /* no token has a key for it */
+    TELLING_START,    /* of kekd */
+    TELLING_DROPPED,  /* lines, at_most */
 };
 
 struct telling {

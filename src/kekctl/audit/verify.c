@@ -4,10 +4,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kek/keyring.h"
 #include "kek/text.h"
 #include "kekctl/output.h"
+#include "record_again.h"
 
 /* ---- reading ---- */
 
@@ -18,6 +20,9 @@ static void read_record(struct verify *verify, const struct kek_config *config)
     why->rc = kek_config_state_file(config, "audit", path, why);
     if (why->rc == KEK_OK) {
         why->rc = kek_audit_record_read(path, &verify->record, &verify->owed, why);
+    }
+    if (why->rc == KEK_OK) {
+        memcpy(verify->record_path, path, sizeof path);
     }
 }
 
@@ -65,6 +70,9 @@ bool verify_file(struct verify *verify, const char *name, files_line_fn *fn, voi
 
 void verify_end(struct verify *verify)
 {
+    if (verify->record_path[0] != '\0') {
+        record_again(verify->check, verify->record_path);
+    }
     check_end(verify->check);
 }
 

@@ -19,6 +19,7 @@ struct verify {
     struct kek_audit_owed owed; /* on record, too */
     bool kekd_runs;             /* so that what waits is not missing */
     struct kek_why record_why;  /* KEK_OK: both are there */
+    char record_path[PATH_MAX]; /* empty: not known */
     struct check *check;
     struct macs macs;
 };
@@ -34,7 +35,8 @@ void verify_close(struct verify *verify);
 /* The last MAC of a file vouches for all of it before.  See files_read(). */
 bool verify_file(struct verify *verify, const char *name, files_line_fn *fn, void *arg,
                  struct kek_why *why) KEK_MUST_CHECK;
-void verify_end(struct verify *verify); /* there are no more */
+/* There are no more.  The record is read again. */
+void verify_end(struct verify *verify);
 
 /* What nobody has looked at, and what nothing vouches for: sentences. */
 void verify_limits(const struct verify *verify, void (*say)(void *arg, const char *sentence),

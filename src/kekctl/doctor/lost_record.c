@@ -103,7 +103,9 @@ bool doctor_record_is_lost(const struct doctor *doctor, char what[static PATH_MA
     for (size_t i = 0; i < count; i++) {
         const struct kek_config *view = kek_config_view(config, i);
         const char *root = count > 1 ? view->root : "";
-        if (kek_keyring_recorded(view, &last, &why) == KEK_NOT_FOUND && was_announced(end, root)) {
+        char beside[KEK_KEYRING_NAME_TEXT]; /* whose lines they may be */
+        if (!kek_keyring_beside(view, beside) &&
+            kek_keyring_recorded(view, &last, &why) == KEK_NOT_FOUND && was_announced(end, root)) {
             snprintf(what, PATH_MAX, "has no record of the key that was announced%s%s",
                      root[0] == '\0' ? "" : " of root of trust ", root);
             return true;

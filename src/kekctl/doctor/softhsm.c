@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "below.h"
+#include "environment.h"
 #include "kek/text.h"
 #include "variables.h"
 
@@ -267,13 +268,14 @@ static void find_shut(const char *folder, bool any, struct shut *found)
 bool softhsm_say_shut(const struct doctor *doctor, const struct kek_config_provider *provider,
                       bool was_there, char todo[static LINES_TODO])
 {
-    char folder[PATH_MAX], shown[PATH_MAX];
+    char folder[PATH_MAX], shown[PATH_MAX], env[LINES_TODO];
     struct shut found;
     if (doctor_is_stranger(doctor) || !softhsm_folder(provider, folder)) {
         return false;
     }
     find_shut(folder, was_there, &found);
     lines_quote(found.count == 1 ? found.first : folder, shown, sizeof shown);
+    environment_put(provider, env);
     if (found.count == 1) {
         doctor_give(
             doctor, todo,
@@ -284,9 +286,9 @@ bool softhsm_say_shut(const struct doctor *doctor, const struct kek_config_provi
         doctor_give(
             doctor, todo,
             "chown -R %s FOLDER # the one below %s that is the token of uri:, whose files "
-            "user %s may not use (as root, softhsm2-util --show-slots says its serial, which "
+            "user %s may not use (as root, %ssofthsm2-util --show-slots says its serial, which "
             "ends the folder's name)",
-            doctor->who.name, shown, doctor->who.name);
+            doctor->who.name, shown, doctor->who.name, env);
     }
     return found.count > 0;
 }

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "environment.h"
 #include "kek/text.h"
 #include "kek/vendor.h"
 #include "reach.h"
@@ -46,8 +47,9 @@ static void say_token(const struct doctor *doctor, const struct kek_config_provi
                       bool makes_one, bool was_there, const char *token,
                       char todo[static LINES_TODO])
 {
-    char shown[TEXT_MAX], before[TEXT_MAX] = "";
+    char shown[TEXT_MAX], before[TEXT_MAX] = "", env[LINES_TODO];
     lines_quote(token, shown, sizeof shown);
+    environment_put(provider, env);
     if (was_there && makes_one) {
         lines_todo(todo,
                    "restore the token %s from its backup (docs/operations.md, Backup), and make no "
@@ -67,25 +69,27 @@ static void say_token(const struct doctor *doctor, const struct kek_config_provi
     }
     lines_todo(
         todo,
-        "%ssofthsm2-util --init-token --free --label %s --so-pin "
+        "%s%ssofthsm2-util --init-token --free --label %s --so-pin "
         "\"${SO_PIN:?}\" --pin \"${PIN:?}\" # for a trial; else in %s, provider %s: token= in uri:",
-        before, shown, doctor->config->path, provider->name);
+        before, env, shown, doctor->config->path, provider->name);
 }
 
 /* By hand, once: the token counts anew after a right one. */
 static void say_login(const struct kek_config_provider *provider, char todo[static LINES_TODO])
 {
     char module[TEXT_MAX], token[TEXT_MAX], shown[TEXT_MAX], shown_token[TEXT_MAX];
+    char env[LINES_TODO];
     if (!attribute(provider, "module-path", module) || !attribute(provider, "token", token)) {
         lines_todo(todo, "log in once by hand, by the vendor's means");
         return;
     }
     lines_quote(module, shown, sizeof shown);
     lines_quote(token, shown_token, sizeof shown_token);
+    environment_put(provider, env);
     lines_todo(todo,
-               "pkcs11-tool --module %s --token-label %s --login --list-objects # it asks for the "
-               "PIN: the right one, or the token locks it",
-               shown, shown_token);
+               "%spkcs11-tool --module %s --token-label %s --login --list-objects # it asks for "
+               "the PIN: the right one, or the token locks it",
+               env, shown, shown_token);
 }
 
 /* Is what is in the way open to that group, if there is one? */
