@@ -29,9 +29,13 @@ enum kek_rc kek_durable_write_in(uv_loop_t *loop, int folder, const char *path,
 enum kek_rc kek_durable_write_now(const char *path, struct kek_bytes content,
                                   struct kek_why *why) KEK_MUST_CHECK;
 
+/* May root write that file, and give it away, in a folder of somebody else's?  A regular one of the folder's owner, or root's own
+ * with this name alone: who owns the folder may have linked any other into it.  KEK_DENIED: no.  For others than root all is well. */
+enum kek_rc kek_durable_is_ours(const char *path, int fd, struct kek_why *why) KEK_MUST_CHECK;
+
 /* What root makes in a folder of somebody else's becomes that user's, who may have to write it the next
- * time.  What is written here is given so already. */
-void kek_durable_give(const char *path, int fd);
+ * time.  What is written here is given so already. KEK_DENIED: see above; nothing was given. */
+enum kek_rc kek_durable_give(const char *path, int fd, struct kek_why *why) KEK_MUST_CHECK;
 
 /* Where it was made, so that its name outlasts a power cut, too: a file's own sync is of what is in it. Blocks. */
 enum kek_rc kek_durable_sync_folder(const char *path, struct kek_why *why) KEK_MUST_CHECK;

@@ -321,7 +321,8 @@ void kek_keyring_lapse_over(struct kek_keyring *ring);
 /* Was it ever so, by the record, and nobody has shown since that nothing lacks it? */
 bool kek_keyring_has_lapsed(const struct kek_keyring *ring);
 
-/* For kekctl, which reads etcd: what it began to read at read_ms, since 1970, lacked none of these roots anywhere.  Blocks. */
+/* For kekctl, which reads etcd: what it began to read at read_ms, since 1970, lacked none of these roots anywhere.  Blocks, while another
+ * process writes down what it found, too; KEK_UNAVAILABLE if that takes 10 s. */
 enum kek_rc kek_keyring_put_protected(const struct kek_config *config, const char *const *roots,
                                       size_t count, int64_t read_ms,
                                       struct kek_why *why) KEK_MUST_CHECK;

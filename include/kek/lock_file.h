@@ -2,7 +2,8 @@
  * One at a time: a lock on a file that stands beside what it is for.
  *
  * A lock is held as long as its descriptor is open, so it ends with the process however that ends; no program that the
- * process starts inherits it.  The file is made if it is not there, and stays.  Nothing waits.
+ * process starts inherits it.  The file is made if it is not there, and stays.  Nothing waits
+ * but kek_lock_file_wait().
  */
 #ifndef KEK_LOCK_FILE_H
 #define KEK_LOCK_FILE_H
@@ -15,6 +16,10 @@
 /* KEK_UNAVAILABLE, and nothing else is: another holds it, in this process or another (flock(2)). A file that is
  * removed under its lock is no lock any more: the next one makes it anew. */
 enum kek_rc kek_lock_file_take(const char *path, int *fd, struct kek_why *why) KEK_MUST_CHECK;
+
+/* The same, waited for: KEK_UNAVAILABLE after wait_ms. Blocks. */
+enum kek_rc kek_lock_file_wait(const char *path, unsigned wait_ms, int *fd,
+                               struct kek_why *why) KEK_MUST_CHECK;
 
 /* A lock among processes that stands though somebody removes the file: it is on the file and, by the file's name, on
  * the folder (fcntl(2), F_SETLK and F_OFD_SETLK).  A file system that locks no folders has the file's alone.  Who opens

@@ -59,14 +59,42 @@ static void give(const struct stat *folder, int fd)
     }
 }
 
-void kek_durable_give(const char *path, int fd)
+/* Is it root that is in somebody else's folder? */
+static bool is_guest(const char *path, struct stat *folder_is)
 {
     char folder[PATH_BYTES];
-    struct stat st;
     folder_of(path, folder);
-    if (stat(folder, &st) == 0) {
-        give(&st, fd);
+    return geteuid() == 0 && stat(folder, folder_is) == 0 && folder_is->st_uid != 0;
+}
+
+enum kek_rc kek_durable_is_ours(const char *path, int fd, struct kek_why *why)
+{
+    struct stat folder, st;
+    if (!is_guest(path, &folder)) {
+        return KEK_OK;
     }
+    if (fstat(fd, &st) != 0) {
+        return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
+                               "looking at %s", path);
+    }
+    bool own = st.st_uid == folder.st_uid || (st.st_uid == 0 && st.st_nlink == 1);
+    return S_ISREG(st.st_mode) && own
+               ? KEK_OK
+               : kek_fail(why, KEK_DENIED,
+                          "%s is left alone: it is uid %u's and has %lu names, so it may be "
+                          "another file that was linked here; find out who did that, and remove "
+                          "this name",
+                          path, (unsigned)st.st_uid, (unsigned long)st.st_nlink);
+}
+
+enum kek_rc kek_durable_give(const char *path, int fd, struct kek_why *why)
+{
+    struct stat folder;
+    enum kek_rc rc = kek_durable_is_ours(path, fd, why);
+    if (rc == KEK_OK && is_guest(path, &folder)) {
+        give(&folder, fd);
+    }
+    return rc;
 }
 
 enum kek_rc kek_durable_sync_folder(const char *path, struct kek_why *why)
@@ -103,12 +131,13 @@ enum kek_rc kek_durable_keep_name(const char *path, int fd, struct kek_why *why)
     return rc;
 }
 
-static void give_as(int folder, const char *path, int fd)
+/* What this process has just made. */
+static void give_made(int folder, const char *path, int fd)
 {
+    char named[PATH_BYTES];
     struct stat st;
-    if (folder == AT_FDCWD) {
-        kek_durable_give(path, fd);
-    } else if (fstat(folder, &st) == 0) {
+    folder_of(path, named);
+    if ((folder == AT_FDCWD ? stat(named, &st) : fstat(folder, &st)) == 0) {
         give(&st, fd);
     }
 }
@@ -124,6 +153,20 @@ static enum kek_rc sync_folder(int folder, const char *path, struct kek_why *why
                                  "syncing the folder of %s", path);
 }
 
+/* Anew: what is there already is of a write that a crash ended, or somebody else's file under another name. */
+static int make(int folder, const char *name)
+{
+    int fd = -1;
+    for (int i = 0; fd < 0 && i < 2; i++) {
+        fd = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+                    S_IRUSR | S_IWUSR);
+        if (fd < 0 && (errno != EEXIST || i > 0 || unlinkat(folder, name, 0) != 0)) {
+            return -1;
+        }
+    }
+    return fd;
+}
+
 /* In the folder that is open, whose file the path names. */
 static enum kek_rc write_to(int folder, const char *path, struct kek_bytes content,
                             struct kek_why *why)
@@ -132,13 +175,12 @@ static enum kek_rc write_to(int folder, const char *path, struct kek_bytes conte
     const char *name = slash == NULL ? path : slash + 1;
     char beside[PATH_BYTES + 8];
     snprintf(beside, sizeof beside, "%s.new", name);
-    KEK_AUTO_CLOSE int fd = openat(
-        folder, beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
+    KEK_AUTO_CLOSE int fd = make(folder, beside);
     if (fd < 0) {
         return kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,
                                "creating %s.new", path);
     }
-    give_as(folder, path, fd);
+    give_made(folder, path, fd);
     enum kek_rc rc = write_all(fd, content, path, why);
     if (rc == KEK_OK && renameat(folder, beside, folder, name) != 0) {
         rc = kek_fail_native(why, KEK_UNAVAILABLE, KEK_NATIVE_ERRNO, (unsigned long)errno,

@@ -9,12 +9,14 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kek/durable.h"
 #include "kek/text.h"
 
-#define TRIES 10 /* with a holder that was gone, or its file, once it was looked at */
+#define PAUSE_MS 20u /* between two looks whether it is free */
+#define TRIES 10     /* with a holder that was gone, or its file, once it was looked at */
 
 static enum kek_rc open_file(const char *path, int *fd, struct kek_why *why)
 {
@@ -24,8 +26,12 @@ static enum kek_rc open_file(const char *path, int *fd, struct kek_why *why)
         return kek_fail_native(why, KEK_DENIED, KEK_NATIVE_ERRNO, (unsigned long)errno,
                                "opening %s", path);
     }
-    kek_durable_give(path, *fd);
-    return KEK_OK;
+    enum kek_rc rc = kek_durable_give(path, *fd, why);
+    if (rc != KEK_OK) {
+        close(*fd);
+        *fd = -1;
+    }
+    return rc;
 }
 
 static enum kek_rc failed(const char *path, int code, struct kek_why *why)
@@ -62,6 +68,17 @@ enum kek_rc kek_lock_file_take(const char *path, int *fd, struct kek_why *why)
         }
     }
     return failed(path, ESTALE, why);
+}
+
+enum kek_rc kek_lock_file_wait(const char *path, unsigned wait_ms, int *fd, struct kek_why *why)
+{
+    const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
+    enum kek_rc rc = kek_lock_file_take(path, fd, why);
+    for (unsigned waited = 0; rc == KEK_UNAVAILABLE && waited < wait_ms; waited += PAUSE_MS) {
+        nanosleep(&pause, NULL);
+        rc = kek_lock_file_take(path, fd, why);
+    }
+    return rc;
 }
 
 /* Of a kind that tells who has it: among processes alone (fcntl(2), F_SETLK). *holder is 0 where it cannot be told. */

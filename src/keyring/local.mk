@@ -14,6 +14,8 @@ libkek_keyring_a_SOURCES = \
 	src/keyring/lapse.c \
 	src/keyring/lapse.h \
 	src/keyring/look.c \
+	src/keyring/moved.c \
+	src/keyring/moved.h \
 	src/keyring/obstacle.c \
 	src/keyring/primary.c \
 	src/keyring/protected.c \
@@ -44,6 +46,7 @@ KEYRING_TESTS = \
 	tests/unit/test_keyring_held \
 	tests/unit/test_keyring_home \
 	tests/unit/test_keyring_lapse \
+	tests/unit/test_keyring_moved \
 	tests/unit/test_keyring_tokens \
 	tests/unit/test_keyring_turn \
 	tests/unit/test_keyring_workers \
@@ -76,6 +79,10 @@ tests_unit_test_keyring_lapse_SOURCES = tests/unit/test_keyring_lapse.c tests/un
 tests_unit_test_keyring_lapse_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_keyring_lapse_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_keyring_lapse_LDADD = $(RIG_LIBS)
+tests_unit_test_keyring_moved_SOURCES = tests/unit/test_keyring_moved.c
+tests_unit_test_keyring_moved_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
+tests_unit_test_keyring_moved_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_keyring_moved_LDADD = libkek-keyring.a $(CONFIG_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)
 tests_unit_test_keyring_tokens_SOURCES = tests/unit/test_keyring_tokens.c tests/unit/keyring_turn.h tests/unit/pool_rig.c
 tests_unit_test_keyring_tokens_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_unit_test_keyring_tokens_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)

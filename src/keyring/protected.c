@@ -15,6 +15,8 @@
 #include "keyring/ring.h"
 
 #define SUFFIX "protected"
+#define LOCK "inventories.lock" /* that whatever an inventory writes down is written under */
+#define LOCK_WAIT_MS 10000u
 #define FORMAT 1
 #define FILE_MAX (16u * 1024)
 /* How long after it an API server may still write under it: 100 s in which an Encrypt may follow its connection's last
@@ -64,8 +66,15 @@ int64_t kek_keyring_protected(const struct kek_config *config)
 enum kek_rc kek_keyring_put_protected(const struct kek_config *config, const char *const *roots,
                                       size_t count, int64_t read_ms, struct kek_why *why)
 {
-    char path[PATH_MAX], date[KEK_CLOCK_TEXT];
+    KEK_AUTO_CLOSE int lock = -1;
+    char path[PATH_MAX], locked[PATH_MAX], date[KEK_CLOCK_TEXT];
     enum kek_rc rc = kek_config_state_file(config, SUFFIX, path, why);
+    if (rc == KEK_OK) {
+        rc = kek_config_state_file(config, LOCK, locked, why);
+    }
+    if (rc == KEK_OK) {
+        rc = kek_lock_file_wait(locked, LOCK_WAIT_MS, &lock, why);
+    }
     if (rc != KEK_OK) {
         return rc;
     }

@@ -18,6 +18,7 @@
 #include "kek/durable.h"
 #include "kek/json.h"
 #include "kek/text.h"
+#include "keyring/moved.h"
 
 #define FORMAT 1
 #define RESTORE \
@@ -151,27 +152,11 @@ enum kek_rc record_parse(struct kek_keyring *ring, struct kek_bytes content, str
     return KEK_OK;
 }
 
-static bool has_root(const struct kek_config *config)
-{
-    return config->root != NULL && config->root[0] != '\0';
-}
-
-/* <state_dir>/<keyring>[@<root>].<suffix>: the keyring is the root's own. */
-static enum kek_rc name_file(const struct kek_config *config, bool of_root, const char *suffix,
-                             char path[static PATH_MAX], struct kek_why *why)
-{
-    int len = snprintf(path, PATH_MAX, "%s/%s%s%s.%s", config->state_dir, config->keyring,
-                       of_root ? "@" : "", of_root ? config->root : "", suffix);
-    return len > 0 && len < PATH_MAX - 8 /* it may have .new beside it */
-               ? KEK_OK
-               : kek_fail(why, KEK_INVALID, "state_dir: the path is too long");
-}
-
 struct kek_lock_holder kek_keyring_runner(const struct kek_config *config)
 {
     char path[PATH_MAX];
     struct kek_why why;
-    if (name_file(config, has_root(config), "lock", path, &why) != KEK_OK) {
+    if (moved_name(config, "lock", path, &why) != KEK_OK) {
         return (struct kek_lock_holder){.there = false};
     }
     return kek_lock_look(path);
@@ -181,7 +166,7 @@ static enum kek_rc lock(struct kek_keyring *ring, struct kek_why *why)
 {
     const struct kek_config *config = ring->settings.config;
     char path[PATH_MAX], who[KEK_LOCK_WHO];
-    enum kek_rc rc = name_file(config, has_root(config), "lock", path, why);
+    enum kek_rc rc = moved_name(config, "lock", path, why);
     if (rc != KEK_OK) {
         return rc;
     }
@@ -195,75 +180,87 @@ static enum kek_rc lock(struct kek_keyring *ring, struct kek_why *why)
     return rc;
 }
 
-/* Where roots of trust got names, the first one goes on from what was on record before; it is written under the new
- * name with the next change. KEK_NOT_FOUND: there is nothing. */
-static enum kek_rc read_older(const struct kek_config *config, char path[static PATH_MAX],
-                              struct kek_buf *content, struct kek_why *why)
+/* What counts, in whichever file it is. Messages name that one; what is written from now on goes to the ring's own. */
+static enum kek_rc parse_found(struct kek_keyring *ring, const struct moved *moved,
+                               const char *text, struct kek_why *why)
 {
-    if (!has_root(config) || !config->root_is_first) {
-        return KEK_NOT_FOUND;
-    }
-    enum kek_rc rc = name_file(config, false, "json", path, why);
-    return rc == KEK_OK ? kek_durable_read(path, RECORD_MAX, content, why) : rc;
+    char *own = ring->record_path;
+    ring->record_path = (char *)moved->files[moved->counts].path;
+    enum kek_rc rc = record_parse(ring, kek_bytes_of(text), why);
+    ring->record_path = own;
+    return rc;
 }
 
-/* path: of the file that was read. */
-static enum kek_rc read_file(const struct kek_config *config, char path[static PATH_MAX],
-                             struct kek_buf *content, struct kek_why *why)
+static void tell_moved(const struct kek_keyring *ring, const struct moved *moved)
 {
-    char older[PATH_MAX];
-    enum kek_rc rc = name_file(config, has_root(config), "json", path, why);
-    rc = rc == KEK_OK ? kek_durable_read(path, RECORD_MAX, content, why) : rc;
-    if (rc != KEK_NOT_FOUND) {
-        return rc;
+    const char *from = moved->files[moved->counts].path;
+    for (size_t i = 0; i < moved->count; i++) {
+        if (moved->files[i].outranked) {
+            ring_notice(ring, KEK_LOG_WARN,
+                        "%s and %s are of one keyring; the first announced what is newer, and "
+                        "counts; what the other said is kept as %s.aside-N",
+                        from, moved->files[i].path, moved->files[i].path);
+        }
     }
-    rc = read_older(config, older, content, why);
-    if (rc != KEK_NOT_FOUND) {
-        memcpy(path, older, PATH_MAX);
+    if (moved->counts != 0) {
+        ring_notice(ring, KEK_LOG_INFO, "the state file goes on from %s, in %s", from,
+                    ring->record_path);
     }
-    return rc;
+}
+
+/* What cannot be written now is decided again, alike, at the next start. */
+static void settle(const struct kek_keyring *ring, const struct moved *moved, const char *text)
+{
+    struct kek_why why;
+    tell_moved(ring, moved);
+    if (moved_settle(moved, text, &why) != KEK_OK) {
+        ring_notice(ring, KEK_LOG_ERROR, "taking over %s: %s", moved->files[moved->counts].path,
+                    why.text);
+    }
 }
 
 void kek_keyring_record_look(const struct kek_config *config, struct kek_keyring_record *record)
 {
     struct kek_why why;
-    KEK_AUTO_BUF struct kek_buf content;
-    kek_buf_init(&content, RECORD_MAX);
     *record = (struct kek_keyring_record){.path = ""};
-    if (read_file(config, record->path, &content, &why) != KEK_OK) {
+    KEK_AUTO(moved) moved = moved_find(config, RECORD_MAX, &why);
+    if (moved == NULL) {
+        (void)!moved_name(config, "json", record->path, &why);
         return;
     }
-    const struct kek_bytes text = kek_buf_bytes(&content);
-    json_t *root = json_loadb((const char *)text.data, text.len, JSON_REJECT_DUPLICATES, NULL);
-    const char *context = json_string_value(json_object_get(root, "context"));
+    const struct moved_file *file = &moved->files[moved->counts];
+    const char *context = json_string_value(json_object_get(file->root, "context"));
+    snprintf(record->path, sizeof record->path, "%s", file->path);
     kek_text_copy(record->context, sizeof record->context, context == NULL ? "" : context);
-    json_decref(root);
 }
 
 bool record_has_version(const struct kek_config *config)
 {
-    char path[PATH_MAX];
     struct kek_why why;
-    json_error_t error;
-    KEK_AUTO_BUF struct kek_buf content;
-    kek_buf_init(&content, RECORD_MAX);
-    enum kek_rc rc = read_file(config, path, &content, &why);
-    if (rc != KEK_OK) {
-        return rc != KEK_NOT_FOUND;
+    KEK_AUTO(moved) moved = moved_find(config, RECORD_MAX, &why);
+    if (moved == NULL) {
+        return why.rc != KEK_NOT_FOUND;
     }
-    struct kek_bytes bytes = kek_buf_bytes(&content);
-    json_t *root = json_loadb((const char *)bytes.data, bytes.len, 0, &error);
-    const json_t *versions = json_object_get(root, "versions");
-    bool has = !json_is_array(versions) || json_array_size(versions) > 0;
-    json_decref(root);
-    return has;
+    const json_t *versions = json_object_get(moved->files[moved->counts].root, "versions");
+    return !json_is_array(versions) || json_array_size(versions) > 0;
 }
 
-enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why)
+/* As it is there now, byte by byte. */
+static void take_digest(struct kek_keyring *ring)
+{
+    KEK_AUTO_BUF struct kek_buf content;
+    kek_buf_init(&content, RECORD_MAX);
+    if (kek_durable_read(ring->record_path, RECORD_MAX, &content, NULL) != KEK_OK ||
+        !kek_sha256_text(kek_buf_bytes(&content), ring->home.digest)) {
+        ring->home.digest[0] = '\0';
+    }
+}
+
+static enum kek_rc load(struct kek_keyring *ring, bool is_ours, struct kek_why *why)
 {
     const struct kek_config *config = ring->settings.config;
     char path[PATH_MAX];
-    enum kek_rc rc = name_file(config, has_root(config), "json", path, why);
+    enum kek_rc rc = moved_name(config, "json", path, why);
     if (rc != KEK_OK) {
         return rc;
     }
@@ -271,23 +268,36 @@ enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why)
     if (ring->record_path == NULL) {
         return kek_fail(why, KEK_NO_MEMORY, "no memory for the state file's name");
     }
-    KEK_AUTO_BUF struct kek_buf content;
-    kek_buf_init(&content, RECORD_MAX);
-    rc = read_file(config, path, &content, why);
-    if (rc != KEK_OK || strcmp(path, ring->record_path) != 0 ||
-        !kek_sha256_text(kek_buf_bytes(&content), ring->home.digest)) {
-        ring->home.digest[0] = '\0';
-    }
-    if (rc == KEK_NOT_FOUND) {
+    struct kek_why missing;
+    KEK_AUTO(moved) moved = moved_find(config, RECORD_MAX, &missing);
+    if (moved == NULL && missing.rc == KEK_NOT_FOUND) {
         return KEK_OK;
     }
-    return rc == KEK_OK ? record_parse(ring, kek_buf_bytes(&content), why) : rc;
+    if (moved == NULL) {
+        *why = missing;
+        return missing.rc;
+    }
+    KEK_AUTO_FREE char *text = moved_text(moved);
+    if (text == NULL) {
+        return kek_fail(why, KEK_NO_MEMORY, "no memory for the state file");
+    }
+    rc = parse_found(ring, moved, text, why);
+    if (rc == KEK_OK && is_ours && moved_is_open(moved) && !moved_is_in_use(moved, config)) {
+        settle(ring, moved, text);
+    }
+    take_digest(ring);
+    return rc;
+}
+
+enum kek_rc record_load(struct kek_keyring *ring, struct kek_why *why)
+{
+    return load(ring, false, why);
 }
 
 enum kek_rc record_open(struct kek_keyring *ring, struct kek_why *why)
 {
     enum kek_rc rc = lock(ring, why);
-    return rc == KEK_OK ? record_load(ring, why) : rc;
+    return rc == KEK_OK ? load(ring, true, why) : rc;
 }
 
 void record_close(struct kek_keyring *ring)

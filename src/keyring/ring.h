@@ -8,6 +8,7 @@
  *   history.c     what is remembered of versions that are out of use, and its part of the state file
  *   lapse.c       since when, and until when, other roots of trust sealed without this one, and its part of it
  *   tokens.c      which tokens are known to be this keyring's, and its part of it
+ *   moved.c       in which file the record is, where roots of trust got names or lost them
  *   home.c        whether state_dir is still the folder that was locked
  *   record.c      the state file, and how often a KEK wrapped by AES-GCM
  *   beside.c      another keyring's record, where there is none of this one

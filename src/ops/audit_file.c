@@ -27,7 +27,8 @@ static int open_as(const char *path, int how, struct kek_why *why)
         kek_fail(why, KEK_DENIED, "the audit file %s is not a regular file", path);
         return -1;
     }
-    if (kek_durable_keep_name(path, fd, why) != KEK_OK) {
+    if ((st.st_nlink > 1 && kek_durable_is_ours(path, fd, why) != KEK_OK) ||
+        kek_durable_keep_name(path, fd, why) != KEK_OK) {
         return -1;
     }
     int result = fd;

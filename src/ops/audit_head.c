@@ -31,8 +31,8 @@ int audit_head_open(const char *path, struct kek_why *why)
                         "opening %s, the record of where the audit log's chain stands", path);
         return -1;
     }
-    kek_durable_give(path, fd);
-    if (kek_durable_keep_name(path, fd, why) != KEK_OK) {
+    if (kek_durable_give(path, fd, why) != KEK_OK ||
+        kek_durable_keep_name(path, fd, why) != KEK_OK) {
         return -1;
     }
     int result = fd;

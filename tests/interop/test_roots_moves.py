@@ -1,5 +1,7 @@
 """From one HSM to another that does not replicate with it, or to two of them: by configuration and restarts alone."""
 
+import os
+
 from grpc import StatusCode
 
 import rig as rigs
@@ -61,6 +63,47 @@ class Moves(Roots):
         self.sealed_and_opened(node, [new])
         with node.client() as client:
             self.refused(StatusCode.FAILED_PRECONDITION, client.decrypt, old.ciphertext, old.key_id)
+        node.stop()
+
+    def test_roots_that_come_go_and_come_again_never_take_the_primary_back(self):
+        """A rollout that is rolled back, and tried again after a rotation: and the same the other way round."""
+        node = self.rig(config={"settle": "8s"})
+        roots = [{"name": "site", "providers": ["hsm-a"]}]
+        def restart(with_roots):
+            node.close_clients()
+            node.stop()
+            node.config.pop("roots", None)
+            if with_roots:
+                node.config["roots"] = roots
+            node.write()
+            node.spawn().serving()
+            with node.client() as client:
+                return client.status()
+        def rotate(version):
+            with node.client() as client:
+                before = client.status().key_id
+                node.kekctl("key", "generate", check=True)
+                node.kekctl("key", "promote", str(version), "--i-have-a-backup", check=True)
+                rigs.wait_for(lambda: client.status().key_id != before, "version %d" % version)
+                return client.encrypt(DEK)
+        node.start()
+        with node.client() as client:
+            first = client.status().key_id
+        self.assertEqual(restart(True).key_id, first)
+        rigs.wait_for(lambda: os.path.exists(node.state + "/k8s-test@site.json"), "the root's own record")
+        self.assertEqual(restart(False).key_id, first)
+        sealed = rotate(2)
+        for with_roots in (True, False, True):
+            shown = restart(with_roots)
+            self.assertEqual((shown.key_id, shown.healthz), (sealed.key_id, "ok"), with_roots)
+            with node.client() as client:
+                self.assertEqual(client.encrypt(DEK).key_id, sealed.key_id)
+            self.assertRegex(node.kekctl("node", "status", check=True).stdout, rb"(?m)^self \S+ +ok +2 ")
+        third = rotate(3)
+        self.assertEqual(restart(False).key_id, third.key_id)
+        with node.client() as client:
+            self.assertEqual(client.open(sealed), DEK)
+        node.close_clients()
         node.stop()
 
 

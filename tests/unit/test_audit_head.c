@@ -348,6 +348,36 @@ START_TEST(record_that_finds_no_room_stays_empty)
 }
 END_TEST
 
+/* Its owner may have linked root's own files into the folder: no line of root's goes there. */
+START_TEST(what_was_linked_in_is_neither_the_record_nor_the_log_to_root)
+{
+    char victim[] = "/tmp/kek-victim-XXXXXX", path[sizeof folder + sizeof "/audit"];
+    struct stat st;
+    if (geteuid() != 0) {
+        return;
+    }
+    int fd = mkstemp(victim);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    ck_assert_int_eq(chown(folder, 4242, 4242), 0);
+    snprintf(path, sizeof path, "%s/audit", folder);
+    place = place_of(path);
+    const char *linked = _i == 0 ? place.head : place.file;
+    ck_assert_int_eq(link(victim, linked), 0);
+    ck_assert_int_eq(audit_store_open(&store, &place, "n", AUDIT_FILE_GIVE, 0, &why), KEK_DENIED);
+    ck_assert_msg(strstr(why.text, "linked here") != NULL, "%s", why.text);
+    ck_assert_int_eq(stat(victim, &st), 0);
+    ck_assert_uint_eq(st.st_uid, 0);
+    ck_assert_int_eq(st.st_size, 0);
+    ck_assert_int_eq(unlink(linked), 0);
+    ck_assert_msg(audit_store_open(&store, &place, "n", AUDIT_FILE_GIVE, 0, &why) == KEK_OK, "%s",
+                  why.text);
+    ck_assert_int_eq(stat(linked, &st), 0);
+    ck_assert_uint_eq(st.st_uid, 4242);
+    unlink(victim);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("audit record");
@@ -371,5 +401,6 @@ int main(void)
     tcase_add_test(tcase, record_that_was_made_anew_by_another_is_gone_over_to_and_told);
     tcase_add_test(tcase, damaged_count_of_a_record_that_is_gone_over_to_is_kept);
     tcase_add_test(tcase, record_whose_place_is_taken_is_gone_on_with_which_is_said_once);
+    tcase_add_loop_test(tcase, what_was_linked_in_is_neither_the_record_nor_the_log_to_root, 0, 2);
     return suite_run(suite);
 }

@@ -556,6 +556,22 @@ class Refused(Destroy):
         self.pages[SELF]["node"] = "n3"
         self.stays("nodes", f"this node, {SELF}, is not among those that are asked")
 
+    def test_two_names_that_lead_to_one_node(self):
+        """A third may be the one that nobody asked."""
+        with open(self.path("bin/ssh"), "w", encoding="utf-8") as file:
+            file.write('#!/bin/sh\ncase "$*" in *n3*) exec cat "%s";; esac\nexec cat "%s"\n' % (
+                self.path("n3.json"), self.path("n2.json")))
+        for names, said in ((("n2", "n2"), "ssh:n2 and ssh:n3 lead to one node, n2"),
+                            ((SELF, "n3"), f"self and ssh:n2 lead to one node, {SELF}")):
+            self.pages["n2"]["node"] = names[0]
+            with open(self.path("n3.json"), "w", encoding="utf-8") as file:
+                json.dump({"nodes": [{"page": dict(self.page("n2"), node=names[1])}]}, file)
+            code, found, err = self.destroy("--node", "ssh:n3")
+            self.assertEqual(code, 3, err)
+            row, = [row for row in found["conditions"] if not row["met"]]
+            self.assertEqual((row["condition"], row["evidence"]), ("nodes", said + ", so that another may not be asked"))
+            self.assertIn("name each node once", row["todo"])
+
     def test_a_node_of_another_cluster_that_has_the_name_of_this_one(self):
         self.config(etcd="[{name: main, endpoints: [https://e:2379]}, {name: events, endpoints: [https://f:2379], "
                          "context: c2, prefix: /other}]")
@@ -602,13 +618,17 @@ class Refused(Destroy):
                 self.assertEqual(self.destroy("--dry-run")[0], 0)
 
     def test_an_etcd_that_is_not_what_it_was_at_the_last_inventory(self):
-        sealed = (b"KEK\1\1\1\1\1" + (1).to_bytes(16, "big") + (40).to_bytes(2, "big") + bytes(40 + 16 + 16 + 32))
-        sealed = {b"/registry/secrets/a/x": b"k8s:enc:kms:v1:kekd:" + len(sealed).to_bytes(2, "big") + sealed + bytes(48)}
+        def sealed(kek):
+            envelope = (b"KEK\1\1\1\1\1" + kek.to_bytes(16, "big") + (40).to_bytes(2, "big") + bytes(40 + 16 + 16 + 32))
+            return {b"/registry/secrets/a/x": b"k8s:enc:kms:v1:kekd:" + len(envelope).to_bytes(2, "big") + envelope +
+                                              bytes(48)}
 
         for stage in ("quarantine", "destroy"):
             for label, spoil, said, todo in (
-                    ("restored and in use since", lambda: self.main.pairs.update(sealed),
+                    ("restored and in use since", lambda: self.main.pairs.update(sealed(1)),
                      "2 objects, 1 that the version sealed", "see what was restored there"),
+                    ("one that may be of it, with a byte of the KEK id changed", lambda: self.main.pairs.update(sealed(257)),
+                     "0 that the version sealed and 1 of which nobody can say what sealed them", "see what was restored there"),
                     ("restored to an older state", lambda: setattr(self.main, "revision", 1),
                      "it is at revision 1 now, and was at ", "see what was restored there"),
                     ("a member of another cluster", lambda: setattr(self.main, "cluster", 7),
@@ -622,6 +642,8 @@ class Refused(Destroy):
                         self.quarantined()
                     self.assertEqual(self.destroy("--dry-run")[1]["next"], stage)
                     self.assertGreater(self.main.asked, 0)
+                    self.main.pairs.update(sealed(2))  # of a version that is known
+                    self.assertEqual(self.destroy("--dry-run")[0], 0)
                     spoil()
                     self.stays("inventory main", said, todo=todo)
 

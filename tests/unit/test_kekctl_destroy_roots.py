@@ -118,6 +118,10 @@ class Roots(single.Destroy):
         for mode in (1, 2):  # kekd refuses the second, which names it all the same
             self.main.pairs[b"/registry/secrets/a/back"] = envelope(SITE, 1, mode=mode)
             self.stays("inventory main", "1 that the version sealed and 0 of which nobody can say")
+        # Beside either root's KEK that of no version: as an inventory judges.
+        for keks in ((SITE, 257), (SITE + 1, 2)):
+            self.main.pairs[b"/registry/secrets/a/back"] = envelope(*keks)
+            self.stays("inventory main", "0 that the version sealed and 1 of which nobody can say")
         self.main.pairs[b"/registry/secrets/a/back"] = envelope(SITE, 2)
         code, _, err = self.destroy("--dry-run")
         self.assertEqual(code, 0, err)

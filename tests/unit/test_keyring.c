@@ -5,12 +5,15 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <jansson.h>
 #include <openssl/evp.h>
 
 #include "kek/clock.h"
+#include "kek/durable.h"
+#include "kek/lock_file.h"
 #include "rig.h"
 
 static const struct kek_id id_1 = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
@@ -83,6 +86,62 @@ START_TEST(word_that_nothing_lacks_a_root_is_of_that_root_alone)
     ck_assert_int_eq(kek_keyring_put_protected(&config, roots, 2, 1767323045000, &why), KEK_OK);
     ck_assert_int_eq(kek_keyring_protected(&config), 1767323045000);
     unlink(path);
+    snprintf(path, sizeof path, "%s/k.inventories.lock", folder);
+    unlink(path);
+    ck_assert_int_eq(rmdir(folder), 0);
+}
+END_TEST
+
+#define MEANWHILE_MS 500 /* in which one that does not wait has long written */
+
+/* Another inventory, which has read the file and writes it anew: as its own word alone, if nobody waits. */
+static pid_t begin_another(const char *lock, const char *path)
+{
+    int ready[2];
+    char byte = 0;
+    ck_assert_int_eq(pipe(ready), 0);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        int fd;
+        bool good = kek_lock_file_take(lock, &fd, NULL) == KEK_OK;
+        (void)!write(ready[1], &byte, 1);
+        for (int i = 0; i < MEANWHILE_MS && access(path, F_OK) != 0; i++) {
+            usleep(1000);
+        }
+        good = good &&
+               kek_durable_write_now(path,
+                                     kek_bytes_of("{\"format\": 1, \"keyring\": \"k\", \"since\": "
+                                                  "{\"site\": \"2026-01-02T03:04:05Z\"}}"),
+                                     NULL) == KEK_OK;
+        _exit(good ? 0 : 1);
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    close(ready[1]);
+    return child;
+}
+
+START_TEST(words_of_two_inventories_at_once_are_both_kept)
+{
+    char folder[] = "/tmp/kekd-test-XXXXXX", path[64], lock[64];
+    char keyring[] = "k", site[] = "site", spare[] = "spare";
+    const char *roots[] = {spare};
+    int status;
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/k.protected", folder);
+    snprintf(lock, sizeof lock, "%s/k.inventories.lock", folder);
+    struct kek_config config = {.state_dir = folder, .keyring = keyring, .root = spare};
+    struct kek_why why;
+    pid_t child = begin_another(lock, path);
+    ck_assert_int_eq(kek_keyring_put_protected(&config, roots, 1, 1767323046000, &why), KEK_OK);
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+    ck_assert_int_eq(kek_keyring_protected(&config), 1767323046000);
+    config.root = site;
+    ck_assert_int_eq(kek_keyring_protected(&config), 1767323045000);
+    unlink(path);
+    unlink(lock);
     ck_assert_int_eq(rmdir(folder), 0);
 }
 END_TEST
@@ -467,6 +526,7 @@ int main(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, key_id_is_the_published_hash);
     tcase_add_test(tcase, word_that_nothing_lacks_a_root_is_of_that_root_alone);
+    tcase_add_test(tcase, words_of_two_inventories_at_once_are_both_kept);
     tcase_add_loop_test(tcase, start_is_refused_over_a_damaged_state_file, 0,
                         sizeof damaged_records / sizeof damaged_records[0]);
     tcase_add_test(tcase, first_version_is_announced_and_survives_a_restart_without_the_hsm);

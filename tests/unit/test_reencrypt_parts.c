@@ -257,6 +257,20 @@ START_TEST(a_node_of_another_keyring_is_refused)
 }
 END_TEST
 
+START_TEST(two_names_that_lead_to_one_node_are_refused)
+{
+    struct kek_why why;
+    int64_t wait_ms;
+    all_is_well();
+    snprintf(nodes[1].status.node, sizeof nodes[1].status.node, "cp0");
+    ck_assert_int_eq(judge(&wait_ms, &why), GUARD_REFUSED);
+    ck_assert_msg(strstr(why.text, "cp0:9 and cp1:9 lead to one node, cp0") != NULL, "%s",
+                  why.text);
+    snprintf(nodes[1].status.context_sha256, sizeof nodes[1].status.context_sha256, "c1");
+    ck_assert_int_eq(judge(&wait_ms, &why), GUARD_GOOD); /* another cluster's may have its name */
+}
+END_TEST
+
 START_TEST(a_clock_that_is_off_is_counted_by_ours)
 {
     struct kek_why why;
@@ -394,6 +408,7 @@ int main(void)
     tcase_add_loop_test(tcase, one_node_that_is_not_so_is_waited_for, 0, 5);
     tcase_add_test(tcase, nodes_that_are_not_known_are_given_more_time);
     tcase_add_test(tcase, a_node_of_another_keyring_is_refused);
+    tcase_add_test(tcase, two_names_that_lead_to_one_node_are_refused);
     tcase_add_test(tcase, a_clock_that_is_off_is_counted_by_ours);
     tcase_add_test(tcase, what_is_not_said_is_taken_as_late_as_it_can_be);
     tcase_add_test(tcase, a_time_to_come_is_taken_for_the_one_at_which_it_was_heard);

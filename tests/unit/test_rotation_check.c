@@ -19,6 +19,7 @@ START_TEST(a_rotation_is_refused_with_what_is_wrong_and_where)
         {"no version of keyring k8s-test is active", 7},
         {"no version of keyring k8s-test is active", 8},
         {"this node, cp9, is not among the nodes that are asked", 9},
+        {"10.0.0.1:9479 and 10.0.0.2:9479 lead to one node, cp1, so that another", 10},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         setup();
@@ -51,6 +52,9 @@ START_TEST(a_rotation_is_refused_with_what_is_wrong_and_where)
             break;
         case 9:
             world.facts.self = "cp9";
+            break;
+        case 10:
+            snprintf(cp2->node, sizeof cp2->node, "cp1");
             break;
         default:
             world.facts.providers[0].count = world.facts.providers[1].count = 0;

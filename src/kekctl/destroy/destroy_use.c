@@ -213,6 +213,15 @@ static void plan_nodes(const struct destroy_facts *facts, struct destroy_plan *p
                       facts->left_out);
         return;
     }
+    const struct node *twins[2];
+    if (node_twins(facts->nodes, facts->node_count, twins)) {
+        destroy_unmet(plan, "nodes",
+                      "name each node once, by an address that leads to no other; where they are "
+                      "two nodes, each needs a status.name of its own",
+                      "%s and %s lead to one node, %s, so that another may not be asked",
+                      twins[0]->name, twins[1]->name, twins[0]->status.node);
+        return;
+    }
     for (size_t i = 0; i < facts->node_count; i++) {
         if (!check_node(facts, &facts->nodes[i], plan)) {
             return;

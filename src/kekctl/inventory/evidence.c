@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "kek/durable.h"
 #include "kek/clock.h"
@@ -13,8 +12,7 @@
 
 #define FORMAT 1
 #define FILE_MAX (2u << 20) /* EVIDENCE_MAX records of EVIDENCE_KEKS_MAX KEKs are less than 1 MiB */
-#define LOCK_TRIES 100
-#define LOCK_PAUSE_MS 100
+#define LOCK_WAIT_MS 10000u
 
 uint64_t evidence_objects(const struct evidence_record *record, const struct kek_id *kek)
 {
@@ -320,30 +318,17 @@ static void make_room(struct evidence *all)
     all->count--;
 }
 
-static enum kek_rc take_lock(const struct kek_config *config, int *lock, struct kek_why *why)
-{
-    char path[PATH_MAX];
-    enum kek_rc rc = kek_config_state_file(config, "inventories.lock", path, why);
-    if (rc != KEK_OK) {
-        return rc;
-    }
-    const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
-    rc = kek_lock_file_take(path, lock, why);
-    for (int tries = LOCK_TRIES; rc == KEK_UNAVAILABLE && tries > 1; tries--) {
-        nanosleep(&pause, NULL);
-        rc = kek_lock_file_take(path, lock, why);
-    }
-    return rc;
-}
-
 enum kek_rc evidence_append(const struct kek_config *config, const struct evidence_record *record,
                             struct kek_why *why)
 {
     KEK_AUTO_CLOSE int lock = -1;
-    char path[PATH_MAX];
+    char path[PATH_MAX], locked[PATH_MAX];
     enum kek_rc rc = kek_config_state_file(config, "inventories", path, why);
     if (rc == KEK_OK) {
-        rc = take_lock(config, &lock, why);
+        rc = kek_config_state_file(config, "inventories.lock", locked, why);
+    }
+    if (rc == KEK_OK) {
+        rc = kek_lock_file_wait(locked, LOCK_WAIT_MS, &lock, why);
     }
     if (rc != KEK_OK) {
         return rc;

@@ -79,28 +79,6 @@ static void count_without(const struct inventory *inventory, const struct tally 
     }
 }
 
-static bool is_known(const struct inventory *inventory, const struct tally_cover *cover)
-{
-    bool known = true;
-    for (size_t i = 0; i < cover->form.count; i++) {
-        known = known && inventory_kek_find(&inventory->keks, &cover->form.kek_ids[i]) != NULL;
-    }
-    return known;
-}
-
-/* Of kms v1 nothing stands beside the envelope: a KEK that is no version of the keyring may be one that was, with a
- * byte of its id changed. */
-static uint64_t disagreeing(const struct inventory *inventory, const struct tally *tally)
-{
-    uint64_t objects = tally->disagreeing;
-    for (size_t i = 0; i < tally->cover_count; i++) {
-        const struct tally_cover *cover = &tally->covers[i];
-        bool alone = cover->is_kekd && cover->kind == KEK_KUBE_KMS_V1;
-        objects += alone && !is_known(inventory, cover) ? cover->objects : 0;
-    }
-    return objects < tally->objects ? objects : tally->objects;
-}
-
 static bool all_opened(const struct inventory_etcd *etcd)
 {
     bool opened = etcd->opened != NULL && etcd->tally->troubles[TALLY_MALFORMED] == 0;
@@ -140,7 +118,7 @@ static bool put_on_record(const struct inventory *inventory, struct inventory_et
                                      .ended = etcd->ended,
                                      .objects = etcd->tally->objects,
                                      .unreadable = tally_unreadable(etcd->tally),
-                                     .disagreeing = disagreeing(inventory, etcd->tally),
+                                     .disagreeing = inventory_disagreeing(inventory, etcd->tally),
                                      .verified = all_opened(etcd),
                                      .keks_each = 1};
     tell_other_cluster(inventory, etcd);
@@ -188,7 +166,7 @@ static bool says_of_all(const struct inventory *inventory)
         const struct inventory_etcd *etcd = &inventory->etcds[i];
         all = etcd->configured && etcd->complete && etcd->recorded &&
               tally_is_kubernetes(etcd->tally) && tally_unreadable(etcd->tally) == 0 &&
-              disagreeing(inventory, etcd->tally) == 0;
+              inventory_disagreeing(inventory, etcd->tally) == 0;
     }
     return all;
 }

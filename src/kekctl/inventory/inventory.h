@@ -77,6 +77,10 @@ enum inventory_absence {
 };
 enum inventory_absence inventory_absence(const struct inventory *inventory, const char *resource);
 
+/* Of how many objects is it not known which KEK they need, though a KEK stands in each: by what stands beside it, or since no
+ * version that is known here has it.  As many as there are, at most. */
+uint64_t inventory_disagreeing(const struct inventory *inventory, const struct tally *tally);
+
 /* How many objects are under-protected (tally_is_weak()) by lacking one of those roots of trust, by bit. */
 uint64_t inventory_weak(const struct inventory *inventory, unsigned roots);
 

@@ -142,12 +142,21 @@ static void ask_nodes(struct inventory_keks *keks, size_t at, const struct keys 
     }
 }
 
-static void look(struct inventory_keks *keks, size_t at, struct keys *keys)
+static size_t count_answers(const struct keys *keys)
+{
+    size_t count = 0;
+    for (size_t p = 0; p < keys->config->provider_count; p++) {
+        count += keys->listings[p].rc == KEK_OK;
+    }
+    return count;
+}
+
+void inventory_keks_look_at(struct inventory_keks *keks, size_t at, struct keys *keys, bool asked)
 {
     struct inventory_root *root = &keks->roots[at];
     struct announced announced;
     struct kek_why why;
-    root->answered = keys->pool == NULL ? 0 : keys_list(keys, false);
+    root->answered = keys->pool == NULL ? 0 : asked ? count_answers(keys) : keys_list(keys, false);
     if (!announced_on_record(keys, &announced, &why)) {
         ctl_say(keys->ctl, "what this node announced last is not known: %s", why.text);
     }
@@ -210,7 +219,7 @@ void inventory_keks_init(struct inventory_keks *keks, const struct kek_config *c
 void inventory_keks_look(struct inventory_keks *keks, struct root_keys *keys)
 {
     for (size_t i = 0; i < keks->root_count; i++) {
-        look(keks, i, &keys->list[i]);
+        inventory_keks_look_at(keks, i, &keys->list[i], false);
     }
     join_primaries(keks);
 }

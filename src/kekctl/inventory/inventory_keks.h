@@ -47,6 +47,9 @@ void inventory_keks_init(struct inventory_keks *keks, const struct kek_config *c
  * not answer. */
 void inventory_keks_look(struct inventory_keks *keks, struct root_keys *keys);
 
+/* The same of one root alone; `asked`: of what its providers answered last, without asking again. */
+void inventory_keks_look_at(struct inventory_keks *keks, size_t root, struct keys *of, bool asked);
+
 /* The rules of several roots; NULL: there is one. */
 const struct kek_root_rules *inventory_keks_rules(const struct inventory_keks *keks);
 

@@ -31,7 +31,7 @@ bool root_keys_open(struct root_keys *keys, const struct ctl *ctl, enum ctl_exit
 }
 
 /* Each of a root's workers is a login, and one is asked at a time. */
-static void start(struct keys *keys)
+void root_keys_start_one(struct keys *keys)
 {
     for (size_t p = 0; p < keys->config->provider_count; p++) {
         keys->config->providers[p].processes = 1;
@@ -49,7 +49,7 @@ static void start(struct keys *keys)
 void root_keys_start(struct root_keys *keys)
 {
     for (size_t i = 0; i < keys->count; i++) {
-        start(&keys->list[i]);
+        root_keys_start_one(&keys->list[i]);
     }
 }
 

@@ -19,6 +19,7 @@ bool root_keys_open(struct root_keys *keys, const struct ctl *ctl, enum ctl_exit
 
 /* Starts the workers. Of a root whose workers cannot be started each listing says so, and that is said. */
 void root_keys_start(struct root_keys *keys);
+void root_keys_start_one(struct keys *keys); /* the same of one */
 
 void root_keys_close(struct root_keys *keys);
 #define ROOT_KEYS_AUTO __attribute__((cleanup(root_keys_close)))

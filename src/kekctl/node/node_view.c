@@ -32,6 +32,26 @@ bool node_announces(const struct node_status *status, const struct kek_id *kek_i
     return status->announces && kek_id_equal(&status->primary.kek_id, kek_id);
 }
 
+static bool is_one(const struct node *a, const struct node *b)
+{
+    return a->reachable && b->reachable && strcmp(a->status.node, b->status.node) == 0 &&
+           strcmp(a->status.context_sha256, b->status.context_sha256) == 0;
+}
+
+bool node_twins(const struct node *list, size_t count, const struct node *pair[static 2])
+{
+    for (size_t i = 0; i < count; i++) {
+        for (size_t j = 0; j < i; j++) {
+            if (is_one(&list[j], &list[i])) {
+                pair[0] = &list[j];
+                pair[1] = &list[i];
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 const char *node_health(const struct node_status *status)
 {
     return status->root_out && strcmp(status->health, "good") == 0 ? "degraded" : status->health;

@@ -175,6 +175,10 @@ size_t nodes_say_clocks(const struct nodes *nodes, const char *weight);
  * another root's KEK: it works, and this should not stay. */
 size_t nodes_say_roots(const struct nodes *nodes);
 
+/* Two that are one node: both answer, and call themselves alike, of one context.  Whoever must have asked every node has then asked
+ * one too few, as far as anybody knows: the first such pair. False: there is none. Pure. */
+bool node_twins(const struct node *list, size_t count, const struct node *pair[static 2]);
+
 /* How a node is, in a word: what its page says, or "degraded" where it is good and does without a root of trust. Borrowed. */
 const char *node_health(const struct node_status *status);
 

@@ -176,7 +176,15 @@ enum guard_verdict guard_judge(const struct node *nodes, size_t count, const boo
 {
     const struct node *first = NULL, *last = NULL;
     int64_t until_ms = 0;
+    const struct node *twins[2];
     *wait_ms = 0;
+    if (node_twins(nodes, count, twins)) {
+        return say(
+            GUARD_REFUSED, why,
+            "%.60s and %.60s lead to one node, %.60s, so that another may not be asked: name "
+            "each node once; where they are two, each needs a status.name of its own",
+            twins[0]->name, twins[1]->name, twins[0]->status.node);
+    }
     if (judge_all_roots(nodes, count, rules, why) != GUARD_GOOD) {
         return GUARD_REFUSED;
     }

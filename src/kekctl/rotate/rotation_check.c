@@ -127,6 +127,15 @@ static bool check_self(const struct rotation_facts *facts, struct rotation_plan 
 static bool check_nodes(const struct rotation_facts *facts, enum rotation_target kind,
                         struct rotation_plan *plan)
 {
+    const struct node *twins[2];
+    if (node_twins(facts->nodes, facts->node_count, twins)) {
+        return rotation_say(
+            plan, ROTATION_REFUSED,
+            "%s and %s lead to one node, %s, so that another may not be asked: name "
+            "each node once; where they are two, each needs a status.name of its "
+            "own",
+            twins[0]->name, twins[1]->name, twins[0]->status.node);
+    }
     for (size_t i = 0; i < facts->node_count; i++) {
         const struct node *node = &facts->nodes[i];
         if (!node->reachable) {
