@@ -362,7 +362,6 @@ json_t *tokens_json(const struct kek_keyring *ring); /* NULL: no memory */
 void tokens_load(struct kek_keyring *ring, const json_t *list);
 
 /* record.c */
-#define RECORD_MAX (256u * 1024)
 /* Does what record_load() reads have a version?  A root that others were announced without may have a record before it has one.
  * What cannot be read counts as if it had. */
 bool record_has_version(const struct kek_config *config);
