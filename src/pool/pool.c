@@ -353,7 +353,8 @@ bool kek_pool_is_serial(const char *serial)
 size_t kek_pool_twin(const struct kek_pool *pool, size_t provider)
 {
     const struct kek_backend *one = &pool->backends[provider];
-    for (size_t i = 0; kek_pool_is_serial(one->status.serial) && i < pool->config->provider_count; i++) {
+    for (size_t i = 0; kek_pool_is_serial(one->status.serial) && i < pool->config->provider_count;
+         i++) {
         const struct kek_backend *other = &pool->backends[i];
         if (i != provider && strcmp(one->status.serial, other->status.serial) == 0 &&
             strcmp(one->status.model, other->status.model) == 0) {
