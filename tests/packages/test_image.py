@@ -5,7 +5,6 @@ a root that is read-only, in namespaces of its own. What the Containerfile and t
 """
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -150,7 +149,7 @@ class Pod(unittest.TestCase):
                  SOFTHSM2_CONF=WORK + "/softhsm2.conf")
         made.run("chown", "-R", f"{NUMBER}:{NUMBER}", node)
         kekd, kekctl = (made.run("find", root, "-name", name, "-type", "f").strip()[len(root):] for name in ("kekd", "kekctl"))
-        enter = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "sh", root]
+        enter = ["unshare", "--mount", "--pid", "--fork", "sh", "-c", ENTER, "sh", root]
         made.run(*enter, kekctl, "config", "check")
         made.run(*enter, kekctl, "key", "generate")
         with open(WORK + "/log", "wb") as log:
@@ -161,7 +160,10 @@ class Pod(unittest.TestCase):
         except AssertionError as error:
             raise AssertionError(f"{error}\n{read(WORK, 'log')}") from error
         finally:
-            server.send_signal(signal.SIGKILL)    # and all in there with it
+            # The first in there, and all with it. --kill-child does not reach one that became another user.
+            for process in proc.processes():
+                if process.parent == server.pid:
+                    proc.kill(process.pid)
             server.wait()
 
     def sealed_and_opened(self, call):
