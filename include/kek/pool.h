@@ -22,6 +22,7 @@
 #include "kek/secret.h"
 #include "kek/wire.h"
 
+#define KEK_TOKEN_SERIAL_TEXT 64
 #define KEK_POOL_ANY SIZE_MAX   /* any provider that may serve the key */
 #define KEK_POOL_QUEUE_MAX 4096 /* calls waiting or running; one more fails with KEK_EXHAUSTED */
 
@@ -172,7 +173,7 @@ struct kek_pool_provider {
     uint64_t resent, again;
     struct kek_why again_why;
     /* Of the token and its library; empty until a worker was ready. */
-    char serial[64], label[64], model[64], firmware[32], library[96];
+    char serial[KEK_TOKEN_SERIAL_TEXT], label[64], model[64], firmware[32], library[96];
     /* No version was there when a worker started: what other keyrings the token has keys of; the first
      * empty name ends them. */
     char others[KEK_PROVIDER_OTHERS_MAX][KEK_PROVIDER_OTHER_LEN_MAX];
@@ -190,6 +191,7 @@ struct kek_pool_provider {
 /* A worker that is ready. */
 struct kek_pool_worker {
     uint64_t serial;
+    const char *token; /* the serial of the one that it found; borrowed likewise */
     const struct kek_version
         *versions; /* as its start showed them; borrowed until the loop turns */
     size_t version_count;

@@ -19,8 +19,7 @@ static void ask_of_all_others(struct kek_keyring *ring, struct member *member,
     DL_FOREACH (ring->versions, version) {
         struct view *view = &member->views[version->slot];
         if (version != but && view->witness == OPENED) {
-            view->witness = UNKNOWN;
-            view->asked_ms = 0;
+            view_forget(view);
         }
     }
 }
@@ -36,6 +35,7 @@ void check_note(struct member *member, struct version *version, enum kek_rc rc)
     view->again = false;
     if (rc == KEK_OK) {
         view->witness = OPENED;
+        view->opened_ms = view->asked_ms;
         view->doubted = false;
         if (canary_opened(member, version)) {
             ring_dirty(ring);
@@ -262,7 +262,7 @@ static bool is_due(const struct source *source, const struct version *version,
     }
     switch (view->witness) {
     case OPENED:
-        return view->again ||
+        return (view->again && (view->asked_ms == view->opened_ms || age >= TICK_MS)) ||
                (canary->failures > 0 &&
                 (view->failures > 0 ? age >= TICK_MS : view->asked_ms < canary->failed_ms));
     case FAILED:

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kek/clock.h"
+#include "kek/text.h"
 
 void ring_dirty(struct kek_keyring *ring)
 {
@@ -83,7 +84,7 @@ static void check_drop(struct kek_keyring *ring, struct view *view)
 void view_forget(struct view *view)
 {
     view->witness = UNKNOWN;
-    view->asked_ms = 0;
+    view->asked_ms = view->opened_ms = 0;
 }
 
 void version_forget_witness(struct kek_keyring *ring, struct version *version)
@@ -409,6 +410,7 @@ static void member_add(struct source *source, const struct kek_pool_worker *work
     }
     member->source = source;
     member->serial = worker->serial;
+    kek_text_copy(member->token, sizeof member->token, worker->token);
     member->born_ms = source->youngest_ms = kek_clock_ms();
     DL_APPEND(source->members, member);
     member_take(member, worker->versions, worker->version_count);
@@ -441,14 +443,6 @@ void source_sync(struct source *source)
 const char *source_name(const struct source *source)
 {
     return source->ring->settings.config->providers[source->index].name;
-}
-
-const char *source_serial(const struct source *source, char serial[static 64])
-{
-    struct kek_pool_provider status;
-    kek_pool_provider_get(source->ring->settings.pool, source->index, &status);
-    memcpy(serial, status.serial, 64);
-    return serial;
 }
 
 bool source_answers(const struct source *source)

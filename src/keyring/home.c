@@ -17,6 +17,7 @@ struct looking {
     struct kek_keyring
         *ring;       /* freed once the loop has run dry; of it only what stays is read there */
     unsigned writes; /* that had begun */
+    bool writing;    /* the last of them had not ended */
     bool confirms;
     home_seen_fn *done;
     struct home seen;
@@ -48,12 +49,15 @@ static void look_for_folder(struct home *seen, int folder, const char *state_dir
         return;
     }
     int error = stat(state_dir, &there) == 0 ? 0 : errno;
+    if (error == 0 && is_same(&held, &there)) {
+        return; /* whatever its file system counts as links */
+    }
     if (held.st_nlink == 0) {
         seen->is = HOME_REMOVED;
     } else if (error != 0) {
         seen->is = HOME_AWAY;
         seen->error = error;
-    } else if (!is_same(&held, &there)) {
+    } else {
         seen->is = HOME_OTHER;
     }
     if (seen->is == HOME_AWAY || seen->is == HOME_OTHER) {
@@ -168,7 +172,7 @@ static void looked(uv_work_t *work, int status)
     home->error = looking->seen.error;
     memcpy(home->now, looking->seen.now, sizeof home->now);
     /* What was written meanwhile may be there, or not yet. */
-    bool known = home->digest[0] != '\0' && looking->writes == home->writes;
+    bool known = home->digest[0] != '\0' && looking->writes == home->writes && !looking->writing;
     home->lost = known && looking->seen.lost;
     home->changed = known && is[0] != '\0' && strcmp(is, home->digest) != 0;
     memcpy(home->found, is, sizeof home->found);
@@ -203,6 +207,7 @@ static bool begin(struct kek_keyring *ring, home_seen_fn *seen, bool confirms)
     looking->confirms = confirms;
     looking->done = seen;
     looking->writes = home->writes;
+    looking->writing = ring->record_writing;
     looking->work.data = looking;
     home->looking = uv_queue_work(ring->loop, &looking->work, look, looked) == 0;
     if (!home->looking) {

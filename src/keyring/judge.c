@@ -42,12 +42,11 @@ static void end_member(struct member *member, const struct version *version, con
 {
     struct source *source = member->source;
     struct kek_why why;
-    char serial[64];
     kek_fail(&why, KEK_UNAVAILABLE, "%s: a worker %s version %u, and was ended",
              source_name(source), what, version->number);
     ring_notice_with(source->ring, KEK_LOG_ERROR,
                      KEK_LOG_FIELDS(kek_log_text("provider", source_name(source)),
-                                    kek_log_text("token", source_serial(source, serial)),
+                                    kek_log_text("token", member->token),
                                     kek_log_number("worker", member->serial)),
                      "%s", why.text);
     member->ended = true;

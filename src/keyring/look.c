@@ -63,7 +63,7 @@ void look_due(uv_timer_t *timer)
     }
     lapse_due(ring);
     home_look(ring, record_seen);
-    if (ring->record_dirty) {
+    if (ring->record_dirty && ring->home.is != HOME_REMOVED) { /* where nothing can be written */
         record_save(ring); /* what could not be written the last time */
     }
 }

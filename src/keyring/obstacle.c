@@ -141,8 +141,8 @@ void obstacle_say(const struct kek_keyring *ring, const struct version *version,
         obstacle_two_keys(ring, version, other, verdict);
         return;
     }
-    if (say_silent(ring, verdict) || say_unknown(ring, verdict) ||
-        say_behind(ring, version, verdict) || say_unproven(ring, version, verdict)) {
+    if (say_silent(ring, verdict) || say_behind(ring, version, verdict) ||
+        say_unproven(ring, version, verdict) || say_unknown(ring, verdict)) {
         return;
     }
     if (version_unattested(ring, version)) {
@@ -161,7 +161,9 @@ void obstacle_say(const struct kek_keyring *ring, const struct version *version,
         verdict_say(verdict, "see the log for what its workers meet",
                     "no data key was wrapped under KEK version %u yet", version->number);
     } else if (!home_is_here(ring)) {
-        verdict_say(verdict, "bring that folder back",
+        bool removed = ring->home.is == HOME_REMOVED;
+        verdict_say(verdict,
+                    removed ? "make it again, empty and for kekd's user" : "bring that folder back",
                     "KEK version %u waits until state_dir %s is the folder again that kekd locked",
                     version->number, ring->settings.config->state_dir);
     } else {

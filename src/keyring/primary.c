@@ -35,7 +35,7 @@ static bool was_right(const struct kek_keyring *ring, struct member *member,
     if (known->witness != OPENED) {
         return false;
     }
-    bool before = view->asked_ms > known->since_ms, after = known->asked_ms > view->asked_ms;
+    bool before = view->opened_ms > known->since_ms, after = known->opened_ms > view->opened_ms;
     view->again = view->again || !before;
     known->again = known->again || (before && !after);
     return before && after;

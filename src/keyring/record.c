@@ -459,6 +459,7 @@ static void write_record(struct kek_keyring *ring)
     free(text);
     if (rc != KEK_OK) {
         ring->announcing = NULL;
+        ring->record_holds = false;
         ring_notice(ring, KEK_LOG_ERROR, "the state file cannot be written: %s", why.text);
         return;
     }

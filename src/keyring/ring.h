@@ -72,6 +72,7 @@ struct view {
     enum { UNKNOWN = 0, OPENED, FAILED } witness; /* what it made of the version's witness */
     uint64_t since_ms;                            /* when that was first found out */
     uint64_t asked_ms;                            /* when it was last found out, or asked in vain */
+    uint64_t opened_ms;                           /* when it last opened it; 0: it has not */
     bool again;                                   /* to be asked once more, whatever is known */
     bool doubted;                                 /* it failed once, which may pass */
     unsigned failures;   /* to open it, in a row, whatever it showed and the token may have said */
@@ -93,6 +94,7 @@ struct check {
 struct member {
     struct source *source;
     uint64_t serial;
+    char token[KEK_TOKEN_SERIAL_TEXT]; /* its serial */
     uint64_t born_ms;
     uint64_t begun_ms;            /* when its last list began */
     uint64_t asked_ms, listed_ms; /* when the last one answered began and ended; 0: its start's */
@@ -243,7 +245,7 @@ struct kek_keyring {
     int64_t announcing_ms;      /* since 1970: when it is announced, as the file says */
 
     /* Serials of tokens that have shown what was agreed on, oldest first. */
-    char tokens[TOKENS_MAX][64];
+    char tokens[TOKENS_MAX][KEK_TOKEN_SERIAL_TEXT];
     size_t token_count;
 
     struct lapse lapse;
@@ -289,7 +291,6 @@ void ring_notice_with(const struct kek_keyring *ring, enum kek_log_level level,
                       const struct kek_log_field *fields, const char *format, ...) KEK_PRINTF(4, 5);
 #define ring_notice(ring, level, ...) ring_notice_with(ring, level, NULL, __VA_ARGS__)
 const char *source_name(const struct source *source);
-const char *source_serial(const struct source *source, char serial[static 64]); /* of its token */
 struct version *version_find(const struct kek_keyring *ring, const struct kek_id *kek_id);
 /* The version, made if it is new. NULL: VERSIONS_MAX are known and needed, or no memory. */
 struct version *version_add(struct kek_keyring *ring, const struct kek_id *kek_id, uint32_t number);

@@ -1,7 +1,7 @@
 /*
  * Which tokens are this keyring's.
  *
- * One that shows a version that was agreed on is, and its serial is kept on record.  One that shows none may be the wrong
+ * One that opens a version that was agreed on is, and its serial is kept on record.  One that shows none may be the wrong
  * token, with keys of its own under the same names, or a replica that nobody filled: nothing that it alone has is taken.
  * Where every version that was on record is destroyed, as for a node that was away for long, the serial tells them apart,
  * once all providers answer and none of them shows more.
@@ -32,25 +32,35 @@ static void list_token(struct kek_keyring *ring, const char *serial)
     kek_text_copy(ring->tokens[ring->token_count++], sizeof ring->tokens[0], serial);
 }
 
+/* What may not be opened proves itself by its CKA_ID alone, which is random. */
 static bool shows_what_is_agreed(const struct source *source)
 {
     const struct version *version;
     DL_FOREACH (source->ring->versions, version) {
         const struct holding *holding = &version->held[source->index];
-        if (version->agreed && holding->present && holding->wrong == 0) {
+        bool shut = holding->settled && !holding->unwraps && holding->wrong == 0;
+        if (version->agreed && holding->present && (holding->proven || shut)) {
             return true;
         }
     }
     return false;
 }
 
+/* Workers of one provider may be on different tokens, as while `uri` finds another one. */
+static bool is_known_by_serial(const struct source *source)
+{
+    const struct member *member;
+    DL_FOREACH (source->members, member) {
+        if (!member->ended && !is_listed(source->ring, member->token)) {
+            return false;
+        }
+    }
+    return ring_answering(source->ring) == source->ring->source_count;
+}
+
 bool source_vouches(const struct source *source)
 {
-    const struct kek_keyring *ring = source->ring;
-    char serial[64];
-    return source_answers(source) &&
-           (shows_what_is_agreed(source) || (ring_answering(ring) == ring->source_count &&
-                                             is_listed(ring, source_serial(source, serial))));
+    return source_answers(source) && (shows_what_is_agreed(source) || is_known_by_serial(source));
 }
 
 bool ring_vouches(const struct kek_keyring *ring)
@@ -63,15 +73,25 @@ bool ring_vouches(const struct kek_keyring *ring)
     return false;
 }
 
+static bool opens_what_is_agreed(const struct member *member)
+{
+    const struct version *version;
+    DL_FOREACH (member->source->ring->versions, version) {
+        if (version->agreed && member->views[version->slot].witness == OPENED) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool tokens_learn(struct kek_keyring *ring)
 {
-    char serial[64];
+    const struct member *member;
     bool learnt = false;
-    for (size_t p = 0; p < ring->source_count; p++) {
-        const struct source *source = &ring->sources[p];
-        if (source_answers(source) && shows_what_is_agreed(source) &&
-            kek_pool_is_serial(source_serial(source, serial)) && !is_listed(ring, serial)) {
-            list_token(ring, serial);
+    MEMBER_FOREACH (ring, member) {
+        if (kek_pool_is_serial(member->token) && !is_listed(ring, member->token) &&
+            opens_what_is_agreed(member)) {
+            list_token(ring, member->token);
             learnt = true;
         }
     }

@@ -142,7 +142,8 @@ struct kek_worker {
     struct kek_worker *prev, *next;
     struct kek_backend *backend;
     enum kek_worker_state state;
-    uint64_t serial; /* in order of spawning, over all providers */
+    uint64_t serial;                   /* in order of spawning, over all providers */
+    char token[KEK_TOKEN_SERIAL_TEXT]; /* the serial of the one that it found; empty: none yet */
     int fd;
     uv_process_t process;
     uv_poll_t poll;

@@ -373,6 +373,7 @@ size_t kek_pool_workers(const struct kek_pool *pool, size_t provider,
         if (worker->state == KEK_WORKER_READY && count < KEK_POOL_WORKERS_MAX) {
             workers[count++] = (struct kek_pool_worker){
                 .serial = worker->serial,
+                .token = worker->token,
                 .versions = worker->versions,
                 .version_count = worker->version_count,
             };

@@ -220,6 +220,7 @@ static void on_token(struct kek_worker *worker, const Kek__Provider__Token *toke
         kek_worker_broken(worker, "it speaks another version of the protocol");
         return;
     }
+    kek_text_copy(worker->token, sizeof worker->token, token->serial);
     kek_text_copy(backend->status.serial, sizeof backend->status.serial, token->serial);
     kek_text_copy(backend->status.label, sizeof backend->status.label, token->label);
     kek_text_copy(backend->status.model, sizeof backend->status.model, token->model);

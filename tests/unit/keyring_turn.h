@@ -25,6 +25,7 @@ static struct kek_keyring *nodes[NODES];
 static struct kek_config configs[NODES];
 static char states[NODES][96];
 static char last_text[1024], last_of_destruction[1024], last_of_loss[1024];
+static char tokens[2][KEK_TOKEN_SERIAL_TEXT]; /* the serial that a provider's workers have found */
 static uint64_t clock_us;
 
 static inline uint64_t now_us(void)
@@ -127,6 +128,7 @@ static inline struct member *lists(size_t provider, const struct kek_version *se
         ck_assert_ptr_nonnull(member);
         member->source = source;
         member->serial = provider + 1;
+        memcpy(member->token, tokens[provider], sizeof member->token);
         member->born_ms = source->youngest_ms = kek_clock_ms();
         DL_APPEND(source->members, member);
     }
@@ -165,11 +167,11 @@ static inline void prove(void)
             if (version->witness_len > 0 && view_may(view, KEK_POOL_UNWRAP) &&
                 view->witness == UNKNOWN) {
                 view->witness = OPENED;
-                view->since_ms = view->asked_ms = kek_clock_ms();
+                view->since_ms = view->asked_ms = view->opened_ms = kek_clock_ms();
                 view->again = false;
             }
             if (view->again) {
-                view->asked_ms = kek_clock_ms();
+                view->asked_ms = view->opened_ms = kek_clock_ms();
                 view->again = false;
             }
         }

@@ -108,6 +108,7 @@ static inline void check(struct member *member, const struct version *of, int wi
     struct view *view = &member->views[of->slot];
     view->since_ms = (int)view->witness == witness ? view->since_ms : kek_clock_ms();
     view->asked_ms = kek_clock_ms();
+    view->opened_ms = witness == OPENED ? view->asked_ms : view->opened_ms;
     view->witness = witness == OPENED ? OPENED : witness == FAILED ? FAILED : UNKNOWN;
 }
 

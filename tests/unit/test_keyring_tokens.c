@@ -4,10 +4,10 @@
  */
 #include "keyring_turn.h"
 
+/* What workers that begin from now on find. */
 static void comes(size_t provider, const char *serial)
 {
-    struct kek_pool_provider *status = &rig.pool->backends[provider].status;
-    snprintf(status->serial, sizeof status->serial, "%s", serial);
+    snprintf(tokens[provider], sizeof tokens[provider], "%s", serial);
 }
 
 static void goes(size_t provider)

@@ -221,7 +221,8 @@ START_TEST(node_that_was_away_for_a_rotation_announces_the_new_version_unless_th
     struct kek_version before = key(3, 0, 'W'), after[2];
     char fate = fates[_i];
     size_t count = 0;
-    snprintf(rig.pool->backends[0].status.serial, sizeof rig.pool->backends[0].status.serial, "1");
+    snprintf(tokens[0], sizeof tokens[0], "a");
+    snprintf(tokens[1], sizeof tokens[1], "b");
     both_list(&before, 1);
     close_node(0);
     open_node(0);
