@@ -132,12 +132,14 @@ static enum kek_rc read_file(struct moved *moved, size_t i, size_t max, struct k
     }
     file->root =
         json_loadb((const char *)content.data, content.len, JSON_REJECT_DUPLICATES, &error);
-    return file->root != NULL
-               ? KEK_OK
-               : kek_fail(why, KEK_DAMAGED,
-                          "%s:%d:%d: not a state file of kekd: %s (" RESTORE
-                          ", or move it away once every node's Status shows the same key_id)",
-                          file->path, error.line, error.column, error.text);
+    if (file->root != NULL) {
+        return KEK_OK;
+    }
+    kek_fail(why, KEK_DAMAGED,
+             "%s:%d:%d: not a state file of kekd: %s (" RESTORE
+             ", or move it away once every node's Status shows the same key_id)",
+             file->path, error.line, error.column, error.text);
+    return kek_fail_reason(why, KEK_REASON_RECORD_DAMAGED);
 }
 
 /* One beside the first; what is another keyring's is left out. */

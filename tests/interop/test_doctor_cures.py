@@ -85,7 +85,7 @@ class Cures(doctoring.Case):
         line = self.found(node, "token of hsm-a", "C_Initialize")
         self.assertRegex(line.do, r"^in %s, line \d+: directories.tokendir = the folder .* # it has: directories.tokendir = %s; where it is lost: "
                          % (conf, tokens))
-        for record in glob.glob(node.state + "/k8s-test*"):
+        for record in (*glob.glob(node.state + "/k8s-test*"), node.config["audit"]["file"]):
             os.unlink(record)
         line = self.found(node, "token of hsm-a", "C_Initialize")
         self.assertTrue(line.do.startswith("install -d -m 0700 -o nobody -g nogroup %s # or, where that path is mistyped, correct %s, line "
