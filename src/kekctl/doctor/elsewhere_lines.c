@@ -1,6 +1,7 @@
 /* doctor: a kekd that runs here, and not on the record that the configuration names. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "doctor.h"
 
@@ -15,6 +16,14 @@ bool doctor_elsewhere_waits(const struct doctor *doctor, char todo[static LINES_
     return true;
 }
 
+/* Of a folder that stands under another name than the configuration's only the lock was removed. */
+static bool is_to_be_made(const struct doctor *doctor)
+{
+    struct stat about;
+    const char *folder = doctor->elsewhere.state_dir;
+    return strcmp(folder, doctor->config->state_dir) == 0 || stat(folder, &about) != 0;
+}
+
 /* Its own configuration may be another one: then the two disagree about a socket or port. */
 static void say_todo(const struct doctor *doctor, char todo[static LINES_TODO])
 {
@@ -22,7 +31,7 @@ static void say_todo(const struct doctor *doctor, char todo[static LINES_TODO])
     const char *file = doctor->config->path;
     if (found->is_here) {
         lines_todo(todo, "in %s: keyring: %s", file, found->keyring);
-    } else if (found->is_gone) {
+    } else if (found->is_gone && is_to_be_made(doctor)) {
         lines_todo(todo,
                    "make %s anew, empty and user %s's: process %d puts there what it announced; "
                    "leave it alone till then # docs/operations.md, state_dir",

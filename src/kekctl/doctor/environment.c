@@ -12,7 +12,7 @@ void environment_put(const struct kek_config_provider *provider, char out[static
     for (size_t i = 0; provider->env != NULL && provider->env[i] != NULL; i++) {
         const char *word = provider->env[i];
         if (at + 4 * strlen(word) + sizeof "env '' " > ROOM_MAX) {
-            snprintf(out, LINES_TODO, "env \"${ENV_OF_THE_PROVIDER:?}\" ");
+            snprintf(out, LINES_TODO, "env -S \"${ENV_OF_THE_PROVIDER:?}\" ");
             return;
         }
         at += (size_t)snprintf(out + at, LINES_TODO - at, "%s", at == 0 ? "env " : "");

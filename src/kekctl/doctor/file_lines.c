@@ -62,9 +62,9 @@ static bool is_kekds(const struct kek_config *config, const char *name)
         keyring = keyring || begins(name, config->roots[i].keyring);
     }
     return begins(name, login) ||
-           (keyring && (ends_with(name, ".json") || ends_with(name, ".lock") ||
-                        ends_with(name, ".audit") || ends_with(name, ".audit-log") ||
-                        ends_with(name, ".audit-next")));
+           (keyring &&
+            (ends_with(name, ".json") || ends_with(name, ".lock") || ends_with(name, ".audit") ||
+             ends_with(name, ".audit-log") || ends_with(name, ".audit-next")));
 }
 
 struct foreign {

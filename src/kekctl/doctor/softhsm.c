@@ -193,8 +193,9 @@ bool softhsm_say_configuration(const struct doctor *doctor,
         return false;
     }
     find_places(&conf, &places);
-    if (!failed && places.count == 0 && conf.line == 0) {
-        return false;
+    if (conf.line == 0 && (places.count == 1 ? strcmp(places.first, DEFAULT_FOLDER) == 0
+                                             : !failed && places.count == 0)) {
+        return false; /* a line that says what holds without it mends nothing */
     }
     if (conf.line > 0) {
         snprintf(where, sizeof where, "in %s, line %u: ", conf.path, conf.line);

@@ -129,7 +129,8 @@ static void say_failed(struct doctor *doctor, const struct keys *keys, size_t pr
                    keys->config->path, config->name);
     } else if (listing->why.rc == KEK_DENIED && listing->why.native == KEK_NATIVE_PKCS11) {
         say_pin(doctor, config, todo);
-    } else if (listing->why.reason == KEK_REASON_PIN_FILE) {
+    } else if (listing->why.reason == KEK_REASON_PIN_FILE &&
+               kek_config_setting(config, "uri") != NULL) { /* a service has no PIN */
         say_pin_file(doctor, config, todo);
     } else if (listing->why.reason == KEK_REASON_LOGIN_TURN) {
         turn_say(doctor, status.serial, seen, todo);

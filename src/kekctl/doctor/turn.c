@@ -37,6 +37,14 @@ static void command_of(pid_t pid, char command[static COMMAND])
     kek_text_clean(command);
 }
 
+/* Of another keyring, or started by another unit. */
+static bool is_kekd(pid_t pid)
+{
+    char name[32];
+    (void)read_of(pid, "comm", name, sizeof name);
+    return strcmp(name, "kekd\n") == 0;
+}
+
 /* By a signal, not by a debugger (proc(5)). */
 static bool is_stopped(pid_t pid)
 {
@@ -65,6 +73,8 @@ void turn_say(const struct doctor *doctor, const char *serial, char seen[static 
                    (int)holder.pid);
     } else if (doctor->runner.pid == holder.pid) {
         lines_todo(todo, "systemctl restart kekd.service # which hangs at its login");
+    } else if (is_kekd(holder.pid)) {
+        lines_todo(todo, "restart the unit of that kekd, which hangs at its login");
     } else {
         lines_todo(todo, "kill %d # as root, where it does not end by itself", (int)holder.pid);
     }
