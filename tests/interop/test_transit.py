@@ -208,6 +208,17 @@ class Faults(rigs.Case):
         self.server.faults = {}
         self.assertEqual(node.kekctl("probe").returncode, 0)
 
+    def test_doctor_speaks_of_no_pin(self):
+        class Nothing:
+            uri = conf = ""
+        os.chmod(self.place.extra["token_file"], 0o640)
+        node = rigs.Rig(self, token=Nothing(), generate=False, config={
+            "providers": [{"name": "fake", "type": "transit", "processes": 1, **self.place.settings()}]})
+        found = json.loads(node.kekctl("doctor", "--output", "json").stdout)["lines"]
+        line, = [line for line in found if line["subject"] == "token of fake"]
+        self.assertIn("nobody but its owner may use it", line["seen"])
+        self.assertEqual([line for line in found if "pin-source" in line["do"] or " uri" in line["do"]], [])
+
     def test_a_service_is_not_asked_to_mac_the_audit_logs_chain(self):
         class Nothing:
             uri = conf = ""
