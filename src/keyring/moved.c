@@ -315,6 +315,28 @@ static enum kek_rc rank(struct moved *moved, struct kek_why *why)
     return KEK_OK;
 }
 
+/* A root that was named before, and comes again behind a new first one, has its record where that one looks first. */
+static enum kek_rc check_unclaimed(const struct moved *moved, const struct kek_config *config,
+                                   size_t max, struct kek_why *why)
+{
+    const char *taken = name_in(moved->files[moved->counts].path);
+    KEK_AUTO(moved) roots = calloc(1, sizeof *roots);
+    if (roots == NULL) {
+        return kek_fail(why, KEK_NO_MEMORY, "no memory to read the state file");
+    }
+    enum kek_rc rc = add_roots(roots, config, max, why);
+    for (size_t i = 0; i < roots->count && rc == KEK_OK; i++) {
+        const char *target = moved_to(roots->files[i].root), *from = name_in(roots->files[i].path);
+        if (target != NULL && strcmp(target, taken) == 0) {
+            rc = kek_fail(why, KEK_PRECONDITION,
+                          "%s went on from %s: name that root first, which takes it back, or move "
+                          "%s away if %s is another name of the same root",
+                          moved->files[moved->counts].path, from, from, config->root);
+        }
+    }
+    return rc;
+}
+
 struct moved *moved_find(const struct kek_config *config, size_t max, struct kek_why *why)
 {
     KEK_AUTO(moved) moved = calloc(1, sizeof *moved);
@@ -325,6 +347,9 @@ struct moved *moved_find(const struct kek_config *config, size_t max, struct kek
     enum kek_rc rc = read_all(moved, config, max, why);
     if (rc == KEK_OK) {
         rc = begin_with(moved, why);
+    }
+    if (rc == KEK_OK && has_root(config) && moved->files[0].root == NULL) {
+        rc = check_unclaimed(moved, config, max, why);
     }
     if (rc == KEK_OK) {
         rc = rank(moved, why);

@@ -220,6 +220,40 @@ START_TEST(record_that_went_on_elsewhere_is_not_taken)
 }
 END_TEST
 
+/* What k.json says is of the root that it went on from, until that one has it back. */
+START_TEST(new_first_root_takes_no_other_roots_record)
+{
+    char counts[PATH_MAX], renamed[] = "renamed";
+    struct kek_why why;
+    write_file("k.json", V1("5"));
+    name_roots(site, true);
+    open_record(counts);
+    name_roots(NULL, false);
+    open_record(counts);
+    says_moved("k@site.json", "k.json");
+    name_roots(spare, true); /* [spare, site] */
+    ck_assert_ptr_null(moved_find(&config, RECORD_MAX, &why));
+    ck_assert_int_eq(why.rc, KEK_PRECONDITION);
+    ck_assert_msg(strstr(why.text, "k.json went on from k@site.json") != NULL, "%s", why.text);
+    ck_assert_msg(strstr(why.text, "name that root first") != NULL, "%s", why.text);
+    ck_assert(!is_there("k@spare.json"));
+    ck_assert_int_eq(number_in("k.json"), 1);
+    name_roots(site, true); /* [site, spare] */
+    open_record(counts);
+    ck_assert_str_eq(counts, "k.json");
+    name_roots(spare, true); /* from then on in any order */
+    open_record(counts);
+    ck_assert_str_eq(counts, "");
+    name_roots(NULL, false);
+    open_record(counts);
+    ck_assert_int_eq(unlink(path_of("k@site.json")), 0);
+    name_roots(renamed, true); /* another name for it, as somebody says by that */
+    open_record(counts);
+    ck_assert_str_eq(counts, "k.json");
+    ck_assert_int_eq(number_in("k@renamed.json"), 1);
+}
+END_TEST
+
 /* A kekd of another configuration may share the folder, and call its keyring as the root's is called. */
 START_TEST(record_that_another_kekd_writes_is_read_alone)
 {
@@ -356,6 +390,7 @@ int main(void)
                         2 * (int)(sizeof cases / sizeof cases[0]));
     tcase_add_test(moved, roots_that_come_and_go_take_the_record_along);
     tcase_add_test(moved, record_that_went_on_elsewhere_is_not_taken);
+    tcase_add_test(moved, new_first_root_takes_no_other_roots_record);
     tcase_add_test(moved, record_that_another_kekd_writes_is_read_alone);
     tcase_add_test(moved, crash_between_two_writes_loses_nothing);
     tcase_add_test(moved, what_must_not_be_forgotten_is_kept_of_the_other_too);
