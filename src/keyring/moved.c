@@ -380,6 +380,12 @@ static bool keep_wraps(json_t *version, const json_t *other)
     return json_object_set_new(version, "gcm_wraps", json_integer(over ? LLONG_MAX : sum)) == 0;
 }
 
+static bool keep_mark(json_t *version, const json_t *other, const char *mark)
+{
+    return !json_is_true(json_object_get(other, mark)) ||
+           json_object_set_new(version, mark, json_true()) == 0;
+}
+
 static bool keep_versions(json_t *root, const json_t *other)
 {
     json_t *versions = json_object_get(root, "versions");
@@ -391,16 +397,15 @@ static bool keep_versions(json_t *root, const json_t *other)
             continue;
         }
         whole = whole && keep_wraps(version, twin);
-        if (json_is_true(json_object_get(twin, "announced"))) {
-            whole = whole && json_object_set_new(version, "announced", json_true()) == 0;
-        }
+        whole = whole && keep_mark(version, twin, "announced") &&
+                keep_mark(version, twin, "compromised");
     }
     return whole;
 }
 
-static json_int_t time_of(const json_t *lapse, const char *name)
+static json_int_t time_of(const json_t *item, const char *name)
 {
-    return json_integer_value(json_object_get(lapse, name));
+    return json_integer_value(json_object_get(item, name));
 }
 
 /* From the first time that it was sealed without this root to the last. */
@@ -423,14 +428,79 @@ static bool keep_lapse(json_t *root, const json_t *other)
     return whole;
 }
 
+static json_t *list_in(json_t *root, const char *name)
+{
+    if (!json_is_array(json_object_get(root, name))) {
+        (void)!json_object_set_new(root, name, json_array());
+    }
+    return json_object_get(root, name);
+}
+
+static void drop(json_t *root, const char *name, const char *id)
+{
+    json_t *items = json_object_get(root, name);
+    for (size_t i = json_array_size(items); i > 0; i--) {
+        if (strcmp(id_of(json_array_get(items, i - 1)), id) == 0) {
+            (void)json_array_remove(items, i - 1);
+        }
+    }
+}
+
+/* Which keys were destroyed. The times of others are this record's own: a quarantine that it does not know of begins anew. */
+static bool keep_destroyed(json_t *root, const json_t *other)
+{
+    const json_t *theirs = json_object_get(other, "history");
+    bool whole = true;
+    for (size_t i = 0; i < json_array_size(theirs); i++) {
+        json_t *item = json_array_get(theirs, i);
+        const char *id = id_of(item);
+        bool gone = time_of(item, "destroyed_ms") > 0 && time_of(item, "returned_ms") == 0;
+        bool known = time_of(find(root, "history", id), "destroyed_ms") > 0;
+        if (!gone || known || strcmp(id_of(primary_of(root)), id) == 0) {
+            continue;
+        }
+        drop(root, "versions", id);
+        drop(root, "history", id);
+        whole = json_array_append(list_in(root, "history"), item) == 0 && whole;
+    }
+    return whole;
+}
+
+static bool has_string(const json_t *list, const char *string)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *item = json_string_value(json_array_get(list, i));
+        if (item != NULL && strcmp(item, string) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Theirs first: where there are too many, the first make room. */
+static bool keep_tokens(json_t *root, const json_t *other)
+{
+    const json_t *theirs = json_object_get(other, "tokens");
+    bool whole = true;
+    for (size_t i = json_array_size(theirs); i > 0; i--) {
+        json_t *item = json_array_get(theirs, i - 1);
+        if (json_is_string(item) &&
+            !has_string(json_object_get(root, "tokens"), json_string_value(item))) {
+            whole = json_array_insert(list_in(root, "tokens"), 0, item) == 0 && whole;
+        }
+    }
+    return whole;
+}
+
 char *moved_text(struct moved *moved)
 {
     json_t *root = moved->files[moved->counts].root;
     bool whole = true;
     for (size_t i = 0; i < moved->count; i++) {
         if (moved->files[i].outranked) {
-            whole = whole && keep_versions(root, moved->files[i].root) &&
-                    keep_lapse(root, moved->files[i].root);
+            const json_t *other = moved->files[i].root;
+            whole = whole && keep_versions(root, other) && keep_lapse(root, other) &&
+                    keep_destroyed(root, other) && keep_tokens(root, other);
         }
     }
     return whole ? kek_json_text(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;

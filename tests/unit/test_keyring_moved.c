@@ -334,6 +334,56 @@ START_TEST(what_must_not_be_forgotten_is_kept_of_the_other_too)
 }
 END_TEST
 
+#define GONE(id) "{\"kek_id\": \"" id "\", \"destroyed_ms\": 3, \"returned_ms\": 0}"
+#define BACK(id) "{\"kek_id\": \"" id "\", \"destroyed_ms\": 3, \"returned_ms\": 4}"
+#define SHUT(id) "{\"kek_id\": \"" id "\", \"suspended\": {\"since_ms\": 3, \"ms\": 4}}"
+#define STAINED(id) "{\"number\": 1, \"kek_id\": \"" id "\", \"compromised\": true}"
+
+static void has_ids(const json_t *root, const char *list, const char *ids)
+{
+    char found[64] = "";
+    const json_t *items = json_object_get(root, list);
+    for (size_t i = 0; i < json_array_size(items); i++) {
+        const json_t *item = json_array_get(items, i);
+        const char *id = json_string_value(json_object_get(item, "kek_id"));
+        size_t len = strlen(found);
+        snprintf(found + len, sizeof found - len, "%s ", id != NULL ? id : json_string_value(item));
+    }
+    ck_assert_msg(strcmp(found, ids) == 0, "%s: %s", list, found);
+}
+
+START_TEST(what_befell_keys_and_tokens_is_kept_of_the_other_too)
+{
+    char counts[PATH_MAX];
+    write_file("k.json", RECORD("3", "a3", "5",
+                                SEEN("a1", "true", "0") "," SEEN("a2", "true", "0") "," SEEN(
+                                    "a3", "true", "0") "," SEEN("a4", "false",
+                                                                "0") "," SEEN("a5", "false", "0"),
+                                ", \"history\": [" BACK("a0") "," BACK("a5") "," SHUT(
+                                    "a1") "], \"tokens\": [\"t2\"]"));
+    write_file(
+        "k@site.json",
+        RECORD("2", "a2", "9", STAINED("a2") "," SEEN("a3", "false", "0"),
+               ", \"history\": [" GONE("a0") "," GONE("a1") "," GONE("a3") "," BACK("a4") "," GONE(
+                   "a5") "," GONE("a6") "," SHUT("a7") "], \"tokens\": [\"t1\", \"t2\"]"));
+    name_roots(site, true);
+    open_record(counts);
+    ck_assert_str_eq(counts, "k.json");
+    json_t *root = content("k@site.json"), *versions = json_object_get(root, "versions");
+    /* The primary is not gone; a5, which is back, and a4, which was in use since, are as the newer record has them. */
+    has_ids(root, "versions", "a2 a3 a4 a5 ");
+    has_ids(root, "history", "a0 a5 a1 a6 ");
+    has_ids(root, "tokens", "t1 t2 ");
+    for (size_t i = 0; i < 4; i++) {
+        const json_t *mark = json_object_get(json_array_get(versions, i), "compromised");
+        ck_assert_int_eq(json_is_true(mark), i == 0);
+    }
+    const json_t *gone = json_array_get(json_object_get(root, "history"), 2);
+    ck_assert_int_eq(json_integer_value(json_object_get(gone, "destroyed_ms")), 3);
+    json_decref(root);
+}
+END_TEST
+
 static const struct {
     const char *unnamed, *site, *spare;
     const char *named[2], *todo;
@@ -394,6 +444,7 @@ int main(void)
     tcase_add_test(moved, record_that_another_kekd_writes_is_read_alone);
     tcase_add_test(moved, crash_between_two_writes_loses_nothing);
     tcase_add_test(moved, what_must_not_be_forgotten_is_kept_of_the_other_too);
+    tcase_add_test(moved, what_befell_keys_and_tokens_is_kept_of_the_other_too);
     tcase_add_loop_test(moved, what_cannot_be_decided_is_refused_with_both_files, 0,
                         (int)(sizeof refused / sizeof refused[0]));
     suite_add_tcase(suite, moved);
