@@ -126,6 +126,8 @@ static enum kek_rc read_file(struct moved *moved, size_t i, size_t max, struct k
     struct moved_file *file = &moved->files[i];
     KEK_AUTO_BUF struct kek_buf content;
     kek_buf_init(&content, max);
+    json_decref(file->root);
+    file->root = NULL;
     enum kek_rc rc = kek_durable_read(file->path, max, &content, why);
     if (rc != KEK_OK) {
         return rc;
@@ -197,6 +199,15 @@ static enum kek_rc add_roots(struct moved *moved, const struct kek_config *confi
     return rc;
 }
 
+/* Where the record of one that is not the first went on. If that says the same, kekd took it back between two reads. */
+static enum kek_rc add_went_to(struct moved *moved, const struct kek_config *config,
+                               const char *path, size_t max, struct kek_why *why)
+{
+    enum kek_rc rc = add_file(moved, config, path, max, why);
+    bool both_moved = rc == KEK_OK && moved->count > 1 && !is_record(moved->files[1].root);
+    return both_moved ? read_file(moved, 0, max, why) : rc;
+}
+
 /* The others first: kekctl may look while kekd takes one over, and the first is written before another gives way. */
 static enum kek_rc read_all(struct moved *moved, const struct kek_config *config, size_t max,
                             struct kek_why *why)
@@ -217,7 +228,7 @@ static enum kek_rc read_all(struct moved *moved, const struct kek_config *config
     }
     bool went_back = has_root(config) && rc == KEK_OK && moved_to(moved->files[0].root) != NULL;
     if (went_back && !config->root_is_first) {
-        rc = add_file(moved, config, unnamed, max, why);
+        rc = add_went_to(moved, config, unnamed, max, why);
     }
     return rc == KEK_NOT_FOUND ? KEK_OK : rc;
 }

@@ -2,6 +2,7 @@
 #include "suite.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -217,6 +218,57 @@ START_TEST(record_that_went_on_elsewhere_is_not_taken)
     name_roots(spare, true);
     open_record(counts);
     ck_assert_str_eq(counts, "");
+}
+END_TEST
+
+static void (*then_once)(void);
+
+/* Jansson's own: what happens once a file was read, and before the next one is. */
+json_t *json_loadb(const char *text, size_t len, size_t flags, json_error_t *error)
+{
+    json_t *(*next)(const char *, size_t, size_t, json_error_t *) = NULL;
+    *(void **)&next = dlsym(RTLD_NEXT, "json_loadb");
+    json_t *root = next(text, len, flags, error);
+    void (*then)(void) = then_once;
+    then_once = NULL;
+    if (then != NULL) {
+        then();
+    }
+    return root;
+}
+
+static void take_back(void)
+{
+    char counts[PATH_MAX];
+    open_record(counts);
+    ck_assert_str_eq(counts, "k.json");
+    says_moved("k.json", "k@site.json");
+}
+
+/* kekctl's own look takes no lock. */
+START_TEST(record_that_kekd_takes_back_between_two_reads_is_found)
+{
+    char counts[PATH_MAX];
+    struct kek_why why;
+    write_file("k.json", V1("5"));
+    name_roots(site, true);
+    open_record(counts);
+    name_roots(NULL, false);
+    open_record(counts);
+    says_moved("k@site.json", "k.json");
+    for (int first = 0; first < 2; first++) {
+        name_roots(site, first);
+        then_once = take_back;
+        KEK_AUTO(moved) moved = moved_find(&config, RECORD_MAX, &why);
+        ck_assert_msg(moved != NULL, "%s", why.text);
+        ck_assert_ptr_null(then_once);
+        ck_assert_str_eq(strrchr(moved->files[0].path, '/'), "/k@site.json");
+        ck_assert_int_eq(
+            json_array_size(json_object_get(moved->files[moved->counts].root, "versions")), 1);
+        name_roots(NULL, false);
+        open_record(counts);
+        says_moved("k@site.json", "k.json");
+    }
 }
 END_TEST
 
@@ -441,6 +493,7 @@ int main(void)
     tcase_add_test(moved, roots_that_come_and_go_take_the_record_along);
     tcase_add_test(moved, record_that_went_on_elsewhere_is_not_taken);
     tcase_add_test(moved, new_first_root_takes_no_other_roots_record);
+    tcase_add_test(moved, record_that_kekd_takes_back_between_two_reads_is_found);
     tcase_add_test(moved, record_that_another_kekd_writes_is_read_alone);
     tcase_add_test(moved, crash_between_two_writes_loses_nothing);
     tcase_add_test(moved, what_must_not_be_forgotten_is_kept_of_the_other_too);
