@@ -146,12 +146,6 @@ static enum kek_rc read_file(struct moved *moved, size_t i, size_t max, struct k
 static enum kek_rc add_file(struct moved *moved, const struct kek_config *config, const char *path,
                             size_t max, struct kek_why *why)
 {
-    if (moved->count == MOVED_FILES_MAX) {
-        return kek_fail(why, KEK_TOO_LARGE,
-                        "%s has more than %d records of keyring %s with roots of trust: move "
-                        "those of roots that are gone away",
-                        config->state_dir, MOVED_FILES_MAX - 1, config->keyring);
-    }
     struct moved_file *file = &moved->files[moved->count];
     snprintf(file->path, sizeof file->path, "%s", path);
     struct kek_why missing;
@@ -180,6 +174,28 @@ static bool is_of_root(const struct kek_config *config, const char *name)
            name[keyring] == '@' && strcmp(name + len - end, ".json") == 0;
 }
 
+/* One that cannot be read stops only where it may be what counts. */
+static enum kek_rc add_root(struct moved *moved, const struct kek_config *config, const char *path,
+                            size_t max, struct kek_why *why)
+{
+    if (moved->count == MOVED_FILES_MAX) {
+        return kek_fail(why, KEK_TOO_LARGE,
+                        "%s has more than %d records of keyring %s with roots of trust: move "
+                        "those of roots that are gone away",
+                        config->state_dir, MOVED_FILES_MAX - 1, config->keyring);
+    }
+    struct kek_why unread;
+    enum kek_rc rc = add_file(moved, config, path, max, &unread);
+    if (rc == KEK_NO_MEMORY) {
+        *why = unread;
+        return rc;
+    }
+    if (rc != KEK_OK && moved->unread.rc == KEK_OK) {
+        moved->unread = unread;
+    }
+    return KEK_OK;
+}
+
 static enum kek_rc add_roots(struct moved *moved, const struct kek_config *config, size_t max,
                              struct kek_why *why)
 {
@@ -190,7 +206,7 @@ static enum kek_rc add_roots(struct moved *moved, const struct kek_config *confi
         char path[PATH_MAX];
         int len = snprintf(path, sizeof path, "%s/%s", config->state_dir, item->d_name);
         if (is_of_root(config, item->d_name) && len > 0 && len < PATH_MAX - 16) {
-            rc = add_file(moved, config, path, max, why);
+            rc = add_root(moved, config, path, max, why);
         }
     }
     if (folder != NULL) {
@@ -235,6 +251,12 @@ static enum kek_rc read_all(struct moved *moved, const struct kek_config *config
 
 /* ---- which counts ---- */
 
+static enum kek_rc fail_unread(const struct moved *moved, struct kek_why *why)
+{
+    *why = moved->unread;
+    return why->rc;
+}
+
 static enum kek_rc fail_away(const struct moved_file *file, const char *target, struct kek_why *why)
 {
     return kek_fail(why, KEK_DAMAGED,
@@ -244,23 +266,29 @@ static enum kek_rc fail_away(const struct moved_file *file, const char *target, 
                     file->path, target);
 }
 
-/* Of several that have nothing to do with each other none is better than another. */
+static bool has_version(const json_t *root)
+{
+    return json_array_size(json_object_get(root, "versions")) > 0;
+}
+
+/* Of several that have nothing to do with each other none is better than another, but one with a version than one without. */
 static enum kek_rc only_one(struct moved *moved, struct kek_why *why)
 {
     size_t found = 0;
     for (size_t i = 1; i < moved->count; i++) {
         const struct moved_file *file = &moved->files[i];
-        if (!is_record(file->root)) {
+        const json_t *best = moved->files[found].root; /* none at first */
+        if (!is_record(file->root) || (best != NULL && !has_version(file->root))) {
             continue;
         }
-        if (found != 0 && !is_related(moved->files[found].root, file->root)) {
+        if (has_version(best) && !is_related(best, file->root)) {
             return kek_fail(why, KEK_PRECONDITION,
                             "%s is not there, and both %s and %s may be what goes on without "
                             "roots: put `roots` back, or move the record of each other root away",
                             moved->files[0].path, name_in(moved->files[found].path),
                             name_in(file->path));
         }
-        found = found == 0 ? i : found;
+        found = has_version(best) ? found : i;
     }
     moved->counts = found;
     return found != 0 ? KEK_OK : kek_fail(why, KEK_NOT_FOUND, "no record");
@@ -279,6 +307,9 @@ static enum kek_rc begin_with(struct moved *moved, struct kek_why *why)
             moved->counts = i;
             return KEK_OK;
         }
+    }
+    if (moved->unread.rc != KEK_OK) {
+        return fail_unread(moved, why);
     }
     for (size_t i = 1; i < moved->count && own->root == NULL; i++) {
         target = moved_to(moved->files[i].root);
@@ -345,7 +376,7 @@ static enum kek_rc check_unclaimed(const struct moved *moved, const struct kek_c
                           moved->files[moved->counts].path, from, from, config->root);
         }
     }
-    return rc;
+    return rc == KEK_OK && roots->unread.rc != KEK_OK ? fail_unread(roots, why) : rc;
 }
 
 struct moved *moved_find(const struct kek_config *config, size_t max, struct kek_why *why)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -97,6 +98,8 @@ static bool is_there(const char *name)
 #define OTHERS RECORD("5", "b5", "9", SEEN("b5", "true", "0"), "")
 /* Its token has a copy of another root's key, under which it never sealed. */
 #define WITH_A_COPY RECORD("5", "b5", "9", SEEN("b5", "true", "0") "," SEEN("a1", "false", "0"), "")
+#define MOVED(to) "{\"format\": 1, \"keyring\": \"k\", \"moved_to\": \"" to "\"}"
+#define BARE "{\"format\": 1, \"keyring\": \"k\", \"primary\": null, \"versions\": []}"
 #define TWIN RECORD("2", "c2", "9", SEEN("a1", "true", "20") "," SEEN("c2", "true", "7"), "")
 
 /* As kekd does it: the path that counts, settled. Empty: there is no record. */
@@ -386,6 +389,46 @@ START_TEST(what_must_not_be_forgotten_is_kept_of_the_other_too)
 }
 END_TEST
 
+/* Without `roots`, of files that are no record of this keyring, or none yet. */
+static const struct {
+    const char *unnamed, *site, *spare, *counts;
+} strays[] = {
+    {V2("5"), "{", NULL, "k.json"},
+    {V2("5"), NULL, "", "k.json"},
+    {MOVED("k@site.json"), V2("5"), "{", "k@site.json"},
+    {NULL, V2("5"), BARE, "k@site.json"},
+    {NULL, BARE, V2("5"), "k@spare.json"},
+    {NULL, BARE, NULL, "k@site.json"},
+};
+
+START_TEST(stray_file_does_not_stop_what_counts_without_it)
+{
+    const char *texts[] = {strays[_i].unnamed, strays[_i].site, strays[_i].spare};
+    const char *const names[] = {"k.json", "k@site.json", "k@spare.json"};
+    char counts[PATH_MAX];
+    for (size_t i = 0; i < 3; i++) {
+        if (texts[i] != NULL) {
+            write_file(names[i], texts[i]);
+        }
+    }
+    open_record(counts);
+    ck_assert_str_eq(counts, strays[_i].counts);
+    open_record(counts);
+    ck_assert_str_eq(counts, "k.json");
+}
+END_TEST
+
+START_TEST(stray_name_that_is_no_file_does_not_stop_a_good_record)
+{
+    char counts[PATH_MAX];
+    write_file("k.json", V2("5"));
+    ck_assert_int_eq(symlink("k@loop.json", path_of("k@loop.json")), 0);
+    ck_assert_int_eq(mkfifo(path_of("k@pipe.json"), 0600), 0);
+    open_record(counts);
+    ck_assert_str_eq(counts, "k.json");
+}
+END_TEST
+
 #define GONE(id) "{\"kek_id\": \"" id "\", \"destroyed_ms\": 3, \"returned_ms\": 0}"
 #define BACK(id) "{\"kek_id\": \"" id "\", \"destroyed_ms\": 3, \"returned_ms\": 4}"
 #define SHUT(id) "{\"kek_id\": \"" id "\", \"suspended\": {\"since_ms\": 3, \"ms\": 4}}"
@@ -444,20 +487,20 @@ static const struct {
     {V2("5"), TWIN, NULL, {"k.json", "k@site.json"}, "no other node's Status shows", true},
     {V2("5"), TWIN, NULL, {"k.json", "k@site.json"}, "no other node's Status shows", false},
     {NULL, V2("5"), OTHERS, {"k@site.json", "k@spare.json"}, "put `roots` back", false},
-    {"{\"format\": 1, \"keyring\": \"k\", \"moved_to\": \"k@site.json\"}",
-     NULL,
-     NULL,
-     {"k.json", "k@site.json"},
-     "restore that one",
-     true},
-    {"{\"format\": 1, \"keyring\": \"k\", \"moved_to\": \"k@site.json\"}",
-     NULL,
-     NULL,
-     {"k.json", "k@site.json"},
-     "restore that one",
-     false},
+    {MOVED("k@site.json"), NULL, NULL, {"k.json", "k@site.json"}, "restore that one", true},
+    {MOVED("k@site.json"), NULL, NULL, {"k.json", "k@site.json"}, "restore that one", false},
     {"{", V2("5"), NULL, {"k.json", "k.json"}, "restore it", true},
-    {V2("5"), "{", NULL, {"k@site.json", "k@site.json"}, "restore it", false},
+    /* Which of them would count nobody can say. */
+    {NULL, V2("5"), "{", {"k@spare.json", "k@spare.json"}, "restore it", false},
+    {NULL, "{", V2("5"), {"k@site.json", "k@site.json"}, "restore it", false},
+    {NULL, "{", NULL, {"k@site.json", "k@site.json"}, "restore it", false},
+    {MOVED("k@site.json"), "{", OTHERS, {"k@site.json", "k@site.json"}, "restore it", false},
+    {V1("5"),
+     NULL,
+     "{",
+     {"k@spare.json", "k@spare.json"},
+     "restore it",
+     true}, /* whose is k.json? */
 };
 
 START_TEST(what_cannot_be_decided_is_refused_with_both_files)
@@ -498,6 +541,9 @@ int main(void)
     tcase_add_test(moved, crash_between_two_writes_loses_nothing);
     tcase_add_test(moved, what_must_not_be_forgotten_is_kept_of_the_other_too);
     tcase_add_test(moved, what_befell_keys_and_tokens_is_kept_of_the_other_too);
+    tcase_add_loop_test(moved, stray_file_does_not_stop_what_counts_without_it, 0,
+                        (int)(sizeof strays / sizeof strays[0]));
+    tcase_add_test(moved, stray_name_that_is_no_file_does_not_stop_a_good_record);
     tcase_add_loop_test(moved, what_cannot_be_decided_is_refused_with_both_files, 0,
                         (int)(sizeof refused / sizeof refused[0]));
     suite_add_tcase(suite, moved);
