@@ -126,6 +126,8 @@ static enum kek_rc read_file(struct moved *moved, size_t i, size_t max, struct k
     struct moved_file *file = &moved->files[i];
     KEK_AUTO_BUF struct kek_buf content;
     kek_buf_init(&content, max);
+    json_decref(file->root);
+    file->root = NULL;
     enum kek_rc rc = kek_durable_read(file->path, max, &content, why);
     if (rc != KEK_OK) {
         return rc;
@@ -146,12 +148,6 @@ static enum kek_rc read_file(struct moved *moved, size_t i, size_t max, struct k
 static enum kek_rc add_file(struct moved *moved, const struct kek_config *config, const char *path,
                             size_t max, struct kek_why *why)
 {
-    if (moved->count == MOVED_FILES_MAX) {
-        return kek_fail(why, KEK_TOO_LARGE,
-                        "%s has more than %d records of keyring %s with roots of trust: move "
-                        "those of roots that are gone away",
-                        config->state_dir, MOVED_FILES_MAX - 1, config->keyring);
-    }
     struct moved_file *file = &moved->files[moved->count];
     snprintf(file->path, sizeof file->path, "%s", path);
     struct kek_why missing;
@@ -180,6 +176,28 @@ static bool is_of_root(const struct kek_config *config, const char *name)
            name[keyring] == '@' && strcmp(name + len - end, ".json") == 0;
 }
 
+/* One that cannot be read stops only where it may be what counts. */
+static enum kek_rc add_root(struct moved *moved, const struct kek_config *config, const char *path,
+                            size_t max, struct kek_why *why)
+{
+    if (moved->count == MOVED_FILES_MAX) {
+        return kek_fail(why, KEK_TOO_LARGE,
+                        "%s has more than %d records of keyring %s with roots of trust: move "
+                        "those of roots that are gone away",
+                        config->state_dir, MOVED_FILES_MAX - 1, config->keyring);
+    }
+    struct kek_why unread;
+    enum kek_rc rc = add_file(moved, config, path, max, &unread);
+    if (rc == KEK_NO_MEMORY) {
+        *why = unread;
+        return rc;
+    }
+    if (rc != KEK_OK && moved->unread.rc == KEK_OK) {
+        moved->unread = unread;
+    }
+    return KEK_OK;
+}
+
 static enum kek_rc add_roots(struct moved *moved, const struct kek_config *config, size_t max,
                              struct kek_why *why)
 {
@@ -190,13 +208,22 @@ static enum kek_rc add_roots(struct moved *moved, const struct kek_config *confi
         char path[PATH_MAX];
         int len = snprintf(path, sizeof path, "%s/%s", config->state_dir, item->d_name);
         if (is_of_root(config, item->d_name) && len > 0 && len < PATH_MAX - 16) {
-            rc = add_file(moved, config, path, max, why);
+            rc = add_root(moved, config, path, max, why);
         }
     }
     if (folder != NULL) {
         (void)closedir(folder);
     }
     return rc;
+}
+
+/* Where the record of one that is not the first went on. If that says the same, kekd took it back between two reads. */
+static enum kek_rc add_went_to(struct moved *moved, const struct kek_config *config,
+                               const char *path, size_t max, struct kek_why *why)
+{
+    enum kek_rc rc = add_file(moved, config, path, max, why);
+    bool both_moved = rc == KEK_OK && moved->count > 1 && !is_record(moved->files[1].root);
+    return both_moved ? read_file(moved, 0, max, why) : rc;
 }
 
 /* The others first: kekctl may look while kekd takes one over, and the first is written before another gives way. */
@@ -219,12 +246,18 @@ static enum kek_rc read_all(struct moved *moved, const struct kek_config *config
     }
     bool went_back = has_root(config) && rc == KEK_OK && moved_to(moved->files[0].root) != NULL;
     if (went_back && !config->root_is_first) {
-        rc = add_file(moved, config, unnamed, max, why);
+        rc = add_went_to(moved, config, unnamed, max, why);
     }
     return rc == KEK_NOT_FOUND ? KEK_OK : rc;
 }
 
 /* ---- which counts ---- */
+
+static enum kek_rc fail_unread(const struct moved *moved, struct kek_why *why)
+{
+    *why = moved->unread;
+    return why->rc;
+}
 
 static enum kek_rc fail_away(const struct moved_file *file, const char *target, struct kek_why *why)
 {
@@ -235,23 +268,29 @@ static enum kek_rc fail_away(const struct moved_file *file, const char *target, 
                     file->path, target);
 }
 
-/* Of several that have nothing to do with each other none is better than another. */
+static bool has_version(const json_t *root)
+{
+    return json_array_size(json_object_get(root, "versions")) > 0;
+}
+
+/* Of several that have nothing to do with each other none is better than another, but one with a version than one without. */
 static enum kek_rc only_one(struct moved *moved, struct kek_why *why)
 {
     size_t found = 0;
     for (size_t i = 1; i < moved->count; i++) {
         const struct moved_file *file = &moved->files[i];
-        if (!is_record(file->root)) {
+        const json_t *best = moved->files[found].root; /* none at first */
+        if (!is_record(file->root) || (best != NULL && !has_version(file->root))) {
             continue;
         }
-        if (found != 0 && !is_related(moved->files[found].root, file->root)) {
+        if (has_version(best) && !is_related(best, file->root)) {
             return kek_fail(why, KEK_PRECONDITION,
                             "%s is not there, and both %s and %s may be what goes on without "
                             "roots: put `roots` back, or move the record of each other root away",
                             moved->files[0].path, name_in(moved->files[found].path),
                             name_in(file->path));
         }
-        found = found == 0 ? i : found;
+        found = has_version(best) ? found : i;
     }
     moved->counts = found;
     return found != 0 ? KEK_OK : kek_fail(why, KEK_NOT_FOUND, "no record");
@@ -270,6 +309,9 @@ static enum kek_rc begin_with(struct moved *moved, struct kek_why *why)
             moved->counts = i;
             return KEK_OK;
         }
+    }
+    if (moved->unread.rc != KEK_OK) {
+        return fail_unread(moved, why);
     }
     for (size_t i = 1; i < moved->count && own->root == NULL; i++) {
         target = moved_to(moved->files[i].root);
@@ -317,6 +359,28 @@ static enum kek_rc rank(struct moved *moved, struct kek_why *why)
     return KEK_OK;
 }
 
+/* A root that was named before, and comes again behind a new first one, has its record where that one looks first. */
+static enum kek_rc check_unclaimed(const struct moved *moved, const struct kek_config *config,
+                                   size_t max, struct kek_why *why)
+{
+    const char *taken = name_in(moved->files[moved->counts].path);
+    KEK_AUTO(moved) roots = calloc(1, sizeof *roots);
+    if (roots == NULL) {
+        return kek_fail(why, KEK_NO_MEMORY, "no memory to read the state file");
+    }
+    enum kek_rc rc = add_roots(roots, config, max, why);
+    for (size_t i = 0; i < roots->count && rc == KEK_OK; i++) {
+        const char *target = moved_to(roots->files[i].root), *from = name_in(roots->files[i].path);
+        if (target != NULL && strcmp(target, taken) == 0) {
+            rc = kek_fail(why, KEK_PRECONDITION,
+                          "%s went on from %s: name that root first, which takes it back, or move "
+                          "%s away if %s is another name of the same root",
+                          moved->files[moved->counts].path, from, from, config->root);
+        }
+    }
+    return rc == KEK_OK && roots->unread.rc != KEK_OK ? fail_unread(roots, why) : rc;
+}
+
 struct moved *moved_find(const struct kek_config *config, size_t max, struct kek_why *why)
 {
     KEK_AUTO(moved) moved = calloc(1, sizeof *moved);
@@ -327,6 +391,9 @@ struct moved *moved_find(const struct kek_config *config, size_t max, struct kek
     enum kek_rc rc = read_all(moved, config, max, why);
     if (rc == KEK_OK) {
         rc = begin_with(moved, why);
+    }
+    if (rc == KEK_OK && has_root(config) && moved->files[0].root == NULL) {
+        rc = check_unclaimed(moved, config, max, why);
     }
     if (rc == KEK_OK) {
         rc = rank(moved, why);
@@ -357,6 +424,12 @@ static bool keep_wraps(json_t *version, const json_t *other)
     return json_object_set_new(version, "gcm_wraps", json_integer(over ? LLONG_MAX : sum)) == 0;
 }
 
+static bool keep_mark(json_t *version, const json_t *other, const char *mark)
+{
+    return !json_is_true(json_object_get(other, mark)) ||
+           json_object_set_new(version, mark, json_true()) == 0;
+}
+
 static bool keep_versions(json_t *root, const json_t *other)
 {
     json_t *versions = json_object_get(root, "versions");
@@ -368,16 +441,15 @@ static bool keep_versions(json_t *root, const json_t *other)
             continue;
         }
         whole = whole && keep_wraps(version, twin);
-        if (json_is_true(json_object_get(twin, "announced"))) {
-            whole = whole && json_object_set_new(version, "announced", json_true()) == 0;
-        }
+        whole = whole && keep_mark(version, twin, "announced") &&
+                keep_mark(version, twin, "compromised");
     }
     return whole;
 }
 
-static json_int_t time_of(const json_t *lapse, const char *name)
+static json_int_t time_of(const json_t *item, const char *name)
 {
-    return json_integer_value(json_object_get(lapse, name));
+    return json_integer_value(json_object_get(item, name));
 }
 
 /* From the first time that it was sealed without this root to the last. */
@@ -400,14 +472,79 @@ static bool keep_lapse(json_t *root, const json_t *other)
     return whole;
 }
 
+static json_t *list_in(json_t *root, const char *name)
+{
+    if (!json_is_array(json_object_get(root, name))) {
+        (void)!json_object_set_new(root, name, json_array());
+    }
+    return json_object_get(root, name);
+}
+
+static void drop(json_t *root, const char *name, const char *id)
+{
+    json_t *items = json_object_get(root, name);
+    for (size_t i = json_array_size(items); i > 0; i--) {
+        if (strcmp(id_of(json_array_get(items, i - 1)), id) == 0) {
+            (void)json_array_remove(items, i - 1);
+        }
+    }
+}
+
+/* Which keys were destroyed. The times of others are this record's own: a quarantine that it does not know of begins anew. */
+static bool keep_destroyed(json_t *root, const json_t *other)
+{
+    const json_t *theirs = json_object_get(other, "history");
+    bool whole = true;
+    for (size_t i = 0; i < json_array_size(theirs); i++) {
+        json_t *item = json_array_get(theirs, i);
+        const char *id = id_of(item);
+        bool gone = time_of(item, "destroyed_ms") > 0 && time_of(item, "returned_ms") == 0;
+        bool known = time_of(find(root, "history", id), "destroyed_ms") > 0;
+        if (!gone || known || strcmp(id_of(primary_of(root)), id) == 0) {
+            continue;
+        }
+        drop(root, "versions", id);
+        drop(root, "history", id);
+        whole = json_array_append(list_in(root, "history"), item) == 0 && whole;
+    }
+    return whole;
+}
+
+static bool has_string(const json_t *list, const char *string)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *item = json_string_value(json_array_get(list, i));
+        if (item != NULL && strcmp(item, string) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Theirs first: where there are too many, the first make room. */
+static bool keep_tokens(json_t *root, const json_t *other)
+{
+    const json_t *theirs = json_object_get(other, "tokens");
+    bool whole = true;
+    for (size_t i = json_array_size(theirs); i > 0; i--) {
+        json_t *item = json_array_get(theirs, i - 1);
+        if (json_is_string(item) &&
+            !has_string(json_object_get(root, "tokens"), json_string_value(item))) {
+            whole = json_array_insert(list_in(root, "tokens"), 0, item) == 0 && whole;
+        }
+    }
+    return whole;
+}
+
 char *moved_text(struct moved *moved)
 {
     json_t *root = moved->files[moved->counts].root;
     bool whole = true;
     for (size_t i = 0; i < moved->count; i++) {
         if (moved->files[i].outranked) {
-            whole = whole && keep_versions(root, moved->files[i].root) &&
-                    keep_lapse(root, moved->files[i].root);
+            const json_t *other = moved->files[i].root;
+            whole = whole && keep_versions(root, other) && keep_lapse(root, other) &&
+                    keep_destroyed(root, other) && keep_tokens(root, other);
         }
     }
     return whole ? kek_json_text(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;

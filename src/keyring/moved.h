@@ -25,6 +25,7 @@ struct moved_file {
 struct moved {
     struct moved_file files[MOVED_FILES_MAX]; /* the first: the one that is written from now on */
     size_t count, counts;
+    struct kek_why unread; /* of a root's that is there and cannot be read; KEK_OK: there is none */
 };
 
 /* <state_dir>/<keyring>[@<root>].<suffix>: the keyring is the root's own. */

@@ -106,6 +106,36 @@ class Moves(Roots):
         node.close_clients()
         node.stop()
 
+    def test_root_that_comes_again_behind_a_new_one_keeps_its_record(self):
+        """The order is part of the key_id, so whoever turns it round by mistake is told before anything is written."""
+        node = self.two("any")
+        roots, providers = node.config["roots"], node.config["providers"]
+        node.write(roots=roots[:1], mode=None, providers=providers[:1])
+        node.start()
+        self.restart(node, None)
+        sealed, _ = self.sealed_and_opened(node, [])
+        node.close_clients()
+        node.stop()
+        def records():
+            found = {}
+            for name in os.listdir(node.state):
+                if name.endswith(".json"):
+                    with open(node.state + "/" + name, encoding="ascii") as file:
+                        found[name] = file.read()
+            return found
+        before = records()
+        node.write(roots=roots[::-1], mode="any", providers=providers)
+        node.spawn()
+        self.assertNotEqual(node.kekd.wait(rigs.PATIENCE), 0)
+        node.kekd = None
+        self.assertRegex(node.log(), r"k8s-test\.json went on from k8s-test@site\.json: name that root first")
+        self.assertEqual(records(), before)
+        node.write(roots=roots)
+        node.start()
+        self.sealed_and_opened(node, [sealed])
+        node.close_clients()
+        node.stop()
+
 
 if __name__ == "__main__":
     rigs.main()

@@ -2,10 +2,12 @@
 #include "suite.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -96,6 +98,8 @@ static bool is_there(const char *name)
 #define OTHERS RECORD("5", "b5", "9", SEEN("b5", "true", "0"), "")
 /* Its token has a copy of another root's key, under which it never sealed. */
 #define WITH_A_COPY RECORD("5", "b5", "9", SEEN("b5", "true", "0") "," SEEN("a1", "false", "0"), "")
+#define MOVED(to) "{\"format\": 1, \"keyring\": \"k\", \"moved_to\": \"" to "\"}"
+#define BARE "{\"format\": 1, \"keyring\": \"k\", \"primary\": null, \"versions\": []}"
 #define TWIN RECORD("2", "c2", "9", SEEN("a1", "true", "20") "," SEEN("c2", "true", "7"), "")
 
 /* As kekd does it: the path that counts, settled. Empty: there is no record. */
@@ -220,6 +224,91 @@ START_TEST(record_that_went_on_elsewhere_is_not_taken)
 }
 END_TEST
 
+static void (*then_once)(void);
+
+/* Jansson's own: what happens once a file was read, and before the next one is. */
+json_t *json_loadb(const char *text, size_t len, size_t flags, json_error_t *error)
+{
+    json_t *(*next)(const char *, size_t, size_t, json_error_t *) = NULL;
+    *(void **)&next = dlsym(RTLD_NEXT, "json_loadb");
+    json_t *root = next(text, len, flags, error);
+    void (*then)(void) = then_once;
+    then_once = NULL;
+    if (then != NULL) {
+        then();
+    }
+    return root;
+}
+
+static void take_back(void)
+{
+    char counts[PATH_MAX];
+    open_record(counts);
+    ck_assert_str_eq(counts, "k.json");
+    says_moved("k.json", "k@site.json");
+}
+
+/* kekctl's own look takes no lock. */
+START_TEST(record_that_kekd_takes_back_between_two_reads_is_found)
+{
+    char counts[PATH_MAX];
+    struct kek_why why;
+    write_file("k.json", V1("5"));
+    name_roots(site, true);
+    open_record(counts);
+    name_roots(NULL, false);
+    open_record(counts);
+    says_moved("k@site.json", "k.json");
+    for (int first = 0; first < 2; first++) {
+        name_roots(site, first);
+        then_once = take_back;
+        KEK_AUTO(moved) moved = moved_find(&config, RECORD_MAX, &why);
+        ck_assert_msg(moved != NULL, "%s", why.text);
+        ck_assert_ptr_null(then_once);
+        ck_assert_str_eq(strrchr(moved->files[0].path, '/'), "/k@site.json");
+        ck_assert_int_eq(
+            json_array_size(json_object_get(moved->files[moved->counts].root, "versions")), 1);
+        name_roots(NULL, false);
+        open_record(counts);
+        says_moved("k@site.json", "k.json");
+    }
+}
+END_TEST
+
+/* What k.json says is of the root that it went on from, until that one has it back. */
+START_TEST(new_first_root_takes_no_other_roots_record)
+{
+    char counts[PATH_MAX], renamed[] = "renamed";
+    struct kek_why why;
+    write_file("k.json", V1("5"));
+    name_roots(site, true);
+    open_record(counts);
+    name_roots(NULL, false);
+    open_record(counts);
+    says_moved("k@site.json", "k.json");
+    name_roots(spare, true); /* [spare, site] */
+    ck_assert_ptr_null(moved_find(&config, RECORD_MAX, &why));
+    ck_assert_int_eq(why.rc, KEK_PRECONDITION);
+    ck_assert_msg(strstr(why.text, "k.json went on from k@site.json") != NULL, "%s", why.text);
+    ck_assert_msg(strstr(why.text, "name that root first") != NULL, "%s", why.text);
+    ck_assert(!is_there("k@spare.json"));
+    ck_assert_int_eq(number_in("k.json"), 1);
+    name_roots(site, true); /* [site, spare] */
+    open_record(counts);
+    ck_assert_str_eq(counts, "k.json");
+    name_roots(spare, true); /* from then on in any order */
+    open_record(counts);
+    ck_assert_str_eq(counts, "");
+    name_roots(NULL, false);
+    open_record(counts);
+    ck_assert_int_eq(unlink(path_of("k@site.json")), 0);
+    name_roots(renamed, true); /* another name for it, as somebody says by that */
+    open_record(counts);
+    ck_assert_str_eq(counts, "k.json");
+    ck_assert_int_eq(number_in("k@renamed.json"), 1);
+}
+END_TEST
+
 /* A kekd of another configuration may share the folder, and call its keyring as the root's is called. */
 START_TEST(record_that_another_kekd_writes_is_read_alone)
 {
@@ -300,6 +389,96 @@ START_TEST(what_must_not_be_forgotten_is_kept_of_the_other_too)
 }
 END_TEST
 
+/* Without `roots`, of files that are no record of this keyring, or none yet. */
+static const struct {
+    const char *unnamed, *site, *spare, *counts;
+} strays[] = {
+    {V2("5"), "{", NULL, "k.json"},
+    {V2("5"), NULL, "", "k.json"},
+    {MOVED("k@site.json"), V2("5"), "{", "k@site.json"},
+    {NULL, V2("5"), BARE, "k@site.json"},
+    {NULL, BARE, V2("5"), "k@spare.json"},
+    {NULL, BARE, NULL, "k@site.json"},
+};
+
+START_TEST(stray_file_does_not_stop_what_counts_without_it)
+{
+    const char *texts[] = {strays[_i].unnamed, strays[_i].site, strays[_i].spare};
+    const char *const names[] = {"k.json", "k@site.json", "k@spare.json"};
+    char counts[PATH_MAX];
+    for (size_t i = 0; i < 3; i++) {
+        if (texts[i] != NULL) {
+            write_file(names[i], texts[i]);
+        }
+    }
+    open_record(counts);
+    ck_assert_str_eq(counts, strays[_i].counts);
+    open_record(counts);
+    ck_assert_str_eq(counts, "k.json");
+}
+END_TEST
+
+START_TEST(stray_name_that_is_no_file_does_not_stop_a_good_record)
+{
+    char counts[PATH_MAX];
+    write_file("k.json", V2("5"));
+    ck_assert_int_eq(symlink("k@loop.json", path_of("k@loop.json")), 0);
+    ck_assert_int_eq(mkfifo(path_of("k@pipe.json"), 0600), 0);
+    open_record(counts);
+    ck_assert_str_eq(counts, "k.json");
+}
+END_TEST
+
+#define GONE(id) "{\"kek_id\": \"" id "\", \"destroyed_ms\": 3, \"returned_ms\": 0}"
+#define BACK(id) "{\"kek_id\": \"" id "\", \"destroyed_ms\": 3, \"returned_ms\": 4}"
+#define SHUT(id) "{\"kek_id\": \"" id "\", \"suspended\": {\"since_ms\": 3, \"ms\": 4}}"
+#define STAINED(id) "{\"number\": 1, \"kek_id\": \"" id "\", \"compromised\": true}"
+
+static void has_ids(const json_t *root, const char *list, const char *ids)
+{
+    char found[64] = "";
+    const json_t *items = json_object_get(root, list);
+    for (size_t i = 0; i < json_array_size(items); i++) {
+        const json_t *item = json_array_get(items, i);
+        const char *id = json_string_value(json_object_get(item, "kek_id"));
+        size_t len = strlen(found);
+        snprintf(found + len, sizeof found - len, "%s ", id != NULL ? id : json_string_value(item));
+    }
+    ck_assert_msg(strcmp(found, ids) == 0, "%s: %s", list, found);
+}
+
+START_TEST(what_befell_keys_and_tokens_is_kept_of_the_other_too)
+{
+    char counts[PATH_MAX];
+    write_file("k.json", RECORD("3", "a3", "5",
+                                SEEN("a1", "true", "0") "," SEEN("a2", "true", "0") "," SEEN(
+                                    "a3", "true", "0") "," SEEN("a4", "false",
+                                                                "0") "," SEEN("a5", "false", "0"),
+                                ", \"history\": [" BACK("a0") "," BACK("a5") "," SHUT(
+                                    "a1") "], \"tokens\": [\"t2\"]"));
+    write_file(
+        "k@site.json",
+        RECORD("2", "a2", "9", STAINED("a2") "," SEEN("a3", "false", "0"),
+               ", \"history\": [" GONE("a0") "," GONE("a1") "," GONE("a3") "," BACK("a4") "," GONE(
+                   "a5") "," GONE("a6") "," SHUT("a7") "], \"tokens\": [\"t1\", \"t2\"]"));
+    name_roots(site, true);
+    open_record(counts);
+    ck_assert_str_eq(counts, "k.json");
+    json_t *root = content("k@site.json"), *versions = json_object_get(root, "versions");
+    /* The primary is not gone; a5, which is back, and a4, which was in use since, are as the newer record has them. */
+    has_ids(root, "versions", "a2 a3 a4 a5 ");
+    has_ids(root, "history", "a0 a5 a1 a6 ");
+    has_ids(root, "tokens", "t1 t2 ");
+    for (size_t i = 0; i < 4; i++) {
+        const json_t *mark = json_object_get(json_array_get(versions, i), "compromised");
+        ck_assert_int_eq(json_is_true(mark), i == 0);
+    }
+    const json_t *gone = json_array_get(json_object_get(root, "history"), 2);
+    ck_assert_int_eq(json_integer_value(json_object_get(gone, "destroyed_ms")), 3);
+    json_decref(root);
+}
+END_TEST
+
 static const struct {
     const char *unnamed, *site, *spare;
     const char *named[2], *todo;
@@ -308,20 +487,20 @@ static const struct {
     {V2("5"), TWIN, NULL, {"k.json", "k@site.json"}, "no other node's Status shows", true},
     {V2("5"), TWIN, NULL, {"k.json", "k@site.json"}, "no other node's Status shows", false},
     {NULL, V2("5"), OTHERS, {"k@site.json", "k@spare.json"}, "put `roots` back", false},
-    {"{\"format\": 1, \"keyring\": \"k\", \"moved_to\": \"k@site.json\"}",
-     NULL,
-     NULL,
-     {"k.json", "k@site.json"},
-     "restore that one",
-     true},
-    {"{\"format\": 1, \"keyring\": \"k\", \"moved_to\": \"k@site.json\"}",
-     NULL,
-     NULL,
-     {"k.json", "k@site.json"},
-     "restore that one",
-     false},
+    {MOVED("k@site.json"), NULL, NULL, {"k.json", "k@site.json"}, "restore that one", true},
+    {MOVED("k@site.json"), NULL, NULL, {"k.json", "k@site.json"}, "restore that one", false},
     {"{", V2("5"), NULL, {"k.json", "k.json"}, "restore it", true},
-    {V2("5"), "{", NULL, {"k@site.json", "k@site.json"}, "restore it", false},
+    /* Which of them would count nobody can say. */
+    {NULL, V2("5"), "{", {"k@spare.json", "k@spare.json"}, "restore it", false},
+    {NULL, "{", V2("5"), {"k@site.json", "k@site.json"}, "restore it", false},
+    {NULL, "{", NULL, {"k@site.json", "k@site.json"}, "restore it", false},
+    {MOVED("k@site.json"), "{", OTHERS, {"k@site.json", "k@site.json"}, "restore it", false},
+    {V1("5"),
+     NULL,
+     "{",
+     {"k@spare.json", "k@spare.json"},
+     "restore it",
+     true}, /* whose is k.json? */
 };
 
 START_TEST(what_cannot_be_decided_is_refused_with_both_files)
@@ -356,9 +535,15 @@ int main(void)
                         2 * (int)(sizeof cases / sizeof cases[0]));
     tcase_add_test(moved, roots_that_come_and_go_take_the_record_along);
     tcase_add_test(moved, record_that_went_on_elsewhere_is_not_taken);
+    tcase_add_test(moved, new_first_root_takes_no_other_roots_record);
+    tcase_add_test(moved, record_that_kekd_takes_back_between_two_reads_is_found);
     tcase_add_test(moved, record_that_another_kekd_writes_is_read_alone);
     tcase_add_test(moved, crash_between_two_writes_loses_nothing);
     tcase_add_test(moved, what_must_not_be_forgotten_is_kept_of_the_other_too);
+    tcase_add_test(moved, what_befell_keys_and_tokens_is_kept_of_the_other_too);
+    tcase_add_loop_test(moved, stray_file_does_not_stop_what_counts_without_it, 0,
+                        (int)(sizeof strays / sizeof strays[0]));
+    tcase_add_test(moved, stray_name_that_is_no_file_does_not_stop_a_good_record);
     tcase_add_loop_test(moved, what_cannot_be_decided_is_refused_with_both_files, 0,
                         (int)(sizeof refused / sizeof refused[0]));
     suite_add_tcase(suite, moved);
