@@ -33,12 +33,12 @@ class Neighbours(FaultCase):
         with node_client(node) as client:
             calls = Calls(client)
             rigs.wait_for(lambda: calls.round() or calls.sealed, "something sealed")
-            first, calls = node.workers(), Calls(client)
+            first, calls = node.workers()[:2], Calls(client)
             end = time.monotonic() + 6  # some looks
             while time.monotonic() < end:
                 calls.round()
             self.assertEqual((calls.statuses, calls.wrong), ([], []))
-            self.assertEqual(node.workers(), first)
+            self.assertEqual(node.workers()[:2], first)  # a fresh one may look beside them, and ends again
         node.fault.put()
         node.stop()
 
