@@ -114,7 +114,7 @@ static void say_record_lost(const struct audit_store *store, const struct seen *
 {
     struct kek_audit_end end;
     if (audit_tail_of_node(seen->bytes, seen->from_start, store->node, &end) &&
-        !kek_audit_is_of_another(store->place->head, end.chain)) {
+        !kek_audit_is_of_another(store->place->head, end.chain, NULL, NULL)) {
         snprintf(broken, KEK_WHY_TEXT,
                  "%s was not there or empty, and the file has line %llu of chain %s, of this node: "
                  "a new chain begins",
