@@ -269,6 +269,19 @@ void audit_find_settle(struct audit_store *store)
 
 /* ---- the end of the chain ---- */
 
+/* The record that is as it must be after a line that was not taken shows nothing of this any more: it is kept. */
+static enum kek_rc tell_or_keep(struct audit_store *store, const char broken[static KEK_WHY_TEXT],
+                                struct kek_why *why)
+{
+    enum kek_rc rc = audit_write_broken(store, broken, why);
+    if (rc != KEK_OK && store->moved[0] == '\0') {
+        memcpy(store->moved, broken, sizeof store->moved);
+    } else if (rc == KEK_OK && strcmp(store->moved, broken) == 0) {
+        store->moved[0] = '\0'; /* it was found again */
+    }
+    return rc;
+}
+
 /* Without a file: takes up the chain from the record alone. */
 static enum kek_rc go_on(struct audit_store *store, const struct kek_audit_end *record,
                          char broken[static KEK_WHY_TEXT], struct kek_why *why)
@@ -283,7 +296,7 @@ static enum kek_rc go_on(struct audit_store *store, const struct kek_audit_end *
     } else {
         store->end = *record;
     }
-    return rc == KEK_OK && broken[0] != '\0' ? audit_write_broken(store, broken, why) : rc;
+    return rc == KEK_OK && broken[0] != '\0' ? tell_or_keep(store, broken, why) : rc;
 }
 
 static enum kek_rc find_chain(struct audit_store *store, struct kek_why *why)
