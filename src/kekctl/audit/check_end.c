@@ -10,6 +10,19 @@ static bool is_on_record(const struct check *check, const struct check_chain *ch
     return check->has_record && strcmp(chain->end.chain, check->record.chain) == 0;
 }
 
+static void say_unknown(struct check *check, const struct check_chain *chain)
+{
+    bool asked = !check->is_end_alone || chain->macs == 0;
+    check->at = chain->from;
+    check_say(check, CHECK_UNKNOWN,
+              "chain %s begins here: expected it on record in state_dir%s: another node's, one "
+              "whose record is lost, or one that somebody put in; %s%s",
+              chain->end.chain,
+              asked ? ", or a MAC of it that could be asked for, found neither" : ", found it not",
+              kek_counted(chain->lines, "line").text,
+              asked ? "" : "; kekctl audit verify asks for its MACs");
+}
+
 /* Anybody can begin a chain, or go on with one that nobody writes any more.  With the record each other one is told, less what
  * a MAC vouches for; without it, one without a MAC to ask for, among others whose MACs are the token's. */
 static void tell_unknown(struct check *check)
@@ -24,13 +37,7 @@ static void tell_unknown(struct check *check)
             continue;
         }
         if (chain->maced == 0 && chain->mac.at.file == NULL && (check->has_record || maced)) {
-            check->at = chain->from;
-            check_say(
-                check, CHECK_UNKNOWN,
-                "chain %s begins here: expected it on record in state_dir, or a MAC of it that "
-                "could be asked for, found neither: another node's, one whose record is lost, "
-                "or one that somebody put in; %s",
-                chain->end.chain, kek_counted(chain->lines, "line").text);
+            say_unknown(check, chain);
         } else if (chain->maced > 0 && check->has_record && check_unmaced(chain) > 0) {
             check->at = chain->to;
             check_say(
