@@ -36,11 +36,13 @@ static void say_past(const struct audit_store *store, const struct kek_audit_end
                      const struct kek_audit_end *end, char broken[static KEK_WHY_TEXT])
 {
     if (!is_vouched_for(store, record, end)) {
-        snprintf(broken, KEK_WHY_TEXT,
-                 "the file goes on to line %llu of chain %s, and on record is line %llu: what is "
-                 "past it was written as kekd or the machine was stopped, or before state_dir was "
-                 "restored, or was put in by somebody",
-                 (unsigned long long)end->n, end->chain, (unsigned long long)record->n);
+        snprintf(
+            broken, KEK_WHY_TEXT,
+            "the file goes on to line %llu of chain %s, and on record is line %llu: what is "
+            "past it was written as kekd or the machine was stopped, or by an older kekd that was "
+            "killed (it had no .audit-next), or before state_dir was restored, or was put in "
+            "by somebody",
+            (unsigned long long)end->n, end->chain, (unsigned long long)record->n);
     }
 }
 

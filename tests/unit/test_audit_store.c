@@ -301,6 +301,7 @@ START_TEST(lines_that_somebody_put_in_are_told_and_gone_on_from)
     const char *error = text_of(lines[4], "error");
     ck_assert_ptr_nonnull(strstr(error, "goes on to line 4 of chain "));
     ck_assert_ptr_nonnull(strstr(error, "on record is line 2:"));
+    ck_assert_ptr_nonnull(strstr(error, "or by an older kekd that was killed"));
     for (size_t i = 5; i < line_count; i++) {
         ck_assert_str_eq(text_of(lines[i], "event"), "stop");
     }

@@ -109,8 +109,9 @@ static void say_past(struct check *check, const struct check_chain *chain,
         check, CHECK_RECORD,
         "the last line here of chain %s: expected lines up to %" PRIu64
         ", as is on record, found %" PRIu64
-        ": what is past it was written as kekd or the machine was stopped, or before state_dir was "
-        "restored, or was put in by somebody",
+        ": what is past it was written as kekd or the machine was stopped, or by an older kekd "
+        "that was killed (it had no .audit-next), or before state_dir was restored, or was put in "
+        "by somebody",
         chain->end.chain, now->n, chain->end.n);
 }
 
