@@ -97,7 +97,14 @@ enum kek_rc kek_audit_record_read(const char *path, struct kek_audit_end *end,
  * were last.  False: the path is too long to be one. */
 bool kek_audit_next_name(const char *path, char next[static PATH_MAX]) KEK_MUST_CHECK;
 
-/* Is the chain on record for another keyring, beside the record of this path?  Blocks. */
-bool kek_audit_is_of_another(const char *path, const char *chain);
+/* What it has; without a chain where that is not known.  path: of the record.  Blocks. */
+struct kek_audit_end kek_audit_next_read(const char *path);
+
+/* Is the chain on record for another keyring, beside the record of this path?  Then so are these: where it stands, and what
+ * kek_audit_next_read() has of it; either may be NULL.  Blocks. */
+bool kek_audit_is_of_another(const char *path, const char *chain, struct kek_audit_end *end,
+                             struct kek_audit_end *next);
+/* Where all chains stand that are on record in the folder of this path, `max` of them at most.  Returns how many.  Blocks. */
+size_t kek_audit_all_ends(const char *path, struct kek_audit_end *ends, size_t max);
 
 #endif

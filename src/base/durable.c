@@ -67,6 +67,27 @@ static bool is_guest(const char *path, struct stat *folder_is)
     return geteuid() == 0 && stat(folder, folder_is) == 0 && folder_is->st_uid != 0;
 }
 
+/* One with this name alone may be the owner's all the same: of a folder that was restored, or given to another user. */
+static enum kek_rc refuse(const char *path, const struct stat *is, const struct stat *folder,
+                          struct kek_why *why)
+{
+    unsigned uid = (unsigned)is->st_uid, owner = (unsigned)folder->st_uid;
+    if (!S_ISREG(is->st_mode)) {
+        return kek_fail(why, KEK_DENIED,
+                        "%s is left alone: it is no regular file; find out who put it there", path);
+    }
+    if (is->st_nlink == 1) {
+        return kek_fail(why, KEK_DENIED,
+                        "%s is left alone: it is uid %u's, and its folder is uid %u's; if it is "
+                        "kekd's, as after a restore: chown %u %s",
+                        path, uid, owner, owner, path);
+    }
+    return kek_fail(why, KEK_DENIED,
+                    "%s is left alone: it is uid %u's and has %lu names, so it may be another file "
+                    "that was linked here; find out who did that, and remove this name",
+                    path, uid, (unsigned long)is->st_nlink);
+}
+
 enum kek_rc kek_durable_is_ours(const char *path, int fd, struct kek_why *why)
 {
     struct stat folder, st;
@@ -78,13 +99,7 @@ enum kek_rc kek_durable_is_ours(const char *path, int fd, struct kek_why *why)
                                "looking at %s", path);
     }
     bool own = st.st_uid == folder.st_uid || (st.st_uid == 0 && st.st_nlink == 1);
-    return S_ISREG(st.st_mode) && own
-               ? KEK_OK
-               : kek_fail(why, KEK_DENIED,
-                          "%s is left alone: it is uid %u's and has %lu names, so it may be "
-                          "another file that was linked here; find out who did that, and remove "
-                          "this name",
-                          path, (unsigned)st.st_uid, (unsigned long)st.st_nlink);
+    return S_ISREG(st.st_mode) && own ? KEK_OK : refuse(path, &st, &folder, why);
 }
 
 enum kek_rc kek_durable_give(const char *path, int fd, struct kek_why *why)

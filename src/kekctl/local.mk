@@ -6,6 +6,8 @@ kekctl_SOURCES = \
 	src/kekctl/audit/chain_end.h \
 	src/kekctl/audit/check.c \
 	src/kekctl/audit/check.h \
+	src/kekctl/audit/check_end.c \
+	src/kekctl/audit/check_parts.h \
 	src/kekctl/audit/files.c \
 	src/kekctl/audit/files.h \
 	src/kekctl/audit/macs.c \
@@ -394,6 +396,7 @@ tests_unit_test_report_SOURCES = \
 	src/kekctl/kekctl.c \
 	src/kekctl/output.c \
 	src/kekctl/audit/check.c \
+	src/kekctl/audit/check_end.c \
 	src/kekctl/audit/files.c \
 	src/kekctl/audit/pace.c \
 	src/kekctl/audit/telling.c \

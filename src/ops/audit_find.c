@@ -36,11 +36,13 @@ static void say_past(const struct audit_store *store, const struct kek_audit_end
                      const struct kek_audit_end *end, char broken[static KEK_WHY_TEXT])
 {
     if (!is_vouched_for(store, record, end)) {
-        snprintf(broken, KEK_WHY_TEXT,
-                 "the file goes on to line %llu of chain %s, and on record is line %llu: what is "
-                 "past it was written as kekd or the machine was stopped, or before state_dir was "
-                 "restored, or was put in by somebody",
-                 (unsigned long long)end->n, end->chain, (unsigned long long)record->n);
+        snprintf(
+            broken, KEK_WHY_TEXT,
+            "the file goes on to line %llu of chain %s, and on record is line %llu: what is "
+            "past it was written as kekd or the machine was stopped, or by an older kekd that was "
+            "killed (it had no .audit-next), or before state_dir was restored, or was put in "
+            "by somebody",
+            (unsigned long long)end->n, end->chain, (unsigned long long)record->n);
     }
 }
 
@@ -114,7 +116,7 @@ static void say_record_lost(const struct audit_store *store, const struct seen *
 {
     struct kek_audit_end end;
     if (audit_tail_of_node(seen->bytes, seen->from_start, store->node, &end) &&
-        !kek_audit_is_of_another(store->place->head, end.chain)) {
+        !kek_audit_is_of_another(store->place->head, end.chain, NULL, NULL)) {
         snprintf(broken, KEK_WHY_TEXT,
                  "%s was not there or empty, and the file has line %llu of chain %s, of this node: "
                  "a new chain begins",
@@ -269,6 +271,19 @@ void audit_find_settle(struct audit_store *store)
 
 /* ---- the end of the chain ---- */
 
+/* The record that is as it must be after a line that was not taken shows nothing of this any more: it is kept. */
+static enum kek_rc tell_or_keep(struct audit_store *store, const char broken[static KEK_WHY_TEXT],
+                                struct kek_why *why)
+{
+    enum kek_rc rc = audit_write_broken(store, broken, why);
+    if (rc != KEK_OK && store->moved[0] == '\0') {
+        memcpy(store->moved, broken, sizeof store->moved);
+    } else if (rc == KEK_OK && strcmp(store->moved, broken) == 0) {
+        store->moved[0] = '\0'; /* it was found again */
+    }
+    return rc;
+}
+
 /* Without a file: takes up the chain from the record alone. */
 static enum kek_rc go_on(struct audit_store *store, const struct kek_audit_end *record,
                          char broken[static KEK_WHY_TEXT], struct kek_why *why)
@@ -283,7 +298,7 @@ static enum kek_rc go_on(struct audit_store *store, const struct kek_audit_end *
     } else {
         store->end = *record;
     }
-    return rc == KEK_OK && broken[0] != '\0' ? audit_write_broken(store, broken, why) : rc;
+    return rc == KEK_OK && broken[0] != '\0' ? tell_or_keep(store, broken, why) : rc;
 }
 
 static enum kek_rc find_chain(struct audit_store *store, struct kek_why *why)

@@ -22,9 +22,35 @@ static void init_receivers(struct audit_store *store)
     }
 }
 
+/* Without it, what a process leaves that ends while it writes is told as somebody else's. */
+static int open_next(const struct audit_store *store)
+{
+    char path[PATH_MAX];
+    struct kek_why why;
+    return kek_audit_next_name(store->place->head, path) ? audit_head_open(path, &why) : -1;
+}
+
+/* It was removed, or with it the folder: what is written there nobody would read again. */
+static void follow_next(struct audit_store *store)
+{
+    char path[PATH_MAX];
+    if (store->log != NULL || !kek_audit_next_name(store->place->head, path) ||
+        (store->next_fd >= 0 && audit_file_at(path, store->next_fd) == AUDIT_FILE_THIS)) {
+        return;
+    }
+    int fd = open_next(store);
+    if (fd < 0) {
+        return;
+    }
+    if (store->next_fd >= 0) {
+        close(store->next_fd);
+    }
+    store->next_fd = fd;
+}
+
 /* Locks the record that the path names.  Where there can be none it is the one that is open: whoever else writes has none
  * either. */
-static enum kek_rc hold(struct audit_store *store, struct kek_why *why)
+static enum kek_rc hold_record(struct audit_store *store, struct kek_why *why)
 {
     const char *path = store->place->head;
     char moved[KEK_WHY_TEXT];
@@ -48,6 +74,15 @@ static enum kek_rc hold(struct audit_store *store, struct kek_why *why)
     return KEK_OK;
 }
 
+static enum kek_rc hold(struct audit_store *store, struct kek_why *why)
+{
+    enum kek_rc rc = hold_record(store, why);
+    if (rc == KEK_OK) {
+        follow_next(store);
+    }
+    return rc;
+}
+
 /* Made under the lock, so that nobody meets it half made. */
 static int make_file(const struct audit_store *store, struct kek_why *why)
 {
@@ -57,14 +92,6 @@ static int make_file(const struct audit_store *store, struct kek_why *why)
     int fd = audit_file_open(store->place->file, store->missing, why);
     audit_head_unlock(store->head_fd);
     return fd;
-}
-
-/* Without it, what a process leaves that ends while it writes is told as somebody else's. */
-static int open_next(const struct audit_store *store)
-{
-    char path[PATH_MAX];
-    struct kek_why why;
-    return kek_audit_next_name(store->place->head, path) ? audit_head_open(path, &why) : -1;
 }
 
 static bool open_parts(struct audit_store *store, struct kek_why *why)

@@ -50,7 +50,7 @@ struct audit_store {
     struct kek_audit_owed inherited;
     bool
         leads; /* its first line makes this the log that the chain is in (audit_home.h). The caller's to set */
-    /* Of a record that was removed or replaced: the next append tells.  Empty: nothing. */
+    /* Of a record that was removed, replaced or, where a receiver is the log, damaged: the next append tells.  Empty: nothing. */
     char moved[KEK_WHY_TEXT];
     char removed[KEK_WHY_TEXT]; /* the same of a file that was left, and had been removed */
     bool adrift; /* the path of the record names none, and none can be made, which was told */

@@ -60,7 +60,7 @@ tests_fuzz_fuzz_node_LDADD = $(FUZZ_LIBS) libkek-keyring.a $(POOL_LIBS) $(ENVELO
 
 FUZZ_TARGETS += tests/fuzz/fuzz_audit
 tests_fuzz_fuzz_audit_SOURCES = tests/fuzz/fuzz_audit.c \
-	src/kekctl/audit/check.c src/kekctl/audit/pace.c src/kekctl/audit/telling.c
+	src/kekctl/audit/check.c src/kekctl/audit/check_end.c src/kekctl/audit/pace.c src/kekctl/audit/telling.c
 tests_fuzz_fuzz_audit_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 tests_fuzz_fuzz_audit_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src
 tests_fuzz_fuzz_audit_LDADD = $(FUZZ_LIBS) libkek-ops.a $(JANSSON_LIBS) $(BASE_LIBS)

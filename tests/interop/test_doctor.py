@@ -185,6 +185,8 @@ class Files(doctoring.Case):
         node = self.healthy()
         os.chown(node.state, *ROOT)
         self.cured(node, "state_dir", "user nobody cannot use .*uid 0")
+        subprocess.run(["chown", "-R", "4242:4242", node.state], check=True)  # restored, with the uid of before
+        self.cured(node, "state_dir", "user nobody cannot use .*uid 4242")
         record = node.state + "/root-was-here"
         write(record, "")
         os.chmod(record, 0o600)

@@ -136,6 +136,20 @@ class Chain(rigs.Case):
         self.unwell(node, "the last line here .*as is on record, found %d" % (last["n"] + 2))
         self.unwell(node, "tells of what was found here")  # doctor's own logins said it
 
+    def test_a_chain_that_is_not_on_record_is_told_with_what_was_looked_at(self):
+        """No token is asked here: that no MAC vouches for it is for the one who asks to say."""
+        node, whole = self.stopped()
+        other = audit_chain.Chain("feedfacefeedface")
+        forged = other.lines(2)
+        self.put(node, whole[:1] + forged + whole[1:])
+        self.unwell(node, "chain feedfacefeedface begins here: expected it on record in state_dir, or a MAC of it")
+        forged.append(other.line("mac", covers=2, provider="hsm-a", mac_key="00" * 16, mac="ab" * 32))
+        self.put(node, whole[:1] + forged + whole[1:])
+        todo = self.unwell(node, "chain feedfacefeedface begins here: .*kekctl audit verify asks for its MACs")
+        (_, seen, _), = self.chain(node)
+        self.assertNotIn("found neither", seen)
+        self.assertEqual(self.run_it(todo), 3)
+
     def test_a_line_in_another_place(self):
         node, whole = self.stopped()
         self.put(node, whole[:-4] + [whole[-3], whole[-4]] + whole[-2:])

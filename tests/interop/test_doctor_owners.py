@@ -124,7 +124,7 @@ class Owners(doctoring.Case):
         node = self.healthy()
         subprocess.run(["chown", "-R", "daemon:", node.state], check=True)
         state = self.found(node, "state_dir", "user nobody cannot use")
-        self.assertTrue(state.do.startswith("chown nobody:"), state)
+        self.assertTrue(state.do.startswith("chown -R nobody:"), state)
 
 
 class Writers(doctoring.Case):

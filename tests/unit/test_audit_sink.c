@@ -564,6 +564,39 @@ START_TEST(record_that_goes_back_or_is_damaged_is_told)
 }
 END_TEST
 
+/* At the start, and under a process that has it open. */
+START_TEST(what_became_of_the_record_is_told_once_the_receiver_is_there)
+{
+    static const char *const errors[] = {"is damaged: a new chain begins",
+                                         "was emptied: the chain goes on from line 2"};
+    size_t taken;
+    (void)listen_at("s");
+    open_store();
+    append(2);
+    if (_i == 0) {
+        ck_assert_int_eq(pwrite(store.head_fd, "x", 1, 0), 1);
+        audit_store_close(&store);
+        open_store();
+    } else {
+        ck_assert_int_eq(ftruncate(store.head_fd, 0), 0);
+    }
+    take_all();
+    leave("s");
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(audit_store_append(&store, kek_bytes_of(RAW), &taken, &why),
+                         KEK_UNAVAILABLE);
+    }
+    (void)listen_at("s");
+    append(2);
+    take_all();
+    ck_assert_uint_eq(line_count, 5); /* it is told once */
+    ck_assert_str_eq(text_of(lines[2], "event"), "broken");
+    ck_assert_ptr_nonnull(strstr(text_of(lines[2], "error"), errors[_i]));
+    is_chain(_i == 0 ? 2 : 0, 1);
+    is_recorded();
+}
+END_TEST
+
 START_TEST(chain_goes_on_from_file_to_receiver)
 {
     (void)listen_at("s");
@@ -606,6 +639,7 @@ int main(void)
     tcase_add_test(tcase, line_that_is_not_taken_is_not_on_record);
     tcase_add_test(tcase, process_that_is_killed_as_it_sends_leaves_a_gap_and_no_number_twice);
     tcase_add_test(tcase, record_that_goes_back_or_is_damaged_is_told);
+    tcase_add_loop_test(tcase, what_became_of_the_record_is_told_once_the_receiver_is_there, 0, 2);
     tcase_add_test(tcase, chain_goes_on_from_file_to_receiver);
     return suite_run(suite);
 }

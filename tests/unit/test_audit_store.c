@@ -235,6 +235,34 @@ START_TEST(process_that_ends_between_any_of_its_writes_gives_no_false_alarm)
 }
 END_TEST
 
+/* Alone, and with the record, as where state_dir is made anew. */
+START_TEST(what_is_being_written_is_known_where_its_file_was_removed)
+{
+    char next[PATH_MAX];
+    size_t taken;
+    int status;
+    open_store(&store);
+    append(&store, 1);
+    ck_assert(kek_audit_next_name(place.head, next));
+    ck_assert_int_eq(unlink(next), 0);
+    if (_i == 1) {
+        ck_assert_int_eq(unlink(place.head), 0);
+    }
+    append(&store, 1);
+    store.told[0] = '\0';
+    pid_t child = fork();
+    if (child == 0) {
+        writes_left = 2; /* it ends before the record */
+        (void)!audit_store_append(&store, kek_bytes_of(RAW RAW RAW), &taken, &why);
+        _exit(1);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+    audit_store_close(&store);
+    none_is_told(6 + (size_t)_i);
+}
+END_TEST
+
 /* What somebody writes who knows how, and has no more than the file. */
 static void forge(const struct kek_audit_end *from, size_t count)
 {
@@ -273,6 +301,7 @@ START_TEST(lines_that_somebody_put_in_are_told_and_gone_on_from)
     const char *error = text_of(lines[4], "error");
     ck_assert_ptr_nonnull(strstr(error, "goes on to line 4 of chain "));
     ck_assert_ptr_nonnull(strstr(error, "on record is line 2:"));
+    ck_assert_ptr_nonnull(strstr(error, "or by an older kekd that was killed"));
     for (size_t i = 5; i < line_count; i++) {
         ck_assert_str_eq(text_of(lines[i], "event"), "stop");
     }
@@ -539,6 +568,7 @@ int main(void)
     tcase_add_test(tcase, lines_without_a_chain_stay_and_it_begins_after_them);
     tcase_add_test(tcase, lines_that_are_written_and_not_yet_on_record_are_gone_on_from);
     tcase_add_test(tcase, process_that_ends_between_any_of_its_writes_gives_no_false_alarm);
+    tcase_add_loop_test(tcase, what_is_being_written_is_known_where_its_file_was_removed, 0, 2);
     tcase_add_loop_test(tcase, lines_that_somebody_put_in_are_told_and_gone_on_from, 0, 3);
     tcase_add_loop_test(tcase, lines_that_were_put_in_stay_unbelieved_until_that_can_be_told, 0, 2);
     tcase_add_test(tcase, some_of_the_lines_that_were_being_written_are_told);

@@ -101,6 +101,20 @@ START_TEST(file_that_was_linked_into_the_folder_is_neither_written_nor_given)
 }
 END_TEST
 
+START_TEST(file_of_a_uid_of_before_is_said_to_be_given_and_never_to_be_removed)
+{
+    char cure[32];
+    write_file(path, OTHER);
+    ck_assert_int_eq(take(_i), KEK_DENIED);
+    snprintf(cure, sizeof cure, "chown %u ", OWNER);
+    ck_assert_msg(strstr(why.text, cure) != NULL, "%s", why.text);
+    ck_assert_ptr_null(strstr(why.text, "remove"));
+    is_untouched(path, OTHER);
+    ck_assert_int_eq(chown(path, OWNER, OWNER), 0);
+    ck_assert_int_eq(take(_i), KEK_OK);
+}
+END_TEST
+
 START_TEST(what_is_no_file_is_left_alone)
 {
     write_file(victim, 0);
@@ -139,6 +153,8 @@ int main(void)
     tcase_add_checked_fixture(guest, setup, teardown);
     tcase_add_loop_test(guest, file_that_was_linked_into_the_folder_is_neither_written_nor_given, 0,
                         2);
+    tcase_add_loop_test(guest, file_of_a_uid_of_before_is_said_to_be_given_and_never_to_be_removed,
+                        0, 2);
     tcase_add_loop_test(guest, what_is_no_file_is_left_alone, 0, 2);
     tcase_add_loop_test(guest, what_root_made_there_once_is_given, 0, 2);
     suite_add_tcase(suite, guest);

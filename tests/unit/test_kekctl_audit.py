@@ -327,7 +327,9 @@ class Past(Verify):
         options = self.record()
         file = self.put("audit", lines + self.chain.lines(2))
         self.assertEqual(self.problems(*options, file), [("record", "audit", 7)])
-        self.assertIn("expected lines up to 5, as is on record, found 7", self.run_it(*options, file)[2])
+        said = self.run_it(*options, file)[2]
+        self.assertIn("expected lines up to 5, as is on record, found 7", said)
+        self.assertIn("or by an older kekd that was killed", said)
         self.good(file)
         # Those that are being written are known by their last one.
         self.next(self.chain)
@@ -336,6 +338,51 @@ class Past(Verify):
         self.assertEqual(self.problems(*options, file), [("record", "audit", 7)])
         self.next(Chain("fedcba9876543210", 7, self.chain.last))
         self.assertEqual(self.problems(*options, file), [("record", "audit", 7)])
+
+    def test_lines_of_another_keyrings_chain_are_held_against_its_record(self):
+        """Who can write this file alone knows that chain's id, and nothing of what its hashes are of."""
+        own, other = self.chain.lines(3), Chain("fedcba9876543210")
+        options, lines = self.record(), other.lines(3)
+        self.put("other.audit", [other.record()])
+        file = self.put("audit", own + lines)
+        self.good(*options, file)
+        past = other.lines(2)
+        self.put("audit", own + lines + past)
+        self.assertEqual(self.problems(*options, file), [("record", "audit", 8)])
+        self.assertIn("chain fedcba9876543210: expected lines up to 3, as is on record, found 5",
+                      self.run_it(*options, file)[2])
+        self.put("other.audit-next", [other.record()])  # being written
+        self.good(*options, file)
+        self.put("other.audit-next", [Chain(other.name, 5, "ab" * 32).record()])
+        self.assertEqual(self.problems(*options, file), [("record", "audit", 8)])
+        self.put("audit", own + Chain(other.name, 6).lines(3))
+        self.assertEqual(self.problems(*options, file), [("record", "audit", 6)])
+        forged = [Chain(other.name).line(uid="forged")]
+        liar = Chain(other.name, 1, json.loads(forged[0])["hash"])
+        self.put("audit", own + forged + liar.lines(2))
+        self.assertEqual(self.problems(*options, file), [("record", "audit", 6)])
+        self.put("audit", own + forged)
+        self.assertEqual(self.problems(*options, file), [("record", "audit", 4)])
+        self.assertIn("expected lines up to 3, as is on record, found 1", self.run_it(*options, file)[2])
+        # With the file that goes on with it all of it is known.
+        self.put("audit", own + lines[:1])
+        self.good(*options, file, self.put("its", lines[1:]))
+
+    def test_lines_that_another_keyring_writes_and_puts_on_record_meanwhile_are_good(self):
+        own, options = self.chain.lines(1), self.record()
+        for code in (0, 3):
+            other = Chain("fedcba9876543210")
+            lines = other.lines(1)
+            self.put("other.audit", [other.record()])
+            with subprocess.Popen([KEKCTL, "audit", "verify", *options, "-"], stdin=subprocess.PIPE,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+                process.stdin.write(b"".join(own + lines + other.lines(1000)))  # more than a pipe holds
+                if code == 3:  # the last line is not the one that it wrote
+                    other.last = "ab" * 32
+                self.put("other.audit", [other.record()])
+                _, err = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, code, err)
+        self.assertIn(b"line 1001 of chain fedcba9876543210: expected the hash that is on record", err)
 
     def test_lines_that_are_written_and_put_on_record_meanwhile_are_good(self):
         first, more = self.chain.lines(1), self.chain.lines(1000)

@@ -139,6 +139,10 @@ enum kek_rc chain_end_read(struct chain_end *end, const struct kek_config *confi
     if (bytes == NULL || !check_init(&end->check, end->has_record ? &end->record : NULL, 0)) {
         return kek_fail(why, KEK_NO_MEMORY, "no memory to look at the audit log");
     }
+    end->check.is_end_alone = true;
+    if (end->has_record) {
+        record_before(&end->check, record);
+    }
     rc = read_bytes(config->audit_file, bytes, &len, &from_start, why);
     end->has_file = rc == KEK_OK;
     if (rc != KEK_OK && rc != KEK_NOT_FOUND) {

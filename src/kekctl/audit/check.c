@@ -1,4 +1,4 @@
-#include "check.h"
+#include "check_parts.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -65,9 +65,7 @@ static void problem_at(struct check *check, enum check_kind kind, struct check_p
     kek_text_clean(problem->text); /* a line says what it likes */
 }
 
-static void problem(struct check *check, enum check_kind kind, const char *format, ...)
-    KEK_PRINTF(3, 4);
-static void problem(struct check *check, enum check_kind kind, const char *format, ...)
+void check_say(struct check *check, enum check_kind kind, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -86,20 +84,19 @@ static void problem_of_piece(struct check *check, const char *format, ...)
 
 void check_no_record(struct check *check, const char *text)
 {
-    problem(check, CHECK_RECORD, "expected a record of the chain in state_dir: %s", text);
+    check_say(check, CHECK_RECORD, "expected a record of the chain in state_dir: %s", text);
 }
 
 void check_damaged_count(struct check *check)
 {
-    problem(
+    check_say(
         check, CHECK_RECORD,
         "expected a count of lost lines, or none, in the record of the chain in state_dir: what "
         "is there cannot be read, so any number of lines may be missing");
 }
 
-/* May lines be in a file that nobody read that should come between `last` and one in this file?  Not if both are in this one. */
-static bool may_be_unread(const struct check *check, const struct check_place *last,
-                          const char *file)
+bool check_may_be_unread(const struct check *check, const struct check_place *last,
+                         const char *file)
 {
     return check->unread && last->file != file;
 }
@@ -157,10 +154,11 @@ static void settle_piece(struct check *check, const struct telling *telling)
         check->before -= chain_can_begin(check);
         check->piece_waits = false;
     } else if (telling->kind == TELLING_TORN) {
-        problem(check, CHECK_UNCHAINED,
-                "expected before it the %" PRIu64 " bytes of a line that was never finished, with "
-                "SHA-256 %s",
-                telling->bytes, telling->sha256);
+        check_say(check, CHECK_UNCHAINED,
+                  "expected before it the %" PRIu64
+                  " bytes of a line that was never finished, with "
+                  "SHA-256 %s",
+                  telling->bytes, telling->sha256);
     } else if (chain_can_begin(check)) {
         check->piece_waits = false;
     }
@@ -198,17 +196,17 @@ static void take_mac(struct check *check, struct check_chain *chain, const struc
     chain->macs++;
     if (telling->mac_len == 0 || telling->covers == 0 || telling->covers >= chain->end.n ||
         chain->end.n - telling->covers >= KEK_AUDIT_MAC_SPAN) {
-        problem(check, CHECK_MAC, "expected a MAC of a line before it, found none");
+        check_say(check, CHECK_MAC, "expected a MAC of a line before it, found none");
         return;
     }
     if (chain->kept == NULL || telling->covers < chain->first) {
         return; /* nobody asks, or that line is older than what is here */
     }
     if (kept_at(chain, telling->covers)->n != telling->covers) {
-        problem(check, check->unread ? CHECK_UNREAD : CHECK_MAC,
-                "the MAC of line %" PRIu64 " of chain %s: it was not checked: that line is "
-                "not here",
-                telling->covers, chain->end.chain);
+        check_say(check, check->unread ? CHECK_UNREAD : CHECK_MAC,
+                  "the MAC of line %" PRIu64 " of chain %s: it was not checked: that line is "
+                  "not here",
+                  telling->covers, chain->end.chain);
         return;
     }
     struct check_mac *mac = &chain->mac;
@@ -236,8 +234,8 @@ void check_mac_problem(struct check *check, const struct check_chain *chain, con
 {
     struct check_place at = check->at;
     check->at = chain->mac.at;
-    problem(check, CHECK_MAC, "the MAC of line %" PRIu64 " of chain %s: %s", chain->mac.covers.n,
-            chain->mac.covers.chain, text);
+    check_say(check, CHECK_MAC, "the MAC of line %" PRIu64 " of chain %s: %s", chain->mac.covers.n,
+              chain->mac.covers.chain, text);
     check->at = at;
 }
 
@@ -251,17 +249,17 @@ static void keep_pace(struct check *check, struct check_chain *chain, struct kek
     if (!pace_line(&chain->pace, telling, check->mac_interval_ms)) {
         return;
     }
-    problem(check, CHECK_UNMACED,
-            "line %" PRIu64 " of chain %s: expected a MAC before it, as audit.mac_interval is "
-            "%" PRIu64
-            " s, or a line that says that it failed, found neither: its MACs were cut, the "
-            "token lost the key, or the interval was another",
-            chain->end.n, chain->end.chain, check->mac_interval_ms / 1000);
+    check_say(check, CHECK_UNMACED,
+              "line %" PRIu64 " of chain %s: expected a MAC before it, as audit.mac_interval is "
+              "%" PRIu64
+              " s, or a line that says that it failed, found neither: its MACs were cut, the "
+              "token lost the key, or the interval was another",
+              chain->end.n, chain->end.chain, check->mac_interval_ms / 1000);
 }
 
 /* ---- lines of a chain ---- */
 
-static struct check_chain *chain_of(struct check *check, const char *id)
+struct check_chain *check_chain_of(struct check *check, const char *id)
 {
     for (size_t i = check->chain_count; i > 0; i--) {
         if (strcmp(check->chains[i - 1].end.chain, id) == 0) {
@@ -271,30 +269,52 @@ static struct check_chain *chain_of(struct check *check, const char *id)
     return NULL;
 }
 
+bool check_is_line_of(const struct kek_audit_end *record, const struct kek_audit_end *end)
+{
+    return end->n == record->n && strcmp(end->chain, record->chain) == 0;
+}
+
+void check_expect_hash(struct check *check, const struct kek_audit_end *record,
+                       const struct kek_audit_end *end)
+{
+    if (strcmp(end->hash, record->hash) != 0) {
+        check_say(check, CHECK_RECORD,
+                  "line %" PRIu64 " of chain %s: expected the hash that is on record, %s, found %s",
+                  end->n, end->chain, record->hash, end->hash);
+    }
+}
+
+const struct kek_audit_end *check_other_of(const struct check *check, const char *chain)
+{
+    for (size_t i = 0; i < check->other_count; i++) {
+        if (strcmp(check->others[i].chain, chain) == 0) {
+            return &check->others[i];
+        }
+    }
+    return NULL;
+}
+
 static void meet_record(struct check *check, const struct kek_audit_link *link)
 {
-    if (!check->has_record || link->end.n != check->record.n ||
-        strcmp(link->end.chain, check->record.chain) != 0) {
-        return;
-    }
-    check->met_record = true;
-    if (strcmp(link->end.hash, check->record.hash) != 0) {
-        problem(check, CHECK_RECORD,
-                "line %" PRIu64 " of chain %s: expected the hash that is on record, %s, found %s",
-                link->end.n, link->end.chain, check->record.hash, link->end.hash);
+    const struct kek_audit_end *other = check_other_of(check, link->end.chain);
+    if (check->has_record && check_is_line_of(&check->record, &link->end)) {
+        check->met_record = true;
+        check_expect_hash(check, &check->record, &link->end);
+    } else if (other != NULL && check_is_line_of(other, &link->end)) {
+        check_expect_hash(check, other, &link->end);
     }
 }
 
 static void begin_chain(struct check *check, const struct kek_audit_link *link)
 {
     if (check->chain_count == CHECK_CHAINS_MAX) {
-        problem(check, CHECK_CHAINS, "expected at most %d chains, found one more: %s",
-                CHECK_CHAINS_MAX, link->end.chain);
+        check_say(check, CHECK_CHAINS, "expected at most %d chains, found one more: %s",
+                  CHECK_CHAINS_MAX, link->end.chain);
         return;
     }
     if (link->end.n == 1 && strcmp(link->prev, zeros) != 0) {
-        problem(check, CHECK_RELINKED, "line 1 of chain %s: expected 64 zeros as prev, found %s",
-                link->end.chain, link->prev);
+        check_say(check, CHECK_RELINKED, "line 1 of chain %s: expected 64 zeros as prev, found %s",
+                  link->end.chain, link->prev);
     }
     check->chains[check->chain_count++] = (struct check_chain){
         .end = link->end, .first = link->end.n, .lines = 1, .from = check->at, .to = check->at};
@@ -302,8 +322,8 @@ static void begin_chain(struct check *check, const struct kek_audit_link *link)
     chain->kept =
         check->mac_interval_ms > 0 ? calloc(KEK_AUDIT_MAC_SPAN, sizeof chain->kept[0]) : NULL;
     if (check->mac_interval_ms > 0 && chain->kept == NULL) {
-        problem(check, CHECK_MAC, "the MACs of chain %s are not checked: no memory",
-                chain->end.chain);
+        check_say(check, CHECK_MAC, "the MACs of chain %s are not checked: no memory",
+                  chain->end.chain);
     }
     keep_hash(chain, link->end.n, link->end.hash);
 }
@@ -340,8 +360,8 @@ static void meet_gap(struct check *check, const struct check_chain *chain, uint6
                      uint64_t n)
 {
     size_t before = check->problem_count;
-    bool unread = may_be_unread(check, &chain->to, check->at.file);
-    problem(check, unread ? CHECK_UNREAD : CHECK_MISSING, "a gap");
+    bool unread = check_may_be_unread(check, &chain->to, check->at.file);
+    check_say(check, unread ? CHECK_UNREAD : CHECK_MISSING, "a gap");
     if (check->problem_count > before) {
         struct check_problem *problem = &check->problems[before];
         problem->gap = (struct check_gap){.chain = chain,
@@ -372,19 +392,19 @@ static void go_on(struct check *check, struct check_chain *chain, const struct k
     uint64_t next = chain->end.n + 1, n = link->end.n;
     if (n < next) {
         fill_gap(check, chain, n);
-        problem(check, CHECK_AGAIN,
-                "expected line %" PRIu64 " of chain %s, found line %" PRIu64
-                ": it stands here again, or in another place than it was written in",
-                next, chain->end.chain, n);
+        check_say(check, CHECK_AGAIN,
+                  "expected line %" PRIu64 " of chain %s, found line %" PRIu64
+                  ": it stands here again, or in another place than it was written in",
+                  next, chain->end.chain, n);
         return;
     }
     if (n - next > check->bad) {
         meet_gap(check, chain, next, n);
     } else if (n == next && strcmp(link->prev, chain->end.hash) != 0) {
-        problem(check, CHECK_RELINKED,
-                "line %" PRIu64 " of chain %s: expected prev to be the hash of %s:%" PRIu64
-                ", %s, found %s",
-                n, chain->end.chain, chain->to.file, chain->to.line, chain->end.hash, link->prev);
+        check_say(check, CHECK_RELINKED,
+                  "line %" PRIu64 " of chain %s: expected prev to be the hash of %s:%" PRIu64
+                  ", %s, found %s",
+                  n, chain->end.chain, chain->to.file, chain->to.line, chain->end.hash, link->prev);
     }
     chain->end = link->end;
     chain->lines++;
@@ -403,15 +423,15 @@ static void take_chained(struct check *check, struct kek_bytes line,
     if (!kek_audit_link_sum(&check->hasher, line, link, found) ||
         strcmp(found, link->end.hash) != 0) {
         give_up_piece(check);
-        problem(check, CHECK_CHANGED, "was changed: expected SHA-256 %s, found %s", link->end.hash,
-                found);
+        check_say(check, CHECK_CHANGED, "was changed: expected SHA-256 %s, found %s",
+                  link->end.hash, found);
         check->bad++;
         return;
     }
     telling_read(line, &telling);
     settle_piece(check, &telling);
     meet_record(check, link);
-    struct check_chain *chain = chain_of(check, link->end.chain);
+    struct check_chain *chain = check_chain_of(check, link->end.chain);
     if (chain == NULL) {
         begin_chain(check, link);
     } else {
@@ -429,7 +449,7 @@ static void take_chained(struct check *check, struct kek_bytes line,
         check->dropped_at_most += telling.at_most;
     }
     if (telling.kind == TELLING_BROKEN) {
-        problem(check, CHECK_TOLD, "tells of what was found here: %s", telling.error);
+        check_say(check, CHECK_TOLD, "tells of what was found here: %s", telling.error);
     }
     check->bad = 0;
 }
@@ -454,8 +474,8 @@ void check_line(struct check *check, struct kek_bytes line)
 void check_piece(struct check *check, size_t len)
 {
     check->at.line++;
-    problem(check, CHECK_CUT, "expected a line feed, found the end of the file after %s",
-            kek_counted(len, "byte").text);
+    check_say(check, CHECK_CUT, "expected a line feed, found the end of the file after %s",
+              kek_counted(len, "byte").text);
 }
 
 void check_long(struct check *check)
@@ -463,125 +483,13 @@ void check_long(struct check *check)
     check->at.line++;
     check->lines++;
     give_up_piece(check);
-    problem(check, CHECK_CHANGED, "expected a line of kekd, found a longer one than it writes");
+    check_say(check, CHECK_CHANGED, "expected a line of kekd, found a longer one than it writes");
     check->bad++;
 }
 
-static bool is_on_record(const struct check *check, const struct check_chain *chain)
+void check_give_up(struct check *check)
 {
-    return check->has_record && strcmp(chain->end.chain, check->record.chain) == 0;
-}
-
-/* Anybody can begin a chain, or go on with one that nobody writes any more.  With the record each other one is told, less what
- * a MAC vouches for; without it, one without a MAC to ask for, among others whose MACs are the token's. */
-static void tell_unknown(struct check *check)
-{
-    bool maced = false;
-    for (size_t i = 0; i < check->chain_count; i++) {
-        maced = maced || check->chains[i].maced > 0;
-    }
-    for (size_t i = 0; i < check->chain_count; i++) {
-        const struct check_chain *chain = &check->chains[i];
-        if (is_on_record(check, chain) || chain->is_of_another) {
-            continue;
-        }
-        if (chain->maced == 0 && chain->mac.at.file == NULL && (check->has_record || maced)) {
-            check->at = chain->from;
-            problem(check, CHECK_UNKNOWN,
-                    "chain %s begins here: expected it on record in state_dir, or a MAC of it that "
-                    "could be asked for, found neither: another node's, one whose record is lost, "
-                    "or one that somebody put in; %s",
-                    chain->end.chain, kek_counted(chain->lines, "line").text);
-        } else if (chain->maced > 0 && check->has_record && check_unmaced(chain) > 0) {
-            check->at = chain->to;
-            problem(
-                check, CHECK_UNKNOWN,
-                "the last line here of chain %s: expected the chain on record in state_dir, or "
-                "a MAC up to line %" PRIu64 ", found one of line %" PRIu64
-                ": what is past it was written before the record was lost, is another node's, or "
-                "was put in by somebody",
-                chain->end.chain, chain->end.n, chain->maced);
-        }
-    }
-}
-
-/* newest: the last file that was read. */
-static void expect_record(struct check *check, const char *newest)
-{
-    if (!check->has_record || check->met_record) {
-        return;
-    }
-    const struct check_chain *chain = chain_of(check, check->record.chain);
-    if (chain == NULL) {
-        check->at = (struct check_place){.file = NULL};
-        problem(check, check->unread ? CHECK_UNREAD : CHECK_RECORD,
-                "expected a line of chain %s, which is on record with %s, found none%s",
-                check->record.chain, kek_counted(check->record.n, "line").text,
-                check->unread ? " in what was read" : "");
-    } else if (chain->end.n < check->record.n) {
-        bool unread = may_be_unread(check, &chain->to, newest);
-        check->at = chain->to;
-        problem(check, unread ? CHECK_UNREAD : CHECK_RECORD,
-                "the last line here of chain %s: expected lines up to %" PRIu64
-                ", as is on record, found %" PRIu64 ": the end is %s",
-                chain->end.chain, check->record.n, chain->end.n,
-                unread ? "in a file that was not read, or missing" : "missing, or a file");
-    }
-}
-
-static bool is_past(const struct check_chain *chain, const struct kek_audit_end *now,
-                    const struct kek_audit_end *next)
-{
-    bool is_next = strcmp(chain->end.chain, next->chain) == 0 && chain->end.n == next->n &&
-                   strcmp(chain->end.hash, next->hash) == 0;
-    return chain->end.n > now->n && !is_next;
-}
-
-bool check_record_now(struct check *check, const struct kek_audit_end *now,
-                      const struct kek_audit_end *next)
-{
-    const struct check_chain *chain = chain_of(check, now->chain);
-    check->has_now = true;
-    check->now = *now;
-    check->next = *next;
-    return chain == NULL || !is_past(chain, now, next);
-}
-
-/* Lines are on record before they are sent to a receiver, and right after they are written to a file. */
-static void expect_no_more(struct check *check)
-{
-    const struct check_chain *chain = check->has_now ? chain_of(check, check->now.chain) : NULL;
-    if (chain == NULL || !is_past(chain, &check->now, &check->next)) {
-        return;
-    }
-    check->at = chain->to;
-    problem(
-        check, CHECK_RECORD,
-        "the last line here of chain %s: expected lines up to %" PRIu64
-        ", as is on record, found %" PRIu64
-        ": what is past it was written as kekd or the machine was stopped, or before state_dir was "
-        "restored, or was put in by somebody",
-        chain->end.chain, check->now.n, chain->end.n);
-}
-
-void check_end(struct check *check)
-{
-    const char *newest = check->at.file;
     if (!chain_can_begin(check)) {
         give_up_piece(check);
     }
-    tell_unknown(check);
-    expect_record(check, newest);
-    expect_no_more(check);
-}
-
-void check_nothing(struct check *check, const char *what)
-{
-    if (check->chain_count > 0 || check->problem_count > 0) {
-        return;
-    }
-    check->at = (struct check_place){.file = NULL};
-    problem(check, CHECK_NOTHING,
-            "nothing was checked: expected lines with a chain in %s, found none among %s", what,
-            kek_counted(check->lines, "line").text);
 }

@@ -76,10 +76,11 @@ struct check_chain {
     /* Of the last KEK_AUDIT_MAC_SPAN lines, by n: what MACs are of. NULL: not kept. */
     struct check_kept *kept;
     bool is_of_another; /* it is on record in state_dir, for another keyring; the caller's to set */
-    uint64_t macs;      /* lines with one */
-    uint64_t maced;     /* the last line that a MAC is of which the token confirmed; 0: none */
-    uint64_t maced_at;  /* the line that has it */
-    char maced_by[64];  /* the provider whose token that was; empty: none */
+    struct kek_audit_end other_now, other_next; /* as check_other_now() has them */
+    uint64_t macs;                              /* lines with one */
+    uint64_t maced;    /* the last line that a MAC is of which the token confirmed; 0: none */
+    uint64_t maced_at; /* the line that has it */
+    char maced_by[64]; /* the provider whose token that was; empty: none */
     struct pace pace;
     bool mac_waits; /* `mac` is to be checked */
     struct check_mac mac;
@@ -100,6 +101,7 @@ struct check {
     uint64_t dropped, dropped_at_most;
     bool takes_headers; /* lines may be out of a file of a syslog daemon's; the caller's to set */
     uint64_t headers;   /* lines that it put something before, which nothing vouches for */
+    bool is_end_alone;  /* of one file, and no token is asked; the caller's to set */
     bool unread;        /* files of the log are there that nobody reads; the caller's to set */
     uint64_t
         bad; /* changed lines since the last good one: the gap that they leave is no problem more */
@@ -116,6 +118,9 @@ struct check {
     struct kek_audit_end record;
     bool has_now;
     struct kek_audit_end now, next; /* as check_record_now() has them */
+    /* On record in state_dir for keyrings, as they were before any line was read; the caller's to set. */
+    struct kek_audit_end others[CHECK_CHAINS_MAX];
+    size_t other_count;
 };
 
 /* record: what is on record in state_dir, as it was before any line was read; NULL: not known.  mac_interval_ms: how often
@@ -126,6 +131,9 @@ bool check_init(struct check *check, const struct kek_audit_end *record,
  * a chain where that is not known.  False: there are lines here past both, as there are while a writer is between the two. */
 bool check_record_now(struct check *check, const struct kek_audit_end *now,
                       const struct kek_audit_end *next);
+/* The same of a chain that is on record for another keyring. */
+bool check_other_now(struct check_chain *chain, const struct kek_audit_end *now,
+                     const struct kek_audit_end *next);
 /* There should be a record. */
 void check_no_record(struct check *check, const char *text);
 /* The record's count of lines that are missing cannot be read. */

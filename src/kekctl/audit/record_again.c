@@ -5,34 +5,45 @@
 #define LOOKS 100
 #define LOOK_US 10000
 
-static struct kek_audit_end read_next(const char *path)
+/* Have all of them come as far as the lines that were read? */
+static bool others_have_come(struct check *check, const char *path)
 {
-    char name[PATH_MAX];
-    struct kek_audit_end next;
-    struct kek_why why;
-    if (!kek_audit_next_name(path, name) ||
-        kek_audit_record_read(name, &next, NULL, &why) != KEK_OK) {
-        next = (struct kek_audit_end){.n = 0};
+    bool all = true;
+    for (size_t i = 0; i < check->chain_count; i++) {
+        struct kek_audit_end now, next;
+        struct check_chain *chain = &check->chains[i];
+        chain->is_of_another = kek_audit_is_of_another(path, chain->end.chain, &now, &next);
+        if (chain->is_of_another) {
+            all = check_other_now(chain, &now, &next) && all;
+        }
     }
-    return next;
+    return all;
+}
+
+static bool own_has_come(struct check *check, const char *path)
+{
+    struct kek_audit_end now;
+    struct kek_why why;
+    if (kek_audit_record_read(path, &now, NULL, &why) != KEK_OK) {
+        return true;
+    }
+    struct kek_audit_end next = kek_audit_next_read(path);
+    return check_record_now(check, &now, &next);
+}
+
+void record_before(struct check *check, const char *path)
+{
+    check->other_count = kek_audit_all_ends(path, check->others, CHECK_CHAINS_MAX);
 }
 
 void record_again(struct check *check, const char *path)
 {
-    struct kek_audit_end now, next;
-    struct kek_why why;
-    for (size_t i = 0; i < check->chain_count; i++) {
-        struct check_chain *chain = &check->chains[i];
-        chain->is_of_another = kek_audit_is_of_another(path, chain->end.chain);
-    }
-    for (unsigned i = 0; i < LOOKS; i++) {
-        if (kek_audit_record_read(path, &now, NULL, &why) != KEK_OK) {
-            return;
+    bool all = false;
+    for (unsigned i = 0; i < LOOKS && !all; i++) {
+        if (i > 0) {
+            (void)usleep(LOOK_US);
         }
-        next = read_next(path);
-        if (check_record_now(check, &now, &next)) {
-            return;
-        }
-        (void)usleep(LOOK_US);
+        bool others = others_have_come(check, path);
+        all = own_has_come(check, path) && others;
     }
 }

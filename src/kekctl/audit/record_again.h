@@ -10,6 +10,8 @@
 
 #include "check.h"
 
+/* Before any line is read: the records of all keyrings beside this path. */
+void record_before(struct check *check, const char *path);
 /* path: of the record.  Where it cannot be read any more, nothing is said of lines that it may not have. */
 void record_again(struct check *check, const char *path);
 

@@ -42,6 +42,9 @@ enum kek_rc verify_open(struct verify *verify, const struct ctl *ctl,
                                              config != NULL ? config->audit_mac_interval_ms : 0)) {
         return kek_fail(why, KEK_NO_MEMORY, "no memory to verify the audit log");
     }
+    if (has_record) {
+        record_before(verify->check, verify->record_path);
+    }
     if (config != NULL && !has_record) {
         check_no_record(verify->check, verify->record_why.text);
     }
