@@ -98,8 +98,7 @@ START_TEST(whose_it_is_is_checked_where_it_matters)
     ck_assert_int_eq(kek_small_file_line(&file, &line, NULL, NULL), KEK_OK);
     if (geteuid() == 0) { /* only root can give a file away */
         ck_assert_int_eq(chown(path, 4242, 0), 0);
-        refuses(&file, KEK_DENIED,
-                "is of uid 4242: it must be of root, which reads it (chown)");
+        refuses(&file, KEK_DENIED, "is of uid 4242: it must be of root, which reads it (chown)");
     }
 }
 END_TEST
