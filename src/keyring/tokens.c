@@ -50,12 +50,14 @@ static bool shows_what_is_agreed(const struct source *source)
 static bool is_known_by_serial(const struct source *source)
 {
     const struct member *member;
+    size_t count = 0;
     DL_FOREACH (source->members, member) {
         if (!member->ended && !is_listed(source->ring, member->token)) {
             return false;
         }
+        count += !member->ended;
     }
-    return ring_answering(source->ring) == source->ring->source_count;
+    return count > 0 && ring_answering(source->ring) == source->ring->source_count;
 }
 
 bool source_vouches(const struct source *source)

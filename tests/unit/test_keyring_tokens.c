@@ -155,6 +155,19 @@ START_TEST(right_token_after_a_rotation_that_was_not_seen_is_known_by_its_serial
 }
 END_TEST
 
+/* Workers that are on their way out tell nothing, whatever token they were on. */
+START_TEST(provider_whose_workers_are_all_ended_vouches_for_nothing)
+{
+    struct kek_version seen = key(3, 0, 'W');
+    loses(&seen);
+    ck_assert(source_vouches(&ring->sources[0])); /* by its serial */
+    ring->sources[0].members->ended = true;
+    ck_assert(!source_vouches(&ring->sources[0]));
+    ck_assert(source_vouches(&ring->sources[1]));
+    ring->sources[0].members->ended = false;
+}
+END_TEST
+
 START_TEST(newer_version_after_a_loss_is_told_as_what_it_is)
 {
     struct kek_version seen = key(3, 0, 'W'), next = key(4, 0, 'W');
@@ -179,6 +192,7 @@ int main(void)
     tcase_add_test(tcase, key_made_anew_under_the_name_of_a_lost_one_ends_no_loss);
     tcase_add_loop_test(tcase, wrong_token_with_keys_of_the_same_names_is_a_loss, 0, 2);
     tcase_add_test(tcase, right_token_after_a_rotation_that_was_not_seen_is_known_by_its_serial);
+    tcase_add_test(tcase, provider_whose_workers_are_all_ended_vouches_for_nothing);
     tcase_add_test(tcase, newer_version_after_a_loss_is_told_as_what_it_is);
     return suite_run(suite);
 }
