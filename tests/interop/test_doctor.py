@@ -186,7 +186,17 @@ class Files(doctoring.Case):
         os.chown(node.state, *ROOT)
         self.cured(node, "state_dir", "user nobody cannot use .*uid 0")
         subprocess.run(["chown", "-R", "4242:4242", node.state], check=True)  # restored, with the uid of before
-        self.cured(node, "state_dir", "user nobody cannot use .*uid 4242")
+        self.run_it(node, self.found(node, "state_dir", "user nobody cannot use .*uid 4242"))
+        self.cured(node, "state_dir", "in .* is not user nobody's to write")
+        others, file = node.folder + "/others", node.folder + "/others/theirs"
+        os.mkdir(others, 0o700)  # a path that is mistyped
+        write(file, "")
+        for path in (file, others):
+            os.chown(path, 4242, 4242)
+        node.write(state_dir=others)
+        self.run_it(node, self.found(node, "state_dir", "user nobody cannot use .*uid 4242"))
+        self.assertEqual(os.stat(file).st_uid, 4242)
+        node.write(state_dir=node.state)
         record = node.state + "/root-was-here"
         write(record, "")
         os.chmod(record, 0o600)

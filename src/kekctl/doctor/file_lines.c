@@ -213,7 +213,8 @@ static void judge_state(struct doctor *doctor)
         lines_add(&doctor->lines, DOCTOR_FAIL, "state_dir", todo,
                   "%s is everybody's, and state_dir is to be kekd's alone", path);
     } else if (faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) != 0) {
-        doctor_give(doctor, todo, "chown -R %s:%s %s && chmod 0700 %s", doctor->who.name,
+        /* Not what is in it, which may be anybody's where the path is mistyped: kekd's own files there are told of next. */
+        doctor_give(doctor, todo, "chown %s:%s %s && chmod 0700 %s", doctor->who.name,
                     doctor->who.group, shown, shown);
         lines_add(&doctor->lines, DOCTOR_FAIL, "state_dir", todo,
                   "user %s cannot use %s (uid %u, mode %04o)", doctor->who.name, path,
