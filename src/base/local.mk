@@ -31,7 +31,7 @@ UNIT_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 UNIT_LIBS = $(CHECK_LIBS)
 
 noinst_HEADERS += tests/unit/suite.h tests/unit/apart.h
-BASE_TESTS = tests/unit/test_base tests/unit/test_durable tests/unit/test_json tests/unit/test_lock_file tests/unit/test_log tests/unit/test_protobuf \
+BASE_TESTS = tests/unit/test_base tests/unit/test_durable tests/unit/test_durable_write tests/unit/test_json tests/unit/test_lock_file tests/unit/test_log tests/unit/test_protobuf \
 	tests/unit/test_small_file tests/unit/test_text tests/unit/test_version
 check_PROGRAMS += $(BASE_TESTS)
 TESTS += $(BASE_TESTS)
@@ -39,6 +39,8 @@ tests_unit_test_base_CFLAGS = $(UNIT_CFLAGS) $(PROTOBUF_C_CFLAGS)
 tests_unit_test_base_LDADD = $(BASE_LIBS) libkek-proto.a $(PROTOBUF_C_LIBS) $(UNIT_LIBS)
 tests_unit_test_durable_CFLAGS = $(UNIT_CFLAGS)
 tests_unit_test_durable_LDADD = $(BASE_LIBS) $(UNIT_LIBS)
+tests_unit_test_durable_write_CFLAGS = $(UNIT_CFLAGS)
+tests_unit_test_durable_write_LDADD = $(BASE_LIBS) $(UNIT_LIBS)
 tests_unit_test_json_CFLAGS = $(UNIT_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_test_json_LDADD = $(BASE_LIBS) $(UNIT_LIBS) $(JANSSON_LIBS)
 tests_unit_test_lock_file_CFLAGS = $(UNIT_CFLAGS)
