@@ -2,6 +2,7 @@ noinst_LIBRARIES += libkek-ops.a
 libkek_ops_a_SOURCES = \
 	src/ops/audit.c \
 	src/ops/audit_act.c \
+	src/ops/audit_beside.c \
 	src/ops/audit_events.c \
 	src/ops/audit_file.c \
 	src/ops/audit_file.h \
