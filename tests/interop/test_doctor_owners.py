@@ -124,7 +124,10 @@ class Owners(doctoring.Case):
         node = self.healthy()
         subprocess.run(["chown", "-R", "daemon:", node.state], check=True)
         state = self.found(node, "state_dir", "user nobody cannot use")
-        self.assertTrue(state.do.startswith("chown -R nobody:"), state)
+        self.assertTrue(state.do.startswith("chown nobody:"), state)
+        self.run_it(node, state)
+        self.run_it(node, self.found(node, "state_dir", "in .* is not user nobody's to write"))
+        self.well(node)
 
 
 class Writers(doctoring.Case):
